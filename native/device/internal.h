@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the device core share: the handle, the shared runtime area, and the inline helpers of
+ * the hot path. Nothing outside native/device includes this.
+ *
+ * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
+ * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
+ * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
+ * append), mgmt (zone commands), report (looking), image (create, open, close, fork), check.
+ */
+#ifndef ZD_INTERNAL_H
+#define ZD_INTERNAL_H
+
+#include "format.h"
+#include "zd.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/types.h>
+
+#define ZD_STRIPES 256u
+#define ZD_CACHELINE 64
+#define ZD_CHUNK 65536u       /* shared state is reserved on the host in pieces of this size */
+#define ZD_IO_CHUNK (8u << 20) /* bytes copied between two looks at the interrupt hook */
+#define ZD_PENDING_MAX 1024u  /* freed slots that may wait for a commit */
+#define ZD_DEFAULT_SLOT_CACHE (256ull << 20)
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* ---------------------------------------------------------------- the shared runtime area */
+
+/* Per zone, 128 bytes; all zero is the initial state. */
+struct zd_zone_rt {
+	_Atomic uint64_t word;      /* as in format.h. Condition changes: under stripe (or CAS by an evictor) and resource lock. */
+	_Atomic uint64_t durable;   /* bytes that an emulated power cut keeps; under the stripe */
+	_Atomic uint32_t slot;      /* slot + 1; under stripe and resource lock */
+	_Atomic uint32_t gen;       /* grows whenever the zone's data goes; lets readers work without a lock */
+	_Atomic uint32_t disk_slot; /* slot + 1 in the entry last written; under the commit lock */
+	uint32_t entry_seq;         /* seq of that entry; under the commit lock */
+	uint64_t open_seq;          /* when it was implicitly opened; under the resource lock */
+	uint32_t next, prev;        /* zone + 1 in the list of implicitly open zones, oldest first; resource lock */
+	/* counters: added to under the stripe or the resource lock, but for reads and errors; read without any */
+	_Atomic uint64_t reads, bytes_read;
+	_Atomic uint64_t writes, appends, bytes_written, finish_wasted;
+	_Atomic uint32_t opens, closes, finishes, resets, implicit_opens, implicit_closes;
+	_Atomic uint32_t errors;
+	_Atomic uint32_t commit_slot; /* slot + 1 in the entry being written; equals disk_slot at rest; commit lock */
+};
+_Static_assert(sizeof(struct zd_zone_rt) == 128, "two cache lines");
+
+enum zd_slot_state { ZD_SLOT_FREE = 0, ZD_SLOT_USED = 1, ZD_SLOT_PENDING = 2 };
+
+/* Per slot. Under the resource lock, but for filled, which belongs to the owning zone's stripe while used. */
+struct zd_slot_rt {
+	_Atomic uint64_t filled; /* bytes from the slot's start that surely have host blocks */
+	uint32_t zone;           /* owner + 1 (USED, PENDING) */
+	uint32_t next;           /* slot + 1 in its list */
+	uint32_t pins;           /* views that need its bytes unchanged */
+	uint32_t state;          /* enum zd_slot_state */
+};
+_Static_assert(sizeof(struct zd_slot_rt) == 24, "packs");
+
+/* gcc and clang say it differently. */
+#if defined(__SANITIZE_THREAD__)
+#define ZD_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ZD_TSAN 1
+#endif
+#endif
+
+enum zd_gate { /* bits of head->gate: anything set sends commands the slow way */
+	ZD_GATE_MARK = 1,   /* the image is still marked clean on disk */
+	ZD_GATE_FAILED = 2, /* a host sync failed */
+	ZD_GATE_POWER = 4   /* the emulated disk has no power */
+};
+
+enum zd_rt_state { ZD_RT_NONE = 0, ZD_RT_OPEN = 0x4F50454E, ZD_RT_CLOSED = 0x434C4F53 };
+
+/* Whom the area belongs to; any difference makes its content worthless. */
+struct zd_rt_tag {
+	char magic[8];
+	uint32_t abi; /* sizes of everything in here, hashed */
+	uint32_t zero;
+	uint8_t boot[16];
+	uint64_t device, inode;
+	int64_t birth_sec, birth_nsec; /* inode numbers are reused within one boot */
+	uint8_t uuid[16];
+};
+
+struct zd_rt_head {
+	struct zd_rt_tag tag;
+	_Atomic uint32_t state; /* enum zd_rt_state */
+	_Atomic uint32_t gate;  /* enum zd_gate */
+	uint32_t was_clean;     /* how the first opener of this run found the image */
+	uint32_t zero1;
+	_Alignas(ZD_CACHELINE) pthread_mutex_t commit;
+	_Alignas(ZD_CACHELINE) pthread_mutex_t resource;
+	/* under the resource lock */
+	_Alignas(ZD_CACHELINE) _Atomic uint32_t nr_implicit;
+	_Atomic uint32_t nr_explicit, nr_closed;
+	uint32_t imp_head, imp_tail; /* zone + 1 */
+	uint32_t rr_cursor;          /* where the round-robin victim search goes on */
+	uint64_t open_clock;
+	/* read without the lock here and there, hence atomic */
+	_Atomic uint32_t max_open_seen, max_active_seen;
+	_Atomic uint32_t nr_slots;   /* slots the file has room for */
+	uint32_t warm_head, cold_head, pending_head; /* slot + 1 */
+	_Atomic uint32_t nr_free, nr_pending;
+	_Atomic uint64_t warm_bytes, pending_bytes;
+	/* counters that belong to no zone */
+	_Alignas(ZD_CACHELINE) _Atomic uint64_t flushes;
+	_Atomic uint64_t errors_by_rule[ZD_NR_RULES];
+	/* under the commit lock */
+	uint64_t status_seq;
+};
+
+struct zd_stripe {
+	_Alignas(ZD_CACHELINE) pthread_mutex_t lock;
+};
+
+/* ---------------------------------------------------------------- the handle */
+
+/* Everything derived from the header; never changes. */
+struct zd_geometry {
+	struct zd_header h;
+	uint32_t zone_shift;  /* log2(zone_size), or 0 if it is no power of two */
+	uint32_t block_mask;  /* logical_block - 1 */
+	uint32_t max_slots;
+	uint64_t slots_per_seg;
+	uint32_t nr_segs;
+	/* offsets in the runtime area */
+	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_zones, rt_slots, rt_size;
+	uint64_t rt_fixed;    /* bytes from the start on that are always reserved */
+	uint32_t nr_chunks;
+	uint8_t *conv;        /* bitmap of conventional zones, or NULL if there are none */
+	uint32_t nr_conv_zones;
+};
+
+struct zd_dev {
+	struct zd_geometry g;
+	_Atomic uint32_t *cookie; /* on a page that the kernel wipes in a forked child */
+	int fd;
+	bool readonly, in_ram, cow, own_rt /* readonly: rt is private memory, recovered for this handle alone */;
+	struct zd_rt_head *head;
+	struct zd_stripe *stripes;
+	_Atomic uint8_t *chunks;    /* 1: that chunk of zones/slots is reserved */
+	_Atomic uint64_t *dirty;    /* bitmap: the entry on disk may be behind */
+	uint64_t *implicit;         /* bitmap of implicitly open zones; resource lock */
+	struct zd_zone_rt *zones;
+	struct zd_slot_rt *slots;
+	uint8_t *rt;                /* the mapping, rt_size bytes */
+	uint8_t *shared_rt;         /* readonly with own_rt: the file's area, to see when it comes alive */
+	_Atomic(uint8_t *) *segs;   /* mapped pieces of the data area */
+	pthread_mutex_t seg_lock;   /* this process only */
+	int (*interrupt)(void *);
+	void *interrupt_arg;
+	char path[192];             /* for error texts */
+};
+
+#define ZD_COOKIE 0x5A44464Bu
+
+/* image.c */
+int zd_reattach(zd_dev *dev, struct zd_error *err);
+int zd_gate(zd_dev *dev, bool changes, struct zd_error *err);
+/* Every public call begins with this; free but for one load. */
+static inline int zd_enter(zd_dev *dev, struct zd_error *err)
+{
+	if (likely(atomic_load_explicit(dev->cookie, memory_order_relaxed) == ZD_COOKIE) && !dev->own_rt)
+		return 0;
+	return zd_reattach(dev, err);
+}
+
+/* ---------------------------------------------------------------- zones and words */
+
+static inline uint32_t zd_zone_of(const zd_dev *dev, uint64_t offset)
+{
+	return (uint32_t)(dev->g.zone_shift ? offset >> dev->g.zone_shift : offset / dev->g.h.zone_size);
+}
+static inline uint64_t zd_zone_start(const zd_dev *dev, uint32_t zone)
+{
+	return (uint64_t)zone * dev->g.h.zone_size;
+}
+static inline uint64_t zd_zone_length(const zd_dev *dev, uint32_t zone)
+{
+	uint64_t left = dev->g.h.size - zd_zone_start(dev, zone);
+	return left < dev->g.h.zone_size ? left : dev->g.h.zone_size;
+}
+static inline bool zd_is_conv(const zd_dev *dev, uint32_t zone)
+{
+	return dev->g.conv && (dev->g.conv[zone >> 3] >> (zone & 7) & 1);
+}
+static inline int zd_zone_type(const zd_dev *dev, uint32_t zone)
+{
+	if (zd_is_conv(dev, zone))
+		return ZD_CONVENTIONAL;
+	return dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED;
+}
+static inline uint64_t zd_zone_capacity(const zd_dev *dev, uint32_t zone)
+{
+	uint64_t length = zd_zone_length(dev, zone);
+	if (zd_is_conv(dev, zone))
+		return length;
+	return length < dev->g.h.zone_capacity ? length : dev->g.h.zone_capacity;
+}
+
+static inline uint64_t zd_word_written(uint64_t word)
+{
+	return word >> ZD_W_SHIFT << 9;
+}
+static inline int zd_word_cond(uint64_t word, int type)
+{
+	int cond = (int)(word & ZD_W_COND);
+	if (cond == 0)
+		return type == ZD_CONVENTIONAL ? ZD_NOT_WP : ZD_EMPTY;
+	return cond;
+}
+static inline uint64_t zd_word(int cond, uint64_t flags, uint64_t written)
+{
+	return (uint64_t)(cond == ZD_EMPTY ? 0 : cond) | flags | written >> 9 << ZD_W_SHIFT;
+}
+static inline uint64_t zd_word_with_cond(uint64_t word, int cond)
+{
+	return (word & ~ZD_W_COND) | (uint64_t)(cond == ZD_EMPTY ? 0 : cond);
+}
+static inline uint64_t zd_word_with_written(uint64_t word, uint64_t written)
+{
+	return (word & ((1ull << ZD_W_SHIFT) - 1)) | written >> 9 << ZD_W_SHIFT;
+}
+static inline bool zd_cond_open(int cond)
+{
+	return cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN;
+}
+
+/* Add to a number that only holders of one lock change, but that anybody may read. */
+static inline void zd_count32(_Atomic uint32_t *count, uint32_t by)
+{
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + by, memory_order_relaxed);
+}
+static inline void zd_count64(_Atomic uint64_t *count, uint64_t by)
+{
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+/* geometry.c */
+int zd_geometry_from_config(const struct zd_config *config, struct zd_geometry *g, struct zd_error *err);
+int zd_geometry_from_header(const struct zd_header *header, struct zd_geometry *g, struct zd_error *err);
+void zd_geometry_free(struct zd_geometry *g);
+/* NULL, or what cannot be about a zone's word, durable bytes and slot. */
+const char *zd_entry_wrong(const zd_dev *dev, uint32_t zone, uint64_t word, uint64_t durable, uint32_t slot);
+
+/* ---------------------------------------------------------------- errors */
+
+int zd_fail(struct zd_error *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int zd_fail_host(struct zd_error *err, int host_errno, const char *doing);
+/* A broken rule: fills err from the zone's state, counts it, returns code. zone may be ZD_NO_ZONE. */
+int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t offset,
+	      uint64_t length, uint64_t bound);
+bool zd_interrupted(zd_dev *dev, uint64_t *last_look);
+uint64_t zd_now(void);
+
+/* ---------------------------------------------------------------- host.c: every operation on the host's file */
+
+int zd_host_pread(int fd, void *buf, size_t length, uint64_t offset); /* 0 or -errno; beyond the end: zeros */
+int zd_host_pwrite(int fd, const void *buf, size_t length, uint64_t offset);
+int zd_host_pwritev(int fd, struct iovec *iov, int n, uint64_t offset, uint64_t *done);
+int zd_host_pwrite_dsync(int fd, const void *buf, size_t length, uint64_t offset);
+int zd_host_sync(int fd);
+int zd_host_grow(int fd, uint64_t size);
+int zd_host_reserve(int fd, uint64_t offset, uint64_t length); /* blocks for sure, content kept */
+int zd_host_punch(int fd, uint64_t offset, uint64_t length);
+uint64_t zd_host_filled(int fd, uint64_t offset, uint64_t length); /* how much from offset on surely has blocks */
+bool zd_host_is_cow(int fd);
+enum zd_host_byte { ZD_BYTE_GATE = 0, ZD_BYTE_WRITERS = 1 };
+int zd_host_lock(zd_dev *dev, int fd, enum zd_host_byte byte, bool exclusive); /* waits; -EINTR by the hook */
+int zd_host_trylock(int fd, enum zd_host_byte byte, bool exclusive); /* 0, or -EAGAIN */
+void zd_host_unlock(int fd, enum zd_host_byte byte);
+bool zd_host_locked(int fd, enum zd_host_byte byte); /* by somebody else */
+
+/* The one way by which bytes reach a mapped data page. */
+static inline void zd_store(void *to, const void *from, size_t length)
+{
+	memcpy(to, from, length);
+}
+
+/* ---------------------------------------------------------------- lock.c */
+
+int zd_mutex_init(pthread_mutex_t *m);
+/* 0, -EOWNERDEAD (held; the state it guards must be rebuilt, then zd_mutex_mend), or -EINTR. */
+int zd_mutex_lock_slow(zd_dev *dev, pthread_mutex_t *m);
+static inline int zd_mutex_lock(zd_dev *dev, pthread_mutex_t *m)
+{
+	int r = pthread_mutex_trylock(m);
+
+	if (likely(r == 0))
+		return 0;
+	/* EOWNERDEAD means that it is ours now; only EBUSY is worth waiting for. */
+	return r == EBUSY ? zd_mutex_lock_slow(dev, m) : -r;
+}
+static inline void zd_mutex_unlock(pthread_mutex_t *m)
+{
+	pthread_mutex_unlock(m);
+}
+static inline pthread_mutex_t *zd_stripe_of(zd_dev *dev, uint32_t zone)
+{
+	return &dev->stripes[zone % ZD_STRIPES].lock;
+}
+int zd_lock_stripe_mend(pthread_mutex_t *m, int r);
+static inline int zd_lock_stripe(zd_dev *dev, uint32_t stripe) /* 0 or -EINTR */
+{
+	int r = zd_mutex_lock(dev, &dev->stripes[stripe].lock);
+
+	return likely(r == 0) ? 0 : zd_lock_stripe_mend(&dev->stripes[stripe].lock, r);
+}
+static inline int zd_lock_zone(zd_dev *dev, uint32_t zone)
+{
+	return zd_lock_stripe(dev, zone % ZD_STRIPES);
+}
+static inline void zd_unlock_zone(zd_dev *dev, uint32_t zone)
+{
+	zd_mutex_unlock(zd_stripe_of(dev, zone));
+}
+/* The stripes of zones first..last (all 256 if there are that many), ascending. */
+int zd_lock_zones(zd_dev *dev, uint32_t first, uint32_t last);
+void zd_unlock_zones(zd_dev *dev, uint32_t first, uint32_t last);
+int zd_lock_resource(zd_dev *dev); /* rebuilds what is derived if the owner died; 0 or -EINTR */
+static inline void zd_unlock_resource(zd_dev *dev)
+{
+	zd_mutex_unlock(&dev->head->resource);
+}
+int zd_lock_commit(zd_dev *dev);
+static inline void zd_unlock_commit(zd_dev *dev)
+{
+	zd_mutex_unlock(&dev->head->commit);
+}
+
+/* ---------------------------------------------------------------- runtime.c */
+
+int zd_reserve_chunk(zd_dev *dev, uint32_t chunk); /* 0 or -errno of the host */
+static inline uint32_t zd_zone_chunk(uint32_t zone)
+{
+	return zone / (ZD_CHUNK / (uint32_t)sizeof(struct zd_zone_rt));
+}
+static inline uint32_t zd_slot_chunk(const zd_dev *dev, uint32_t slot)
+{
+	return (uint32_t)((dev->g.rt_slots - dev->g.rt_zones + (uint64_t)slot * sizeof(struct zd_slot_rt)) / ZD_CHUNK);
+}
+static inline bool zd_chunk_there(const zd_dev *dev, uint32_t chunk)
+{
+	return atomic_load_explicit(&dev->chunks[chunk], memory_order_acquire);
+}
+/* The zone's record, or NULL while nothing ever touched its neighbourhood: then it is all zero. */
+static inline struct zd_zone_rt *zd_zone_peek(const zd_dev *dev, uint32_t zone)
+{
+	return likely(zd_chunk_there(dev, zd_zone_chunk(zone))) ? &dev->zones[zone] : NULL;
+}
+/* The zone's record for changing it; *rt NULL and -errno when the host has no room. */
+static inline int zd_zone_get(zd_dev *dev, uint32_t zone, struct zd_zone_rt **rt)
+{
+	uint32_t chunk = zd_zone_chunk(zone);
+	*rt = &dev->zones[zone];
+	return likely(zd_chunk_there(dev, chunk)) ? 0 : zd_reserve_chunk(dev, chunk);
+}
+static inline uint64_t zd_load_word(const zd_dev *dev, uint32_t zone)
+{
+	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
+	return rt ? atomic_load_explicit(&rt->word, memory_order_acquire) : 0;
+}
+static inline void zd_set_dirty(zd_dev *dev, uint32_t zone)
+{
+	_Atomic uint64_t *w = &dev->dirty[zone / 64];
+	uint64_t bit = 1ull << (zone % 64);
+	if (!(atomic_load_explicit(w, memory_order_relaxed) & bit))
+		atomic_fetch_or_explicit(w, bit, memory_order_release);
+}
+void zd_runtime_bind(zd_dev *dev, uint8_t *rt);
+int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag);
+/* First opener: make the area good, from its own words if they are this boot's, else from the entries. */
+int zd_runtime_start(zd_dev *dev, struct zd_error *err);
+/* Read-only opener without a living area: the same into private memory. */
+int zd_runtime_recover(zd_dev *dev, struct zd_error *err);
+int zd_runtime_init_locks(zd_dev *dev);
+/* Derived state from words and slots; the caller holds the resource lock or is alone. */
+void zd_runtime_rebuild(zd_dev *dev);
+
+int zd_status_read(int fd, struct zd_status *status, int *bad_copies); /* 0, -errno, or ZD_E_CORRUPT */
+int zd_status_write(int fd, struct zd_status *status, bool sync);      /* bumps seq */
+uint32_t zd_entry_crc(const struct zd_entry *entry, uint32_t zone);
+bool zd_entry_valid(const struct zd_entry *entry, uint32_t zone); /* CRC right, or all zero */
+bool zd_entry_zero(const struct zd_entry *entry);
+int zd_header_read(int fd, struct zd_header *header, int *bad_copies, struct zd_error *err);
+uint32_t zd_header_crc(const struct zd_header *header);
+
+/* ---------------------------------------------------------------- resource.c; all under the resource lock */
+
+/* Make room for one more open or active zone (effects say which); 0, ZD_E_TOO_MANY_OPEN or ZD_E_TOO_MANY_ACTIVE. */
+int zd_take_resources(zd_dev *dev, unsigned effects);
+/* Account for a zone that goes from one condition to another. */
+void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
+
+/* ---------------------------------------------------------------- slot.c */
+
+int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under the stripe */
+void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
+void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
+void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
+bool zd_slots_pressing(zd_dev *dev);
+int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at); /* the slot's first byte in the mapping */
+static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
+{
+	return dev->g.h.data_offset + (uint64_t)slot * dev->g.h.slot_size;
+}
+
+/* ---------------------------------------------------------------- commit.c */
+
+enum zd_commit_kind {
+	ZD_COMMIT_FLUSH,  /* the emulated flush: durable pointers move */
+	ZD_COMMIT_HOST,   /* only the host's side: close, host_sync=command, too many slots pending */
+	ZD_COMMIT_RESETS  /* no data sync: entries of zones whose old slot waits, as they were right after the reset */
+};
+int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_error *err);
+/* After a change: what host_sync=command asks for, and room for pending slots. No lock held. */
+int zd_after_change(zd_dev *dev, struct zd_error *err);
+int zd_mark_dirty(zd_dev *dev, struct zd_error *err); /* first change: the image is no longer clean */
+
+#endif

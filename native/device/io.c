@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The data path: check the rules, move the bytes, publish the write pointer.
+ *
+ * A write holds its zones' stripes. A read of sequential zones holds nothing: it copies and then looks whether
+ * the zone's generation is still the same, as only a reset makes written bytes change. A read of zones that may
+ * be overwritten holds the stripe, so that it never sees half a write.
+ */
+#include "internal.h"
+
+#include <sys/uio.h>
+
+/* What is still to be written. */
+struct source {
+	const struct iovec *iov;
+	int n;
+	size_t skip; /* bytes of iov[0] already taken */
+};
+
+static void source_advance(struct source *s, uint64_t n)
+{
+	while (n) {
+		size_t left = s->iov->iov_len - s->skip;
+
+		if (n < left) {
+			s->skip += n;
+			return;
+		}
+		n -= left;
+		s->iov++;
+		s->n--;
+		s->skip = 0;
+	}
+}
+
+static void source_copy(struct source *s, uint8_t *to, uint64_t n)
+{
+	while (n) {
+		size_t left = s->iov->iov_len - s->skip, step = n < left ? n : left;
+
+		zd_store(to, (const uint8_t *)s->iov->iov_base + s->skip, step);
+		to += step;
+		n -= step;
+		source_advance(s, step);
+	}
+}
+
+static int source_pwrite(struct source *s, int fd, uint64_t offset, uint64_t n, uint64_t *done)
+{
+	int r = 0;
+
+	*done = 0;
+	while (!r && n) {
+		struct iovec part[16];
+		uint64_t in_part = 0, landed;
+		int i;
+
+		for (i = 0; i < 16 && i < s->n && in_part < n; i++) {
+			size_t skip = i ? 0 : s->skip, left = s->iov[i].iov_len - skip;
+
+			part[i].iov_base = (uint8_t *)s->iov[i].iov_base + skip;
+			part[i].iov_len = left < n - in_part ? left : n - in_part;
+			in_part += part[i].iov_len;
+		}
+		r = zd_host_pwritev(fd, part, i, offset, &landed);
+		source_advance(s, landed);
+		offset += landed;
+		*done += landed;
+		n -= landed;
+	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- the store */
+
+/* n bytes to rel in the zone's slot, under its stripe. Blocks that exist go by the mapping, others by pwrite. */
+static int store_part(zd_dev *dev, struct zd_zone_rt *rt, uint64_t rel, struct source *s, uint64_t n, uint64_t *done)
+{
+	uint32_t slot = rt->slot - 1;
+	_Atomic uint64_t *mark = &dev->slots[slot].filled;
+	uint64_t filled = atomic_load_explicit(mark, memory_order_relaxed);
+	uint64_t below = rel < filled && !dev->cow ? (n < filled - rel ? n : filled - rel) : 0;
+	uint8_t *at;
+	int r = 0;
+
+	if (below && likely(zd_slot_map(dev, slot, &at) == 0))
+		source_copy(s, at + rel, below);
+	else
+		below = 0;
+	*done = below;
+	if (below < n) {
+		uint64_t landed, end;
+
+		r = source_pwrite(s, dev->fd, zd_slot_offset(dev, slot) + rel + below, n - below, &landed);
+		*done += landed;
+		end = rel + below + landed;
+		if (rel + below <= filled && end > filled)
+			atomic_store_explicit(mark, end, memory_order_release);
+	}
+	return r;
+}
+
+/*
+ * *done: how much landed. -EINTR when the hook said so: what landed counts. Other errors: the host failed,
+ * and what landed lies beyond any write pointer.
+ */
+static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct source *s, uint64_t n,
+		 uint64_t *done)
+{
+	uint64_t last = 0;
+	int r = 0;
+
+	*done = 0;
+	if (dev->g.h.data == ZD_NO_DATA) {
+		source_advance(s, n);
+		*done = n;
+		return 0;
+	}
+	if (unlikely(!rt->slot))
+		r = zd_slot_assign(dev, zone, rt);
+	if (n > ZD_IO_CHUNK)
+		last = zd_now();
+	while (!r && *done < n) {
+		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed;
+
+		r = store_part(dev, rt, rel + *done, s, part, &landed);
+		*done += landed;
+		if (!r && *done < n && zd_interrupted(dev, &last))
+			r = -EINTR;
+	}
+	return r;
+}
+
+#ifdef ZD_TSAN
+/* A reader may copy bytes that a reset has just given away, and then throws them out: a race by design. */
+__attribute__((no_sanitize("thread"), noinline)) static void fetch(uint8_t *to, const uint8_t *from, uint64_t n)
+{
+	const volatile uint8_t *f = from;
+
+	while (n--)
+		*to++ = *f++;
+}
+#else
+static inline void fetch(uint8_t *to, const uint8_t *from, uint64_t n)
+{
+	memcpy(to, from, n);
+}
+#endif
+
+static int load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	uint64_t filled = atomic_load_explicit(&dev->slots[slot].filled, memory_order_acquire);
+	uint64_t below = rel < filled ? (n < filled - rel ? n : filled - rel) : 0;
+	uint8_t *at;
+
+	if (below && likely(zd_slot_map(dev, slot, &at) == 0))
+		fetch(to, at + rel, below);
+	else
+		below = 0;
+	/* A hole must not be touched through the mapping: that could need a block that the host has not got. */
+	return below < n ? zd_host_pread(dev->fd, to + below, n - below, zd_slot_offset(dev, slot) + rel + below) : 0;
+}
+
+/* ---------------------------------------------------------------- common checks */
+
+static int check_range(zd_dev *dev, int cmd, uint64_t offset, uint64_t length, struct zd_error *err)
+{
+	uint64_t size = dev->g.h.size;
+
+	if (unlikely((offset | length) & dev->g.block_mask))
+		return zd_refuse(dev, err, ZD_E_BLOCK_ALIGNMENT, cmd, offset < size ? zd_zone_of(dev, offset) : ZD_NO_ZONE,
+				 offset, length, dev->g.h.logical_block);
+	if (unlikely(offset > size || length > size - offset))
+		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, offset < size ? zd_zone_of(dev, offset) : ZD_NO_ZONE,
+				 offset, length, size);
+	return 0;
+}
+
+static int begin_change(zd_dev *dev, struct zd_error *err)
+{
+	int r = zd_enter(dev, err);
+
+	if (likely(!r) && unlikely(dev->readonly))
+		r = zd_fail(err, ZD_E_READONLY_HANDLE, "the device is open read-only");
+	if (likely(!r) && unlikely(atomic_load_explicit(&dev->head->gate, memory_order_acquire)))
+		r = zd_gate(dev, true, err);
+	return r;
+}
+
+static int host_failed(struct zd_error *err, int r, uint32_t zone)
+{
+	zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "the host could not store the data; the zone is as it was");
+	if (err)
+		err->zone = zone;
+	return r;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+struct write {
+	int cmd;
+	uint64_t offset, length; /* the whole command, for errors */
+	struct source source;
+};
+
+static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struct write *w, uint32_t zone, uint64_t bound)
+{
+	return zd_refuse(dev, err, code, w->cmd, zone, w->offset, w->length, bound);
+}
+
+/* The order of checks is the dialect's: scsi_debug's check_zbc_access_params(), QEMU's nvme_check_zone_write(). */
+static int check_seq_write(zd_dev *dev, const struct write *w, uint32_t zone, uint64_t written, const struct zd_cell *cell,
+			   uint64_t rel, struct zd_error *err)
+{
+	const struct zd_header *h = &dev->g.h;
+	uint64_t capacity = zd_zone_capacity(dev, zone), start = zd_zone_start(dev, zone);
+	bool crosses = rel + w->length > capacity;
+
+	if (h->dialect == ZD_ZBC && w->cmd == ZD_CMD_WRITE) {
+		if (rel >= capacity)
+			return refuse_write(dev, err, ZD_E_GAP, w, zone, start + capacity);
+		if (crosses)
+			return refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
+	}
+	if (cell->next == ZD_NEXT_ERROR)
+		return refuse_write(dev, err, cell->error, w, zone, start + capacity);
+	if (rel != written && !(cell->effects & ZD_FX_NON_SEQ))
+		return refuse_write(dev, err, ZD_E_UNALIGNED_WRITE, w, zone, start + written);
+	if (crosses)
+		return refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
+	if (h->dialect == ZD_ZBC && !(cell->effects & ZD_FX_NON_SEQ) && w->length % h->physical_block)
+		return refuse_write(dev, err, ZD_E_UNALIGNED_WRITE, w, zone, start + written);
+	return 0;
+}
+
+/* Under the stripe: take what opening needs and make the zone implicitly open, with nothing written yet. */
+static int open_for_write(zd_dev *dev, const struct write *w, uint32_t zone, struct zd_zone_rt *rt, int cond,
+			  const struct zd_cell *cell, struct zd_error *err)
+{
+	uint64_t word;
+	int r = zd_lock_resource(dev);
+
+	if (r)
+		return host_failed(err, r, zone);
+	r = zd_take_resources(dev, cell->effects);
+	if (r) {
+		zd_unlock_resource(dev);
+		return refuse_write(dev, err, r, w, zone,
+				    r == ZD_E_TOO_MANY_OPEN ? dev->g.h.max_open : dev->g.h.max_active);
+	}
+	word = atomic_load_explicit(&rt->word, memory_order_relaxed);
+	atomic_store_explicit(&rt->word, zd_word_with_cond(word, ZD_IMPLICIT_OPEN), memory_order_release);
+	zd_account(dev, zone, cond, ZD_IMPLICIT_OPEN);
+	zd_count32(&rt->implicit_opens, 1);
+	zd_unlock_resource(dev);
+	return 0;
+}
+
+/* The host failed before anything could be published: give the resources back. */
+static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cond)
+{
+	uint64_t word;
+
+	while (zd_lock_resource(dev))
+		;
+	word = atomic_load_explicit(&rt->word, memory_order_relaxed);
+	/* Another opener may have taken the resource away meanwhile. */
+	if (zd_word_cond(word, ZD_SEQ_WRITE_REQUIRED) == ZD_IMPLICIT_OPEN) {
+		atomic_store_explicit(&rt->word, zd_word_with_cond(word, cond), memory_order_release);
+		zd_account(dev, zone, ZD_IMPLICIT_OPEN, cond);
+		zd_count32(&rt->implicit_opens, (uint32_t)-1);
+	}
+	zd_unlock_resource(dev);
+}
+
+/* Publish `written`. -EAGAIN: the zone was closed to EMPTY under our hands and must be opened anew. */
+static int publish(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t written, uint64_t flags)
+{
+	uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire);
+	int type = zd_zone_type(dev, zone), cond, r;
+
+	zd_set_dirty(dev, zone);
+	if (likely(written < zd_zone_capacity(dev, zone))) {
+		do {
+			if (zd_word_cond(word, type) == ZD_EMPTY)
+				return -EAGAIN;
+		} while (!atomic_compare_exchange_weak_explicit(&rt->word, &word, zd_word_with_written(word, written) | flags,
+								memory_order_acq_rel, memory_order_acquire));
+		return 0;
+	}
+	r = zd_lock_resource(dev);
+	if (r)
+		return r;
+	word = atomic_load_explicit(&rt->word, memory_order_acquire);
+	cond = zd_word_cond(word, type);
+	word = zd_word_with_written(zd_word_with_cond(word, ZD_FULL), written) | flags;
+	if (word & ZD_W_NON_SEQ)
+		word |= ZD_W_RESET_REC; /* a reset would free what its disorder costs (ZBC-2 4.5.3.3.4 leaves when to us) */
+	atomic_store_explicit(&rt->word, word, memory_order_release);
+	zd_account(dev, zone, cond, ZD_FULL);
+	zd_unlock_resource(dev);
+	return 0;
+}
+
+static void count_write(struct zd_zone_rt *rt, int cmd, uint64_t n)
+{
+	if (cmd == ZD_CMD_APPEND)
+		zd_count64(&rt->appends, 1);
+	else
+		zd_count64(&rt->writes, 1);
+	zd_count64(&rt->bytes_written, n);
+}
+
+/*
+ * One part of a write, within one sequential zone, checked, under its stripe. *done bytes landed and count;
+ * with a host error none of them does.
+ */
+static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n,
+			  uint64_t *done, struct zd_error *err)
+{
+	int type = zd_zone_type(dev, zone), r, before;
+	struct source at_start = w->source;
+
+	*done = 0;
+	for (;;) {
+		uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), written = zd_word_written(word), flags = 0;
+		int cond = zd_word_cond(word, type);
+		const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, cond, w->cmd);
+		bool opens = cell->next == ZD_NEXT_IMPLICIT_OPEN && cond != ZD_IMPLICIT_OPEN;
+
+		before = cond;
+		if (unlikely(opens)) {
+			r = open_for_write(dev, w, zone, rt, cond, cell, err);
+			if (r)
+				return r;
+		}
+		r = store(dev, rt, zone, rel, &w->source, n, done);
+		if (unlikely(r && !(r == -EINTR && *done))) {
+			if (opens)
+				undo_open(dev, zone, rt, before);
+			*done = 0;
+			return host_failed(err, r, zone);
+		}
+		if ((cell->effects & ZD_FX_NON_SEQ) && rel != written)
+			flags = ZD_W_NON_SEQ;
+		if (rel + *done > written)
+			written = rel + *done;
+		if (unlikely(cond == ZD_FULL)) {
+			/* A FULL preferred zone is overwritten. Its write pointer is past the end, so never in sequence. */
+			word = zd_word_with_written(word, written) | ZD_W_NON_SEQ | ZD_W_RESET_REC;
+			atomic_store_explicit(&rt->word, word, memory_order_release);
+			zd_set_dirty(dev, zone);
+		} else {
+			int p = publish(dev, zone, rt, written, flags);
+
+			if (unlikely(p == -EAGAIN)) {
+				w->source = at_start;
+				continue;
+			}
+			if (p)
+				return host_failed(err, p, zone);
+		}
+		count_write(rt, w->cmd, *done);
+		return r ? host_failed(err, r, zone) : 0;
+	}
+}
+
+static int64_t write_required(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed, struct zd_error *err)
+{
+	int type = zd_zone_type(dev, zone);
+	struct zd_zone_rt *rt;
+	uint64_t word, rel, done = 0, start = zd_zone_start(dev, zone);
+	const struct zd_cell *cell;
+	int r = zd_lock_zone(dev, zone);
+
+	if (unlikely(r))
+		return host_failed(err, r, zone);
+	r = zd_zone_get(dev, zone, &rt);
+	if (unlikely(r)) {
+		host_failed(err, r, zone);
+		goto out;
+	}
+	word = atomic_load_explicit(&rt->word, memory_order_acquire);
+	rel = w->cmd == ZD_CMD_APPEND ? zd_word_written(word) : w->offset - start;
+	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), w->cmd);
+	r = check_seq_write(dev, w, zone, zd_word_written(word), cell, rel, err);
+	if (likely(!r) && w->length)
+		r = write_seq_part(dev, w, zone, rt, rel, w->length, &done, err);
+	if (landed)
+		*landed = start + rel;
+out:
+	zd_unlock_zone(dev, zone);
+	return r ? r : (int64_t)done;
+}
+
+/* Preferred zones: anywhere, and over their boundaries. All is checked before anything is written. */
+static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_error *err)
+{
+	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
+	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
+	int r = zd_lock_zones(dev, first, last);
+
+	if (r)
+		return host_failed(err, r, first);
+	for (zone = first; !r && zone <= last; zone++) {
+		uint64_t start = zd_zone_start(dev, zone), capacity = zd_zone_capacity(dev, zone);
+		uint64_t zone_end = start + zd_zone_length(dev, zone), from = at > start ? at : start;
+		uint64_t to = end < zone_end ? end : zone_end;
+		int type = zd_zone_type(dev, zone);
+		struct zd_zone_rt *rt;
+		const struct zd_cell *cell;
+
+		if (type != ZD_SEQ_WRITE_PREFERRED)
+			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone - 1, start);
+		else if (from - start >= capacity)
+			r = refuse_write(dev, err, ZD_E_GAP, w, zone, start + capacity);
+		else if (to - start > capacity)
+			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
+		if (r)
+			break;
+		r = zd_zone_get(dev, zone, &rt);
+		if (r) {
+			host_failed(err, r, zone);
+			break;
+		}
+		cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(rt->word, type), ZD_CMD_WRITE);
+		if (cell->next == ZD_NEXT_ERROR)
+			r = refuse_write(dev, err, cell->error, w, zone, start + capacity);
+	}
+	for (zone = first; !r && zone <= last; zone++) {
+		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
+		uint64_t n = (end < zone_end ? end : zone_end) - at, done;
+
+		r = write_seq_part(dev, w, zone, &dev->zones[zone], at - start, n, &done, err);
+		at += done;
+		total += done;
+	}
+	zd_unlock_zones(dev, first, last);
+	return r ? r : (int64_t)total;
+}
+
+static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error *err)
+{
+	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
+	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
+	int r = zd_lock_zones(dev, first, last);
+
+	if (r)
+		return host_failed(err, r, first);
+	for (zone = first; !r && zone <= last; zone++) {
+		const struct zd_cell *cell;
+
+		if (!zd_is_conv(dev, zone)) {
+			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone - 1, zd_zone_start(dev, zone));
+			break;
+		}
+		cell = zd_cell(dev->g.h.dialect, ZD_CONVENTIONAL, zd_word_cond(zd_load_word(dev, zone), ZD_CONVENTIONAL),
+			       ZD_CMD_WRITE);
+		if (cell->next == ZD_NEXT_ERROR)
+			r = refuse_write(dev, err, cell->error, w, zone, zd_zone_start(dev, zone) + zd_zone_length(dev, zone));
+	}
+	for (zone = first; !r && zone <= last; zone++) {
+		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
+		uint64_t n = (end < zone_end ? end : zone_end) - at, done = 0;
+		struct zd_zone_rt *rt;
+
+		r = zd_zone_get(dev, zone, &rt);
+		if (!r) {
+			zd_set_dirty(dev, zone);
+			r = store(dev, rt, zone, at - start, &w->source, n, &done);
+			count_write(rt, ZD_CMD_WRITE, done);
+		}
+		if (r)
+			host_failed(err, r, zone);
+		at += done;
+		total += done;
+	}
+	zd_unlock_zones(dev, first, last);
+	return r ? r : (int64_t)total;
+}
+
+static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset,
+			 struct zd_error *err)
+{
+	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 } };
+	int64_t done;
+	uint32_t zone;
+	int r = begin_change(dev, err);
+
+	if (likely(!r))
+		r = check_range(dev, ZD_CMD_WRITE, offset, length, err);
+	if (unlikely(r))
+		return r;
+	if (length == 0)
+		return 0;
+	zone = zd_zone_of(dev, offset);
+	if (unlikely(zd_is_conv(dev, zone)))
+		done = write_conventional(dev, &w, err);
+	else if (likely(dev->g.h.model == ZD_HOST_MANAGED))
+		done = write_required(dev, &w, zone, NULL, err);
+	else
+		done = write_preferred(dev, &w, err);
+	if (done >= 0 && unlikely(dev->g.h.host_sync == ZD_SYNC_COMMAND)) {
+		r = zd_after_change(dev, err);
+		if (r)
+			return r;
+	}
+	return done;
+}
+
+int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
+{
+	struct iovec one = { (void *)(uintptr_t)buf, length };
+
+	return write_iov(dev, &one, 1, length, offset, err);
+}
+
+int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err)
+{
+	uint64_t length = 0;
+	int i;
+
+	if (iovcnt < 0)
+		return zd_fail_host(err, EINVAL, "a negative number of buffers");
+	for (i = 0; i < iovcnt; i++) {
+		if (iov[i].iov_len > UINT64_MAX / 2 - length)
+			return zd_fail_host(err, EINVAL, "the buffers are longer than a disk can be");
+		length += iov[i].iov_len;
+	}
+	return write_iov(dev, iov, iovcnt, length, offset, err);
+}
+
+int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err)
+{
+	struct iovec one = { (void *)(uintptr_t)buf, length };
+	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 } };
+	const struct zd_header *h = &dev->g.h;
+	int64_t done;
+	int r = begin_change(dev, err);
+
+	if (unlikely(r))
+		return r;
+	if (zone >= h->nr_zones)
+		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, ZD_CMD_APPEND, ZD_NO_ZONE, zone, length, h->nr_zones);
+	w.offset = zd_zone_start(dev, zone);
+	if (length & dev->g.block_mask)
+		return zd_refuse(dev, err, ZD_E_BLOCK_ALIGNMENT, ZD_CMD_APPEND, zone, w.offset, length, h->logical_block);
+	if (zd_is_conv(dev, zone))
+		return zd_refuse(dev, err, ZD_E_CONVENTIONAL, ZD_CMD_APPEND, zone, w.offset, length, 0);
+	if (h->append_limit && length > h->append_limit)
+		return zd_refuse(dev, err, ZD_E_APPEND_LIMIT, ZD_CMD_APPEND, zone, w.offset, length, h->append_limit);
+	done = write_required(dev, &w, zone, landed, err);
+	if (done >= 0 && unlikely(h->host_sync == ZD_SYNC_COMMAND)) {
+		r = zd_after_change(dev, err);
+		if (r)
+			return r;
+	}
+	return done;
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static int check_read(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
+{
+	const struct zd_header *h = &dev->g.h;
+	uint32_t first = zd_zone_of(dev, offset), last = zd_zone_of(dev, offset + length - 1), zone;
+	uint64_t end = offset + length;
+
+	if (h->dialect == ZD_ZBC) {
+		uint64_t first_cap = zd_zone_start(dev, first) + zd_zone_capacity(dev, first);
+		uint64_t last_cap = zd_zone_start(dev, last) + zd_zone_capacity(dev, last);
+
+		if (offset >= first_cap)
+			return zd_refuse(dev, err, ZD_E_GAP, ZD_CMD_READ, first, offset, length, first_cap);
+		if (h->model == ZD_HOST_MANAGED) {
+			/* As scsi_debug: only where it begins and where it ends count. The gap is a type of its own. */
+			if (zd_is_conv(dev, first) != zd_is_conv(dev, last))
+				return zd_refuse(dev, err, ZD_E_READ_TYPE, ZD_CMD_READ, first, offset, length,
+						 zd_zone_start(dev, last));
+			if (end > last_cap)
+				return zd_refuse(dev, err, ZD_E_READ_TYPE, ZD_CMD_READ, last, offset, length, last_cap);
+			if (!h->unrestricted_read && first != last && !zd_is_conv(dev, first))
+				return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
+						 zd_zone_start(dev, first) + zd_zone_length(dev, first));
+		}
+	} else if (h->dialect == ZD_ZNS && !h->unrestricted_read && first != last) {
+		return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
+				 zd_zone_start(dev, first) + zd_zone_length(dev, first));
+	}
+	for (zone = first; zone <= last; zone++) {
+		int type = zd_zone_type(dev, zone);
+		uint64_t word = zd_load_word(dev, zone);
+		int cond = zd_word_cond(word, type);
+		const struct zd_cell *cell = zd_cell(h->dialect, type, cond, ZD_CMD_READ);
+
+		if (unlikely(cell->next == ZD_NEXT_ERROR))
+			return zd_refuse(dev, err, cell->error, ZD_CMD_READ, zone, offset, length, 0);
+		/* URSWRZ off: only required zones with a valid write pointer are restricted (ZBC-2 4.5.3.2.2). */
+		if (unlikely(!h->unrestricted_read && h->dialect == ZD_ZBC) && type == ZD_SEQ_WRITE_REQUIRED &&
+		    cond <= ZD_CLOSED && end > zd_zone_start(dev, zone) + zd_word_written(word))
+			return zd_refuse(dev, err, ZD_E_INVALID_READ, ZD_CMD_READ, zone, offset, length,
+					 zd_zone_start(dev, zone) + zd_word_written(word));
+	}
+	return 0;
+}
+
+/*
+ * What a zone shows past its write pointer: zeros. null_blk shows 0xFF; its pointer stands at the zone's end
+ * after FINISH, at the capacity when the zone was filled, and beyond everything when the zone is dead.
+ */
+static int filler(const zd_dev *dev, int type, uint64_t word)
+{
+	int cond = zd_word_cond(word, type);
+
+	if (dev->g.h.dialect != ZD_NULLBLK || type == ZD_CONVENTIONAL)
+		return 0;
+	return cond <= ZD_CLOSED || (cond == ZD_FULL && !(word & ZD_W_FINISHED)) ? 0xFF : 0;
+}
+
+static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
+	int type = zd_zone_type(dev, zone), r = 0;
+	bool locked = type != ZD_SEQ_WRITE_REQUIRED && !dev->readonly;
+	uint32_t gen;
+
+	if (unlikely(!rt)) {
+		memset(to, filler(dev, type, 0), n);
+		return 0;
+	}
+	if (locked) {
+		r = zd_lock_zone(dev, zone);
+		if (r)
+			return r;
+	}
+	do {
+		uint64_t word, valid;
+		uint32_t slot;
+
+		gen = atomic_load_explicit(&rt->gen, memory_order_acquire);
+		word = atomic_load_explicit(&rt->word, memory_order_acquire);
+		slot = atomic_load_explicit(&rt->slot, memory_order_acquire);
+		valid = type == ZD_CONVENTIONAL ? UINT64_MAX : zd_word_written(word);
+		valid = valid > rel ? valid - rel : 0;
+		if (valid > n)
+			valid = n;
+		if (valid && slot)
+			r = load(dev, slot - 1, rel, to, valid);
+		else if (valid)
+			memset(to, 0, valid);
+		if (valid < n)
+			memset(to + valid, filler(dev, type, word), n - valid);
+#ifndef ZD_TSAN /* which knows no fences, and takes the copy on trust (see fetch) */
+		atomic_thread_fence(memory_order_acquire);
+#endif
+	} while (unlikely(gen != atomic_load_explicit(&rt->gen, memory_order_relaxed)));
+	if (locked)
+		zd_unlock_zone(dev, zone);
+	return r;
+}
+
+static void count_read(zd_dev *dev, uint32_t zone, uint64_t commands, uint64_t n)
+{
+	struct zd_zone_rt *rt;
+
+	if (dev->readonly || zd_zone_get(dev, zone, &rt))
+		return;
+	if (commands)
+		atomic_fetch_add_explicit(&rt->reads, commands, memory_order_relaxed);
+	atomic_fetch_add_explicit(&rt->bytes_read, n, memory_order_relaxed);
+}
+
+int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
+{
+	uint64_t done = 0, last = 0;
+	int r = zd_enter(dev, err);
+
+	if (likely(!r) && unlikely(atomic_load_explicit(&dev->head->gate, memory_order_acquire)))
+		r = zd_gate(dev, false, err);
+	if (likely(!r))
+		r = check_range(dev, ZD_CMD_READ, offset, length, err);
+	if (unlikely(r))
+		return r;
+	if (length == 0)
+		return 0;
+	r = check_read(dev, offset, length, err);
+	if (unlikely(r))
+		return r;
+	if (length > ZD_IO_CHUNK)
+		last = zd_now();
+	while (done < length) {
+		uint64_t at = offset + done, n = length - done;
+		uint32_t zone = zd_zone_of(dev, at);
+		uint64_t rel = at - zd_zone_start(dev, zone), in_zone = zd_zone_length(dev, zone) - rel;
+
+		if (n > in_zone)
+			n = in_zone;
+		if (n > ZD_IO_CHUNK)
+			n = ZD_IO_CHUNK;
+		r = read_zone(dev, zone, rel, (uint8_t *)buf + done, n);
+		if (unlikely(r)) {
+			zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "the host could not read the data back");
+			if (err)
+				err->zone = zone;
+			return r;
+		}
+		count_read(dev, zone, done == 0, n);
+		done += n;
+		if (unlikely(done < length) && zd_interrupted(dev, &last)) {
+			zd_fail_host(err, EINTR, "interrupted");
+			return -EINTR;
+		}
+	}
+	return (int64_t)length;
+}

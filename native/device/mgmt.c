@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Zone commands: open, close, finish, reset, their ALL forms, set condition, power cycle. */
+#include "internal.h"
+
+#include <stdlib.h>
+
+static int begin(zd_dev *dev, struct zd_error *err)
+{
+	int r = zd_enter(dev, err);
+
+	if (!r && dev->readonly)
+		r = zd_fail(err, ZD_E_READONLY_HANDLE, "the device is open read-only");
+	if (!r && atomic_load_explicit(&dev->head->gate, memory_order_acquire))
+		r = zd_gate(dev, true, err);
+	return r;
+}
+
+static int interrupted(struct zd_error *err, int r)
+{
+	return zd_fail_host(err, -r, "interrupted");
+}
+
+/* The condition that a cell leads to, ZD_NEXT_SAME and ZD_NEXT_ERROR excluded. */
+static int next_cond(int next, int type, uint64_t written)
+{
+	switch (next) {
+	case ZD_NEXT_EMPTY: return ZD_EMPTY;
+	case ZD_NEXT_IMPLICIT_OPEN: return ZD_IMPLICIT_OPEN;
+	case ZD_NEXT_EXPLICIT_OPEN: return ZD_EXPLICIT_OPEN;
+	case ZD_NEXT_CLOSED: return ZD_CLOSED;
+	case ZD_NEXT_CLOSED_OR_EMPTY: return written ? ZD_CLOSED : ZD_EMPTY;
+	case ZD_NEXT_FULL: return ZD_FULL;
+	case ZD_NEXT_READ_ONLY: return ZD_READ_ONLY;
+	case ZD_NEXT_OFFLINE: return ZD_OFFLINE;
+	default: return type == ZD_CONVENTIONAL ? ZD_NOT_WP : ZD_EMPTY;
+	}
+}
+
+static void count(struct zd_zone_rt *rt, int cmd)
+{
+	switch (cmd) {
+	case ZD_CMD_OPEN: case ZD_CMD_OPEN_ALL: zd_count32(&rt->opens, 1); break;
+	case ZD_CMD_CLOSE: case ZD_CMD_CLOSE_ALL: zd_count32(&rt->closes, 1); break;
+	case ZD_CMD_FINISH: case ZD_CMD_FINISH_ALL: zd_count32(&rt->finishes, 1); break;
+	case ZD_CMD_RESET: case ZD_CMD_RESET_ALL: zd_count32(&rt->resets, 1); break;
+	}
+}
+
+/* Under stripe and resource lock: what the cell says happens. */
+static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, const struct zd_cell *cell, uint64_t word)
+{
+	int type = zd_zone_type(dev, zone), from = zd_word_cond(word, type), to;
+	uint64_t written = zd_word_written(word);
+	bool drops = cell->effects & ZD_FX_WP_START;
+
+	count(rt, cmd);
+	if ((cell->effects & ZD_FX_DURABLE) && rt->durable < written) {
+		zd_set_dirty(dev, zone);
+		rt->durable = written;
+	}
+	if (cell->next == ZD_NEXT_SAME)
+		return;
+	to = next_cond(cell->next, type, written);
+	if (drops) {
+		word = zd_word(to, 0, 0);
+	} else if (cell->effects & ZD_FX_WP_END) {
+		word = zd_word_with_cond(word, to) | ZD_W_FINISHED;
+		if (word & ZD_W_NON_SEQ)
+			word |= ZD_W_RESET_REC;
+		zd_count64(&rt->finish_wasted, zd_zone_capacity(dev, zone) - written);
+	} else {
+		word = zd_word_with_cond(word, to);
+	}
+	/* Marked first: a death between the two must not leave a change that no flush would find. */
+	zd_set_dirty(dev, zone);
+	atomic_store_explicit(&rt->word, word, memory_order_release);
+	zd_account(dev, zone, from, to);
+	if (drops) {
+		rt->durable = 0;
+		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
+		zd_slot_release(dev, zone, rt);
+	}
+}
+
+/* One zone under its stripe; takes the resource lock. */
+static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+{
+	int type = zd_zone_type(dev, zone);
+	uint64_t start = zd_zone_start(dev, zone), word;
+	const struct zd_cell *cell;
+	struct zd_zone_rt *rt;
+	int r = zd_zone_get(dev, zone, &rt);
+
+	if (r)
+		return zd_fail_host(err, -r, "no room on the host for the state of this zone");
+	r = zd_lock_resource(dev);
+	if (r)
+		return interrupted(err, r);
+	word = atomic_load_explicit(&rt->word, memory_order_acquire);
+	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
+	if (cell->next == ZD_NEXT_ERROR) {
+		r = zd_refuse(dev, err, cell->error, cmd, zone, start, 0, 0);
+	} else {
+		r = zd_take_resources(dev, cell->effects);
+		if (r)
+			r = zd_refuse(dev, err, r, cmd, zone, start, 0,
+				      r == ZD_E_TOO_MANY_OPEN ? dev->g.h.max_open : dev->g.h.max_active);
+		else
+			apply(dev, zone, rt, cmd, cell, word);
+	}
+	zd_unlock_resource(dev);
+	return r;
+}
+
+static int one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+{
+	int r = zd_lock_zone(dev, zone);
+
+	if (r)
+		return interrupted(err, r);
+	r = one_locked(dev, cmd, zone, err);
+	zd_unlock_zone(dev, zone);
+	return r;
+}
+
+/* All stripes are held: whichever zones are CLOSED now; a zone closed to make room for another stays closed. */
+static int open_all(zd_dev *dev, struct zd_error *err)
+{
+	const struct zd_header *h = &dev->g.h;
+	uint32_t z, i, n = 0, *zones = malloc(((size_t)dev->head->nr_closed + 1) * sizeof(*zones));
+	uint32_t room = dev->head->nr_closed;
+	int r = 0;
+
+	if (!zones)
+		return zd_fail_host(err, ENOMEM, "no memory to list the closed zones");
+	for (z = 0; z < h->nr_zones && n < room; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+
+		if (rt && zd_word_cond(rt->word, zd_zone_type(dev, z)) == ZD_CLOSED)
+			zones[n++] = z;
+	}
+	if (h->dialect == ZD_ZBC && h->model == ZD_HOST_MANAGED && h->max_open && n + dev->head->nr_explicit > h->max_open)
+		r = zd_refuse(dev, err, ZD_E_TOO_MANY_OPEN, ZD_CMD_OPEN_ALL, ZD_NO_ZONE, ZD_NONE, 0, h->max_open);
+	for (i = 0; !r && i < n; i++)
+		r = one_locked(dev, ZD_CMD_OPEN_ALL, zones[i], err);
+	free(zones);
+	return r;
+}
+
+static int each(zd_dev *dev, int cmd, struct zd_error *err)
+{
+	uint64_t last = zd_now();
+	uint32_t z;
+	int r = 0;
+
+	for (z = 0; !r && z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+		int type = zd_zone_type(dev, z);
+		uint64_t word = rt ? rt->word : 0;
+		const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
+
+		if (z % 1024 == 1023 && zd_interrupted(dev, &last))
+			return interrupted(err, -EINTR);
+		if (!rt || cell->next == ZD_NEXT_SAME)
+			continue;
+		r = one_locked(dev, cmd, z, err);
+	}
+	return r;
+}
+
+static int all(zd_dev *dev, int cmd, struct zd_error *err)
+{
+	const struct zd_cell *cell =
+		zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED,
+			ZD_EMPTY, cmd);
+	int r;
+
+	if (cell->next == ZD_NEXT_ERROR)
+		return zd_refuse(dev, err, cell->error, cmd, ZD_NO_ZONE, ZD_NONE, 0, 0);
+	r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
+	if (r)
+		return interrupted(err, r);
+	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, err) : each(dev, cmd, err);
+	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
+	return r;
+}
+
+int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, struct zd_error *err)
+{
+	uint64_t last;
+	uint32_t z;
+	int r = begin(dev, err), after;
+
+	if (r)
+		return r;
+	if (cmd < ZD_CMD_OPEN || cmd > ZD_CMD_RESET_ALL)
+		return zd_fail_host(err, EINVAL, "no zone management command");
+	if (cmd >= ZD_CMD_OPEN_ALL) {
+		r = all(dev, cmd, err);
+	} else {
+		if (zone >= dev->g.h.nr_zones || count_ == 0 || count_ > dev->g.h.nr_zones - zone)
+			return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, count_, dev->g.h.nr_zones);
+		last = count_ > 1 ? zd_now() : 0;
+		for (z = zone; !r && z < zone + count_; z++) {
+			r = one(dev, cmd, z, err);
+			if (!r && z % 64 == 63 && count_ > 1 && zd_interrupted(dev, &last))
+				r = interrupted(err, -EINTR);
+			if (!r && count_ > 1 && zd_slots_pressing(dev))
+				zd_after_change(dev, NULL);
+		}
+	}
+	after = zd_after_change(dev, r ? NULL : err);
+	return r ? r : after;
+}
+
+int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
+{
+	int r = begin(dev, err), cmd;
+
+	if (r)
+		return r;
+	switch (cond) {
+	case ZD_EMPTY: cmd = ZD_CMD_SET_EMPTY; break;
+	case ZD_READ_ONLY: cmd = ZD_CMD_SET_READ_ONLY; break;
+	case ZD_OFFLINE: cmd = ZD_CMD_SET_OFFLINE; break;
+	default: return zd_fail_host(err, EINVAL, "a zone can be set READ_ONLY, OFFLINE, or back to EMPTY, to nothing else");
+	}
+	if (zone >= dev->g.h.nr_zones)
+		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
+	r = one(dev, cmd, zone, err);
+	return r ? r : zd_after_change(dev, err);
+}
+
+int zd_power_cycle(zd_dev *dev, struct zd_error *err)
+{
+	int r = begin(dev, err);
+
+	if (!r)
+		r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
+	if (!r)
+		r = all(dev, ZD_CMD_POWER_CYCLE, err);
+	return r ? r : zd_after_change(dev, err);
+}

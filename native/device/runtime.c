@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The shared runtime area: whose it is, bringing it to life, and rebuilding what is derived.
+ *
+ * The zones' words are the truth while the area lives (state OPEN, same boot, same file): a process that is
+ * killed leaves them right. After a clean close, a reboot or a copy the entries in the file are the truth.
+ * Counts, lists and bitmaps are always derived from words and slots.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- identity */
+
+static int boot_id(uint8_t id[16])
+{
+	char text[64];
+	ssize_t n;
+	int i, digits = 0, fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+	memset(id, 0, 16);
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, sizeof(text));
+	close(fd);
+	for (i = 0; i < n && digits < 32; i++) {
+		int c = text[i];
+		int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+
+		if (v < 0)
+			continue;
+		id[digits / 2] |= (uint8_t)(digits % 2 ? v : v << 4);
+		digits++;
+	}
+	return digits == 32 ? 0 : -1;
+}
+
+int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
+{
+	const uint32_t sizes[] = { 1 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
+				   sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt), sizeof(struct zd_stripe),
+				   ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
+	struct statx sx;
+
+	memset(tag, 0, sizeof(*tag));
+	memcpy(tag->magic, "ZDSHARED", 8);
+	tag->abi = zd_crc32c(0, sizes, sizeof(sizes));
+	if (boot_id(tag->boot))
+		return 1; /* no /proc: never believe what is found */
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &sx))
+		return -errno;
+	tag->device = (uint64_t)sx.stx_dev_major << 32 | sx.stx_dev_minor;
+	tag->inode = sx.stx_ino;
+	if (sx.stx_mask & STATX_BTIME) {
+		tag->birth_sec = sx.stx_btime.tv_sec;
+		tag->birth_nsec = sx.stx_btime.tv_nsec;
+	}
+	memcpy(tag->uuid, dev->g.h.uuid, sizeof(tag->uuid));
+	return 0;
+}
+
+void zd_runtime_bind(zd_dev *dev, uint8_t *rt)
+{
+	const struct zd_geometry *g = &dev->g;
+
+	dev->rt = rt;
+	dev->head = (struct zd_rt_head *)rt;
+	dev->stripes = (struct zd_stripe *)(rt + g->rt_stripes);
+	dev->chunks = (_Atomic uint8_t *)(rt + g->rt_chunks);
+	dev->dirty = (_Atomic uint64_t *)(rt + g->rt_dirty);
+	dev->implicit = (uint64_t *)(rt + g->rt_implicit);
+	dev->zones = (struct zd_zone_rt *)(rt + g->rt_zones);
+	dev->slots = (struct zd_slot_rt *)(rt + g->rt_slots);
+}
+
+/* Room for the entries of the zones in that chunk, so that a flush does not find the host full. */
+static int reserve_entries(zd_dev *dev, uint32_t chunk)
+{
+	uint64_t zones = ZD_CHUNK / sizeof(struct zd_zone_rt), first = chunk * zones;
+	uint64_t from = first * sizeof(struct zd_entry), length = zones * sizeof(struct zd_entry);
+	uint64_t table = dev->g.h.table_b - ZD_TABLE;
+	int r;
+
+	if (from >= table)
+		return 0; /* a chunk of slots */
+	if (length > table - from)
+		length = table - from;
+	r = zd_host_reserve(dev->fd, ZD_TABLE + from, length);
+	return r ? r : zd_host_reserve(dev->fd, dev->g.h.table_b + from, length);
+}
+
+int zd_reserve_chunk(zd_dev *dev, uint32_t chunk)
+{
+	uint64_t at = dev->g.h.runtime_offset + dev->g.rt_zones + (uint64_t)chunk * ZD_CHUNK;
+	int r;
+
+	if (zd_chunk_there(dev, chunk))
+		return 0;
+	/* Before the first touch, so that a full host is an errno here and no SIGBUS later. */
+	r = zd_host_reserve(dev->fd, at, ZD_CHUNK);
+	if (!r && !dev->in_ram)
+		r = reserve_entries(dev, chunk);
+	if (!r)
+		atomic_store_explicit(&dev->chunks[chunk], 1, memory_order_release);
+	return r;
+}
+
+int zd_runtime_init_locks(zd_dev *dev)
+{
+	uint32_t i;
+	int r = zd_mutex_init(&dev->head->commit);
+
+	if (!r)
+		r = zd_mutex_init(&dev->head->resource);
+	for (i = 0; !r && i < ZD_STRIPES; i++)
+		r = zd_mutex_init(&dev->stripes[i].lock);
+	return r;
+}
+
+/* ---------------------------------------------------------------- derived state */
+
+static int by_open_seq(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return x[0] != y[0] ? (x[0] < y[0] ? -1 : 1) : (x[1] < y[1] ? -1 : x[1] > y[1]);
+}
+
+/* The list of implicitly open zones, oldest first; without memory to sort, in the order of the zones. */
+static void rebuild_list(zd_dev *dev, uint32_t n)
+{
+	struct zd_rt_head *head = dev->head;
+	uint64_t (*order)[2] = malloc((n ? n : 1) * sizeof(*order));
+	uint32_t z, i = 0, last = 0;
+
+	head->imp_head = head->imp_tail = 0;
+	for (z = 0; z < dev->g.h.nr_zones && i < n; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+
+		if (!rt || zd_word_cond(rt->word, zd_zone_type(dev, z)) != ZD_IMPLICIT_OPEN)
+			continue;
+		if (order) {
+			order[i][0] = rt->open_seq;
+			order[i][1] = z;
+		} else {
+			rt->prev = last;
+			rt->next = 0;
+			if (last)
+				dev->zones[last - 1].next = z + 1;
+			else
+				head->imp_head = z + 1;
+			last = z + 1;
+		}
+		i++;
+	}
+	if (order) {
+		qsort(order, n, sizeof(*order), by_open_seq);
+		for (i = 0; i < n; i++) {
+			z = (uint32_t)order[i][1];
+			dev->zones[z].prev = last;
+			dev->zones[z].next = 0;
+			if (last)
+				dev->zones[last - 1].next = z + 1;
+			else
+				head->imp_head = z + 1;
+			last = z + 1;
+		}
+	}
+	head->imp_tail = last;
+	free(order);
+}
+
+static void push_slot(zd_dev *dev, uint32_t slot, uint32_t *list)
+{
+	dev->slots[slot].next = *list;
+	*list = slot + 1;
+}
+
+static void rebuild_slots(zd_dev *dev)
+{
+	struct zd_rt_head *head = dev->head;
+	uint32_t s, z;
+
+	for (s = 0; s < head->nr_slots; s++) {
+		dev->slots[s].state = ZD_SLOT_FREE;
+		dev->slots[s].zone = 0;
+	}
+	for (z = 0; z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+		uint32_t mine, on_disk[2], i;
+
+		if (!rt)
+			continue;
+		mine = rt->slot;
+		on_disk[0] = rt->disk_slot;
+		on_disk[1] = rt->commit_slot;
+		if (mine) {
+			dev->slots[mine - 1].state = ZD_SLOT_USED;
+			dev->slots[mine - 1].zone = z + 1;
+		}
+		for (i = 0; i < 2; i++) {
+			s = on_disk[i];
+			if (s && s != mine && s <= head->nr_slots && dev->slots[s - 1].state == ZD_SLOT_FREE) {
+				dev->slots[s - 1].state = ZD_SLOT_PENDING;
+				dev->slots[s - 1].zone = z + 1;
+			}
+		}
+	}
+	head->warm_head = head->cold_head = head->pending_head = 0;
+	head->nr_free = head->nr_pending = 0;
+	head->warm_bytes = head->pending_bytes = 0;
+	/* From the end, so that low slots are handed out first. */
+	for (s = head->nr_slots; s-- > 0;) {
+		struct zd_slot_rt *slot = &dev->slots[s];
+		uint64_t filled = slot->filled;
+
+		if (slot->state == ZD_SLOT_PENDING) {
+			push_slot(dev, s, &head->pending_head);
+			head->nr_pending++;
+			head->pending_bytes += filled;
+		} else if (slot->state == ZD_SLOT_FREE) {
+			push_slot(dev, s, filled ? &head->warm_head : &head->cold_head);
+			head->nr_free++;
+			head->warm_bytes += filled;
+		}
+	}
+}
+
+void zd_runtime_rebuild(zd_dev *dev)
+{
+	struct zd_rt_head *head = dev->head;
+	uint32_t z, imp = 0, exp = 0, closed = 0;
+
+	memset(dev->implicit, 0, (dev->g.h.nr_zones + 63) / 64 * 8);
+	for (z = 0; z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+
+		if (!rt)
+			continue;
+		switch (zd_word_cond(rt->word, zd_zone_type(dev, z))) {
+		case ZD_IMPLICIT_OPEN:
+			imp++;
+			dev->implicit[z / 64] |= 1ull << (z % 64);
+			if (rt->open_seq > head->open_clock)
+				head->open_clock = rt->open_seq;
+			break;
+		case ZD_EXPLICIT_OPEN: exp++; break;
+		case ZD_CLOSED: closed++; break;
+		}
+	}
+	head->nr_implicit = imp;
+	head->nr_explicit = exp;
+	head->nr_closed = closed;
+	rebuild_list(dev, imp);
+	rebuild_slots(dev);
+}
+
+/* ---------------------------------------------------------------- coming to life */
+
+static int truncated(struct zd_error *err, uint64_t size, uint32_t zone, uint64_t need)
+{
+	zd_fail(err, ZD_E_TRUNCATED, "the image ends at byte %llu, but the data of zone %u goes on to byte %llu",
+		(unsigned long long)size, zone, (unsigned long long)need);
+	if (err)
+		err->zone = zone;
+	return ZD_E_TRUNCATED;
+}
+
+static int corrupt_zone(struct zd_error *err, uint32_t zone, const char *what)
+{
+	zd_fail(err, ZD_E_CORRUPT, "zone %u %s; `zonedctl check` tells more", zone, what);
+	if (err)
+		err->zone = zone;
+	return ZD_E_CORRUPT;
+}
+
+/* Which of a zone's two entries counts; NULL if that cannot be told. */
+static const struct zd_entry *newest(const struct zd_entry *a, const struct zd_entry *b, uint32_t zone, bool clean)
+{
+	bool va = zd_entry_valid(a, zone), vb = zd_entry_valid(b, zone);
+
+	if (va && vb)
+		return b->seq > a->seq ? b : a;
+	/* Copy A is written first, so it is never behind; B alone is current only after a clean close. */
+	if (va)
+		return a;
+	return vb && clean ? b : NULL;
+}
+
+static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uint64_t file_size, struct zd_error *err)
+{
+	const char *wrong = zd_entry_wrong(dev, zone, e->word, e->durable, e->slot);
+	struct zd_zone_rt *rt;
+	int r;
+
+	if (wrong)
+		return corrupt_zone(err, zone, wrong);
+	if (e->slot && zd_slot_offset(dev, e->slot - 1) + dev->g.h.slot_size > file_size)
+		return truncated(err, file_size, zone, zd_slot_offset(dev, e->slot - 1) + dev->g.h.slot_size);
+	if (zd_entry_zero(e) && !zd_zone_peek(dev, zone))
+		return 0;
+	r = zd_zone_get(dev, zone, &rt);
+	if (r)
+		return zd_fail_host(err, -r, "no room in the image for the shared state of its zones");
+	rt->word = e->word;
+	rt->durable = e->durable;
+	rt->slot = rt->disk_slot = rt->commit_slot = e->slot;
+	rt->entry_seq = e->seq;
+	rt->open_seq = 0;
+	rt->gen++;
+	if (e->durable < zd_word_written(e->word))
+		zd_set_dirty(dev, zone); /* written but not flushed when the image was closed */
+	return 0;
+}
+
+#define BATCH 2048u /* entries read at once */
+
+static int load_entries(zd_dev *dev, bool clean, uint64_t file_size, struct zd_error *err)
+{
+	const struct zd_geometry *g = &dev->g;
+	struct zd_entry *a = malloc(2 * BATCH * sizeof(*a)), *b = a + BATCH;
+	uint32_t z, i;
+	int r = 0;
+
+	if (!a)
+		return zd_fail_host(err, ENOMEM, "no memory to read the zone entries");
+	for (z = 0; !r && z < g->h.nr_zones; z += BATCH) {
+		uint32_t n = g->h.nr_zones - z < BATCH ? g->h.nr_zones - z : BATCH;
+
+		r = zd_host_pread(dev->fd, a, n * sizeof(*a), ZD_TABLE + (uint64_t)z * sizeof(*a));
+		if (!r)
+			r = zd_host_pread(dev->fd, b, n * sizeof(*b), g->h.table_b + (uint64_t)z * sizeof(*b));
+		if (r) {
+			zd_fail_host(err, -r, "cannot read the image's zone entries");
+			break;
+		}
+		for (i = 0; !r && i < n; i++) {
+			const struct zd_entry *e = newest(&a[i], &b[i], z + i, clean);
+
+			if (e)
+				r = apply_entry(dev, z + i, e, file_size, err);
+			else if (zd_entry_valid(&b[i], z + i))
+				r = corrupt_zone(err, z + i, "has a damaged entry, and its second copy may be out of date, as the image was not closed cleanly");
+			else
+				r = corrupt_zone(err, z + i, "has lost both copies of its entry");
+		}
+	}
+	free(a);
+	return r;
+}
+
+/* The words of killed processes: right unless something scribbled over them. */
+static bool words_sound(zd_dev *dev, uint64_t file_size)
+{
+	uint32_t z;
+
+	for (z = 0; z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+
+		if (!rt)
+			continue;
+		if (zd_entry_wrong(dev, z, rt->word, rt->durable, rt->slot) || rt->disk_slot > dev->g.max_slots ||
+		    rt->commit_slot > dev->g.max_slots)
+			return false;
+		if (rt->slot && zd_slot_offset(dev, rt->slot - 1) + dev->g.h.slot_size > file_size)
+			return false;
+	}
+	return true;
+}
+
+/* Slots: how many the file has, who owns them (one each), and how far each surely has blocks. */
+static int start_slots(zd_dev *dev, uint64_t file_size, bool keep_filled, struct zd_error *err)
+{
+	const struct zd_geometry *g = &dev->g;
+	struct zd_rt_head *head = dev->head;
+	uint64_t data = file_size > g->h.data_offset ? file_size - g->h.data_offset : 0;
+	uint64_t n = data / g->h.slot_size;
+	uint32_t s, z;
+	int r;
+
+	head->nr_slots = (uint32_t)(n < g->max_slots ? n : g->max_slots);
+	for (s = 0; s < head->nr_slots; s++) {
+		r = zd_reserve_chunk(dev, zd_slot_chunk(dev, s));
+		if (!r && s + 1 == head->nr_slots)
+			r = zd_reserve_chunk(dev, (uint32_t)((g->rt_slots - g->rt_zones + (uint64_t)(s + 1) * sizeof(struct zd_slot_rt) - 1) / ZD_CHUNK));
+		if (r)
+			return zd_fail_host(err, -r, "no room in the image for the shared state of its slots");
+		dev->slots[s].zone = 0;
+		dev->slots[s].pins = 0;
+		if (!keep_filled || dev->slots[s].filled > g->h.slot_size)
+			dev->slots[s].filled = 0;
+	}
+	for (z = 0; z < g->h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+
+		if (!rt || !rt->slot)
+			continue;
+		s = rt->slot - 1;
+		if (s >= head->nr_slots)
+			return truncated(err, file_size, z, zd_slot_offset(dev, s) + g->h.slot_size);
+		if (dev->slots[s].zone) {
+			zd_fail(err, ZD_E_CORRUPT, "zones %u and %u claim the same slot, %u; `zonedctl check` tells more",
+				dev->slots[s].zone - 1, z, s);
+			return ZD_E_CORRUPT;
+		}
+		dev->slots[s].zone = z + 1;
+		if (!keep_filled)
+			dev->slots[s].filled = zd_host_filled(dev->fd, zd_slot_offset(dev, s), g->h.slot_size);
+	}
+	return 0;
+}
+
+static int file_length(zd_dev *dev, uint64_t *size, struct zd_error *err)
+{
+	struct stat st;
+
+	if (fstat(dev->fd, &st))
+		return zd_fail_host(err, errno, "cannot stat the image");
+	*size = (uint64_t)st.st_size;
+	if (*size < dev->g.h.data_offset)
+		return zd_fail(err, ZD_E_TRUNCATED,
+			       "the image ends at byte %llu, but its metadata goes on to byte %llu",
+			       (unsigned long long)*size, (unsigned long long)dev->g.h.data_offset);
+	return 0;
+}
+
+static int wipe(zd_dev *dev)
+{
+	const struct zd_geometry *g = &dev->g;
+	static const uint8_t zeros[ZD_CHUNK];
+	uint64_t at;
+	int r;
+
+	memset(dev->rt, 0, g->rt_fixed);
+	r = zd_host_punch(dev->fd, g->h.runtime_offset + g->rt_zones, g->rt_size - g->rt_zones);
+	for (at = g->rt_zones; r == -EOPNOTSUPP && at < g->rt_size; at += ZD_CHUNK) {
+		int w = zd_host_pwrite(dev->fd, zeros, ZD_CHUNK, g->h.runtime_offset + at);
+
+		if (w)
+			return w;
+		if (at + ZD_CHUNK >= g->rt_size)
+			r = 0;
+	}
+	return r;
+}
+
+static void mark_all_dirty(zd_dev *dev)
+{
+	uint32_t z;
+
+	for (z = 0; z < dev->g.h.nr_zones; z++) {
+		if (zd_zone_peek(dev, z))
+			zd_set_dirty(dev, z);
+	}
+}
+
+int zd_runtime_start(zd_dev *dev, struct zd_error *err)
+{
+	struct zd_rt_head *head = dev->head;
+	struct zd_rt_tag tag;
+	struct zd_status status;
+	uint64_t file_size;
+	bool ours, living;
+	int r, bad;
+
+	r = file_length(dev, &file_size, err);
+	if (r)
+		return r;
+	r = zd_host_reserve(dev->fd, dev->g.h.runtime_offset, dev->g.rt_fixed);
+	if (r)
+		return zd_fail_host(err, -r, "no room in the image for its shared state");
+	r = zd_status_read(dev->fd, &status, &bad);
+	if (r == ZD_E_CORRUPT)
+		return zd_fail(err, r, "both copies of the image's status are damaged; `zonedctl check --repair` mends that");
+	if (r)
+		return zd_fail_host(err, -r, "cannot read the image's status");
+	if (status.failed)
+		return zd_fail(err, ZD_E_FAILED,
+			       "a sync of this image to the host's disk failed earlier, so what was written last may be lost; run `zonedctl check --repair` on it");
+	r = zd_runtime_tag(dev, dev->fd, &tag);
+	if (r < 0)
+		return zd_fail_host(err, -r, "cannot tell the image's identity");
+	ours = r == 0 && memcmp(&tag, &head->tag, sizeof(tag)) == 0;
+	living = ours && head->state == ZD_RT_OPEN && words_sound(dev, file_size);
+	if (ours && !living && head->state != ZD_RT_CLOSED)
+		ours = false;
+	head->tag.magic[0] = 0; /* a death from here on leaves no area to believe */
+	if (!ours) {
+		r = wipe(dev);
+		if (r)
+			return zd_fail_host(err, -r, "cannot clear the image's shared state");
+	} else {
+		memset((void *)dev->dirty, 0, (dev->g.h.nr_zones + 63) / 64 * 8);
+	}
+	if (!living) {
+		r = load_entries(dev, status.clean, file_size, err);
+		if (r)
+			return r;
+	}
+	r = start_slots(dev, file_size, living, err);
+	if (r)
+		return r;
+	head->gate = status.clean && !dev->in_ram ? ZD_GATE_MARK : 0;
+	head->was_clean = status.clean;
+	head->status_seq = status.seq;
+	head->open_clock = 0;
+	zd_runtime_rebuild(dev);
+	if (living)
+		mark_all_dirty(dev);
+	r = zd_runtime_init_locks(dev);
+	if (r)
+		return zd_fail_host(err, -r, "cannot make process-shared locks");
+	head->state = ZD_RT_OPEN;
+	head->tag = tag;
+	return 0;
+}
+
+int zd_runtime_recover(zd_dev *dev, struct zd_error *err)
+{
+	struct zd_status status;
+	uint64_t file_size;
+	int r, bad;
+
+	r = file_length(dev, &file_size, err);
+	if (r)
+		return r;
+	r = zd_status_read(dev->fd, &status, &bad);
+	if (r == ZD_E_CORRUPT)
+		return zd_fail(err, r, "both copies of the image's status are damaged; `zonedctl check --repair` mends that");
+	if (r)
+		return zd_fail_host(err, -r, "cannot read the image's status");
+	memset((void *)dev->chunks, 1, dev->g.nr_chunks);
+	r = load_entries(dev, status.clean, file_size, err);
+	if (!r)
+		r = start_slots(dev, file_size, false, err);
+	if (r)
+		return r;
+	dev->head->was_clean = status.clean;
+	dev->head->gate = status.failed ? ZD_GATE_FAILED : 0;
+	zd_runtime_rebuild(dev);
+	return 0;
+}

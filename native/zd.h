@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * zd.h - the emulated zoned block device: public interface and manual.
+ *
+ * A zd_dev is one opener's handle on an emulated host-managed (or host-aware) SMR disk. The disk
+ * lives in an image file, or in a memfd when it has no path. Any number of processes may have one
+ * disk open at once; they share all of its state through one MAP_SHARED mapping, and the death of
+ * any of them (kill -9 included) loses nothing that was acknowledged and leaves no lock held.
+ *
+ * Units       All offsets and lengths are bytes, absolute on the disk, unless a name says otherwise.
+ *             A zone is named by its index, 0 .. nr_zones-1.
+ * Returns     int: 0 or a negative code. int64_t: a count (>= 0) or a negative code. A code is either
+ *             -errno (the host failed: -ENOSPC, -EIO, ...) or a ZD_E_* rule (the emulated disk
+ *             refused). Every function that can fail takes a `struct zd_error *` last, which may be
+ *             NULL; it is filled only on failure.
+ * Threads     A handle may be used by many threads at once. zd_close() must be the last call on it.
+ * fork        A child may go on using its parent's handle; the first call there attaches it anew.
+ *             Do not fork while another thread of the same process is inside a call.
+ * Signals     A call that takes longer than about 50 ms polls the handle's interrupt hook (below) and
+ *             returns -EINTR, with the disk consistent, when the hook says so.
+ * Locks       commit lock -> zone stripes (zone mod 256) in ascending order -> resource lock. All are
+ *             robust and process-shared; none is ever held across a call back to the caller.
+ * Caveats     Whoever truncates an image that is open kills its users with SIGBUS. A host disk that
+ *             fails to read back a mapped page does too. Fix: none in user space; do not do that.
+ *
+ * Sources named below: ZBC-2 (INCITS 550, T10), ZNS (NVM Express Zoned Namespace Command Set 1.1),
+ * Linux 6.12 drivers/block/null_blk/zoned.c and drivers/scsi/scsi_debug.c.
+ */
+#ifndef ZD_H
+#define ZD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ZD_IMAGE_VERSION 1
+#define ZD_NONE UINT64_MAX        /* a write pointer that is not valid (report), or an offset unknown */
+#define ZD_NO_ZONE UINT32_MAX     /* no zone is concerned */
+#define ZD_MAX_CONV_RANGES 440    /* as many as the header page of an image holds */
+#define ZD_MAX_ZONES 16777216u    /* 2^24 */
+
+/* Numbers as in struct blk_zone (linux/blkzoned.h) and ZBC-2 REPORT ZONES. */
+enum zd_type { ZD_CONVENTIONAL = 1, ZD_SEQ_WRITE_REQUIRED = 2, ZD_SEQ_WRITE_PREFERRED = 3 };
+enum zd_cond {
+	ZD_NOT_WP = 0,
+	ZD_EMPTY = 1,
+	ZD_IMPLICIT_OPEN = 2,
+	ZD_EXPLICIT_OPEN = 3,
+	ZD_CLOSED = 4,
+	ZD_READ_ONLY = 0xD,
+	ZD_FULL = 0xE,
+	ZD_OFFLINE = 0xF
+};
+
+/* The rule book: what a SCSI/ATA disk, an NVMe ZNS drive, or Linux's null_blk does. */
+enum zd_dialect { ZD_ZBC = 0, ZD_ZNS = 1, ZD_NULLBLK = 2 };
+enum zd_model { ZD_HOST_MANAGED = 0, ZD_HOST_AWARE = 1 }; /* sequential zones are SWR, or SWP */
+/* Which implicitly open zone is closed when an open resource is needed. Explicitly open ones never are. */
+enum zd_implicit_close {
+	ZD_OLDEST = 0,     /* the one opened longest ago (QEMU) */
+	ZD_LOWEST = 1,     /* the one with the lowest index (scsi_debug, tcmu-runner) */
+	ZD_ROUND_ROBIN = 2 /* the next one behind the last victim (null_blk) */
+};
+enum zd_data { ZD_STORE = 0, ZD_NO_DATA = 1 }; /* no payload kept: reads return zeros below the wp */
+enum zd_host_sync { ZD_SYNC_FLUSH = 0, ZD_SYNC_COMMAND = 1, ZD_SYNC_NEVER = 2 };
+
+/* Commands, as the state table, traces and faults name them. */
+enum zd_cmd {
+	ZD_CMD_READ = 0,
+	ZD_CMD_WRITE = 1,
+	ZD_CMD_APPEND = 2,
+	ZD_CMD_OPEN = 3,
+	ZD_CMD_CLOSE = 4,
+	ZD_CMD_FINISH = 5,
+	ZD_CMD_RESET = 6,
+	ZD_CMD_OPEN_ALL = 7,
+	ZD_CMD_CLOSE_ALL = 8,
+	ZD_CMD_FINISH_ALL = 9,
+	ZD_CMD_RESET_ALL = 10,
+	ZD_CMD_POWER_CYCLE = 11,
+	ZD_CMD_SET_EMPTY = 12,     /* set_condition: back from the dead, empty (NOT_WP for conventional) */
+	ZD_CMD_SET_READ_ONLY = 13, /* set_condition: the head can read but no longer write */
+	ZD_CMD_SET_OFFLINE = 14,   /* set_condition: the head is dead */
+	ZD_CMD_FLUSH = 15,
+	ZD_NR_CMDS = 16
+};
+
+/*
+ * Broken rules. Each has a name, SCSI sense data (dialects zbc and nullblk), an NVMe status (zns) and
+ * an errno; zd_rule_info() tells them. Codes lie far below any -errno.
+ */
+enum zd_rule {
+	ZD_E_UNALIGNED_WRITE = -2001,   /* not at the write pointer, or (512e) not ending on a physical block */
+	ZD_E_WRITE_BOUNDARY = -2002,    /* a write crosses the zone's end, its capacity, or into another type */
+	ZD_E_READ_BOUNDARY = -2003,     /* a read crosses zones where it may not */
+	ZD_E_INVALID_READ = -2004,      /* a read passes the write pointer (URSWRZ off) */
+	ZD_E_ZONE_FULL = -2005,
+	ZD_E_ZONE_READ_ONLY = -2006,
+	ZD_E_ZONE_OFFLINE = -2007,
+	ZD_E_TOO_MANY_OPEN = -2008,
+	ZD_E_TOO_MANY_ACTIVE = -2009,
+	ZD_E_INVALID_TRANSITION = -2010,/* the zone's condition does not allow this command */
+	ZD_E_CONVENTIONAL = -2011,      /* a zone command (or append) addressed to a conventional zone */
+	ZD_E_GAP = -2012,               /* a command that starts between a zone's capacity and its end */
+	ZD_E_OUT_OF_RANGE = -2013,      /* beyond the end of the disk, or no such zone */
+	ZD_E_BLOCK_ALIGNMENT = -2014,   /* offset or length is no multiple of the logical block */
+	ZD_E_APPEND_LIMIT = -2015,      /* longer than the zone append size limit */
+	ZD_E_UNSUPPORTED = -2016,       /* the dialect has no such command */
+	ZD_E_MEDIUM_READ = -2017,
+	ZD_E_MEDIUM_WRITE = -2018,
+	ZD_E_POWER_LOSS = -2019,        /* the emulated disk has no power */
+	ZD_E_READ_TYPE = -2020,         /* zbc, host-managed: a read begins and ends in zones of different types */
+	/* Not rules of a drive: the image or the caller is at fault. */
+	ZD_E_GEOMETRY = -2101,          /* impossible geometry; zd_error.text names it */
+	ZD_E_NOT_IMAGE = -2102,
+	ZD_E_VERSION = -2103,
+	ZD_E_FEATURE = -2104,
+	ZD_E_TRUNCATED = -2105,
+	ZD_E_CORRUPT = -2106,
+	ZD_E_READONLY_HANDLE = -2107,   /* a changing command on a handle opened read-only */
+	ZD_E_FAILED = -2108,            /* an earlier host sync failed; the image needs a check */
+	ZD_E_BUSY = -2109,              /* needs the disk to itself, and others have it open */
+	ZD_E_CLOSED = -2110             /* the handle was closed */
+};
+#define ZD_E_FIRST_RULE (-2001)
+#define ZD_NR_RULES 20 /* rules of a drive: ZD_E_UNALIGNED_WRITE .. ZD_E_READ_TYPE */
+
+struct zd_error {
+	int32_t code;        /* the code returned */
+	int32_t cmd;         /* enum zd_cmd, or -1 */
+	int32_t host_errno;  /* > 0 where the host failed */
+	uint32_t zone;       /* ZD_NO_ZONE if none is concerned */
+	uint64_t offset;     /* where the command began; ZD_NONE if it has no place */
+	uint64_t length;     /* its length in bytes, 0 if none */
+	uint64_t wp;         /* the zone's write pointer (absolute), ZD_NONE if invalid */
+	uint64_t bound;      /* what was crossed: end of zone, capacity or disk; or the limit exceeded */
+	uint8_t cond;        /* the zone's condition, 0xFF if no zone is concerned */
+	uint8_t injected;    /* 1: a fault rule made this happen */
+	uint16_t reserved;
+	uint32_t fault;      /* which one */
+	char text[192];      /* for image and geometry errors: what was wrong, in words */
+};
+
+/* What a rule is called, and how each kind of host sees it. */
+struct zd_rule_info {
+	const char *name;         /* "unaligned-write" */
+	int32_t err;              /* a positive errno, as Linux's block layer gives it */
+	uint8_t sense_key, asc, ascq;
+	uint8_t reserved;
+	uint16_t nvme_status;     /* SCT<<8 | SC */
+};
+/* NULL if code is no drive rule (it may be an image error or -errno). dialect: some sense codes differ. */
+const struct zd_rule_info *zd_rule_info(int code, int dialect);
+/* "unaligned-write", "geometry", ... for every ZD_E_ code; NULL for any other number. Static storage. */
+const char *zd_rule_name(int code);
+
+/* ---------------------------------------------------------------- the state table */
+
+enum zd_next { /* what becomes of the zone's condition */
+	ZD_NEXT_SAME = 0,
+	ZD_NEXT_EMPTY,
+	ZD_NEXT_IMPLICIT_OPEN,    /* or FULL when the write reaches the capacity */
+	ZD_NEXT_EXPLICIT_OPEN,    /* as before; FULL when the write reaches the capacity */
+	ZD_NEXT_CLOSED,
+	ZD_NEXT_CLOSED_OR_EMPTY,  /* EMPTY if nothing is written, else CLOSED */
+	ZD_NEXT_FULL,
+	ZD_NEXT_READ_ONLY,
+	ZD_NEXT_OFFLINE,
+	ZD_NEXT_INITIAL,          /* NOT_WP for conventional zones, EMPTY for others */
+	ZD_NEXT_ERROR             /* refused: the cell's error */
+};
+enum zd_effect { /* bits */
+	ZD_FX_OPEN = 1,      /* takes an open resource: may close an implicitly open zone, or fail */
+	ZD_FX_ACTIVE = 2,    /* takes an active resource, or fails */
+	ZD_FX_WP_START = 4,  /* the write pointer goes to the start, data is gone */
+	ZD_FX_WP_END = 8,    /* the zone counts as written to its capacity */
+	ZD_FX_ADVANCE = 16,  /* the write pointer advances by what was written */
+	ZD_FX_DURABLE = 32,  /* what was written becomes durable */
+	ZD_FX_NON_SEQ = 64,  /* non_seq is set if the write is not at the write pointer */
+	ZD_FX_CHECK = 128    /* needs the resources (may fail, may close another) but does not keep them */
+};
+struct zd_cell {
+	uint8_t next;    /* enum zd_next */
+	uint8_t effects; /* enum zd_effect bits */
+	int16_t error;   /* ZD_E_* when next is ZD_NEXT_ERROR, else 0 */
+};
+/*
+ * The cell for one zone of `type` in condition `cond` under command `cmd`: pure, no device needed.
+ * ALL forms give what happens to each zone the ALL form meets (SAME where it is passed over).
+ * Returns NULL when the combination cannot occur (a conventional zone that is FULL, an unknown number).
+ */
+const struct zd_cell *zd_cell(int dialect, int type, int cond, int cmd);
+
+/* ---------------------------------------------------------------- making and opening */
+
+struct zd_range {
+	uint32_t first, count; /* zones first .. first+count-1 */
+};
+
+/*
+ * Geometry and behaviour of a new disk. "0:" tells what zero means.
+ *
+ * Refused with ZD_E_GEOMETRY (text names the field): zone_size no multiple of physical_block; size not
+ * larger than 0 or not a multiple of physical_block; zone_capacity > zone_size or no multiple of
+ * physical_block; blocks other than 512 or 4096, physical < logical; conventional ranges that overlap,
+ * are unordered, empty or beyond the last zone; max_open > max_active when both are set; more than
+ * ZD_MAX_ZONES zones; an enum out of range; slot_cache beyond 2^62 (but for UINT64_MAX); host-aware in any
+ * dialect but zbc; append_limit no multiple of logical_block.
+ */
+struct zd_config {
+	uint64_t size;             /* of the disk. The last zone is smaller when zone_size does not divide it. */
+	uint64_t zone_size;        /* any multiple of physical_block */
+	uint64_t zone_capacity;    /* writable bytes of a sequential zone. 0: zone_size */
+	uint32_t logical_block;    /* 512 or 4096 */
+	uint32_t physical_block;   /* 512 or 4096, not below logical_block (512e: 512 and 4096) */
+	uint32_t max_open;         /* 0: no limit */
+	uint32_t max_active;       /* 0: no limit */
+	uint64_t append_limit;     /* longest zone append. 0: the zone's capacity */
+	uint64_t seed;             /* of everything random about the disk; also names a reproducible uuid */
+	uint64_t slot_cache;       /* bytes of freed zones kept filled for reuse; UINT64_MAX: default 256 MiB */
+	uint8_t dialect, model, implicit_close, data, host_sync;
+	uint8_t unrestricted_read; /* URSWRZ; in zns: read across zone boundaries (ROZ/RAZB) */
+	uint8_t reserved[2];
+	uint32_t nr_conv;          /* entries in conv */
+	const struct zd_range *conv; /* conventional zones, ascending */
+	char profile[64];          /* name kept for `info`; NUL-terminated */
+};
+
+typedef struct zd_dev zd_dev;
+
+#define ZD_OPEN_READONLY 1u
+#define ZD_CREATE_REPLACE 1u
+
+/*
+ * Make a disk and open it. path NULL: in RAM (memfd), gone when its last handle and fork closes.
+ * A file is made complete under a temporary name and linked into place, so two creates that race give one
+ * winner and -EEXIST, and a crash leaves no half image. flags: ZD_CREATE_REPLACE replaces an existing file.
+ * Errors: ZD_E_GEOMETRY, -EEXIST, -ENOSPC, -EACCES, -EROFS, -ENOENT (no such folder), -EFBIG, -ENOMEM.
+ */
+int zd_create(const char *path, const struct zd_config *config, unsigned flags, zd_dev **out, struct zd_error *err);
+
+/*
+ * Open an image. The first opener recovers it: words left by killed processes of this boot are kept,
+ * otherwise the newest valid zone entries count.
+ * Errors: ZD_E_NOT_IMAGE, ZD_E_VERSION, ZD_E_FEATURE, ZD_E_TRUNCATED, ZD_E_CORRUPT, ZD_E_FAILED, -ENOENT,
+ * -EACCES, -EROFS (use ZD_OPEN_READONLY), -EISDIR, -ENOMEM, -ENOSPC (no room for shared state).
+ */
+int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err);
+
+/*
+ * Close a handle; always frees it. The last closer of an image syncs data and entries (unless host_sync
+ * is never) and marks it clean. Conditions stay: this is no power cycle. Returns 0 or the sync's -errno.
+ */
+int zd_close(zd_dev *dev, struct zd_error *err);
+
+/* Polled in long calls. Return nonzero to end the call with -EINTR. fn NULL: none. */
+void zd_set_interrupt(zd_dev *dev, int (*fn)(void *arg), void *arg);
+
+/* ---------------------------------------------------------------- data */
+
+/*
+ * offset and length must be multiples of the logical block; length 0 succeeds and does nothing (the
+ * offset must still lie on the disk or at its end). Reads past the write pointer give zeros (0xFF in
+ * nullblk), never stale data. A write is visible to other openers once the call returns, and survives
+ * the death of this process; it survives power loss after zd_flush().
+ *
+ * zd_pread   ZD_E_OUT_OF_RANGE, BLOCK_ALIGNMENT, READ_BOUNDARY, INVALID_READ, GAP, ZONE_OFFLINE, MEDIUM_READ,
+ *            POWER_LOSS
+ * zd_pwrite  those of write: UNALIGNED_WRITE, WRITE_BOUNDARY, ZONE_FULL, ZONE_READ_ONLY, ZONE_OFFLINE,
+ *            TOO_MANY_OPEN, TOO_MANY_ACTIVE, GAP, OUT_OF_RANGE, BLOCK_ALIGNMENT, READONLY_HANDLE; -ENOSPC and
+ *            other host errors, after which the zone is as before the call
+ * Return: bytes transferred, always the whole length (a drive transfers all or refuses).
+ * A write ended by -EINTR leaves the zone's write pointer behind what was written so far.
+ */
+int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
+int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
+int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
+/* *landed: where the data begins. In zbc (which has no append) as zns. */
+int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed,
+		  struct zd_error *err);
+/* Everything written before the call becomes durable. Host: fdatasync, then entries, unless host_sync is never. */
+int zd_flush(zd_dev *dev, struct zd_error *err);
+
+/* ---------------------------------------------------------------- zone commands */
+
+/*
+ * cmd: ZD_CMD_OPEN, CLOSE, FINISH or RESET on zones zone .. zone+count-1, one after the other in ascending
+ * order; ends at the first that fails (earlier ones stay done), as blkdev_zone_mgmt() does. The ALL forms
+ * ignore zone and count; zbc's OPEN ALL opens all closed zones or none (ZBC-2 5.4: insufficient resources).
+ * count 0 is ZD_E_OUT_OF_RANGE.
+ */
+int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count, struct zd_error *err);
+/* cond: ZD_READ_ONLY, ZD_OFFLINE, or ZD_EMPTY to bring a zone back, without its data. */
+int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err);
+/* An orderly power cycle: flush, then the POWER CYCLE row of the table for each zone. */
+int zd_power_cycle(zd_dev *dev, struct zd_error *err);
+
+/* ---------------------------------------------------------------- looking */
+
+struct zd_zone {
+	uint64_t start, length, capacity;
+	uint64_t wp;         /* absolute; ZD_NONE where invalid: conventional, FULL, READ_ONLY, OFFLINE */
+	uint64_t durable_wp; /* absolute; ZD_NONE for conventional zones. FULL by FINISH: start + capacity */
+	uint32_t index;
+	uint8_t type, cond, non_seq, reset_recommended;
+};
+/* Fill up to count zones from index start on; returns how many. start may be nr_zones (returns 0). */
+int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *out, struct zd_error *err);
+/*
+ * Bytes from the zone's start on behind which every read gives filler: what a copy of the zone has to carry.
+ * Sequential: what was written, known even when FULL, READ_ONLY or OFFLINE. Conventional: its length once
+ * anything was stored in it, else 0. Error: ZD_E_OUT_OF_RANGE.
+ */
+int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err);
+/*
+ * When the zone was implicitly opened: a number that is larger for later ones; 0 if it is not implicitly
+ * open. The order in which implicit_close=oldest takes its victims. Error: ZD_E_OUT_OF_RANGE.
+ */
+int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err);
+
+struct zd_info {
+	uint64_t size, zone_size, zone_capacity, append_limit, seed, slot_size, slot_cache;
+	uint32_t logical_block, physical_block, max_open, max_active, nr_zones, nr_conv_zones, nr_conv_ranges;
+	uint8_t dialect, model, implicit_close, unrestricted_read, data, host_sync;
+	uint8_t readonly;       /* this handle */
+	uint8_t in_ram;
+	uint8_t clean;          /* the image was closed cleanly before this opening (always 1 in RAM) */
+	uint8_t failed;         /* a host sync failed */
+	uint8_t cow_host;       /* every store goes by pwrite */
+	uint8_t reserved;
+	uint32_t version;
+	uint64_t features;
+	uint8_t uuid[16];
+	uint64_t created;       /* seconds since 1970 */
+	char profile[64];
+	/* now */
+	uint32_t nr_implicit_open, nr_explicit_open, nr_closed; /* active = their sum */
+	uint32_t slots_used, slots_free, slots_pending, slots_total;
+	uint64_t table_offset, runtime_offset, data_offset, file_size;
+};
+int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err);
+/* The conventional ranges; out has room for max; returns how many there are. */
+int zd_conv_ranges(zd_dev *dev, struct zd_range *out, uint32_t max);
+
+/* Since the disk was created, or since the host last booted (they are not part of the image). */
+struct zd_zone_counters {
+	uint64_t reads, writes, appends, bytes_read, bytes_written;
+	uint64_t finish_wasted; /* capacity given up by FINISH, bytes */
+	uint64_t opens, closes, finishes, resets; /* commands that succeeded; ALL forms count where they act */
+	uint64_t implicit_opens, implicit_closes;
+	uint64_t errors;
+};
+struct zd_counters {
+	struct zd_zone_counters zones; /* the sum over all zones; errors: also those that concern no zone */
+	uint64_t flushes;
+	uint64_t errors_by_rule[ZD_NR_RULES]; /* index: ZD_E_FIRST_RULE - code */
+	uint32_t max_open_seen, max_active_seen; /* high-water marks */
+};
+int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err);
+int64_t zd_zone_counters(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone_counters *out,
+			 struct zd_error *err);
+
+/* A descriptor of the image (owned by the handle; do not close), for fstat and /proc look-ups. */
+int zd_fd(zd_dev *dev);
+
+/* ---------------------------------------------------------------- check and repair */
+
+enum zd_finding_kind {
+	ZD_F_HEADER = 1,       /* a header copy is damaged */
+	ZD_F_STATUS = 2,       /* a status copy is damaged */
+	ZD_F_ENTRY = 3,        /* one copy of a zone's entry is damaged or stale */
+	ZD_F_ENTRY_LOST = 4,   /* both copies are */
+	ZD_F_ENTRY_VALUE = 5,  /* an entry says what cannot be (condition, write pointer, slot) */
+	ZD_F_SLOT_SHARED = 6,  /* two zones claim one slot */
+	ZD_F_SHORT = 7,        /* the file ends before a slot in use does */
+	ZD_F_LIMIT = 8,        /* more zones open or active than the limits allow */
+	ZD_F_COUNT = 9,        /* a derived count differs from a recount */
+	ZD_F_UNCLEAN = 10,     /* not closed cleanly: what was not flushed may be lost (a note, not an error) */
+	ZD_F_FAILED = 11,      /* a host sync failed */
+	ZD_F_RESERVED = 12     /* bytes that must be zero are not */
+};
+struct zd_finding {
+	int32_t kind;
+	uint32_t zone;     /* or ZD_NO_ZONE */
+	uint64_t offset;   /* in the file; ZD_NONE if no single place */
+	uint8_t error;     /* 0: a note */
+	uint8_t mendable;  /* repair can mend it */
+	uint8_t mended;    /* repair did */
+	uint8_t reserved[5];
+	char text[200];
+};
+#define ZD_CHECK_REPAIR 1u
+/*
+ * Check an image, in use or not. *findings is an array of *count (free with zd_findings_free; count 0
+ * gives NULL). With ZD_CHECK_REPAIR others may not have it open (ZD_E_BUSY). A file that is no image at
+ * all, or whose both headers are damaged, fails with the code that zd_open() would give.
+ */
+int zd_check(const char *path, unsigned flags, struct zd_finding **findings, size_t *count, struct zd_error *err);
+void zd_findings_free(struct zd_finding *findings);
+
+/* CRC-32C (Castagnoli, reflected), as the image uses it; crc 0 to begin. */
+uint32_t zd_crc32c(uint32_t crc, const void *data, size_t length);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
