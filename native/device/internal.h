@@ -408,6 +408,7 @@ int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under 
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
 void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
 void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
+bool zd_slots_drop_warm(zd_dev *dev);
 bool zd_slots_pressing(zd_dev *dev);
 int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at); /* the slot's first byte in the mapping */
 static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)

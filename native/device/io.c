@@ -125,6 +125,8 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 
 		r = store_part(dev, rt, rel + *done, s, part, &landed);
 		*done += landed;
+		if (unlikely(r == -ENOSPC) && zd_slots_drop_warm(dev))
+			r = 0; /* once: the list is empty now */
 		if (!r && *done < n && zd_interrupted(dev, &last))
 			r = -EINTR;
 	}

@@ -489,8 +489,8 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	living = ours && head->state == ZD_RT_OPEN && words_sound(dev, file_size);
 	if (ours && !living && head->state != ZD_RT_CLOSED)
 		ours = false;
-	head->tag.magic[0] = 0; /* a death from here on leaves no area to believe */
 	if (!ours) {
+		head->tag.magic[0] = 0; /* until all is well, a death leaves no area to believe */
 		r = wipe(dev);
 		if (r)
 			return zd_fail_host(err, -r, "cannot clear the image's shared state");
@@ -516,6 +516,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (r)
 		return zd_fail_host(err, -r, "cannot make process-shared locks");
 	head->state = ZD_RT_OPEN;
+	/* Where the area was ours it kept its tag all along: a death half-way must not cost what dead users left. */
 	head->tag = tag;
 	return 0;
 }

@@ -148,6 +148,28 @@ bool zd_slots_pressing(zd_dev *dev)
 	return head->nr_pending > ZD_PENDING_MAX || (head->nr_pending && head->pending_bytes > dev->g.h.slot_cache);
 }
 
+/* The host is full, and these blocks are ours to give. Under a stripe at most; takes the resource lock. */
+bool zd_slots_drop_warm(zd_dev *dev)
+{
+	struct zd_rt_head *head = dev->head;
+	bool dropped = false;
+
+	if (!head->warm_bytes || zd_lock_resource(dev))
+		return false;
+	while (head->warm_head) {
+		uint32_t slot = head->warm_head - 1;
+
+		if (zd_host_punch(dev->fd, zd_slot_offset(dev, slot), dev->g.h.slot_size))
+			break;
+		pop_free(dev, &head->warm_head);
+		dev->slots[slot].filled = 0;
+		push_free(dev, slot);
+		dropped = true;
+	}
+	zd_unlock_resource(dev);
+	return dropped;
+}
+
 /* Under the commit lock. The slot at work belongs to no list; if we die, the next owner rebuilds them. */
 void zd_slots_trim(zd_dev *dev)
 {
