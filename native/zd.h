@@ -289,7 +289,7 @@ int zd_flush(zd_dev *dev, struct zd_error *err);
 
 /*
  * cmd: ZD_CMD_OPEN, CLOSE, FINISH or RESET on zones zone .. zone+count-1, one after the other in ascending
- * order; ends at the first that fails (earlier ones stay done), as blkdev_zone_mgmt() does. The ALL forms
+ * order; ends at the first that fails (earlier ones stay done). The ALL forms
  * ignore zone and count; zbc's OPEN ALL opens all closed zones or none (ZBC-2 5.4: insufficient resources).
  * count 0 is ZD_E_OUT_OF_RANGE.
  */

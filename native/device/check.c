@@ -284,6 +284,8 @@ static void check_slot(struct check *c, uint32_t zone, struct zd_entry *e, uint3
 
 #define BATCH 2048u
 
+static void check_limits(struct check *c, uint32_t open, uint32_t active);
+
 static int check_entries(struct check *c)
 {
 	const struct zd_header *h = &c->dev.g.h;
@@ -312,14 +314,8 @@ static int check_entries(struct check *c)
 				check_slot(c, z + i, &e, owner);
 		}
 	}
-	if (!r && h->model == ZD_HOST_MANAGED && !c->alive) {
-		if (h->max_open && open > h->max_open)
-			add(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, false, "%u zones are open, and max_open is %u", open,
-			    h->max_open);
-		if (h->max_active && active > h->max_active)
-			add(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, false, "%u zones are active, and max_active is %u", active,
-			    h->max_active);
-	}
+	if (!r && h->model == ZD_HOST_MANAGED && !c->alive)
+		check_limits(c, open, active);
 	if (!r)
 		r = check_zero(c, ZD_TABLE + (uint64_t)h->nr_zones * sizeof(struct zd_entry), h->table_b,
 			       "behind the zone entries, copy A");
@@ -329,6 +325,55 @@ static int check_entries(struct check *c)
 	free(a);
 	free(owner);
 	return r;
+}
+
+/*
+ * Too many open zones: close implicitly, then explicitly open ones, as a disk may at any time. Active ones it
+ * cannot make fewer without giving up capacity.
+ */
+static int close_surplus(struct check *c, uint32_t open, uint32_t max_open)
+{
+	const struct zd_header *h = &c->dev.g.h;
+	int pass, r = 0;
+	uint32_t z;
+
+	for (pass = 0; pass < 2; pass++) {
+		int from = pass ? ZD_EXPLICIT_OPEN : ZD_IMPLICIT_OPEN;
+
+		for (z = 0; !r && z < h->nr_zones && open > max_open; z++) {
+			int type = zd_zone_type(&c->dev, z);
+			const struct zd_cell *cell = zd_cell(h->dialect, type, ZD_IMPLICIT_OPEN, ZD_CMD_CLOSE);
+			struct zd_entry e;
+			int to = ZD_CLOSED;
+
+			r = zd_host_pread(c->dev.fd, &e, sizeof(e), entry_offset(c, z, 0));
+			if (r || zd_word_cond(e.word, type) != from)
+				continue;
+			if (cell->next == ZD_NEXT_CLOSED_OR_EMPTY && zd_word_written(e.word) == 0)
+				to = ZD_EMPTY;
+			e.word = zd_word_with_cond(e.word, to);
+			e.seq++;
+			r = write_entry(c, z, &e);
+			open--;
+		}
+	}
+	return r;
+}
+
+static void check_limits(struct check *c, uint32_t open, uint32_t active)
+{
+	const struct zd_header *h = &c->dev.g.h;
+
+	if (h->max_open && open > h->max_open) {
+		struct zd_finding *f = add(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, true,
+					   "%u zones are open, and max_open is %u; repair closes the surplus", open, h->max_open);
+
+		if (c->repair)
+			mended(f, close_surplus(c, open, h->max_open));
+	}
+	if (h->max_active && active > h->max_active)
+		add(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, false, "%u zones are active, and max_active is %u", active,
+		    h->max_active);
 }
 
 /* ---------------------------------------------------------------- the living state */

@@ -127,7 +127,6 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 static int attach_reader(zd_dev *dev, struct zd_error *err)
 {
 	void *own;
-	int r;
 
 	if (living_area(dev, dev->rt))
 		return 0;
@@ -140,8 +139,7 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 		dev->shared_rt = dev->rt;
 	zd_runtime_bind(dev, own);
 	dev->own_rt = true;
-	r = zd_runtime_recover(dev, err);
-	return r;
+	return zd_runtime_recover(dev, dev->shared_rt, err);
 }
 
 static int attach(zd_dev *dev, struct zd_error *err)
@@ -161,8 +159,11 @@ static int attach(zd_dev *dev, struct zd_error *err)
 static int start_handle(zd_dev *dev, struct zd_error *err)
 {
 	uint8_t *rt = NULL;
-	int r = map_runtime(dev, &rt, err);
+	uint64_t file_size;
+	int r = zd_runtime_file_length(dev, &file_size, err);
 
+	if (!r)
+		r = map_runtime(dev, &rt, err);
 	if (r)
 		return r;
 	zd_runtime_bind(dev, rt);
@@ -392,8 +393,9 @@ static int put_in_place(int fd, char *temporary, const char *folder, const char 
 	return 0;
 }
 
-static int create_file(zd_dev *dev, const char *path, const struct zd_header *h, unsigned flags, struct zd_error *err)
+static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_error *err)
 {
+	const struct zd_header *h = &dev->g.h;
 	char copy[PATH_MAX], temporary[PATH_MAX + 32];
 	const char *folder;
 	bool replace = flags & ZD_CREATE_REPLACE;
@@ -418,13 +420,21 @@ static int create_file(zd_dev *dev, const char *path, const struct zd_header *h,
 		return zd_fail_host(err, -r, "cannot create a file in the image's folder");
 	}
 	r = write_new(dev->fd, h, h->host_sync != ZD_SYNC_NEVER);
+	if (r)
+		zd_fail_host(err, -r, "cannot create the image");
+	/* All that can fail comes first: where there is no room, no file stays behind. */
 	if (!r)
+		r = start_handle(dev, err);
+	if (!r) {
 		r = put_in_place(dev->fd, temporary, folder, path, replace);
+		if (r)
+			zd_fail_host(err, -r, r == -EEXIST ? "cannot create the image; a file of that name exists" :
+							     "cannot create the image");
+	}
 	if (r) {
 		if (temporary[0])
 			unlink(temporary);
-		return zd_fail_host(err, -r, r == -EEXIST ? "cannot create the image; a file of that name exists" :
-							    "cannot create the image");
+		return r;
 	}
 	if (h->host_sync != ZD_SYNC_NEVER)
 		sync_folder(folder);
@@ -452,16 +462,16 @@ int zd_create(const char *path, const struct zd_config *config, unsigned flags, 
 	}
 	h->crc = zd_header_crc(h);
 	if (path) {
-		r = create_file(dev, path, h, flags, err);
+		r = create_file(dev, path, flags, err);
 	} else {
 		dev->in_ram = true;
 		dev->fd = memfd_create("zoned", MFD_CLOEXEC);
 		r = dev->fd < 0 ? -errno : write_new(dev->fd, h, false);
 		if (r)
 			zd_fail_host(err, -r, "cannot make a disk in RAM");
+		else
+			r = start_handle(dev, err);
 	}
-	if (!r)
-		r = start_handle(dev, err);
 	if (r)
 		goto failed;
 	*out = dev;

@@ -382,7 +382,9 @@ int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag);
 /* First opener: make the area good, from its own words if they are this boot's, else from the entries. */
 int zd_runtime_start(zd_dev *dev, struct zd_error *err);
 /* Read-only opener without a living area: the same into private memory. */
-int zd_runtime_recover(zd_dev *dev, struct zd_error *err);
+int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err);
+/* Before anything mapped is touched: is the file long enough for its metadata? */
+int zd_runtime_file_length(zd_dev *dev, uint64_t *size, struct zd_error *err);
 int zd_runtime_init_locks(zd_dev *dev);
 /* Derived state from words and slots; the caller holds the resource lock or is alone. */
 void zd_runtime_rebuild(zd_dev *dev);

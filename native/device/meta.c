@@ -77,10 +77,6 @@ int zd_status_read(int fd, struct zd_status *status, int *bad_copies)
 	if (good < 0)
 		return ZD_E_CORRUPT;
 	*status = copy[good];
-	/* Copy A is written first. Where it is damaged, B may be the one before: believe nothing good of it. */
-	if (bad & 1) {
-		status->clean = 0;
-	}
 	return 0;
 }
 
@@ -92,9 +88,13 @@ int zd_status_write(int fd, struct zd_status *status, bool sync)
 	memcpy(status->magic, zd_status_magic, 8);
 	status->seq++;
 	status->crc = status_crc(status);
+	/* Both are on the disk before anything relies on them, so that either alone can be believed. */
 	r = sync ? zd_host_pwrite_dsync(fd, status, sizeof(*status), ZD_STATUS_A) :
 		   zd_host_pwrite(fd, status, sizeof(*status), ZD_STATUS_A);
-	return r ? r : zd_host_pwrite(fd, status, sizeof(*status), ZD_STATUS_B);
+	if (r)
+		return r;
+	return sync ? zd_host_pwrite_dsync(fd, status, sizeof(*status), ZD_STATUS_B) :
+		      zd_host_pwrite(fd, status, sizeof(*status), ZD_STATUS_B);
 }
 
 uint32_t zd_entry_crc(const struct zd_entry *entry, uint32_t zone)

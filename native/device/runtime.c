@@ -307,11 +307,12 @@ static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uin
 	r = zd_zone_get(dev, zone, &rt);
 	if (r)
 		return zd_fail_host(err, -r, "no room in the image for the shared state of its zones");
+	if (rt->word != e->word)
+		rt->open_seq = 0; /* what this boot remembers of the order of openings belongs to another state */
 	rt->word = e->word;
 	rt->durable = e->durable;
 	rt->slot = rt->disk_slot = rt->commit_slot = e->slot;
 	rt->entry_seq = e->seq;
-	rt->open_seq = 0;
 	rt->gen++;
 	if (e->durable < zd_word_written(e->word))
 		zd_set_dirty(dev, zone); /* written but not flushed when the image was closed */
@@ -415,7 +416,7 @@ static int start_slots(zd_dev *dev, uint64_t file_size, bool keep_filled, struct
 	return 0;
 }
 
-static int file_length(zd_dev *dev, uint64_t *size, struct zd_error *err)
+int zd_runtime_file_length(zd_dev *dev, uint64_t *size, struct zd_error *err)
 {
 	struct stat st;
 
@@ -468,7 +469,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	bool ours, living;
 	int r, bad;
 
-	r = file_length(dev, &file_size, err);
+	r = zd_runtime_file_length(dev, &file_size, err);
 	if (r)
 		return r;
 	r = zd_host_reserve(dev->fd, dev->g.h.runtime_offset, dev->g.rt_fixed);
@@ -521,13 +522,52 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	return 0;
 }
 
-int zd_runtime_recover(zd_dev *dev, struct zd_error *err)
+/* A private copy for reading: counters and the order of openings that this boot has kept in the file's area. */
+static void take_over_counters(zd_dev *dev, const uint8_t *shared)
+{
+	const struct zd_rt_head *from = (const struct zd_rt_head *)shared;
+	const uint8_t *chunks = shared + dev->g.rt_chunks;
+	const struct zd_zone_rt *zones = (const struct zd_zone_rt *)(shared + dev->g.rt_zones);
+	struct zd_rt_tag tag;
+	uint32_t z, i;
+
+	if (zd_runtime_tag(dev, dev->fd, &tag) || memcmp(&tag, &from->tag, sizeof(tag)))
+		return;
+	dev->head->flushes = from->flushes;
+	dev->head->max_open_seen = from->max_open_seen;
+	dev->head->max_active_seen = from->max_active_seen;
+	for (i = 0; i < ZD_NR_RULES; i++)
+		dev->head->errors_by_rule[i] = from->errors_by_rule[i];
+	for (z = 0; z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *to = &dev->zones[z];
+
+		if (!chunks[zd_zone_chunk(z)])
+			continue;
+		to->reads = zones[z].reads;
+		to->bytes_read = zones[z].bytes_read;
+		to->writes = zones[z].writes;
+		to->appends = zones[z].appends;
+		to->bytes_written = zones[z].bytes_written;
+		to->finish_wasted = zones[z].finish_wasted;
+		to->opens = zones[z].opens;
+		to->closes = zones[z].closes;
+		to->finishes = zones[z].finishes;
+		to->resets = zones[z].resets;
+		to->implicit_opens = zones[z].implicit_opens;
+		to->implicit_closes = zones[z].implicit_closes;
+		to->errors = zones[z].errors;
+		if (to->word == zones[z].word)
+			to->open_seq = zones[z].open_seq;
+	}
+}
+
+int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)
 {
 	struct zd_status status;
 	uint64_t file_size;
 	int r, bad;
 
-	r = file_length(dev, &file_size, err);
+	r = zd_runtime_file_length(dev, &file_size, err);
 	if (r)
 		return r;
 	r = zd_status_read(dev->fd, &status, &bad);
@@ -543,6 +583,7 @@ int zd_runtime_recover(zd_dev *dev, struct zd_error *err)
 		return r;
 	dev->head->was_clean = status.clean;
 	dev->head->gate = status.failed ? ZD_GATE_FAILED : 0;
+	take_over_counters(dev, shared);
 	zd_runtime_rebuild(dev);
 	return 0;
 }

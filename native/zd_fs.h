@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * zd_fs.h - zonefs on an emulated disk: public interface and manual of native/fs.
+ *
+ * A zd_fs shows a disk's zones as files by the rules of Linux 6.12's zonefs (fs/zonefs/{super,file,sysfs}.c):
+ * the same tree, numbers, sizes, errno values and order of checks. It knows no FUSE and no Python; both doors,
+ * the in-process one and the mount, are thin layers over these calls.
+ *
+ * Files are named by inode number, as zonefs numbers them: a zone's file has the zone's index; the root
+ * nr_zones; cnv/ nr_zones+1; seq/ nr_zones+2. With aggregated conventional zones a file has its first zone's.
+ *
+ * Returns     0 or a count, or a negative errno exactly as the kernel would give it to the caller of the
+ *             system call. Where the disk refused, `struct zd_error *` (may be NULL) tells why as well.
+ * Threads     All calls may come from many threads. One lock a file (the inode's), taken before the disk's.
+ * State       Each zd_fs keeps its own size, mode and owner for each file, as the kernel does for a mount:
+ *             another opener of the same disk that writes or resets a zone is seen by zd_fs_revalidate().
+ */
+#ifndef ZD_FS_H
+#define ZD_FS_H
+
+#include "zd.h"
+
+#include <sys/stat.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct zd_fs zd_fs;
+typedef struct zd_fs_file zd_fs_file; /* an open file description */
+
+enum zd_fs_errors { /* what an I/O error does (Documentation/filesystems/zonefs.rst, "IO error handling") */
+	ZD_FS_REMOUNT_RO = 0,
+	ZD_FS_ZONE_RO = 1,
+	ZD_FS_ZONE_OFFLINE = 2,
+	ZD_FS_REPAIR = 3
+};
+
+#define ZD_FS_EXPLICIT_OPEN 1u
+#define ZD_FS_READONLY 2u
+/*
+ * Relaxed: what the default mount does so that cp, dd, tar and >> work. Buffered writes of any length are
+ * taken at the end of a sequential file; the last partial block is held back and padded with zeros by fsync
+ * and by the last close. Until then st_size is the true length. A relaxed write elsewhere in a sequential
+ * file is refused as the kernel refuses it (EINVAL).
+ */
+#define ZD_FS_RELAXED 4u
+
+struct zd_fs_options {
+	uint32_t errors;      /* enum zd_fs_errors */
+	uint32_t flags;       /* ZD_FS_* */
+	/* Each -1 (all ones): as the superblock says, or zonefs's default (0, 0, 0640). */
+	uint32_t uid, gid, perm;
+};
+
+#define ZD_FS_MAGIC 0x5a4f4653u
+#define ZD_FS_F_AGGRCNV 1ull
+#define ZD_FS_F_UID 2ull
+#define ZD_FS_F_GID 4ull
+#define ZD_FS_F_PERM 8ull
+
+/* mkzonefs: resets all sequential zones, writes the superblock to zone 0, finishes it if it is sequential. */
+struct zd_fs_format {
+	uint64_t features;  /* ZD_FS_F_* */
+	uint32_t uid, gid, perm;
+	char label[64];     /* NUL-padded */
+	uint8_t uuid[16];
+};
+int zd_fs_mkfs(zd_dev *dev, const struct zd_fs_format *format, struct zd_error *err);
+/* The superblock, checked as zonefs_read_super() does; -EINVAL with err->text naming the check that failed. */
+int zd_fs_read_super(zd_dev *dev, struct zd_fs_format *out, struct zd_error *err);
+
+/* The disk stays the caller's and must outlive the zd_fs. Closes open zones, or resets empty ones, as a mount does. */
+int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, struct zd_error *err);
+/* Open files need not be closed first; they become useless (EIO). */
+void zd_fs_umount(zd_fs *fs);
+int zd_fs_remount(zd_fs *fs, const struct zd_fs_options *options);
+void zd_fs_get_options(zd_fs *fs, struct zd_fs_options *out); /* readonly may have been set by an error */
+
+uint64_t zd_fs_root(zd_fs *fs); /* inode number of the root */
+/* -ENOENT, -ENAMETOOLONG (over 16 characters), -ENOTDIR. */
+int zd_fs_lookup(zd_fs *fs, uint64_t parent, const char *name, uint64_t *ino);
+/* st_dev is left 0. -ENOENT for a number that names nothing. */
+int zd_fs_getattr(zd_fs *fs, uint64_t ino, struct stat *out);
+/*
+ * Directory entries in zonefs's order: ".", "..", then the groups or files. *index is where to go on, 0 to begin;
+ * returns 1 with an entry, 0 at the end. name has room for 17 bytes.
+ */
+int zd_fs_readdir(zd_fs *fs, uint64_t dir, uint64_t *index, uint64_t *ino, mode_t *type, char *name);
+
+#define ZD_FS_SET_MODE 1u
+#define ZD_FS_SET_UID 2u
+#define ZD_FS_SET_GID 4u
+#define ZD_FS_SET_SIZE 8u
+#define ZD_FS_SET_ATIME 16u
+#define ZD_FS_SET_MTIME 32u
+/* chmod, chown, utimens, truncate: what `set` names, checked in the order of zonefs_inode_setattr(). */
+int zd_fs_setattr(zd_fs *fs, uint64_t ino, const struct stat *to, unsigned set, struct zd_error *err);
+
+/* flags: open(2)'s. O_TRUNC truncates (and so resets, or fails with EPERM on conventional files). */
+int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_error *err);
+/* The last close of a file open for writing closes (or resets, if empty) its zone under explicit-open. */
+int zd_fs_close(zd_fs_file *file, struct zd_error *err);
+/* flags: O_DIRECT and O_APPEND as fcntl(F_SETFL) may have changed them since; pos -1 is not special. */
+int64_t zd_fs_read(zd_fs_file *file, void *buf, uint64_t length, uint64_t pos, int flags, struct zd_error *err);
+int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t pos, int flags, uint64_t *landed,
+		    struct zd_error *err);
+int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err);
+/* mmap(2)'s checks: -EINVAL for a mapping that could be written on a sequential file. prot and flags as mmap's. */
+int zd_fs_check_mmap(zd_fs_file *file, int prot, int flags);
+
+struct zd_fs_statfs {
+	uint64_t blocks, bfree, files; /* bavail = bfree, ffree = 0 */
+	uint32_t bsize, namelen;
+	uint64_t fsid;
+};
+int zd_fs_statfs(zd_fs *fs, struct zd_fs_statfs *out);
+
+/* /sys/fs/zonefs/<dev>/: 0 is no limit. */
+struct zd_fs_counters {
+	uint32_t max_wro_seq_files, nr_wro_seq_files, max_active_seq_files, nr_active_seq_files;
+};
+void zd_fs_get_counters(zd_fs *fs, struct zd_fs_counters *out);
+
+/*
+ * Take a file's size from its zone if someone else changed the zone since this zd_fs last looked. Returns 1 if it
+ * had changed (page caches of the file are stale), 0 if not.
+ */
+int zd_fs_revalidate(zd_fs *fs, uint64_t ino);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
