@@ -230,7 +230,7 @@ static int check_seq_write(zd_dev *dev, const struct write *w, uint32_t zone, ui
 		return refuse_write(dev, err, ZD_E_UNALIGNED_WRITE, w, zone, start + written);
 	if (crosses)
 		return refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
-	if (h->dialect == ZD_ZBC && !(cell->effects & ZD_FX_NON_SEQ) && w->length % h->physical_block)
+	if (h->dialect == ZD_ZBC && zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED && w->length % h->physical_block)
 		return refuse_write(dev, err, ZD_E_UNALIGNED_WRITE, w, zone, start + written);
 	return 0;
 }
