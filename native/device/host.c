@@ -201,6 +201,32 @@ bool zd_host_is_cow(int fd)
 	}
 }
 
+/*
+ * A new, empty file whose blocks are to stay where they are: on btrfs a store into the mapping of a page that
+ * was written back would else need a block anew, and a full disk would be a SIGBUS. Others know no such flag.
+ */
+void zd_host_pin_blocks(int fd)
+{
+	struct statfs fs;
+	int flags;
+
+	if (fstatfs(fd, &fs) || (unsigned long)fs.f_type != 0x9123683Eul || ioctl(fd, FS_IOC_GETFLAGS, &flags))
+		return;
+	flags |= FS_NOCOW_FL;
+	ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+/* Blocks shared with a reflinked copy become this file's own. Hosts that share none do not know the call. */
+int zd_host_unshare(int fd, uint64_t offset, uint64_t length)
+{
+	int r;
+
+	do {
+		r = fallocate(fd, FALLOC_FL_UNSHARE_RANGE, (off_t)offset, (off_t)length) ? -errno : 0;
+	} while (r == -EINTR);
+	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOSYS ? 0 : r;
+}
+
 #define LOCK_PATIENCE 30000000000ull /* ns */
 /* Lock bytes far beyond any file's end. OFD locks, as POSIX ones drop when any descriptor closes. */
 #define LOCK_BASE ((off_t)1 << 62)

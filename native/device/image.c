@@ -419,6 +419,7 @@ static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_
 		dev->fd = -1;
 		return zd_fail_host(err, -r, "cannot create a file in the image's folder");
 	}
+	zd_host_pin_blocks(dev->fd);
 	r = write_new(dev->fd, h, h->host_sync != ZD_SYNC_NEVER);
 	if (r)
 		zd_fail_host(err, -r, "cannot create the image");

@@ -272,6 +272,8 @@ int zd_host_pwrite_dsync(int fd, const void *buf, size_t length, uint64_t offset
 int zd_host_sync(int fd);
 int zd_host_grow(int fd, uint64_t size);
 int zd_host_reserve(int fd, uint64_t offset, uint64_t length); /* blocks for sure, content kept */
+void zd_host_pin_blocks(int fd);
+int zd_host_unshare(int fd, uint64_t offset, uint64_t length);
 int zd_host_punch(int fd, uint64_t offset, uint64_t length);
 uint64_t zd_host_filled(int fd, uint64_t offset, uint64_t length); /* how much from offset on surely has blocks */
 bool zd_host_is_cow(int fd);

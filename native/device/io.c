@@ -203,6 +203,7 @@ struct write {
 	int cmd;
 	uint64_t offset, length; /* the whole command, for errors */
 	struct source source;
+	bool counted;
 };
 
 static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struct write *w, uint32_t zone, uint64_t bound)
@@ -258,7 +259,7 @@ static int open_for_write(zd_dev *dev, const struct write *w, uint32_t zone, str
 	return 0;
 }
 
-/* The host failed before anything could be published: give the resources back. */
+/* The host failed before anything could be published: give the resources back, and a slot that holds nothing. */
 static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cond)
 {
 	uint64_t word;
@@ -272,6 +273,8 @@ static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int con
 		zd_account(dev, zone, ZD_IMPLICIT_OPEN, cond);
 		zd_count32(&rt->implicit_opens, (uint32_t)-1);
 	}
+	if (zd_word_written(word) == 0)
+		zd_slot_release(dev, zone, rt);
 	zd_unlock_resource(dev);
 }
 
@@ -304,12 +307,12 @@ static int publish(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t w
 	return 0;
 }
 
-static void count_write(struct zd_zone_rt *rt, int cmd, uint64_t n)
+/* A command counts once, in its first zone; bytes count where they fall. */
+static void count_write(struct zd_zone_rt *rt, struct write *w, uint64_t n)
 {
-	if (cmd == ZD_CMD_APPEND)
-		zd_count64(&rt->appends, 1);
-	else
-		zd_count64(&rt->writes, 1);
+	if (!w->counted)
+		zd_count64(w->cmd == ZD_CMD_APPEND ? &rt->appends : &rt->writes, 1);
+	w->counted = true;
 	zd_count64(&rt->bytes_written, n);
 }
 
@@ -362,7 +365,7 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 			if (p)
 				return host_failed(err, p, zone);
 		}
-		count_write(rt, w->cmd, *done);
+		count_write(rt, w, *done);
 		return r ? host_failed(err, r, zone) : 0;
 	}
 }
@@ -470,7 +473,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error 
 		if (!r) {
 			zd_set_dirty(dev, zone);
 			r = store(dev, rt, zone, at - start, &w->source, n, &done);
-			count_write(rt, ZD_CMD_WRITE, done);
+			count_write(rt, w, done);
 		}
 		if (r)
 			host_failed(err, r, zone);
@@ -481,12 +484,28 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error 
 	return r ? r : (int64_t)total;
 }
 
+/* No room on the host: slots of zones that were reset may be held back only because no entry says so yet. */
+static bool make_room(zd_dev *dev, int64_t r)
+{
+	return r == -ENOSPC && dev->head->nr_pending && zd_commit(dev, ZD_COMMIT_RESETS, NULL) == 0;
+}
+
+static int64_t write_now(zd_dev *dev, struct write *w, struct zd_error *err)
+{
+	uint32_t zone = zd_zone_of(dev, w->offset);
+
+	if (unlikely(zd_is_conv(dev, zone)))
+		return write_conventional(dev, w, err);
+	if (likely(dev->g.h.model == ZD_HOST_MANAGED))
+		return write_required(dev, w, zone, NULL, err);
+	return write_preferred(dev, w, err);
+}
+
 static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset,
 			 struct zd_error *err)
 {
-	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 } };
+	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 }, false };
 	int64_t done;
-	uint32_t zone;
 	int r = begin_change(dev, err);
 
 	if (likely(!r))
@@ -495,13 +514,11 @@ static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t l
 		return r;
 	if (length == 0)
 		return 0;
-	zone = zd_zone_of(dev, offset);
-	if (unlikely(zd_is_conv(dev, zone)))
-		done = write_conventional(dev, &w, err);
-	else if (likely(dev->g.h.model == ZD_HOST_MANAGED))
-		done = write_required(dev, &w, zone, NULL, err);
-	else
-		done = write_preferred(dev, &w, err);
+	done = write_now(dev, &w, err);
+	if (unlikely(make_room(dev, done))) {
+		w.source = (struct source){ iov, n, 0 };
+		done = write_now(dev, &w, err);
+	}
 	if (done >= 0 && unlikely(dev->g.h.host_sync == ZD_SYNC_COMMAND)) {
 		r = zd_after_change(dev, err);
 		if (r)
@@ -535,7 +552,7 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
 int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err)
 {
 	struct iovec one = { (void *)(uintptr_t)buf, length };
-	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 } };
+	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false };
 	const struct zd_header *h = &dev->g.h;
 	int64_t done;
 	int r = begin_change(dev, err);
@@ -552,6 +569,10 @@ int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, 
 	if (h->append_limit && length > h->append_limit)
 		return zd_refuse(dev, err, ZD_E_APPEND_LIMIT, ZD_CMD_APPEND, zone, w.offset, length, h->append_limit);
 	done = write_required(dev, &w, zone, landed, err);
+	if (unlikely(make_room(dev, done))) {
+		w.source = (struct source){ &one, 1, 0 };
+		done = write_required(dev, &w, zone, landed, err);
+	}
 	if (done >= 0 && unlikely(h->host_sync == ZD_SYNC_COMMAND)) {
 		r = zd_after_change(dev, err);
 		if (r)

@@ -430,6 +430,7 @@ int zd_runtime_file_length(zd_dev *dev, uint64_t *size, struct zd_error *err)
 	return 0;
 }
 
+/* Punched and reserved anew, so that no block of it is shared with a copy. */
 static int wipe(zd_dev *dev)
 {
 	const struct zd_geometry *g = &dev->g;
@@ -437,17 +438,12 @@ static int wipe(zd_dev *dev)
 	uint64_t at;
 	int r;
 
-	memset(dev->rt, 0, g->rt_fixed);
-	r = zd_host_punch(dev->fd, g->h.runtime_offset + g->rt_zones, g->rt_size - g->rt_zones);
-	for (at = g->rt_zones; r == -EOPNOTSUPP && at < g->rt_size; at += ZD_CHUNK) {
-		int w = zd_host_pwrite(dev->fd, zeros, ZD_CHUNK, g->h.runtime_offset + at);
-
-		if (w)
-			return w;
-		if (at + ZD_CHUNK >= g->rt_size)
-			r = 0;
+	r = zd_host_punch(dev->fd, g->h.runtime_offset, g->rt_size);
+	if (r == -EOPNOTSUPP) {
+		for (at = 0, r = 0; !r && at < g->rt_size; at += ZD_CHUNK)
+			r = zd_host_pwrite(dev->fd, zeros, ZD_CHUNK, g->h.runtime_offset + at);
 	}
-	return r;
+	return r ? r : zd_host_reserve(dev->fd, g->h.runtime_offset, g->rt_fixed);
 }
 
 static void mark_all_dirty(zd_dev *dev)
@@ -473,6 +469,8 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (r)
 		return r;
 	r = zd_host_reserve(dev->fd, dev->g.h.runtime_offset, dev->g.rt_fixed);
+	if (!r && dev->cow)
+		r = zd_host_unshare(dev->fd, dev->g.h.runtime_offset, dev->g.rt_size);
 	if (r)
 		return zd_fail_host(err, -r, "no room in the image for its shared state");
 	r = zd_status_read(dev->fd, &status, &bad);
@@ -491,7 +489,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (ours && !living && head->state != ZD_RT_CLOSED)
 		ours = false;
 	if (!ours) {
-		head->tag.magic[0] = 0; /* until all is well, a death leaves no area to believe */
+		/* From here on till all is well, a death leaves no area to believe. */
 		r = wipe(dev);
 		if (r)
 			return zd_fail_host(err, -r, "cannot clear the image's shared state");
