@@ -70,6 +70,7 @@ int zd_host_pwritev(int fd, struct iovec *iov, int n, uint64_t offset, uint64_t 
 		while (got) {
 			size_t step = (size_t)got < iov->iov_len ? (size_t)got : iov->iov_len;
 
+			zd_record_write(offset - (uint64_t)got, iov->iov_base, step);
 			iov->iov_base = (uint8_t *)iov->iov_base + step;
 			iov->iov_len -= step;
 			got -= (ssize_t)step;
@@ -91,8 +92,11 @@ int zd_host_pwrite_dsync(int fd, const void *buf, size_t length, uint64_t offset
 	do {
 		n = pwritev2(fd, &one, 1, (off_t)offset, RWF_DSYNC);
 	} while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)length)
+	if (n == (ssize_t)length) {
+		zd_record_write(offset, buf, length);
+		zd_record_sync(offset, length);
 		return 0;
+	}
 	if (n < 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
 		return -errno;
 	{
@@ -105,7 +109,10 @@ int zd_host_pwrite_dsync(int fd, const void *buf, size_t length, uint64_t offset
 int zd_host_sync(int fd)
 {
 	/* Never retried: after a failure the kernel has already dropped the pages' dirty marks. */
-	return fdatasync(fd) ? -errno : 0;
+	if (fdatasync(fd))
+		return -errno;
+	zd_record_sync(0, UINT64_MAX);
+	return 0;
 }
 
 int zd_host_grow(int fd, uint64_t size)
@@ -116,7 +123,10 @@ int zd_host_grow(int fd, uint64_t size)
 		return -errno;
 	if ((uint64_t)st.st_size >= size)
 		return 0;
-	return ftruncate(fd, (off_t)size) ? -errno : 0;
+	if (ftruncate(fd, (off_t)size))
+		return -errno;
+	zd_record_size(size);
+	return 0;
 }
 
 int zd_host_reserve(int fd, uint64_t offset, uint64_t length)
@@ -148,6 +158,8 @@ int zd_host_punch(int fd, uint64_t offset, uint64_t length)
 	do {
 		r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) ? -errno : 0;
 	} while (r == -EINTR);
+	if (!r)
+		zd_record_write(offset, NULL, length);
 	return r;
 }
 

@@ -283,10 +283,36 @@ int zd_host_trylock(int fd, enum zd_host_byte byte, bool exclusive); /* 0, or -E
 void zd_host_unlock(int fd, enum zd_host_byte byte);
 bool zd_host_locked(int fd, enum zd_host_byte byte); /* by somebody else */
 
+/* A recording build (tests/native/hostcrash.c) sees every store and every operation on the file. */
+#ifdef ZD_RECORD
+void zd_record_store(const void *to, const void *from, size_t length);
+void zd_record_write(uint64_t offset, const void *from, size_t length); /* NULL: zeros */
+void zd_record_sync(uint64_t offset, uint64_t length);                  /* length UINT64_MAX: all, and the size */
+void zd_record_size(uint64_t size);
+#else
+static inline void zd_record_store(const void *to, const void *from, size_t length)
+{
+	(void)to, (void)from, (void)length;
+}
+static inline void zd_record_write(uint64_t offset, const void *from, size_t length)
+{
+	(void)offset, (void)from, (void)length;
+}
+static inline void zd_record_sync(uint64_t offset, uint64_t length)
+{
+	(void)offset, (void)length;
+}
+static inline void zd_record_size(uint64_t size)
+{
+	(void)size;
+}
+#endif
+
 /* The one way by which bytes reach a mapped data page. */
 static inline void zd_store(void *to, const void *from, size_t length)
 {
 	memcpy(to, from, length);
+	zd_record_store(to, from, length);
 }
 
 /* ---------------------------------------------------------------- lock.c */

@@ -606,7 +606,9 @@ static int check_read(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_e
 				return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
 						 zd_zone_start(dev, first) + zd_zone_length(dev, first));
 		}
-	} else if (h->dialect == ZD_ZNS && !h->unrestricted_read && first != last) {
+	} else if (h->dialect == ZD_ZNS && !h->unrestricted_read && first != last &&
+		   zd_word_cond(zd_load_word(dev, first), zd_zone_type(dev, first)) != ZD_OFFLINE) {
+		/* A dead first zone is told of first, as QEMU's nvme_check_zone_read() does. */
 		return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
 				 zd_zone_start(dev, first) + zd_zone_length(dev, first));
 	}
