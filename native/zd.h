@@ -19,7 +19,7 @@
  * Signals     A call that takes longer than about 50 ms polls the handle's interrupt hook (below) and
  *             returns -EINTR, with the disk consistent, when the hook says so.
  * Locks       commit lock -> zone stripes (zone mod 256) in ascending order -> resource lock. All are
- *             robust and process-shared; none is ever held across a call back to the caller.
+ *             robust and process-shared; none is held when a call returns, but for zd_map_begin().
  * Caveats     Whoever truncates an image that is open kills its users with SIGBUS. A host disk that
  *             fails to read back a mapped page does too. Fix: none in user space; do not do that.
  *
@@ -277,6 +277,15 @@ void zd_set_interrupt(zd_dev *dev, int (*fn)(void *arg), void *arg);
  * A write ended by -EINTR leaves the zone's write pointer behind what was written so far.
  */
 int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
+/*
+ * Reading without a copy: all of zd_pread()'s checks, then a pointer into the mapping instead of bytes. Returns
+ * how many of `length` bytes lie at *at, all in one zone; until zd_map_end() from the same thread, that zone's
+ * stripe is held, so nothing resets or overwrites them: be brief, and call nothing of this disk in between.
+ * Returns 0, with nothing held, where only zd_pread() will do: past the write pointer, on blocks that the host
+ * has not got in the mapping, on a read-only handle, with data none. Errors: as zd_pread().
+ */
+int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void **at, struct zd_error *err);
+void zd_map_end(zd_dev *dev, uint64_t offset); /* offset: as given to zd_map_begin */
 int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
 /* *landed: where the data begins. In zbc (which has no append) as zns. */

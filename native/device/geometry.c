@@ -320,6 +320,8 @@ const char *zd_entry_wrong(const zd_dev *dev, uint32_t zone, uint64_t word, uint
 		return "is EMPTY but written";
 	if (cond == ZD_FULL && !(word & ZD_W_FINISHED) && written != capacity)
 		return "is FULL but neither written to its capacity nor finished";
+	if ((word & (ZD_W_NON_SEQ | ZD_W_RESET_REC)) && (type != ZD_SEQ_WRITE_PREFERRED || cond == ZD_EMPTY))
+		return "has attributes that only written, preferred zones have";
 	if (cond != ZD_FULL && cond != ZD_READ_ONLY && cond != ZD_OFFLINE && (word & ZD_W_FINISHED))
 		return "is finished but not FULL";
 	if (cond >= ZD_IMPLICIT_OPEN && cond <= ZD_CLOSED && written == capacity)

@@ -695,20 +695,63 @@ static void count_read(zd_dev *dev, uint32_t zone, uint64_t commands, uint64_t n
 	atomic_fetch_add_explicit(&rt->bytes_read, n, memory_order_relaxed);
 }
 
-int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
+static int begin_read(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
 {
-	uint64_t done = 0, last = 0;
 	int r = zd_enter(dev, err);
 
 	if (likely(!r) && unlikely(atomic_load_explicit(&dev->head->gate, memory_order_acquire)))
 		r = zd_gate(dev, false, err);
 	if (likely(!r))
 		r = check_range(dev, ZD_CMD_READ, offset, length, err);
+	if (likely(!r) && likely(length))
+		r = check_read(dev, offset, length, err);
+	return r;
+}
+
+int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void **at, struct zd_error *err)
+{
+	uint64_t rel, valid, filled;
+	struct zd_zone_rt *rt;
+	uint32_t zone, slot;
+	uint8_t *base;
+	int r = begin_read(dev, offset, length, err);
+
 	if (unlikely(r))
 		return r;
-	if (length == 0)
+	if (length == 0 || dev->readonly)
 		return 0;
-	r = check_read(dev, offset, length, err);
+	zone = zd_zone_of(dev, offset);
+	rel = offset - zd_zone_start(dev, zone);
+	rt = zd_zone_peek(dev, zone);
+	if (!rt || !atomic_load_explicit(&rt->slot, memory_order_acquire))
+		return 0;
+	r = zd_lock_zone(dev, zone);
+	if (unlikely(r))
+		return zd_fail_host(err, -r, "interrupted");
+	slot = rt->slot;
+	valid = zd_is_conv(dev, zone) ? zd_zone_length(dev, zone) : zd_word_written(rt->word);
+	filled = slot ? atomic_load_explicit(&dev->slots[slot - 1].filled, memory_order_acquire) : 0;
+	valid = valid < filled ? valid : filled;
+	if (rel >= valid || zd_slot_map(dev, slot - 1, &base)) {
+		zd_unlock_zone(dev, zone);
+		return 0;
+	}
+	*at = base + rel;
+	valid = valid - rel < length ? valid - rel : length;
+	count_read(dev, zone, 1, valid);
+	return (int64_t)valid;
+}
+
+void zd_map_end(zd_dev *dev, uint64_t offset)
+{
+	zd_unlock_zone(dev, zd_zone_of(dev, offset));
+}
+
+int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
+{
+	uint64_t done = 0, last = 0;
+	int r = begin_read(dev, offset, length, err);
+
 	if (unlikely(r))
 		return r;
 	if (length > ZD_IO_CHUNK)
