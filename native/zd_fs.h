@@ -72,8 +72,14 @@ int zd_fs_read_super(zd_dev *dev, struct zd_fs_format *out, struct zd_error *err
 
 /* The disk stays the caller's and must outlive the zd_fs. Closes open zones, or resets empty ones, as a mount does. */
 int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, struct zd_error *err);
-/* Open files need not be closed first; they become useless (EIO). */
+/*
+ * Open files need not be closed first; they become useless (EIO), but zd_fs_close() must still be called to free
+ * them. What they hold back is padded and written, and zones they hold open are closed. No other call on fs may be
+ * under way.
+ */
 void zd_fs_umount(zd_fs *fs);
+/* The same without touching the disk, for when that is gone already (its handle was closed). */
+void zd_fs_detach(zd_fs *fs);
 int zd_fs_remount(zd_fs *fs, const struct zd_fs_options *options);
 void zd_fs_get_options(zd_fs *fs, struct zd_fs_options *out); /* readonly may have been set by an error */
 
@@ -96,13 +102,31 @@ int zd_fs_readdir(zd_fs *fs, uint64_t dir, uint64_t *index, uint64_t *ino, mode_
 #define ZD_FS_SET_MTIME 32u
 /* chmod, chown, utimens, truncate: what `set` names, checked in the order of zonefs_inode_setattr(). */
 int zd_fs_setattr(zd_fs *fs, uint64_t ino, const struct stat *to, unsigned set, struct zd_error *err);
+/* ftruncate(2): as truncate, but not refused because the file system became read-only. EINVAL if not open for writing. */
+int zd_fs_ftruncate(zd_fs_file *file, uint64_t size, struct zd_error *err);
 
 /* flags: open(2)'s. O_TRUNC truncates (and so resets, or fails with EPERM on conventional files). */
 int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_error *err);
 /* The last close of a file open for writing closes (or resets, if empty) its zone under explicit-open. */
 int zd_fs_close(zd_fs_file *file, struct zd_error *err);
+/* Free an open file without touching the disk, for when that is gone already (its handle was closed). */
+void zd_fs_drop(zd_fs_file *file);
 /* flags: O_DIRECT and O_APPEND as fcntl(F_SETFL) may have changed them since; pos -1 is not special. */
 int64_t zd_fs_read(zd_fs_file *file, void *buf, uint64_t length, uint64_t pos, int flags, struct zd_error *err);
+/*
+ * The same without a copy: all checks of zd_fs_read(), then a pointer to what it would give. Returns the number of
+ * bytes at *at, all that zd_fs_read() would return; until zd_fs_read_end() from the same thread nothing changes them,
+ * and no other call on this disk may be made. Returns 0 at the end of the file. *at is NULL, and nothing is held,
+ * whenever the result is 0 or negative, and for -EAGAIN: only zd_fs_read() will do here (a partial block held back,
+ * edges within a block, blocks that are not mapped).
+ */
+int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int flags, const void **at,
+			 struct zd_error *err);
+void zd_fs_read_end(zd_fs_file *file, uint64_t pos); /* pos: as given to zd_fs_read_begin */
+/*
+ * landed (may be NULL): where the bytes went, which O_APPEND decides. With O_DSYNC in flags they are durable, and a
+ * partial block held back is padded, when the call returns.
+ */
 int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t pos, int flags, uint64_t *landed,
 		    struct zd_error *err);
 int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err);

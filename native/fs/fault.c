@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Errors: what the caller is told, and what a failed read or write does to a file (Linux fs/zonefs/super.c,
+ * zonefs_handle_io_error(); Documentation/filesystems/zonefs.rst, "IO error handling").
+ */
+#include "zonefs.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int zd_fs_fail(struct zd_error *err, int e, const char *format, ...)
+{
+	va_list args;
+
+	if (err) {
+		memset(err, 0, sizeof(*err));
+		err->code = -e;
+		err->cmd = -1;
+		err->zone = ZD_NO_ZONE;
+		err->offset = ZD_NONE;
+		err->wp = ZD_NONE;
+		err->cond = 0xFF;
+		va_start(args, format);
+		vsnprintf(err->text, sizeof(err->text), format, args);
+		va_end(args);
+	}
+	return -e;
+}
+
+int zd_fs_errno(const zd_fs *fs, int64_t code)
+{
+	const struct zd_rule_info *rule = zd_rule_info((int)code, fs->info.dialect);
+
+	if (rule)
+		return -rule->err;
+	if (code == ZD_E_READONLY_HANDLE)
+		return -EROFS;
+	/* Everything else that has a name of ours is an image that fails; the rest is the host's errno. */
+	return code > ZD_E_FIRST_RULE ? (int)code : -EIO;
+}
+
+uint64_t zd_fs_check_condition(struct zd_node *node, const struct zd_zone *zone)
+{
+	switch (zone->cond) {
+	case ZD_OFFLINE:
+		node->flags |= ZD_NODE_OFFLINE;
+		return 0;
+	case ZD_READ_ONLY:
+		/* Its write pointer is invalid: the size stays what was last known, which at mount is nothing. */
+		node->flags |= ZD_NODE_READONLY;
+		return zd_node_cnv(node) ? node->capacity : node->size;
+	case ZD_FULL:
+		return node->capacity;
+	default:
+		return zd_node_cnv(node) ? node->capacity : zone->wp - zone->start;
+	}
+}
+
+static void update_mode(struct zd_node *node)
+{
+	node->flags |= ZD_NODE_IMMUTABLE;
+	node->attr.mode &= node->flags & ZD_NODE_OFFLINE ? ~0777u : ~0222u;
+}
+
+void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write)
+{
+	struct zd_zone zone = { .cond = ZD_NOT_WP };
+	uint64_t size = node->size, data;
+	uint32_t errors = fs->errors;
+
+	/* Conventional zones are taken for good whatever the disk says: the kernel fakes their report. */
+	if (!zd_node_cnv(node) && zd_report(fs->dev, node->zone, 1, &zone, NULL) != 1) {
+		atomic_store(&fs->readonly, true);
+		return;
+	}
+	data = zd_fs_check_condition(node, &zone);
+	if (!(node->flags & (ZD_NODE_READONLY | ZD_NODE_OFFLINE)) && !write && size == data)
+		return; /* a read failed, and nothing else is wrong */
+
+	if ((node->flags & ZD_NODE_OFFLINE) || errors == ZD_FS_ZONE_OFFLINE) {
+		node->flags |= ZD_NODE_OFFLINE;
+		update_mode(node);
+		data = 0;
+	} else if ((node->flags & ZD_NODE_READONLY) || errors == ZD_FS_ZONE_RO) {
+		node->flags |= ZD_NODE_READONLY;
+		update_mode(node);
+		data = size;
+	} else if (errors == ZD_FS_REMOUNT_RO && data > size) {
+		data = size; /* what lies behind was never acknowledged */
+	}
+	if (node->flags & (ZD_NODE_READONLY | ZD_NODE_OFFLINE)) {
+		if (atomic_load(&fs->explicit_open))
+			node->flags &= ~(uint32_t)ZD_NODE_OPEN;
+		node->tail_length = 0;
+	}
+	if (data != size)
+		node->tail_length = 0; /* it belonged behind another end */
+	if (errors == ZD_FS_REMOUNT_RO)
+		atomic_store(&fs->readonly, true);
+	zd_fs_set_size(fs, node, data);
+	zd_fs_account_active(fs, node);
+}
+
+uint64_t zd_fs_seen(zd_fs *fs, const struct zd_node *node)
+{
+	struct zd_zone_counters counters[16];
+	uint64_t sum = 0;
+	int64_t n;
+
+	for (uint32_t done = 0; done < node->nr_zones; done += (uint32_t)n) {
+		uint32_t left = node->nr_zones - done;
+
+		n = zd_zone_counters(fs->dev, node->zone + done, left < 16 ? left : 16, counters, NULL);
+		if (n <= 0)
+			break;
+		for (int64_t i = 0; i < n; i++)
+			sum += zd_node_cnv(node) ? counters[i].writes : counters[i].resets;
+	}
+	return sum;
+}
+
+/* How much the zone holds now; false when there is nothing to learn from it. */
+static bool live_size(zd_fs *fs, struct zd_node *node, uint64_t *size)
+{
+	struct zd_zone zone;
+
+	if (zd_report(fs->dev, node->zone, 1, &zone, NULL) != 1 || zone.cond == ZD_READ_ONLY || zone.cond == ZD_OFFLINE)
+		return false;
+	*size = zone.cond == ZD_FULL ? node->capacity : zone.wp - zone.start;
+	return true;
+}
+
+int zd_fs_revalidate(zd_fs *fs, uint64_t ino)
+{
+	struct zd_node *node = zd_fs_node(fs, ino);
+	uint64_t seen, size;
+	bool same;
+	int changed = 0;
+
+	if (!node || atomic_load(&fs->dead) || (node->flags & (ZD_NODE_OFFLINE | ZD_NODE_READONLY)))
+		return 0;
+	pthread_rwlock_rdlock(&node->lock);
+	same = zd_fs_seen(fs, node) == node->seen &&
+	       (zd_node_cnv(node) || !live_size(fs, node, &size) || size == node->size);
+	pthread_rwlock_unlock(&node->lock);
+	if (likely(same))
+		return 0;
+
+	pthread_rwlock_wrlock(&node->lock);
+	seen = zd_fs_seen(fs, node);
+	if (zd_node_cnv(node)) {
+		changed = seen != node->seen;
+	} else if (live_size(fs, node, &size)) {
+		changed = seen != node->seen || size != node->size;
+		if (changed) {
+			node->tail_length = 0; /* it belonged behind what is gone */
+			zd_fs_set_size(fs, node, size);
+			zd_fs_account_active(fs, node);
+		}
+	}
+	node->seen = seen;
+	pthread_rwlock_unlock(&node->lock);
+	return changed;
+}

@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Open files: open, close, read, write, fsync, and what mmap may do (Linux fs/zonefs/file.c). Checks come in
+ * the kernel's order; those of the VFS that a user of the system call would meet come first.
+ *
+ * Relaxed writes (see zd_fs.h) have no counterpart in the kernel: node->tail holds what makes no whole block yet.
+ */
+#include "zonefs.h"
+
+#include <sys/mman.h>
+
+/* ---------------------------------------------------------------- moving bytes */
+
+/*
+ * Read [pos, pos + length) of a file, any byte range below its written size. Whole logical blocks go to the
+ * caller's memory; an edge goes through a block of its own. Zone by zone, as the block layer cuts requests.
+ */
+static int read_range(zd_fs *fs, struct zd_node *node, uint8_t *to, uint64_t length, uint64_t pos, struct zd_error *err)
+{
+	uint64_t mask = fs->info.logical_block - 1, zone_size = fs->info.zone_size;
+	uint8_t edge[4096];
+
+	while (length) {
+		uint64_t in_block = pos & mask, n = zone_size - pos % zone_size;
+		int64_t r;
+
+		if (n > length)
+			n = length;
+		if (in_block || n <= mask) {
+			uint64_t part = mask + 1 - in_block;
+
+			if (part > n)
+				part = n;
+			r = zd_pread(fs->dev, edge, mask + 1, node->start + pos - in_block, err);
+			if (r >= 0)
+				memcpy(to, edge + in_block, part);
+			n = part;
+		} else {
+			n &= ~mask;
+			r = zd_pread(fs->dev, to, n, node->start + pos, err);
+		}
+		if (r < 0)
+			return (int)r;
+		to += n;
+		pos += n;
+		length -= n;
+	}
+	return 0;
+}
+
+/* The same for writing to a conventional file; blocks written in part are read first. *done counts. */
+static int write_range(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, uint64_t pos,
+		       uint64_t *done, struct zd_error *err)
+{
+	uint64_t mask = fs->info.logical_block - 1, zone_size = fs->info.zone_size;
+	uint8_t edge[4096];
+
+	while (length) {
+		uint64_t in_block = pos & mask, n = zone_size - pos % zone_size;
+		int64_t r;
+
+		if (n > length)
+			n = length;
+		if (in_block || n <= mask) {
+			uint64_t part = mask + 1 - in_block, at = node->start + pos - in_block;
+
+			if (part > n)
+				part = n;
+			r = zd_pread(fs->dev, edge, mask + 1, at, err);
+			if (r >= 0) {
+				memcpy(edge + in_block, from, part);
+				r = zd_pwrite(fs->dev, edge, mask + 1, at, err);
+			}
+			n = part;
+		} else {
+			n &= ~mask;
+			r = zd_pwrite(fs->dev, from, n, node->start + pos, err);
+		}
+		if (r < 0)
+			return (int)r;
+		node->seen++;
+		from += n;
+		pos += n;
+		length -= n;
+		*done += n;
+	}
+	return 0;
+}
+
+/* A signal ended a write: how far did the zone get? Bytes behind the file's old size. */
+static uint64_t advanced(zd_fs *fs, struct zd_node *node)
+{
+	struct zd_zone zone;
+	uint64_t size;
+
+	if (zd_report(fs->dev, node->zone, 1, &zone, NULL) != 1 || zone.cond == ZD_READ_ONLY || zone.cond == ZD_OFFLINE)
+		return 0;
+	size = zone.cond == ZD_FULL ? node->capacity : zone.wp - zone.start;
+	return size > node->size ? size - node->size : 0;
+}
+
+/*
+ * Write n bytes (whole blocks, all of iov) at the end of a sequential file. Returns what landed, n or less when a
+ * signal came, or a negative errno after the file was dealt with.
+ */
+static int64_t write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n,
+			 struct zd_error *err)
+{
+	uint64_t before = node->size;
+	int64_t r = count == 1 ? zd_pwrite(fs->dev, iov->iov_base, n, node->start + before, err) :
+				 zd_pwritev(fs->dev, iov, count, node->start + before, err);
+
+	if (unlikely(r == -EINTR)) {
+		n = advanced(fs, node);
+		if (n == 0)
+			return -EINTR;
+		r = (int64_t)n;
+	}
+	if (unlikely(r < 0)) {
+		zd_fs_io_error(fs, node, true);
+		return zd_fs_errno(fs, r);
+	}
+	zd_fs_set_size(fs, node, before + n);
+	if (unlikely(before == 0) || unlikely(!(node->flags & ZD_NODE_ACTIVE)))
+		zd_fs_account_active(fs, node);
+	return (int64_t)n;
+}
+
+int zd_fs_pad_tail(zd_fs *fs, struct zd_node *node, struct zd_error *err)
+{
+	struct iovec block = { node->tail, fs->block };
+	int64_t r;
+
+	if (!node->tail_length)
+		return 0;
+	memset(node->tail + node->tail_length, 0, fs->block - node->tail_length);
+	r = write_end(fs, node, &block, 1, fs->block, err);
+	if (r < 0)
+		return (int)r;
+	node->tail_length = 0;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- open and close */
+
+static void put_fs(zd_fs *fs)
+{
+	if (--fs->refs)
+		return;
+	for (int g = 0; g < ZD_NR_GROUPS; g++) {
+		for (uint32_t i = 0; i < fs->groups[g].nr_nodes; i++) {
+			pthread_rwlock_destroy(&fs->groups[g].nodes[i].lock);
+			free(fs->groups[g].nodes[i].tail);
+		}
+	}
+	free(fs->nodes);
+	free(fs->of_zone);
+	free(fs);
+}
+
+void zd_fs_detach(zd_fs *fs)
+{
+	atomic_store(&fs->dead, true);
+	put_fs(fs);
+}
+
+static int gone(struct zd_error *err)
+{
+	return zd_fs_fail(err, EIO, "the file system was unmounted");
+}
+
+int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_error *err)
+{
+	int access = flags & O_ACCMODE, r = 0;
+	bool writes = access == O_WRONLY || access == O_RDWR;
+	struct zd_node *node;
+	zd_fs_file *file;
+	char name[24];
+
+	*out = NULL;
+	if (atomic_load(&fs->dead))
+		return gone(err);
+	if (!zd_fs_attr(fs, ino, &node))
+		return zd_fs_fail(err, ENOENT, "there is no file with inode number %llu", (unsigned long long)ino);
+	if ((flags & O_CREAT) && (flags & O_EXCL))
+		return zd_fs_fail(err, EEXIST, "the file exists: zonefs has one for each zone, and O_EXCL asks for a new one");
+	if (!node)
+		return zd_fs_fail(err, EISDIR, "a directory cannot be opened as a file");
+	if (flags & O_DIRECTORY)
+		return zd_fs_fail(err, ENOTDIR, "%s is a file, not a directory", zd_node_name(fs, node, name));
+	if (writes || (flags & O_TRUNC)) {
+		if (atomic_load(&fs->readonly))
+			return zd_fs_fail(err, EROFS, "the file system is read-only: %s cannot be opened for writing",
+					  zd_node_name(fs, node, name));
+		if (zd_node_immutable(node))
+			return zd_fs_fail(err, EPERM, "%s cannot be opened for writing: its zone is %s",
+					  zd_node_name(fs, node, name),
+					  node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
+	}
+	file = malloc(sizeof(*file));
+	if (!file)
+		return zd_fs_fail(err, ENOMEM, "out of memory");
+	*file = (zd_fs_file){ fs, node, access == O_RDONLY || access == O_RDWR, writes };
+
+	if (writes || (flags & O_TRUNC)) {
+		pthread_rwlock_wrlock(&node->lock);
+		if (writes && !zd_node_cnv(node))
+			r = zd_fs_write_open(fs, node, err);
+		if (!r && (flags & O_TRUNC)) {
+			/* The kernel truncates once the file is open: setattr's check, then the zone. */
+			if (zd_node_immutable(node))
+				r = zd_fs_fail(err, EPERM, "%s cannot be truncated: its zone is dead",
+					       zd_node_name(fs, node, name));
+			else
+				r = zd_fs_truncate(fs, node, 0, err);
+			if (!r)
+				node->attr.mtime = node->attr.ctime = zd_fs_now();
+			if (r && writes && !zd_node_cnv(node))
+				zd_fs_write_close(fs, node, NULL);
+		}
+		pthread_rwlock_unlock(&node->lock);
+	}
+	if (r) {
+		free(file);
+		return r;
+	}
+	fs->refs++;
+	fs->nr_writers += writes;
+	*out = file;
+	return 0;
+}
+
+int zd_fs_close(zd_fs_file *file, struct zd_error *err)
+{
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
+	int r = 0;
+
+	if (file->writable && !zd_node_cnv(node) && !atomic_load(&fs->dead)) {
+		pthread_rwlock_wrlock(&node->lock);
+		r = zd_fs_write_close(fs, node, err);
+		pthread_rwlock_unlock(&node->lock);
+	}
+	zd_fs_drop(file);
+	return r;
+}
+
+void zd_fs_drop(zd_fs_file *file)
+{
+	zd_fs *fs = file->fs;
+
+	fs->nr_writers -= file->writable;
+	free(file);
+	put_fs(fs);
+}
+
+/* ---------------------------------------------------------------- reading */
+
+static void accessed(zd_fs *fs, struct zd_node *node)
+{
+	int64_t at = atomic_load_explicit(&node->attr.atime, memory_order_relaxed), now;
+
+	/* relatime: only behind a change, or once a day */
+	if (atomic_load_explicit(&fs->readonly, memory_order_relaxed))
+		return;
+	now = zd_fs_now();
+	if (at <= node->attr.mtime || at <= node->attr.ctime || now - at >= 86400ll * 1000000000)
+		atomic_store_explicit(&node->attr.atime, now, memory_order_relaxed);
+}
+
+/*
+ * A buffered read that failed: the kernel's page cache gives the pages before the bad one, and EIO whatever
+ * the disk said.
+ */
+static int64_t read_pages(zd_fs *fs, struct zd_node *node, uint8_t *to, uint64_t length, uint64_t pos,
+			  struct zd_error *err)
+{
+	uint64_t done = 0;
+
+	while (done < length) {
+		uint64_t n = ZD_FS_PAGE - (pos + done) % ZD_FS_PAGE;
+		int r;
+
+		if (n > length - done)
+			n = length - done;
+		r = read_range(fs, node, to + done, n, pos + done, err);
+		if (r)
+			return done ? (int64_t)done : r;
+		done += n;
+	}
+	return (int64_t)done;
+}
+
+/*
+ * What is asked before a read. 1: go on, with the node's lock held for reading and *length cut to what is there;
+ * 0: nothing is there, or a negative errno, with nothing held.
+ */
+static int begin_read(zd_fs_file *file, uint64_t *length, uint64_t pos, int flags, struct zd_error *err)
+{
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
+	uint64_t end;
+	char name[24];
+
+	if (unlikely(atomic_load_explicit(&fs->dead, memory_order_acquire)))
+		return gone(err);
+	if (unlikely(!file->readable))
+		return zd_fs_fail(err, EBADF, "%s is not open for reading", zd_node_name(fs, node, name));
+	if (unlikely(pos > INT64_MAX))
+		return zd_fs_fail(err, EINVAL, "a read cannot begin at a negative offset");
+	if (*length > ZD_FS_MAX_RW)
+		*length = ZD_FS_MAX_RW;
+	if (unlikely(zd_node_immutable(node)) && !(node->attr.mode & 0777))
+		return zd_fs_fail(err, EPERM, "%s cannot be read: its zone is %s", zd_node_name(fs, node, name),
+				  node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only, and how much it holds is not known");
+	if (pos >= node->capacity)
+		return 0;
+	pthread_rwlock_rdlock(&node->lock);
+	end = zd_node_end(node);
+	if (pos >= end) {
+		pthread_rwlock_unlock(&node->lock);
+		return 0;
+	}
+	if (*length > end - pos)
+		*length = end - pos;
+	if ((flags & O_DIRECT) && unlikely((pos | *length) & (fs->block - 1))) {
+		pthread_rwlock_unlock(&node->lock);
+		return zd_fs_fail(err, EINVAL,
+				  "direct read of %llu bytes at %llu in %s: both must be multiples of the block size, %u",
+				  (unsigned long long)*length, (unsigned long long)pos, zd_node_name(fs, node, name),
+				  fs->block);
+	}
+	accessed(fs, node);
+	return 1;
+}
+
+/* After the lock was given back: a read of the disk failed. What the caller is told. */
+static int read_failed(zd_fs *fs, struct zd_node *node, int code, int flags)
+{
+	if (code == -EINTR)
+		return code;
+	pthread_rwlock_wrlock(&node->lock);
+	zd_fs_io_error(fs, node, false);
+	pthread_rwlock_unlock(&node->lock);
+	return flags & O_DIRECT ? zd_fs_errno(fs, code) : -EIO;
+}
+
+int64_t zd_fs_read(zd_fs_file *file, void *buf, uint64_t length, uint64_t pos, int flags, struct zd_error *err)
+{
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
+	uint64_t disk;
+	int64_t done;
+	int r = begin_read(file, &length, pos, flags, err);
+
+	if (r <= 0)
+		return r;
+	disk = pos < node->size ? node->size - pos : 0;
+	if (disk > length)
+		disk = length;
+	r = disk ? read_range(fs, node, buf, disk, pos, err) : 0;
+	done = (int64_t)length;
+	if (unlikely(r))
+		done = r == -EINTR || (flags & O_DIRECT) ? r : read_pages(fs, node, buf, disk, pos, err);
+	else if (length > disk)
+		memcpy((uint8_t *)buf + disk, node->tail + (pos + disk - node->size), length - disk);
+	pthread_rwlock_unlock(&node->lock);
+	return likely(done >= 0) ? done : read_failed(fs, node, (int)done, flags);
+}
+
+int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int flags, const void **at,
+			 struct zd_error *err)
+{
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
+	uint64_t mask = fs->info.logical_block - 1, whole;
+	int64_t n = 0;
+	int r;
+
+	*at = NULL;
+	r = begin_read(file, &length, pos, flags, err);
+	if (r <= 0)
+		return r;
+	whole = (length + mask) & ~mask; /* the file may end within a block, if someone else padded nothing */
+	if (length && !(pos & mask) && pos + length <= node->size) {
+		n = zd_map_begin(fs->dev, node->start + pos, whole, at, err);
+		if (n > 0 && (uint64_t)n >= length)
+			return (int64_t)length;
+		if (n > 0)
+			zd_map_end(fs->dev, node->start + pos);
+		*at = NULL;
+	}
+	pthread_rwlock_unlock(&node->lock);
+	if (!length)
+		return 0;
+	/* Where a buffered read fails, zd_fs_read() tries page by page, as the kernel does after its readahead. */
+	return n < 0 && (flags & O_DIRECT) ? read_failed(fs, node, (int)n, flags) : -EAGAIN;
+}
+
+void zd_fs_read_end(zd_fs_file *file, uint64_t pos)
+{
+	zd_map_end(file->fs->dev, file->node->start + pos);
+	pthread_rwlock_unlock(&file->node->lock);
+}
+
+/* ---------------------------------------------------------------- writing */
+
+/* O_DSYNC (which O_SYNC contains): the write is durable when it returns. */
+static int64_t synced(zd_fs *fs, struct zd_node *node, int64_t done, int flags, struct zd_error *err)
+{
+	int r;
+
+	if (likely(!(flags & O_DSYNC)) || done <= 0)
+		return done;
+	r = node->tail_length ? zd_fs_pad_tail(fs, node, err) : 0;
+	if (r)
+		return r;
+	r = zd_flush(fs->dev, err);
+	if (r) {
+		zd_fs_io_error(fs, node, true);
+		return zd_fs_errno(fs, r);
+	}
+	return done;
+}
+
+/* Bytes of any number at the end of a sequential file; what makes no whole block waits in the tail. */
+static int64_t write_relaxed(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, struct zd_error *err)
+{
+	uint64_t held = node->tail_length, total = held + length, whole = total - total % fs->block;
+	struct iovec iov[2];
+	int count = 0;
+	int64_t r;
+
+	if (!node->tail) {
+		node->tail = malloc(fs->block);
+		if (!node->tail)
+			return zd_fs_fail(err, ENOMEM, "out of memory");
+	}
+	if (!whole) {
+		memcpy(node->tail + held, from, length);
+		node->tail_length = (uint32_t)total;
+		return (int64_t)length;
+	}
+	if (held)
+		iov[count++] = (struct iovec){ node->tail, held };
+	iov[count++] = (struct iovec){ (void *)(uintptr_t)from, whole - held };
+	r = write_end(fs, node, iov, count, whole, err);
+	if (r < 0)
+		return r;
+	if ((uint64_t)r < whole) { /* a signal; whole blocks landed */
+		if ((uint64_t)r < held)
+			return -EINTR;
+		node->tail_length = 0;
+		return r - (int64_t)held ? r - (int64_t)held : -EINTR;
+	}
+	node->tail_length = (uint32_t)(total - whole);
+	memcpy(node->tail, from + (whole - held), node->tail_length);
+	return (int64_t)length;
+}
+
+static int64_t misplaced(zd_fs *fs, struct zd_node *node, uint64_t pos, uint64_t end, struct zd_error *err)
+{
+	char name[24];
+
+	return zd_fs_fail(err, EINVAL, "write at %llu in %s: a sequential file is written at its end only, which is %llu",
+			  (unsigned long long)pos, zd_node_name(fs, node, name), (unsigned long long)end);
+}
+
+static int64_t too_far(zd_fs *fs, struct zd_node *node, struct zd_error *err)
+{
+	char name[24];
+
+	return zd_fs_fail(err, EFBIG, "%s is at its capacity of %llu bytes%s", zd_node_name(fs, node, name),
+			  (unsigned long long)node->capacity, zd_node_cnv(node) ? "" : ": truncate it to 0 to write it anew");
+}
+
+/* The write proper, under the lock. *pos becomes where it landed. */
+static int64_t write_locked(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, uint64_t *pos,
+			    int flags, struct zd_error *err)
+{
+	bool cnv = zd_node_cnv(node), direct = (flags & O_DIRECT) != 0;
+	uint64_t done = 0;
+	char name[24];
+	int64_t r;
+
+	if (!cnv && !direct && !fs->relaxed)
+		return zd_fs_fail(err, EIO, "%s is a sequential file: it takes direct writes (O_DIRECT) only",
+				  zd_node_name(fs, node, name));
+	if (length == 0)
+		return 0;
+	if (flags & O_APPEND) {
+		if (cnv)
+			return zd_fs_fail(err, EINVAL, "%s is a conventional file: it has no end to append to",
+					  zd_node_name(fs, node, name));
+		if (direct && unlikely(node->tail_length)) {
+			r = zd_fs_pad_tail(fs, node, err);
+			if (r)
+				return r;
+		}
+		*pos = zd_node_end(node);
+	}
+	if (unlikely(*pos >= node->capacity))
+		return too_far(fs, node, err);
+	if (length > node->capacity - *pos)
+		length = node->capacity - *pos;
+
+	if (direct && unlikely((*pos | length) & (fs->block - 1)))
+		return zd_fs_fail(err, EINVAL,
+				  "direct write of %llu bytes at %llu in %s: both must be multiples of the block size, %u",
+				  (unsigned long long)length, (unsigned long long)*pos, zd_node_name(fs, node, name),
+				  fs->block);
+	if (!cnv) {
+		if (unlikely(*pos != zd_node_end(node)))
+			return misplaced(fs, node, *pos, zd_node_end(node), err);
+		if (direct) {
+			struct iovec one = { (void *)(uintptr_t)from, length };
+
+			return synced(fs, node, write_end(fs, node, &one, 1, length, err), flags, err);
+		}
+		return synced(fs, node, write_relaxed(fs, node, from, length, err), flags, err);
+	}
+	r = write_range(fs, node, from, length, *pos, &done, err);
+	if (r == -EINTR)
+		return done ? (int64_t)done : r;
+	if (r) {
+		zd_fs_io_error(fs, node, true);
+		r = zd_fs_errno(fs, r);
+		/* The kernel writes its page cache back later, and then knows two errors only. */
+		return direct || r == -ENOSPC ? r : -EIO;
+	}
+	return synced(fs, node, (int64_t)done, flags, err);
+}
+
+int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t pos, int flags, uint64_t *landed,
+		    struct zd_error *err)
+{
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
+	char name[24];
+	int64_t r;
+
+	if (unlikely(atomic_load_explicit(&fs->dead, memory_order_acquire)))
+		return gone(err);
+	if (unlikely(!file->writable))
+		return zd_fs_fail(err, EBADF, "%s is not open for writing", zd_node_name(fs, node, name));
+	if (unlikely(pos > INT64_MAX))
+		return zd_fs_fail(err, EINVAL, "a write cannot begin at a negative offset");
+	if (length > ZD_FS_MAX_RW)
+		length = ZD_FS_MAX_RW;
+
+	pthread_rwlock_wrlock(&node->lock);
+	if (unlikely(zd_node_immutable(node)))
+		r = zd_fs_fail(err, EPERM, "%s cannot be written: its zone is %s", zd_node_name(fs, node, name),
+			       node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
+	else if (unlikely(atomic_load_explicit(&fs->readonly, memory_order_relaxed)))
+		r = zd_fs_fail(err, EROFS, "the file system is read-only: %s cannot be written",
+			       zd_node_name(fs, node, name));
+	else if (unlikely(pos >= node->capacity))
+		r = too_far(fs, node, err); /* asked before O_APPEND moves the position, and before anything else */
+	else
+		r = write_locked(fs, node, buf, length, &pos, flags, err);
+	pthread_rwlock_unlock(&node->lock);
+	if (landed)
+		*landed = pos;
+	return r;
+}
+
+int zd_fs_ftruncate(zd_fs_file *file, uint64_t size, struct zd_error *err)
+{
+	struct stat to = { .st_size = (off_t)size };
+	zd_fs *fs = file->fs;
+	char name[24];
+
+	if (unlikely(atomic_load(&fs->dead)))
+		return gone(err);
+	if (size > INT64_MAX)
+		return zd_fs_fail(err, EINVAL, "a size cannot be negative");
+	if (!file->writable)
+		return zd_fs_fail(err, EINVAL, "%s is not open for writing", zd_node_name(fs, file->node, name));
+	return zd_fs_change(fs, file->node->zone, &to, ZD_FS_SET_SIZE | ZD_FS_BY_FILE, err);
+}
+
+int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err)
+{
+	struct zd_node *node;
+	char name[24];
+	int r;
+
+	if (unlikely(atomic_load(&fs->dead)))
+		return gone(err);
+	if (!zd_fs_attr(fs, ino, &node))
+		return zd_fs_fail(err, ENOENT, "there is no file with inode number %llu", (unsigned long long)ino);
+	if (!node)
+		return zd_fs_fail(err, EINVAL, "a directory of zonefs cannot be synced");
+	if (zd_node_immutable(node))
+		return zd_fs_fail(err, EPERM, "%s cannot be synced: its zone is %s", zd_node_name(fs, node, name),
+				  node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
+	if (fs->relaxed) {
+		pthread_rwlock_wrlock(&node->lock);
+		r = zd_fs_pad_tail(fs, node, err);
+		pthread_rwlock_unlock(&node->lock);
+		if (r)
+			return r;
+	}
+	r = zd_flush(fs->dev, err);
+	if (!r)
+		return 0;
+	if (r == -EINTR)
+		return r;
+	pthread_rwlock_wrlock(&node->lock);
+	zd_fs_io_error(fs, node, true);
+	pthread_rwlock_unlock(&node->lock);
+	return zd_fs_errno(fs, r);
+}
+
+int zd_fs_check_mmap(zd_fs_file *file, int prot, int flags)
+{
+	bool shared = (flags & MAP_TYPE) == MAP_SHARED || (flags & MAP_TYPE) == MAP_SHARED_VALIDATE;
+
+	if (atomic_load(&file->fs->dead))
+		return -EIO;
+	if (!file->readable || (shared && (prot & PROT_WRITE) && !file->writable))
+		return -EACCES;
+	/* Writable or not now: mprotect() could make it so. */
+	if (!zd_node_cnv(file->node) && shared && file->writable)
+		return -EINVAL;
+	return 0;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of native/fs share. Nothing outside native/fs includes this; nothing in here knows FUSE,
+ * Python, or the inside of native/device.
+ *
+ * Files, from the bottom up: super (the superblock), node (names, numbers, attributes), fault (errno values,
+ * sentences, what an I/O error does to a file), zone (zone commands, accounting, truncate), file (open, close,
+ * read, write, fsync), mount (building the tree, options, counters).
+ *
+ * Locks: a node's lock, then whatever the disk takes. A call never holds two nodes' locks. What belongs to the
+ * whole file system is atomic.
+ */
+#ifndef ZD_FS_INTERNAL_H
+#define ZD_FS_INTERNAL_H
+
+#include "zd_fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define ZD_FS_NAME_MAX 16
+#define ZD_FS_PAGE 4096u            /* the kernel's page cache works in these */
+#define ZD_FS_MAX_RW 0x7ffff000u    /* the longest read or write: MAX_RW_COUNT */
+
+enum { ZD_GROUP_CNV = 0, ZD_GROUP_SEQ = 1, ZD_NR_GROUPS = 2 };
+
+enum zd_node_flag { /* the kernel's ZONEFS_ZONE_* */
+	ZD_NODE_CNV = 1,
+	ZD_NODE_OPEN = 2,      /* explicitly opened by this mount */
+	ZD_NODE_ACTIVE = 4,    /* counted as active */
+	ZD_NODE_OFFLINE = 8,
+	ZD_NODE_READONLY = 16,
+	ZD_NODE_IMMUTABLE = 32
+};
+
+/* Attributes that files and directories have. Times are nanoseconds since 1970. */
+struct zd_attr {
+	_Atomic uint32_t mode;
+	_Atomic uint32_t uid, gid;
+	_Atomic int64_t atime, mtime, ctime;
+};
+
+/* A file. What is not atomic changes under `lock` held for writing. */
+struct zd_node {
+	pthread_rwlock_t lock;
+	struct zd_attr attr;
+	uint32_t zone, nr_zones; /* several where conventional zones are aggregated */
+	uint64_t start;          /* on the disk */
+	uint64_t capacity;
+	uint64_t size;           /* i_size and z_wpoffset: no moment outside the lock knows them apart */
+	uint8_t *tail;           /* relaxed: a block's room for what is not written yet */
+	uint32_t tail_length;
+	_Atomic uint32_t flags;  /* enum zd_node_flag */
+	uint32_t writers;        /* descriptions open for writing */
+	uint64_t seen;           /* resets (sequential) or writes (conventional) of the zones, ours or seen */
+};
+
+struct zd_group {
+	struct zd_attr attr;
+	struct zd_node *nodes;
+	uint32_t nr_nodes;
+};
+
+struct zd_fs {
+	zd_dev *dev;
+	struct zd_info info;
+	struct zd_fs_format format;
+	_Atomic uint32_t refs;    /* the mount and each open file */
+	_Atomic uint32_t nr_writers; /* open files that can write */
+	atomic_bool dead;         /* unmounted */
+	atomic_bool readonly;
+	_Atomic uint32_t errors;  /* enum zd_fs_errors */
+	atomic_bool explicit_open;
+	bool relaxed;
+	uint32_t block;           /* the zone write granularity */
+	uint32_t uid, gid, perm;
+	struct zd_attr root;
+	struct zd_group groups[ZD_NR_GROUPS];
+	struct zd_node *nodes;    /* of both groups */
+	uint32_t *of_zone;        /* zone -> index in nodes + 1, or 0 */
+	uint64_t max_bytes;       /* s_maxbytes */
+	uint64_t blocks;
+	_Atomic uint64_t used_blocks;
+	_Atomic uint32_t nr_wro, nr_active;
+};
+
+struct zd_fs_file {
+	zd_fs *fs;
+	struct zd_node *node;
+	bool readable, writable;
+};
+
+static inline bool zd_node_cnv(const struct zd_node *node)
+{
+	return (node->flags & ZD_NODE_CNV) != 0;
+}
+static inline bool zd_node_immutable(const struct zd_node *node)
+{
+	return (node->flags & ZD_NODE_IMMUTABLE) != 0;
+}
+/* What stat tells: with what a relaxed mount holds back. */
+static inline uint64_t zd_node_end(const struct zd_node *node)
+{
+	return node->size + node->tail_length;
+}
+
+/* node.c */
+int64_t zd_fs_now(void);
+struct zd_node *zd_fs_node(zd_fs *fs, uint64_t ino); /* NULL if the number names no file */
+/* The attributes of a file or directory, NULL if there is none. *node is NULL for directories. */
+struct zd_attr *zd_fs_attr(zd_fs *fs, uint64_t ino, struct zd_node **node);
+void zd_attr_init(struct zd_attr *attr, uint32_t mode, uint32_t uid, uint32_t gid, int64_t now);
+/* "seq/3", for sentences; to has room for 24 bytes. */
+const char *zd_node_name(const zd_fs *fs, const struct zd_node *node, char *to);
+
+/* fault.c */
+/* -e, with a sentence in err. */
+int zd_fs_fail(struct zd_error *err, int e, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The negative errno for what the disk returned. */
+int zd_fs_errno(const zd_fs *fs, int64_t code);
+/* zonefs_io_error(): under the node's lock held for writing. */
+void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write);
+/* zonefs_check_zone_condition(): how much of the zone can be read; marks dead zones. */
+uint64_t zd_fs_check_condition(struct zd_node *node, const struct zd_zone *zone);
+/* What is shared with other openers, as it is now: see zd_node.seen. */
+uint64_t zd_fs_seen(zd_fs *fs, const struct zd_node *node);
+
+/* zone.c; all under the node's lock held for writing */
+int zd_fs_zone_command(zd_fs *fs, struct zd_node *node, int cmd, struct zd_error *err);
+void zd_fs_account_active(zd_fs *fs, struct zd_node *node);
+/* With the block statistics. A full zone is neither open nor active any more. */
+void zd_fs_set_size(zd_fs *fs, struct zd_node *node, uint64_t size);
+int zd_fs_truncate(zd_fs *fs, struct zd_node *node, uint64_t size, struct zd_error *err);
+int zd_fs_write_open(zd_fs *fs, struct zd_node *node, struct zd_error *err);
+int zd_fs_write_close(zd_fs *fs, struct zd_node *node, struct zd_error *err);
+
+/* attr.c: setattr without the question whether the mount is read-only, which ftruncate(2) does not ask. */
+#define ZD_FS_BY_FILE 0x80000000u /* in `set`: through an open file */
+int zd_fs_change(zd_fs *fs, uint64_t ino, const struct stat *to, unsigned set, struct zd_error *err);
+
+/* file.c */
+int zd_fs_pad_tail(zd_fs *fs, struct zd_node *node, struct zd_error *err);
+
+#endif

@@ -1,0 +1,897 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * zoned._fast - the data calls of a Device without cffi in between.
+ *
+ * Three types. Core owns one zd_dev: pread, preadinto, pwrite, pwritev, append, and close, which waits for
+ * the calls inside and frees the handle once. Guard covers a call made through cffi by the same count. File
+ * (fast_file.c) is an open file of a zonefs.
+ * Nothing here knows a rule of the disk: codes go to one Python callable, which raises.
+ *
+ * The counts and flags of a Core are read and written under the GIL only, which is why they are plain
+ * integers; the one exception (cancel) is atomic. A build without a GIL would need more, so it is refused.
+ */
+#include "fast.h"
+
+/*
+ * How deep this thread is inside calls that can run Python code (a signal handler, a `with guard`).
+ * close() from there must not wait for itself. Per thread by nature, hence no field of a Core.
+ */
+static _Thread_local int inside_here;
+
+typedef struct {
+	PyObject_HEAD
+	Core *core;
+	int entered;
+	unsigned long thread;
+} Guard;
+
+/* ---------------------------------------------------------------- interrupts */
+
+/* The exception a signal handler raised during this thread's call: 1 when it is now set. */
+static int restore_interrupt(Core *self)
+{
+	if (likely(self->exc_type == NULL) || self->exc_thread != PyThread_get_thread_ident())
+		return 0;
+	PyErr_Restore(self->exc_type, self->exc_value, self->exc_tb);
+	self->exc_type = self->exc_value = self->exc_tb = NULL;
+	return 1;
+}
+
+/*
+ * Polled by the core in long calls, without the GIL. Python runs signal handlers in the main thread only,
+ * so no other thread needs to take the GIL here.
+ */
+static int interrupt_hook(void *arg)
+{
+	Core *self = arg;
+	PyGILState_STATE gil;
+	int stop = 0;
+
+	if (atomic_load_explicit(&self->cancel, memory_order_relaxed))
+		return 1;
+	if (syscall(SYS_gettid) != getpid())
+		return 0;
+	gil = PyGILState_Ensure();
+	inside_here++;
+	self->handler_thread = PyThread_get_thread_ident();
+	if (PyErr_CheckSignals() < 0) {
+		Py_CLEAR(self->exc_type);
+		Py_CLEAR(self->exc_value);
+		Py_CLEAR(self->exc_tb);
+		PyErr_Fetch(&self->exc_type, &self->exc_value, &self->exc_tb);
+		self->exc_thread = PyThread_get_thread_ident();
+		stop = 1;
+	}
+	self->handler_thread = 0;
+	inside_here--;
+	PyGILState_Release(gil);
+	return stop;
+}
+
+/* ---------------------------------------------------------------- entering, leaving, errors */
+
+/* Raises what code and err say; always returns NULL. */
+static PyObject *fail(Core *self, int64_t code, const struct zd_error *err)
+{
+	PyObject *result;
+
+	if (restore_interrupt(self))
+		return NULL;
+	result = PyObject_CallFunction(self->on_error, "OLy#", self, (long long)code, (const char *)err,
+				       (Py_ssize_t)sizeof(*err));
+	if (result != NULL) {
+		Py_DECREF(result);
+		PyErr_SetString(PyExc_SystemError, "the error function of the device did not raise");
+	}
+	return NULL;
+}
+
+static PyObject *fail_range(Core *self, const char *name, PyObject *value)
+{
+	PyObject *result;
+
+	if (self->on_range == NULL) {
+		PyErr_Format(PyExc_ValueError, "%s is out of range", name);
+		return NULL;
+	}
+	result = PyObject_CallFunction(self->on_range, "OsO", self, name, value);
+	if (result != NULL) {
+		Py_DECREF(result);
+		PyErr_SetString(PyExc_SystemError, "the range function of the device did not raise");
+	}
+	return NULL;
+}
+
+static int enter(Core *self)
+{
+	if (unlikely(self->dev == NULL || self->closing)) {
+		PyErr_SetString(PyExc_ValueError, "the device is closed");
+		return -1;
+	}
+	/* The call under way may hold a zone's lock: waiting for it here would never end. */
+	if (unlikely(self->handler_thread != 0) && self->handler_thread == PyThread_get_thread_ident()) {
+		PyErr_SetString(PyExc_RuntimeError,
+				"a signal handler cannot use a device while a call on it is under way in its thread");
+		return -1;
+	}
+	self->inside++;
+	return 0;
+}
+
+/* Frees the handle: the one place that does while the object lives. 0, or -1 with an exception set. */
+static int free_now(Core *self)
+{
+	struct zd_error err;
+	zd_dev *dev = self->dev;
+	int code;
+
+	self->dev = NULL;
+	self->deferred = 0;
+	self->freeing = 1;
+	Py_BEGIN_ALLOW_THREADS
+	/* What is being closed is made durable: a signal must not cut that short. */
+	self->fn->set_interrupt(dev, NULL, NULL);
+	code = self->fn->close(dev, &err);
+	Py_END_ALLOW_THREADS
+	self->freeing = 0;
+	if (code < 0) {
+		fail(self, code, &err);
+		return -1;
+	}
+	return 0;
+}
+
+static void leave(Core *self)
+{
+	PyObject *type, *value, *tb;
+
+	self->inside--;
+	if (likely(!self->deferred) || self->inside > 0)
+		return;
+	PyErr_Fetch(&type, &value, &tb);
+	if (free_now(self) < 0)
+		PyErr_WriteUnraisable((PyObject *)self);
+	PyErr_Restore(type, value, tb);
+}
+
+/* After the C call. 1: a signal handler raised during it, its exception is set and must go out. */
+static inline int leave_interrupted(Core *self)
+{
+	leave(self);
+	return unlikely(self->exc_type != NULL) && restore_interrupt(self);
+}
+
+/* ---------------------------------------------------------------- arguments */
+
+/* Fill out[0..want-1] from positional and keyword arguments. The caller's fast path skips this. */
+static int bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args,
+		Py_ssize_t nargs, PyObject *kwnames, PyObject **out)
+{
+	Py_ssize_t nkw = kwnames != NULL ? PyTuple_Size(kwnames) : 0;
+
+	if (nargs > want) {
+		PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", func, want, nargs + nkw);
+		return -1;
+	}
+	for (Py_ssize_t i = 0; i < want; i++)
+		out[i] = i < nargs ? args[i] : NULL;
+	for (Py_ssize_t k = 0; k < nkw; k++) {
+		PyObject *key = PyTuple_GetItem(kwnames, k);
+		Py_ssize_t at = 0;
+
+		while (at < want && PyUnicode_CompareWithASCIIString(key, names[at]) != 0)
+			at++;
+		if (at == want) {
+			PyErr_Format(PyExc_TypeError, "%s() has no argument named '%U'", func, key);
+			return -1;
+		}
+		if (out[at] != NULL) {
+			PyErr_Format(PyExc_TypeError, "%s() got two values for '%s'", func, names[at]);
+			return -1;
+		}
+		out[at] = args[nargs + k];
+	}
+	for (Py_ssize_t i = 0; i < want; i++) {
+		if (out[i] == NULL) {
+			PyErr_Format(PyExc_TypeError, "%s() needs the argument '%s'", func, names[i]);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* An int in 0 .. 2^63-1. */
+static int to_u63(Core *self, const char *name, PyObject *arg, uint64_t *out)
+{
+	PyObject *index = NULL;
+	long long value;
+
+	if (unlikely(!PyLong_CheckExact(arg))) {
+		if (!PyIndex_Check(arg)) {
+			PyObject *type = PyType_GetName(Py_TYPE(arg));
+
+			if (type != NULL)
+				PyErr_Format(PyExc_TypeError, "%s must be an integer, not %U", name, type);
+			Py_XDECREF(type);
+			return -1;
+		}
+		index = PyNumber_Index(arg);
+		if (index == NULL)
+			return -1;
+		arg = index;
+	}
+	value = PyLong_AsLongLong(arg);
+	if (unlikely(value < 0)) {
+		if (PyErr_Occurred()) {
+			if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
+				Py_XDECREF(index);
+				return -1;
+			}
+			PyErr_Clear();
+		}
+		fail_range(self, name, arg);
+		Py_XDECREF(index);
+		return -1;
+	}
+	Py_XDECREF(index);
+	*out = (uint64_t)value;
+	return 0;
+}
+
+/* A contiguous buffer. Says in one sentence what is wrong with an object that has none. */
+static int get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
+{
+	PyObject *type, *kind;
+
+	if (likely(PyObject_GetBuffer(arg, view, flags) == 0))
+		return 0;
+	if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError) &&
+	    !PyErr_ExceptionMatches(PyExc_TypeError))
+		return -1;
+	kind = PyErr_Occurred();
+	Py_INCREF(kind);
+	PyErr_Clear();
+	type = PyType_GetName(Py_TYPE(arg));
+	if (type == NULL) {
+		Py_DECREF(kind);
+		return -1;
+	}
+	if (PyErr_GivenExceptionMatches(kind, PyExc_TypeError) || !PyObject_CheckBuffer(arg)) {
+		PyErr_Format(PyExc_TypeError,
+			     "%s must be bytes or another object with the buffer protocol, not %U", name, type);
+	} else if ((flags & PyBUF_WRITABLE) && PyObject_GetBuffer(arg, view, PyBUF_SIMPLE) == 0) {
+		PyBuffer_Release(view);
+		PyErr_Format(PyExc_BufferError,
+			     "%s is a read-only %U: give memory that may be written, such as a bytearray", name,
+			     type);
+	} else {
+		PyErr_Clear();
+		if (PyObject_GetBuffer(arg, view, PyBUF_FULL_RO) == 0) {
+			PyBuffer_Release(view);
+			PyErr_Format(PyExc_BufferError,
+				     "%s is a %U that is not contiguous in memory: give one contiguous block, "
+				     "such as bytes(%s)",
+				     name, type, name);
+		} else {
+			PyErr_Clear();
+			PyErr_Format(PyExc_ValueError, "%s is a %U whose memory cannot be used (released or closed?)",
+				     name, type);
+		}
+	}
+	Py_DECREF(kind);
+	Py_DECREF(type);
+	return -1;
+}
+
+/* What fast_file.c uses of the above. */
+int zd_core_enter(Core *self)
+{
+	return enter(self);
+}
+
+int zd_core_leave(Core *self)
+{
+	return leave_interrupted(self);
+}
+
+int zd_bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args, Py_ssize_t nargs,
+	    PyObject *kwnames, PyObject **out)
+{
+	return bind(func, names, want, args, nargs, kwnames, out);
+}
+
+int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
+{
+	return get_buffer(arg, name, flags, view);
+}
+
+/* ---------------------------------------------------------------- data calls */
+
+PyDoc_STRVAR(pread_doc,
+"pread($self, /, length, offset)\n--\n\n"
+"Read length bytes at offset (both in bytes, multiples of the logical block); returns them as bytes.\n\n"
+"A drive transfers all or refuses: the result has exactly length bytes. Past the write pointer it holds\n"
+"zeros (0xFF in the nullblk dialect), never old data.\n"
+"Raises OutOfRangeError, BlockAlignmentError, ReadBoundaryError, InvalidReadError, GapAccessError,\n"
+"ZoneOfflineError, MediumError, PowerLossError; ValueError when closed.");
+
+static PyObject *core_pread(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"length", "offset"};
+	Core *self = (Core *)op;
+	PyObject *bound[2], *result;
+	PyThreadState *ts;
+	struct zd_error err;
+	uint64_t length, offset;
+	int64_t n;
+	char *to;
+	int interrupted;
+
+	if (unlikely(kwnames != NULL || nargs != 2)) {
+		if (bind("pread", names, 2, args, nargs, kwnames, bound) < 0)
+			return NULL;
+		args = bound;
+	}
+	if (unlikely(to_u63(self, names[0], args[0], &length) < 0 || to_u63(self, names[1], args[1], &offset) < 0))
+		return NULL;
+	if (unlikely(offset > self->size || length > self->size - offset)) {
+		/* No memory for what cannot be read: the core refuses the range before it looks at the buffer. */
+		result = NULL;
+		to = (char *)&err;
+	} else {
+		result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+		if (unlikely(result == NULL))
+			return NULL;
+		to = PyBytes_AsString(result);
+	}
+	if (unlikely(enter(self) < 0)) {
+		Py_XDECREF(result);
+		return NULL;
+	}
+	ts = PyEval_SaveThread();
+	n = self->fn->pread(self->dev, to, length, offset, &err);
+	PyEval_RestoreThread(ts);
+	interrupted = leave_interrupted(self);
+	if (likely(n >= 0 && !interrupted && result != NULL))
+		return result;
+	Py_XDECREF(result);
+	if (interrupted)
+		return NULL;
+	if (n >= 0) {
+		PyErr_SetString(PyExc_SystemError, "the core read beyond the end of the disk");
+		return NULL;
+	}
+	return fail(self, n, &err);
+}
+
+PyDoc_STRVAR(preadinto_doc,
+"preadinto($self, /, buffer, offset)\n--\n\n"
+"Fill a writable buffer from offset on; returns the number of bytes, always the whole buffer.\n\n"
+"The length of the buffer and offset are bytes and multiples of the logical block. Raises what pread\n"
+"raises, and BufferError for a buffer that is read-only or not contiguous.");
+
+static PyObject *core_preadinto(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"buffer", "offset"};
+	Core *self = (Core *)op;
+	PyObject *bound[2];
+	PyThreadState *ts;
+	struct zd_error err;
+	Py_buffer view;
+	uint64_t offset;
+	int64_t n;
+	int interrupted;
+
+	if (unlikely(kwnames != NULL || nargs != 2)) {
+		if (bind("preadinto", names, 2, args, nargs, kwnames, bound) < 0)
+			return NULL;
+		args = bound;
+	}
+	if (unlikely(to_u63(self, names[1], args[1], &offset) < 0 ||
+		     get_buffer(args[0], names[0], PyBUF_WRITABLE, &view) < 0))
+		return NULL;
+	if (unlikely(enter(self) < 0)) {
+		PyBuffer_Release(&view);
+		return NULL;
+	}
+	ts = PyEval_SaveThread();
+	n = self->fn->pread(self->dev, view.buf, (uint64_t)view.len, offset, &err);
+	PyEval_RestoreThread(ts);
+	PyBuffer_Release(&view);
+	interrupted = leave_interrupted(self);
+	if (unlikely(interrupted))
+		return NULL;
+	return likely(n >= 0) ? PyLong_FromLongLong(n) : fail(self, n, &err);
+}
+
+PyDoc_STRVAR(pwrite_doc,
+"pwrite($self, /, data, offset)\n--\n\n"
+"Write data (any contiguous buffer) at offset; returns the number of bytes, always all of them.\n\n"
+"Offset and length are bytes, multiples of the logical block; in a sequential zone offset must be the\n"
+"zone's write pointer. Other openers see the data once the call returns; it survives the death of this\n"
+"process, and after flush() a power loss.\n"
+"Raises UnalignedWriteError, WriteBoundaryError, ZoneFullError, ZoneReadOnlyError, ZoneOfflineError,\n"
+"TooManyOpenError, TooManyActiveError, GapAccessError, OutOfRangeError, BlockAlignmentError, MediumError,\n"
+"PowerLossError; io.UnsupportedOperation on a read-only handle; OSError when the host cannot store it.");
+
+static PyObject *core_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"data", "offset"};
+	Core *self = (Core *)op;
+	PyObject *bound[2];
+	PyThreadState *ts;
+	struct zd_error err;
+	Py_buffer view;
+	uint64_t offset;
+	int64_t n;
+	int interrupted;
+
+	if (unlikely(kwnames != NULL || nargs != 2)) {
+		if (bind("pwrite", names, 2, args, nargs, kwnames, bound) < 0)
+			return NULL;
+		args = bound;
+	}
+	if (unlikely(to_u63(self, names[1], args[1], &offset) < 0 ||
+		     get_buffer(args[0], names[0], PyBUF_SIMPLE, &view) < 0))
+		return NULL;
+	if (unlikely(enter(self) < 0)) {
+		PyBuffer_Release(&view);
+		return NULL;
+	}
+	ts = PyEval_SaveThread();
+	n = self->fn->pwrite(self->dev, view.buf, (uint64_t)view.len, offset, &err);
+	PyEval_RestoreThread(ts);
+	PyBuffer_Release(&view);
+	interrupted = leave_interrupted(self);
+	if (unlikely(interrupted))
+		return NULL;
+	return likely(n >= 0) ? PyLong_FromLongLong(n) : fail(self, n, &err);
+}
+
+PyDoc_STRVAR(append_doc,
+"append($self, /, zone, data)\n--\n\n"
+"Zone append: write data at the write pointer of a zone (an index); returns the offset it landed at.\n\n"
+"The length is a multiple of the logical block and at most the append limit. Raises what pwrite raises,\n"
+"ConventionalZoneError in a conventional zone, and AppendLimitError (NVMe ZNS 1.1, Zone Append).");
+
+static PyObject *core_append(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"zone", "data"};
+	Core *self = (Core *)op;
+	PyObject *bound[2];
+	PyThreadState *ts;
+	struct zd_error err;
+	Py_buffer view;
+	uint64_t zone, landed = 0;
+	int64_t n;
+	int interrupted;
+
+	if (unlikely(kwnames != NULL || nargs != 2)) {
+		if (bind("append", names, 2, args, nargs, kwnames, bound) < 0)
+			return NULL;
+		args = bound;
+	}
+	if (unlikely(to_u63(self, names[0], args[0], &zone) < 0))
+		return NULL;
+	if (unlikely(zone >= ZD_NO_ZONE))
+		return fail_range(self, names[0], args[0]);
+	if (unlikely(get_buffer(args[1], names[1], PyBUF_SIMPLE, &view) < 0))
+		return NULL;
+	if (unlikely(enter(self) < 0)) {
+		PyBuffer_Release(&view);
+		return NULL;
+	}
+	ts = PyEval_SaveThread();
+	n = self->fn->append(self->dev, (uint32_t)zone, view.buf, (uint64_t)view.len, &landed, &err);
+	PyEval_RestoreThread(ts);
+	PyBuffer_Release(&view);
+	interrupted = leave_interrupted(self);
+	if (unlikely(interrupted))
+		return NULL;
+	return likely(n >= 0) ? PyLong_FromUnsignedLongLong(landed) : fail(self, n, &err);
+}
+
+PyDoc_STRVAR(pwritev_doc,
+"pwritev($self, /, buffers, offset)\n--\n\n"
+"Write several buffers one behind the other, as one command; returns the number of bytes.\n\n"
+"buffers is an iterable of contiguous buffers of any length; their sum and offset are multiples of the\n"
+"logical block. Raises what pwrite raises.");
+
+static PyObject *core_pwritev(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"buffers", "offset"};
+	Core *self = (Core *)op;
+	PyObject *bound[2], *items, *result = NULL;
+	PyThreadState *ts;
+	struct zd_error err;
+	struct iovec *iov = NULL;
+	Py_buffer *views = NULL;
+	Py_ssize_t count, got = 0;
+	uint64_t offset;
+	int64_t n;
+	int interrupted;
+
+	if (kwnames != NULL || nargs != 2) {
+		if (bind("pwritev", names, 2, args, nargs, kwnames, bound) < 0)
+			return NULL;
+		args = bound;
+	}
+	if (to_u63(self, names[1], args[1], &offset) < 0)
+		return NULL;
+	if (PyObject_CheckBuffer(args[0])) {
+		/* Iterating over bytes gives ints: say what was meant. */
+		PyErr_SetString(PyExc_TypeError, "buffers must be a list of buffers; for one buffer use pwrite()");
+		return NULL;
+	}
+	items = PySequence_Tuple(args[0]);
+	if (items == NULL)
+		return NULL;
+	count = PyTuple_Size(items);
+	if (count > INT_MAX) {
+		PyErr_SetString(PyExc_ValueError, "too many buffers in one pwritev()");
+		goto done;
+	}
+	iov = calloc((size_t)count + 1, sizeof(*iov));
+	views = calloc((size_t)count + 1, sizeof(*views));
+	if (iov == NULL || views == NULL) {
+		PyErr_NoMemory();
+		goto done;
+	}
+	for (; got < count; got++) {
+		char name[40];
+
+		snprintf(name, sizeof(name), "buffers[%zd]", got);
+		if (get_buffer(PyTuple_GetItem(items, got), name, PyBUF_SIMPLE, &views[got]) < 0)
+			goto done;
+		iov[got].iov_base = views[got].buf;
+		iov[got].iov_len = (size_t)views[got].len;
+	}
+	if (enter(self) < 0)
+		goto done;
+	ts = PyEval_SaveThread();
+	n = self->fn->pwritev(self->dev, iov, (int)count, offset, &err);
+	PyEval_RestoreThread(ts);
+	interrupted = leave_interrupted(self);
+	if (!interrupted)
+		result = n >= 0 ? PyLong_FromLongLong(n) : fail(self, n, &err);
+done:
+	while (got > 0)
+		PyBuffer_Release(&views[--got]);
+	free(views);
+	free(iov);
+	Py_DECREF(items);
+	return result;
+}
+
+/* ---------------------------------------------------------------- life of a Core */
+
+PyDoc_STRVAR(attach_doc,
+"_attach($self, table, dev, size, on_error, on_range, /)\n--\n\n"
+"Take over the handle at address dev; table is the address that zoned._native gives.");
+
+static PyObject *core_attach(PyObject *op, PyObject *args)
+{
+	Core *self = (Core *)op;
+	unsigned long long table, dev, size;
+	PyObject *on_error, *on_range;
+	const struct zd_fast_table *fn;
+
+	if (!PyArg_ParseTuple(args, "KKKOO:_attach", &table, &dev, &size, &on_error, &on_range))
+		return NULL;
+	if (self->dev != NULL || self->fn != NULL) {
+		PyErr_SetString(PyExc_ValueError, "a device is attached once");
+		return NULL;
+	}
+	fn = (const struct zd_fast_table *)(uintptr_t)table;
+	if (fn == NULL || dev == 0 || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
+		PyErr_SetString(PyExc_ImportError,
+				"zoned._fast and zoned._native come from different builds: install zoned again");
+		return NULL;
+	}
+	self->fn = fn;
+	self->dev = (zd_dev *)(uintptr_t)dev;
+	self->size = size;
+	self->on_error = Py_NewRef(on_error);
+	self->on_range = Py_NewRef(on_range);
+	fn->set_interrupt(self->dev, interrupt_hook, self);
+	Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(close_doc,
+"close($self, /)\n--\n\n"
+"Wait for calls under way in other threads, then close the handle; later calls do nothing.\n\n"
+"The last closer of an image makes its data durable on the host and marks it clean (unless host_sync is\n"
+"\"never\"). Conditions of zones stay: this is no power cycle. Raises OSError when the host cannot sync;\n"
+"the handle is closed even then.");
+
+static PyObject *core_close(PyObject *op, PyObject *unused)
+{
+	Core *self = (Core *)op;
+	const struct timespec pause = {0, 500000};
+
+	(void)unused;
+	while (self->dev != NULL || self->freeing) {
+		self->closing = 1;
+		if (self->dev != NULL && self->inside <= 0) {
+			if (free_now(self) < 0)
+				return NULL;
+			break;
+		}
+		if (inside_here > 0) {
+			/* In a signal handler during a call of this very thread: waiting would never end. */
+			self->deferred = self->dev != NULL;
+			break;
+		}
+		Py_BEGIN_ALLOW_THREADS
+		nanosleep(&pause, NULL);
+		Py_END_ALLOW_THREADS
+		if (PyErr_CheckSignals() < 0)
+			return NULL;
+	}
+	Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(cancel_doc,
+"_cancel($self, /)\n--\n\n"
+"End long calls under way in any thread with -EINTR, for the end of the process.");
+
+static PyObject *core_cancel(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	atomic_store(&((Core *)op)->cancel, 1);
+	Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(after_fork_doc,
+"_after_fork($self, /)\n--\n\n"
+"In a forked child: the threads that were inside calls do not exist here.");
+
+static PyObject *core_after_fork(PyObject *op, PyObject *unused)
+{
+	Core *self = (Core *)op;
+
+	(void)unused;
+	self->inside = inside_here > 0 ? 1 : 0;
+	self->freeing = 0;
+	Py_RETURN_NONE;
+}
+
+static PyObject *core_closed(PyObject *op, void *unused)
+{
+	Core *self = (Core *)op;
+
+	(void)unused;
+	return PyBool_FromLong(self->dev == NULL || self->closing);
+}
+
+static PyObject *core_inside(PyObject *op, void *unused)
+{
+	(void)unused;
+	return PyLong_FromSsize_t(((Core *)op)->inside);
+}
+
+static void core_dealloc(PyObject *op)
+{
+	Core *self = (Core *)op;
+	PyTypeObject *type = Py_TYPE(op);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	/* Device.__del__ closes properly and warns; this is for objects whose making failed half-way. */
+	if (self->dev != NULL) {
+		self->fn->set_interrupt(self->dev, NULL, NULL);
+		self->fn->close(self->dev, NULL);
+	}
+	Py_CLEAR(self->exc_type);
+	Py_CLEAR(self->exc_value);
+	Py_CLEAR(self->exc_tb);
+	Py_CLEAR(self->on_error);
+	Py_CLEAR(self->on_range);
+	release(op);
+	Py_DECREF(type);
+}
+
+#define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
+
+static PyMethodDef core_methods[] = {
+	{"pread", FAST(core_pread), pread_doc},
+	{"preadinto", FAST(core_preadinto), preadinto_doc},
+	{"pwrite", FAST(core_pwrite), pwrite_doc},
+	{"pwritev", FAST(core_pwritev), pwritev_doc},
+	{"append", FAST(core_append), append_doc},
+	{"close", core_close, METH_NOARGS, close_doc},
+	{"_attach", core_attach, METH_VARARGS, attach_doc},
+	{"_cancel", core_cancel, METH_NOARGS, cancel_doc},
+	{"_after_fork", core_after_fork, METH_NOARGS, after_fork_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef core_getset[] = {
+	{"closed", core_closed, NULL, "True once close() was called.", NULL},
+	{"_inside", core_inside, NULL, "How many calls are under way.", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(core_doc, "One handle on a disk, and its data calls. zoned.Device derives from it.");
+
+static PyType_Slot core_slots[] = {
+	{Py_tp_doc, (void *)core_doc},
+	{Py_tp_new, PyType_GenericNew},
+	{Py_tp_dealloc, core_dealloc},
+	{Py_tp_methods, core_methods},
+	{Py_tp_getset, core_getset},
+	{0, NULL},
+};
+
+static PyType_Spec core_spec = {
+	.name = "zoned._fast.Core",
+	.basicsize = sizeof(Core),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = core_slots,
+};
+
+/* ---------------------------------------------------------------- Guard */
+
+PyDoc_STRVAR(guard_doc,
+"Guard(core, /)\n--\n\n"
+"`with Guard(core):` around a cffi call: close() waits for it, and a signal handler's exception comes out.");
+
+/* Set by the module at import: what Guard() accepts. One interpreter only, see module_exec. */
+static PyObject *guard_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	PyObject *core, *base, *module;
+	Guard *self;
+	int ok;
+
+	if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
+		PyErr_SetString(PyExc_TypeError, "Guard() takes no keywords");
+		return NULL;
+	}
+	if (!PyArg_ParseTuple(args, "O:Guard", &core))
+		return NULL;
+	module = PyType_GetModule(type);
+	base = module != NULL ? *(PyObject **)PyModule_GetState(module) : NULL;
+	if (base == NULL)
+		return NULL;
+	ok = PyObject_IsInstance(core, base);
+	if (ok <= 0) {
+		if (ok == 0)
+			PyErr_SetString(PyExc_TypeError, "Guard() takes a Core");
+		return NULL;
+	}
+	self = (Guard *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+	if (self != NULL)
+		self->core = (Core *)Py_NewRef(core);
+	return (PyObject *)self;
+}
+
+static void guard_leave(Guard *self)
+{
+	self->entered = 0;
+	if (self->thread == PyThread_get_thread_ident())
+		inside_here--;
+	leave(self->core);
+}
+
+static PyObject *guard_enter(PyObject *op, PyObject *unused)
+{
+	Guard *self = (Guard *)op;
+
+	(void)unused;
+	if (self->entered) {
+		PyErr_SetString(PyExc_ValueError, "a Guard is entered once");
+		return NULL;
+	}
+	if (enter(self->core) < 0)
+		return NULL;
+	self->entered = 1;
+	self->thread = PyThread_get_thread_ident();
+	inside_here++;
+	Py_RETURN_NONE;
+}
+
+static PyObject *guard_exit(PyObject *op, PyObject *args)
+{
+	Guard *self = (Guard *)op;
+
+	(void)args;
+	if (self->entered) {
+		guard_leave(self);
+		if (restore_interrupt(self->core))
+			return NULL;
+	}
+	Py_RETURN_FALSE;
+}
+
+static void guard_dealloc(PyObject *op)
+{
+	Guard *self = (Guard *)op;
+	PyTypeObject *type = Py_TYPE(op);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	if (self->entered)
+		guard_leave(self);
+	Py_XDECREF((PyObject *)self->core);
+	release(op);
+	Py_DECREF(type);
+}
+
+static PyMethodDef guard_methods[] = {
+	{"__enter__", guard_enter, METH_NOARGS, NULL},
+	{"__exit__", guard_exit, METH_VARARGS, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot guard_slots[] = {
+	{Py_tp_doc, (void *)guard_doc},
+	{Py_tp_new, guard_new},
+	{Py_tp_dealloc, guard_dealloc},
+	{Py_tp_methods, guard_methods},
+	{0, NULL},
+};
+
+static PyType_Spec guard_spec = {
+	.name = "zoned._fast.Guard",
+	.basicsize = sizeof(Guard),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = guard_slots,
+};
+
+/* ---------------------------------------------------------------- module */
+
+static int module_exec(PyObject *module)
+{
+	PyObject **state = PyModule_GetState(module);
+	PyObject *guard;
+	int code;
+
+	/* The interrupt hook takes the GIL of the main interpreter; another interpreter has its own. */
+	if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+		PyErr_SetString(PyExc_ImportError, "zoned works in the main interpreter only");
+		return -1;
+	}
+	*state = PyType_FromModuleAndSpec(module, &core_spec, NULL);
+	if (*state == NULL || PyModule_AddObjectRef(module, "Core", *state) < 0)
+		return -1;
+	guard = PyType_FromModuleAndSpec(module, &guard_spec, NULL);
+	if (guard == NULL)
+		return -1;
+	code = PyModule_AddObjectRef(module, "Guard", guard);
+	Py_DECREF(guard);
+	return code < 0 ? code : zd_file_add(module);
+}
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+	PyObject **state = PyModule_GetState(module);
+
+	Py_VISIT(*state);
+	return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+	PyObject **state = PyModule_GetState(module);
+
+	Py_CLEAR(*state);
+	return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+	{Py_mod_exec, module_exec},
+	{0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "zoned._fast",
+	.m_doc = "The data calls of a zoned device, without cffi in between.",
+	.m_size = sizeof(PyObject *),
+	.m_slots = module_slots,
+	.m_traverse = module_traverse,
+	.m_clear = module_clear,
+};
+
+PyMODINIT_FUNC PyInit__fast(void)
+{
+	return PyModuleDef_Init(&module_def);
+}

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * zoned._fast.File - an open file of a zonefs: read, write and their positioned forms without cffi in between.
+ *
+ * A File has a position, which its lock serialises as the kernel's f_pos_lock does, and belongs to a Core: every
+ * call counts as one inside the device, so that closing the device waits for it. Codes go to one Python callable,
+ * which raises. As in fast.c, plain fields change under the GIL only.
+ */
+#include "fast.h"
+
+#include <fcntl.h>
+
+typedef struct {
+	PyObject_HEAD
+	Core *core;
+	const struct zd_fast_fs_table *fn;
+	zd_fs_file *handle;           /* NULL: closed, or never attached */
+	PyObject *on_error;           /* callable(name, verb, code, raw): raises */
+	PyObject *name;
+	PyThread_type_lock moving;    /* held while the position is in use */
+	uint64_t position;
+	int read_flags, write_flags;  /* O_DIRECT, O_APPEND, O_DSYNC as zd_fs_read() and zd_fs_write() take them */
+	Py_ssize_t inside;            /* calls under way */
+	int closing;
+} File;
+
+static PyObject *file_fail(File *self, const char *verb, int64_t code, const struct zd_error *err)
+{
+	PyObject *result;
+
+	if (self->on_error == NULL) {
+		PyErr_SetString(PyExc_ValueError, "I/O operation on closed file");
+		return NULL;
+	}
+	result = PyObject_CallFunction(self->on_error, "OsLy#", self->name, verb, (long long)code, (const char *)err,
+				       (Py_ssize_t)sizeof(*err));
+	if (result != NULL) {
+		Py_DECREF(result);
+		PyErr_SetString(PyExc_SystemError, "the error function of the file did not raise");
+	}
+	return NULL;
+}
+
+static int file_enter(File *self)
+{
+	if (unlikely(self->handle == NULL || self->closing)) {
+		PyErr_SetString(PyExc_ValueError, "I/O operation on closed file");
+		return -1;
+	}
+	if (unlikely(zd_core_enter(self->core) < 0))
+		return -1;
+	self->inside++;
+	return 0;
+}
+
+static int file_leave(File *self)
+{
+	self->inside--;
+	return zd_core_leave(self->core);
+}
+
+/* Enter, with the position to oneself. Entering comes first: it refuses signal handlers that would wait for themselves. */
+static int file_enter_moving(File *self)
+{
+	if (unlikely(file_enter(self) < 0))
+		return -1;
+	if (unlikely(!PyThread_acquire_lock(self->moving, NOWAIT_LOCK))) {
+		Py_BEGIN_ALLOW_THREADS
+		PyThread_acquire_lock(self->moving, WAIT_LOCK);
+		Py_END_ALLOW_THREADS
+	}
+	return 0;
+}
+
+static int file_leave_moving(File *self)
+{
+	PyThread_release_lock(self->moving);
+	return file_leave(self);
+}
+
+/* An int in 0 .. 2^63-1, or -1 with an exception set. */
+static int64_t to_offset(const char *name, PyObject *arg)
+{
+	PyObject *index = PyNumber_Index(arg);
+	long long value;
+
+	if (index == NULL)
+		return -1;
+	value = PyLong_AsLongLong(index);
+	Py_DECREF(index);
+	if (value < 0 && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))) {
+		PyErr_Clear();
+		PyErr_Format(PyExc_ValueError, "%s must be 0 to 2**63 - 1", name);
+	}
+	return value;
+}
+
+PyDoc_STRVAR(write_doc,
+"write($self, data, /)\n--\n\n"
+"Write at the position, or with O_APPEND at the end; returns how many bytes went, fewer at the capacity.");
+
+static PyObject *file_write(PyObject *op, PyObject *data)
+{
+	File *self = (File *)op;
+	PyThreadState *ts;
+	struct zd_error err;
+	Py_buffer view;
+	uint64_t landed;
+	int64_t n;
+
+	if (unlikely(zd_get_buffer(data, "data", PyBUF_SIMPLE, &view) < 0))
+		return NULL;
+	if (unlikely(file_enter_moving(self) < 0)) {
+		PyBuffer_Release(&view);
+		return NULL;
+	}
+	err.code = 0;
+	ts = PyEval_SaveThread();
+	n = self->fn->write(self->handle, view.buf, (uint64_t)view.len, self->position, self->write_flags, &landed,
+			    &err);
+	PyEval_RestoreThread(ts);
+	if (likely(n > 0))
+		self->position = landed + (uint64_t)n;
+	PyBuffer_Release(&view);
+	if (unlikely(file_leave_moving(self)))
+		return NULL;
+	return likely(n >= 0) ? PyLong_FromLongLong(n) : file_fail(self, "write", n, &err);
+}
+
+PyDoc_STRVAR(readinto_doc,
+"readinto($self, buffer, /)\n--\n\n"
+"Read at the position; returns how many bytes came, 0 at the end of the file.");
+
+static PyObject *file_readinto(PyObject *op, PyObject *buffer)
+{
+	File *self = (File *)op;
+	PyThreadState *ts;
+	struct zd_error err;
+	Py_buffer view;
+	int64_t n;
+
+	if (unlikely(zd_get_buffer(buffer, "buffer", PyBUF_WRITABLE, &view) < 0))
+		return NULL;
+	if (unlikely(file_enter_moving(self) < 0)) {
+		PyBuffer_Release(&view);
+		return NULL;
+	}
+	err.code = 0;
+	ts = PyEval_SaveThread();
+	n = self->fn->read(self->handle, view.buf, (uint64_t)view.len, self->position, self->read_flags, &err);
+	PyEval_RestoreThread(ts);
+	if (likely(n > 0))
+		self->position += (uint64_t)n;
+	PyBuffer_Release(&view);
+	if (unlikely(file_leave_moving(self)))
+		return NULL;
+	return likely(n >= 0) ? PyLong_FromLongLong(n) : file_fail(self, "read", n, &err);
+}
+
+PyDoc_STRVAR(pwrite_doc,
+"pwrite($self, data, offset)\n--\n\n"
+"Write at an offset without moving the position; returns how many bytes went.");
+
+static PyObject *file_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"data", "offset"};
+	File *self = (File *)op;
+	PyObject *bound[2];
+	PyThreadState *ts;
+	struct zd_error err;
+	Py_buffer view;
+	int64_t n, offset;
+
+	if (unlikely(kwnames != NULL || nargs != 2)) {
+		if (zd_bind("pwrite", names, 2, args, nargs, kwnames, bound) < 0)
+			return NULL;
+		args = bound;
+	}
+	offset = to_offset(names[1], args[1]);
+	if (unlikely(offset < 0 || zd_get_buffer(args[0], names[0], PyBUF_SIMPLE, &view) < 0))
+		return NULL;
+	if (unlikely(file_enter(self) < 0)) {
+		PyBuffer_Release(&view);
+		return NULL;
+	}
+	err.code = 0;
+	ts = PyEval_SaveThread();
+	n = self->fn->write(self->handle, view.buf, (uint64_t)view.len, (uint64_t)offset, self->write_flags, NULL,
+			    &err);
+	PyEval_RestoreThread(ts);
+	PyBuffer_Release(&view);
+	if (unlikely(file_leave(self)))
+		return NULL;
+	return likely(n >= 0) ? PyLong_FromLongLong(n) : file_fail(self, "write", n, &err);
+}
+
+PyDoc_STRVAR(pread_doc,
+"pread($self, length, offset)\n--\n\n"
+"Read up to length bytes at an offset without moving the position; b\"\" at the end of the file.");
+
+static PyObject *file_pread(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"length", "offset"};
+	File *self = (File *)op;
+	PyObject *bound[2], *result, *cut;
+	PyThreadState *ts;
+	struct zd_error err;
+	int64_t n, offset, length;
+	char *to;
+
+	if (unlikely(kwnames != NULL || nargs != 2)) {
+		if (zd_bind("pread", names, 2, args, nargs, kwnames, bound) < 0)
+			return NULL;
+		args = bound;
+	}
+	length = to_offset(names[0], args[0]);
+	if (unlikely(length < 0))
+		return NULL;
+	offset = to_offset(names[1], args[1]);
+	if (unlikely(offset < 0))
+		return NULL;
+	if (length > INT_MAX)
+		length = INT_MAX; /* no read gives more */
+	result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+	if (unlikely(result == NULL))
+		return NULL;
+	to = PyBytes_AsString(result);
+	if (unlikely(file_enter(self) < 0)) {
+		Py_DECREF(result);
+		return NULL;
+	}
+	err.code = 0;
+	ts = PyEval_SaveThread();
+	n = self->fn->read(self->handle, to, (uint64_t)length, (uint64_t)offset, self->read_flags, &err);
+	PyEval_RestoreThread(ts);
+	if (unlikely(file_leave(self))) {
+		Py_DECREF(result);
+		return NULL;
+	}
+	if (likely(n == length))
+		return result;
+	if (n < 0) {
+		Py_DECREF(result);
+		return file_fail(self, "read", n, &err);
+	}
+	cut = PyBytes_FromStringAndSize(to, (Py_ssize_t)n);
+	Py_DECREF(result);
+	return cut;
+}
+
+PyDoc_STRVAR(truncate_doc,
+"truncate($self, size, /)\n--\n\n"
+"ftruncate(2): 0 resets the zone of a sequential file, its capacity finishes it.");
+
+static PyObject *file_truncate(PyObject *op, PyObject *arg)
+{
+	File *self = (File *)op;
+	struct zd_error err;
+	int64_t size = to_offset("size", arg);
+	int code;
+
+	if (size < 0 || file_enter(self) < 0)
+		return NULL;
+	err.code = 0;
+	Py_BEGIN_ALLOW_THREADS
+	code = self->fn->truncate(self->handle, (uint64_t)size, &err);
+	Py_END_ALLOW_THREADS
+	if (file_leave(self))
+		return NULL;
+	if (code < 0)
+		return file_fail(self, "truncate", code, &err);
+	Py_RETURN_NONE;
+}
+
+/* Give the handle back: 0, or the code of what close could not write. */
+static int release_handle(File *self, struct zd_error *err)
+{
+	zd_fs_file *handle = self->handle;
+	int code = 0;
+
+	self->handle = NULL;
+	err->code = 0;
+	if (self->core == NULL || zd_core_enter(self->core) < 0) {
+		/* The device is closed (or this is a signal handler inside a call on it): the disk is out of reach. */
+		PyErr_Clear();
+		self->fn->drop(handle);
+		return 0;
+	}
+	Py_BEGIN_ALLOW_THREADS
+	code = self->fn->close(handle, err);
+	Py_END_ALLOW_THREADS
+	if (zd_core_leave(self->core))
+		PyErr_WriteUnraisable((PyObject *)self);
+	return code;
+}
+
+PyDoc_STRVAR(file_close_doc,
+"close($self, /)\n--\n\n"
+"Wait for calls under way, then close the file; later calls do nothing.");
+
+static PyObject *file_close(PyObject *op, PyObject *unused)
+{
+	File *self = (File *)op;
+	const struct timespec pause = {0, 200000};
+	struct zd_error err;
+	int code;
+
+	(void)unused;
+	while (self->handle != NULL) {
+		self->closing = 1;
+		if (self->inside == 0) {
+			code = release_handle(self, &err);
+			return code < 0 ? file_fail(self, "close", code, &err) : Py_NewRef(Py_None);
+		}
+		if (self->core->handler_thread == PyThread_get_thread_ident()) {
+			self->closing = 0;
+			PyErr_SetString(PyExc_RuntimeError, "a signal handler cannot close a file while a call on it is "
+							    "under way in its thread");
+			return NULL;
+		}
+		Py_BEGIN_ALLOW_THREADS
+		nanosleep(&pause, NULL);
+		Py_END_ALLOW_THREADS
+		if (PyErr_CheckSignals() < 0)
+			return NULL;
+	}
+	Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(file_attach_doc,
+"_attach($self, core, table, handle, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
+"Take over an open file; table is the address that zoned._native gives.");
+
+static PyObject *file_attach(PyObject *op, PyObject *args)
+{
+	File *self = (File *)op;
+	PyObject *module = PyType_GetModule(Py_TYPE(op)), *core, *on_error, *name;
+	unsigned long long table, handle, position;
+	const struct zd_fast_fs_table *fn;
+	int read_flags, write_flags, ok;
+
+	if (module == NULL ||
+	    !PyArg_ParseTuple(args, "OKKOOiiK:_attach", &core, &table, &handle, &on_error, &name, &read_flags,
+			      &write_flags, &position))
+		return NULL;
+	ok = PyObject_IsInstance(core, *(PyObject **)PyModule_GetState(module));
+	if (ok < 0)
+		return NULL;
+	if (!ok || self->fn != NULL) {
+		PyErr_SetString(PyExc_TypeError, ok ? "a file is attached once" : "a file belongs to a Core");
+		return NULL;
+	}
+	fn = (const struct zd_fast_fs_table *)(uintptr_t)table;
+	if (fn == NULL || handle == 0 || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
+		PyErr_SetString(PyExc_ImportError,
+				"zoned._fast and zoned._native come from different builds: install zoned again");
+		return NULL;
+	}
+	self->moving = PyThread_allocate_lock();
+	if (self->moving == NULL)
+		return PyErr_NoMemory();
+	self->fn = fn;
+	self->core = (Core *)Py_NewRef(core);
+	self->on_error = Py_NewRef(on_error);
+	self->name = Py_NewRef(name);
+	self->read_flags = read_flags;
+	self->write_flags = write_flags;
+	self->position = position;
+	self->handle = (zd_fs_file *)(uintptr_t)handle;
+	Py_RETURN_NONE;
+}
+
+static PyObject *file_closed(PyObject *op, void *unused)
+{
+	File *self = (File *)op;
+
+	(void)unused;
+	return PyBool_FromLong(self->handle == NULL || self->closing);
+}
+
+static PyObject *file_position(PyObject *op, void *unused)
+{
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(((File *)op)->position);
+}
+
+static int file_set_position(PyObject *op, PyObject *value, void *unused)
+{
+	File *self = (File *)op;
+	int64_t position;
+
+	(void)unused;
+	if (value == NULL) {
+		PyErr_SetString(PyExc_AttributeError, "the position cannot be deleted");
+		return -1;
+	}
+	position = to_offset("position", value);
+	if (position < 0 || file_enter_moving(self) < 0)
+		return -1;
+	self->position = (uint64_t)position;
+	return file_leave_moving(self) ? -1 : 0;
+}
+
+static void file_dealloc(PyObject *op)
+{
+	File *self = (File *)op;
+	PyTypeObject *type = Py_TYPE(op);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+	struct zd_error err;
+
+	if (self->handle != NULL) {
+		PyObject *kind, *value, *tb;
+
+		PyErr_Fetch(&kind, &value, &tb);
+		release_handle(self, &err);
+		PyErr_Restore(kind, value, tb);
+	}
+	if (self->moving != NULL)
+		PyThread_free_lock(self->moving);
+	Py_XDECREF((PyObject *)self->core);
+	Py_XDECREF(self->on_error);
+	Py_XDECREF(self->name);
+	release(op);
+	Py_DECREF(type);
+}
+
+#define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
+
+static PyMethodDef file_methods[] = {
+	{"write", file_write, METH_O, write_doc},
+	{"readinto", file_readinto, METH_O, readinto_doc},
+	{"pwrite", FAST(file_pwrite), pwrite_doc},
+	{"pread", FAST(file_pread), pread_doc},
+	{"truncate", file_truncate, METH_O, truncate_doc},
+	{"close", file_close, METH_NOARGS, file_close_doc},
+	{"_attach", file_attach, METH_VARARGS, file_attach_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef file_getset[] = {
+	{"closed", file_closed, NULL, "True once close() was called.", NULL},
+	{"position", file_position, file_set_position, "Where the next read or write begins, bytes.", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(file_doc, "An open file of a zonefs, with a position. zonefs makes io objects of it.");
+
+static PyType_Slot file_slots[] = {
+	{Py_tp_doc, (void *)file_doc},
+	{Py_tp_new, PyType_GenericNew},
+	{Py_tp_dealloc, file_dealloc},
+	{Py_tp_methods, file_methods},
+	{Py_tp_getset, file_getset},
+	{0, NULL},
+};
+
+static PyType_Spec file_spec = {
+	.name = "zoned._fast.File",
+	.basicsize = sizeof(File),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = file_slots,
+};
+
+int zd_file_add(PyObject *module)
+{
+	PyObject *type = PyType_FromModuleAndSpec(module, &file_spec, NULL);
+	int code;
+
+	if (type == NULL)
+		return -1;
+	code = PyModule_AddObjectRef(module, "File", type);
+	Py_DECREF(type);
+	return code;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The zones of a simulated disk: conditions, write pointers, open and active resources. Which command does
+ * what in which condition is asked of zd_cell(), the table of the device core; what is added here is the
+ * order of checks (as in device/io.c), the accounting of open zones, and who is closed when one is needed.
+ */
+#include "sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int zd_sim_fail(struct zd_error *err, int code, const char *format, ...)
+{
+	va_list args;
+
+	if (err) {
+		memset(err, 0, sizeof(*err));
+		err->code = code;
+		err->cmd = -1;
+		err->host_errno = code > -2000 ? -code : 0;
+		err->zone = ZD_NO_ZONE;
+		err->offset = err->wp = ZD_NONE;
+		err->cond = 0xFF;
+		va_start(args, format);
+		vsnprintf(err->text, sizeof(err->text), format, args);
+		va_end(args);
+	}
+	return code;
+}
+
+static int refuse(const struct machine *m, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t rel,
+		  uint64_t length, uint64_t bound)
+{
+	uint64_t word = m->word[zone];
+
+	if (err) {
+		memset(err, 0, sizeof(*err));
+		err->code = code;
+		err->cmd = cmd;
+		err->zone = zone;
+		err->offset = zone_start(m, zone) + rel;
+		err->length = length;
+		err->cond = (uint8_t)(word & W_COND);
+		err->wp = !zone_conv(m, zone) && (word & W_COND) <= ZD_CLOSED ? zone_start(m, zone) + (word & W_WRITTEN) : ZD_NONE;
+		err->bound = bound;
+	}
+	return code;
+}
+
+int zd_machine_init(struct machine *m, const struct zd_config *disk, struct zd_error *err)
+{
+	static const int types[2] = { ZD_CONVENTIONAL, ZD_SEQ_WRITE_REQUIRED };
+	uint32_t i, j;
+	int t;
+
+	if (disk->model != ZD_HOST_MANAGED)
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "only host-managed disks are simulated, and this one is host-aware");
+	if (!disk->size || !disk->zone_size || disk->zone_size % 512 || disk->zone_capacity > disk->zone_size ||
+	    (disk->logical_block != 512 && disk->logical_block != 4096) ||
+	    (disk->physical_block != 512 && disk->physical_block != 4096))
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "the geometry of the disk is impossible");
+	m->size = disk->size;
+	m->zone_size = disk->zone_size;
+	m->capacity = disk->zone_capacity ? disk->zone_capacity : disk->zone_size;
+	if ((disk->size - 1) / disk->zone_size + 1 > ZD_MAX_ZONES)
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "more than %u zones", ZD_MAX_ZONES);
+	m->nr_zones = (uint32_t)((disk->size - 1) / disk->zone_size + 1);
+	m->last_length = disk->size - (uint64_t)(m->nr_zones - 1) * disk->zone_size;
+	m->shift = disk->zone_size & (disk->zone_size - 1) ? 0 : (uint32_t)__builtin_ctzll(disk->zone_size);
+	m->logical = disk->logical_block;
+	m->physical = disk->physical_block;
+	m->max_open = disk->max_open;
+	m->max_active = disk->max_active;
+	m->append_limit = disk->append_limit;
+	m->dialect = disk->dialect;
+	m->implicit_close = disk->implicit_close;
+	m->unrestricted_read = disk->unrestricted_read;
+	m->word = malloc(m->nr_zones * sizeof(*m->word));
+	m->next = calloc(m->nr_zones, sizeof(*m->next));
+	m->prev = calloc(m->nr_zones, sizeof(*m->prev));
+	if (!m->word || !m->next || !m->prev)
+		return zd_sim_fail(err, -ENOMEM, "no memory for %u zones", m->nr_zones);
+	for (i = 0; i < m->nr_zones; i++)
+		m->word[i] = ZD_EMPTY;
+	for (i = 0; i < disk->nr_conv; i++) {
+		for (j = 0; j < disk->conv[i].count; j++) {
+			if (disk->conv[i].first + (uint64_t)j >= m->nr_zones)
+				return zd_sim_fail(err, ZD_E_GEOMETRY, "conventional zones beyond the last zone");
+			m->word[disk->conv[i].first + j] = ZD_NOT_WP | W_CONV;
+		}
+	}
+	for (t = 0; t < 2; t++) {
+		for (i = 0; i < 16; i++) {
+			for (j = 0; j < ZD_NR_CMDS; j++)
+				m->cell[t][i][j] = zd_cell(m->dialect, types[t], (int)i, (int)j);
+		}
+	}
+	return 0;
+}
+
+void zd_machine_free(struct machine *m)
+{
+	free(m->word);
+	free(m->next);
+	free(m->prev);
+}
+
+/* ---------------------------------------------------------------- open and active zones */
+
+static void list_remove(struct machine *m, uint32_t zone)
+{
+	if (m->prev[zone])
+		m->next[m->prev[zone] - 1] = m->next[zone];
+	else
+		m->head = m->next[zone];
+	if (m->next[zone])
+		m->prev[m->next[zone] - 1] = m->prev[zone];
+	else
+		m->tail = m->prev[zone];
+	m->next[zone] = m->prev[zone] = 0;
+}
+
+static void list_append(struct machine *m, uint32_t zone)
+{
+	m->prev[zone] = m->tail;
+	m->next[zone] = 0;
+	if (m->tail)
+		m->next[m->tail - 1] = zone + 1;
+	else
+		m->head = zone + 1;
+	m->tail = zone + 1;
+}
+
+static void account(struct machine *m, uint32_t zone, int from, int to)
+{
+	if (from == to)
+		return;
+	switch (from) {
+	case ZD_IMPLICIT_OPEN:
+		list_remove(m, zone);
+		m->nr_implicit--;
+		break;
+	case ZD_EXPLICIT_OPEN: m->nr_explicit--; break;
+	case ZD_CLOSED: m->nr_closed--; break;
+	}
+	switch (to) {
+	case ZD_IMPLICIT_OPEN:
+		list_append(m, zone);
+		m->nr_implicit++;
+		break;
+	case ZD_EXPLICIT_OPEN: m->nr_explicit++; break;
+	case ZD_CLOSED: m->nr_closed++; break;
+	}
+}
+
+static void set_cond(struct machine *m, uint32_t zone, int to)
+{
+	account(m, zone, zone_cond(m, zone), to);
+	m->word[zone] = (m->word[zone] & ~W_COND) | (uint64_t)to;
+}
+
+/* The implicitly open zone with the lowest index from `from` on, else the lowest of all. */
+static uint32_t next_implicit(const struct machine *m, uint32_t from)
+{
+	uint32_t best = NONE, lowest = NONE, at;
+
+	for (at = m->head; at; at = m->next[at - 1]) {
+		if (at - 1 >= from && at - 1 < best)
+			best = at - 1;
+		if (at - 1 < lowest)
+			lowest = at - 1;
+	}
+	return best == NONE ? lowest : best;
+}
+
+static int take(struct machine *m, unsigned effects)
+{
+	uint32_t open = m->nr_implicit + m->nr_explicit, active = open + m->nr_closed, victim;
+	const struct zd_cell *cell;
+
+	if ((effects & ZD_FX_ACTIVE) && m->max_active && active >= m->max_active)
+		return ZD_E_TOO_MANY_ACTIVE;
+	if (!(effects & ZD_FX_OPEN) || !m->max_open || open < m->max_open)
+		return 0;
+	if (m->nr_implicit == 0 || (m->dialect == ZD_NULLBLK && m->max_active && active >= m->max_active))
+		return ZD_E_TOO_MANY_OPEN;
+	switch (m->implicit_close) {
+	case ZD_LOWEST: victim = next_implicit(m, 0); break;
+	case ZD_ROUND_ROBIN:
+		victim = next_implicit(m, m->cursor);
+		m->cursor = victim + 1;
+		break;
+	default: victim = m->head - 1;
+	}
+	cell = m->cell[1][ZD_IMPLICIT_OPEN][ZD_CMD_CLOSE];
+	set_cond(m, victim, cell->next == ZD_NEXT_CLOSED_OR_EMPTY && !zone_written(m, victim) ? ZD_EMPTY : ZD_CLOSED);
+	m->implicit_closes++;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- commands */
+
+static int check_write(const struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length,
+		       const struct zd_cell *cell, struct zd_error *err)
+{
+	uint64_t capacity = zone_capacity(m, zone), start = zone_start(m, zone), written = zone_written(m, zone);
+	bool crosses = rel + length > capacity;
+
+	if (m->dialect == ZD_ZBC && cmd == ZD_CMD_WRITE) {
+		if (rel >= capacity)
+			return refuse(m, err, ZD_E_GAP, cmd, zone, rel, length, start + capacity);
+		if (crosses)
+			return refuse(m, err, ZD_E_WRITE_BOUNDARY, cmd, zone, rel, length, start + capacity);
+	}
+	if (cell->next == ZD_NEXT_ERROR)
+		return refuse(m, err, cell->error, cmd, zone, rel, length, start + capacity);
+	if (rel != written)
+		return refuse(m, err, ZD_E_UNALIGNED_WRITE, cmd, zone, rel, length, start + written);
+	if (crosses)
+		return refuse(m, err, ZD_E_WRITE_BOUNDARY, cmd, zone, rel, length, start + capacity);
+	if (m->dialect == ZD_ZBC && length % m->physical)
+		return refuse(m, err, ZD_E_UNALIGNED_WRITE, cmd, zone, rel, length, start + written);
+	return 0;
+}
+
+int zd_machine_write_slow(struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err)
+{
+	const struct zd_cell *cell;
+	uint64_t word = m->word[zone], written;
+	bool conv = zone_conv(m, zone);
+	int cond = (int)(word & W_COND), r;
+
+	if ((rel | length) & (m->logical - 1))
+		return refuse(m, err, ZD_E_BLOCK_ALIGNMENT, cmd, zone, rel, length, m->logical);
+	if (cmd == ZD_CMD_APPEND && m->append_limit && length > m->append_limit && !conv)
+		return refuse(m, err, ZD_E_APPEND_LIMIT, cmd, zone, rel, length, m->append_limit);
+	cell = m->cell[!conv][cond][cmd];
+	if (conv) {
+		if (cell->next == ZD_NEXT_ERROR)
+			return refuse(m, err, cell->error, cmd, zone, rel, length, 0);
+		return 0;
+	}
+	r = check_write(m, cmd, zone, rel, length, cell, err);
+	if (r || !length)
+		return r;
+	if (cell->next == ZD_NEXT_IMPLICIT_OPEN && cond != ZD_IMPLICIT_OPEN) {
+		r = take(m, cell->effects);
+		if (r)
+			return refuse(m, err, r, cmd, zone, rel, length, r == ZD_E_TOO_MANY_OPEN ? m->max_open : m->max_active);
+		set_cond(m, zone, ZD_IMPLICIT_OPEN);
+		m->implicit_opens++;
+	}
+	written = rel + length;
+	m->word[zone] = (m->word[zone] & ~W_WRITTEN) | written;
+	if (written == zone_capacity(m, zone))
+		set_cond(m, zone, ZD_FULL);
+	return 0;
+}
+
+int zd_machine_read(const struct machine *m, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err)
+{
+	bool conv = zone_conv(m, zone);
+	int cond = zone_cond(m, zone);
+	const struct zd_cell *cell = m->cell[!conv][cond][ZD_CMD_READ];
+	uint64_t capacity;
+
+	if ((rel | length) & (m->logical - 1))
+		return refuse(m, err, ZD_E_BLOCK_ALIGNMENT, ZD_CMD_READ, zone, rel, length, m->logical);
+	if (m->dialect == ZD_ZBC) {
+		capacity = zone_capacity(m, zone);
+		if (rel >= capacity)
+			return refuse(m, err, ZD_E_GAP, ZD_CMD_READ, zone, rel, length, zone_start(m, zone) + capacity);
+		if (rel + length > capacity)
+			return refuse(m, err, ZD_E_READ_TYPE, ZD_CMD_READ, zone, rel, length, zone_start(m, zone) + capacity);
+	}
+	if (cell->next == ZD_NEXT_ERROR)
+		return refuse(m, err, cell->error, ZD_CMD_READ, zone, rel, length, 0);
+	if (!m->unrestricted_read && m->dialect == ZD_ZBC && !conv && cond <= ZD_CLOSED &&
+	    rel + length > zone_written(m, zone))
+		return refuse(m, err, ZD_E_INVALID_READ, ZD_CMD_READ, zone, rel, length,
+			      zone_start(m, zone) + zone_written(m, zone));
+	return 0;
+}
+
+static int manage_one(struct machine *m, int cmd, uint32_t zone, struct zd_error *err)
+{
+	bool conv = zone_conv(m, zone);
+	int cond = zone_cond(m, zone), to, r;
+	const struct zd_cell *cell = m->cell[!conv][cond][cmd];
+
+	if (!cell)
+		return refuse(m, err, ZD_E_UNSUPPORTED, cmd, zone, 0, 0, 0);
+	switch (cell->next) {
+	case ZD_NEXT_ERROR: return refuse(m, err, cell->error, cmd, zone, 0, 0, 0);
+	case ZD_NEXT_SAME: return 0;
+	case ZD_NEXT_EMPTY: to = ZD_EMPTY; break;
+	case ZD_NEXT_INITIAL: to = conv ? ZD_NOT_WP : ZD_EMPTY; break;
+	case ZD_NEXT_EXPLICIT_OPEN: to = ZD_EXPLICIT_OPEN; break;
+	case ZD_NEXT_CLOSED: to = ZD_CLOSED; break;
+	case ZD_NEXT_CLOSED_OR_EMPTY: to = zone_written(m, zone) ? ZD_CLOSED : ZD_EMPTY; break;
+	case ZD_NEXT_FULL: to = ZD_FULL; break;
+	case ZD_NEXT_READ_ONLY: to = ZD_READ_ONLY; break;
+	case ZD_NEXT_OFFLINE: to = ZD_OFFLINE; break;
+	default: return refuse(m, err, ZD_E_UNSUPPORTED, cmd, zone, 0, 0, 0);
+	}
+	if (cell->effects & (ZD_FX_OPEN | ZD_FX_ACTIVE)) {
+		r = take(m, cell->effects);
+		if (r)
+			return refuse(m, err, r, cmd, zone, 0, 0, r == ZD_E_TOO_MANY_OPEN ? m->max_open : m->max_active);
+	}
+	set_cond(m, zone, to);
+	if (cell->effects & ZD_FX_WP_START)
+		m->word[zone] &= ~(W_WRITTEN | W_FINISHED);
+	if (cell->effects & ZD_FX_WP_END)
+		m->word[zone] |= W_FINISHED;
+	return 0;
+}
+
+int zd_machine_manage(struct machine *m, int cmd, uint32_t zone, struct zd_error *err)
+{
+	uint32_t i, wanted = 0;
+	int r;
+
+	switch (cmd) {
+	case ZD_CMD_OPEN: m->opens++; break;
+	case ZD_CMD_CLOSE: m->closes++; break;
+	case ZD_CMD_FINISH: m->finishes++; break;
+	case ZD_CMD_RESET: m->resets++; break;
+	case ZD_CMD_OPEN_ALL:
+	case ZD_CMD_CLOSE_ALL:
+	case ZD_CMD_FINISH_ALL:
+	case ZD_CMD_RESET_ALL:
+		if (cmd == ZD_CMD_OPEN_ALL && m->dialect == ZD_ZBC && m->max_open) { /* all or none (ZBC-2 5.4) */
+			for (i = 0; i < m->nr_zones; i++)
+				wanted += !zone_conv(m, i) && zone_cond(m, i) == ZD_CLOSED;
+			if (wanted + m->nr_explicit > m->max_open)
+				return refuse(m, err, ZD_E_TOO_MANY_OPEN, cmd, 0, 0, 0, m->max_open);
+		}
+		for (i = 0; i < m->nr_zones; i++) {
+			r = manage_one(m, cmd, i, err);
+			if (r)
+				return r;
+		}
+		return 0;
+	}
+	return manage_one(m, cmd, zone, err);
+}

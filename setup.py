@@ -1,0 +1,37 @@
+"""Builds the two native modules: zoned._native (cffi, the C core) and zoned._fast (the data calls).
+
+Everything else is in pyproject.toml. One wheel serves CPython 3.11 and later (abi3).
+"""
+
+import os
+import shlex
+import sys
+from glob import glob
+
+from setuptools import Extension, setup
+
+if sys.platform != "linux":
+    raise SystemExit(f"zoned builds and works on Linux only (this is {sys.platform})")
+
+LIMITED_API = "0x030b0000"
+
+flags = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-pthread"]
+if os.environ.get("ZONED_WERROR") == "1":
+    flags += ["-Wall", "-Wextra", "-Werror"]
+flags += shlex.split(os.environ.get("ZONED_CFLAGS", ""))
+
+setup(
+    cffi_modules=["native/python/build_native.py:ffibuilder"],
+    ext_modules=[
+        Extension(
+            "zoned._fast",
+            ["native/python/fast.c", "native/python/fast_file.c"],
+            include_dirs=["native", "native/python"],
+            depends=glob("native/*.h") + glob("native/python/*.h"),
+            define_macros=[("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")],
+            extra_compile_args=flags,
+            py_limited_api=True,
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,562 @@
+"""Dumps: what comes back, what damage is called, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import random
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zoned
+from zoned import archive
+from zoned.zone import Zone
+
+KINDS: dict[str, dict[str, object]] = {
+    "zbc": {"max_open": 6},
+    "zns": {"dialect": "zns", "zone_capacity": "3MiB", "max_open": 4, "max_active": 9},
+    "zns-tight": {"dialect": "zns", "max_open": 2, "max_active": 2, "seed": 7},
+    "nullblk": {
+        "dialect": "nullblk",
+        "zone_capacity": "3MiB",
+        "max_open": 5,
+        "max_active": 8,
+        "implicit_close": "round-robin",
+    },
+    "host-aware": {"model": "host-aware", "size": "126MiB"},
+    "512e": {
+        "size": "130MiB",
+        "unrestricted_read": False,
+        "logical_block": 512,
+        "physical_block": 4096,
+        "conventional": "0-1,31",
+    },
+    "no-data": {"data": "none"},
+}
+
+
+def use(device: zoned.Device) -> None:
+    """Bring zones into as many states as the kind of disk and its limits allow."""
+    rng = random.Random(1)
+    geometry = device.geometry
+    for zone in range(geometry.nr_zones):
+        start, capacity = geometry.zone_start(zone), geometry.zone_capacity_of(zone)
+
+        def write(count: int, at: int = 0, start: int = start) -> None:
+            device.pwrite(rng.randbytes(count), start + at)
+
+        if zone in geometry.conventional:
+            if zone == 0:
+                write(8192, 65536)
+            elif zone == 1:
+                write(4096)
+                device.set_condition(zone, "read-only")
+            continue
+        try:
+            match zone % 13:
+                case 0:
+                    write(8192)
+                case 1:
+                    device.open_zone(zone)
+                case 2:
+                    device.open_zone(zone)
+                    write(12288)
+                case 3:
+                    write(capacity)
+                case 4:
+                    write(12288)
+                    device.finish_zone(zone)
+                case 5:
+                    device.finish_zone(zone)
+                case 6:
+                    write(20480)
+                    device.close_zone(zone)
+                case 7:
+                    write(4096)
+                    device.reset_zone(zone)
+                case 8:
+                    write(16384)
+                    device.set_condition(zone, "read-only")
+                case 9:
+                    write(4096)
+                    device.set_condition(zone, "offline")
+                case 10:
+                    device.open_zone(zone)
+                    device.close_zone(zone)
+                case 11:  # a piece of zeros in the middle
+                    write(4096)
+                    device.pwrite(bytes(2 << 20), start + 4096)
+                    write(4096, 4096 + (2 << 20))
+                    device.close_zone(zone)
+                case 12:
+                    write(capacity)
+                    device.set_condition(zone, "read-only")
+            if geometry.model == "host-aware" and zone % 13 in (0, 2, 3, 4, 6):
+                write(4096)
+        except zoned.ZonedError:
+            continue  # a limit is reached: fewer zones in this state
+
+
+def zones(device: zoned.Device) -> list[Zone]:
+    """The report; everything in a restored disk is durable."""
+    return [dataclasses.replace(zone, durable_wp=None) for zone in device.report()]
+
+
+def payload(device: zoned.Device) -> list[bytes]:
+    """What can be read of every zone."""
+    content = []
+    for zone in device.report():
+        if zone.condition is zoned.ZoneCondition.OFFLINE:
+            content.append(b"")
+            continue
+        size = zone.capacity if device.geometry.unrestricted_read else device._written(zone.index)
+        content.append(device.pread(size, zone.start) if size else b"")
+    return content
+
+
+def packed(device: zoned.Device, **options: object) -> bytes:
+    stream = io.BytesIO()
+    archive.dump(device, stream, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture(params=sorted(KINDS))
+def used(request: pytest.FixtureRequest) -> Iterator[zoned.Device]:
+    with zoned.memory(**({"size": "128MiB"} | KINDS[request.param])) as device:
+        use(device)
+        yield device
+
+
+def test_restored_disk_is_the_same(used: zoned.Device, tmp_path: Path) -> None:
+    """Geometry, conditions, write pointers, flags, payload, and what can be read behind write pointers."""
+    before = (archive.describe(used), zones(used), payload(used))
+    stream = io.BytesIO()
+    summary = archive.dump(used, stream)
+    assert (archive.describe(used), zones(used), payload(used)) == before
+    stream.seek(0)
+    path = tmp_path / "copy.img"
+    assert archive.restore(stream, path) == summary
+    with zoned.open(path, readonly=True) as copy:
+        assert (archive.describe(copy), zones(copy), payload(copy)) == before
+        assert copy.info().profile == used.info().profile
+        if used.geometry.seed:
+            assert copy.info().uuid == used.info().uuid
+        else:
+            assert copy.info().uuid != used.info().uuid
+        for zone in copy.report():
+            if zone.wp is not None:
+                assert zone.durable_wp == zone.wp
+        limits = used.limits
+        assert copy.limits == limits
+    assert [finding for finding in zoned.check(path) if finding.error] == []
+
+
+def test_restored_disk_goes_on_working(used: zoned.Device) -> None:
+    """Open and active zones of the copy count as those of the original: the same commands succeed."""
+    with archive.load(io.BytesIO(packed(used))) as copy:
+        for zone in range(used.geometry.nr_zones):
+            for command in ("open_zone", "close_zone", "finish_zone", "reset_zone"):
+                told = []
+                for device in (used, copy):
+                    try:
+                        told.append(getattr(device, command)(zone))
+                    except zoned.ZonedError as error:
+                        told.append(str(error))
+                assert told[0] == told[1]
+        assert zones(copy) == zones(used)
+
+
+def test_without_payload(used: zoned.Device) -> None:
+    small = packed(used, data=False)
+    assert len(small) < 4096
+    with archive.load(io.BytesIO(small)) as copy:
+        assert zones(copy) == zones(used)
+        assert archive.describe(copy) == archive.describe(used)
+        filler = b"\xff" if used.geometry.dialect == "nullblk" else b"\0"
+        for content in payload(copy):
+            assert content.strip(b"\0").strip(filler) == b""
+
+
+def test_restore_without_keeping_payload(tmp_path: Path) -> None:
+    with zoned.memory() as device:
+        use(device)
+        stream = io.BytesIO(packed(device))
+        path = tmp_path / "copy.img"
+        archive.restore(stream, path, data="none")
+        with zoned.open(path, readonly=True) as copy:
+            assert copy.geometry.data == "none"
+            assert zones(copy) == zones(device)
+            assert not any(any(content) for content in payload(copy))
+
+
+def test_implicitly_open_zones_keep_their_order() -> None:
+    """The zone that was opened first is the first victim of the copy, too."""
+    order = [9, 4, 12, 7]
+    with zoned.memory(max_open=4) as device:
+        for zone in order:
+            device.pwrite(bytes(4096), device.geometry.zone_start(zone))
+        with archive.load(io.BytesIO(packed(device))) as copy:
+            for turn, victim in enumerate(order):
+                copy.open_zone(2 + turn if turn < 2 else 11 + turn)
+                assert copy.zones[victim].condition is zoned.ZoneCondition.CLOSED
+                assert copy.limits.implicit_open == 3 - turn
+
+
+def test_clone_state_has_no_payload_and_the_same_zones(used: zoned.Device) -> None:
+    with archive.clone_state(used) as copy:
+        assert zones(copy) == zones(used)
+        assert copy.geometry.data == "none"
+
+
+def test_unwritten_space_is_not_in_the_dump() -> None:
+    with zoned.memory(profile="hc680") as device:
+        assert len(packed(device)) < 1024
+        device.pwrite(b"x" * 4096, device.geometry.zone_start(5000))
+        device.finish_zone(6000)
+        device.pwrite(bytes(1 << 20), device.geometry.zone_start(7000))
+        summary = archive.verify(io.BytesIO(packed(device)))
+        assert (summary.zones, summary.data) == (3, 4096)
+
+
+class Drip:
+    """A pipe that gives and takes a few bytes at a time, and cannot seek."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = bytearray(data)
+        self.at = 0
+
+    def read(self, size: int, /) -> bytes:
+        part = bytes(self.data[self.at : self.at + min(size, 1009)])
+        self.at += len(part)
+        return part
+
+    def write(self, data: bytes, /) -> int:
+        taken = data[:4001]
+        self.data += taken
+        return len(taken)
+
+
+def test_through_a_pipe_that_drips() -> None:
+    with zoned.memory() as device:
+        use(device)
+        pipe = Drip()
+        archive.dump(device, pipe)
+        assert bytes(pipe.data) == packed(device)
+        with archive.load(Drip(bytes(pipe.data))) as copy:
+            assert payload(copy) == payload(device)
+
+
+def test_levels() -> None:
+    with zoned.memory() as device:
+        device.pwrite(b"abcdefgh" * 65536, device.geometry.zone_start(3))
+        sizes = [len(packed(device, level=level)) for level in (0, 1, 9)]
+        assert sizes[0] > 524288 > 8192 > sizes[1] >= sizes[2]
+        for level in (0, 9):
+            with archive.load(io.BytesIO(packed(device, level=level))) as copy:
+                assert payload(copy) == payload(device)
+
+
+def test_progress_reaches_the_end() -> None:
+    with zoned.memory() as device:
+        use(device)
+        seen: list[tuple[int, int]] = []
+        data = io.BytesIO()
+        archive.dump(device, data, progress=lambda done, total: seen.append((done, total)))
+        assert seen[-1][0] == seen[-1][1] > 0
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+# ------------------------------------------------------------------------------------------- damage
+
+
+@pytest.fixture(scope="module")
+def sample() -> bytes:
+    """A small dump with several chunks of each kind."""
+    with zoned.memory(size="16MiB", zone_size="1MiB", conventional=1, max_open=4) as device:
+        rng = random.Random(2)
+        for zone in (0, 2, 4, 5):
+            device.pwrite(rng.randbytes(512) * 16, device.geometry.zone_start(zone))
+        device.finish_zone(4)
+        device.set_condition(7, "offline")
+        return packed(device)
+
+
+def test_cut_at_any_length(sample: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "copy.img"
+    for length in range(len(sample)):
+        with pytest.raises(archive.DumpError) as caught:
+            archive.verify(io.BytesIO(sample[:length]), name="d")
+        told = str(caught.value)
+        if length == 0:
+            assert told == "d is empty"
+        else:
+            assert f"ends at byte {length}" in told
+        if length % 61 == 0:
+            with pytest.raises(archive.DumpError):
+                archive.restore(io.BytesIO(sample[:length]), path)
+            assert os.listdir(tmp_path) == []
+
+
+def test_any_flipped_byte(sample: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "copy.img"
+    for at in range(len(sample)):
+        bad = bytearray(sample)
+        bad[at] ^= 0x21
+        with pytest.raises(archive.DumpError) as caught:
+            archive.verify(io.BytesIO(bytes(bad)), name="d")
+        assert "byte" in str(caught.value) or at < 8 or "version" in str(caught.value)
+        if at % 61 == 0:
+            with pytest.raises(archive.DumpError):
+                archive.restore(io.BytesIO(bytes(bad)), path)
+            assert os.listdir(tmp_path) == []
+
+
+def chunks(data: bytes) -> list[bytes]:
+    """The header and the chunks of a dump, each whole."""
+    parts, at = [data[:16]], 16
+    while at < len(data):
+        stored = struct.unpack_from("<I", data, at + 8)[0]
+        parts.append(data[at : at + 28 + stored])
+        at += 28 + stored
+    return parts
+
+
+def chunk(kind: bytes, number: int, body: bytes, offset: int = 0, raw: int | None = None) -> bytes:
+    head = struct.pack(
+        "<4sIIIQ", kind, number, len(body), len(body) if raw is None else raw, offset
+    )
+    return head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
+
+
+def disk_body(sample: bytes) -> dict[str, object]:
+    part = chunks(sample)[1]
+    body = part[28:]
+    raw = struct.unpack_from("<I", part, 12)[0]
+    return json.loads(zlib.decompress(body) if len(body) < raw else body)
+
+
+def test_chunks_lost_doubled_and_swapped(sample: bytes) -> None:
+    parts = chunks(sample)
+    assert b"".join(parts) == sample
+    assert len(parts) >= 8
+    for at in range(1, len(parts)):
+        for other in (
+            parts[:at] + parts[at + 1 :],
+            parts[: at + 1] + parts[at:],
+            [*parts[: at - 1], parts[at], parts[at - 1], *parts[at + 1 :]],
+        ):
+            with pytest.raises(archive.DumpError):
+                archive.verify(io.BytesIO(b"".join(other)))
+
+
+HEADER = b"\x89ZDMP\r\n\x1a" + struct.pack("<HH", 1, 0)
+HEADER += struct.pack("<I", zlib.crc32(HEADER))
+NEWER = b"\x89ZDMP\r\n\x1a" + struct.pack("<HH", 2, 0)
+NEWER += struct.pack("<I", zlib.crc32(NEWER))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "d is empty"),
+        (b"hello world, this is text", "d is not a dump made by zonedctl dump"),
+        (b"ZDIMAGE\n" + bytes(4096), "d is not a dump made by zonedctl dump"),
+        (b"\x1f\x8b\x08" + bytes(40), "d is not a dump made by zonedctl dump"),
+        (b"\x89ZDMP\n\x1a" + bytes(40), "was damaged by a transfer in text mode"),
+        (NEWER, "d has version 2, and this program reads version 1: use a newer one"),
+        (HEADER[:12] + b"abcd", "the checksum of its header is wrong"),
+        (HEADER, "d is cut short: it ends at byte 16, within the head of chunk 0"),
+        (HEADER + chunk(b"ZONE", 0, b""), "it does not begin with the disk's description"),
+        (HEADER + chunk(b"WHAT", 0, b""), "has a chunk of the kind 'WHAT' at byte 16"),
+        (HEADER + chunk(b"DISK", 0, b"{"), "a description is no JSON"),
+        (HEADER + chunk(b"DISK", 0, b"{}"), "a description lacks one of geometry, profile"),
+        (HEADER + chunk(b"DISK", 0, b"x", raw=2 << 20), "the head of chunk 0"),
+        (
+            HEADER + chunk(b"DISK", 0, b"x" * 9, raw=100),
+            "chunk 0 (the disk's description) does not unpack",
+        ),
+        (
+            HEADER + chunk(b"DISK", 0, zlib.compress(bytes(1 << 20)), raw=1 << 19),
+            "does not unpack to the 524288 bytes",
+        ),
+    ],
+)
+def test_what_is_no_dump(data: bytes, told: str) -> None:
+    with pytest.raises(archive.DumpError) as caught:
+        archive.verify(io.BytesIO(data), name="d")
+    assert told in str(caught.value)
+
+
+def record(index: int, condition: int, written: int, flags: int = 0) -> bytes:
+    return struct.pack("<IBBHQ", index, condition, flags, 0, written)
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ([(b"ZONE", record(16, 0xE, 0), 0)], "it names zone 16, and the disk has zones 0 to 15"),
+        ([(b"ZONE", record(2, 0x7, 0), 0)], "zone 2 has a condition or flag that does not exist"),
+        ([(b"ZONE", record(2, 0x1, 0, flags=4), 0)], "zone 2 has a condition or flag"),
+        ([(b"ZONE", b"12345", 0)], "the list of zones ends within a zone"),
+        (
+            [(b"ZONE", record(2, 0x4, 2 << 20), 0)],
+            "2097152 bytes are written in zone 2, more than fit",
+        ),
+        ([(b"DATA", bytes(4096), 2 << 20)], "comes before the zone it belongs to"),
+        (
+            [(b"ZONE", record(2, 0x4, 4096), 0), (b"DATA", b"x" * 4096, 4 << 20)],
+            "does not belong to zone 2",
+        ),
+        (
+            [(b"ZONE", record(2, 0x4, 4096), 0), (b"DATA", b"x" * 8192, 2 << 20)],
+            "does not belong to zone 2",
+        ),
+        ([(b"ZONE", record(2, 0x0, 0), 0)], "zone 2 should be not-wp"),
+        ([(b"ZONE", record(0, 0x4, 0), 0)], "zone 0"),
+        ([(b"ZONE", record(2, 0x4, 4096, flags=1), 0)], "zone 2"),
+    ],
+)
+def test_dumps_that_cannot_be(
+    sample: bytes, parts: list[tuple[bytes, bytes, int]], told: str, tmp_path: Path
+) -> None:
+    """Every checksum is right, and still no disk has such zones."""
+    data = chunks(sample)[0] + chunks(sample)[1]
+    number = 1
+    for kind, body, offset in parts:
+        data += chunk(kind, number, body, offset)
+        number += 1
+    held = sum(len(body) for kind, body, _ in parts if kind == b"DATA")
+    done = json.dumps({"zones": 1, "data": held}).encode()
+    data += chunk(b"DONE", number, done)
+    with pytest.raises(OSError) as caught:
+        archive.restore(io.BytesIO(data), tmp_path / "copy.img")
+    assert told in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_counts_at_the_end(sample: bytes) -> None:
+    parts = chunks(sample)
+    wrong = json.dumps({"zones": 99, "data": 0}).encode()
+    data = b"".join(parts[:-1]) + chunk(b"DONE", len(parts) - 2, wrong)
+    with pytest.raises(archive.DumpError, match="should hold 99 zones and 0 bytes"):
+        archive.verify(io.BytesIO(data))
+
+
+def test_bytes_behind_the_end(sample: bytes) -> None:
+    with pytest.raises(archive.DumpError, match=f"goes on behind its end at byte {len(sample)}"):
+        archive.verify(io.BytesIO(sample + b"\0"))
+
+
+def test_a_description_no_disk_can_have(sample: bytes, tmp_path: Path) -> None:
+    for change, told in (
+        ({"zone_size": 1000}, "zone_size is 1000"),
+        ({"dialect": "floppy"}, "dialect is 'floppy'"),
+        ({"colour": "red"}, "colour"),
+        ({"conventional": [[1, 99]]}, "conventional"),
+        ({"max_open": "many"}, "max_open"),
+        ({"conventional": "all"}, "conventional"),
+    ):
+        body = disk_body(sample)
+        geometry = body["geometry"]
+        assert isinstance(geometry, dict)
+        geometry |= change
+        data = chunks(sample)[0] + chunk(b"DISK", 0, json.dumps(body).encode())
+        with pytest.raises(archive.DumpError) as caught:
+            archive.restore(io.BytesIO(data), tmp_path / "copy.img", name="d")
+        assert told in str(caught.value), change
+        assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------ the host
+
+
+def test_existing_files(sample: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "copy.img"
+    path.write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        archive.restore(io.BytesIO(sample), path)
+    assert path.read_bytes() == b"precious"
+    with pytest.raises(archive.DumpError):
+        archive.restore(io.BytesIO(sample[:-9]), path, replace=True)
+    assert path.read_bytes() == b"precious"
+    path.chmod(0o640)
+    archive.restore(io.BytesIO(sample), path, replace=True)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [finding for finding in zoned.check(path) if finding.error] == []
+    with pytest.raises(IsADirectoryError):
+        archive.restore(io.BytesIO(sample), tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        archive.restore(io.BytesIO(sample), tmp_path / "no" / "copy.img")
+    assert caught.value.filename == str(tmp_path / "no" / "copy.img")
+    assert os.listdir(tmp_path) == ["copy.img"]
+
+
+def test_a_file_that_appears_meanwhile_is_kept(sample: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "copy.img"
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            path.write_bytes(b"precious")
+            return super().read(size)
+
+    with pytest.raises(FileExistsError):
+        archive.restore(Stream(sample), path)
+    assert path.read_bytes() == b"precious"
+    assert os.listdir(tmp_path) == ["copy.img"]
+
+
+@pytest.mark.parametrize(
+    ("during", "command", "fails"),
+    [
+        (0, "overwrite", True),
+        (3, "reset", True),
+        (3, "reset and write again", True),
+        (3, "append", False),
+        (3, "reset another", False),
+    ],
+)
+def test_a_disk_that_changes_under_the_dump(
+    tmp_path: Path, during: int, command: str, fails: bool
+) -> None:
+    """A reset or an overwrite of what is being read ends the dump; appended data does not."""
+    path = tmp_path / "disk.img"
+    noise = random.Random(3).randbytes(2 << 20)
+    with zoned.create(path) as device, zoned.open(path, readonly=True) as reader:
+        for zone in (0, 3, 5):
+            device.pwrite(noise, device.geometry.zone_start(zone))
+        begin = device.geometry.zone_start(during)
+
+        class Stream(io.BytesIO):
+            def write(self, data: bytes, /) -> int:  # type: ignore[override]
+                if data[:4] == b"DATA" and struct.unpack_from("<Q", data, 16)[0] == begin:
+                    match command:
+                        case "overwrite":
+                            device.pwrite(bytes(4096), begin)
+                        case "append":
+                            device.append(during, bytes(4096))
+                        case "reset another":
+                            device.reset_zone(5)
+                        case _:
+                            device.reset_zone(during)
+                            if "write" in command:
+                                device.pwrite(noise, begin)
+                return super().write(data)
+
+        stream = Stream()
+        if fails:
+            with pytest.raises(archive.DumpChangedError, match=f"zone {during} was changed"):
+                archive.dump(reader, stream)
+        elif command == "append":
+            archive.dump(reader, stream)
+            with archive.load(io.BytesIO(stream.getvalue())) as copy:
+                assert copy.zones[3].written == 2 << 20
+                assert copy.pread(2 << 20, begin) == noise
+        else:
+            with pytest.raises(archive.DumpChangedError, match="zone 5 was changed"):
+                archive.dump(reader, stream)

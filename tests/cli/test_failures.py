@@ -1,0 +1,219 @@
+"""Whatever goes wrong outside of the disk ends in one sentence and the right exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import zoned
+from cli.shell import COMMAND, environment, inside, refused, sentence, zonedctl
+from zoned.cli.app import COMMANDS
+
+TAKE_IMAGE = {
+    "info": [],
+    "report": [],
+    "capacity": [],
+    "reset": ["--all"],
+    "open": ["--zones", "3"],
+    "close": ["--all"],
+    "finish": ["--zones", "3"],
+    "set-condition": ["ro", "--zones", "3"],
+    "read": ["--zone", "3"],
+    "write": ["--zone", "3"],
+    "check": [],
+    "dump": ["-"],
+}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    zoned.create(path).close()
+    return path
+
+
+def test_every_command_that_takes_an_image_is_covered() -> None:
+    assert {*TAKE_IMAGE, "create", "restore", "diff", "completion"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", sorted(TAKE_IMAGE))
+def test_images_that_are_none(command: str, tmp_path: Path, disk: Path) -> None:
+    rest = TAKE_IMAGE[command]
+    assert "No such file or directory" in refused(command, tmp_path / "no", *rest)
+    told = refused(command, tmp_path, *rest)
+    assert "Is a directory" in told or "no regular file" in told
+    text = tmp_path / "text"
+    text.write_text("this is no disk image\n" * 500)
+    assert "no zoned disk image" in refused(command, text, *rest)
+    text.write_bytes(b"")
+    refused(command, text, *rest)
+    cut = tmp_path / "cut.img"
+    cut.write_bytes(disk.read_bytes()[:5000])
+    if command == "check":  # can tell more about it than that it is no image
+        assert inside(command, cut).status == 4
+    else:
+        assert "ends at byte 5000" in refused(command, cut, *rest)
+    newer = tmp_path / "newer.img"
+    newer.write_bytes(disk.read_bytes())
+    with newer.open("r+b") as image:
+        for copy in (0, 4096):
+            image.seek(copy + 8)
+            image.write(b"\x63")
+    told = refused(command, newer, *rest)
+    assert str(newer) in told
+
+
+@contextmanager
+def nobody_special() -> Iterator[None]:
+    """Root may do everything: for a while be somebody else."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("command", sorted(TAKE_IMAGE))
+def test_no_permission(command: str, disk: Path) -> None:
+    rest = TAKE_IMAGE[command]
+    inside(
+        command, disk.with_name("no"), *rest
+    )  # loads what it needs, which may lie in root's home
+    disk.chmod(0)
+    with nobody_special():
+        assert "Permission denied" in refused(command, disk, *rest)
+
+
+def test_argument_with_a_nul_or_no_text(tmp_path: Path) -> None:
+    for name in ("", "x" * 5000):
+        done = inside("report", tmp_path / name if name else "")
+        assert done.status == 1
+        assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["frobnicate"], "there is no command 'frobnicate'; there are create, info,"),
+        (["repot"], "there is no command 'repot'; did you mean 'report'?"),
+        (["report"], "missing argument 'IMAGE' (see zonedctl report --help)"),
+        (["report", "a", "b"], "got unexpected extra argument (b)"),
+        (["report", "a", "--frmat", "csv"], "--format"),
+        (["--nonsense"], "--nonsense"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+        (["reset", "a", "--zones"], "requires an argument"),
+    ],
+)
+def test_usage(args: list[str], told: str) -> None:
+    assert told in sentence(inside(*args), 2)
+
+
+def test_no_command_shows_the_help() -> None:
+    done = inside()
+    assert done.status == 2
+    assert done.err.startswith("Usage: zonedctl [OPTIONS] COMMAND")
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """zonedctl report | head: quiet, and the status that a program killed by SIGPIPE has."""
+    path = tmp_path / "disk.img"
+    zoned.create(path, profile="hc620").close()
+    for args in (
+        ["report", path],
+        ["report", path, "--format", "json"],
+        ["info", path, "--json", "--zone-counters"],
+        ["read", path, "--zone", "0"],
+        ["reset", path, "--dry-run"],
+        ["report", path, "--format", "blkzone", "-c", "1"],
+    ):
+        reader, writer = os.pipe()
+        child = subprocess.Popen(
+            [*COMMAND, *map(str, args)], stdout=writer, stderr=subprocess.PIPE, env=environment()
+        )
+        os.close(writer)
+        if args[-1] != "1":
+            os.read(reader, 10)
+        os.close(reader)
+        _, err = child.communicate(timeout=60)
+        assert err == b"", args
+        assert child.returncode in (0, 141), args
+        if args[0] == "report":
+            assert child.returncode == 141, args
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["report"], ["info"], ["capacity"], ["dump", "-"], ["reset", "--dry-run"]],
+    ids=" ".join,
+)
+def test_a_full_output(disk: Path, args: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, args[0], str(disk), *args[1:]],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_closed_descriptors(disk: Path) -> None:
+    """Started without stdin, stdout or stderr, as a badly written daemon does."""
+    for redirection in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        line = f'"$@" {redirection}'
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", *COMMAND, "finish", str(disk), "--zones", "3"],
+            capture_output=True,
+            env=environment(),
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, (redirection, done)
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "terminated")],
+)
+def test_signals_end_with_one_line(disk: Path, number: signal.Signals, told: str) -> None:
+    child = subprocess.Popen(
+        [*COMMAND, "write", str(disk), "--zone", "3"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert child.stdin is not None
+    child.stdin.write(bytes(65536))
+    child.stdin.flush()
+    deadline = time.monotonic() + 60
+    while True:
+        with zoned.open(disk, readonly=True) as device:
+            if child.pid in [opener.pid for opener in device.openers]:
+                break
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.send_signal(number)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 128 + number
+    assert err.decode() == f"zonedctl: {told}\n"
+    assert zonedctl("check", disk).status == 0
+
+
+def test_traceback_on_request(tmp_path: Path) -> None:
+    assert "Traceback" not in zonedctl("report", tmp_path / "no").err
+    assert "Traceback" in zonedctl("report", tmp_path / "no", ZONEDCTL_TRACEBACK="1").err

@@ -1,0 +1,173 @@
+"""The judge of the crash tests: starts writers, hears what they did, kills them, and looks at the image."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import zoned
+from crash.writer import BLOCK, content
+
+WAIT = 60.0  # seconds after which a process that says nothing hangs; nothing here takes one
+
+
+@contextmanager
+def bounded(what: str, seconds: int = int(WAIT)) -> Iterator[None]:
+    """Fail instead of hanging: a lock left held shows as a call that does not return."""
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"{what}: not done within {seconds} s; is a lock left held?")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Process:
+    """One writer, and the zones' content as its acknowledgements tell it."""
+
+    def __init__(self, path: Path, first: int, count: int, seed: int) -> None:
+        script = Path(__file__).with_name("writer.py")
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+        self.zones = range(first, first + count)
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), str(path), str(first), str(count), str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        self.buffer = b""
+        self.done = 0
+        self.under_way: list[object] | None = None
+
+    def hear(self, ledger: Ledger, timeout: float = 0.0) -> list[str]:
+        """Read what it said meanwhile; returns the bare words (ready, paused)."""
+        assert self.process.stdout is not None
+        descriptor, words = self.process.stdout.fileno(), []
+        while select.select([descriptor], [], [], timeout)[0]:
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                break
+            timeout = 0.0
+            *lines, self.buffer = (self.buffer + chunk).split(b"\n")
+            for line in lines:
+                word, *about = json.loads(line)
+                if word == "begin":
+                    self.under_way = about
+                elif word == "done":
+                    self.done += 1
+                    self.under_way = None
+                    ledger.done(*about)
+                else:
+                    words.append(word)
+        return words
+
+    def wait_for(self, word: str, ledger: Ledger) -> None:
+        end = time.monotonic() + WAIT
+        while word not in self.hear(ledger, 0.2):
+            assert self.process.poll() is None, f"a writer ended by itself: {self.process.returncode}"
+            assert time.monotonic() < end, f"a writer does not say {word!r}: is a lock left held?"
+
+    def tell(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b".")
+        self.process.stdin.flush()
+
+    def kill(self, ledger: Ledger) -> None:
+        """SIGKILL, then hear the rest: an acknowledgement that was said counts. Once is enough."""
+        if self.process.returncode is not None:
+            return
+        self.process.kill()
+        self.process.wait()
+        self.hear(ledger)
+        if self.under_way is not None:
+            ledger.cut_short(*self.under_way)
+        self.close_pipes()
+
+    def end(self, ledger: Ledger) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(timeout=WAIT) == 0
+        self.hear(ledger)
+        self.close_pipes()
+
+    def close_pipes(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None and not pipe.closed:
+                pipe.close()
+
+
+class Ledger:
+    """What each zone must hold: the acknowledged writes, and one command of which nobody knows."""
+
+    def __init__(self) -> None:
+        self.writes: dict[int, list[tuple[int, int, int]]] = {}
+        self.finished: set[int] = set()
+        self.open_question: dict[int, tuple[str, int, int, int]] = {}
+        self.touched: set[int] = set()
+        self.bytes = 0
+
+    def done(self, command: str, zone: int, place: int, length: int, tag: int) -> None:
+        self.touched.discard(zone)
+        if command == "reset":
+            self.writes[zone] = []
+            self.finished.discard(zone)
+        elif command == "finish":
+            self.finished.add(zone)
+        elif command in ("write", "append"):
+            self.writes.setdefault(zone, []).append((place, length, tag))
+            self.bytes += length
+
+    def cut_short(self, command: str, zone: int, place: int, length: int, tag: int) -> None:
+        self.open_question[zone] = (command, place, length, tag)
+
+    def settle(self, device: zoned.Device, zone: zoned.Zone) -> None:
+        """The command that the kill cut short was done wholly or not at all, a write also in part."""
+        question = self.open_question.pop(zone.index, None)
+        if question is None:
+            return
+        command, place, length, tag = question
+        written = sum(length for _, length, _ in self.writes.get(zone.index, []))
+        self.touched.add(zone.index)
+        if command == "reset" and zone.condition == zoned.ZoneCondition.EMPTY:
+            self.done("reset", zone.index, 0, 0, 0)
+        elif command == "finish" and zone.condition == zoned.ZoneCondition.FULL:
+            self.done("finish", zone.index, 0, 0, 0)
+        elif command in ("write", "append"):
+            end = zone.capacity if zone.wp is None else zone.wp - zone.start
+            assert written <= end <= place + length, (zone, question)
+            assert end % BLOCK == 0
+            if end > place:
+                self.done("write", zone.index, place, end - place, tag)
+
+    def verify(self, device: zoned.Device, zone: zoned.Zone) -> None:
+        """Every acknowledged byte is there, and nothing else is."""
+        self.settle(device, zone)
+        writes = self.writes.get(zone.index, [])
+        end = sum(length for _, length, _ in writes)
+        wanted = b"".join(content(zone.index, place, length, tag) for place, length, tag in writes)
+        assert device.pread(end, zone.start) == wanted, f"content of {zone}"
+        if zone.index in self.finished or end == zone.capacity:
+            assert zone.condition == zoned.ZoneCondition.FULL, zone
+        elif end == 0:
+            # a write that was cut short may have opened its zone already
+            opened = zone.index in self.touched
+            assert zone.condition == zoned.ZoneCondition.EMPTY or opened and zone.condition.is_open
+            assert zone.wp == zone.start, zone
+        else:
+            assert zone.wp == zone.start + end, zone
+        rest = device.pread(zone.capacity - end, zone.start + end)
+        assert not rest.strip(b"\0"), f"stale data beyond what was written in {zone}"

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many threads on one disk: writers, appenders, readers, resetters, reporters, flushers. Built under
+ * ThreadSanitizer it shows races; by itself it shows lost, torn or misplaced data.
+ *
+ *     stress SECONDS [IMAGE]        without IMAGE in RAM; with one, half of the threads use a second handle
+ */
+#include "testing.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BLOCK 4096u
+#define ZONE_BLOCKS 32u
+#define ZONE_SIZE (ZONE_BLOCKS * BLOCK)
+#define NR_ZONES 24u
+#define CONV 2u
+
+static atomic_bool stop;
+static atomic_ulong commands;
+
+struct worker {
+	pthread_t thread;
+	zd_dev *dev;
+	uint32_t id;
+	uint64_t random;
+};
+
+static uint32_t draw(struct worker *w, uint32_t below)
+{
+	w->random = w->random * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(w->random >> 33) % below;
+}
+
+/* Each 512 bytes say where they belong and repeat one tag, so that a torn or misplaced block is seen. */
+static void stamp(uint8_t *buffer, uint64_t offset, uint32_t length, uint64_t tag)
+{
+	for (uint32_t at = 0; at < length; at += 512) {
+		uint64_t words[64];
+
+		words[0] = offset + at;
+		for (int i = 1; i < 64; i++)
+			words[i] = tag;
+		memcpy(buffer + at, words, sizeof(words));
+	}
+}
+
+static void verify(const uint8_t *buffer, uint64_t offset, uint32_t length)
+{
+	for (uint32_t at = 0; at < length; at += 512) {
+		uint64_t words[64];
+
+		memcpy(words, buffer + at, sizeof(words));
+		CLAIM(words[0] == offset + at || words[0] == 0);
+		if (words[0] == 0 && offset + at != 0)
+			CLAIM(words[1] == 0);
+		for (int i = 2; i < 64; i++)
+			CLAIM(words[i] == words[1]);
+	}
+}
+
+static void settle(int64_t ret, const struct zd_error *err)
+{
+	atomic_fetch_add_explicit(&commands, 1, memory_order_relaxed);
+	if (ret < 0)
+		claim_known_code(ret, err);
+}
+
+/* Zones that one writer alone writes and resets: nothing may get lost there. */
+static void *own_zone(void *arg)
+{
+	struct worker *w = arg;
+	uint32_t zone = CONV + w->id, blocks;
+	static _Thread_local uint8_t buffer[ZONE_SIZE], back[ZONE_SIZE];
+	uint64_t start = (uint64_t)zone * ZONE_SIZE;
+	struct zd_error err;
+
+	while (!atomic_load(&stop)) {
+		uint32_t at = 0;
+		int64_t ret = zd_zone_mgmt(w->dev, ZD_CMD_RESET, zone, 1, &err);
+
+		CLAIM(ret == 0);
+		while (at < ZONE_BLOCKS) {
+			blocks = 1 + draw(w, ZONE_BLOCKS - at);
+			stamp(buffer + (size_t)at * BLOCK, start + (uint64_t)at * BLOCK, blocks * BLOCK, w->random | 1);
+			ret = zd_pwrite(w->dev, buffer + (size_t)at * BLOCK, (uint64_t)blocks * BLOCK,
+					start + (uint64_t)at * BLOCK, &err);
+			settle(ret, &err);
+			if (ret < 0) {
+				CLAIM(ret == ZD_E_TOO_MANY_OPEN);
+				continue;
+			}
+			at += blocks;
+			CLAIM(zd_pread(w->dev, back, (uint64_t)at * BLOCK, start, &err) == (int64_t)at * BLOCK);
+			CLAIM(memcmp(back, buffer, (size_t)at * BLOCK) == 0);
+		}
+	}
+	return NULL;
+}
+
+/* Zones that all append to, reset, finish, open and close. */
+static void *shared_zones(void *arg)
+{
+	struct worker *w = arg;
+	static _Thread_local uint8_t buffer[4 * BLOCK];
+	struct zd_error err;
+	uint64_t landed;
+
+	while (!atomic_load(&stop)) {
+		uint32_t zone = NR_ZONES - 6 + draw(w, 6), kind = draw(w, 40), blocks = 1 + draw(w, 4);
+		int64_t ret;
+
+		if (kind < 30) {
+			/* An append does not know where it lands: a tag, and no place. */
+			memset(buffer, 0, sizeof(buffer));
+			ret = zd_append(w->dev, zone, buffer, (uint64_t)blocks * BLOCK, &landed, &err);
+			if (ret >= 0)
+				CLAIM(landed / ZONE_SIZE == zone && landed % BLOCK == 0);
+		} else if (kind < 37) {
+			ret = zd_zone_mgmt(w->dev, ZD_CMD_OPEN + (int)draw(w, 4), zone, 1 + draw(w, NR_ZONES - zone), &err);
+		} else if (kind < 39) {
+			ret = zd_zone_mgmt(w->dev, ZD_CMD_RESET, NR_ZONES - 6, 6, &err);
+		} else {
+			ret = zd_zone_mgmt(w->dev, ZD_CMD_CLOSE_ALL, 0, 0, &err);
+		}
+		settle(ret, &err);
+	}
+	return NULL;
+}
+
+static void *conventional(void *arg)
+{
+	struct worker *w = arg;
+	static _Thread_local uint8_t buffer[ZONE_SIZE];
+	struct zd_error err;
+
+	while (!atomic_load(&stop)) {
+		/* A block each: whole blocks are what a disk keeps together. */
+		uint32_t block = draw(w, CONV * ZONE_BLOCKS);
+
+		stamp(buffer, (uint64_t)block * BLOCK, BLOCK, w->random | 1);
+		settle(zd_pwrite(w->dev, buffer, BLOCK, (uint64_t)block * BLOCK, &err), &err);
+	}
+	return NULL;
+}
+
+static void *reader(void *arg)
+{
+	struct worker *w = arg;
+	static _Thread_local uint8_t buffer[ZONE_SIZE];
+	struct zd_error err;
+
+	while (!atomic_load(&stop)) {
+		uint32_t zone = CONV + draw(w, NR_ZONES - CONV), block = draw(w, ZONE_BLOCKS);
+		uint32_t length = (1 + draw(w, ZONE_BLOCKS - block)) * BLOCK;
+		uint64_t offset = (uint64_t)zone * ZONE_SIZE + (uint64_t)block * BLOCK;
+		int64_t ret = zd_pread(w->dev, buffer, length, offset, &err);
+
+		CLAIM(ret == (int64_t)length);
+		verify(buffer, offset, length);
+		settle(ret, &err);
+	}
+	return NULL;
+}
+
+static void *looker(void *arg)
+{
+	struct worker *w = arg;
+	struct zd_zone zones[NR_ZONES];
+	struct zd_counters counters;
+	struct zd_info info;
+	struct zd_error err;
+
+	while (!atomic_load(&stop)) {
+		CLAIM(zd_report(w->dev, 0, NR_ZONES, zones, &err) == NR_ZONES);
+		for (uint32_t i = CONV; i < NR_ZONES; i++) {
+			if (zones[i].wp == ZD_NONE)
+				continue;
+			CLAIM(zones[i].wp >= zones[i].start && zones[i].wp < zones[i].start + zones[i].capacity);
+		}
+		CLAIM(zd_info(w->dev, &info, &err) == 0 && info.nr_zones == NR_ZONES);
+		CLAIM(info.nr_implicit_open + info.nr_explicit_open <= info.max_open);
+		CLAIM(zd_counters(w->dev, &counters, &err) == 0 && counters.max_open_seen <= info.max_open);
+		settle(0, &err);
+	}
+	return NULL;
+}
+
+static void *flusher(void *arg)
+{
+	struct worker *w = arg;
+	struct timespec pause = { 0, 2000000 };
+	struct zd_error err;
+
+	while (!atomic_load(&stop)) {
+		CLAIM(zd_flush(w->dev, &err) == 0);
+		settle(0, &err);
+		nanosleep(&pause, NULL);
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	static void *(*const jobs[])(void *) = { own_zone, own_zone, own_zone, shared_zones, shared_zones, shared_zones,
+						 conventional, conventional, reader, reader, looker, flusher };
+	enum { NR = sizeof(jobs) / sizeof(jobs[0]) };
+	struct zd_range conv = { 0, CONV };
+	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
+				    .physical_block = BLOCK, .max_open = 8, .unrestricted_read = 1, .nr_conv = 1,
+				    .conv = &conv, .slot_cache = 8 * ZONE_SIZE };
+	const char *path = argc > 2 ? argv[2] : NULL;
+	struct worker workers[NR];
+	struct zd_error err;
+	zd_dev *dev, *other;
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: stress SECONDS [IMAGE]\n");
+		return 2;
+	}
+	CLAIM(zd_create(path, &config, ZD_CREATE_REPLACE, &dev, &err) == 0);
+	other = dev;
+	if (path)
+		CLAIM(zd_open(path, 0, &other, &err) == 0);
+	for (uint32_t i = 0; i < NR; i++) {
+		workers[i] = (struct worker){ .dev = i % 2 ? other : dev, .id = i, .random = i * 7919 + 1 };
+		CLAIM(pthread_create(&workers[i].thread, NULL, jobs[i], &workers[i]) == 0);
+	}
+	sleep((unsigned)atoi(argv[1]));
+	atomic_store(&stop, 1);
+	for (uint32_t i = 0; i < NR; i++)
+		CLAIM(pthread_join(workers[i].thread, NULL) == 0);
+	claim_disk_is_sound(dev, 1);
+	if (other != dev)
+		CLAIM(zd_close(other, &err) == 0);
+	CLAIM(zd_close(dev, &err) == 0);
+	printf("%lu commands\n", (unsigned long)commands);
+	return 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the C test programs share: a claim that ends the program, and the invariants of a disk. */
+#ifndef TESTING_H
+#define TESTING_H
+
+#include "zd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CLAIM(condition)                                                                                    \
+	do {                                                                                                \
+		if (!(condition)) {                                                                         \
+			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);      \
+			abort();                                                                            \
+		}                                                                                           \
+	} while (0)
+
+/* Every failure is a rule of the drive, an image error or a host errno that can occur here, and says so. */
+static inline void claim_known_code(int64_t code, const struct zd_error *err)
+{
+	CLAIM(code < 0);
+	CLAIM(err->code == code);
+	if (code <= ZD_E_FIRST_RULE)
+		CLAIM(zd_rule_name((int)code) != NULL);
+	else
+		CLAIM(code > -200);
+}
+
+/*
+ * What holds for every disk at rest: pointers inside their zones, derived counts equal to a count over the
+ * report, and (limits) no more open and active zones than the limits allow.
+ */
+static inline void claim_disk_is_sound(zd_dev *dev, int limits)
+{
+	struct zd_info info;
+	struct zd_error err;
+	struct zd_zone *zones;
+	uint32_t implicit = 0, explicit = 0, closed = 0, limited_open = 0, limited_active = 0;
+	uint64_t next = 0;
+
+	CLAIM(zd_info(dev, &info, &err) == 0);
+	zones = calloc(info.nr_zones, sizeof(*zones));
+	CLAIM(zones);
+	CLAIM(zd_report(dev, 0, info.nr_zones, zones, &err) == (int64_t)info.nr_zones);
+	for (uint32_t i = 0; i < info.nr_zones; i++) {
+		const struct zd_zone *z = &zones[i];
+		int open = z->cond == ZD_IMPLICIT_OPEN || z->cond == ZD_EXPLICIT_OPEN;
+
+		CLAIM(z->index == i && z->start == next && z->length > 0 && z->capacity > 0);
+		CLAIM(z->capacity <= z->length && zd_cell(info.dialect, z->type, z->cond, ZD_CMD_READ));
+		next = z->start + z->length;
+		implicit += z->cond == ZD_IMPLICIT_OPEN;
+		explicit += z->cond == ZD_EXPLICIT_OPEN;
+		closed += z->cond == ZD_CLOSED;
+		if (z->type == ZD_SEQ_WRITE_REQUIRED) {
+			limited_open += open;
+			limited_active += open || z->cond == ZD_CLOSED;
+		}
+		if (z->type == ZD_CONVENTIONAL) {
+			CLAIM(z->wp == ZD_NONE && z->durable_wp == ZD_NONE);
+			continue;
+		}
+		if (open || z->cond == ZD_CLOSED || z->cond == ZD_EMPTY) {
+			CLAIM(z->wp >= z->start && z->wp < z->start + z->capacity);
+			CLAIM(z->durable_wp >= z->start && z->durable_wp <= z->wp);
+		} else {
+			CLAIM(z->wp == ZD_NONE);
+		}
+		if (z->cond == ZD_EMPTY)
+			CLAIM(z->wp == z->start && !z->non_seq && !z->reset_recommended);
+		if (z->type != ZD_SEQ_WRITE_PREFERRED)
+			CLAIM(!z->non_seq && !z->reset_recommended);
+	}
+	CLAIM(next == info.size);
+	CLAIM(implicit == info.nr_implicit_open && explicit == info.nr_explicit_open && closed == info.nr_closed);
+	if (limits) {
+		CLAIM(!info.max_open || limited_open <= info.max_open);
+		CLAIM(!info.max_active || limited_active <= info.max_active);
+	}
+	CLAIM(info.slots_used + info.slots_free + info.slots_pending <= info.slots_total);
+	free(zones);
+}
+
+#endif

@@ -1,0 +1,121 @@
+"""An emulated host-managed SMR disk: in memory, in a file, with every rule that a real one keeps.
+
+Three ways in: ``zoned.create(path, ...)`` makes a disk in a file, ``zoned.open(path)`` opens one,
+``zoned.memory(...)`` makes one in RAM. Each gives a ``Device``. A broken rule raises the subclass
+of ``ZonedError`` that is named after it.
+
+This file only gathers the public names; each lives in a small module of its own.
+"""
+
+import sys
+
+__version__ = "0.1.0"
+
+if sys.platform != "linux":
+    raise ImportError(f"zoned works on Linux only (this is {sys.platform})")
+
+from zoned import rules
+from zoned.checking import Finding, FindingKind, check
+from zoned.counters import Counters, ZoneCounters
+from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
+from zoned.errors import (
+    AppendLimitError,
+    BlockAlignmentError,
+    ConventionalZoneError,
+    GapAccessError,
+    GeometryError,
+    ImageBusyError,
+    ImageCorruptError,
+    ImageError,
+    ImageFailedError,
+    ImageFeatureError,
+    ImageTruncatedError,
+    ImageVersionError,
+    InvalidReadError,
+    InvalidTransitionError,
+    MediumError,
+    NotAnImageError,
+    OutOfRangeError,
+    PowerLossError,
+    ReadBoundaryError,
+    TooManyActiveError,
+    TooManyOpenError,
+    UnalignedWriteError,
+    UnsupportedCommandError,
+    WriteBoundaryError,
+    ZonedError,
+    ZoneFullError,
+    ZoneOfflineError,
+    ZoneReadOnlyError,
+)
+from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
+from zoned.info import DiskInfo, Limits
+from zoned.openers import Opener, Openers
+from zoned.profiles import Profile, ProfileError
+from zoned.report import Report
+from zoned.units import SizeError, format_size, parse_size
+from zoned.zone import Zone, ZoneCondition, ZoneType
+from zoned.zonelist import ZoneListError, ZoneSet
+
+__all__ = [
+    "AppendLimitError",
+    "BlockAlignmentError",
+    "ConventionalZoneError",
+    "Counters",
+    "DataMode",
+    "Device",
+    "Dialect",
+    "DiskInfo",
+    "Finding",
+    "FindingKind",
+    "GapAccessError",
+    "Geometry",
+    "GeometryError",
+    "HostSync",
+    "ImageBusyError",
+    "ImageCorruptError",
+    "ImageError",
+    "ImageFailedError",
+    "ImageFeatureError",
+    "ImageTruncatedError",
+    "ImageVersionError",
+    "ImplicitClose",
+    "InvalidReadError",
+    "InvalidTransitionError",
+    "Limits",
+    "MediumError",
+    "Model",
+    "NotAnImageError",
+    "Opener",
+    "Openers",
+    "OutOfRangeError",
+    "PowerLossError",
+    "Profile",
+    "ProfileError",
+    "ReadBoundaryError",
+    "Report",
+    "SizeError",
+    "TooManyActiveError",
+    "TooManyOpenError",
+    "UnalignedWriteError",
+    "UnsupportedCommandError",
+    "WriteBoundaryError",
+    "Zone",
+    "ZoneCondition",
+    "ZoneCounters",
+    "ZoneFullError",
+    "ZoneListError",
+    "ZoneOfflineError",
+    "ZoneReadOnlyError",
+    "ZoneSet",
+    "ZoneType",
+    "ZonedError",
+    "__version__",
+    "check",
+    "create",
+    "format_size",
+    "memory",
+    "open",
+    "parse_size",
+    "rules",
+]

@@ -1,0 +1,20 @@
+"""The one place that imports the native library. Everything else takes ``ffi`` and ``lib`` from
+here.
+
+No policy: codes become exceptions in ``zoned.errors``, handles become objects in ``zoned.device``.
+"""
+
+from __future__ import annotations
+
+try:
+    from zoned._fast import Core, File, Guard
+    from zoned._native import ffi, lib
+except ImportError as exc:
+    raise ImportError(
+        f"the native part of zoned cannot be loaded ({exc}); build it with `pip install .`"
+    ) from exc
+
+FAST_TABLE: int = lib.zd_fast_table_address()
+FAST_FS_TABLE: int = lib.zd_fast_fs_table_address()
+
+__all__ = ["FAST_FS_TABLE", "FAST_TABLE", "Core", "File", "Guard", "ffi", "lib"]

@@ -1,0 +1,276 @@
+"""The command group: finds commands, imports only the one that is asked for, turns failures into
+sentences.
+
+The table `COMMANDS` names every command with its module and its one-line help, so that ``zonedctl
+--help`` and shell completion import none of them. Every exception that a command lets through ends
+here: as one sentence on stderr and an exit status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+#: name -> (module in zoned.cli, one-line help); in the order in which the help lists them.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "create": ("create", "Make a new disk in a file."),
+    "info": ("info", "Tell what a disk is, what it holds and who has it open."),
+    "report": ("report", "Report zones: text, json, csv, blkzone's or zbd's format."),
+    "capacity": ("report", "Sum the capacities of zones, as blkzone capacity does."),
+    "diff": ("diff", "Compare two zone reports."),
+    "reset": ("manage", "Reset zones: empty again, their data gone."),
+    "open": ("manage", "Open zones explicitly."),
+    "close": ("manage", "Close open zones."),
+    "finish": ("manage", "Finish zones: full, whatever was written."),
+    "set-condition": ("manage", "Make zones read-only, offline, or good again."),
+    "read": ("data", "Read data to a file or pipe."),
+    "write": ("data", "Write a file or pipe to zones."),
+    "check": ("check", "Check a disk image, and mend it."),
+    "dump": ("move", "Pack a disk into one portable, compressed file."),
+    "restore": ("move", "Make a disk from a dump."),
+    "completion": ("completion", "Print the completion script for a shell."),
+}
+
+EPILOG = """\b
+Sizes    bytes with K, M, G, T or KiB, MiB, ... (1024), KB, MB, ... (1000), or hex
+Zones    --zones 3-7,12; or -o SECTOR and -l SECTORS or -c ZONES, as in blkzone
+Exit     0 done, 1 refused or failed, 2 wrong usage; check: 4 errors stay;
+         diff: 1 the reports differ
+
+\b
+Example:
+  zonedctl create disk.img --size 64MiB --zone-size 4MiB --conventional 2
+  zonedctl write disk.img --zone 3 < file
+  zonedctl report disk.img
+"""
+
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_CLOSED = 128 + signal.SIGPIPE
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Failure(click.ClickException):
+    """A command that was refused or failed: one sentence, and the exit status."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.status = exit_code
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived; raised so that unfinished files are removed on the way out."""
+
+
+class App(click.Group):
+    """The group ``zonedctl``: commands from the table, one sentence per failure."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        cmd_name: str,
+    ) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"zoned.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, cmd_name.replace("-", "_") + "_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise Failure("", PIPE_CLOSED) from error
+        except KeyboardInterrupt as error:
+            raise Failure("interrupted", INTERRUPTED) from error
+        except (OSError, ValueError, OverflowError, MemoryError) as error:
+            if os.environ.get("ZONEDCTL_TRACEBACK"):
+                raise
+            raise Failure(sentence(error)) from error
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's, but every failure is one sentence, and a command's int result the exit
+        status."""
+        prog_name = prog_name or "zonedctl"
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        status = 0
+        try:
+            result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+            status = result if isinstance(result, int) else 0
+            _flush()
+        except click.Abort:  # Ctrl-C or end of input at a question, whose line is still open
+            status = INTERRUPTED
+            with contextlib.suppress(OSError):
+                click.echo(err=True)
+            say_error("interrupted")
+        except click.UsageError as error:
+            status = error.exit_code
+            where = error.ctx.command_path if error.ctx else "zonedctl"
+            text = error.format_message().rstrip(".")
+            text = text[:1].lower() + text[1:] if text[:2].istitle() else text
+            say_error(f"{text} (see {where} --help)", where)
+        except click.ClickException as error:
+            status = error.status if isinstance(error, Failure) else error.exit_code
+            if error.message:
+                say_error(error.format_message())
+        sys.exit(status)
+
+
+def example(*lines: str) -> str:
+    """The epilog of a command's help: lines to type, kept as they are."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def say_error(message: str, who: str = "zonedctl") -> None:
+    """One line on stderr; nothing if stderr is gone too."""
+    with contextlib.suppress(OSError):
+        click.echo(f"{who}: {message}", err=True)
+
+
+def sentence(error: BaseException) -> str:
+    """One sentence from an exception: of the library as it is, of the host with the file's name."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError) and type(error).__str__ is OSError.__str__ and error.strerror:
+        text = error.strerror
+        if error.filename is not None and str(error.filename) not in text:
+            text = f"{os.fsdecode(error.filename)}: {text}"
+        return text
+    text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+@click.command(
+    "zonedctl",
+    cls=App,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    *("-V", "--version"),
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, value: _print_version(ctx) if value else None,
+    help="Print the version and end.",
+)
+def cli() -> None:
+    """Work with emulated zoned disks (host-managed SMR, ZNS) from the shell."""
+
+
+def _print_version(ctx: click.Context) -> NoReturn:
+    from zoned import __version__
+
+    click.echo(f"zonedctl {__version__}")
+    ctx.exit()
+
+
+def _flush() -> None:
+    """The last of the output: where a full disk or a reader that left is often noticed."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise Failure("", PIPE_CLOSED) from error
+    except OSError as error:
+        raise Failure(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    raise Terminated(number)
+
+
+def run() -> NoReturn:
+    """The whole life of the process ``zonedctl``."""
+    _open_standard_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    status = 1
+    try:
+        cli.main()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except Terminated as end:
+        status = 128 + int(end.args[0])
+        say_error("terminated")
+    except KeyboardInterrupt:  # outside of a command: while starting or ending
+        status = INTERRUPTED
+        say_error("interrupted")
+    leave(status)
+
+
+def _open_standard_streams() -> None:
+    """Started without one of them: the image would get its number, and Python has no stream."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; what is left in stdout's buffer when its reader went away is dropped
+    quietly."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(status)

@@ -1,0 +1,469 @@
+"""``zonedctl read`` and ``zonedctl write``: payload from and to files and pipes.
+
+A stream that is larger than a zone goes over several: ``--zones 3-9``, ``--count`` or ``--follow``.
+It is written zone after zone, each from its write pointer on, and read back in the same order, each
+up to its write pointer, so that what ``write`` took is what ``read`` gives.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from zoned.cli import disk
+from zoned.cli.app import Failure, example
+from zoned.cli.ask import Meter, say
+from zoned.cli.files import fill, output, remaining, source
+from zoned.cli.params import (
+    COUNT,
+    SIZE,
+    ZONE,
+    ZONES,
+    FilePath,
+    force_option,
+    image_argument,
+    verbose_option,
+)
+from zoned.cli.select import show
+from zoned.reportformats import CONDITION_NAMES
+
+if TYPE_CHECKING:
+    from zoned import Device, Zone
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command reads or writes: zones in order, or an offset."""
+
+    zone: int | None
+    zones: str | None
+    offset: int | None
+    count: int | None
+    follow: bool
+
+    def __post_init__(self) -> None:
+        ways = [
+            name
+            for name, value in (
+                ("--zone", self.zone),
+                ("--zones", self.zones),
+                ("--offset", self.offset),
+            )
+            if value is not None
+        ]
+        if not ways:
+            raise click.UsageError("say where: --zone N, --zones LIST or --offset BYTES")
+        if len(ways) > 1:
+            raise click.UsageError(f"{ways[0]} and {ways[1]} exclude each other")
+        if self.count is not None and self.zone is None:
+            raise click.UsageError("--count goes with --zone")
+        if self.follow and (self.zones is not None or self.count is not None):
+            raise click.UsageError("--follow goes with --zone or --offset, without --count")
+
+    def indices(self, device: Device, image: str) -> list[int]:
+        """The zones, in order. Not for --offset."""
+        from zoned import ZoneListError, ZoneSet
+
+        nr_zones = device.geometry.nr_zones
+        if self.zones is not None:
+            try:
+                return list(ZoneSet.parse(self.zones, nr_zones))
+            except ZoneListError as error:
+                raise Failure(f"{image}: {error}") from error
+        assert self.zone is not None
+        if self.zone >= nr_zones:
+            raise Failure(
+                f"{image}: zone {self.zone} does not exist: the disk has zones 0 to {nr_zones - 1}"
+            )
+        last = nr_zones if self.follow else self.zone + (self.count or 1)
+        return list(range(self.zone, min(last, nr_zones)))
+
+
+def _name(indices: list[int]) -> str:
+    if len(indices) == 1:
+        return show([(indices[0], 1)])
+    if indices == list(range(indices[0], indices[-1] + 1)):
+        return show([(indices[0], len(indices))])
+    return show([(index, 1) for index in indices])
+
+
+def _limit(zone: Zone) -> int:
+    return zone.start + zone.capacity
+
+
+# -------------------------------------------------------------------------------------------
+# writing
+
+
+@click.command(
+    "write",
+    epilog=example(
+        "zonedctl write disk.img --zone 3 < file",
+        "tar c src | zonedctl write disk.img --zone 3 --follow --pad",
+        "zonedctl write disk.img block.bin --offset 8MiB",
+        "zonedctl write disk.img log --zone 5 --append",
+    ),
+)
+@image_argument
+@click.argument("file", type=FilePath(dash=True), default="-")
+@click.option("--zone", type=ZONE, metavar="N", help="Begin at this zone's write pointer.")
+@click.option(
+    "--zones", type=ZONES, metavar="LIST", help="Fill these zones in ascending order, such as 3-9."
+)
+@click.option(
+    *("-c", "--count"),
+    type=COUNT,
+    metavar="ZONES",
+    help="With --zone: fill at most this many zones.",
+)
+@click.option("--follow", is_flag=True, help="Go on in the next zones when one is full.")
+@click.option(
+    "--offset", type=SIZE, metavar="BYTES", help="Write at this byte of the disk, exactly."
+)
+@click.option("--length", type=SIZE, metavar="BYTES", help="Write at most this much of the input.")
+@click.option(
+    "--append",
+    is_flag=True,
+    help="Use zone append, and print where the data landed: offset and length in bytes.",
+)
+@click.option(
+    "--pad", is_flag=True, help="Fill the last block with zeros if the input ends within it."
+)
+@verbose_option
+def write_command(
+    image: str,
+    file: str,
+    zone: int | None,
+    zones: str | None,
+    count: int | None,
+    follow: bool,
+    offset: int | None,
+    length: int | None,
+    append: bool,
+    pad: bool,
+    verbose: bool,
+) -> None:
+    """Write FILE (standard input by default) to the disk IMAGE.
+
+    A sequential zone is written from its write pointer on, a conventional one from its start. With
+    several zones the first that is not full is where it begins, and each one after that must be
+    empty. A file that does not fit is refused before anything is written.
+    """
+    place = Place(zone, zones, offset, count, follow)
+    if append and offset is not None:
+        raise click.UsageError("--append and --offset exclude each other")
+    if file == "-" and sys.stdin.isatty():
+        say(verbose, "reading from the terminal; Ctrl-D ends the input")
+    with ExitStack() as stack:
+        stream = stack.enter_context(source(file))
+        device = stack.enter_context(disk.to_change(image))
+        expected = remaining(stream)
+        if expected is not None and length is not None:
+            expected = min(expected, length)
+        writer = _Write(device, image, place, append, pad)
+        if expected is not None:
+            writer.check(expected)
+        with Meter("write", expected or 0) as meter:
+            try:
+                writer.run(stream, length, meter)
+            finally:
+                device.flush()
+        for landed, size in writer.landed:
+            click.echo(f"{landed} {size}")
+        say(verbose, f"wrote {meter.rate()} to {writer.where()}")
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A part of the disk to fill: offsets in bytes; what is written must end on a block."""
+
+    zone: int
+    begin: int
+    end: int
+    block: int
+
+
+class _Write:
+    """One write command."""
+
+    def __init__(self, device: Device, image: str, place: Place, append: bool, pad: bool) -> None:
+        self.device = device
+        self.image = image
+        self.place = place
+        self.append = append
+        self.pad = pad
+        self.done = 0
+        self.touched: list[int] = []
+        self.landed: list[tuple[int, int]] = []
+
+    def where(self) -> str:
+        return _name(self.touched) if self.touched else "no zone"
+
+    def stretches(self) -> Iterator[_Stretch]:
+        """What is to be filled, in order; looks at each zone when its turn comes."""
+        place, device = self.place, self.device
+        if place.offset is not None:
+            yield from self._from_offset(place.offset)
+            return
+        indices = place.indices(device, self.image)
+        several = len(indices) > 1
+        begun = False
+        for index in indices:
+            zone = device.zones[index]
+            if several and not begun and zone.condition == 0xE:
+                continue
+            if begun and zone.condition not in (0x0, 0x1):
+                raise Failure(
+                    f"zone {index} is {CONDITION_NAMES[zone.condition]}, not empty;"
+                    f" {self._so_far()}"
+                )
+            if begun and place.follow and zone.condition == 0x0:
+                raise Failure(
+                    f"zone {index} is conventional, and --follow goes on in empty sequential zones;"
+                    f" {self._so_far()}"
+                )
+            begun = True
+            begin = zone.start if zone.wp is None else zone.wp
+            yield _Stretch(index, begin, _limit(zone), self._block(zone))
+
+    def _from_offset(self, offset: int) -> Iterator[_Stretch]:
+        geometry = self.device.geometry
+        if offset >= geometry.size:
+            raise Failure(f"offset {offset} is not on the disk, which has {geometry.size} bytes")
+        for index in range(offset // geometry.zone_size, geometry.nr_zones):
+            zone = self.device.zones[index]
+            begin = max(offset, zone.start)
+            end = _limit(zone) if begin < _limit(zone) else zone.end
+            yield _Stretch(index, begin, end, self._block(zone))
+            if not self.place.follow and end < zone.end:
+                yield _Stretch(index, end, zone.end, self._block(zone))
+
+    def _block(self, zone: Zone) -> int:
+        geometry = self.device.geometry
+        return geometry.physical_block if zone.type == 2 else geometry.logical_block
+
+    def _so_far(self) -> str:
+        return f"{self.done} bytes were written" if self.done else "nothing was written"
+
+    def check(self, expected: int) -> None:
+        """Refuse what cannot work before anything is written; the input's length is known."""
+        room = 0
+        last: _Stretch | None = None
+        looked = []
+        for last in self.stretches():
+            looked.append(last.zone)
+            room += last.end - last.begin
+            if room >= expected:
+                break
+        if room < expected and self.place.offset is None and len(looked) != 1:
+            names = _name(looked) if looked else "these zones"
+            raise Failure(
+                f"the input has {expected} bytes, and {names} of {self.image}"
+                f" {'have' if len(looked) != 1 else 'has'} room for {room}; nothing was written"
+            )
+        if last is not None and expected % last.block and not self.pad:
+            raise Failure(self._partial(expected % last.block, last.block, "nothing was written"))
+
+    def _partial(self, rest: int, block: int, done: str) -> str:
+        return (
+            f"the input ends with {rest} bytes of a block of {block}: --pad fills it with zeros;"
+            f" {done}"
+        )
+
+    def run(self, stream: BinaryIO, length: int | None, meter: Meter) -> None:
+        """Copy the stream."""
+        buffer = memoryview(bytearray(_CHUNK))
+        for stretch in self.stretches():
+            position = stretch.begin
+            while position < stretch.end:
+                want = min(_CHUNK, stretch.end - position)
+                if self.append:
+                    want = min(want, self.device.geometry.append_limit)
+                if length is not None:
+                    want = min(want, length - self.done)
+                got = fill(stream, buffer[:want])
+                ends = got < want or want == 0 or (length is not None and self.done + got == length)
+                rest = got % stretch.block
+                whole = got - rest
+                if rest and self.pad:
+                    whole = got + stretch.block - rest
+                    buffer[got:whole] = bytes(whole - got)
+                if whole:
+                    self._put(stretch, buffer[:whole], position)
+                    position += whole
+                    self.done += min(got, whole)
+                    meter.add(min(got, whole))
+                if rest and not self.pad:
+                    raise Failure(self._partial(rest, stretch.block, self._so_far()))
+                if ends:
+                    return
+        if (length is None or self.done < length) and stream.read(1):
+            raise Failure(
+                f"the input goes on, and {self.where()} can take no more; {self._so_far()}"
+            )
+
+    def _put(self, stretch: _Stretch, data: memoryview, position: int) -> None:
+        if not self.touched or self.touched[-1] != stretch.zone:
+            self.touched.append(stretch.zone)
+        if not self.append:
+            self._refusable(lambda: self.device.pwrite(data, position))
+            return
+        landed = self._refusable(lambda: self.device.append(stretch.zone, data))
+        if self.landed and sum(self.landed[-1]) == landed:
+            self.landed[-1] = (self.landed[-1][0], self.landed[-1][1] + len(data))
+        else:
+            self.landed.append((landed, len(data)))
+
+    def _refusable(self, command: object) -> int:
+        """Do it; a refusal after a part was written says how much was."""
+        from zoned import ZonedError
+
+        assert callable(command)
+        try:
+            return int(command())
+        except ZonedError as error:
+            if not self.done:
+                raise
+            raise Failure(f"{error}; {self._so_far()}") from error
+
+
+# -------------------------------------------------------------------------------------------
+# reading
+
+
+@click.command(
+    "read",
+    epilog=example(
+        "zonedctl read disk.img --zone 3 > file",
+        "zonedctl read disk.img --zone 3 --follow --length 10485760 | tar t",
+        "zonedctl read disk.img --offset 8MiB --length 4KiB | hexdump -C",
+    ),
+)
+@image_argument
+@click.option("--zone", type=ZONE, metavar="N", help="Read this zone, up to its write pointer.")
+@click.option(
+    "--zones", type=ZONES, metavar="LIST", help="Read these zones in ascending order, such as 3-9."
+)
+@click.option(*("-c", "--count"), type=COUNT, metavar="ZONES", help="With --zone: this many zones.")
+@click.option(
+    "--follow", is_flag=True, help="With --length: go on in the next zones until it is read."
+)
+@click.option("--offset", type=SIZE, metavar="BYTES", help="Read from this byte of the disk on.")
+@click.option("--length", type=SIZE, metavar="BYTES", help="Read exactly this much.")
+@click.option(
+    *("-O", "--output", "output_path"),
+    type=FilePath(dash=True),
+    metavar="FILE",
+    help="Write to this file, whole or not at all, instead of standard output.",
+)
+@force_option
+@verbose_option
+def read_command(
+    image: str,
+    zone: int | None,
+    zones: str | None,
+    count: int | None,
+    follow: bool,
+    offset: int | None,
+    length: int | None,
+    output_path: str | None,
+    force: bool,
+    verbose: bool,
+) -> None:
+    """Read data of the disk IMAGE to standard output or a file.
+
+    Of a sequential zone comes what lies below its write pointer (all of its capacity when it is
+    full), of a conventional zone all of it. With --offset, --length bytes come from there on, or
+    all up to the end of the zone.
+    """
+    place = Place(zone, zones, offset, count, follow)
+    if follow and length is None:
+        raise click.UsageError("--follow needs --length: how much to read")
+    with ExitStack() as stack:
+        device = stack.enter_context(disk.to_look(image))
+        pieces = _pieces(device, image, place, length)
+        total = sum(size for _, size in pieces)
+        stream = stack.enter_context(output(output_path, force, "payload"))
+        with Meter("read", total) as meter:
+            for begin, size in pieces:
+                _copy(device, begin, size, stream, meter)
+        say(verbose, f"read {meter.rate()}")
+
+
+def _pieces(device: Device, image: str, place: Place, length: int | None) -> list[tuple[int, int]]:
+    """(offset, bytes) to read, none across the end of a zone."""
+    if place.offset is not None:
+        return _from(device, place.offset, length, place.follow)
+    pieces: list[tuple[int, int]] = []
+    left = length
+    indices = place.indices(device, image)
+    for index in indices:
+        zone = device.zones[index]
+        held = device._written(index) if zone.condition == 0xD else zone.written
+        size = zone.capacity if held is None else held
+        if left is not None:
+            size = min(size, left)
+            left -= size
+        if size:
+            pieces.append((zone.start, size))
+        if left == 0:
+            break
+    if left:
+        assert length is not None
+        held_all = length - left
+        raise Failure(
+            f"{_name(indices)} of {image} {'holds' if len(indices) == 1 else 'hold'} {held_all}"
+            f" bytes up to the write pointer, not {length}; --offset reads beyond it"
+        )
+    return pieces
+
+
+def _from(device: Device, offset: int, length: int | None, follow: bool) -> list[tuple[int, int]]:
+    geometry = device.geometry
+    if offset >= geometry.size:
+        raise Failure(f"offset {offset} is not on the disk, which has {geometry.size} bytes")
+    if length is None:
+        index = offset // geometry.zone_size
+        limit = geometry.zone_start(index) + geometry.zone_capacity_of(index)
+        end = limit if offset < limit else geometry.zone_start(index) + geometry.zone_length(index)
+        return [(offset, end - offset)]
+    if offset + length > geometry.size and not follow:
+        raise Failure(
+            f"{length} bytes from {offset} on reach beyond the end of the disk, which has"
+            f" {geometry.size} bytes"
+        )
+    pieces: list[tuple[int, int]] = []
+    while length and offset < geometry.size:
+        index = offset // geometry.zone_size
+        limit = geometry.zone_start(index) + geometry.zone_capacity_of(index)
+        end = geometry.zone_start(index) + geometry.zone_length(index)
+        if follow and offset >= limit:
+            offset = end
+            continue
+        size = min(length, (limit if offset < limit else end) - offset)
+        pieces.append((offset, size))
+        length -= size
+        offset += size
+    if length:
+        raise Failure(f"the disk ends {length} bytes too early")
+    return pieces
+
+
+def _copy(device: Device, begin: int, size: int, stream: BinaryIO, meter: Meter) -> None:
+    """One piece; the disk reads whole blocks, of which the rest is dropped."""
+    block = device.geometry.logical_block
+    buffer = memoryview(bytearray(min(_CHUNK, -(-size // block) * block)))
+    done = 0
+    while done < size:
+        want = min(len(buffer), size - done)
+        device.preadinto(buffer[: -(-want // block) * block], begin + done)
+        stream.write(buffer[:want])
+        done += want
+        meter.add(want)

@@ -1,0 +1,41 @@
+"""Open the disk that a command names, and read its report in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from zoned.cli.select import Layout, Runs
+
+if TYPE_CHECKING:
+    from zoned import Device
+
+#: Zones in one batch: as many as blkzone asks the kernel for at a time.
+BATCH = 4096
+
+
+def to_look(image: str) -> Device:
+    """Open an image read-only."""
+    import zoned
+
+    return zoned.open(image, readonly=True)
+
+
+def to_change(image: str) -> Device:
+    """Open an image for commands that change it."""
+    import zoned
+
+    return zoned.open(image)
+
+
+def layout(device: Device, image: str) -> Layout:
+    """What selecting zones needs to know."""
+    geometry = device.geometry
+    return Layout(image, geometry.size, geometry.zone_size, geometry.nr_zones)
+
+
+def batches(device: Device, runs: Runs) -> Iterator[bytes]:
+    """Raw reports (arrays of struct zd_zone) of the zones in runs."""
+    for first, number in runs:
+        for start in range(first, first + number, BATCH):
+            yield device._report_raw(start, min(BATCH, first + number - start))

@@ -1,0 +1,139 @@
+"""``zonedctl dump`` and ``zonedctl restore``: a disk as one portable file. The format:
+`zoned.archive`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+import click
+
+from zoned.cli import disk
+from zoned.cli.app import Failure, example
+from zoned.cli.ask import Meter, confirm_replace, say
+from zoned.cli.files import output, remaining, source
+from zoned.cli.params import FilePath, force_option, image_argument, verbose_option
+from zoned.reportformats import human_size
+
+
+def _zones(number: int) -> str:
+    return "1 zone" if number == 1 else f"{number} zones"
+
+
+@click.command(
+    "dump",
+    epilog=example(
+        "zonedctl dump disk.img disk.zdump",
+        "zonedctl dump disk.img - --no-data | ssh host zonedctl restore - copy.img",
+    ),
+)
+@image_argument
+@click.argument("file", type=FilePath(dash=True))
+@click.option(
+    "--no-data", is_flag=True, help="Leave the payload out: geometry and zone states only."
+)
+@click.option(
+    "--level",
+    type=click.IntRange(0, 9),
+    default=3,
+    show_default=True,
+    help="How hard to compress: 0 not at all, 9 hardest.",
+)
+@force_option
+@verbose_option
+def dump_command(
+    image: str, file: str, no_data: bool, level: int, force: bool, verbose: bool
+) -> None:
+    """Pack the disk IMAGE into FILE, or to standard output with -.
+
+    One compressed file with checksums in every part; unwritten space is not in it. The disk should
+    not be written meanwhile: a zone that is reset or overwritten while it is read ends the dump
+    with an error.
+    """
+    from zoned.archive import dump
+
+    with ExitStack() as stack:
+        device = stack.enter_context(disk.to_look(image))
+        stream = stack.enter_context(output(None if file == "-" else file, force, "a dump"))
+        with Meter("dump") as meter:
+            summary = dump(device, stream, data=not no_data, level=level, progress=meter.at)
+        say(
+            verbose,
+            f"dumped {_zones(summary.zones)} in use, {human_size(summary.data)} of payload"
+            + ("" if summary.payload else " (left out)"),
+        )
+
+
+@click.command(
+    "restore",
+    epilog=example(
+        "zonedctl restore disk.zdump copy.img",
+        "zonedctl restore disk.zdump --dry-run",
+        "ssh host zonedctl dump disk.img - | zonedctl restore - copy.img",
+    ),
+)
+@click.argument("file", type=FilePath(dash=True))
+@click.argument("image", type=FilePath(), required=False)
+@click.option("--replace", is_flag=True, help="Replace the image if there is one.")
+@click.option(
+    "--data",
+    type=click.Choice(["store", "none"]),
+    help="Make a disk that keeps payload or not, whatever the dumped one did.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Read and check the whole dump, say what is in it, make nothing.",
+)
+@force_option
+@verbose_option
+def restore_command(
+    file: str,
+    image: str | None,
+    replace: bool,
+    data: str | None,
+    dry_run: bool,
+    force: bool,
+    verbose: bool,
+) -> None:
+    """Make the disk IMAGE from the dump FILE, or from standard input with -.
+
+    The disk has the geometry, zone states and payload of the dumped one. It appears complete or not
+    at all; an existing image is left alone unless --replace is given.
+    """
+    from zoned.archive import restore, verify
+
+    if image is None and not dry_run:
+        raise click.UsageError("name the IMAGE to make, or use --dry-run to check the dump")
+    if image is not None and not dry_run and os.path.lexists(image):
+        if not replace:
+            raise Failure(f"{image} exists; --replace replaces it")
+        if file != "-":
+            confirm_replace(image, force)
+    name = "the dump on standard input" if file == "-" else file
+    with ExitStack() as stack:
+        stream = stack.enter_context(source(file))
+        with Meter("restore", remaining(stream) or 0) as meter:
+
+            def progress(done: int, _: int) -> None:
+                meter.at(done)
+
+            if dry_run or image is None:
+                summary = verify(stream, name=name, progress=progress)
+            else:
+                summary = restore(
+                    stream, image, replace=replace, data=data, name=name, progress=progress
+                )
+        if dry_run:
+            geometry = summary.geometry
+            click.echo(
+                f"{name} is good: disk {summary.uuid}, {geometry['size']} bytes in zones of"
+                f" {geometry['zone_size']}, {_zones(summary.zones)} in use,"
+                f" {summary.data} bytes of payload{'' if summary.payload else ' (left out)'}"
+            )
+        else:
+            say(
+                verbose,
+                f"restored {image}: {_zones(summary.zones)} in use,"
+                f" {human_size(summary.data)} of payload",
+            )

@@ -1,0 +1,258 @@
+"""Kinds of values that options take, and the options that several commands share.
+
+The zone options mean exactly what blkzone's mean; what they select is worked out in
+`zoned.cli.select`. Touches no disk.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from zoned.reportformats import CONDITION_NAMES, CONDITION_SHORT, TYPE_NAMES, TYPE_SHORT
+from zoned.units import SizeError, parse_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    IntType = click.ParamType[int]
+    TextType = click.ParamType[str]
+    NumbersType = click.ParamType[frozenset[int]]
+else:  # generic in newer versions of click only
+    IntType = TextType = NumbersType = click.ParamType
+
+#: blkzone takes sector numbers as 64-bit and zone counts as 32-bit numbers.
+LARGEST_SECTOR = 2**64 - 1
+LARGEST_COUNT = 2**32 - 1
+
+
+class Size(IntType):
+    """Bytes: a number with an optional unit, or hex."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_size(value, "the size")
+        except SizeError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Sectors(IntType):
+    """A number of 512-byte sectors, with blkzone's suffixes (16K is 16384 sectors) or in hex."""
+
+    name = "sectors"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            sectors = value if isinstance(value, int) else int(value.strip(), 10)
+        except ValueError:
+            try:
+                sectors = parse_size(value, "the sector number")
+            except SizeError:
+                self.fail(
+                    f"{value!r} is not a number of 512-byte sectors: write 16384, 16K or 0x4000",
+                    param,
+                    ctx,
+                )
+        if not 0 <= sectors <= LARGEST_SECTOR:
+            self.fail(f"{value} is out of range: 0 to {LARGEST_SECTOR} sectors", param, ctx)
+        return sectors
+
+
+class Count(IntType):
+    """A number of zones."""
+
+    name = "zones"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip()
+        if not re.fullmatch(r"-?\d+|0x[0-9a-fA-F]+", text):
+            self.fail(f"{value!r} is not a number of zones: write 16 or 0x10", param, ctx)
+        count = int(text, 16 if text.startswith("0x") else 10)
+        if not 0 <= count <= LARGEST_COUNT:
+            self.fail(f"{value} is out of range: 0 to {LARGEST_COUNT} zones", param, ctx)
+        return count
+
+
+class Natural(IntType):
+    """A whole number from 0 up."""
+
+    name = "number"
+    told = "is not a whole number from 0 up"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip()
+        if not re.fullmatch(r"[0-9]+|0x[0-9a-fA-F]+", text):
+            self.fail(f"{value!r} {self.told}", param, ctx)
+        return int(text, 16 if text.startswith("0x") else 10)
+
+
+class ZoneNumber(Natural):
+    """One zone, by index."""
+
+    name = "zone"
+    told = "is not the number of a zone; --zones takes several"
+
+
+class Names(NumbersType):
+    """One or more names of a fixed set, full or short, separated by commas."""
+
+    def __init__(self, what: str, names: dict[str, int], shorts: dict[str, int]) -> None:
+        self.name = what
+        self.names = names
+        self.shorts = shorts
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> frozenset[int]:
+        if isinstance(value, frozenset):
+            return value
+        found = set()
+        for part in value.split(","):
+            name = part.strip().lower().replace("_", "-")
+            number = self.names.get(name, self.shorts.get(name))
+            if number is None:
+                listed = ", ".join(
+                    f"{full} ({'/'.join(s for s, n in self.shorts.items() if n == number)})"
+                    for full, number in self.names.items()
+                )
+                self.fail(f"{part.strip()!r} is not a zone {self.name}: use {listed}", param, ctx)
+            found.add(number)
+        return frozenset(found)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        done, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(done + comma + n) for n in self.names if n.startswith(last.lower())]
+
+
+class FilePath(click.Path):
+    """A path that is handed to the library as it is; completes to files."""
+
+    def __init__(self, dash: bool = False) -> None:
+        super().__init__(path_type=str, allow_dash=dash)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        return [CompletionItem(incomplete, type="file")]
+
+
+class ZoneList(TextType):
+    """Zones by number; parsed once the disk and its number of zones are known."""
+
+    name = "zones"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from zoned.zonelist import ZoneListError, ZoneSet
+
+        try:
+            ZoneSet.parse(value)
+        except ZoneListError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class ProfileName(TextType):
+    """A profile's name, or the path of a TOML file."""
+
+    name = "profile"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        from zoned.profiles import builtin_names
+
+        if os.sep in incomplete:
+            return [CompletionItem(incomplete, type="file")]
+        found = [CompletionItem(name) for name in builtin_names() if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
+
+
+SIZE = Size()
+SECTORS = Sectors()
+COUNT = Count()
+NATURAL = Natural()
+ZONE = ZoneNumber()
+ZONES = ZoneList()
+CONDITIONS = Names(
+    "condition",
+    {name: number for number, name in CONDITION_NAMES.items()},
+    dict(CONDITION_SHORT),
+)
+TYPES = Names("type", {name: number for number, name in TYPE_NAMES.items()}, dict(TYPE_SHORT))
+
+image_argument = click.argument("image", type=FilePath())
+
+
+def range_options(command: F) -> F:
+    """``-o``, ``-l``, ``-c`` and ``--zones``, for commands that work on zones as blkzone does."""
+    for option in (
+        click.option(
+            "--zones", "-z", type=ZONES, metavar="LIST", help="These zones, such as 3-7,12."
+        ),
+        click.option(
+            *("-c", "--count"),
+            type=COUNT,
+            metavar="ZONES",
+            help="At most this many zones; not with -l.",
+        ),
+        click.option(
+            *("-l", "--length"),
+            type=SECTORS,
+            metavar="SECTORS",
+            help="At most this many 512-byte sectors; not with -c.",
+        ),
+        click.option(
+            *("-o", "--offset"),
+            type=SECTORS,
+            metavar="SECTOR",
+            help="Begin at this 512-byte sector (of the disk).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def format_option(*formats: str, default: str = "text") -> Callable[[F], F]:
+    """``--format`` for commands that can print more than text."""
+    return click.option(
+        *("--format", "form"),
+        type=click.Choice(formats),
+        default=default,
+        show_default=True,
+        help="What to print.",
+    )
+
+
+force_option = click.option("-f", "--force", is_flag=True, help="Do not ask on a terminal.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Say more about what was done, on stderr."
+)
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say zone by zone what would happen; change nothing."
+)

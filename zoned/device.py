@@ -1,0 +1,614 @@
+"""A disk and its commands: ``create``, ``open``, ``memory`` and the Device that they give.
+
+The data calls come from the C type ``Core`` that Device derives from; every other call goes through
+cffi under a Guard, so that close() waits for it. Which exception a code becomes is decided in
+zoned.errors.
+"""
+
+from __future__ import annotations
+
+import atexit
+import operator
+import os
+import struct
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NoReturn, Self, SupportsIndex, TypedDict, Unpack, cast
+from uuid import UUID
+
+from zoned import openers, profiles
+from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
+from zoned.checking import path_bytes
+from zoned.counters import Counters, ZoneCounters
+from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.geometry import (
+    Conventional,
+    DataMode,
+    Dialect,
+    Geometry,
+    HostSync,
+    ImplicitClose,
+    Model,
+    resolve,
+)
+from zoned.info import DiskInfo, Limits
+from zoned.report import ROW, Conditions, Report, conditions_of
+from zoned.zone import ZoneCondition
+from zoned.zonelist import ZoneSet
+
+DIALECTS = {number: dialect for dialect, number in DIALECT_NUMBERS.items()}
+MODELS = {lib.ZD_HOST_MANAGED: Model.HOST_MANAGED, lib.ZD_HOST_AWARE: Model.HOST_AWARE}
+IMPLICIT_CLOSES = {
+    lib.ZD_OLDEST: ImplicitClose.OLDEST,
+    lib.ZD_LOWEST: ImplicitClose.LOWEST,
+    lib.ZD_ROUND_ROBIN: ImplicitClose.ROUND_ROBIN,
+}
+DATA_MODES = {lib.ZD_STORE: DataMode.STORE, lib.ZD_NO_DATA: DataMode.NONE}
+HOST_SYNCS = {
+    lib.ZD_SYNC_FLUSH: HostSync.FLUSH,
+    lib.ZD_SYNC_COMMAND: HostSync.COMMAND,
+    lib.ZD_SYNC_NEVER: HostSync.NEVER,
+}
+
+_COUNTER_ROW = struct.Struct("=13Q")  # struct zd_zone_counters
+_COUNTER_NAMES = (
+    "reads",
+    "writes",
+    "appends",
+    "bytes_read",
+    "bytes_written",
+    "finish_wasted",
+    "opens",
+    "closes",
+    "finishes",
+    "resets",
+    "implicit_opens",
+    "implicit_closes",
+    "errors",
+)
+_BATCH = 1024
+_MOST = 2**32 - 1
+
+
+class GeometryKeywords(TypedDict, total=False):
+    """Keywords of ``create`` and ``memory``; what is absent or None comes from the profile."""
+
+    size: int | str | None
+    """Of the disk. Sizes are bytes or text such as "64MiB"; the last zone may be smaller."""
+    zone_size: int | str | None
+    """Any multiple of the physical block."""
+    zone_capacity: int | str | None
+    """Writable bytes of a sequential zone; 0: zone_size."""
+    conventional: Conventional | None
+    """A number of zones at the front, zones by text ("0-1,8"), or (first, count) pairs and ranges.
+    """
+    logical_block: int | str | None
+    """512 or 4096."""
+    physical_block: int | str | None
+    """512 or 4096, not below logical_block (512e: 512 and 4096)."""
+    max_open: int | None
+    """0: no limit."""
+    max_active: int | None
+    """0: no limit."""
+    append_limit: int | str | None
+    """Longest append; 0: the zone's capacity."""
+    dialect: Dialect | str | None
+    """"zbc", "zns" or "nullblk"."""
+    model: Model | str | None
+    """"host-managed" or "host-aware"."""
+    implicit_close: ImplicitClose | str | None
+    """"oldest", "lowest" or "round-robin"."""
+    unrestricted_read: bool | None
+    """URSWRZ; in zns: read across zone boundaries."""
+    data: DataMode | str | None
+    """"store" or "none"."""
+    host_sync: HostSync | str | None
+    """"flush", "command" or "never"."""
+    seed: int | None
+    """Of everything random about the disk."""
+    slot_cache: int | str | None
+    """Bytes of freed zones kept filled for reuse."""
+
+
+class Device(Core):
+    """One handle on an emulated zoned disk. Made by ``create``, ``open`` and ``memory``.
+
+    All offsets and lengths are bytes, zones are named by index. Any number of threads may use a
+    Device; any number of processes may open one disk. Use it as a context manager, or call close().
+    """
+
+    __slots__ = ("__weakref__", "_geometry", "_handle", "_path", "_readonly", "_uuid")
+
+    def __init__(self, out: Any, path: str | None) -> None:
+        """Not for users: takes over the handle in a ``zd_dev **``, which becomes NULL."""
+        handle = out[0]
+        info = ffi.new("struct zd_info *")
+        err = ffi.new("struct zd_error *")
+        code = lib.zd_info(handle, info, err)
+        if code < 0:
+            raise_error(code, err, None, path)
+        self._handle = handle
+        self._path = path
+        self._readonly = bool(info.readonly)
+        self._uuid = UUID(bytes=bytes(info.uuid))
+        self._geometry = _geometry_of(handle, info)
+        address = int(ffi.cast("uintptr_t", handle))
+        self._attach(FAST_TABLE, address, info.size, _on_error, _on_range)
+        out[0] = ffi.NULL
+        _live.add(self)
+
+    # ------------------------------------------------------------ commands
+
+    def flush(self) -> None:
+        """Make everything written before the call durable. Raises OSError when the host cannot
+        sync.
+        """
+        self._call(lib.zd_flush)
+
+    def open_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
+        """Explicitly open zones zone .. zone+count-1, one after the other; ends at the first that
+        fails.
+
+        Raises TooManyOpenError, TooManyActiveError, InvalidTransitionError, ConventionalZoneError,
+        ZoneReadOnlyError, ZoneOfflineError, OutOfRangeError (ZBC-2 5.4 OPEN ZONE; ZNS 1.1 Zone
+        Send).
+        """
+        self._zones_command(lib.ZD_CMD_OPEN, zone, count)
+
+    def close_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
+        """Close open zones (ZBC-2 5.2 CLOSE ZONE). Range and errors as open_zone."""
+        self._zones_command(lib.ZD_CMD_CLOSE, zone, count)
+
+    def finish_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
+        """Make zones FULL, written or not; their data becomes durable (ZBC-2 5.3 FINISH ZONE)."""
+        self._zones_command(lib.ZD_CMD_FINISH, zone, count)
+
+    def reset_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
+        """Make zones EMPTY; their data is gone (ZBC-2 5.8 RESET WRITE POINTER)."""
+        self._zones_command(lib.ZD_CMD_RESET, zone, count)
+
+    def open_all(self) -> None:
+        """Open every closed zone; zbc opens all of them or, when too many, none."""
+        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_OPEN_ALL, 0, 0)
+
+    def close_all(self) -> None:
+        """Close every open zone."""
+        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_CLOSE_ALL, 0, 0)
+
+    def finish_all(self) -> None:
+        """Finish every open and closed zone; empty ones stay empty."""
+        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_FINISH_ALL, 0, 0)
+
+    def reset_all(self) -> None:
+        """Reset every sequential zone that is neither READ_ONLY nor OFFLINE."""
+        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_RESET_ALL, 0, 0)
+
+    def set_condition(self, zone: SupportsIndex, condition: ZoneCondition | int | str) -> None:
+        """What a dying head does to a zone: READ_ONLY or OFFLINE; EMPTY brings it back, without its
+        data.
+
+        Raises OutOfRangeError, ValueError for any other condition.
+        """
+        wanted = ZoneCondition.parse(condition)
+        if wanted is ZoneCondition.NOT_WP:
+            wanted = ZoneCondition.EMPTY  # what a conventional zone comes back to
+        if wanted not in (ZoneCondition.READ_ONLY, ZoneCondition.OFFLINE, ZoneCondition.EMPTY):
+            raise ValueError(f"condition is {wanted.name}: it must be READ_ONLY, OFFLINE or EMPTY")
+        self._call(lib.zd_set_condition, self._number("zone", zone), int(wanted))
+
+    def power_cycle(self) -> None:
+        """An orderly power cycle: flush, then open zones become CLOSED, or EMPTY where nothing is
+        written.
+        """
+        self._call(lib.zd_power_cycle)
+
+    # ------------------------------------------------------------ looking
+
+    @property
+    def zones(self) -> Report:
+        """All zones: ``dev.zones[3]``, ``dev.zones[-1]``, ``len(dev.zones)``, iteration."""
+        return self.report()
+
+    def report(
+        self, start: int = 0, count: int | None = None, condition: Conditions | None = None
+    ) -> Report:
+        """Zones from index start on (count of them, or all), if wanted only those in some
+        conditions.
+
+        ``condition`` is a ZoneCondition, its name or short form, or several of them. A count that
+        passes the last zone ends there. Raises OutOfRangeError for a start or count that is
+        negative or a start beyond the last zone, ValueError for an unknown condition.
+        """
+        nr_zones = self._geometry.nr_zones
+        first = operator.index(start)
+        if not 0 <= first <= nr_zones:
+            raise bad_number(self, "zone", first)
+        rest = nr_zones - first
+        if count is not None:
+            wanted = operator.index(count)
+            if wanted < 0:
+                raise bad_number(self, "count", wanted)
+            rest = min(rest, wanted)
+        conditions = None if condition is None else conditions_of(condition)
+        return Report(self._report_raw, first, rest, conditions)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Layout and behaviour; never changes."""
+        return self._geometry
+
+    @property
+    def path(self) -> str | None:
+        """Absolute path of the image; None for a disk in RAM."""
+        return self._path
+
+    @property
+    def readonly(self) -> bool:
+        """Whether this handle may only read."""
+        return self._readonly
+
+    @property
+    def limits(self) -> Limits:
+        """Open and active resources, now."""
+        return _limits_of(self._info())
+
+    @property
+    def counters(self) -> Counters:
+        """What was done since creation or the host's last boot; ``.zone(i)`` for one zone."""
+        raw = ffi.new("struct zd_counters *")
+        self._call(lib.zd_counters, raw)
+        errors: dict[str, int] = {}
+        for at, count in enumerate(raw.errors_by_rule):
+            name = rule_name(lib.ZD_E_FIRST_RULE - at)
+            errors[name] = errors.get(name, 0) + count
+        row = _COUNTER_ROW.unpack(ffi.buffer(ffi.addressof(raw.zones)))
+        totals = dict(zip(_COUNTER_NAMES[:-1], row[:-1], strict=True))
+        return Counters(
+            **totals,
+            flushes=raw.flushes,
+            errors=errors,
+            max_open_seen=raw.max_open_seen,
+            max_active_seen=raw.max_active_seen,
+            _source=self,
+        )
+
+    @property
+    def openers(self) -> openers.Openers:
+        """Which processes have the disk open; ``.hidden`` counts those that cannot be seen."""
+        with Guard(self):
+            return openers.scan(lib.zd_fd(self._handle))
+
+    def info(self) -> DiskInfo:
+        """Identity, geometry, limits and space used, now."""
+        raw = self._info()
+        with Guard(self):
+            blocks = os.fstat(lib.zd_fd(self._handle)).st_blocks
+        return DiskInfo(
+            path=self._path,
+            uuid=self._uuid,
+            created=datetime.fromtimestamp(raw.created, UTC),
+            profile=self._geometry.profile,
+            version=raw.version,
+            features=raw.features,
+            geometry=self._geometry,
+            limits=_limits_of(raw),
+            readonly=self._readonly,
+            in_ram=bool(raw.in_ram),
+            clean=bool(raw.clean),
+            failed=bool(raw.failed),
+            cow_host=bool(raw.cow_host),
+            slot_size=raw.slot_size,
+            slots_used=raw.slots_used,
+            slots_free=raw.slots_free,
+            slots_pending=raw.slots_pending,
+            slots_total=raw.slots_total,
+            table_offset=raw.table_offset,
+            runtime_offset=raw.runtime_offset,
+            data_offset=raw.data_offset,
+            file_size=raw.file_size,
+            file_blocks=blocks * 512,
+        )
+
+    # ------------------------------------------------------------ life
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if not self.closed:
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by reopening: the path, or a RAM disk through this process's descriptor while it
+        lives.
+        """
+        path = self._path
+        if path is None:
+            with Guard(self):
+                path = f"/proc/{os.getpid()}/fd/{lib.zd_fd(self._handle)}"
+        elif self.closed:
+            raise ValueError("the device is closed")
+        return _reopen, (path, self._readonly, self._uuid)
+
+    def __repr__(self) -> str:
+        name = "in RAM" if self._path is None else repr(self._path)
+        if self.closed:
+            return f"<zoned.Device {name}, closed>"
+        mode = ", read-only" if self._readonly else ""
+        return f"<zoned.Device {name}, {self._geometry.describe()}{mode}>"
+
+    # ------------------------------------------------------------ inside
+
+    def _call(self, function: Callable[..., int], *args: object) -> int:
+        """A function of the core on this handle; raises what its negative code means."""
+        err = ffi.new("struct zd_error *")
+        with Guard(self):
+            code = function(self._handle, *args, err)
+        if code < 0:
+            raise_error(code, err, self, self._path)
+        return code
+
+    def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
+        first = self._number("zone", zone)
+        self._call(lib.zd_zone_mgmt, command, first, self._number("count", count))
+
+    def _number(self, name: str, value: SupportsIndex) -> int:
+        """A zone index or count of 32 bits; the core checks it against the disk."""
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+        if not 0 <= number < _MOST:
+            raise bad_number(self, name, number)
+        return number
+
+    def _info(self) -> Any:
+        raw = ffi.new("struct zd_info *")
+        self._call(lib.zd_info, raw)
+        return raw
+
+    def _report_raw(self, start: int, count: int) -> bytes:
+        """An array of ``struct zd_zone`` (report.ROW each); shorter at the last zone, empty behind
+        it.
+        """
+        size = max(0, min(count, self._geometry.nr_zones - start))
+        zones = ffi.new("struct zd_zone[]", size)
+        got = self._call(lib.zd_report, start, size, zones)
+        return bytes(ffi.buffer(zones)[: got * ROW.size])
+
+    def _written(self, zone: int) -> int:
+        """Bytes from the zone's start on behind which reads give filler; what a dump has to carry.
+
+        A sequential zone: what was written, known even when FULL, READ_ONLY or OFFLINE. A
+        conventional zone: its length once anything was stored in it, else 0.
+        """
+        return self._call(lib.zd_zone_written, self._number("zone", zone))
+
+    def _opened(self, zone: int) -> int:
+        """When a zone was implicitly opened: larger for later ones; 0 if it is not now."""
+        return self._call(lib.zd_zone_opened, self._number("zone", zone))
+
+    def _zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
+        nr_zones = self._geometry.nr_zones
+        first = self._number("zone", start)
+        wanted = nr_zones - first if count is None else operator.index(count)
+        if first >= nr_zones:
+            raise bad_number(self, "zone", first)
+        if not 0 <= wanted <= nr_zones - first:
+            raise bad_number(self, "count", wanted)
+        return self._stream_counters(first, first + wanted)
+
+    def _stream_counters(self, at: int, end: int) -> Iterator[ZoneCounters]:
+        while at < end:
+            size = min(_BATCH, end - at)
+            rows = ffi.new("struct zd_zone_counters[]", size)
+            self._call(lib.zd_zone_counters, at, size, rows)
+            for row in _COUNTER_ROW.iter_unpack(ffi.buffer(rows)):
+                yield ZoneCounters(**dict(zip(_COUNTER_NAMES, row, strict=True)))
+            at += size
+
+
+def create(
+    path: str | os.PathLike[str],
+    *,
+    profile: str | os.PathLike[str] | None = None,
+    replace: bool = False,
+    **keywords: Unpack[GeometryKeywords],
+) -> Device:
+    """Make a disk in a file and open it.
+
+    ``profile`` names a built-in profile or a ``.toml`` file; keywords (see GeometryKeywords)
+    override it. Without a profile, ``test`` lies under the keywords, and what of it does not fit
+    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``.
+
+    Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
+    """
+    name = os.path.abspath(os.fsdecode(path))
+    return _create(name, _resolve(profile, keywords), replace=replace)
+
+
+def memory(
+    *, profile: str | os.PathLike[str] | None = None, **keywords: Unpack[GeometryKeywords]
+) -> Device:
+    """Make a disk in RAM: same keywords as ``create``. It is gone when its last handle closes."""
+    return _create(None, _resolve(profile, keywords), replace=False)
+
+
+def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # noqa: A001
+    """Open a disk in a file. Others may have it open too.
+
+    Raises NotAnImageError, ImageVersionError, ImageFeatureError, ImageTruncatedError,
+    ImageCorruptError, ImageFailedError, and OSError from the host (FileNotFoundError,
+    PermissionError, ...).
+    """
+    name = os.path.abspath(os.fsdecode(path))
+    flags = lib.ZD_OPEN_READONLY if readonly else 0
+    return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
+
+
+def _resolve(profile: str | os.PathLike[str] | None, keywords: GeometryKeywords) -> Geometry:
+    chosen = profiles.load(profiles.DEFAULT if profile is None else profile)
+    given = cast("dict[str, object]", keywords)
+    return resolve(chosen.values, given, profile=chosen.name, implied=profile is None)
+
+
+def _create(path: str | None, geometry: Geometry, *, replace: bool) -> Device:
+    config, _keep = _config_of(geometry)
+    flags = lib.ZD_CREATE_REPLACE if replace else 0
+    name = ffi.NULL if path is None else path_bytes(path)
+    return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err))
+
+
+def _adopt(path: str | None, make: Callable[[Any, Any], int]) -> Device:
+    """Run a call that makes a handle, and give the handle to a Device; no exception leaks it."""
+    out = ffi.new("zd_dev **")
+    err = ffi.new("struct zd_error *")
+    try:
+        code = make(out, err)
+        if code < 0:
+            raise_error(code, err, None, path)
+        return Device(out, path)
+    except BaseException:
+        if out[0] != ffi.NULL:
+            lib.zd_close(out[0], ffi.NULL)
+        raise
+
+
+def _config_of(geometry: Geometry) -> tuple[Any, Any]:
+    """``struct zd_config *`` for a geometry, and what must live as long as it."""
+    ranges = geometry.conventional.ranges()
+    conv = ffi.new("struct zd_range[]", ranges)
+    config = ffi.new("struct zd_config *")
+    config.size = geometry.size
+    config.zone_size = geometry.zone_size
+    config.zone_capacity = geometry.zone_capacity
+    config.logical_block = geometry.logical_block
+    config.physical_block = geometry.physical_block
+    config.max_open = geometry.max_open
+    config.max_active = geometry.max_active
+    config.append_limit = geometry.append_limit
+    config.seed = geometry.seed
+    config.slot_cache = geometry.slot_cache
+    config.dialect = DIALECT_NUMBERS[geometry.dialect]
+    config.model = _number_of(MODELS, geometry.model)
+    config.implicit_close = _number_of(IMPLICIT_CLOSES, geometry.implicit_close)
+    config.data = _number_of(DATA_MODES, geometry.data)
+    config.host_sync = _number_of(HOST_SYNCS, geometry.host_sync)
+    config.unrestricted_read = geometry.unrestricted_read
+    config.nr_conv = len(ranges)
+    config.conv = conv
+    config.profile = geometry.profile.encode("utf-8")[:63]
+    return config, conv
+
+
+def _number_of(names: dict[int, Any], wanted: object) -> int:
+    return next(number for number, name in names.items() if name is wanted)
+
+
+def _geometry_of(handle: Any, info: Any) -> Geometry:
+    conv = ffi.new("struct zd_range[]", max(1, info.nr_conv_ranges))
+    count = lib.zd_conv_ranges(handle, conv, info.nr_conv_ranges)
+    return Geometry(
+        size=info.size,
+        zone_size=info.zone_size,
+        zone_capacity=info.zone_capacity,
+        conventional=ZoneSet((conv[i].first, conv[i].count) for i in range(count)),
+        logical_block=info.logical_block,
+        physical_block=info.physical_block,
+        max_open=info.max_open,
+        max_active=info.max_active,
+        append_limit=info.append_limit or info.zone_capacity,
+        dialect=DIALECTS[info.dialect],
+        model=MODELS[info.model],
+        implicit_close=IMPLICIT_CLOSES[info.implicit_close],
+        unrestricted_read=bool(info.unrestricted_read),
+        data=DATA_MODES[info.data],
+        host_sync=HOST_SYNCS[info.host_sync],
+        seed=info.seed,
+        slot_cache=info.slot_cache,
+        profile=ffi.string(info.profile).decode("utf-8", "replace"),
+    )
+
+
+def _limits_of(info: Any) -> Limits:
+    return Limits(
+        max_open=info.max_open,
+        max_active=info.max_active,
+        implicit_open=info.nr_implicit_open,
+        explicit_open=info.nr_explicit_open,
+        closed=info.nr_closed,
+    )
+
+
+def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
+    """What a pickled Device becomes."""
+    in_ram = path.startswith("/proc/")
+    flags = lib.ZD_OPEN_READONLY if readonly else 0
+    try:
+        device = _adopt(
+            None if in_ram else path,
+            lambda out, err: lib.zd_open(path_bytes(path), flags, out, err),
+        )
+    except FileNotFoundError as exc:
+        if not in_ram:
+            raise
+        raise FileNotFoundError(
+            exc.errno, "the RAM disk is gone: the process that pickled it ended or closed it"
+        ) from None
+    if device._uuid != uuid:
+        found = device._uuid
+        device.close()
+        raise ValueError(f"{path} is another disk now: {found}, and {uuid} was pickled")
+    return device
+
+
+# ---------------------------------------------------------------- called by the C type
+
+
+def _on_error(core: Core, code: int, raw: bytes) -> NoReturn:
+    device = cast("Device", core)
+    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._path)
+
+
+def _on_range(core: Core, name: str, value: int) -> NoReturn:
+    raise bad_number(cast("Device", core), name, value)
+
+
+# ---------------------------------------------------------------- the end of the process, and forks
+
+_live: weakref.WeakSet[Device] = weakref.WeakSet()
+
+
+def _close_all_devices() -> None:
+    """At exit: disks left open are closed cleanly; calls of daemon threads are cut short."""
+    for device in list(_live):
+        device._cancel()
+    failed: OSError | None = None
+    for device in list(_live):
+        try:
+            device.close()
+        except OSError as exc:
+            failed = exc
+    if failed is not None:
+        raise failed
+
+
+def _after_fork() -> None:
+    for device in list(_live):
+        device._after_fork()
+
+
+atexit.register(_close_all_devices)
+os.register_at_fork(after_in_child=_after_fork)

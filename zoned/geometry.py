@@ -1,0 +1,508 @@
+"""What a disk looks like and which rules it keeps: checked, complete, immutable. Pure data, no I/O.
+
+``resolve()`` makes a Geometry from a profile and the keywords of ``zoned.create``; every impossible
+one is refused with a sentence that names the field. The C core checks once more what an image says.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from zoned.units import SizeError, format_size, parse_size
+from zoned.zone import ZoneType
+from zoned.zonelist import ZoneListError, ZoneSet
+
+MOST_ZONES = 2**24
+MOST_BYTES = 2**60
+MOST_RANGES = 440
+DEFAULT_SLOT_CACHE = 256 << 20
+BLOCK_SIZES = (512, 4096)
+
+Conventional = int | str | Iterable[tuple[int, int] | range]
+"""Conventional zones: that many at the front, zones by text (``0-1,8``), or (first, count) pairs
+and ranges.
+"""
+
+
+class GeometryError(ValueError):
+    """A disk that cannot be: the message names the field and the numbers."""
+
+
+class Dialect(StrEnum):
+    """The rule book: a SCSI/ATA disk (ZBC-2), an NVMe drive (ZNS 1.1), or Linux's null_blk."""
+
+    ZBC = "zbc"
+    ZNS = "zns"
+    NULLBLK = "nullblk"
+
+
+class Model(StrEnum):
+    """Host-managed: sequential zones are write-required. Host-aware: write-preferred."""
+
+    HOST_MANAGED = "host-managed"
+    HOST_AWARE = "host-aware"
+
+
+class ImplicitClose(StrEnum):
+    """Which implicitly open zone is closed when an open resource is needed: opened longest ago
+    (QEMU), lowest index (scsi_debug), or next behind the last victim (null_blk).
+    """
+
+    OLDEST = "oldest"
+    LOWEST = "lowest"
+    ROUND_ROBIN = "round-robin"
+
+
+class DataMode(StrEnum):
+    """Whether payload is kept. ``none``: reads give zeros below the write pointer."""
+
+    STORE = "store"
+    NONE = "none"
+
+
+class HostSync(StrEnum):
+    """When the host's own disk is synced: at flush, after every command, never."""
+
+    FLUSH = "flush"
+    COMMAND = "command"
+    NEVER = "never"
+
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Layout and behaviour of a disk. Sizes in bytes; max_open and max_active: 0 is no limit."""
+
+    size: int
+    zone_size: int
+    zone_capacity: int
+    """Writable bytes of a sequential zone; conventional zones use their whole length."""
+    conventional: ZoneSet
+    logical_block: int
+    physical_block: int
+    max_open: int
+    max_active: int
+    append_limit: int
+    dialect: Dialect
+    model: Model
+    implicit_close: ImplicitClose
+    unrestricted_read: bool
+    """URSWRZ of ZBC-2; in zns: reads may cross zone boundaries."""
+    data: DataMode
+    host_sync: HostSync
+    seed: int
+    slot_cache: int
+    """Bytes of freed zones kept filled for reuse."""
+    profile: str
+
+    @property
+    def nr_zones(self) -> int:
+        """How many zones, a smaller last one included."""
+        return -(-self.size // self.zone_size)
+
+    @property
+    def nr_conventional(self) -> int:
+        """How many of them are conventional."""
+        return len(self.conventional)
+
+    @property
+    def last_zone_size(self) -> int:
+        """Length of the last zone: less than zone_size when zone_size does not divide size."""
+        return self.size - (self.nr_zones - 1) * self.zone_size
+
+    @property
+    def sequential_type(self) -> ZoneType:
+        """Type of the zones that are not conventional."""
+        if self.model is Model.HOST_AWARE:
+            return ZoneType.SEQ_WRITE_PREFERRED
+        return ZoneType.SEQ_WRITE_REQUIRED
+
+    def zone_of(self, offset: int) -> int:
+        """Index of the zone that holds a byte offset. Raises IndexError beyond the disk."""
+        if not 0 <= offset < self.size:
+            raise IndexError(f"offset {offset} is not on the disk, which has {self.size} bytes")
+        return offset // self.zone_size
+
+    def zone_start(self, zone: int) -> int:
+        """First byte of a zone. Raises IndexError where there is none."""
+        return self._known(zone) * self.zone_size
+
+    def zone_length(self, zone: int) -> int:
+        """Bytes from a zone's start to its end. Raises IndexError where there is none."""
+        return self.last_zone_size if self._known(zone) == self.nr_zones - 1 else self.zone_size
+
+    def zone_capacity_of(self, zone: int) -> int:
+        """Writable bytes of a zone. Raises IndexError where there is none."""
+        length = self.zone_length(zone)
+        return length if zone in self.conventional else min(length, self.zone_capacity)
+
+    def zone_type(self, zone: int) -> ZoneType:
+        """Type of a zone. Raises IndexError where there is none."""
+        if self._known(zone) in self.conventional:
+            return ZoneType.CONVENTIONAL
+        return self.sequential_type
+
+    def _known(self, zone: int) -> int:
+        if not 0 <= zone < self.nr_zones:
+            raise IndexError(
+                f"zone {zone} does not exist: the disk has zones 0 to {self.nr_zones - 1}"
+            )
+        return zone
+
+    @property
+    def linux_acceptable(self) -> tuple[str, ...]:
+        """Why Linux would not use this disk as a zoned one, a sentence each; empty if it would.
+
+        After blk_revalidate_disk_zones() (block/blk-zoned.c), sd_zbc_check_zoned_characteristics()
+        (drivers/scsi/sd_zbc.c) and nvme_query_zone_info() (drivers/nvme/host/zns.c) of Linux 6.12:
+        zones of one power-of-two length, the last at most shorter. Capacity below size,
+        conventional zones anywhere and a shorter last zone are all taken.
+        """
+        reasons: list[str] = []
+        if self.zone_size & (self.zone_size - 1):
+            reasons.append(f"the zone size, {self.zone_size} bytes, is not a power of two")
+        if self.zone_size // 512 >= 2**32:
+            reasons.append(f"the zone size, {self.zone_size} bytes, is 2^32 sectors or more")
+        if self.model is Model.HOST_AWARE:
+            reasons.append("Linux 6.8 and later treat a host-aware disk as one without zones")
+        elif self.dialect is Dialect.ZBC and not self.unrestricted_read:
+            reasons.append("reads behind the write pointer are refused (URSWRZ is off)")
+        return tuple(reasons)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What no real drive of this kind has, a sentence each; allowed all the same."""
+        remarks: list[str] = []
+        if self.dialect is Dialect.ZNS and self.conventional:
+            remarks.append("no ZNS drive has conventional zones")
+        if self.dialect is Dialect.ZBC and self.max_active:
+            remarks.append("ZBC knows no limit of active zones, only one of open zones")
+        return tuple(remarks)
+
+    def describe(self) -> str:
+        """One line for people: "64 MiB, 16 zones of 4 MiB, 2 conventional, ..."."""
+        parts = [format_size(self.size), f"{self.nr_zones} zones of {format_size(self.zone_size)}"]
+        if self.zone_capacity != self.zone_size:
+            parts.append(f"capacity {format_size(self.zone_capacity)}")
+        if self.last_zone_size != self.zone_size:
+            parts.append(f"last zone {format_size(self.last_zone_size)}")
+        if self.conventional:
+            parts.append(f"{self.nr_conventional} conventional ({self.conventional})")
+        blocks = f"blocks {self.logical_block}"
+        if self.physical_block != self.logical_block:
+            blocks += f"/{self.physical_block}"
+        parts.append(blocks)
+        parts.append(f"max open {self.max_open or 'unlimited'}")
+        if self.max_active:
+            parts.append(f"max active {self.max_active}")
+        parts.append(f"{self.dialect} {self.model}")
+        return ", ".join(parts)
+
+
+KEYWORDS = (
+    "size",
+    "zone_size",
+    "zone_capacity",
+    "conventional",
+    "logical_block",
+    "physical_block",
+    "max_open",
+    "max_active",
+    "append_limit",
+    "dialect",
+    "model",
+    "implicit_close",
+    "unrestricted_read",
+    "data",
+    "host_sync",
+    "seed",
+    "slot_cache",
+)
+"""The keywords of ``zoned.create`` that make a geometry, and the keys of a profile."""
+
+_DEFAULTS: dict[str, object] = {
+    "zone_capacity": 0,
+    "conventional": 0,
+    "logical_block": 4096,
+    "physical_block": 4096,
+    "max_open": 0,
+    "max_active": 0,
+    "append_limit": 0,
+    "dialect": Dialect.ZBC,
+    "model": Model.HOST_MANAGED,
+    "implicit_close": ImplicitClose.OLDEST,
+    "unrestricted_read": True,
+    "data": DataMode.STORE,
+    "host_sync": HostSync.FLUSH,
+    "seed": 0,
+    "slot_cache": DEFAULT_SLOT_CACHE,
+}
+
+
+def resolve(
+    inherited: Mapping[str, object],
+    given: Mapping[str, object],
+    *,
+    profile: str,
+    implied: bool = False,
+) -> Geometry:
+    """A checked Geometry from a profile's values and the keywords that the caller gave.
+
+    With ``implied`` (no profile was asked for) inherited values that no longer fit beside the given
+    ones give way; given ones never do. Raises GeometryError, which names the field; TypeError for a
+    value of the wrong kind.
+    """
+    for key in given:
+        if key not in KEYWORDS:
+            near = difflib.get_close_matches(key, KEYWORDS, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise TypeError(f"there is no keyword {key}{hint}")
+    explicit = {key: value for key, value in given.items() if value is not None}
+    values = _DEFAULTS | dict(inherited) | explicit
+    for needed in ("size", "zone_size"):
+        if needed not in values:
+            raise GeometryError(f"{needed} is missing: neither the profile nor a keyword gives it")
+    if implied:
+        values |= _given_way(values, explicit)
+    size = _size("size", values["size"])
+    zone_size = _size("zone_size", values["zone_size"])
+    logical = _block("logical_block", values["logical_block"])
+    physical = _block("physical_block", values["physical_block"])
+    capacity = _size("zone_capacity", values["zone_capacity"]) or zone_size
+    max_open = _count("max_open", values["max_open"])
+    max_active = _count("max_active", values["max_active"])
+    append_limit = _size("append_limit", values["append_limit"])
+    dialect = _choice(Dialect, "dialect", values["dialect"])
+    model = _choice(Model, "model", values["model"])
+    _check_sizes(size, zone_size, capacity, logical, physical)
+    if append_limit % logical:
+        raise GeometryError(
+            f"append_limit is {append_limit}: it must be a multiple of the logical block, {logical}"
+        )
+    if model is Model.HOST_AWARE and dialect is not Dialect.ZBC:
+        raise GeometryError(
+            f"model is host-aware and dialect is {dialect}: write-preferred zones exist in zbc only"
+        )
+    if max_active and max_open > max_active:
+        raise GeometryError(
+            f"max_open is {max_open} and max_active is {max_active}: "
+            "an open zone is active too, so max_open must not be larger"
+        )
+    return Geometry(
+        size=size,
+        zone_size=zone_size,
+        zone_capacity=capacity,
+        conventional=_conventional(values, explicit, size, zone_size, dialect, implied, profile),
+        logical_block=logical,
+        physical_block=physical,
+        max_open=max_open,
+        max_active=max_active,
+        append_limit=append_limit or capacity,
+        dialect=dialect,
+        model=model,
+        implicit_close=_choice(ImplicitClose, "implicit_close", values["implicit_close"]),
+        unrestricted_read=_flag("unrestricted_read", values["unrestricted_read"]),
+        data=_choice(DataMode, "data", values["data"]),
+        host_sync=_choice(HostSync, "host_sync", values["host_sync"]),
+        seed=_seed(values["seed"]),
+        slot_cache=_slot_cache(values["slot_cache"]),
+        profile=profile,
+    )
+
+
+def _given_way(values: Mapping[str, object], explicit: Mapping[str, object]) -> dict[str, object]:
+    """The inherited values that do not fit beside the explicit ones, made to fit."""
+    changed: dict[str, object] = {}
+    zone_size = _size("zone_size", values["zone_size"])
+    if (
+        "zone_capacity" not in explicit
+        and _size("zone_capacity", values["zone_capacity"]) > zone_size
+    ):
+        changed["zone_capacity"] = 0
+    logical = _block("logical_block", values["logical_block"])
+    physical = _block("physical_block", values["physical_block"])
+    if "physical_block" not in explicit and "logical_block" in explicit:
+        physical = max(physical, logical)
+    if "logical_block" not in explicit:
+        logical = min(logical, physical)
+    changed |= {"logical_block": logical, "physical_block": physical}
+    max_open = _count("max_open", values["max_open"])
+    max_active = _count("max_active", values["max_active"])
+    if max_active and max_open > max_active:
+        if "max_open" not in explicit:
+            changed["max_open"] = max_active
+        elif "max_active" not in explicit:
+            changed["max_active"] = max_open
+    return changed
+
+
+def _check_sizes(size: int, zone_size: int, capacity: int, logical: int, physical: int) -> None:
+    if physical < logical:
+        raise GeometryError(
+            f"physical_block is {physical} and logical_block is {logical}: "
+            "the physical block must not be the smaller one"
+        )
+    for name, value in (("size", size), ("zone_size", zone_size), ("zone_capacity", capacity)):
+        if value <= 0 or value % physical:
+            raise GeometryError(
+                f"{name} is {value}: it must be a positive multiple of the physical block, "
+                f"{physical}"
+            )
+        if value > MOST_BYTES:
+            raise GeometryError(
+                f"{name} is {value}: at most {MOST_BYTES} bytes (1 EiB) are possible"
+            )
+    if capacity > zone_size:
+        raise GeometryError(
+            f"zone_capacity is {capacity}: it must not be larger than zone_size, {zone_size}"
+        )
+    count = -(-size // zone_size)
+    if count > MOST_ZONES:
+        raise GeometryError(
+            f"size {size} in zones of {zone_size} makes {count} zones: "
+            f"at most {MOST_ZONES} are possible"
+        )
+
+
+def _conventional(
+    values: Mapping[str, object],
+    explicit: Mapping[str, object],
+    size: int,
+    zone_size: int,
+    dialect: Dialect,
+    implied: bool,
+    profile: str,
+) -> ZoneSet:
+    nr_zones = -(-size // zone_size)
+    value = values["conventional"]
+    inherited = "conventional" not in explicit
+    if inherited and "dialect" in explicit and dialect is Dialect.ZNS:
+        return ZoneSet()  # no ZNS drive has any: they must be asked for
+    zones = conventional_zones(value)
+    if zones.last >= nr_zones:
+        if not (inherited and implied):
+            origin = f" (from profile {profile})" if inherited else ""
+            raise GeometryError(
+                f"conventional is {zones}{origin}: the disk has only the zones 0 to {nr_zones - 1}"
+            )
+        fitting = range(max(0, nr_zones - 1))  # leave one sequential zone
+        zones = ZoneSet.of(zone for zone in zones if zone in fitting)
+    elif inherited and implied and len(zones) == nr_zones:
+        zones = ZoneSet.of(zone for zone in zones if zone < nr_zones - 1)
+    if len(zones.ranges()) > MOST_RANGES:
+        raise GeometryError(
+            f"conventional has {len(zones.ranges())} ranges: an image holds at most {MOST_RANGES}"
+        )
+    return zones
+
+
+def conventional_zones(value: object) -> ZoneSet:
+    """The value of the keyword ``conventional`` as a set of zones.
+
+    A number, or a text of digits only: that many at the front. Other text: zones (``0-1,8``). Else
+    an iterable of (first, count) pairs and range objects. Raises GeometryError, TypeError.
+    """
+    if isinstance(value, ZoneSet):
+        return value
+    if isinstance(value, str):
+        text = value.strip()
+        if not text.isdecimal():
+            try:
+                return ZoneSet.parse(text)
+            except ZoneListError as exc:
+                raise GeometryError(f"conventional: {exc}") from None
+        value = int(text)
+    if isinstance(value, bool) or not isinstance(value, int | Iterable):
+        raise TypeError(
+            "conventional must be a number of zones, a text like '0-1,8' or (first, count) pairs, "
+            f"not {type(value).__name__}"
+        )
+    if isinstance(value, int):
+        if value < 0:
+            raise GeometryError(f"conventional is {value}: it must not be negative")
+        pairs = [(0, value)] if value else []
+    else:
+        pairs = [_range_pair(item) for item in value]
+    try:
+        return ZoneSet(pairs)
+    except ZoneListError as exc:
+        raise GeometryError(f"conventional: {exc}") from None
+
+
+def _range_pair(item: object) -> tuple[int, int]:
+    if isinstance(item, range):
+        if item.step != 1:
+            raise GeometryError(f"conventional: {item} has a step; a range of zones must not")
+        return item.start, len(item)
+    if isinstance(item, list | tuple) and len(item) == 2:
+        first, count = item
+        if isinstance(first, int) and isinstance(count, int):
+            return first, count
+    raise TypeError(f"conventional: {item!r} is neither a (first, count) pair nor a range")
+
+
+def _size(name: str, value: object) -> int:
+    if not isinstance(value, int | str):
+        raise TypeError(
+            f"{name} must be a number of bytes or a text like '256MiB', not {type(value).__name__}"
+        )
+    try:
+        return parse_size(value, name)
+    except SizeError as exc:
+        text = str(exc)
+        raise GeometryError(text if text.startswith(name) else f"{name}: {text}") from None
+
+
+def _block(name: str, value: object) -> int:
+    block = _size(name, value)
+    if block not in BLOCK_SIZES:
+        raise GeometryError(f"{name} is {block}: it must be 512 or 4096")
+    return block
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+    return value
+
+
+def _count(name: str, value: object) -> int:
+    count = _whole(name, value)
+    if not 0 <= count < 2**32:
+        raise GeometryError(f"{name} is {count}: it must be 0 (no limit) to {2**32 - 1}")
+    return count
+
+
+def _seed(value: object) -> int:
+    seed = _whole("seed", value)
+    if not 0 <= seed < 2**64:
+        raise GeometryError(f"seed is {seed}: it must be 0 to 2^64-1")
+    return seed
+
+
+def _slot_cache(value: object) -> int:
+    cache = _size("slot_cache", value)
+    if cache > 2**62:
+        raise GeometryError(f"slot_cache is {cache}: it must be at most 2^62, {2**62}")
+    return cache
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
+def _choice(kind: type[_Choice], name: str, value: object) -> _Choice:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, not {type(value).__name__}")
+    try:
+        return kind(value)
+    except ValueError:
+        raise GeometryError(f"{name} is {value!r}: it must be one of {', '.join(kind)}") from None

@@ -1,0 +1,110 @@
+"""Who has a disk open: processes found in /proc whose descriptors lead to the image.
+
+Reads /proc only. Without root the descriptors of other users' processes cannot be seen; the result
+says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """One process that has the disk open."""
+
+    pid: int
+    command: str
+    """Its command line, arguments separated by blanks."""
+    mode: str
+    """"rw" if any of its descriptors may write, else "r"."""
+    handles: int
+    """How many descriptors of the image it has."""
+
+
+class Openers(Sequence[Opener]):
+    """The processes, by pid. ``hidden`` counts those whose descriptors could not be read."""
+
+    __slots__ = ("_found", "hidden")
+
+    def __init__(self, found: Sequence[Opener], hidden: int) -> None:
+        self._found = tuple(found)
+        self.hidden = hidden
+
+    @property
+    def complete(self) -> bool:
+        """Whether every process could be looked at."""
+        return self.hidden == 0
+
+    @overload
+    def __getitem__(self, index: int) -> Opener: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Opener, ...]: ...
+    def __getitem__(self, index: int | slice) -> Opener | tuple[Opener, ...]:
+        return self._found[index]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __str__(self) -> str:
+        lines = [f"{item.pid} {item.mode} {item.command}" for item in self._found]
+        if self.hidden:
+            lines.append(
+                f"(others may be invisible: {self.hidden} processes belong to other users)"
+            )
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Openers({list(self._found)!r}, hidden={self.hidden})"
+
+
+def scan(target: str | os.PathLike[str] | int) -> Openers:
+    """Who has this file (a path or a descriptor) open. Raises OSError when there is no file."""
+    status = os.stat(target)
+    wanted = (status.st_dev, status.st_ino)
+    found: list[Opener] = []
+    hidden = 0
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        process = Path("/proc") / str(pid)
+        try:
+            modes = list(_modes(process, wanted))
+        except PermissionError:
+            hidden += 1
+            continue
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+        if modes:
+            mode = "rw" if "rw" in modes else "r"
+            found.append(Opener(pid, _command(process), mode, len(modes)))
+    return Openers(found, hidden)
+
+
+def _modes(process: Path, wanted: tuple[int, int]) -> Iterator[str]:
+    for name in os.listdir(process / "fd"):
+        try:
+            status = os.stat(process / "fd" / name)
+            if (status.st_dev, status.st_ino) == wanted:
+                yield _mode(process / "fdinfo" / name)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # closed meanwhile
+
+
+def _mode(fdinfo: Path) -> str:
+    for line in fdinfo.read_text(encoding="ascii").splitlines():
+        if line.startswith("flags:"):
+            return "r" if int(line.split()[1], 8) & os.O_ACCMODE == os.O_RDONLY else "rw"
+    return "r"
+
+
+def _command(process: Path) -> str:
+    try:
+        raw = (process / "cmdline").read_bytes()
+        if not raw:  # a kernel thread or a zombie
+            return (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "?"
+    return raw.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")

@@ -1,0 +1,89 @@
+"""Sizes as people write them, to bytes and back. Pure functions; no other module of zoned is used.
+
+``256MiB``, ``256M``, ``0x10000``, ``1.5 GiB``, ``64KB``: letters alone and ``KiB`` count in 1024,
+``KB`` in 1000, as blkzone and the rest of util-linux do.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import humanize
+
+LARGEST = 2**63 - 1
+PREFIXES = "KMGTPE"
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
+_HEX = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
+
+
+class SizeError(ValueError):
+    """A text that is no size, or a size out of range."""
+
+
+def _factor(unit: str, text: str) -> int:
+    """Bytes in one unit: ``""`` and ``B`` 1, ``K`` and ``KiB`` 1024, ``KB`` 1000, and so on."""
+    name = unit.upper()
+    if name in ("", "B"):
+        return 1
+    power = PREFIXES.find(name[0]) + 1
+    if power and name[1:] in ("", "IB"):
+        return int(1024**power)
+    if power and name[1:] == "B":
+        return int(1000**power)
+    raise SizeError(
+        f"{text!r} is not a size: the unit {unit!r} is unknown; "
+        "use K, M, G, T, P or KiB, MiB, ... (1024) or KB, MB, ... (1000)"
+    )
+
+
+def parse_size(value: int | str, name: str = "size") -> int:
+    """Bytes, from an int or a text, 0 to 2^63-1.
+
+    ``name`` is what the message calls the value. Raises SizeError for a text that is no size, for a
+    decimal that makes no whole number of bytes, and for what is negative or too large; TypeError
+    for anything but int and str (bool included).
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(
+            f"{name} must be a number of bytes or a text like '256MiB', not {type(value).__name__}"
+        )
+    result = value if isinstance(value, int) else _parse_text(value)
+    if result < 0:
+        raise SizeError(f"{name} is {value}: it must not be negative")
+    if result > LARGEST:
+        raise SizeError(f"{name} is {value}: at most {LARGEST} bytes can be addressed")
+    return result
+
+
+def _parse_text(text: str) -> int:
+    stripped = text.strip()
+    if _HEX.fullmatch(stripped):
+        return int(stripped, 16)
+    match = _SIZE.fullmatch(stripped)
+    if match is None:
+        if re.fullmatch(r"-\s*\d.*", stripped):
+            raise SizeError(f"{text!r} is not a size: it must not be negative")
+        raise SizeError(
+            f"{text!r} is not a size: write a number and a unit, "
+            "such as 4096, 64K, 256MiB or 0x1000"
+        )
+    exact = Fraction(match["number"]) * _factor(match["unit"], text)
+    if exact.denominator != 1:
+        raise SizeError(f"{text!r} is not a whole number of bytes")
+    return exact.numerator
+
+
+def format_size(count: int) -> str:
+    """A size for people: exact with a binary unit where that is short (``256 MiB``), else rounded
+    (``13.6 TiB``).
+    """
+    power = 0
+    whole = count
+    while whole and whole % 1024 == 0 and power < len(PREFIXES):
+        whole //= 1024
+        power += 1
+    if whole < 10_000:
+        return f"{whole} {PREFIXES[power - 1]}iB" if power else f"{whole} bytes"
+    return humanize.naturalsize(count, binary=True)

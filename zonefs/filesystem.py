@@ -1,0 +1,424 @@
+"""ZoneFS: a zonefs in this process, without a mount.
+
+Every zone of a disk is a file, by the rules of Linux 6.12's zonefs. The rules are C
+(native/zd_fs.h); this file finds names, makes Python's file objects, and turns attributes into the
+types of ``os``. It acts as root does: permission bits are kept and shown, not enforced.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import io
+import os
+import stat as stats
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from types import TracebackType
+from typing import IO, Any, Self
+
+from zoned import Device
+from zoned._lib import FAST_FS_TABLE, File, Guard, ffi, lib
+from zonefs.errors import raise_os_error
+from zonefs.files import ZoneFile, buffered
+from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
+from zonefs.paths import ZonePath
+from zonefs.stream import open_stream
+from zonefs.superblock import Superblock, superblock_of
+
+type_names = str | bytes | PurePosixPath | ZonePath
+_ERRORS_BY_NUMBER = {number: name for name, number in ERRORS_NUMBERS.items()}
+_DEFAULT = 2**32 - 1  # uid, gid, perm: as the superblock says
+_MODES = {
+    "r": (os.O_RDONLY, os.O_RDWR),
+    "w": (os.O_WRONLY | os.O_CREAT | os.O_TRUNC, os.O_RDWR | os.O_CREAT | os.O_TRUNC),
+    "a": (os.O_WRONLY | os.O_CREAT | os.O_APPEND, os.O_RDWR | os.O_CREAT | os.O_APPEND),
+    "x": (os.O_WRONLY | os.O_CREAT | os.O_EXCL, os.O_RDWR | os.O_CREAT | os.O_EXCL),
+}
+_KEPT_FLAGS = os.O_DIRECT | os.O_APPEND | os.O_DSYNC
+_mounted: weakref.WeakSet[ZoneFS] = weakref.WeakSet()
+
+
+def mounted_here(dev: Device) -> bool:
+    """Whether a ZoneFS of this process uses the device."""
+    return any(fs.device is dev and not fs.closed for fs in list(_mounted))
+
+
+class ZoneFS:
+    """The file system on a disk, mounted for this object. A context manager; close() unmounts.
+
+    ``errors`` says what a failed write does (see Errors), ``explicit_open`` that opening a
+    sequential file for writing opens its zone; ``readonly`` mounts read-only, as a disk that is open
+    read-only always is. Several ZoneFS, mounts and processes may use one disk at once; each keeps its
+    own idea of file sizes, as kernel mounts would (see ``revalidate``).
+
+    Any number of threads may use it. A forked child goes on with a copy of its own.
+
+    Raises OSError EINVAL if the disk holds no zonefs (the sentence names the failed check).
+    """
+
+    def __init__(
+        self,
+        dev: Device,
+        errors: Errors | str = "remount-ro",
+        explicit_open: bool = False,
+        readonly: bool = False,
+    ) -> None:
+        self._device = dev
+        self._closed = True
+        self._closing = False
+        self._handle: Any = ffi.NULL
+        self._pid = os.getpid()
+        self._users = 0
+        self._gate = threading.Condition()
+        self._open_files: weakref.WeakSet[Any] = weakref.WeakSet()
+        options = _options(Errors.parse(errors), explicit_open, readonly or dev.readonly)
+        out = ffi.new("zd_fs **")
+        err = ffi.new("struct zd_error *")
+        raw = ffi.new("struct zd_fs_format *")
+        with Guard(dev):
+            code = lib.zd_fs_mount(dev._handle, options, out, err)
+            if code == 0:
+                lib.zd_fs_read_super(dev._handle, raw, err)
+        if code < 0:
+            raise_os_error(dev, "mount", dev.path, code, err)
+        self._handle = out[0]
+        self._closed = False
+        self._superblock = superblock_of(raw)
+        self._root = int(lib.zd_fs_root(self._handle))
+        self._block = dev.geometry.physical_block
+        _mounted.add(self)
+
+    # ------------------------------------------------------------ files
+
+    def open(
+        self,
+        path: type_names,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        pad: bool = False,
+    ) -> IO[Any]:
+        """As the builtin open: a raw file (buffering=0), a buffered one, or text.
+
+        A sequential file is written in whole blocks at its end: mode "a" appends, "w" resets the
+        zone first (a conventional file cannot be truncated: overwrite it with "r+b"). The buffered
+        files pass on whole blocks only; a last block that is not whole makes flush and close fail
+        with EINVAL, or is filled up with zeros if ``pad``. For byte streams of any length, which must
+        come back exactly, use ``open_stream``.
+
+        Raises OSError with the kernel's errno: ENOENT, EISDIR, EPERM (dead zone; "w" on a
+        conventional file), EROFS, EBUSY (explicit_open, too many files), and what the disk says.
+        """
+        flags, text = _parse_mode(mode, buffering, encoding, errors, newline)
+        name = _name_of(path)
+        ino = self._lookup(path)
+        sequential = self._is_sequential(ino)
+        kept = flags & os.O_APPEND
+        if sequential:
+            kept |= os.O_DIRECT  # a sequential file takes nothing else
+        raw = self._open_ino(ino, name, flags, 0, kept, mode.replace("t", ""))
+        if flags & os.O_APPEND:
+            raw.seek(0, os.SEEK_END)
+        if buffering == 0:
+            return self._remember(raw)
+        try:
+            block = self._block if sequential else 0
+            file: Any = buffered(raw, -1 if buffering == 1 else buffering, block, pad)
+            if text:
+                file = io.TextIOWrapper(file, encoding, errors, newline, buffering == 1)
+                file.mode = mode
+        except BaseException:
+            raw.close()
+            raise
+        return self._remember(file)
+
+    def open_raw(self, path: type_names, flags: int) -> ZoneFile:
+        """As os.open, with O_* flags and the kernel's distinction of direct and buffered I/O.
+
+        Without O_DIRECT a sequential file refuses writes (EIO), with it reads and writes must be
+        block-aligned. O_APPEND, O_TRUNC, O_EXCL, O_SYNC and O_DSYNC mean what they mean to open(2).
+        """
+        name = _name_of(path)
+        mode = ("rb", "wb", "r+b", "r+b")[flags & os.O_ACCMODE]
+        kept = flags & _KEPT_FLAGS
+        raw = self._open_ino(self._lookup(path), name, flags, kept, kept, mode)
+        return self._remember(raw)
+
+    def open_stream(
+        self,
+        path: type_names,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        recover: bool = False,
+    ) -> IO[Any]:
+        """A sequential file as an ordinary file: bytes of any number, exactly as they were written.
+
+        Modes and wrappers as the builtin open; "r+" and "a+" can seek and overwrite, which appends to
+        the zone what is new. See zonefs.stream for how the true length is kept. Each flush takes at
+        least one block of the zone. ``recover`` takes a stream whose writer died before it closed, up
+        to its last flush.
+
+        Raises what ``open`` raises, StreamError if the file is no stream, EFBIG when the zone is
+        full, EINVAL for a conventional file.
+        """
+        flags, text = _parse_mode(mode, buffering, encoding, errors, newline)
+        file = open_stream(self, path, flags, mode.replace("t", ""), buffering, recover)
+        if text:
+            file = io.TextIOWrapper(file, encoding, errors, newline, buffering == 1)
+            file.mode = mode
+        return self._remember(file)
+
+    def truncate(self, path: type_names, size: int) -> None:
+        """As os.truncate: 0 resets a sequential file's zone, its capacity finishes it.
+
+        Raises OSError EPERM for any other size and for conventional files, EFBIG beyond the largest
+        file, EISDIR, EROFS.
+        """
+        if size < 0:
+            raise OSError(errnos.EINVAL, "a size cannot be negative", _name_of(path))
+        to = ffi.new("struct stat *")
+        to.st_size = min(size, 2**63 - 1)
+        self._setattr("truncate", path, to, lib.ZD_FS_SET_SIZE)
+
+    def fsync(self, path: type_names) -> None:
+        """Make what was written to the disk durable, as os.fsync on the file.
+
+        Raises OSError EPERM if the zone is dead, EINVAL for a directory, and what the disk says.
+        """
+        ino = self._lookup(path)
+        self._call(f"fsync of {_name_of(path)}", path, lib.zd_fs_fsync, ino)
+
+    # ------------------------------------------------------------ the tree
+
+    def listdir(self, path: type_names = "/") -> list[str]:
+        """The names in a directory, in zonefs's order: cnv, seq; 0, 1, 2, ..."""
+        return [name for name, _ in self._entries(path)]
+
+    def walk(self, top: type_names = "/") -> Iterator[tuple[str, list[str], list[str]]]:
+        """As os.walk, from the top down; the root's name is "". Entries of ``dirnames`` that are
+        removed are not visited."""
+        folders: list[str] = []
+        files: list[str] = []
+        for name, is_folder in self._entries(top):
+            (folders if is_folder else files).append(name)
+        base = _name_of(top).strip("/")
+        yield base, folders, files
+        for folder in folders:
+            yield from self.walk(f"{base}/{folder}" if base else folder)
+
+    def stat(self, path: type_names) -> os.stat_result:
+        """As os.stat. st_dev is 0; st_blocks counts the zone's capacity, written or not."""
+        return self._stat_ino(self._lookup(path), path)
+
+    def exists(self, path: type_names) -> bool:
+        """Whether there is such a file or directory."""
+        try:
+            self._lookup(path)
+        except OSError as error:
+            if error.errno in (errnos.ENOENT, errnos.ENOTDIR, errnos.ENAMETOOLONG):
+                return False
+            raise
+        return True
+
+    def is_file(self, path: type_names) -> bool:
+        """Whether it is a zone's file."""
+        return self.exists(path) and stats.S_ISREG(self.stat(path).st_mode)
+
+    def is_dir(self, path: type_names) -> bool:
+        """Whether it is a directory."""
+        return self.exists(path) and stats.S_ISDIR(self.stat(path).st_mode)
+
+    def is_sequential(self, path: type_names) -> bool:
+        """Whether it is the file of a sequential zone."""
+        return self._is_sequential(self._lookup(path))
+
+    def zone_of(self, path: type_names) -> int:
+        """The index of the zone behind a file (of the first one, where they are aggregated)."""
+        ino = self._lookup(path)
+        if ino >= self._root:
+            raise OSError(errnos.EISDIR, "a directory has no zone", _name_of(path))
+        return ino
+
+    def statvfs(self) -> os.statvfs_result:
+        """As os.statvfs on the mount point."""
+        raw = ffi.new("struct zd_fs_statfs *")
+        self._call("statvfs", None, _without_error(lib.zd_fs_statfs), raw)
+        free = raw.bfree
+        flag = os.ST_RDONLY if self.options.readonly else 0
+        row = (raw.bsize, raw.bsize, raw.blocks, free, free, raw.files, 0, 0, flag, raw.namelen)
+        return os.statvfs_result((*row, raw.fsid))
+
+    # ------------------------------------------------------------ attributes
+
+    def chmod(self, path: type_names, mode: int) -> None:
+        """As os.chmod; lasts until umount. EPERM for a dead zone, and for a directory made
+        writable."""
+        to = ffi.new("struct stat *")
+        to.st_mode = mode & 0o7777
+        self._setattr("chmod", path, to, lib.ZD_FS_SET_MODE)
+
+    def chown(self, path: type_names, uid: int, gid: int) -> None:
+        """As os.chown, -1 leaves a number alone; lasts until umount."""
+        to = ffi.new("struct stat *")
+        what = 0
+        if uid != -1:
+            to.st_uid = uid
+            what |= lib.ZD_FS_SET_UID
+        if gid != -1:
+            to.st_gid = gid
+            what |= lib.ZD_FS_SET_GID
+        self._setattr("chown", path, to, what)
+
+    def utime(
+        self,
+        path: type_names,
+        times: tuple[float, float] | None = None,
+        *,
+        ns: tuple[int, int] | None = None,
+    ) -> None:
+        """As os.utime: seconds, or nanoseconds by ``ns``, or now."""
+        import time
+
+        if times is not None and ns is not None:
+            raise ValueError("utime: give times or ns, not both")
+        if ns is None:
+            now = time.time_ns()
+            ns = (now, now) if times is None else (_to_ns(times[0]), _to_ns(times[1]))
+        to = ffi.new("struct stat *")
+        to.st_atim.tv_sec, to.st_atim.tv_nsec = divmod(ns[0], 10**9)
+        to.st_mtim.tv_sec, to.st_mtim.tv_nsec = divmod(ns[1], 10**9)
+        self._setattr("utime", path, to, lib.ZD_FS_SET_ATIME | lib.ZD_FS_SET_MTIME)
+
+    # ------------------------------------------------------------ the mount
+
+    @property
+    def device(self) -> Device:
+        """The disk. It stays open when the ZoneFS is closed."""
+        return self._device
+
+    @property
+    def superblock(self) -> Superblock:
+        """Label, uuid, features and owners, as mkfs set them."""
+        return self._superblock
+
+    @property
+    def block_size(self) -> int:
+        """The unit of writing: the disk's physical block, bytes."""
+        return self._block
+
+    @property
+    def options(self) -> MountOptions:
+        """The mount's options, now."""
+        raw = ffi.new("struct zd_fs_options *")
+        with self._using():
+            lib.zd_fs_get_options(self._handle, raw)
+        return MountOptions(
+            errors=_ERRORS_BY_NUMBER[raw.errors],
+            explicit_open=bool(raw.flags & lib.ZD_FS_EXPLICIT_OPEN),
+            readonly=bool(raw.flags & lib.ZD_FS_READONLY),
+        )
+
+    @property
+    def counters(self) -> SeqFileCounters:
+        """What /sys/fs/zonefs/<dev>/ shows."""
+        raw = ffi.new("struct zd_fs_counters *")
+        with self._using():
+            lib.zd_fs_get_counters(self._handle, raw)
+        return SeqFileCounters(
+            max_wro_seq_files=raw.max_wro_seq_files,
+            nr_wro_seq_files=raw.nr_wro_seq_files,
+            max_active_seq_files=raw.max_active_seq_files,
+            nr_active_seq_files=raw.nr_active_seq_files,
+        )
+
+    def remount(
+        self,
+        errors: Errors | str | None = None,
+        explicit_open: bool | None = None,
+        readonly: bool | None = None,
+    ) -> None:
+        """As mount -o remount: what is None stays. readonly=False ends a read-only state that an
+        error caused.
+
+        Raises OSError EBUSY if made read-only while files are open for writing, EACCES if the disk
+        is open read-only.
+        """
+        now = self.options
+        options = _options(
+            now.errors if errors is None else Errors.parse(errors),
+            now.explicit_open if explicit_open is None else explicit_open,
+            now.readonly if readonly is None else readonly,
+        )
+        self._call("remount", None, _without_error(lib.zd_fs_remount), options)
+
+    def revalidate(self, path: type_names) -> bool:
+        """Take a file's size from its zone, if another user of the disk changed it since it was last
+        looked at. Returns whether that was so. (The kernel never does: it finds out by errors.)"""
+        ino = self._lookup(path)
+        return self._call("revalidate", path, _without_error(lib.zd_fs_revalidate), ino) == 1
+
+    @property
+    def closed(self) -> bool:
+        """True once close() was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Flush and close files that are still open, then unmount. The disk stays open.
+
+        Raises the first error of closing a file, once everything is closed.
+        """
+        first: BaseException | None = None
+        for file in list(self._open_files):
+            try:
+                file.close()
+            except (OSError, ValueError) as error:
+                first = first or error
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            while self._users and os.getpid() == self._pid:
+                self._gate.wait()
+        handle, self._handle = self._handle, ffi.NULL
+        _mounted.discard(self)
+        if handle != ffi.NULL:
+            _unmount(self._device, handle)
+        if first is not None:
+            raise first
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if not getattr(self, "_closed", True):
+            _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __truediv__(self, part: str | PurePosixPath) -> ZonePath:
+        """``fs / "seq" / "0"``."""
+        return ZonePath(self, part)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._superblock.label) and self._superblock.label!r}"
+        return f"<zonefs.ZoneFS on {self._device!r}, {state}>"
+
+    # ------------------------------------------------------------ inside

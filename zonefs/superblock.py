@@ -1,0 +1,128 @@
+"""The superblock of a zonefs: making one (``mkfs``) and reading it.
+
+The format is the kernel's own: a disk formatted here and copied to a real one mounts there, and the
+other way round (Linux fs/zonefs/zonefs.h; zonefs-tools, mkzonefs).
+"""
+
+from __future__ import annotations
+
+import errno
+import uuid as uuids
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any
+
+from zoned import Device
+from zoned._lib import Guard, ffi, lib
+from zonefs.errors import raise_os_error
+
+LABEL_LENGTH = 64
+MAX_ID = 2**32 - 2
+"""The largest user or group number; 2^32 - 1 means "none" to the kernel."""
+
+
+class Features(IntFlag):
+    """The superblock's feature bits."""
+
+    AGGREGATE_CONVENTIONAL = lib.ZD_FS_F_AGGRCNV
+    UID = lib.ZD_FS_F_UID
+    GID = lib.ZD_FS_F_GID
+    PERM = lib.ZD_FS_F_PERM
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    """What a zonefs says about itself. uid, gid and perm count where their feature is set."""
+
+    label: str
+    uuid: uuids.UUID
+    features: Features
+    uid: int
+    gid: int
+    perm: int
+
+    @property
+    def aggregate_conventional(self) -> bool:
+        """Whether neighbouring conventional zones make one file."""
+        return Features.AGGREGATE_CONVENTIONAL in self.features
+
+
+def mkfs(
+    dev: Device,
+    label: str = "",
+    aggregate_conventional: bool = False,
+    uid: int = 0,
+    gid: int = 0,
+    perm: int = 0o640,
+    *,
+    uuid: uuids.UUID | None = None,
+) -> Superblock:
+    """Make a zonefs on a disk, as mkzonefs does. All data in sequential zones is gone.
+
+    Resets every sequential zone that is not dead, writes the superblock to zone 0 and finishes that
+    zone if it is sequential; zone 0 is never a file. ``label`` is at most 64 bytes of UTF-8, ``perm``
+    0 to 0o777, ``uid`` and ``gid`` 0 to 2^32 - 2, ``uuid`` random if not given.
+
+    Raises ValueError for an argument out of range; OSError EBUSY while this process has the disk
+    mounted, EROFS for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the
+    disk refuses.
+    """
+    from zonefs.filesystem import mounted_here
+
+    name = label.encode("utf-8")
+    if len(name) > LABEL_LENGTH:
+        raise ValueError(f"label is {len(name)} bytes long: it must be at most {LABEL_LENGTH}")
+    if b"\0" in name:
+        raise ValueError("label contains a NUL character, which ends a label")
+    for what, number, largest in (("uid", uid, MAX_ID), ("gid", gid, MAX_ID), ("perm", perm, 0o777)):
+        if not 0 <= number <= largest:
+            shown = (oct(number), oct(largest)) if what == "perm" else (number, largest)
+            raise ValueError(f"{what} is {shown[0]}: it must be 0 to {shown[1]}")
+    if mounted_here(dev):
+        raise OSError(
+            errno.EBUSY, "the disk is mounted in this process: close its ZoneFS first", dev.path
+        )
+    features = Features(0)
+    if aggregate_conventional:
+        features |= Features.AGGREGATE_CONVENTIONAL
+    if uid != 0:
+        features |= Features.UID
+    if gid != 0:
+        features |= Features.GID
+    if perm != 0o640:
+        features |= Features.PERM
+    raw = ffi.new("struct zd_fs_format *")
+    raw.features = int(features)
+    raw.uid, raw.gid, raw.perm = uid, gid, perm
+    ffi.memmove(raw.label, name, len(name))
+    ffi.memmove(raw.uuid, (uuid or uuids.uuid4()).bytes, 16)
+    err = ffi.new("struct zd_error *")
+    with Guard(dev):
+        code = lib.zd_fs_mkfs(dev._handle, raw, err)
+    if code < 0:
+        raise_os_error(dev, "mkfs", dev.path, code, err)
+    return superblock_of(raw)
+
+
+def read_superblock(dev: Device) -> Superblock:
+    """The superblock of a disk. Raises OSError EINVAL with the check that failed if it has none."""
+    raw = ffi.new("struct zd_fs_format *")
+    err = ffi.new("struct zd_error *")
+    with Guard(dev):
+        code = lib.zd_fs_read_super(dev._handle, raw, err)
+    if code < 0:
+        raise_os_error(dev, "reading the superblock", dev.path, code, err)
+    return superblock_of(raw)
+
+
+def superblock_of(raw: Any) -> Superblock:
+    """A ``struct zd_fs_format *`` as a value."""
+    label = bytes(ffi.buffer(raw.label)).split(b"\0", 1)[0]
+    return Superblock(
+        label=label.decode("utf-8", "surrogateescape"),
+        uuid=uuids.UUID(bytes=bytes(ffi.buffer(raw.uuid))),
+        features=Features(raw.features),
+        uid=raw.uid,
+        gid=raw.gid,
+        perm=raw.perm,
+    )
