@@ -52,7 +52,12 @@ struct zd_zone_rt {
 };
 _Static_assert(sizeof(struct zd_zone_rt) == 128, "two cache lines");
 
-enum zd_slot_state { ZD_SLOT_FREE = 0, ZD_SLOT_USED = 1, ZD_SLOT_PENDING = 2 };
+enum zd_slot_state {
+	ZD_SLOT_FREE = 0,
+	ZD_SLOT_USED = 1,
+	ZD_SLOT_PENDING = 2,
+	ZD_SLOT_TRIM = 3 /* free, but in no list: whoever holds the commit lock is punching it out */
+};
 
 /* Per slot. Under the resource lock, but for filled, which belongs to the owning zone's stripe while used. */
 struct zd_slot_rt {
@@ -414,8 +419,8 @@ int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)
 /* Before anything mapped is touched: is the file long enough for its metadata? */
 int zd_runtime_file_length(zd_dev *dev, uint64_t *size, struct zd_error *err);
 int zd_runtime_init_locks(zd_dev *dev);
-/* Derived state from words and slots; the caller holds the resource lock or is alone. */
-void zd_runtime_rebuild(zd_dev *dev);
+/* Derived state from words and slots, under the resource lock or alone. trimmer_dead: slots in TRIM are free. */
+void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead);
 
 int zd_status_read(int fd, struct zd_status *status, int *bad_copies); /* 0, -errno, or ZD_E_CORRUPT */
 int zd_status_write(int fd, struct zd_status *status, bool sync);      /* bumps seq */
