@@ -21,6 +21,7 @@ from zoned.device import Device, create, memory, open  # noqa: A004 - the name t
 from zoned.errors import (
     AppendLimitError,
     BlockAlignmentError,
+    CommandTimeoutError,
     ConventionalZoneError,
     GapAccessError,
     GeometryError,
@@ -48,6 +49,7 @@ from zoned.errors import (
     ZoneOfflineError,
     ZoneReadOnlyError,
 )
+from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
 from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
 from zoned.info import DiskInfo, Limits
 from zoned.openers import Opener, Openers
@@ -60,12 +62,18 @@ from zoned.zonelist import ZoneListError, ZoneSet
 __all__ = [
     "AppendLimitError",
     "BlockAlignmentError",
+    "CommandTimeoutError",
     "ConventionalZoneError",
     "Counters",
     "DataMode",
     "Device",
     "Dialect",
     "DiskInfo",
+    "Fault",
+    "FaultError",
+    "FaultKind",
+    "FaultRule",
+    "Faults",
     "Finding",
     "FindingKind",
     "GapAccessError",
@@ -82,6 +90,7 @@ __all__ = [
     "ImplicitClose",
     "InvalidReadError",
     "InvalidTransitionError",
+    "Keep",
     "Limits",
     "MediumError",
     "Model",

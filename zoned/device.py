@@ -24,6 +24,7 @@ from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
 from zoned.checking import path_bytes
 from zoned.counters import Counters, ZoneCounters
 from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
     DataMode,
@@ -205,6 +206,32 @@ class Device(Core):
         """
         self._call(lib.zd_power_cycle)
 
+    # ------------------------------------------------------------ failing on purpose
+
+    @property
+    def faults(self) -> Faults:
+        """The disk's fault rules: ``dev.faults.add("medium", on="write", zones=3)``."""
+        return Faults(self)
+
+    def power_cut(self, keep: Keep | str = Keep.DURABLE, seed: int = 0) -> None:
+        """Take the power away, for all openers: every command fails (PowerLossError) until
+        power_on().
+
+        ``keep`` says what survives of the data that was written but not flushed: "durable"
+        (nothing), "all", or "random" (each zone up to a block drawn from ``seed``). Management
+        commands that returned stay done. Open zones become closed, or empty.
+        """
+        self._call(lib.zd_power_cut, keep_number(keep), operator.index(seed) % 2**64)
+
+    def power_on(self) -> None:
+        """Give the power back. Nothing happens if it is on."""
+        self._call(lib.zd_power_on)
+
+    @property
+    def powered(self) -> bool:
+        """Whether the emulated disk has power."""
+        return bool(self._call(lib.zd_power))
+
     # ------------------------------------------------------------ looking
 
     @property
@@ -359,6 +386,11 @@ class Device(Core):
         if code < 0:
             raise_error(code, err, self, self._path)
         return code
+
+    def _native(self, function: Callable[..., int], *args: object) -> int:
+        """A function of the core on this handle; its code is the caller's to understand."""
+        with Guard(self):
+            return function(self._handle, *args)
 
     def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
         first = self._number("zone", zone)

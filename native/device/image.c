@@ -240,14 +240,20 @@ int zd_gate(zd_dev *dev, bool changes, struct zd_error *err)
 {
 	uint32_t gate = atomic_load_explicit(&dev->head->gate, memory_order_acquire);
 
-	if (gate & ZD_GATE_POWER)
-		return zd_refuse(dev, err, ZD_E_POWER_LOSS, -1, ZD_NO_ZONE, ZD_NONE, 0, 0);
-	if (!changes)
-		return 0;
-	if (gate & ZD_GATE_FAILED)
+	int r = 0;
+
+	if (gate & ZD_GATE_POWER) {
+		zd_refuse(dev, err, ZD_E_POWER_LOSS, -1, ZD_NO_ZONE, ZD_NONE, 0, 0);
+		if (dev->faults->power_fault)
+			zd_fault_mark(err, dev->faults->power_fault, dev->faults->power_label);
+		return ZD_E_POWER_LOSS;
+	}
+	if (changes && (gate & ZD_GATE_FAILED))
 		return zd_fail(err, ZD_E_FAILED,
 			       "an earlier sync of this image to the host's disk failed; close it and run `zonedctl check --repair`");
-	return gate & ZD_GATE_MARK ? zd_mark_dirty(dev, err) : 0;
+	if (changes && (gate & ZD_GATE_MARK))
+		r = zd_mark_dirty(dev, err);
+	return r || !(gate & ZD_GATE_SLOW) ? r : ZD_SLOW;
 }
 
 /* ---------------------------------------------------------------- opening */
