@@ -488,15 +488,57 @@ uint64_t zd_fault_virtual_ns(zd_dev *dev);
 /*
  * Take the power away, for all openers: their commands end first, later ones fail with ZD_E_POWER_LOSS (zd_info,
  * counters and everything about faults and power still answer). Each zone keeps what `keep` says of its
- * unflushed data, then the POWER CYCLE row holds: open zones become CLOSED, or EMPTY where nothing is left. Of conventional
- * zones all survives, unless zd_power_track() is on: then what was overwritten since the last flush goes back as
- * a whole (DURABLE), block by block (RANDOM) or not (ALL). A disk that has no power already stays as it is.
- * Errors: ZD_E_READONLY_HANDLE, -EINTR, -EIO and other host errors (the disk is without power nonetheless).
+ * unflushed data, then the POWER CYCLE row holds: open zones become CLOSED, or EMPTY where nothing is left. A zone
+ * that was written full keeps all of it where max_active leaves it no way back. Of conventional zones all survives,
+ * and in preferred zones what was overwritten behind the survivor. A disk that has no power already stays as it is.
+ * Errors: ZD_E_READONLY_HANDLE, -EINVAL, -EINTR.
  */
 int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err);
 int zd_power_on(zd_dev *dev, struct zd_error *err);
 /* 1: there is power. 0: there is none. Negative: the handle cannot tell. */
 int zd_power(zd_dev *dev, struct zd_error *err);
+
+/* ---------------------------------------------------------------- snapshots and forks */
+
+/*
+ * A snapshot is the whole disk at one moment: conditions, write pointers, durable pointers, data. Taking one copies
+ * no data: slots in use are pinned, which means kept as they are. It belongs to the process that took it, keeps the
+ * disk open till it and all forks of it are freed, and outlives the handle it was taken by. Fault rules, counters
+ * and power are no part of it. Works without power.
+ * Errors: ZD_E_READONLY_HANDLE, -ENOMEM, -EINTR, those of zd_open().
+ */
+typedef struct zd_snapshot zd_snapshot;
+int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err);
+void zd_snapshot_free(zd_snapshot *snapshot); /* NULL: nothing */
+
+/*
+ * Make the disk what it was at the snapshot, for all openers, in one step. The snapshot stays and may be used again.
+ * Errors: -EINVAL (a snapshot of another disk, or of the parent process), READONLY_HANDLE, POWER_LOSS, -EINTR.
+ */
+int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
+
+/* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */
+struct zd_survivor {
+	uint32_t zone, zero;
+	uint64_t bytes;
+};
+/*
+ * A disk of its own in RAM that begins as the snapshot: it sees nothing that is written, reset or punched in the
+ * origin later, and the origin sees nothing of it. cut 0: exactly the snapshot (kept is ignored). cut 1: as after a power cut
+ * in which zones keep what `kept` says (ascending zones), zones not named what is durable. It lives as long as its handle, in this process.
+ * Errors: -EINVAL (a survivor beyond what is written), -ENOMEM, -EMFILE and other host errors.
+ */
+int zd_fork(zd_snapshot *snapshot, const struct zd_survivor *kept, uint32_t n, int cut, zd_dev **out, struct zd_error *err);
+
+/* A zone that is not as new. */
+struct zd_snapshot_zone {
+	uint32_t zone;
+	uint8_t type, cond, finished, reserved;
+	uint64_t written, durable; /* bytes from the zone's start */
+	uint64_t lost_from;        /* a lost write: a power cut keeps no more than that; UINT64_MAX: none */
+};
+/* Fill up to max; returns how many there are. */
+int zd_snapshot_rows(const zd_snapshot *snapshot, struct zd_snapshot_zone *out, uint32_t max);
 
 /* ---------------------------------------------------------------- check and repair */
 

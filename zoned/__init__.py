@@ -55,6 +55,7 @@ from zoned.info import DiskInfo, Limits
 from zoned.openers import Opener, Openers
 from zoned.profiles import Profile, ProfileError
 from zoned.report import Report
+from zoned.snapshots import Snapshot, ZoneState
 from zoned.units import SizeError, format_size, parse_size
 from zoned.zone import Zone, ZoneCondition, ZoneType
 from zoned.zonelist import ZoneListError, ZoneSet
@@ -104,6 +105,7 @@ __all__ = [
     "ReadBoundaryError",
     "Report",
     "SizeError",
+    "Snapshot",
     "TooManyActiveError",
     "TooManyOpenError",
     "UnalignedWriteError",
@@ -117,6 +119,7 @@ __all__ = [
     "ZoneOfflineError",
     "ZoneReadOnlyError",
     "ZoneSet",
+    "ZoneState",
     "ZoneType",
     "ZonedError",
     "__version__",

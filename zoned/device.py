@@ -37,6 +37,7 @@ from zoned.geometry import (
 )
 from zoned.info import DiskInfo, Limits
 from zoned.report import ROW, Conditions, Report, conditions_of
+from zoned.snapshots import Snapshot
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -121,7 +122,7 @@ class Device(Core):
     Device; any number of processes may open one disk. Use it as a context manager, or call close().
     """
 
-    __slots__ = ("__weakref__", "_geometry", "_handle", "_path", "_readonly", "_uuid")
+    __slots__ = ("__weakref__", "_geometry", "_handle", "_origin", "_path", "_readonly", "_uuid")
 
     def __init__(self, out: Any, path: str | None) -> None:
         """Not for users: takes over the handle in a ``zd_dev **``, which becomes NULL."""
@@ -134,6 +135,7 @@ class Device(Core):
         self._handle = handle
         self._path = path
         self._readonly = bool(info.readonly)
+        self._origin: Snapshot | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
         address = int(ffi.cast("uintptr_t", handle))
@@ -231,6 +233,29 @@ class Device(Core):
     def powered(self) -> bool:
         """Whether the emulated disk has power."""
         return bool(self._call(lib.zd_power))
+
+    # ------------------------------------------------------------ snapshots
+
+    def snapshot(self) -> Snapshot:
+        """The whole disk at this moment, without copying its data.
+
+        It keeps the disk open until it is closed (or garbage). It belongs to this process.
+        """
+        return Snapshot._take(self)
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Make the disk what it was at the snapshot, for all openers. The snapshot stays.
+
+        Raises ValueError for a snapshot of another disk, or one that was closed.
+        """
+        snapshot._rollback(self)
+
+    def fork(self) -> Device:
+        """A disk of its own in RAM that begins as this one is now; neither sees what the other does
+        from here on. No data is copied: it reads this disk's, which is kept for it.
+        """
+        with self.snapshot() as snapshot:
+            return snapshot.fork()
 
     # ------------------------------------------------------------ looking
 
@@ -362,6 +387,8 @@ class Device(Core):
         lives.
         """
         path = self._path
+        if self._origin is not None:
+            raise TypeError("a fork of a disk belongs to its process and cannot be pickled")
         if path is None:
             with Guard(self):
                 path = f"/proc/{os.getpid()}/fd/{lib.zd_fd(self._handle)}"
@@ -488,6 +515,13 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     name = os.path.abspath(os.fsdecode(path))
     flags = lib.ZD_OPEN_READONLY if readonly else 0
     return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
+
+
+def _forked(snapshot: Snapshot, make: Callable[[Any, Any], int]) -> Device:
+    """A Device for a fork of a snapshot."""
+    device = _adopt(None, make)
+    device._origin = snapshot
+    return device
 
 
 def _resolve(profile: str | os.PathLike[str] | None, keywords: GeometryKeywords) -> Geometry:

@@ -453,7 +453,7 @@ int zd_fault_flush(zd_dev *dev, struct zd_error *err)
 	return hit.id ? inject(dev, &c, &hit, ZD_E_MEDIUM_WRITE, 0, err) : 0;
 }
 
-uint64_t zd_fault_lost(zd_dev *dev, uint32_t zone, uint32_t gen)
+static uint64_t lost_from(zd_dev *dev, uint32_t zone, uint32_t gen, bool forget)
 {
 	uint64_t from = UINT64_MAX;
 	int i;
@@ -467,10 +467,21 @@ uint64_t zd_fault_lost(zd_dev *dev, uint32_t zone, uint32_t gen)
 			continue;
 		if (l->gen == gen)
 			from = l->from;
-		l->zone = 0;
+		if (forget)
+			l->zone = 0;
 	}
 	unlock(dev);
 	return from;
+}
+
+uint64_t zd_fault_lost(zd_dev *dev, uint32_t zone, uint32_t gen)
+{
+	return lost_from(dev, zone, gen, true);
+}
+
+uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen)
+{
+	return lost_from(dev, zone, gen, false);
 }
 
 uint32_t zd_fault_start(zd_dev *dev)

@@ -488,6 +488,33 @@ failed:
 	return r;
 }
 
+int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err)
+{
+	zd_dev *dev = new_handle(NULL);
+	int r;
+
+	*out = NULL;
+	if (!dev)
+		return zd_fail_host(err, ENOMEM, "no memory for a handle");
+	r = zd_geometry_from_header(&like->g.h, &dev->g, err);
+	if (r)
+		goto failed;
+	dev->in_ram = true;
+	dev->fd = memfd_create("zoned-fork", MFD_CLOEXEC);
+	r = dev->fd < 0 ? -errno : write_new(dev->fd, &dev->g.h, false);
+	if (r)
+		zd_fail_host(err, -r, "cannot make a disk in RAM");
+	else
+		r = start_handle(dev, err);
+	if (r)
+		goto failed;
+	*out = dev;
+	return 0;
+failed:
+	free_handle(dev);
+	return r;
+}
+
 /* ---------------------------------------------------------------- closing */
 
 /* Alone with the image: everything to the host's disk, so that the file says all by itself. */
@@ -523,6 +550,9 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 {
 	int r = 0;
 
+	if (dev->view && zd_view_recycle(dev))
+		return 0;
+	zd_view_close(dev);
 	/* A forked child that never used its inherited handle has nothing to settle, and no lock to give up. */
 	if (atomic_load(dev->cookie) == ZD_COOKIE && !dev->readonly) {
 		dev->interrupt = NULL; /* closing is not given up half-way */

@@ -6,8 +6,8 @@
  * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
  * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
  * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
- * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), power (cuts), image
- * (create, open, close, fork), check.
+ * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), power (cuts), view
+ * (snapshots, forks), image (create, open, close, following a process's fork), check.
  */
 #ifndef ZD_INTERNAL_H
 #define ZD_INTERNAL_H
@@ -53,17 +53,23 @@ struct zd_zone_rt {
 };
 _Static_assert(sizeof(struct zd_zone_rt) == 128, "two cache lines");
 
-enum zd_slot_state { ZD_SLOT_FREE = 0, ZD_SLOT_USED = 1, ZD_SLOT_PENDING = 2 };
+enum zd_slot_state {
+	ZD_SLOT_FREE = 0,
+	ZD_SLOT_USED = 1,
+	ZD_SLOT_PENDING = 2,
+	ZD_SLOT_PINNED = 3 /* no zone's, but views read it */
+};
 
 /* Per slot. Under the resource lock, but for filled, which belongs to the owning zone's stripe while used. */
 struct zd_slot_rt {
 	_Atomic uint64_t filled; /* bytes from the slot's start that surely have host blocks */
 	uint32_t zone;           /* owner + 1 (USED, PENDING) */
 	uint32_t next;           /* slot + 1 in its list */
-	uint32_t pins;           /* views that need its bytes unchanged */
+	uint32_t pins;           /* snapshots that need its bytes unchanged; under all stripes or, to fall, the resource lock */
 	uint32_t state;          /* enum zd_slot_state */
+	uint64_t pinned;         /* how many bytes from its start they need */
 };
-_Static_assert(sizeof(struct zd_slot_rt) == 24, "packs");
+_Static_assert(sizeof(struct zd_slot_rt) == 32, "packs");
 
 /* gcc and clang say it differently. */
 #if defined(__SANITIZE_THREAD__)
@@ -187,7 +193,9 @@ struct zd_dev {
 	uint8_t *rt;                /* the mapping, rt_size bytes */
 	uint8_t *shared_rt;         /* readonly with own_rt: the file's area, to see when it comes alive */
 	_Atomic(uint8_t *) *segs;   /* mapped pieces of the data area */
-	pthread_mutex_t seg_lock;   /* this process only */
+	pthread_mutex_t seg_lock;   /* this process only; also of origin */
+	struct zd_origin *origin;   /* the handle that snapshots of this disk share, once there is one */
+	struct zd_view *view;       /* a fork: what it reads from elsewhere; NULL for all other disks */
 	int (*interrupt)(void *);
 	void *interrupt_arg;
 	char path[192];             /* for error texts */
@@ -469,6 +477,12 @@ void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
 /* ---------------------------------------------------------------- slot.c */
 
 int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under the stripe */
+/* A slot that belongs to no list and no zone yet; zeroed: all zero. */
+int zd_slot_take(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot);
+/* The rest of these under the resource lock. No zone's any more: free, or kept for those who pinned it. */
+void zd_slot_give_up(zd_dev *dev, uint32_t slot);
+/* A pinned slot becomes a zone's again. */
+void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone, struct zd_zone_rt *rt);
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
 void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
 void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
@@ -521,6 +535,7 @@ int zd_fault_medium(zd_dev *dev, const struct zd_command *c, const struct zd_hit
 int zd_fault_flush(zd_dev *dev, struct zd_error *err);
 /* How much of a zone a power cut may keep, whatever is durable; UINT64_MAX: all. Forgets it. */
 uint64_t zd_fault_lost(zd_dev *dev, uint32_t zone, uint32_t gen);
+uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen); /* without forgetting it */
 /* First opener: which gate bits the rules of an earlier run of this boot need. */
 uint32_t zd_fault_start(zd_dev *dev);
 /* Mark an error as made by a rule. */
@@ -529,7 +544,21 @@ uint64_t zd_draw(uint64_t *state); /* splitmix64 */
 
 /* ---------------------------------------------------------------- power.c */
 
+/* What a cut makes of a zone's word, durable bytes and generation; nothing else. Returns the condition it had. */
+int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept);
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err);
+
+/* ---------------------------------------------------------------- view.c */
+
+int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
+bool zd_view_has(const zd_dev *dev, uint32_t zone); /* some of the zone's bytes lie in the origin */
+int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n);
+int zd_view_own(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
+void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept); /* after the generation grew */
+void zd_view_close(zd_dev *dev);
+bool zd_view_recycle(zd_dev *dev); /* true: the handle was taken, and is no longer the caller's */
+int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n); /* io.c */
+int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err);      /* image.c: in RAM, all new */
 
 /* ---------------------------------------------------------------- commit.c */
 

@@ -116,8 +116,12 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 		*done = n;
 		return 0;
 	}
-	if (unlikely(!rt->slot))
+	if (unlikely(dev->view) && zd_view_has(dev, zone) && zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED)
+		r = zd_view_own(dev, zone, rt);
+	if (unlikely(!rt->slot) && !r)
 		r = zd_slot_assign(dev, zone, rt);
+	else if (unlikely(dev->slots[rt->slot - 1].pinned > rel) && !r)
+		r = zd_slot_unshare(dev, zone, rt);
 	if (n > ZD_IO_CHUNK)
 		last = zd_now();
 	while (!r && *done < n) {
@@ -149,7 +153,7 @@ static inline void fetch(uint8_t *to, const uint8_t *from, uint64_t n)
 }
 #endif
 
-static int load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
+int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
 {
 	uint64_t filled = atomic_load_explicit(&dev->slots[slot].filled, memory_order_acquire);
 	uint64_t below = rel < filled ? (n < filled - rel ? n : filled - rel) : 0;
@@ -672,7 +676,17 @@ int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
 
 	if (r)
 		return r;
+	if (zd_zone_peek(dev, zone) && dev->view && zd_view_has(dev, zone))
+		r = zd_view_own(dev, zone, &dev->zones[zone]);
 	slot = zd_zone_peek(dev, zone) ? dev->zones[zone].slot : 0;
+	if (!r && slot && dev->slots[slot - 1].pinned > rel) {
+		r = zd_slot_unshare(dev, zone, &dev->zones[zone]);
+		slot = dev->zones[zone].slot;
+	}
+	if (r) {
+		zd_unlock_zone(dev, zone);
+		return r;
+	}
 	if (slot && rel < dev->slots[slot - 1].filled && !dev->cow && zd_slot_map(dev, slot - 1, &at) == 0) {
 		byte = at[rel] ^ (uint8_t)(1u << bit);
 		zd_store(at + rel, &byte, 1);
@@ -751,7 +765,7 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 {
 	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
 	int type = zd_zone_type(dev, zone), r = 0;
-	bool locked = type != ZD_SEQ_WRITE_REQUIRED && !dev->readonly;
+	bool locked = type != ZD_SEQ_WRITE_REQUIRED && !dev->readonly, same;
 	uint32_t gen;
 
 	if (unlikely(!rt)) {
@@ -774,8 +788,10 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 		valid = valid > rel ? valid - rel : 0;
 		if (valid > n)
 			valid = n;
-		if (valid && slot)
-			r = load(dev, slot - 1, rel, to, valid);
+		if (valid && unlikely(dev->view))
+			r = zd_view_load(dev, zone, slot, rel, to, valid);
+		else if (valid && slot)
+			r = zd_load(dev, slot - 1, rel, to, valid);
 		else if (valid)
 			memset(to, 0, valid);
 		if (valid < n)
@@ -783,7 +799,10 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 #ifndef ZD_TSAN /* which knows no fences, and takes the copy on trust (see fetch) */
 		atomic_thread_fence(memory_order_acquire);
 #endif
-	} while (unlikely(gen != atomic_load_explicit(&rt->gen, memory_order_relaxed)));
+		/* Its data is still there, and still in that slot? */
+		same = gen == atomic_load_explicit(&rt->gen, memory_order_relaxed) &&
+		       slot == atomic_load_explicit(&rt->slot, memory_order_relaxed);
+	} while (unlikely(!same));
 	if (locked)
 		zd_unlock_zone(dev, zone);
 	return r;
@@ -823,7 +842,7 @@ int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void *
 
 	if (unlikely(r))
 		return r == ZD_SLOW ? 0 : r; /* with fault rules: by zd_pread(), which meets them */
-	if (length == 0 || dev->readonly)
+	if (length == 0 || dev->readonly || dev->view)
 		return 0;
 	zone = zd_zone_of(dev, offset);
 	rel = offset - zd_zone_start(dev, zone);

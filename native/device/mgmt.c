@@ -78,6 +78,8 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 	if (drops) {
 		rt->durable = 0;
 		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
+		if (dev->view)
+			zd_view_cut(dev, zone, 0);
 		zd_slot_release(dev, zone, rt);
 	}
 }

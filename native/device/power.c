@@ -23,8 +23,7 @@ static uint64_t survivor(const zd_dev *dev, uint32_t zone, uint64_t written, uin
 	}
 }
 
-/* All stripes and the resource lock are held. */
-void zd_power_cut_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept)
+int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept)
 {
 	int type = zd_zone_type(dev, zone), from, to;
 	uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), written = zd_word_written(word), flags;
@@ -34,22 +33,33 @@ void zd_power_cut_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64
 	cell = zd_cell(dev->g.h.dialect, type, from, ZD_CMD_POWER_CYCLE);
 	if (cell->next == ZD_NEXT_CLOSED_OR_EMPTY || (kept < written && (from == ZD_CLOSED || (from == ZD_FULL && !(word & ZD_W_FINISHED)))))
 		to = kept ? ZD_CLOSED : ZD_EMPTY;
-	if (to == from && kept == written)
-		return;
+	/* What survived is on the media, and nothing else is. */
+	if (to == from && kept == written) {
+		if (type != ZD_CONVENTIONAL && rt->durable < kept) {
+			zd_set_dirty(dev, zone);
+			rt->durable = kept;
+		}
+		return from;
+	}
 	flags = kept || to != ZD_EMPTY ? word & (ZD_W_NON_SEQ | ZD_W_RESET_REC | ZD_W_FINISHED) : 0;
 	zd_set_dirty(dev, zone);
 	atomic_store_explicit(&rt->word, zd_word(to, flags, kept), memory_order_release);
-	zd_account(dev, zone, from, to);
-	if (kept < written) {
-		if (rt->durable > kept)
-			rt->durable = kept;
+	rt->durable = kept;
+	if (kept < written)
 		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
-		if (!kept)
-			zd_slot_release(dev, zone, rt);
-	}
-	/* What survived is on the media. */
-	if (rt->durable < kept)
-		rt->durable = kept;
+	return from;
+}
+
+/* All stripes and the resource lock are held. */
+static void cut_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept)
+{
+	int from = zd_power_cut_word(dev, zone, rt, kept);
+
+	zd_account(dev, zone, from, zd_word_cond(rt->word, zd_zone_type(dev, zone)));
+	if (dev->view)
+		zd_view_cut(dev, zone, kept);
+	if (!kept)
+		zd_slot_release(dev, zone, rt);
 }
 
 static int lock_all(zd_dev *dev)
@@ -107,7 +117,7 @@ int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const 
 		if (dev->g.h.max_active && zd_word_cond(rt->word, ZD_SEQ_WRITE_REQUIRED) == ZD_FULL && !(rt->word & ZD_W_FINISHED) &&
 		    dev->head->nr_implicit + dev->head->nr_explicit + dev->head->nr_closed >= dev->g.h.max_active)
 			kept = written;
-		zd_power_cut_zone(dev, zone, rt, kept);
+		cut_zone(dev, zone, rt, kept);
 	}
 out:
 	unlock_all(dev);

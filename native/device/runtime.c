@@ -226,6 +226,8 @@ static void rebuild_slots(zd_dev *dev)
 			push_slot(dev, s, &head->pending_head);
 			head->nr_pending++;
 			head->pending_bytes += filled;
+		} else if (slot->state == ZD_SLOT_FREE && slot->pins) {
+			slot->state = ZD_SLOT_PINNED;
 		} else if (slot->state == ZD_SLOT_FREE) {
 			push_slot(dev, s, filled ? &head->warm_head : &head->cold_head);
 			head->nr_free++;
@@ -395,7 +397,8 @@ static int start_slots(zd_dev *dev, uint64_t file_size, bool keep_filled, struct
 		if (r)
 			return zd_fail_host(err, -r, "no room in the image for the shared state of its slots");
 		dev->slots[s].zone = 0;
-		dev->slots[s].pins = 0;
+		dev->slots[s].pins = 0; /* whoever pinned it is gone */
+		dev->slots[s].pinned = 0;
 		if (!keep_filled || dev->slots[s].filled > g->h.slot_size)
 			dev->slots[s].filled = 0;
 	}
