@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoned.errors import (
         AppendLimitError,
         BlockAlignmentError,
+        CommandTimeoutError,
         ConventionalZoneError,
         GapAccessError,
         GeometryError,
@@ -51,11 +52,13 @@ if TYPE_CHECKING:
         ZoneOfflineError,
         ZoneReadOnlyError,
     )
+    from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
     from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
     from zoned.info import DiskInfo, Limits
     from zoned.openers import Opener, Openers
     from zoned.profiles import Profile, ProfileError
     from zoned.report import Report
+    from zoned.snapshots import Snapshot, ZoneState
     from zoned.units import SizeError, format_size, parse_size
     from zoned.zone import Zone, ZoneCondition, ZoneType
     from zoned.zonelist import ZoneListError, ZoneSet
@@ -69,6 +72,7 @@ _NAMES = {
     "errors": (
         "AppendLimitError",
         "BlockAlignmentError",
+        "CommandTimeoutError",
         "ConventionalZoneError",
         "GapAccessError",
         "GeometryError",
@@ -96,11 +100,13 @@ _NAMES = {
         "ZoneOfflineError",
         "ZoneReadOnlyError",
     ),
+    "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
     "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
     "info": ("DiskInfo", "Limits"),
     "openers": ("Opener", "Openers"),
     "profiles": ("Profile", "ProfileError"),
     "report": ("Report",),
+    "snapshots": ("Snapshot", "ZoneState"),
     "units": ("SizeError", "format_size", "parse_size"),
     "zone": ("Zone", "ZoneCondition", "ZoneType"),
     "zonelist": ("ZoneListError", "ZoneSet"),
@@ -127,12 +133,18 @@ def __dir__() -> list[str]:
 __all__ = [
     "AppendLimitError",
     "BlockAlignmentError",
+    "CommandTimeoutError",
     "ConventionalZoneError",
     "Counters",
     "DataMode",
     "Device",
     "Dialect",
     "DiskInfo",
+    "Fault",
+    "FaultError",
+    "FaultKind",
+    "FaultRule",
+    "Faults",
     "Finding",
     "FindingKind",
     "GapAccessError",
@@ -149,6 +161,7 @@ __all__ = [
     "ImplicitClose",
     "InvalidReadError",
     "InvalidTransitionError",
+    "Keep",
     "Limits",
     "MediumError",
     "Model",
@@ -162,6 +175,7 @@ __all__ = [
     "ReadBoundaryError",
     "Report",
     "SizeError",
+    "Snapshot",
     "TooManyActiveError",
     "TooManyOpenError",
     "UnalignedWriteError",
@@ -175,6 +189,7 @@ __all__ = [
     "ZoneOfflineError",
     "ZoneReadOnlyError",
     "ZoneSet",
+    "ZoneState",
     "ZoneType",
     "ZonedError",
     "__version__",

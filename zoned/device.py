@@ -24,6 +24,7 @@ from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
 from zoned.checking import path_bytes
 from zoned.counters import Counters, ZoneCounters
 from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
     DataMode,
@@ -36,6 +37,7 @@ from zoned.geometry import (
 )
 from zoned.info import DiskInfo, Limits
 from zoned.report import ROW, Conditions, Report, conditions_of
+from zoned.snapshots import Snapshot
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -120,7 +122,7 @@ class Device(Core):
     Device; any number of processes may open one disk. Use it as a context manager, or call close().
     """
 
-    __slots__ = ("__weakref__", "_geometry", "_handle", "_path", "_readonly", "_uuid")
+    __slots__ = ("__weakref__", "_geometry", "_handle", "_origin", "_path", "_readonly", "_uuid")
 
     def __init__(self, out: Any, path: str | None) -> None:
         """Not for users: takes over the handle in a ``zd_dev **``, which becomes NULL."""
@@ -133,6 +135,7 @@ class Device(Core):
         self._handle = handle
         self._path = path
         self._readonly = bool(info.readonly)
+        self._origin: Snapshot | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
         address = int(ffi.cast("uintptr_t", handle))
@@ -204,6 +207,55 @@ class Device(Core):
         written.
         """
         self._call(lib.zd_power_cycle)
+
+    # ------------------------------------------------------------ failing on purpose
+
+    @property
+    def faults(self) -> Faults:
+        """The disk's fault rules: ``dev.faults.add("medium", on="write", zones=3)``."""
+        return Faults(self)
+
+    def power_cut(self, keep: Keep | str = Keep.DURABLE, seed: int = 0) -> None:
+        """Take the power away, for all openers: every command fails (PowerLossError) until
+        power_on().
+
+        ``keep`` says what survives of the data that was written but not flushed: "durable"
+        (nothing), "all", or "random" (each zone up to a block drawn from ``seed``). Management
+        commands that returned stay done. Open zones become closed, or empty.
+        """
+        self._call(lib.zd_power_cut, keep_number(keep), operator.index(seed) % 2**64)
+
+    def power_on(self) -> None:
+        """Give the power back. Nothing happens if it is on."""
+        self._call(lib.zd_power_on)
+
+    @property
+    def powered(self) -> bool:
+        """Whether the emulated disk has power."""
+        return bool(self._call(lib.zd_power))
+
+    # ------------------------------------------------------------ snapshots
+
+    def snapshot(self) -> Snapshot:
+        """The whole disk at this moment, without copying its data.
+
+        It keeps the disk open until it is closed (or garbage). It belongs to this process.
+        """
+        return Snapshot._take(self)
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Make the disk what it was at the snapshot, for all openers. The snapshot stays.
+
+        Raises ValueError for a snapshot of another disk, or one that was closed.
+        """
+        snapshot._rollback(self)
+
+    def fork(self) -> Device:
+        """A disk of its own in RAM that begins as this one is now; neither sees what the other does
+        from here on. No data is copied: it reads this disk's, which is kept for it.
+        """
+        with self.snapshot() as snapshot:
+            return snapshot.fork()
 
     # ------------------------------------------------------------ looking
 
@@ -335,6 +387,8 @@ class Device(Core):
         lives.
         """
         path = self._path
+        if self._origin is not None:
+            raise TypeError("a fork of a disk belongs to its process and cannot be pickled")
         if path is None:
             with Guard(self):
                 path = f"/proc/{os.getpid()}/fd/{lib.zd_fd(self._handle)}"
@@ -359,6 +413,11 @@ class Device(Core):
         if code < 0:
             raise_error(code, err, self, self._path)
         return code
+
+    def _native(self, function: Callable[..., int], *args: object) -> int:
+        """A function of the core on this handle; its code is the caller's to understand."""
+        with Guard(self):
+            return function(self._handle, *args)
 
     def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
         first = self._number("zone", zone)
@@ -456,6 +515,13 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     name = os.path.abspath(os.fsdecode(path))
     flags = lib.ZD_OPEN_READONLY if readonly else 0
     return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
+
+
+def _forked(snapshot: Snapshot, make: Callable[[Any, Any], int]) -> Device:
+    """A Device for a fork of a snapshot."""
+    device = _adopt(None, make)
+    device._origin = snapshot
+    return device
 
 
 def _resolve(profile: str | os.PathLike[str] | None, keywords: GeometryKeywords) -> Geometry:
