@@ -17,6 +17,7 @@ if sys.platform != "linux":
 from zoned import rules
 from zoned.checking import Finding, FindingKind, check
 from zoned.counters import Counters, ZoneCounters
+from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
 from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
 from zoned.errors import (
     AppendLimitError,
@@ -66,6 +67,9 @@ __all__ = [
     "CommandTimeoutError",
     "ConventionalZoneError",
     "Counters",
+    "CrashIdError",
+    "CrashSpaceError",
+    "CrashStates",
     "DataMode",
     "Device",
     "Dialect",
@@ -106,6 +110,7 @@ __all__ = [
     "Report",
     "SizeError",
     "Snapshot",
+    "Strategy",
     "TooManyActiveError",
     "TooManyOpenError",
     "UnalignedWriteError",
