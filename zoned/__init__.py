@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoned import rules
     from zoned.checking import Finding, FindingKind, check
     from zoned.counters import Counters, ZoneCounters
+    from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
     from zoned.errors import (
         AppendLimitError,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
     "counters": ("Counters", "ZoneCounters"),
+    "crashes": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
     "errors": (
         "AppendLimitError",
@@ -136,6 +138,9 @@ __all__ = [
     "CommandTimeoutError",
     "ConventionalZoneError",
     "Counters",
+    "CrashIdError",
+    "CrashSpaceError",
+    "CrashStates",
     "DataMode",
     "Device",
     "Dialect",
@@ -176,6 +181,7 @@ __all__ = [
     "Report",
     "SizeError",
     "Snapshot",
+    "Strategy",
     "TooManyActiveError",
     "TooManyOpenError",
     "UnalignedWriteError",

@@ -23,6 +23,7 @@ from zoned import openers, profiles
 from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
 from zoned.checking import path_bytes
 from zoned.counters import Counters, ZoneCounters
+from zoned.crashes import CrashStates, Strategy
 from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
@@ -122,7 +123,16 @@ class Device(Core):
     Device; any number of processes may open one disk. Use it as a context manager, or call close().
     """
 
-    __slots__ = ("__weakref__", "_geometry", "_handle", "_origin", "_path", "_readonly", "_uuid")
+    __slots__ = (
+        "__weakref__",
+        "_crash_id",
+        "_geometry",
+        "_handle",
+        "_origin",
+        "_path",
+        "_readonly",
+        "_uuid",
+    )
 
     def __init__(self, out: Any, path: str | None) -> None:
         """Not for users: takes over the handle in a ``zd_dev **``, which becomes NULL."""
@@ -136,6 +146,7 @@ class Device(Core):
         self._path = path
         self._readonly = bool(info.readonly)
         self._origin: Snapshot | None = None
+        self._crash_id: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
         address = int(ffi.cast("uintptr_t", handle))
@@ -256,6 +267,28 @@ class Device(Core):
         """
         with self.snapshot() as snapshot:
             return snapshot.fork()
+
+    def crash_states(
+        self,
+        strategy: Strategy | str = Strategy.LINEAR,
+        *,
+        limit: int = 10_000,
+        seed: int = 0,
+        since: Snapshot | None = None,
+    ) -> CrashStates:
+        """What a power cut now could leave behind: disks of their own, cheap, one after the other.
+
+        ``since`` is a snapshot taken at the last flush: blocks of conventional zones that changed
+        since may then survive or not; without it they all survive. Ask ``.count`` for how many
+        there are; raises CrashSpaceError where that is more than ``limit``. See zoned.crashes.
+        """
+        with self.snapshot() as snapshot:
+            return CrashStates(snapshot, strategy, limit=limit, seed=seed, since=since)
+
+    @property
+    def crash_id(self) -> str | None:
+        """Of a crash survivor: what rebuilds exactly this one (CrashStates.rebuild)."""
+        return self._crash_id
 
     # ------------------------------------------------------------ looking
 
@@ -517,9 +550,11 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
 
 
-def _forked(snapshot: Snapshot, make: Callable[[Any, Any], int]) -> Device:
+def _forked(
+    snapshot: Snapshot, make: Callable[[Any, Any], int], kind: type[Device] | None = None
+) -> Device:
     """A Device for a fork of a snapshot."""
-    device = _adopt(None, make)
+    device = _adopt(None, make, kind or Device)
     device._origin = snapshot
     return device
 
@@ -530,14 +565,18 @@ def _resolve(profile: str | os.PathLike[str] | None, keywords: GeometryKeywords)
     return resolve(chosen.values, given, profile=chosen.name, implied=profile is None)
 
 
-def _create(path: str | None, geometry: Geometry, *, replace: bool) -> Device:
+def _create(
+    path: str | None, geometry: Geometry, *, replace: bool, kind: type[Device] | None = None
+) -> Device:
     config, _keep = _config_of(geometry)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
     name = ffi.NULL if path is None else path_bytes(path)
-    return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err))
+    return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind)
 
 
-def _adopt(path: str | None, make: Callable[[Any, Any], int]) -> Device:
+def _adopt(
+    path: str | None, make: Callable[[Any, Any], int], kind: type[Device] | None = None
+) -> Device:
     """Run a call that makes a handle, and give the handle to a Device; no exception leaks it."""
     out = ffi.new("zd_dev **")
     err = ffi.new("struct zd_error *")
@@ -545,7 +584,7 @@ def _adopt(path: str | None, make: Callable[[Any, Any], int]) -> Device:
         code = make(out, err)
         if code < 0:
             raise_error(code, err, None, path)
-        return Device(out, path)
+        return (kind or Device)(out, path)
     except BaseException:
         if out[0] != ffi.NULL:
             lib.zd_close(out[0], ffi.NULL)

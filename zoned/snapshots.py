@@ -136,7 +136,7 @@ class Snapshot:
         if code < 0:
             raise_error(code, err, device, device.path)
 
-    def _fork(self, kept: Mapping[int, int] | None) -> Device:
+    def _fork(self, kept: Mapping[int, int] | None, kind: type[Device] | None = None) -> Device:
         from zoned.device import _forked
 
         handle = self._alive()
@@ -150,4 +150,4 @@ class Snapshot:
                 raise ValueError(ffi.string(err.text).decode())
             return code
 
-        return _forked(self, make)
+        return _forked(self, make, kind)
