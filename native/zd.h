@@ -115,6 +115,7 @@ enum zd_rule {
 	ZD_E_MEDIUM_WRITE = -2018,
 	ZD_E_POWER_LOSS = -2019,        /* the emulated disk has no power */
 	ZD_E_READ_TYPE = -2020,         /* zbc, host-managed: a read begins and ends in zones of different types */
+	ZD_E_TIMEOUT = -2021,           /* the command hung and timed out; only a fault makes that happen */
 	/* Not rules of a drive: the image or the caller is at fault. */
 	ZD_E_GEOMETRY = -2101,          /* impossible geometry; zd_error.text names it */
 	ZD_E_NOT_IMAGE = -2102,
@@ -128,7 +129,7 @@ enum zd_rule {
 	ZD_E_CLOSED = -2110             /* the handle was closed */
 };
 #define ZD_E_FIRST_RULE (-2001)
-#define ZD_NR_RULES 20 /* rules of a drive: ZD_E_UNALIGNED_WRITE .. ZD_E_READ_TYPE */
+#define ZD_NR_RULES 21 /* rules of a drive: ZD_E_UNALIGNED_WRITE .. ZD_E_TIMEOUT */
 
 struct zd_error {
 	int32_t code;        /* the code returned */
@@ -138,12 +139,13 @@ struct zd_error {
 	uint64_t offset;     /* where the command began; ZD_NONE if it has no place */
 	uint64_t length;     /* its length in bytes, 0 if none */
 	uint64_t wp;         /* the zone's write pointer (absolute), ZD_NONE if invalid */
-	uint64_t bound;      /* what was crossed: end of zone, capacity or disk; or the limit exceeded */
+	uint64_t bound;      /* what was crossed: end of zone, capacity or disk; or the limit exceeded; for a medium
+			      * error the first byte that failed: what lies before it was transferred */
 	uint8_t cond;        /* the zone's condition, 0xFF if no zone is concerned */
 	uint8_t injected;    /* 1: a fault rule made this happen */
 	uint16_t reserved;
 	uint32_t fault;      /* which one */
-	char text[192];      /* for image and geometry errors: what was wrong, in words */
+	char text[192];      /* for image and geometry errors: what was wrong, in words; injected: the fault's label */
 };
 
 /* What a rule is called, and how each kind of host sees it. */
@@ -376,6 +378,168 @@ int64_t zd_zone_counters(zd_dev *dev, uint32_t start, uint32_t count, struct zd_
 
 /* A descriptor of the image (owned by the handle; do not close), for fstat and /proc look-ups. */
 int zd_fd(zd_dev *dev);
+
+/* ---------------------------------------------------------------- faults */
+
+/*
+ * Fault rules make the disk fail on purpose. They live in the disk's shared state: they act on every opener's
+ * commands, whoever set them, and stay until cleared, through close and open, until the host boots anew.
+ *
+ * Which commands   A rule meets a command that is one of `commands`, touches zones first_zone .. last_zone and,
+ *                  for read, write and append, bytes from .. to-1 (append: as the write pointer stands when
+ *                  the command comes). zd_zone_mgmt() on several zones is one command per zone; an ALL form
+ *                  touches every zone. Commands that are misaligned or leave the disk meet no rule; those that
+ *                  the rule book refuses later do. zd_set_condition(), zd_power_cycle() and looking never do.
+ * When it acts     On every command it meets; or on the nth only; or on every nth; or with a probability. At
+ *                  most `limit` times. If several rules meet a command, the first that acts (by order, then
+ *                  id) is the only one: rules behind it do not even count the command.
+ * What it does     enum zd_fault_kind. The command's error has injected = 1, fault = the rule's id, and its label
+ *                  in text.
+ *
+ * A handle opened read-only cannot count in the shared state: on its reads only rules act that need no count
+ * (neither nth, every, probability nor limit) and change nothing on the disk. A disk without rules runs the same
+ * instructions as if there were none of this. Nothing of it is part of the image.
+ */
+#define ZD_MAX_FAULTS 64
+#define ZD_MAX_LOST 256 /* zones that may hold data of lost writes at one time */
+
+enum zd_fault_kind {
+	/* Medium error at the first block that lies in the rule's range; what comes before it is transferred: a read
+	 * fills the buffer up to it, a write lands up to it (whole physical blocks), with the write pointer. Zone
+	 * commands and flush fail without having done anything. ZD_E_MEDIUM_READ or ZD_E_MEDIUM_WRITE. */
+	ZD_FAULT_MEDIUM = 1,
+	/* write, append: the first `blocks` logical blocks land (rounded down to physical blocks) and the pointer with
+	 * them, then ZD_E_MEDIUM_WRITE. Meets only longer commands. */
+	ZD_FAULT_TORN = 2,
+	/* write, append, sequential zones: acknowledged and readable, even reported durable after a flush, but the next
+	 * power cut takes it away, with all behind it in its zone. Not with more than ZD_MAX_LOST zones so. */
+	ZD_FAULT_LOST = 3,
+	/* write, append: it succeeds; the next flush fails with ZD_E_MEDIUM_WRITE and makes nothing durable. */
+	ZD_FAULT_FLUSH_ERROR = 4,
+	ZD_FAULT_FLIP_READ = 5,  /* read: one bit is wrong in the caller's buffer, silently */
+	ZD_FAULT_FLIP_MEDIA = 6, /* write, append: one bit is wrong in what was stored, silently */
+	/* The first zone of the command that the rule names goes READ_ONLY or OFFLINE before the command (which then
+	 * meets that condition) or, with after, once it has succeeded. */
+	ZD_FAULT_READ_ONLY = 7,
+	ZD_FAULT_OFFLINE = 8,
+	ZD_FAULT_LATENCY = 9, /* real_ns pass before the command begins; virtual_ns are added to the disk's sum */
+	/* The command waits, holding no lock, until zd_fault_release(), until the rule is cleared, or real_ns have
+	 * passed (0: for ever), which ends it with ZD_E_TIMEOUT, not done. The interrupt hook ends it with -EINTR. */
+	ZD_FAULT_HANG = 10,
+	/* write, append, open, open-all, finish in a sequential zone: ZD_E_TOO_MANY_OPEN, or with active
+	 * ZD_E_TOO_MANY_ACTIVE, though resources are left. */
+	ZD_FAULT_LIMIT = 11,
+	/* The power goes before the command, which fails with ZD_E_POWER_LOSS; or, with after, once it has been done
+	 * and acknowledged. `keep` is what survives. */
+	ZD_FAULT_POWER_CUT = 12,
+	ZD_NR_FAULT_KINDS = 13
+};
+
+/* What an emulated power cut keeps of what was written but not flushed. Management commands that returned stay done. */
+enum zd_keep {
+	ZD_KEEP_DURABLE = 0, /* nothing of it: each zone up to its durable pointer */
+	ZD_KEEP_ALL = 1,     /* all of it, but for writes that a fault marked lost */
+	ZD_KEEP_RANDOM = 2   /* each zone up to some block between the two, drawn from the seed */
+};
+
+struct zd_fault {
+	uint32_t id;          /* out: given by zd_fault_add(), never twice for one disk */
+	uint32_t kind;        /* enum zd_fault_kind */
+	uint32_t commands;    /* bits 1 << enum zd_cmd; 0: all that the kind can act on */
+	uint32_t first_zone, last_zone; /* last_zone ZD_NO_ZONE: to the last */
+	uint32_t order;       /* of two rules that may meet the same command, the lower acts first */
+	uint64_t from, to;    /* byte range, whole blocks; to 0: no range */
+	uint64_t nth, every;  /* 0: not used. At most one of nth, every and probability */
+	uint64_t probability; /* of 2^32; 0: not used */
+	uint64_t limit;       /* acts at most so often; 0: until cleared */
+	uint64_t seed;        /* of probability, of the drawn bit, of a random survivor */
+	uint64_t blocks;      /* ZD_FAULT_TORN */
+	uint64_t bit;         /* flips: which, counted from the first byte that command and range share; ZD_NONE: drawn */
+	uint64_t real_ns, virtual_ns;
+	uint8_t after;        /* ZD_FAULT_READ_ONLY, OFFLINE, POWER_CUT */
+	uint8_t active;       /* ZD_FAULT_LIMIT */
+	uint8_t keep;         /* ZD_FAULT_POWER_CUT: enum zd_keep */
+	uint8_t reserved;
+	uint32_t waiting;     /* out: commands that it holds up now */
+	uint64_t seen;        /* out: commands it met */
+	uint64_t matched;     /* out: commands it acted on */
+	char label[48];       /* for people; NUL-terminated, may be empty */
+};
+/*
+ * Set a rule; *id says which it became. Refused with -EINVAL and a sentence in err->text: a value out of range, a
+ * zone that does not exist, a rule that can never act (commands that its kind does not know, a range outside its
+ * zones, zone commands on conventional zones only, data flips on a disk without data, ...), one that may meet the same command as
+ * an older one of the same order. -ENOSPC: ZD_MAX_FAULTS are set. ZD_E_READONLY_HANDLE. -EINTR.
+ * Works without power too, as all of these calls do.
+ */
+int zd_fault_add(zd_dev *dev, const struct zd_fault *fault, uint32_t *id, struct zd_error *err);
+/* Take one rule away (-ENOENT: there is none of that id), or all of them with id 0. What hangs goes on. */
+int zd_fault_clear(zd_dev *dev, uint32_t id, struct zd_error *err);
+/* Let go the commands that hang by a rule now (id 0: by any); the rule stays. */
+int zd_fault_release(zd_dev *dev, uint32_t id, struct zd_error *err);
+/* The rules in the order in which they act; room for max; returns how many there are. */
+int zd_fault_list(zd_dev *dev, struct zd_fault *out, uint32_t max, struct zd_error *err);
+/* Commands that a kind can act on, as bits; 0 for an unknown kind. */
+uint32_t zd_fault_commands(int kind);
+/* Virtual latency that faults have added since the runtime area began, ns. */
+uint64_t zd_fault_virtual_ns(zd_dev *dev);
+
+/* ---------------------------------------------------------------- power */
+
+/*
+ * Take the power away, for all openers: their commands end first, later ones fail with ZD_E_POWER_LOSS (zd_info,
+ * counters and everything about faults and power still answer). Each zone keeps what `keep` says of its
+ * unflushed data, then the POWER CYCLE row holds: open zones become CLOSED, or EMPTY where nothing is left. A zone
+ * that was written full keeps all of it where max_active leaves it no way back. Of conventional zones all survives,
+ * and in preferred zones what was overwritten behind the survivor. A disk that has no power already stays as it is.
+ * Errors: ZD_E_READONLY_HANDLE, -EINVAL, -EINTR.
+ */
+int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err);
+int zd_power_on(zd_dev *dev, struct zd_error *err);
+/* 1: there is power. 0: there is none. Negative: the handle cannot tell. */
+int zd_power(zd_dev *dev, struct zd_error *err);
+
+/* ---------------------------------------------------------------- snapshots and forks */
+
+/*
+ * A snapshot is the whole disk at one moment: conditions, write pointers, durable pointers, data. Taking one copies
+ * no data: slots in use are pinned, which means kept as they are. It belongs to the process that took it, keeps the
+ * disk open till it and all forks of it are freed, and outlives the handle it was taken by. Fault rules, counters
+ * and power are no part of it. Works without power.
+ * Errors: ZD_E_READONLY_HANDLE, -ENOMEM, -EINTR, those of zd_open().
+ */
+typedef struct zd_snapshot zd_snapshot;
+int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err);
+void zd_snapshot_free(zd_snapshot *snapshot); /* NULL: nothing */
+
+/*
+ * Make the disk what it was at the snapshot, for all openers, in one step. The snapshot stays and may be used again.
+ * Errors: -EINVAL (a snapshot of another disk, or of the parent process), READONLY_HANDLE, POWER_LOSS, -EINTR.
+ */
+int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
+
+/* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */
+struct zd_survivor {
+	uint32_t zone, zero;
+	uint64_t bytes;
+};
+/*
+ * A disk of its own in RAM that begins as the snapshot: it sees nothing that is written, reset or punched in the
+ * origin later, and the origin sees nothing of it. cut 0: exactly the snapshot (kept is ignored). cut 1: as after a power cut
+ * in which zones keep what `kept` says (ascending zones), zones not named what is durable. It lives as long as its handle, in this process.
+ * Errors: -EINVAL (a survivor beyond what is written), -ENOMEM, -EMFILE and other host errors.
+ */
+int zd_fork(zd_snapshot *snapshot, const struct zd_survivor *kept, uint32_t n, int cut, zd_dev **out, struct zd_error *err);
+
+/* A zone that is not as new. */
+struct zd_snapshot_zone {
+	uint32_t zone;
+	uint8_t type, cond, finished, reserved;
+	uint64_t written, durable; /* bytes from the zone's start */
+	uint64_t lost_from;        /* a lost write: a power cut keeps no more than that; UINT64_MAX: none */
+};
+/* Fill up to max; returns how many there are. */
+int zd_snapshot_rows(const zd_snapshot *snapshot, struct zd_snapshot_zone *out, uint32_t max);
 
 /* ---------------------------------------------------------------- check and repair */
 

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from zoned import rules
     from zoned.checking import Finding, FindingKind, check
     from zoned.counters import Counters, ZoneCounters
+    from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
     from zoned.errors import (
         AppendLimitError,
         BlockAlignmentError,
+        CommandTimeoutError,
         ConventionalZoneError,
         GapAccessError,
         GeometryError,
@@ -51,11 +53,13 @@ if TYPE_CHECKING:
         ZoneOfflineError,
         ZoneReadOnlyError,
     )
+    from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
     from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
     from zoned.info import DiskInfo, Limits
     from zoned.openers import Opener, Openers
     from zoned.profiles import Profile, ProfileError
     from zoned.report import Report
+    from zoned.snapshots import Snapshot, ZoneState
     from zoned.units import SizeError, format_size, parse_size
     from zoned.zone import Zone, ZoneCondition, ZoneType
     from zoned.zonelist import ZoneListError, ZoneSet
@@ -65,10 +69,12 @@ if TYPE_CHECKING:
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
     "counters": ("Counters", "ZoneCounters"),
+    "crashes": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
     "errors": (
         "AppendLimitError",
         "BlockAlignmentError",
+        "CommandTimeoutError",
         "ConventionalZoneError",
         "GapAccessError",
         "GeometryError",
@@ -96,11 +102,13 @@ _NAMES = {
         "ZoneOfflineError",
         "ZoneReadOnlyError",
     ),
+    "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
     "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
     "info": ("DiskInfo", "Limits"),
     "openers": ("Opener", "Openers"),
     "profiles": ("Profile", "ProfileError"),
     "report": ("Report",),
+    "snapshots": ("Snapshot", "ZoneState"),
     "units": ("SizeError", "format_size", "parse_size"),
     "zone": ("Zone", "ZoneCondition", "ZoneType"),
     "zonelist": ("ZoneListError", "ZoneSet"),
@@ -127,12 +135,21 @@ def __dir__() -> list[str]:
 __all__ = [
     "AppendLimitError",
     "BlockAlignmentError",
+    "CommandTimeoutError",
     "ConventionalZoneError",
     "Counters",
+    "CrashIdError",
+    "CrashSpaceError",
+    "CrashStates",
     "DataMode",
     "Device",
     "Dialect",
     "DiskInfo",
+    "Fault",
+    "FaultError",
+    "FaultKind",
+    "FaultRule",
+    "Faults",
     "Finding",
     "FindingKind",
     "GapAccessError",
@@ -149,6 +166,7 @@ __all__ = [
     "ImplicitClose",
     "InvalidReadError",
     "InvalidTransitionError",
+    "Keep",
     "Limits",
     "MediumError",
     "Model",
@@ -162,6 +180,8 @@ __all__ = [
     "ReadBoundaryError",
     "Report",
     "SizeError",
+    "Snapshot",
+    "Strategy",
     "TooManyActiveError",
     "TooManyOpenError",
     "UnalignedWriteError",
@@ -175,6 +195,7 @@ __all__ = [
     "ZoneOfflineError",
     "ZoneReadOnlyError",
     "ZoneSet",
+    "ZoneState",
     "ZoneType",
     "ZonedError",
     "__version__",

@@ -23,7 +23,9 @@ from zoned import openers, profiles
 from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
 from zoned.checking import path_bytes
 from zoned.counters import Counters, ZoneCounters
+from zoned.crashes import CrashStates, Strategy
 from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
     DataMode,
@@ -36,6 +38,7 @@ from zoned.geometry import (
 )
 from zoned.info import DiskInfo, Limits
 from zoned.report import ROW, Conditions, Report, conditions_of
+from zoned.snapshots import Snapshot
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -120,7 +123,16 @@ class Device(Core):
     Device; any number of processes may open one disk. Use it as a context manager, or call close().
     """
 
-    __slots__ = ("__weakref__", "_geometry", "_handle", "_path", "_readonly", "_uuid")
+    __slots__ = (
+        "__weakref__",
+        "_crash_id",
+        "_geometry",
+        "_handle",
+        "_origin",
+        "_path",
+        "_readonly",
+        "_uuid",
+    )
 
     def __init__(self, out: Any, path: str | None) -> None:
         """Not for users: takes over the handle in a ``zd_dev **``, which becomes NULL."""
@@ -133,6 +145,8 @@ class Device(Core):
         self._handle = handle
         self._path = path
         self._readonly = bool(info.readonly)
+        self._origin: Snapshot | None = None
+        self._crash_id: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
         address = int(ffi.cast("uintptr_t", handle))
@@ -204,6 +218,77 @@ class Device(Core):
         written.
         """
         self._call(lib.zd_power_cycle)
+
+    # ------------------------------------------------------------ failing on purpose
+
+    @property
+    def faults(self) -> Faults:
+        """The disk's fault rules: ``dev.faults.add("medium", on="write", zones=3)``."""
+        return Faults(self)
+
+    def power_cut(self, keep: Keep | str = Keep.DURABLE, seed: int = 0) -> None:
+        """Take the power away, for all openers: every command fails (PowerLossError) until
+        power_on().
+
+        ``keep`` says what survives of the data that was written but not flushed: "durable"
+        (nothing), "all", or "random" (each zone up to a block drawn from ``seed``). Management
+        commands that returned stay done. Open zones become closed, or empty.
+        """
+        self._call(lib.zd_power_cut, keep_number(keep), operator.index(seed) % 2**64)
+
+    def power_on(self) -> None:
+        """Give the power back. Nothing happens if it is on."""
+        self._call(lib.zd_power_on)
+
+    @property
+    def powered(self) -> bool:
+        """Whether the emulated disk has power."""
+        return bool(self._call(lib.zd_power))
+
+    # ------------------------------------------------------------ snapshots
+
+    def snapshot(self) -> Snapshot:
+        """The whole disk at this moment, without copying its data.
+
+        It keeps the disk open until it is closed (or garbage). It belongs to this process.
+        """
+        return Snapshot._take(self)
+
+    def rollback(self, snapshot: Snapshot) -> None:
+        """Make the disk what it was at the snapshot, for all openers. The snapshot stays.
+
+        Raises ValueError for a snapshot of another disk, or one that was closed.
+        """
+        snapshot._rollback(self)
+
+    def fork(self) -> Device:
+        """A disk of its own in RAM that begins as this one is now; neither sees what the other does
+        from here on. No data is copied: it reads this disk's, which is kept for it.
+        """
+        with self.snapshot() as snapshot:
+            return snapshot.fork()
+
+    def crash_states(
+        self,
+        strategy: Strategy | str = Strategy.LINEAR,
+        *,
+        limit: int = 10_000,
+        seed: int = 0,
+        since: Snapshot | None = None,
+    ) -> CrashStates:
+        """What a power cut now could leave behind: disks of their own, cheap, one after the other.
+
+        ``since`` is a snapshot taken at the last flush: blocks of conventional zones that changed
+        since may then survive or not; without it they all survive. Ask ``.count`` for how many
+        there are; raises CrashSpaceError where that is more than ``limit``. See zoned.crashes.
+        """
+        with self.snapshot() as snapshot:
+            return CrashStates(snapshot, strategy, limit=limit, seed=seed, since=since)
+
+    @property
+    def crash_id(self) -> str | None:
+        """Of a crash survivor: what rebuilds exactly this one (CrashStates.rebuild)."""
+        return self._crash_id
 
     # ------------------------------------------------------------ looking
 
@@ -335,6 +420,8 @@ class Device(Core):
         lives.
         """
         path = self._path
+        if self._origin is not None:
+            raise TypeError("a fork of a disk belongs to its process and cannot be pickled")
         if path is None:
             with Guard(self):
                 path = f"/proc/{os.getpid()}/fd/{lib.zd_fd(self._handle)}"
@@ -359,6 +446,11 @@ class Device(Core):
         if code < 0:
             raise_error(code, err, self, self._path)
         return code
+
+    def _native(self, function: Callable[..., int], *args: object) -> int:
+        """A function of the core on this handle; its code is the caller's to understand."""
+        with Guard(self):
+            return function(self._handle, *args)
 
     def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
         first = self._number("zone", zone)
@@ -458,20 +550,33 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
 
 
+def _forked(
+    snapshot: Snapshot, make: Callable[[Any, Any], int], kind: type[Device] | None = None
+) -> Device:
+    """A Device for a fork of a snapshot."""
+    device = _adopt(None, make, kind or Device)
+    device._origin = snapshot
+    return device
+
+
 def _resolve(profile: str | os.PathLike[str] | None, keywords: GeometryKeywords) -> Geometry:
     chosen = profiles.load(profiles.DEFAULT if profile is None else profile)
     given = cast("dict[str, object]", keywords)
     return resolve(chosen.values, given, profile=chosen.name, implied=profile is None)
 
 
-def _create(path: str | None, geometry: Geometry, *, replace: bool) -> Device:
+def _create(
+    path: str | None, geometry: Geometry, *, replace: bool, kind: type[Device] | None = None
+) -> Device:
     config, _keep = _config_of(geometry)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
     name = ffi.NULL if path is None else path_bytes(path)
-    return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err))
+    return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind)
 
 
-def _adopt(path: str | None, make: Callable[[Any, Any], int]) -> Device:
+def _adopt(
+    path: str | None, make: Callable[[Any, Any], int], kind: type[Device] | None = None
+) -> Device:
     """Run a call that makes a handle, and give the handle to a Device; no exception leaks it."""
     out = ffi.new("zd_dev **")
     err = ffi.new("struct zd_error *")
@@ -479,7 +584,7 @@ def _adopt(path: str | None, make: Callable[[Any, Any], int]) -> Device:
         code = make(out, err)
         if code < 0:
             raise_error(code, err, None, path)
-        return Device(out, path)
+        return (kind or Device)(out, path)
     except BaseException:
         if out[0] != ffi.NULL:
             lib.zd_close(out[0], ffi.NULL)

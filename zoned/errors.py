@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AppendLimitError",
     "BlockAlignmentError",
+    "CommandTimeoutError",
     "ConventionalZoneError",
     "GapAccessError",
     "GeometryError",
@@ -230,6 +231,12 @@ class PowerLossError(ZonedError):
     rule = "power-loss"
 
 
+class CommandTimeoutError(ZonedError, TimeoutError):
+    """The command hung and timed out; only a fault makes that happen."""
+
+    rule = "command-timeout"
+
+
 class ImageError(OSError):
     """Something is wrong with an image file; ``filename`` says which."""
 
@@ -287,6 +294,7 @@ _RULES: dict[int, type[ZonedError]] = {
     lib.ZD_E_MEDIUM_READ: MediumError,
     lib.ZD_E_MEDIUM_WRITE: MediumError,
     lib.ZD_E_POWER_LOSS: PowerLossError,
+    lib.ZD_E_TIMEOUT: CommandTimeoutError,
 }
 
 _IMAGE: dict[int, tuple[type[ImageError], int]] = {
@@ -371,7 +379,8 @@ def broken_rule(code: int, err: Any, disk: Disk) -> ZonedError:
     case = _Case(err, disk.geometry, disk)
     message = _SENTENCES[code](case)
     if err.injected:
-        message += f" (injected by fault {err.fault})"
+        label = ffi.string(err.text).decode("utf-8", "replace")
+        message += f" (injected by fault {err.fault}{f': {label}' if label else ''})"
     return _RULES[code](
         info.err,
         message,
@@ -613,7 +622,17 @@ def _unsupported_command(case: _Case) -> str:
 
 
 def _medium_error(case: _Case) -> str:
-    return f"{case.how_much} failed: medium error"
+    err = case.err
+    if not err.length or err.bound < err.offset:
+        return f"{case.how_much} failed: medium error"
+    if err.bound == err.offset:
+        return f"{case.how_much} failed: medium error at {err.bound}, nothing was transferred"
+    done = "read" if err.cmd == lib.ZD_CMD_READ else "written"
+    return f"{case.how_much} failed: medium error at {err.bound}, what lies before it was {done}"
+
+
+def _command_timeout(case: _Case) -> str:
+    return f"{case.what} hung and timed out; it was not done"
 
 
 def _power_loss(case: _Case) -> str:
@@ -641,4 +660,5 @@ _SENTENCES: dict[int, Callable[[_Case], str]] = {
     lib.ZD_E_MEDIUM_READ: _medium_error,
     lib.ZD_E_MEDIUM_WRITE: _medium_error,
     lib.ZD_E_POWER_LOSS: _power_loss,
+    lib.ZD_E_TIMEOUT: _command_timeout,
 }

@@ -228,6 +228,11 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_error *err)
 
 	if (r)
 		return zd_fail_host(err, -r, "interrupted while waiting for the commit lock");
+	if (kind == ZD_COMMIT_FLUSH && zd_powerless(dev)) {
+		/* Cut while we waited: what was to be flushed may be gone. */
+		zd_unlock_commit(dev);
+		return zd_gate(dev, false, err);
+	}
 	if (atomic_load(&dev->head->gate) & ZD_GATE_FAILED) {
 		zd_unlock_commit(dev);
 		return zd_fail(err, ZD_E_FAILED,
@@ -295,12 +300,28 @@ int zd_mark_dirty(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
+/* With fault rules: they meet it, and a write may have left an error for it. */
+static int flush_slowly(zd_dev *dev, struct zd_error *err)
+{
+	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	struct zd_hit hit;
+	int r = zd_fault_before(dev, &c, &hit, err);
+
+	if (!r && !dev->readonly)
+		r = zd_fault_flush(dev, err);
+	if (!r && !dev->readonly)
+		r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
+	return (int)zd_fault_after(dev, &c, &hit, r, 0, err);
+}
+
 int zd_flush(zd_dev *dev, struct zd_error *err)
 {
 	int r = zd_enter(dev, err);
 
 	if (!r && atomic_load_explicit(&dev->head->gate, memory_order_relaxed))
 		r = zd_gate(dev, false, err);
+	if (r == ZD_SLOW)
+		return flush_slowly(dev, err);
 	if (r || dev->readonly)
 		return r;
 	return zd_commit(dev, ZD_COMMIT_FLUSH, err);

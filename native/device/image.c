@@ -240,14 +240,20 @@ int zd_gate(zd_dev *dev, bool changes, struct zd_error *err)
 {
 	uint32_t gate = atomic_load_explicit(&dev->head->gate, memory_order_acquire);
 
-	if (gate & ZD_GATE_POWER)
-		return zd_refuse(dev, err, ZD_E_POWER_LOSS, -1, ZD_NO_ZONE, ZD_NONE, 0, 0);
-	if (!changes)
-		return 0;
-	if (gate & ZD_GATE_FAILED)
+	int r = 0;
+
+	if (gate & ZD_GATE_POWER) {
+		zd_refuse(dev, err, ZD_E_POWER_LOSS, -1, ZD_NO_ZONE, ZD_NONE, 0, 0);
+		if (dev->faults->power_fault)
+			zd_fault_mark(err, dev->faults->power_fault, dev->faults->power_label);
+		return ZD_E_POWER_LOSS;
+	}
+	if (changes && (gate & ZD_GATE_FAILED))
 		return zd_fail(err, ZD_E_FAILED,
 			       "an earlier sync of this image to the host's disk failed; close it and run `zonedctl check --repair`");
-	return gate & ZD_GATE_MARK ? zd_mark_dirty(dev, err) : 0;
+	if (changes && (gate & ZD_GATE_MARK))
+		r = zd_mark_dirty(dev, err);
+	return r || !(gate & ZD_GATE_SLOW) ? r : ZD_SLOW;
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -482,6 +488,33 @@ failed:
 	return r;
 }
 
+int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err)
+{
+	zd_dev *dev = new_handle(NULL);
+	int r;
+
+	*out = NULL;
+	if (!dev)
+		return zd_fail_host(err, ENOMEM, "no memory for a handle");
+	r = zd_geometry_from_header(&like->g.h, &dev->g, err);
+	if (r)
+		goto failed;
+	dev->in_ram = true;
+	dev->fd = memfd_create("zoned-fork", MFD_CLOEXEC);
+	r = dev->fd < 0 ? -errno : write_new(dev->fd, &dev->g.h, false);
+	if (r)
+		zd_fail_host(err, -r, "cannot make a disk in RAM");
+	else
+		r = start_handle(dev, err);
+	if (r)
+		goto failed;
+	*out = dev;
+	return 0;
+failed:
+	free_handle(dev);
+	return r;
+}
+
 /* ---------------------------------------------------------------- closing */
 
 /* Alone with the image: everything to the host's disk, so that the file says all by itself. */
@@ -517,6 +550,9 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 {
 	int r = 0;
 
+	if (dev->view && zd_view_recycle(dev))
+		return 0;
+	zd_view_close(dev);
 	/* A forked child that never used its inherited handle has nothing to settle, and no lock to give up. */
 	if (atomic_load(dev->cookie) == ZD_COOKIE && !dev->readonly) {
 		dev->interrupt = NULL; /* closing is not given up half-way */

@@ -6,7 +6,8 @@
  * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
  * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
  * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
- * append), mgmt (zone commands), report (looking), image (create, open, close, fork), check.
+ * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), power (cuts), view
+ * (snapshots, forks), image (create, open, close, following a process's fork), check.
  */
 #ifndef ZD_INTERNAL_H
 #define ZD_INTERNAL_H
@@ -56,7 +57,8 @@ enum zd_slot_state {
 	ZD_SLOT_FREE = 0,
 	ZD_SLOT_USED = 1,
 	ZD_SLOT_PENDING = 2,
-	ZD_SLOT_TRIM = 3 /* free, but in no list: whoever holds the commit lock is punching it out */
+	ZD_SLOT_TRIM = 3, /* free, but in no list: whoever holds the commit lock is punching it out */
+	ZD_SLOT_PINNED = 4 /* no zone's, but views read it */
 };
 
 /* Per slot. Under the resource lock, but for filled, which belongs to the owning zone's stripe while used. */
@@ -64,10 +66,11 @@ struct zd_slot_rt {
 	_Atomic uint64_t filled; /* bytes from the slot's start that surely have host blocks */
 	uint32_t zone;           /* owner + 1 (USED, PENDING) */
 	uint32_t next;           /* slot + 1 in its list */
-	uint32_t pins;           /* views that need its bytes unchanged */
+	uint32_t pins;           /* snapshots that need its bytes unchanged; under all stripes or, to fall, the resource lock */
 	uint32_t state;          /* enum zd_slot_state */
+	uint64_t pinned;         /* how many bytes from its start they need */
 };
-_Static_assert(sizeof(struct zd_slot_rt) == 24, "packs");
+_Static_assert(sizeof(struct zd_slot_rt) == 32, "packs");
 
 /* gcc and clang say it differently. */
 #if defined(__SANITIZE_THREAD__)
@@ -81,8 +84,11 @@ _Static_assert(sizeof(struct zd_slot_rt) == 24, "packs");
 enum zd_gate { /* bits of head->gate: anything set sends commands the slow way */
 	ZD_GATE_MARK = 1,   /* the image is still marked clean on disk */
 	ZD_GATE_FAILED = 2, /* a host sync failed */
-	ZD_GATE_POWER = 4   /* the emulated disk has no power */
+	ZD_GATE_POWER = 4,  /* the emulated disk has no power */
+	ZD_GATE_FAULTS = 8  /* fault rules are set, or a flush owes an error */
 };
+#define ZD_GATE_SLOW ZD_GATE_FAULTS /* bits that make zd_gate() answer ZD_SLOW */
+#define ZD_SLOW 1                   /* not refused, but by way of the fault rules */
 
 enum zd_rt_state { ZD_RT_NONE = 0, ZD_RT_OPEN = 0x4F50454E, ZD_RT_CLOSED = 0x434C4F53 };
 
@@ -124,6 +130,32 @@ struct zd_rt_head {
 	uint64_t status_seq;
 };
 
+/* A rule with what it remembers; under the lock of struct zd_faults. */
+struct zd_fault_rt {
+	struct zd_fault f;    /* f.id 0: a free place */
+	uint64_t rng;
+	_Atomic uint32_t id;  /* f.id, for those who look without the lock: read-only handles and commands that hang */
+	_Atomic uint32_t released; /* grows with each zd_fault_release() */
+};
+
+/* Data that the next power cut takes although it was acknowledged: of a zone, from a byte on. */
+struct zd_lost {
+	uint32_t zone; /* + 1; 0: a free place */
+	uint32_t gen;  /* of the zone; another one means that the data is gone anyway */
+	uint64_t from; /* bytes from the zone's start */
+};
+
+struct zd_faults {
+	pthread_mutex_t lock; /* the last of all locks: nothing else is taken under it */
+	uint32_t last_id, nr;
+	uint32_t flush_fault; /* the next flush fails by this rule */
+	uint32_t power_fault; /* the power was cut by this rule; 0: by a call */
+	char flush_label[48], power_label[48];
+	_Atomic uint64_t virtual_ns;
+	struct zd_fault_rt rule[ZD_MAX_FAULTS];
+	struct zd_lost lost[ZD_MAX_LOST];
+};
+
 struct zd_stripe {
 	_Alignas(ZD_CACHELINE) pthread_mutex_t lock;
 };
@@ -139,7 +171,7 @@ struct zd_geometry {
 	uint64_t slots_per_seg;
 	uint32_t nr_segs;
 	/* offsets in the runtime area */
-	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_zones, rt_slots, rt_size;
+	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_faults, rt_zones, rt_slots, rt_size;
 	uint64_t rt_fixed;    /* bytes from the start on that are always reserved */
 	uint32_t nr_chunks;
 	uint8_t *conv;        /* bitmap of conventional zones, or NULL if there are none */
@@ -156,12 +188,15 @@ struct zd_dev {
 	_Atomic uint8_t *chunks;    /* 1: that chunk of zones/slots is reserved */
 	_Atomic uint64_t *dirty;    /* bitmap: the entry on disk may be behind */
 	uint64_t *implicit;         /* bitmap of implicitly open zones; resource lock */
+	struct zd_faults *faults;
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
 	uint8_t *rt;                /* the mapping, rt_size bytes */
 	uint8_t *shared_rt;         /* readonly with own_rt: the file's area, to see when it comes alive */
 	_Atomic(uint8_t *) *segs;   /* mapped pieces of the data area */
-	pthread_mutex_t seg_lock;   /* this process only */
+	pthread_mutex_t seg_lock;   /* this process only; also of origin */
+	struct zd_origin *origin;   /* the handle that snapshots of this disk share, once there is one */
+	struct zd_view *view;       /* a fork: what it reads from elsewhere; NULL for all other disks */
 	int (*interrupt)(void *);
 	void *interrupt_arg;
 	char path[192];             /* for error texts */
@@ -171,7 +206,10 @@ struct zd_dev {
 
 /* image.c */
 int zd_reattach(zd_dev *dev, struct zd_error *err);
+/* The gate is not 0: 0, ZD_SLOW, or why the command is refused. */
 int zd_gate(zd_dev *dev, bool changes, struct zd_error *err);
+/* Under the lock that a command works under: a power cut may have come between the gate and here. */
+#define zd_powerless(dev) unlikely(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & ZD_GATE_POWER)
 /* Every public call begins with this; free but for one load. */
 static inline int zd_enter(zd_dev *dev, struct zd_error *err)
 {
@@ -440,6 +478,12 @@ void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
 /* ---------------------------------------------------------------- slot.c */
 
 int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under the stripe */
+/* A slot that belongs to no list and no zone yet; zeroed: all zero. */
+int zd_slot_take(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot);
+/* The rest of these under the resource lock. No zone's any more: free, or kept for those who pinned it. */
+void zd_slot_give_up(zd_dev *dev, uint32_t slot);
+/* A pinned slot becomes a zone's again. */
+void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone, struct zd_zone_rt *rt);
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
 void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
 void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
@@ -450,6 +494,72 @@ static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
 {
 	return dev->g.h.data_offset + (uint64_t)slot * dev->g.h.slot_size;
 }
+
+/* ---------------------------------------------------------------- io.c, mgmt.c: what faults need of them */
+
+/* Flip one bit of what a zone stores; nothing happens where nothing is stored. */
+int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit);
+/* One zone command on one zone, without meeting any rule. */
+int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err);
+
+/* ---------------------------------------------------------------- fault.c */
+
+/* A command on its way, as rules see it. Without a place (flush, ALL forms): zones 0 .. last, length 0. */
+struct zd_command {
+	int cmd;
+	uint32_t first, last; /* zones */
+	uint64_t offset, length;
+};
+/* What a rule decided about it. */
+struct zd_hit {
+	uint32_t id;    /* 0: no rule acts */
+	uint32_t kind;
+	uint64_t at;    /* the first byte that command and rule share */
+	uint64_t cut;   /* bytes that are transferred before it fails; the command's length: it does not fail so */
+	uint64_t bit;   /* from `at` on */
+	uint64_t draw;  /* random, from the rule's seed */
+	uint32_t zone;  /* the first zone that command and rule share */
+	uint8_t after, active, keep;
+	char label[48];
+};
+/*
+ * The gate said ZD_SLOW: count the command with the rules and do what comes before it. 0: go on, and call
+ * zd_fault_after(); negative: that is the command's result.
+ */
+int zd_fault_before(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit, struct zd_error *err);
+/* result: what the command gave (< 0: err is filled); landed: where its data lies. Returns what the caller gets. */
+int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, int64_t result,
+		       uint64_t landed, struct zd_error *err);
+/* The error of a command that was cut short at hit->cut. */
+int zd_fault_medium(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, struct zd_error *err);
+/* A flush that owes an error gives it, once. */
+int zd_fault_flush(zd_dev *dev, struct zd_error *err);
+/* How much of a zone a power cut may keep, whatever is durable; UINT64_MAX: all. Forgets it. */
+uint64_t zd_fault_lost(zd_dev *dev, uint32_t zone, uint32_t gen);
+uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen); /* without forgetting it */
+/* First opener: which gate bits the rules of an earlier run of this boot need. */
+uint32_t zd_fault_start(zd_dev *dev);
+/* Mark an error as made by a rule. */
+void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
+uint64_t zd_fault_draw(uint64_t *state); /* splitmix64 */
+
+/* ---------------------------------------------------------------- power.c */
+
+/* What a cut makes of a zone's word, durable bytes and generation; nothing else. Returns the condition it had. */
+int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept);
+int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err);
+
+/* ---------------------------------------------------------------- view.c */
+
+int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
+bool zd_view_has(const zd_dev *dev, uint32_t zone); /* some of the zone's bytes lie in the origin */
+int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n);
+int zd_view_own(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
+void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept); /* after the generation grew */
+void zd_view_close(zd_dev *dev);
+bool zd_view_recycle(zd_dev *dev); /* true: the handle was taken, and is no longer the caller's */
+int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n); /* io.c */
+int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err);      /* image.c: in RAM, all new */
 
 /* ---------------------------------------------------------------- commit.c */
 

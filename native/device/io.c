@@ -116,8 +116,12 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 		*done = n;
 		return 0;
 	}
-	if (unlikely(!rt->slot))
+	if (unlikely(dev->view) && zd_view_has(dev, zone) && zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED)
+		r = zd_view_own(dev, zone, rt);
+	if (unlikely(!rt->slot) && !r)
 		r = zd_slot_assign(dev, zone, rt);
+	else if (unlikely(dev->slots[rt->slot - 1].pinned > rel) && !r)
+		r = zd_slot_unshare(dev, zone, rt);
 	if (n > ZD_IO_CHUNK)
 		last = zd_now();
 	while (!r && *done < n) {
@@ -149,7 +153,7 @@ static inline void fetch(uint8_t *to, const uint8_t *from, uint64_t n)
 }
 #endif
 
-static int load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
+int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
 {
 	uint64_t filled = atomic_load_explicit(&dev->slots[slot].filled, memory_order_acquire);
 	uint64_t below = rel < filled ? (n < filled - rel ? n : filled - rel) : 0;
@@ -380,6 +384,10 @@ static int64_t write_required(zd_dev *dev, struct write *w, uint32_t zone, uint6
 
 	if (unlikely(r))
 		return host_failed(err, r, zone);
+	if (zd_powerless(dev)) {
+		r = zd_gate(dev, false, err);
+		goto out;
+	}
 	r = zd_zone_get(dev, zone, &rt);
 	if (unlikely(r)) {
 		host_failed(err, r, zone);
@@ -407,6 +415,8 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_error *er
 
 	if (r)
 		return host_failed(err, r, first);
+	if (zd_powerless(dev))
+		r = zd_gate(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), capacity = zd_zone_capacity(dev, zone);
 		uint64_t zone_end = start + zd_zone_length(dev, zone), from = at > start ? at : start;
@@ -452,6 +462,8 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error 
 
 	if (r)
 		return host_failed(err, r, first);
+	if (zd_powerless(dev))
+		r = zd_gate(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
 		const struct zd_cell *cell;
 
@@ -501,6 +513,41 @@ static int64_t write_now(zd_dev *dev, struct write *w, struct zd_error *err)
 	return write_preferred(dev, w, err);
 }
 
+/* As write_iov(), with fault rules: they may shorten it, refuse it, hold it up, or spoil what it did. */
+static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const struct iovec *iov, int n, uint64_t length,
+							    uint64_t offset, struct zd_error *err)
+{
+	struct zd_command c = { ZD_CMD_WRITE, 0, 0, offset, length };
+	struct zd_hit hit;
+	int64_t done = 0;
+	int r = check_range(dev, ZD_CMD_WRITE, offset, length, err);
+
+	if (r || length == 0)
+		return r;
+	c.first = zd_zone_of(dev, offset);
+	c.last = zd_zone_of(dev, offset + length - 1);
+	r = zd_fault_before(dev, &c, &hit, err);
+	if (r)
+		return r;
+	if (hit.cut) {
+		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false };
+
+		done = write_now(dev, &w, err);
+		if (make_room(dev, done)) {
+			w.source = (struct source){ iov, n, 0 };
+			done = write_now(dev, &w, err);
+		}
+		if (done >= 0 && dev->g.h.host_sync == ZD_SYNC_COMMAND) {
+			r = zd_after_change(dev, err);
+			if (r)
+				return r;
+		}
+	}
+	if (done >= 0 && hit.cut < length)
+		return zd_fault_medium(dev, &c, &hit, err);
+	return zd_fault_after(dev, &c, &hit, done, offset, err);
+}
+
 static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset,
 			 struct zd_error *err)
 {
@@ -511,7 +558,7 @@ static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t l
 	if (likely(!r))
 		r = check_range(dev, ZD_CMD_WRITE, offset, length, err);
 	if (unlikely(r))
-		return r;
+		return r == ZD_SLOW ? write_slowly(dev, iov, n, length, offset, err) : r;
 	if (length == 0)
 		return 0;
 	done = write_now(dev, &w, err);
@@ -549,16 +596,14 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
 	return write_iov(dev, iov, iovcnt, length, offset, err);
 }
 
-int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err)
+static int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err)
 {
 	struct iovec one = { (void *)(uintptr_t)buf, length };
 	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false };
 	const struct zd_header *h = &dev->g.h;
 	int64_t done;
-	int r = begin_change(dev, err);
+	int r;
 
-	if (unlikely(r))
-		return r;
 	if (zone >= h->nr_zones)
 		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, ZD_CMD_APPEND, ZD_NO_ZONE, zone, length, h->nr_zones);
 	w.offset = zd_zone_start(dev, zone);
@@ -579,6 +624,80 @@ int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, 
 			return r;
 	}
 	return done;
+}
+
+/* As zd_append(), with fault rules. */
+static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length,
+							     uint64_t *landed, struct zd_error *err)
+{
+	struct zd_command c = { ZD_CMD_APPEND, zone, zone, 0, length };
+	uint64_t at = 0, start;
+	struct zd_hit hit;
+	int64_t done = 0;
+	int r;
+
+	/* What can never be an append meets no rule. */
+	if (zone >= dev->g.h.nr_zones || length == 0 || (length & dev->g.block_mask) || zd_is_conv(dev, zone))
+		return append_now(dev, zone, buf, length, landed, err);
+	start = zd_zone_start(dev, zone);
+	c.offset = start + zd_word_written(zd_load_word(dev, zone));
+	if (c.offset + length > start + zd_zone_length(dev, zone))
+		return append_now(dev, zone, buf, length, landed, err);
+	r = zd_fault_before(dev, &c, &hit, err);
+	if (r)
+		return r;
+	if (hit.cut)
+		done = append_now(dev, zone, buf, hit.cut, &at, err);
+	if (landed)
+		*landed = at;
+	if (done >= 0 && hit.cut < length) {
+		if (hit.cut)
+			c.offset = at;
+		return zd_fault_medium(dev, &c, &hit, err);
+	}
+	return zd_fault_after(dev, &c, &hit, done, at, err);
+}
+
+int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err)
+{
+	int r = begin_change(dev, err);
+
+	if (unlikely(r))
+		return r == ZD_SLOW ? append_slowly(dev, zone, buf, length, landed, err) : r;
+	return append_now(dev, zone, buf, length, landed, err);
+}
+
+int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
+{
+	uint32_t zone = zd_zone_of(dev, offset), slot;
+	uint64_t rel = offset - zd_zone_start(dev, zone);
+	uint8_t byte, *at;
+	int r = zd_lock_zone(dev, zone);
+
+	if (r)
+		return r;
+	if (zd_zone_peek(dev, zone) && dev->view && zd_view_has(dev, zone))
+		r = zd_view_own(dev, zone, &dev->zones[zone]);
+	slot = zd_zone_peek(dev, zone) ? dev->zones[zone].slot : 0;
+	if (!r && slot && dev->slots[slot - 1].pinned > rel) {
+		r = zd_slot_unshare(dev, zone, &dev->zones[zone]);
+		slot = dev->zones[zone].slot;
+	}
+	if (r) {
+		zd_unlock_zone(dev, zone);
+		return r;
+	}
+	if (slot && rel < dev->slots[slot - 1].filled && !dev->cow && zd_slot_map(dev, slot - 1, &at) == 0) {
+		byte = at[rel] ^ (uint8_t)(1u << bit);
+		zd_store(at + rel, &byte, 1);
+	} else if (slot) {
+		r = zd_host_pread(dev->fd, &byte, 1, zd_slot_offset(dev, slot - 1) + rel);
+		byte ^= (uint8_t)(1u << bit);
+		if (!r)
+			r = zd_host_pwrite(dev->fd, &byte, 1, zd_slot_offset(dev, slot - 1) + rel);
+	}
+	zd_unlock_zone(dev, zone);
+	return r;
 }
 
 /* ---------------------------------------------------------------- reading */
@@ -649,7 +768,7 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 {
 	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
 	int type = zd_zone_type(dev, zone), r = 0;
-	bool locked = type != ZD_SEQ_WRITE_REQUIRED && !dev->readonly;
+	bool locked = type != ZD_SEQ_WRITE_REQUIRED && !dev->readonly, same;
 	uint32_t gen;
 
 	if (unlikely(!rt)) {
@@ -672,8 +791,10 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 		valid = valid > rel ? valid - rel : 0;
 		if (valid > n)
 			valid = n;
-		if (valid && slot)
-			r = load(dev, slot - 1, rel, to, valid);
+		if (valid && unlikely(dev->view))
+			r = zd_view_load(dev, zone, slot, rel, to, valid);
+		else if (valid && slot)
+			r = zd_load(dev, slot - 1, rel, to, valid);
 		else if (valid)
 			memset(to, 0, valid);
 		if (valid < n)
@@ -681,7 +802,10 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 #ifndef ZD_TSAN /* which knows no fences, and takes the copy on trust (see fetch) */
 		atomic_thread_fence(memory_order_acquire);
 #endif
-	} while (unlikely(gen != atomic_load_explicit(&rt->gen, memory_order_relaxed)));
+		/* Its data is still there, and still in that slot? */
+		same = gen == atomic_load_explicit(&rt->gen, memory_order_relaxed) &&
+		       slot == atomic_load_explicit(&rt->slot, memory_order_relaxed);
+	} while (unlikely(!same));
 	if (locked)
 		zd_unlock_zone(dev, zone);
 	return r;
@@ -720,8 +844,8 @@ int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void *
 	int r = begin_read(dev, offset, length, err);
 
 	if (unlikely(r))
-		return r;
-	if (length == 0 || dev->readonly)
+		return r == ZD_SLOW ? 0 : r; /* with fault rules: by zd_pread(), which meets them */
+	if (length == 0 || dev->readonly || dev->view)
 		return 0;
 	zone = zd_zone_of(dev, offset);
 	rel = offset - zd_zone_start(dev, zone);
@@ -750,13 +874,12 @@ void zd_map_end(zd_dev *dev, uint64_t offset)
 	zd_unlock_zone(dev, zd_zone_of(dev, offset));
 }
 
-int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
+static inline __attribute__((always_inline)) int64_t read_now(zd_dev *dev, void *buf, uint64_t length, uint64_t offset,
+							      struct zd_error *err)
 {
 	uint64_t done = 0, last = 0;
-	int r = begin_read(dev, offset, length, err);
+	int r;
 
-	if (unlikely(r))
-		return r;
 	if (length > ZD_IO_CHUNK)
 		last = zd_now();
 	while (done < length) {
@@ -783,4 +906,39 @@ int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struc
 		}
 	}
 	return (int64_t)length;
+}
+
+/* As zd_pread(), with fault rules. */
+static __attribute__((noinline, cold)) int64_t read_slowly(zd_dev *dev, void *buf, uint64_t length, uint64_t offset,
+							   struct zd_error *err)
+{
+	struct zd_command c = { ZD_CMD_READ, 0, 0, offset, length };
+	struct zd_hit hit;
+	int64_t done = 0;
+	int r = check_range(dev, ZD_CMD_READ, offset, length, err);
+
+	if (r || length == 0)
+		return r;
+	c.first = zd_zone_of(dev, offset);
+	c.last = zd_zone_of(dev, offset + length - 1);
+	r = zd_fault_before(dev, &c, &hit, err);
+	if (r)
+		return r;
+	done = check_read(dev, offset, length, err);
+	if (done == 0 && hit.cut)
+		done = read_now(dev, buf, hit.cut, offset, err);
+	if (done >= 0 && hit.cut < length)
+		return zd_fault_medium(dev, &c, &hit, err);
+	if (done >= 0 && hit.kind == ZD_FAULT_FLIP_READ)
+		((uint8_t *)buf)[hit.at - offset + hit.bit / 8] ^= (uint8_t)(1u << hit.bit % 8);
+	return zd_fault_after(dev, &c, &hit, done, offset, err);
+}
+
+int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
+{
+	int r = begin_read(dev, offset, length, err);
+
+	if (unlikely(r))
+		return r == ZD_SLOW ? read_slowly(dev, buf, length, offset, err) : r;
+	return read_now(dev, buf, length, offset, err);
 }

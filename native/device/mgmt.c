@@ -78,6 +78,8 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 	if (drops) {
 		rt->durable = 0;
 		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
+		if (dev->view)
+			zd_view_cut(dev, zone, 0);
 		zd_slot_release(dev, zone, rt);
 	}
 }
@@ -96,6 +98,10 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	r = zd_lock_resource(dev);
 	if (r)
 		return interrupted(err, r);
+	if (zd_powerless(dev)) {
+		zd_unlock_resource(dev);
+		return zd_gate(dev, false, err);
+	}
 	word = atomic_load_explicit(&rt->word, memory_order_acquire);
 	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
 	if (cell->next == ZD_NEXT_ERROR) {
@@ -120,6 +126,23 @@ static int one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 		return interrupted(err, r);
 	r = one_locked(dev, cmd, zone, err);
 	zd_unlock_zone(dev, zone);
+	return r;
+}
+
+int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+{
+	return one(dev, cmd, zone, err);
+}
+
+/* With fault rules. */
+static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+{
+	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0 };
+	struct zd_hit hit;
+	int r = zd_fault_before(dev, &c, &hit, err);
+
+	if (!r)
+		r = (int)zd_fault_after(dev, &c, &hit, one(dev, cmd, zone, err), 0, err);
 	return r;
 }
 
@@ -185,24 +208,37 @@ static int all(zd_dev *dev, int cmd, struct zd_error *err)
 	return r;
 }
 
+static int all_slowly(zd_dev *dev, int cmd, struct zd_error *err)
+{
+	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	struct zd_hit hit;
+	int r = zd_fault_before(dev, &c, &hit, err);
+
+	if (!r)
+		r = (int)zd_fault_after(dev, &c, &hit, all(dev, cmd, err), 0, err);
+	return r;
+}
+
 int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, struct zd_error *err)
 {
 	uint64_t last;
 	uint32_t z;
 	int r = begin(dev, err), after;
+	bool slow = r == ZD_SLOW;
 
-	if (r)
+	if (r && !slow)
 		return r;
+	r = 0;
 	if (cmd < ZD_CMD_OPEN || cmd > ZD_CMD_RESET_ALL)
 		return zd_fail_host(err, EINVAL, "no zone management command");
 	if (cmd >= ZD_CMD_OPEN_ALL) {
-		r = all(dev, cmd, err);
+		r = slow ? all_slowly(dev, cmd, err) : all(dev, cmd, err);
 	} else {
 		if (zone >= dev->g.h.nr_zones || count_ == 0 || count_ > dev->g.h.nr_zones - zone)
 			return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, count_, dev->g.h.nr_zones);
 		last = count_ > 1 ? zd_now() : 0;
 		for (z = zone; !r && z < zone + count_; z++) {
-			r = one(dev, cmd, z, err);
+			r = slow ? one_slowly(dev, cmd, z, err) : one(dev, cmd, z, err);
 			if (!r && z % 64 == 63 && count_ > 1 && zd_interrupted(dev, &last))
 				r = interrupted(err, -EINTR);
 			if (!r && count_ > 1 && zd_slots_pressing(dev))
@@ -217,7 +253,7 @@ int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
 {
 	int r = begin(dev, err), cmd;
 
-	if (r)
+	if (r && r != ZD_SLOW)
 		return r;
 	switch (cond) {
 	case ZD_EMPTY: cmd = ZD_CMD_SET_EMPTY; break;
@@ -235,7 +271,7 @@ int zd_power_cycle(zd_dev *dev, struct zd_error *err)
 {
 	int r = begin(dev, err);
 
-	if (!r)
+	if (!r || r == ZD_SLOW)
 		r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
 	if (!r)
 		r = all(dev, ZD_CMD_POWER_CYCLE, err);

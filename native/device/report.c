@@ -72,7 +72,7 @@ int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err)
 	if (!rt)
 		return 0;
 	if (zd_is_conv(dev, zone))
-		return atomic_load_explicit(&rt->slot, memory_order_acquire) ? (int64_t)zd_zone_length(dev, zone) : 0;
+		return atomic_load_explicit(&rt->slot, memory_order_acquire) || zd_view_has(dev, zone) ? (int64_t)zd_zone_length(dev, zone) : 0;
 	return (int64_t)zd_word_written(atomic_load_explicit(&rt->word, memory_order_acquire));
 }
 

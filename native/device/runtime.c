@@ -42,8 +42,8 @@ static int boot_id(uint8_t id[16])
 
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
-	const uint32_t sizes[] = { 1 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
-				   sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt), sizeof(struct zd_stripe),
+	const uint32_t sizes[] = { 2 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
+				   sizeof(struct zd_faults), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt), sizeof(struct zd_stripe),
 				   ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
 	struct statx sx;
 
@@ -74,6 +74,7 @@ void zd_runtime_bind(zd_dev *dev, uint8_t *rt)
 	dev->chunks = (_Atomic uint8_t *)(rt + g->rt_chunks);
 	dev->dirty = (_Atomic uint64_t *)(rt + g->rt_dirty);
 	dev->implicit = (uint64_t *)(rt + g->rt_implicit);
+	dev->faults = (struct zd_faults *)(rt + g->rt_faults);
 	dev->zones = (struct zd_zone_rt *)(rt + g->rt_zones);
 	dev->slots = (struct zd_slot_rt *)(rt + g->rt_slots);
 }
@@ -117,6 +118,8 @@ int zd_runtime_init_locks(zd_dev *dev)
 
 	if (!r)
 		r = zd_mutex_init(&dev->head->resource);
+	if (!r)
+		r = zd_mutex_init(&dev->faults->lock);
 	for (i = 0; !r && i < ZD_STRIPES; i++)
 		r = zd_mutex_init(&dev->stripes[i].lock);
 	return r;
@@ -224,6 +227,8 @@ static void rebuild_slots(zd_dev *dev, bool trimmer_dead)
 			push_slot(dev, s, &head->pending_head);
 			head->nr_pending++;
 			head->pending_bytes += filled;
+		} else if (slot->state == ZD_SLOT_FREE && slot->pins) {
+			slot->state = ZD_SLOT_PINNED;
 		} else if (slot->state == ZD_SLOT_FREE) {
 			push_slot(dev, s, filled ? &head->warm_head : &head->cold_head);
 			head->nr_free++;
@@ -395,7 +400,8 @@ static int start_slots(zd_dev *dev, uint64_t file_size, bool keep_filled, struct
 		if (r)
 			return zd_fail_host(err, -r, "no room in the image for the shared state of its slots");
 		dev->slots[s].zone = 0;
-		dev->slots[s].pins = 0;
+		dev->slots[s].pins = 0; /* whoever pinned it is gone */
+		dev->slots[s].pinned = 0;
 		if (!keep_filled || dev->slots[s].filled > g->h.slot_size)
 			dev->slots[s].filled = 0;
 	}
@@ -507,7 +513,8 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	r = start_slots(dev, file_size, living, err);
 	if (r)
 		return r;
-	head->gate = status.clean && !dev->in_ram ? ZD_GATE_MARK : 0;
+	/* Rules and a cut power stay through close and open; what was wiped has none. */
+	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
 	head->was_clean = status.clean;
 	head->status_seq = status.seq;
 	head->open_clock = 0;
@@ -534,6 +541,8 @@ static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 
 	if (zd_runtime_tag(dev, dev->fd, &tag) || memcmp(&tag, &from->tag, sizeof(tag)))
 		return;
+	memcpy(dev->faults, shared + dev->g.rt_faults, sizeof(*dev->faults));
+	dev->head->gate |= (from->gate & ZD_GATE_POWER) | zd_fault_start(dev);
 	dev->head->flushes = from->flushes;
 	dev->head->max_open_seen = from->max_open_seen;
 	dev->head->max_active_seen = from->max_active_seen;

@@ -28,6 +28,16 @@ static void push_free(zd_dev *dev, uint32_t slot)
 	head->warm_bytes += s->filled;
 }
 
+void zd_slot_give_up(zd_dev *dev, uint32_t slot)
+{
+	if (!dev->slots[slot].pins) {
+		push_free(dev, slot);
+		return;
+	}
+	dev->slots[slot].state = ZD_SLOT_PINNED;
+	dev->slots[slot].zone = 0;
+}
+
 static uint32_t pop_free(zd_dev *dev, uint32_t *list)
 {
 	uint32_t slot = *list - 1;
@@ -73,21 +83,19 @@ static int fresh(zd_dev *dev, uint32_t *slot)
 		return r;
 	dev->slots[s].filled = 0;
 	dev->slots[s].pins = 0;
+	dev->slots[s].pinned = 0;
 	head->nr_slots = s + 1;
 	*slot = s;
 	return 0;
 }
 
-int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+/* Under the resource lock. */
+static int take(zd_dev *dev, bool zeroed, uint32_t *out)
 {
 	struct zd_rt_head *head = dev->head;
-	/* Zones written in any order show what was never written, so that must be zero. */
-	bool zeroed = zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED;
-	uint32_t slot;
-	int r = zd_lock_resource(dev);
+	uint32_t slot = 0;
+	int r = 0;
 
-	if (r)
-		return r;
 	if (head->warm_head && !zeroed) {
 		slot = pop_free(dev, &head->warm_head);
 	} else if (head->cold_head && (!zeroed || zd_host_punch(dev->fd, zd_slot_offset(dev, head->cold_head - 1),
@@ -103,6 +111,20 @@ int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 				push_free(dev, slot);
 		}
 	}
+	*out = slot;
+	return r;
+}
+
+int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+{
+	/* Zones written in any order show what was never written, so that must be zero. */
+	bool zeroed = zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED;
+	uint32_t slot;
+	int r = zd_lock_resource(dev);
+
+	if (r)
+		return r;
+	r = take(dev, zeroed, &slot);
 	if (!r) {
 		dev->slots[slot].state = ZD_SLOT_USED;
 		dev->slots[slot].zone = zone + 1;
@@ -110,6 +132,42 @@ int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	}
 	zd_unlock_resource(dev);
 	return r;
+}
+
+int zd_slot_take(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot)
+{
+	int r = zd_lock_resource(dev);
+
+	if (r)
+		return r;
+	r = take(dev, zeroed, slot);
+	if (!r) {
+		/* On its way to a zone. The pin keeps a rebuild, after somebody's death, from giving it to another. */
+		dev->slots[*slot].pins = 1;
+		dev->slots[*slot].state = ZD_SLOT_USED;
+		dev->slots[*slot].zone = zone + 1;
+	}
+	zd_unlock_resource(dev);
+	return r;
+}
+
+void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone, struct zd_zone_rt *rt)
+{
+	struct zd_rt_head *head = dev->head;
+	struct zd_slot_rt *s = &dev->slots[slot];
+	uint32_t *link;
+
+	for (link = &head->pending_head; s->state == ZD_SLOT_PENDING && *link; link = &dev->slots[*link - 1].next) {
+		if (*link != slot + 1)
+			continue;
+		*link = s->next;
+		head->nr_pending--;
+		head->pending_bytes -= s->filled;
+		break;
+	}
+	s->state = ZD_SLOT_USED;
+	s->zone = zone + 1;
+	atomic_store_explicit(&rt->slot, slot + 1, memory_order_release);
 }
 
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
@@ -122,7 +180,7 @@ void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 		return;
 	atomic_store_explicit(&rt->slot, 0, memory_order_release);
 	if (dev->in_ram || !on_disk(rt, slot)) {
-		push_free(dev, slot);
+		zd_slot_give_up(dev, slot);
 		return;
 	}
 	s = &dev->slots[slot];
@@ -150,7 +208,7 @@ void zd_slots_settle(zd_dev *dev)
 		*link = s->next;
 		head->nr_pending--;
 		head->pending_bytes -= s->filled;
-		push_free(dev, slot);
+		zd_slot_give_up(dev, slot);
 	}
 }
 

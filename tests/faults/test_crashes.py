@@ -1,0 +1,251 @@
+"""Crash states and check_crashes: all survivors and no others, found bugs, replays that repeat them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+import pytest
+
+import zoned
+from zoned.crashes import CrashIdError, CrashSpaceError
+from zoned.faults import FaultRule
+from zoned.testing import CrashFailure, check_crashes
+
+MIB = 1 << 20
+BLOCK = 4096
+DISK = {
+    "size": "8MiB",
+    "zone_size": "1MiB",
+    "conventional": 1,
+    "dialect": "zbc",
+    "logical_block": 4096,
+}
+
+
+@pytest.fixture
+def dev():
+    with zoned.memory(**DISK) as device:
+        yield device
+
+
+def wps(device: zoned.Device) -> tuple[int, ...]:
+    return tuple((z.wp - z.start) // BLOCK for z in device.report(1) if z.wp is not None)
+
+
+def test_an_exhaustive_run_meets_every_survivor_once(dev: zoned.Device) -> None:
+    dev.pwrite(b"a" * BLOCK, 1 * MIB)
+    dev.flush()
+    dev.pwrite(b"b" * 2 * BLOCK, 1 * MIB + BLOCK)
+    dev.pwrite(b"c" * 3 * BLOCK, 2 * MIB)
+    dev.pwrite(b"d" * BLOCK, 3 * MIB)
+    dev.finish_zone(3)
+    states = dev.crash_states("exhaustive")
+    found = [wps(device)[:2] for device in states]
+    assert states.count == len(states) == states.total == 12
+    assert sorted(found) == sorted(itertools.product((1, 2, 3), range(4)))
+    states.close()
+
+
+def test_conventional_blocks_survive_in_any_subset(dev: zoned.Device) -> None:
+    dev.pwrite(b"o" * 3 * BLOCK, 0)
+    dev.flush()
+    since = dev.snapshot()
+    dev.pwrite(b"n" * 2 * BLOCK, BLOCK)
+    dev.pwrite(b"w" * BLOCK, 1 * MIB)
+    states = dev.crash_states("exhaustive", since=since)
+    found = {(dev.pread(3 * BLOCK, 0)[::BLOCK].decode(), *wps(dev)[:1]) for dev in states}
+    assert found == {(f"o{a}{b}", wp) for a in "on" for b in "on" for wp in (0, 1)}
+    assert states.total == 8
+    states.close()
+    since.close()
+
+
+@pytest.mark.parametrize("strategy", ["linear", "log", "exhaustive", "random"])
+def test_ids_rebuild_exactly_that_survivor(dev: zoned.Device, strategy: str) -> None:
+    dev.pwrite(os.urandom(9 * BLOCK), 1 * MIB)
+    dev.pwrite(os.urandom(5 * BLOCK), 2 * MIB)
+    states = dev.crash_states(strategy, limit=60, seed=3)
+    found = {device.crash_id: (wps(device), device.pread(9 * BLOCK, MIB)) for device in states}
+    assert (
+        len(found)
+        == states.count
+        == {"linear": 16, "log": 11, "exhaustive": 60, "random": 60}[strategy]
+    )
+    for crash_id, seen in found.items():
+        assert crash_id is not None
+        with states.rebuild(crash_id) as again:
+            assert (wps(again), again.pread(9 * BLOCK, MIB)) == seen
+    states.close()
+
+
+def test_bad_ids_and_spaces_are_told(dev: zoned.Device) -> None:
+    dev.pwrite(b"a" * 9 * BLOCK, 1 * MIB)
+    dev.pwrite(b"a" * 9 * BLOCK, 2 * MIB)
+    with pytest.raises(
+        CrashSpaceError, match="there are 100 survivors, and the limit is 50: raise limit, or take"
+    ) as caught:
+        dev.crash_states("exhaustive", limit=50)
+    assert caught.value.count == 100
+    states = dev.crash_states()
+    some = states.id_of((3, 4))
+    for wrong, said in (
+        ("no hex", "is no id of a crash state"),
+        (some[:-1] + ("0" if some[-1] != "0" else "1"), "is damaged"),
+        ("", "is damaged"),
+    ):
+        with pytest.raises(CrashIdError, match=said):
+            states.rebuild(wrong)
+    dev.pwrite(b"a" * BLOCK, 3 * MIB)
+    later = dev.crash_states()
+    with pytest.raises(CrashIdError, match="another disk or another history"):
+        later.rebuild(some)
+    with pytest.raises(ValueError, match="there is no strategy 'all'"):
+        dev.crash_states("all")
+    states.close()
+    later.close()
+
+
+def test_a_disk_with_limits_never_has_too_many_active_zones() -> None:
+    with zoned.memory(
+        size="8MiB",
+        zone_size="1MiB",
+        zone_capacity="16KiB",
+        dialect="zns",
+        max_open=2,
+        max_active=2,
+    ) as dev:
+        for zone in range(3):
+            dev.append(zone, b"a" * 4 * BLOCK)
+        dev.append(4, b"b" * 2 * BLOCK)
+        states = dev.crash_states("exhaustive")
+        assert all(device.limits.active <= 2 for device in states)
+        states.close()
+
+
+# ---------------------------------------------------------------- a log, right and wrong
+
+
+def record(number: int) -> bytes:
+    return f"record {number}".encode().ljust(BLOCK, b".")
+
+
+def log_workload(flush: bool) -> Callable:
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        for number in range(4):
+            dev.append(1 + number % 2, record(number))
+            if flush:
+                dev.flush()
+            ack(number)
+
+    return workload
+
+
+def log_verify(dev: zoned.Device, acknowledged: list[int]) -> None:
+    found = []
+    for zone in dev.report(1, 2):
+        data = dev.pread(zone.wp - zone.start, zone.start)
+        found += [
+            int(data[at : at + BLOCK].split(b".")[0].split()[1])
+            for at in range(0, len(data), BLOCK)
+        ]
+    assert set(acknowledged) <= set(found), f"lost {sorted(set(acknowledged) - set(found))}"
+
+
+def test_a_right_log_passes() -> None:
+    report = check_crashes(log_workload(flush=True), log_verify, strategy="exhaustive", **DISK)
+    assert report.commands == 8 and report.cuts == 9
+    assert report.states == 1 + 4 * 2 + 4 * 1
+    assert "crash states of 9 cuts in 8 commands passed" in str(report)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_missing_flush_is_found_told_and_repeated(jobs: int) -> None:
+    with pytest.raises(CrashFailure) as caught:
+        check_crashes(log_workload(flush=False), log_verify, jobs=jobs, **DISK)
+    said = str(caught.value)
+    assert "lost [0]" in said
+    assert (
+        "The power was cut after 1 commands, 1 things acknowledged:\n  1. append(1, 4096 bytes)\n"
+        in said
+    )
+    assert "zone 1: IMPLICIT_OPEN, wp +4096, durable +0" in said
+    assert "Zones after it:\n  all zones are empty" in said
+    replay = caught.value.replay
+    assert f"To repeat it: check_crashes(..., replay={replay!r})" in said
+    with pytest.raises(CrashFailure, match=r"lost \[0\]") as again:
+        check_crashes(log_workload(flush=False), log_verify, replay=replay, **DISK)
+    assert str(again.value) == said
+    with pytest.raises(CrashIdError):
+        check_crashes(log_workload(flush=True), log_verify, replay="77:00", **DISK)
+
+
+def test_a_disk_that_lies_is_found() -> None:
+    lie = FaultRule("lost", on="append", nth=3)
+    with pytest.raises(CrashFailure, match=r"lost \[2\]"):
+        check_crashes(log_workload(flush=True), log_verify, faults=[lie], **DISK)
+
+
+def test_recovery_is_cut_too() -> None:
+    """Recovery moves a record from zone 1 to 2. Resetting 1 before 2 is durable loses it only in a second crash."""
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(7))
+        dev.flush()
+        ack(7)
+
+    def recover(flush: bool) -> Callable:
+        def verify(dev: zoned.Device, acknowledged: list[int]) -> None:
+            log_verify(dev, acknowledged)
+            if dev.zones[1].wp > MIB and dev.zones[2].wp == 2 * MIB:
+                dev.append(2, dev.pread(BLOCK, MIB))
+                if flush:
+                    dev.flush()
+                dev.reset_zone(1)
+
+        return verify
+
+    check_crashes(workload, recover(flush=False), **DISK)
+    report = check_crashes(workload, recover(flush=True), depth=2, strategy="exhaustive", **DISK)
+    assert report.states > 3
+    with pytest.raises(CrashFailure, match=r"lost \[7\]") as caught:
+        check_crashes(workload, recover(flush=False), depth=2, **DISK)
+    assert caught.value.replay.count("/") == 1
+    with pytest.raises(CrashFailure, match=r"lost \[7\]") as again:
+        check_crashes(workload, recover(flush=False), replay=caught.value.replay, **DISK)
+    assert again.value.replay == caught.value.replay
+
+
+def test_a_workload_that_raises_is_told() -> None:
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        raise KeyError("oops")
+
+    with pytest.raises(KeyError, match="oops") as caught:
+        check_crashes(workload, log_verify, **DISK)
+    assert caught.value.__notes__ == ["check_crashes: the workload raised this after 1 commands"]
+
+
+def test_sampled_cuts_and_bad_numbers() -> None:
+    report = check_crashes(log_workload(flush=True), log_verify, cuts=3, seed=5, **DISK)
+    assert 3 <= report.cuts <= 4
+    with pytest.raises(ValueError, match="depth is 0: it must be 1 or more"):
+        check_crashes(log_workload(flush=True), log_verify, depth=0, **DISK)
+
+
+def test_conventional_zones_are_cut_block_by_block() -> None:
+    """Two blocks that belong together, written at once in a conventional zone, may be torn apart."""
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        for version in (b"1", b"2"):
+            dev.pwrite(version * 2 * BLOCK, 0)
+            dev.flush()
+            ack(version)
+
+    def verify(dev: zoned.Device, acknowledged: list[bytes]) -> None:
+        first, second = dev.pread(BLOCK, 0)[:1], dev.pread(BLOCK, BLOCK)[:1]
+        assert first == second, f"torn: {first!r} and {second!r}"
+
+    with pytest.raises(CrashFailure, match="torn"):
+        check_crashes(workload, verify, **DISK)

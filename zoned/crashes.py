@@ -1,0 +1,336 @@
+"""What a power cut may leave behind: counted, enumerated, and rebuilt from an id.
+
+A zone keeps some length between its durable and its live write pointer; in conventional zones any
+subset of the blocks written since the last flush survives, where that is known (``since``). Every
+combination is a possible survivor. Strategies choose among them:
+
+linear      all durable, all written, and each zone by itself at every length (and each
+            conventional block by itself), the others durable
+log         as linear, with the lengths 1, 2, 4, 8, ... blocks beyond the durable pointer
+exhaustive  every combination; more than ``limit`` of them are refused
+random      ``limit`` of all combinations, drawn from the seed, no two alike
+
+Builds survivors with zoned.snapshots; touches no disk but those that it makes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from zoned.snapshots import Snapshot, ZoneState
+from zoned.zone import ZoneCondition, ZoneType
+
+if TYPE_CHECKING:
+    from zoned.device import Device
+
+_VERSION = 1
+
+
+class CrashSpaceError(ValueError):
+    """More survivors than the limit; ``count`` says how many."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
+class CrashIdError(ValueError):
+    """An id that is damaged, or of another disk, history or version."""
+
+
+class Strategy(StrEnum):
+    """Which survivors to look at."""
+
+    LINEAR = "linear"
+    LOG = "log"
+    EXHAUSTIVE = "exhaustive"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class _Zone:
+    """The lengths that a zone may keep: low, low + step, ..., high."""
+
+    zone: int
+    low: int
+    high: int
+    step: int
+
+    @property
+    def count(self) -> int:
+        return -(-(self.high - self.low) // self.step) + 1
+
+    def length(self, choice: int) -> int:
+        return min(self.low + choice * self.step, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block of a conventional zone that may have survived (choice 1) or not (0)."""
+
+    zone: int
+    offset: int
+    """On the disk."""
+
+    @property
+    def count(self) -> int:
+        return 2
+
+
+_Part = _Zone | _Block
+Choice = tuple[int, ...]
+"""One number per part; all 0 is the least survivor."""
+
+
+class CrashStates:
+    """The survivors of a power cut at a snapshot; iterating closes each before the next."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        strategy: Strategy | str = Strategy.LINEAR,
+        *,
+        limit: int = 10_000,
+        seed: int = 0,
+        since: Snapshot | None = None,
+        kind: type[Device] | None = None,
+    ) -> None:
+        """Raises CrashSpaceError if there are more than ``limit`` (random never has more),
+        ValueError for an unknown strategy.
+        """
+        try:
+            self._strategy = Strategy(strategy)
+        except ValueError:
+            names = ", ".join(Strategy)
+            raise ValueError(f"there is no strategy {strategy!r}: there are {names}") from None
+        if limit < 1:
+            raise ValueError(f"limit is {limit}: it must be 1 or more")
+        self._limit, self._seed, self._kind = limit, seed, kind
+        # A fork that nobody writes to keeps what the snapshot pinned, whoever closes the snapshot.
+        self._now = snapshot.fork()
+        self._before: Device | None = None
+        states = snapshot.zones()
+        self._parts: tuple[_Part, ...] = tuple(_zones(states, snapshot))
+        self._fingerprint = _fingerprint(states, snapshot)
+        if since is not None:
+            self._before = since.fork()
+            self._parts += tuple(_blocks(self._before, self._now))
+        self._own = self._now.snapshot()
+        count = self.count
+        if count > limit:
+            raise CrashSpaceError(
+                f"there are {count} survivors, and the limit is {limit}: raise limit, or take the "
+                "strategy random, log or linear"
+                if self._strategy is Strategy.EXHAUSTIVE
+                else f"there are {count} survivors, and the limit is {limit}: raise limit, or take "
+                "the strategy random",
+                count,
+            )
+
+    @property
+    def total(self) -> int:
+        """How many survivors there are at all."""
+        return math.prod(part.count for part in self._parts)
+
+    @property
+    def count(self) -> int:
+        """How many the strategy looks at; told without making any."""
+        if self._strategy is Strategy.EXHAUSTIVE:
+            return self.total
+        if self._strategy is Strategy.RANDOM:
+            return min(self.total, self._limit)
+        return sum(1 for _ in self.choices())
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Device]:
+        for choice in self.choices():
+            with self.build(choice) as device:
+                yield device
+
+    def choices(self) -> Iterator[Choice]:
+        """The survivors as numbers, in order, least first."""
+        if self._strategy is Strategy.EXHAUSTIVE:
+            return itertools.product(*(range(part.count) for part in self._parts))
+        if self._strategy is Strategy.RANDOM:
+            return self._random()
+        return self._one_by_one()
+
+    def build(self, choice: Choice) -> Device:
+        """One survivor. It lives until it is closed."""
+        kept: dict[int, int] = {}
+        undone: list[int] = []
+        for part, number in zip(self._parts, choice, strict=True):
+            if isinstance(part, _Zone):
+                kept[part.zone] = part.length(number)
+            elif number == 0:
+                undone.append(part.offset)
+        device = self._own._fork(kept, self._kind)
+        device._crash_id = self.id_of(choice)
+        if undone and self._before is not None:
+            block = device.geometry.logical_block
+            for offset in undone:
+                # Not a command of the survivor's history: straight to the core's own type.
+                _plain_write(device, self._before.pread(block, offset), offset)
+        return device
+
+    def rebuild(self, crash_id: str) -> Device:
+        """The survivor with an id, whatever the strategy. Raises CrashIdError."""
+        return self.build(self._choice_of(crash_id))
+
+    def id_of(self, choice: Choice) -> str:
+        """The id of a survivor: hex digits, with a check sum."""
+        body = bytes([_VERSION]) + self._fingerprint + bytes(_packed(choice))
+        return (body + zlib.crc32(body).to_bytes(4, "big")).hex()
+
+    def close(self) -> None:
+        """Give up what is kept for making survivors."""
+        self._own.close()
+        self._now.close()
+        if self._before is not None:
+            self._before.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_own"):
+            self.close()
+
+    def _choice_of(self, crash_id: str) -> Choice:
+        try:
+            raw = bytes.fromhex(crash_id)
+        except ValueError:
+            raise CrashIdError(f"{crash_id!r} is no id of a crash state: hex digits") from None
+        body, check = raw[:-4], raw[-4:]
+        if len(raw) < 9 or zlib.crc32(body).to_bytes(4, "big") != check:
+            raise CrashIdError(f"the id {crash_id} is damaged: its check sum is wrong")
+        if body[0] != _VERSION:
+            raise CrashIdError(f"the id {crash_id} has version {body[0]}: this is {_VERSION}")
+        if body[1:5] != self._fingerprint:
+            raise CrashIdError(f"the id {crash_id} is of another disk or another history")
+        choice = _unpacked(body[5:], len(self._parts))
+        if choice is None or any(n >= p.count for n, p in zip(choice, self._parts, strict=True)):
+            raise CrashIdError(f"the id {crash_id} names a survivor that cannot be")
+        return choice
+
+    def _one_by_one(self) -> Iterator[Choice]:
+        least = tuple(0 for _ in self._parts)
+        most = tuple(part.count - 1 for part in self._parts)
+        yield least
+        for at, part in enumerate(self._parts):
+            for number in self._steps(part):
+                choice = (*least[:at], number, *least[at + 1 :])
+                if choice != most:
+                    yield choice
+        if most != least:
+            yield most
+
+    def _steps(self, part: _Part) -> Iterator[int]:
+        if self._strategy is Strategy.LINEAR:
+            yield from range(1, part.count)
+            return
+        number = 1
+        while number < part.count - 1:
+            yield number
+            number *= 2
+        if part.count > 1:
+            yield part.count - 1
+
+    def _random(self) -> Iterator[Choice]:
+        if self.total <= self._limit:
+            yield from itertools.product(*(range(part.count) for part in self._parts))
+            return
+        draw = random.Random(self._seed)  # noqa: S311 - to be repeated, not to be secret
+        seen: set[Choice] = set()
+        while len(seen) < self._limit:
+            choice = tuple(draw.randrange(part.count) for part in self._parts)
+            if choice not in seen:
+                seen.add(choice)
+                yield choice
+
+
+def _zones(states: list[ZoneState], snapshot: Snapshot) -> Iterator[_Zone]:
+    geometry = snapshot.geometry
+    active = sum(
+        state.condition
+        in (ZoneCondition.IMPLICIT_OPEN, ZoneCondition.EXPLICIT_OPEN, ZoneCondition.CLOSED)
+        for state in states
+    )
+    filled = [s for s in states if s.condition is ZoneCondition.FULL and not s.finished]
+    crowded = 0 < geometry.max_active < active + len(filled)
+    for state in states:
+        if state.type is ZoneType.CONVENTIONAL:
+            continue
+        most = state.written if state.lost_from is None else min(state.written, state.lost_from)
+        least = min(state.durable, most)
+        if crowded and state in filled:
+            least = most = state.written  # there is no active resource for it to fall back to
+        required = state.type is ZoneType.SEQ_WRITE_REQUIRED
+        step = geometry.physical_block if required else geometry.logical_block
+        if most != least or least != state.durable:
+            yield _Zone(state.index, least, most, step)
+
+
+def _blocks(before: Device, now: Device) -> Iterator[_Block]:
+    """Blocks of conventional zones that differ."""
+    geometry = now.geometry
+    block = geometry.logical_block
+    for first, count in geometry.conventional.ranges():
+        for zone in range(first, first + count):
+            if not now._written(zone):
+                continue
+            start, length = geometry.zone_start(zone), geometry.zone_length(zone)
+            for at in range(start, start + length, 1 << 20):
+                size = min(1 << 20, start + length - at)
+                old, new = before.pread(size, at), now.pread(size, at)
+                if old == new:
+                    continue
+                for here in range(0, size, block):
+                    if old[here : here + block] != new[here : here + block]:
+                        yield _Block(zone, at + here)
+
+
+def _fingerprint(states: list[ZoneState], snapshot: Snapshot) -> bytes:
+    """Of geometry and zones, not of the uuid: a repeated run makes the same."""
+    geometry = snapshot.geometry
+    told = repr((geometry.size, geometry.zone_size, geometry.zone_capacity, str(geometry.dialect)))
+    told += repr([(s.index, int(s.condition), s.written, s.durable, s.lost_from) for s in states])
+    return zlib.crc32(told.encode()).to_bytes(4, "big")
+
+
+def _packed(choice: Choice) -> Iterator[int]:
+    """Runs of equal numbers: length, number; each in groups of 7 bits, lowest first."""
+    for number, run in itertools.groupby(choice):
+        for value in (len(list(run)), number):
+            rest = value
+            while rest > 0x7F:
+                yield rest & 0x7F | 0x80
+                rest >>= 7
+            yield rest
+
+
+def _unpacked(data: bytes, length: int) -> Choice | None:
+    values: list[int] = []
+    value = shift = 0
+    for byte in data:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            values.append(value)
+            value = shift = 0
+    if shift or len(values) % 2 or sum(values[::2]) != length:
+        return None
+    runs = zip(values[::2], values[1::2], strict=True)
+    return tuple(number for run, number in runs for _ in range(run))
+
+
+def _plain_write(device: Device, data: bytes, offset: int) -> None:
+    from zoned.device import Device as Plain
+
+    Plain.pwrite(device, data, offset)

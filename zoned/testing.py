@@ -1,0 +1,486 @@
+"""Crash tests: cut the power after every command of a workload, and look at every survivor.
+
+::
+
+    def workload(dev, ack):
+        dev.pwrite(record, dev.zones[0].wp)
+        dev.flush()
+        ack(record)                      # from here on the user may rely on it
+
+    def verify(dev, acknowledged):
+        found = recover(dev)             # what the program does after a crash
+        assert set(acknowledged) <= set(found)
+
+    check_crashes(workload, verify, size="16MiB", zone_size="1MiB")
+
+A failure shows the shortest history that leads to it, the zones before and after the cut, and the
+line that repeats exactly that one. The workload must do the same each time it runs: it is run once
+per process, and once more for a replay. Only commands given through the Device are recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, SupportsIndex, cast
+
+from zoned.crashes import CrashIdError, CrashStates, Strategy
+from zoned.device import Device, GeometryKeywords, _create, _resolve
+from zoned.faults import FaultRule
+from zoned.snapshots import Snapshot
+from zoned.zone import ZoneCondition
+
+Workload = Callable[[Device, Callable[[Any], None]], object]
+Verify = Callable[[Device, list[Any]], object]
+
+_SHOWN = 30
+
+
+@dataclass(slots=True)
+class Cut:
+    """A moment at which the power may go: behind a command, before the next one begins."""
+
+    command: str
+    """"" for the moment before the first."""
+    snapshot: Snapshot
+    since: Snapshot
+    """Taken at the last flush."""
+    acknowledged: int = 0
+    """How many things were acknowledged before the next command."""
+
+
+class Recorder(Device):
+    """A Device that takes a snapshot behind each command that changes it."""
+
+    __slots__ = ("_acknowledged", "_conventional", "cuts")
+
+    def __init__(self, out: Any, path: str | None) -> None:
+        super().__init__(out, path)
+        self.cuts: list[Cut] = []
+        self._acknowledged: list[Any] = []
+        self._conventional = bool(self.geometry.conventional)
+
+    def start(self) -> None:
+        """From here on."""
+        first = self.snapshot()
+        self.cuts.append(Cut("", first, first))
+
+    def ack(self, item: Any) -> None:
+        """What the workload calls: the user relies on it from now on."""
+        self._acknowledged.append(item)
+        self.cuts[-1].acknowledged = len(self._acknowledged)
+
+    def acknowledged(self, cut: Cut) -> list[Any]:
+        """What had been acknowledged when the power went."""
+        return self._acknowledged[: cut.acknowledged]
+
+    def drop(self) -> None:
+        """Give up all snapshots."""
+        for cut in self.cuts:
+            cut.snapshot.close()
+        self.cuts.clear()
+
+    @contextlib.contextmanager
+    def _command(self, text: str, flushes: bool = False) -> Iterator[None]:
+        if not self.cuts:
+            yield
+            return
+        before = self.cuts[-1]
+        try:
+            yield
+        except BaseException as error:
+            text += f" -> {type(error).__name__}"
+            flushes = False
+            raise
+        finally:
+            now = self.snapshot() if self.powered else before.snapshot
+            since = now if flushes or not self._conventional else before.since
+            self.cuts.append(Cut(text, now, since, before.acknowledged))
+
+    # The commands. Reads change nothing and are not recorded.
+
+    def pwrite(self, data: Any, offset: SupportsIndex) -> int:
+        with self._command(f"pwrite({memoryview(data).nbytes} bytes, {offset})"):
+            return super().pwrite(data, offset)
+
+    def pwritev(self, buffers: Iterable[Any], offset: SupportsIndex) -> int:
+        pieces = list(buffers)
+        size = sum(memoryview(piece).nbytes for piece in pieces)
+        with self._command(f"pwritev({size} bytes in {len(pieces)} buffers, {offset})"):
+            return super().pwritev(pieces, offset)
+
+    def append(self, zone: SupportsIndex, data: Any) -> int:
+        with self._command(f"append({zone}, {memoryview(data).nbytes} bytes)"):
+            return super().append(zone, data)
+
+    def flush(self) -> None:
+        with self._command("flush()", flushes=True):
+            super().flush()
+
+    def power_cycle(self) -> None:
+        with self._command("power_cycle()", flushes=True):
+            super().power_cycle()
+
+    def set_condition(self, zone: SupportsIndex, condition: ZoneCondition | int | str) -> None:
+        with self._command(f"set_condition({zone}, {condition!s})"):
+            super().set_condition(zone, condition)
+
+    def open_all(self) -> None:
+        with self._command("open_all()"):
+            super().open_all()
+
+    def close_all(self) -> None:
+        with self._command("close_all()"):
+            super().close_all()
+
+    def finish_all(self) -> None:
+        with self._command("finish_all()"):
+            super().finish_all()
+
+    def reset_all(self) -> None:
+        with self._command("reset_all()"):
+            super().reset_all()
+
+    def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
+        names = {3: "open_zone", 4: "close_zone", 5: "finish_zone", 6: "reset_zone"}
+        more = "" if count == 1 else f", {count}"
+        with self._command(f"{names.get(command, command)}({zone}{more})"):
+            super()._zones_command(command, zone, count)
+
+
+class CrashFailure(AssertionError):  # noqa: N818 - a test that fails is no error of the program
+    """A survivor that verify refused; ``__cause__`` is what it raised, ``replay`` repeats it."""
+
+    def __init__(self, message: str, replay: str) -> None:
+        super().__init__(message)
+        self.replay = replay
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.replay)
+
+
+@dataclass(frozen=True, slots=True)
+class CrashReport:
+    """What check_crashes looked at."""
+
+    commands: int
+    cuts: int
+    states: int
+    seconds: float
+
+    @property
+    def states_per_second(self) -> float:
+        """Survivors verified per second."""
+        return self.states / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.states} crash states of {self.cuts} cuts in {self.commands} commands passed: "
+            f"{self.seconds:.1f} s, {self.states_per_second:.0f} states per second"
+        )
+
+
+@dataclass(slots=True)
+class _Job:
+    """Everything that one run of the check needs to know."""
+
+    workload: Workload
+    verify: Verify
+    keywords: GeometryKeywords
+    profile: str | None
+    strategy: Strategy | str
+    limit: int
+    seed: int
+    every: int
+    depth: int
+    faults: Sequence[FaultRule]
+    show: Callable[[int, int], None] | None = None
+    states: int = 0
+    commands: int = field(default=0)
+
+    def record(self) -> Recorder:
+        """Run the workload once."""
+        geometry = _resolve(self.profile, self.keywords)
+        device = _create(None, geometry, replace=False, kind=Recorder)
+        assert isinstance(device, Recorder)
+        try:
+            device.faults.set_all(self.faults)
+            device.start()
+            try:
+                self.workload(device, device.ack)
+            except BaseException as error:
+                number = len(device.cuts) - 1
+                error.add_note(f"check_crashes: the workload raised this after {number} commands")
+                raise
+        except BaseException:
+            device.drop()
+            device.close()
+            raise
+        self.commands = len(device.cuts) - 1
+        return device
+
+    def space(self, cut: Cut) -> CrashStates:
+        since = cut.since if cut.since is not cut.snapshot else None
+        return CrashStates(
+            cut.snapshot,
+            self.strategy,
+            limit=self.limit,
+            seed=self.seed,
+            since=since,
+            kind=Recorder,
+        )
+
+    def numbers(self, count: int) -> list[int]:
+        """Which cuts: all, or as many as asked for, drawn from the seed; the last always."""
+        if self.every == 0 or self.every >= count:
+            return list(range(count))
+        draw = random.Random(self.seed)  # noqa: S311 - to be repeated, not to be secret
+        return sorted({count - 1, *draw.sample(range(count), self.every)})
+
+    def check(self, recorder: Recorder, part: int = 0, parts: int = 1) -> int:
+        """All survivors of this part of the cuts; how many cuts."""
+        chosen = self.numbers(len(recorder.cuts))
+        for done, number in enumerate(chosen):
+            if done % parts != part:
+                continue
+            self._check_cut(recorder, number, "", recorder.acknowledged, self.depth)
+            if self.show is not None:
+                self.show(done + 1, len(chosen))
+        return len(chosen[part::parts])
+
+    def _check_cut(
+        self,
+        recorder: Recorder,
+        number: int,
+        path: str,
+        acknowledged: Callable[[Cut], list[Any]],
+        depth: int,
+    ) -> None:
+        cut = recorder.cuts[number]
+        told = acknowledged(cut)
+        space = self.space(cut)
+        try:
+            for choice in space.choices():
+                self.states += 1
+                with space.build(choice) as device:
+                    replay = f"{path}{number}:{space.id_of(choice)}"
+                    self._verify(recorder, number, device, told, replay, depth)
+        finally:
+            space.close()
+
+    def _verify(
+        self,
+        recorder: Recorder,
+        number: int,
+        device: Device,
+        told: list[Any],
+        replay: str,
+        depth: int,
+    ) -> None:
+        assert isinstance(device, Recorder)
+        after = _zones(device)
+        if depth > 1:
+            device.start()
+        try:
+            try:
+                self.verify(device, list(told))
+            except Exception as error:
+                text = _story(recorder, number, after, told, replay, error)
+                raise CrashFailure(text, replay) from error
+            if depth > 1:
+                for again in range(1, len(device.cuts)):
+                    self._check_cut(device, again, f"{replay}/", lambda _: told, depth - 1)
+        finally:
+            device.drop()
+
+    def replay(self, recorder: Recorder, path: str) -> None:
+        """Verify exactly one survivor."""
+        told: list[Any] | None = None
+        here, opened = recorder, contextlib.ExitStack()
+        with opened:
+            steps = path.split("/")
+            for at, step in enumerate(steps):
+                text, _, crash_id = step.partition(":")
+                if not text.isdecimal() or int(text) >= len(here.cuts):
+                    raise CrashIdError(f"replay {path!r}: there is no cut {text!r} in this history")
+                cut = here.cuts[int(text)]
+                if told is None:
+                    told = recorder.acknowledged(cut)
+                space = self.space(cut)
+                opened.callback(space.close)
+                device = opened.enter_context(space.rebuild(crash_id))
+                assert isinstance(device, Recorder)
+                opened.callback(device.drop)
+                self.states += 1
+                last = at == len(steps) - 1
+                done = "/".join(steps[: at + 1])
+                if last:
+                    self._verify(here, int(text), device, told, done, 1)
+                else:
+                    device.start()
+                    self.verify(device, list(told))
+                    here = device
+
+
+def check_crashes(
+    workload: Workload,
+    verify: Verify,
+    *,
+    profile: str | None = None,
+    strategy: Strategy | str = Strategy.LINEAR,
+    limit: int = 10_000,
+    seed: int = 0,
+    cuts: int = 0,
+    depth: int = 1,
+    faults: Sequence[FaultRule] = (),
+    jobs: int = 1,
+    replay: str | None = None,
+    progress: bool | None = None,
+    **keywords: Any,
+) -> CrashReport:
+    """Run ``workload(device, ack)`` on a disk in RAM, cut the power after each of its commands, and
+    call ``verify(device, acknowledged)`` with every survivor.
+
+    ``profile`` and keywords are those of zoned.memory. ``strategy``, ``limit`` (per cut) and
+    ``seed`` choose the survivors (zoned.crashes). ``cuts``: as many cuts, drawn from the seed, 0:
+    all. ``depth`` 2: also cut the power during verify, which then must do all of its recovery, and
+    verify again. ``faults`` are set on the workload's disk. ``jobs``: processes; each runs the
+    workload. ``replay``: only the survivor that a failure named. ``progress``: a line on stderr;
+    None: if that is a terminal.
+
+    Raises CrashFailure for the first survivor that verify refuses (by raising anything but
+    KeyboardInterrupt and the like), CrashSpaceError where a cut has more survivors than ``limit``,
+    CrashIdError for a replay of another history, and what the workload raises.
+    """
+    for name, value, least in (("depth", depth, 1), ("jobs", jobs, 1), ("cuts", cuts, 0)):
+        if value < least:
+            raise ValueError(f"{name} is {value}: it must be {least} or more")
+    geometry = cast("GeometryKeywords", keywords)
+    job = _Job(
+        workload, verify, geometry, profile, strategy, limit, seed, cuts, depth, tuple(faults)
+    )
+    begin = time.monotonic()
+    if replay is not None:
+        recorder = job.record()
+        try:
+            job.replay(recorder, replay)
+        finally:
+            recorder.drop()
+            recorder.close()
+        return CrashReport(job.commands, 1, job.states, time.monotonic() - begin)
+    loud = sys.stderr.isatty() if progress is None else progress
+    if loud:
+        job.show = _show
+    number = _parallel(job, jobs) if jobs > 1 else _alone(job, 0, 1)
+    report = CrashReport(job.commands, number, job.states, time.monotonic() - begin)
+    if loud:
+        sys.stderr.write(f"\r{report}\n")
+    return report
+
+
+def _alone(job: _Job, part: int, parts: int) -> int:
+    recorder = job.record()
+    try:
+        return job.check(recorder, part, parts)
+    finally:
+        recorder.drop()
+        recorder.close()
+
+
+def _parallel(job: _Job, jobs: int) -> int:
+    """Each process runs the workload and takes every jobs-th cut. The earliest failure is told."""
+    context = multiprocessing.get_context("fork")
+    running = []
+    for part in range(jobs):
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(job, part, jobs, there))
+        process.start()
+        there.close()
+        running.append((process, here))
+        job.show = None  # the first one tells for all
+    number = 0
+    failures: list[tuple[int, BaseException]] = []
+    for process, here in running:
+        try:
+            done, states, commands, failure = here.recv()
+        except EOFError:
+            process.join()
+            raise RuntimeError(
+                f"a process of check_crashes ended with status {process.exitcode}"
+            ) from None
+        process.join()
+        number += done
+        job.states += states
+        job.commands = commands
+        if failure is not None:
+            failures.append(failure)
+    if failures:
+        raise min(failures, key=lambda item: item[0])[1]
+    return number
+
+
+def _work(job: _Job, part: int, parts: int, there: Any) -> None:
+    done = 0
+    failure: tuple[int, BaseException] | None = None
+    try:
+        done = _alone(job, part, parts)
+    except CrashFailure as error:
+        error.add_note("".join(traceback.format_exception(error.__cause__)))
+        failure = int(error.replay.partition(":")[0]), error
+    except BaseException as error:  # noqa: BLE001 - told by the process that asked
+        failure = -1, error
+    try:
+        there.send((done, job.states, job.commands, failure))
+    except Exception:  # noqa: BLE001 - an exception that cannot be pickled
+        assert failure is not None
+        text = "".join(traceback.format_exception(failure[1]))
+        there.send((done, job.states, job.commands, (failure[0], RuntimeError(text))))
+    there.close()
+
+
+def _show(done: int, count: int) -> None:
+    width = 30 * done // count
+    sys.stderr.write(f"\rcrashes: [{'#' * width}{'.' * (30 - width)}] {done}/{count} cuts")
+    sys.stderr.flush()
+
+
+def _zones(device: Device) -> str:
+    """The zones that are not empty, a line each."""
+    lines = []
+    for zone in device.zones:
+        if zone.condition in (ZoneCondition.EMPTY, ZoneCondition.NOT_WP):
+            continue
+        wp = "-" if zone.wp is None else str(zone.wp - zone.start)
+        durable = "-" if zone.durable_wp is None else str(zone.durable_wp - zone.start)
+        lines.append(f"  zone {zone.index}: {zone.condition.name}, wp +{wp}, durable +{durable}")
+    return "\n".join(lines) or "  all zones are empty"
+
+
+def _story(
+    recorder: Recorder, number: int, after: str, told: list[Any], replay: str, error: Exception
+) -> str:
+    history = [cut.command for cut in recorder.cuts[1 : number + 1]]
+    left_out = max(0, len(history) - _SHOWN)
+    lines = [f"  {at + 1}. {text}" for at, text in enumerate(history)][left_out:]
+    if left_out:
+        lines.insert(0, f"  ... {left_out} commands before")
+    with recorder.cuts[number].snapshot.fork() as before:
+        zones = _zones(before)
+    return "\n".join(
+        [
+            f"verify refused a survivor: {type(error).__name__}: {error}",
+            f"The power was cut after {len(history)} commands, {len(told)} things acknowledged:",
+            *(lines or ["  (none)"]),
+            "Zones before the cut:",
+            zones,
+            "Zones after it:",
+            after,
+            f"To repeat it: check_crashes(..., replay={replay!r})",
+        ]
+    )
