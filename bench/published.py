@@ -54,8 +54,13 @@ def zn540() -> list[Point]:
                 )  # fmt: skip
             if held:
                 points.append(
-                    Point(what, kib, "mib_s", rate, f"{name}, bandwidth, MiB/s", STONET, 0.02, True)
+                    Point(what, kib, "mib_s", rate, f"{name}, bandwidth, MiB/s", STONET, 0.02, held)
                 )
+    return [*points, *_ceilings(), *_states()]
+
+
+def _ceilings() -> list[Point]:
+    points = []
     for zones, rate in ((1, 85.1), (2, 142), (4, 180), (8, 186), (14, 182)):
         held = zones >= 4
         points.append(
@@ -68,6 +73,19 @@ def zn540() -> list[Point]:
             Point("append depth", depth, "kiops", rate, f"append 4 KiB, depth {depth}, K/s", STONET,
                   0.05 if held else 0, held, fitted=held)
         )  # fmt: skip
+    for depth, rate in (
+        (1, 13.7), (2, 27.0), (4, 52.4), (8, 98.6), (16, 174), (32, 274), (64, 365), (128, 424),
+        (256, 437),
+    ):  # fmt: skip
+        points.append(
+            Point("read depth", depth, "kiops", rate, f"random read 4 KiB, depth {depth}, K/s",
+                  STONET, 0, fitted=False)
+        )  # fmt: skip
+    return points
+
+
+def _states() -> list[Point]:
+    points = []
     for x, ms in (
         (0, 0.0135), (BLOCK, 908.3), (1 / 16, 848.0), (1 / 4, 680.7), (1 / 2, 456.7),
         (1 - BLOCK, 2.57),
@@ -87,14 +105,6 @@ def zn540() -> list[Point]:
             points.append(
                 Point(what, x, "ms", ms, f"{what}, {_occupancy(x)} written, ms", STATES, 0.04)
             )
-    for depth, rate in (
-        (1, 13.7), (2, 27.0), (4, 52.4), (8, 98.6), (16, 174), (32, 274), (64, 365), (128, 424),
-        (256, 437),
-    ):  # fmt: skip
-        points.append(
-            Point("read depth", depth, "kiops", rate, f"random read 4 KiB, depth {depth}, K/s",
-                  STONET, 0, fitted=False)
-        )  # fmt: skip
     return points
 
 

@@ -325,17 +325,16 @@ def rows_speed() -> Iterator[Row]:
     """Simulated commands per second of processor time; the published column is the goal."""
     from zoned.bench.speed import bare_rates, commands_per_second, whole_drive
 
-    goal = "goal of the project"
     null = commands_per_second("null")
-    yield Row("speed", "4 KiB sequential without a model, M/s", 10, null / 1e6, 0, "ours", goal)
     device, machine = bare_rates()
-    yield Row("speed", "the same in parts of a bare loop of zd_pwrite", 0.5, null / device, 0, "ours",
-              goal)  # fmt: skip
-    yield Row("speed", "and of one over the simulator's own zone words", 0.5, null / machine,
-              0, "ours", goal)  # fmt: skip
-    yield Row("speed", "4 KiB sequential, HDD model, depth 1, M/s", 3,
-              commands_per_second("hdd") / 1e6, 0, "ours", goal)  # fmt: skip
-    yield Row("speed", "28 TB once in 1 MiB commands, s", 15, whole_drive(), 0, "ours", goal)
+    for name, goal, ours in (
+        ("4 KiB sequential without a model, M/s", 10, null / 1e6),
+        ("the same in parts of a bare loop of zd_pwrite", 0.5, null / device),
+        ("and of one over the simulator's own zone words", 0.5, null / machine),
+        ("4 KiB sequential, HDD model, depth 1, M/s", 3, commands_per_second("hdd") / 1e6),
+        ("28 TB once in 1 MiB commands, s", 15, whole_drive()),
+    ):
+        yield Row("speed", name, goal, ours, 0, "ours", "goal of the project")
 
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {

@@ -101,16 +101,20 @@ def load(profile: str | os.PathLike[str]) -> Profile:
     return parse((_folder() / f"{text}.toml").read_bytes(), name=text, source="built in")
 
 
-def parse(content: bytes, *, name: str, source: str) -> Profile:
-    """A profile from the bytes of a TOML file. Raises ProfileError."""
+def _toml(content: bytes, source: str) -> dict[str, object]:
     try:
-        table = tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as exc:
         raise ProfileError(
             f"profile {source}: not UTF-8 text ({exc.reason} at byte {exc.start})"
         ) from None
     except tomllib.TOMLDecodeError as exc:
         raise ProfileError(f"profile {source}: not TOML: {exc}") from None
+
+
+def parse(content: bytes, *, name: str, source: str) -> Profile:
+    """A profile from the bytes of a TOML file. Raises ProfileError."""
+    table = _toml(content, source)
     _known_keys(table, _TOP_KEYS, source, "")
     description = table.get("description", "")
     if not isinstance(description, str):

@@ -33,6 +33,7 @@ struct open_file {
 	uint64_t ino;
 	bool writes;
 	bool direct; /* past the page cache */
+	_Atomic uint32_t lent; /* answers that are read from the disk's pages; the RELEASE waits for them */
 	struct open_file *next, **at; /* all open files; zd_fuse.open_lock, as what follows */
 	_Atomic bool flushed;         /* perhaps closed, and its RELEASE on the way: in zd_fuse.flushed */
 	struct open_file *next_flushed;

@@ -135,7 +135,7 @@ TIME_UNITS = {
 
 
 def _size(option: Option, text: str, base: int = 1024) -> int:
-    """Bytes. As fio with kb_base=1024: k and kb are 1024, ki and kib 1000; with 1000 the reverse."""
+    """Bytes. As fio with kb_base=1024: k and kb are 1024, ki and kib 1000; else the reverse."""
     match = re.fullmatch(r"(0x[0-9a-f]+|\d+)\s*(?:([kmgtp])(i?)b?|b)?", text.strip().lower())
     if match is None:
         raise option.fail(f"{text!r} is not a size: write a number with k, m, g or t")
@@ -235,10 +235,10 @@ def _bssplit(c: Context, o: Option) -> None:
     for at, text in enumerate(_per_direction(o.value)):
         split: list[tuple[int, int | None]] = []
         for part in text.split(":"):
-            size, slash, percent = part.partition("/")
-            if slash and percent and not percent.strip().isdigit():
-                raise o.fail(f"{percent!r} is not a percentage")
-            share = int(percent) if slash and percent.strip() else None
+            size, _, percent_text = part.partition("/")
+            if percent_text and not percent_text.strip().isdigit():
+                raise o.fail(f"{percent_text!r} is not a percentage")
+            share = int(percent_text) if percent_text.strip() else None
             split.append((_size(o, size, c.kb_base), share))
         given = sum(share for _, share in split if share is not None)
         open_ones = [size for size, share in split if share is None]
@@ -246,10 +246,10 @@ def _bssplit(c: Context, o: Option) -> None:
             raise o.fail(f"the shares add up to {given}, not to 100")
         rest = (100 - given) // len(open_ones) if open_ones else 0
         c.job.split[at] = [(size, rest if share is None else share) for size, share in split]
-        short = 100 - sum(share for _, share in c.job.split[at])
+        short = 100 - sum(percent for _, percent in c.job.split[at])
         if short:  # what does not divide evenly
-            size, share = c.job.split[at][-1]
-            c.job.split[at][-1] = (size, share + short)
+            last, percent = c.job.split[at][-1]
+            c.job.split[at][-1] = (last, percent + short)
         if len(split) > 16:
             raise o.fail("at most 16 block sizes are supported")
 

@@ -253,8 +253,13 @@ def fit_hdd(points: Sequence[Point], model: Model, predict: Predict) -> Model:
         if not mine:
             continue
 
-        def error(value: float, name: str = name, so_far: Model = model, mine: Sequence[Point] = mine,
-                  whole: bool = whole) -> float:  # fmt: skip
+        def error(
+            value: float,
+            name: str = name,
+            so_far: Model = model,
+            mine: Sequence[Point] = mine,
+            whole: bool = whole,
+        ) -> float:
             tried = so_far.but(**{name: round(value) if whole else value})
             return sum((predict(tried, p) / p.value - 1) ** 2 for p in mine)
 

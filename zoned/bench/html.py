@@ -32,26 +32,27 @@ BINS = 64  # of zones in it
 SHOWN = 8  # jobs with a latency picture
 
 CSS = """
-:root{--bg:#fbfaf7;--card:#fff;--ink:#20242b;--soft:#667080;--line:#dfe2e7;--read:#2f6db5;--write:#b5532f;
---trim:#7a8a2d;--w1:#f3dccf;--w2:#e5b298;--w3:#d08560;--w4:#a8512a;--full:#b5532f;--open:#2f8a5b;--closed:#d0a23a;
---empty:#e9ebef;--conv:#9db4cf;--bad:#6d3fa0;--accent:#2f6db5}
-@media (prefers-color-scheme:dark){:root{--bg:#15181d;--card:#1d2128;--ink:#e6e8ec;--soft:#98a2b0;--line:#343b46;
---read:#6ea8e8;--write:#e08a62;--trim:#b3c25e;--w1:#3a2a22;--w2:#6d4530;--w3:#a5643f;--w4:#e59a6f;--full:#e08a62;
---open:#5cc08d;--closed:#d9b45a;--empty:#2a303a;--conv:#4d6686;--bad:#a98ad6;--accent:#6ea8e8}}
-*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
-main{max-width:800px;margin:0 auto;padding:20px 16px 48px}h1{font-size:1.4rem;margin:0 0 4px}
-h2{font-size:1.05rem;margin:0 0 8px}p{margin:4px 0}.soft{color:var(--soft)}
-section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:14px 0}
-.limit{border-left:4px solid var(--accent)}.limit p{font-size:1.05rem}
-svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px;font-family:inherit}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{text-align:right;padding:4px 8px;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600;font-size:.85rem}
-.key{display:flex;flex-wrap:wrap;gap:4px 14px;margin:6px 0 0;font-size:.85rem;color:var(--soft)}
-.key i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:5px;vertical-align:-1px}
-.error{color:var(--bad);font-weight:600}
-@media (max-width:520px){svg text{font-size:20px}main{padding:12px 10px 32px}section{padding:12px}}
+:root{--bg:#fbfaf7;--card:#fff;--ink:#20242b;--soft:#667080;--line:#dfe2e7;--read:#2f6db5;
+--write:#b5532f;--trim:#7a8a2d;--w1:#f3dccf;--w2:#e5b298;--w3:#d08560;--w4:#a8512a;--full:#b5532f;
+--open:#2f8a5b;--closed:#d0a23a;--empty:#e9ebef;--conv:#9db4cf;--bad:#6d3fa0;--accent:#2f6db5}
+@media (prefers-color-scheme:dark){:root{--bg:#15181d;--card:#1d2128;--ink:#e6e8ec;--soft:#98a2b0;
+--line:#343b46;--read:#6ea8e8;--write:#e08a62;--trim:#b3c25e;--w1:#3a2a22;--w2:#6d4530;
+--w3:#a5643f;--w4:#e59a6f;--full:#e08a62;--open:#5cc08d;--closed:#d9b45a;--empty:#2a303a;
+--conv:#4d6686;--bad:#a98ad6;--accent:#6ea8e8}}*{box-sizing:border-box}body{margin:0;
+background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
+sans-serif}main{max-width:800px;margin:0 auto;padding:20px 16px 48px}h1{font-size:1.4rem;
+margin:0 0 4px}h2{font-size:1.05rem;margin:0 0 8px}p{margin:4px 0}.soft{color:var(--soft)}section{
+background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;
+margin:14px 0}.limit{border-left:4px solid var(--accent)}.limit p{font-size:1.05rem}svg{
+display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px;font-family:inherit}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;
+font-variant-numeric:tabular-nums}th,td{text-align:right;padding:4px 8px;
+border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{
+text-align:left}th{color:var(--soft);font-weight:600;font-size:.85rem}.key{display:flex;
+flex-wrap:wrap;gap:4px 14px;margin:6px 0 0;font-size:.85rem;color:var(--soft)}.key i{
+display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:5px;
+vertical-align:-1px}.error{color:var(--bad);font-weight:600}@media (max-width:520px){svg text{
+font-size:20px}main{padding:12px 10px 32px}section{padding:12px}}
 """
 
 
@@ -340,8 +341,8 @@ def _zones_over_time(run: Run) -> str:
         for y, written in enumerate(column):
             if written:
                 level = max(1, math.ceil(4 * (written / most) ** 0.5))
-                at = f"{_n(LEFT + x * wide)},{_n(TOP + y * tall)}"
-                paths[level].append(f"M{at}h{_n(wide)}v{_n(tall)}h-{_n(wide)}z")
+                corner = f"{_n(LEFT + x * wide)},{_n(TOP + y * tall)}"
+                paths[level].append(f"M{corner}h{_n(wide)}v{_n(tall)}h-{_n(wide)}z")
     inner = "".join(
         f'<path d="{"".join(path)}" fill="var(--w{level})"/>'
         for level, path in paths.items()

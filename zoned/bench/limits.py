@@ -1,4 +1,4 @@
-"""What limited a run, in one sentence: the busiest part of drive or host, with its share of time."""
+"""What limited a run, in one sentence: the busiest part of drive or host, with its share."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def _host(run: Run) -> str:
     active = sum((job.ended or run.now) - job.started for job in run.jobs)
     rest = sum(job.wait_rest for job in run.jobs)
     if active and rest / active > FEW:
-        return f"The jobs themselves: rate limits and think time took {rest / active:.0%} of their time."
+        share = f"{rest / active:.0%}"
+        return f"The jobs themselves: rate limits and think time took {share} of their time."
     waits = sum(job.wait_zone for job in run.jobs if job.job.kind != "log")
     latency = sum(stats.total for job in run.jobs for stats in job.stats)
     if latency and waits / latency > FEW:
@@ -81,8 +82,8 @@ def _hdd(run: Run) -> Verdict:
     if moving > data:
         seek, rotate = _share(run, "seek"), _share(run, "rotate")
         return busy, (
-            f"The head's way to the data: {seek:.0%} of the time went to seeks, {rotate:.0%} to waiting "
-            f"for the platter, {data:.0%} to data."
+            f"The head's way to the data: {seek:.0%} of the time went to seeks, {rotate:.0%} to "
+            f"waiting for the platter, {data:.0%} to data."
         )
     return busy, f"The media's data rate: the head was passing data {data:.0%} of the time."
 
@@ -92,8 +93,8 @@ def _drive_managed(run: Run) -> Verdict:
     if clean > 0.3:
         full = run.drive_managed["full_at"] / 1e9
         return 1.0, (
-            f"Cleaning of bands, {clean:.0%} of the time: the map or the media cache was full after "
-            f"{full:,.1f} s."
+            f"Cleaning of bands, {clean:.0%} of the time: the map or the media cache was full "
+            f"after {full:,.1f} s."
         )
     return _hdd(run)
 
@@ -115,5 +116,6 @@ def _zns(run: Run) -> Verdict:
 
 def _null(run: Run) -> Verdict:
     return 0.0, (
-        f"Nothing: the model null lets every command take the same time ({_depth(run):.1f} under way)."
+        "Nothing: the model null lets every command take the same time "
+        f"({_depth(run):.1f} under way)."
     )

@@ -185,6 +185,14 @@ class Model:
 def parse_model(table: Mapping[str, object], source: str) -> Model:
     """A Model from a [model] table. Raises ProfileError naming what is missing or unknown."""
     where = f"profile {source}: "
+    kind, host = _head(table, where)
+    tables = {name: _table(table.get(name), name, kind, where) for name in KINDS[kind][1]}
+    model = Model(kind, host, tables, where)
+    model.to_c()
+    return model
+
+
+def _head(table: Mapping[str, object], where: str) -> tuple[str, float]:
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ProfileError(
@@ -197,24 +205,20 @@ def parse_model(table: Mapping[str, object], source: str) -> Model:
     host = table.get("host_us", 0)
     if not isinstance(host, int | float) or isinstance(host, bool) or not 0 <= host < 1e9:
         raise ProfileError(f"{where}model.host_us is {host!r}: it must be a number of microseconds")
-    tables: dict[str, dict[str, int | float | str]] = {}
-    for name in wanted:
-        given = table.get(name)
-        if not isinstance(given, dict):
-            raise ProfileError(f"{where}the model {kind} needs a table [model.{name}]")
-        names = [parameter.name for parameter in TABLES[name]]
-        for key in given:
-            if key not in names:
-                raise ProfileError(f"{where}unknown key model.{name}.{key}{_near(key, names)}")
-        for key in names:
-            if key not in given:
-                raise ProfileError(
-                    f"{where}model.{name}.{key} is missing: the model {kind} needs it"
-                )
-        tables[name] = dict(given)
-    model = Model(kind, float(host), tables, where)
-    model.to_c()
-    return model
+    return kind, float(host)
+
+
+def _table(given: object, name: str, kind: str, where: str) -> dict[str, int | float | str]:
+    if not isinstance(given, dict):
+        raise ProfileError(f"{where}the model {kind} needs a table [model.{name}]")
+    names = [parameter.name for parameter in TABLES[name]]
+    for key in given:
+        if key not in names:
+            raise ProfileError(f"{where}unknown key model.{name}.{key}{_near(key, names)}")
+    for key in names:
+        if key not in given:
+            raise ProfileError(f"{where}model.{name}.{key} is missing: the model {kind} needs it")
+    return dict(given)
 
 
 def null_model(command_us: float = 1) -> Model:

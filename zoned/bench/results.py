@@ -129,10 +129,10 @@ def _spread(members: Sequence[JobResult]) -> dict[str, dict[str, float]]:
                         break
                 else:
                     classes["latency_ms"][">=2000"] += number
-    for table in classes.values():
-        for key in table:
-            table[key] = _round(100 * table[key] / count) if count else 0.0
-    return classes
+    return {
+        table: {key: _round(100 * n / count) if count else 0.0 for key, n in found.items()}
+        for table, found in classes.items()
+    }
 
 
 def _job(run: Run, members: Sequence[JobResult]) -> dict[str, Any]:

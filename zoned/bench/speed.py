@@ -1,4 +1,4 @@
-"""How fast the simulation itself is: commands per second of one processor, beside bare loops in C."""
+"""How fast the simulation itself is: commands per second of one processor, beside bare loops."""
 
 from __future__ import annotations
 

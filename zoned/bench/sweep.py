@@ -20,6 +20,7 @@ tried once more.
 from __future__ import annotations
 
 import csv
+import difflib
 import hashlib
 import io
 import itertools
@@ -35,10 +36,9 @@ from typing import Any
 
 from zoned.bench import html, results
 from zoned.bench.models import load_drive, parse_model
-from zoned.bench.patterns import PATTERNS, find
+from zoned.bench.patterns import find
 
 Told = Callable[[int, int, str], None]
-ATTEMPTS = 2
 
 
 class SweepError(ValueError):
@@ -82,22 +82,12 @@ _KEYS = ("folder", "seeds", "profiles", "patterns", "jobs", "parameters", "model
 
 
 def load(path: str | os.PathLike[str]) -> Grid:
-    """A Grid from a TOML file; every plan is made once, so that a mistake shows before anything runs.
+    """A Grid from a TOML file; every plan is made once, so that mistakes show before anything runs.
 
     Raises SweepError, ProfileError, FioError, PatternError, OSError.
     """
     file = Path(path)
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SweepError(f"{path}: not TOML: {error}") from None
-    for key in table:
-        if key not in _KEYS:
-            import difflib
-
-            near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
-            hint = f" (did you mean {near[0]}?)" if near else f"; there are {', '.join(_KEYS)}"
-            raise SweepError(f"{path}: unknown key {key}{hint}")
+    table = _table(file)
     seeds = _list(file, table, "seeds", int, [1])
     names = _list(file, table, "profiles", str, [])
     patterns = _list(file, table, "patterns", str, [])
@@ -109,27 +99,42 @@ def load(path: str | os.PathLike[str]) -> Grid:
     folder = table.get("folder", file.stem)
     if not isinstance(folder, str):
         raise SweepError(f"{path}: folder must be a text")
+    if not jobs:
+        _known(file, parameters, patterns)
     grid = Grid(file.parent / folder)
-    used: set[str] = set()
     for name in patterns:
         pattern = find(name)
         mine = {key: values for key, values in parameters.items() if key in pattern.defaults}
-        used |= set(mine)
         for profile in names or [pattern.profile]:
             grid.points += _points(file, name, "", profile, mine, models, seeds)
     for name in jobs:
         text = (file.parent / name).read_text(encoding="utf-8")
-        used |= set(parameters)
         for profile in names or ["hc620"]:
             grid.points += _points(file, name, text, profile, parameters, models, seeds)
-    for key in parameters:
-        if key not in used:
-            known = sorted({key for name in patterns for key in PATTERNS[name].defaults})
-            raise SweepError(
-                f"{path}: no pattern of this sweep has a parameter {key}; they have "
-                f"{', '.join(known)}"
-            )
     return grid
+
+
+def _table(file: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SweepError(f"{file}: not TOML: {error}") from None
+    for key in table:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]}?)" if near else f"; there are {', '.join(_KEYS)}"
+            raise SweepError(f"{file}: unknown key {key}{hint}")
+    return table
+
+
+def _known(file: Path, parameters: Mapping[str, Any], patterns: Sequence[str]) -> None:
+    """A parameter that none of the patterns has is a typo."""
+    known = sorted({key for name in patterns for key in find(name).defaults})
+    for key in parameters:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]}?)" if near else f"; they have {', '.join(known)}"
+            raise SweepError(f"{file}: no pattern of this sweep has a parameter {key}{hint}")
 
 
 def _list(
@@ -237,6 +242,34 @@ def run_point(point: PointSpec) -> str:
 # -------------------------------------------------------------------------------------- running
 
 
+@dataclass
+class _State:
+    """How far a sweep is."""
+
+    grid: Grid
+    told: Told | None
+    done: int = 0
+    suspects: list[PointSpec] = field(default_factory=list)
+    """Points that were under way when a worker died."""
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def tell(self, text: str) -> None:
+        """To whoever watches."""
+        if self.told:
+            self.told(self.done, len(self.grid.points), text)
+
+    def keep(self, point: PointSpec, text: str) -> None:
+        """A finished point."""
+        html.write(_file(self.grid, point), text)
+        self.done += 1
+        self.tell(f"{point.label} seed {point.seed}")
+
+    def fail(self, point: PointSpec, why: str) -> None:
+        """A point that will not be had."""
+        self.failures[point.key] = why
+        self.tell(f"{point.label} seed {point.seed} failed: {why}")
+
+
 def run(
     grid: Grid, *, workers: int | None = None, dask: str | None = None, told: Told | None = None
 ) -> int:
@@ -246,38 +279,31 @@ def run(
     of a scheduler instead. Raises SweepError when dask is missing or does not answer, OSError.
     """
     grid.folder.mkdir(parents=True, exist_ok=True)
+    state = _State(grid, told)
     todo = [point for point in grid.points if not _file(grid, point).exists()]
-    total, done = len(grid.points), len(grid.points) - len(todo)
-    if done and told:
-        told(done, total, "finished before")
-    failures: dict[str, str] = {}
-    attempts: dict[str, int] = {}
-
-    def keep(point: PointSpec, text: str) -> None:
-        nonlocal done
-        html.write(_file(grid, point), text)
-        done += 1
-        if told:
-            told(done, total, f"{point.label} seed {point.seed}")
-
-    def lost(point: PointSpec, why: str) -> bool:
-        """Whether to try again."""
-        attempts[point.key] = attempts.get(point.key, 0) + 1
-        if attempts[point.key] < ATTEMPTS:
-            return True
-        failures[point.key] = why
-        if told:
-            told(done, total, f"{point.label} seed {point.seed} failed: {why}")
-        return False
-
+    state.done = len(grid.points) - len(todo)
+    if state.done:
+        state.tell("finished before")
     while todo:
-        executor, close = _executor(workers, dask)
-        try:
-            todo = _round(executor, todo, keep, lost, failures)
-        finally:
-            close()
-    _write_tables(grid, failures)
-    return len(failures)
+        todo = _with_pool(workers, dask, todo, state)
+    # Whoever was under way when a worker died runs again alone: only the culprit fails.
+    suspects, state.suspects = state.suspects, []
+    for point in suspects:
+        _with_pool(1, dask, [point], state)
+    for point in state.suspects:
+        state.fail(point, "its worker died twice")
+    _write_tables(grid, state.failures)
+    return len(state.failures)
+
+
+def _with_pool(
+    workers: int | None, dask: str | None, todo: Sequence[PointSpec], state: _State
+) -> list[PointSpec]:
+    executor, close = _executor(workers, dask)
+    try:
+        return _round(executor, todo, state)
+    finally:
+        close()
 
 
 def _executor(workers: int | None, dask: str | None) -> tuple[Executor, Callable[[], None]]:
@@ -296,10 +322,10 @@ def _executor(workers: int | None, dask: str | None) -> tuple[Executor, Callable
             "--dask needs the package distributed: pip install 'zoned[dask]'"
         ) from None
     try:
-        client = Client(dask, timeout="10s")
+        client: Any = Client(dask, timeout="10s")  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:
         raise SweepError(f"no Dask scheduler answers at {dask}: {error}") from None
-    executor = client.get_executor(pure=False, retries=1)
+    executor: Executor = client.get_executor(pure=False, retries=1)
 
     def close() -> None:
         executor.shutdown(wait=False)
@@ -308,45 +334,30 @@ def _executor(workers: int | None, dask: str | None) -> tuple[Executor, Callable
     return executor, close
 
 
-def _round(
-    executor: Executor,
-    todo: Sequence[PointSpec],
-    keep: Callable[[PointSpec, str], None],
-    lost: Callable[[PointSpec, str], bool],
-    failures: dict[str, str],
-) -> list[PointSpec]:
-    """Run points until all are done or the pool breaks; what has to be tried again."""
+def _round(executor: Executor, todo: Sequence[PointSpec], state: _State) -> list[PointSpec]:
+    """Run points until all are done or the pool breaks; what was not begun then."""
     waiting: dict[Future[str], PointSpec] = {}
-    again: list[PointSpec] = []
-    broken = False
     queue = list(todo)
     # Few at a time: when a worker dies, only what was under way is in doubt.
     most = 2 * (os.cpu_count() or 1) if isinstance(executor, ProcessPoolExecutor) else len(queue)
-    while queue or waiting:
-        while queue and not broken and len(waiting) < most:
-            point = queue.pop(0)
-            try:
-                waiting[executor.submit(run_point, point)] = point
-            except BrokenProcessPool:
-                queue.insert(0, point)
-                broken = True
-        if not waiting:
-            break
-        finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in finished:
-            point = waiting.pop(future)
-            try:
-                keep(point, future.result())
-            except BrokenProcessPool:
-                broken = True
-                if lost(point, "its worker died"):
-                    again.append(point)
-            except (ValueError, OSError, MemoryError) as error:
-                failures[point.key] = str(error) or type(error).__name__
-            except Exception as error:  # noqa: BLE001 - Dask's own errors have no common class
-                if lost(point, f"{type(error).__name__}: {error}"):
-                    again.append(point)
-    return again + queue
+    broken = False
+    while waiting or (queue and not broken):
+        try:
+            while queue and not broken and len(waiting) < most:
+                waiting[executor.submit(run_point, queue[0])] = queue[0]
+                queue.pop(0)
+        except BrokenProcessPool:
+            broken = True
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            point, error = waiting.pop(future), future.exception()
+            if error is None:
+                state.keep(point, future.result())
+            elif isinstance(error, ValueError | OSError | MemoryError):
+                state.fail(point, str(error) or type(error).__name__)
+            else:  # the worker died, as the pool's or Dask's own exception tells
+                broken = broken or isinstance(error, BrokenProcessPool)
+                state.suspects.append(point)
+    return queue
 
 
 def _file(grid: Grid, point: PointSpec) -> Path:
@@ -354,7 +365,7 @@ def _file(grid: Grid, point: PointSpec) -> Path:
 
 
 def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
-    """points.csv: a row for each point, job and direction. summary.csv: mean and spread over seeds."""
+    """points.csv: a row for each point, job and direction; summary.csv: spread over seeds."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["point", *results.CSV_COLUMNS])

@@ -53,13 +53,15 @@ def _direction(name: str, stats: Stats, resets: int) -> list[str]:
         f"({_bytes(stats.rate, 1000)}/s)({_bytes(stats.bytes)}/{stats.runtime / 1e6:.0f}msec)"
     )
     if not stats.bytes:  # zone commands
-        head = f"  {name}: IOPS={number(stats.iops)} ({stats.count} zones/{stats.runtime / 1e6:.1f}msec)"
+        took = f"{stats.count} zones/{stats.runtime / 1e6:.1f}msec"
+        head = f"  {name}: IOPS={number(stats.iops)} ({took})"
     if name == "write":
         head += f"; {resets} zone resets"
+    ends = f"min={stats.minimum / scale:.5g}, max={stats.maximum / scale:.5g}"
+    middle = f"avg={stats.mean / scale:.2f}, stdev={stats.deviation / scale:.2f}"
     lines = [
         head,
-        f"    lat ({unit}): min={stats.minimum / scale:.5g}, max={stats.maximum / scale:.5g}, "
-        f"avg={stats.mean / scale:.2f}, stdev={stats.deviation / scale:.2f}",
+        f"    lat ({unit}): {ends}, {middle}",
         f"    lat percentiles ({unit}):",
     ]
     shown = [f"{p:5.2f}th=[{stats.percentile(p) / scale:>6.5g}]" for p in PERCENTILES]
@@ -72,10 +74,8 @@ def _direction(name: str, stats: Stats, resets: int) -> list[str]:
 def _job(members: Sequence[JobResult]) -> list[str]:
     first = members[0]
     failed = next((member.error for member in members if member.error), "")
-    lines = [
-        f"{first.job.name}: (groupid={first.job.group}, jobs={len(members)}): "
-        f"err= {'1: ' + failed if failed else 0}"
-    ]
+    which = f"(groupid={first.job.group}, jobs={len(members)})"
+    lines = [f"{first.job.name}: {which}: err= {'1: ' + failed if failed else 0}"]
     resets = sum(member.zone_resets for member in members)
     for at, name in enumerate(DIRECTIONS):
         stats = added(members, at)
@@ -119,7 +119,8 @@ def as_text(run: Run, profile: str, notes: Sequence[str] = ()) -> str:
         done = run.drive_managed
         lines.append(
             f"Cache  {done['into_cache']} writes into it, {done['past_cache']} past it, "
-            f"{done['bands_cleaned']} bands cleaned ({format_size(done['cleaning_bytes'])} of traffic)"
+            f"{done['bands_cleaned']} bands cleaned "
+            f"({format_size(done['cleaning_bytes'])} of traffic)"
         )
     lines.append(f"Limit  {limiting(run)}")
     lines += [f"Note   {note}" for note in notes]
@@ -128,8 +129,8 @@ def as_text(run: Run, profile: str, notes: Sequence[str] = ()) -> str:
 
 def seeds_table(runs: Sequence[Run]) -> str:
     """Mean and spread over several seeds, for each job and direction."""
-    head = f"{'job':<24} {'':<6} {'IOPS':>12} {'+-':>7} {'MiB/s':>10} {'mean lat':>11} {'+-':>7} {'p99':>11}"
-    lines = [head]
+    head = f"{'job':<24} {'':<6} {'IOPS':>12} {'+-':>7} {'MiB/s':>10}"
+    lines = [f"{head} {'mean lat':>11} {'+-':>7} {'p99':>11}"]
     reports = [groups(run) for run in runs]
     for at, members in enumerate(reports[0]):
         for direction, name in enumerate(DIRECTIONS):

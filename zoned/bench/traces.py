@@ -37,7 +37,8 @@ class Trace:
     """A trace file. After reading, ``records_read``, ``bad``, ``ignored`` and ``first_bad`` tell.
 
     ``action``: of blkparse's lines, those to take (D: issued to the drive; Q: queued by the host).
-    ``iolog_ns``: times of an iolog version 3 are nanoseconds (fio 3.36 and later), not milliseconds.
+    ``iolog_ns``: times of an iolog version 3 are nanoseconds (newer versions of fio), not
+    milliseconds.
     Raises TraceError for a format that cannot be told from the file's beginning.
     """
 
@@ -204,7 +205,7 @@ def guess(head: bytes, name: str) -> str:
         records = ffi.new("struct zd_sim_record[]", 32)
         used = ffi.new("uint64_t *")
         sample = "\n".join(lines).encode() + b"\n"
-        count = lib.zd_trace_parse(parser, sample, len(sample), True, records, 32, used)
+        count = lib.zd_trace_parse(parser, sample, len(sample), 1, records, 32, used)
         if parser.bad * 2 < len(lines) and (count or (form == "blkparse" and parser.ignored)):
             return form
     raise TraceError(
