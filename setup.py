@@ -1,9 +1,11 @@
-"""Builds the two native modules: zoned._native (cffi, the C core) and zoned._fast (the data calls).
+"""Builds the native modules: zoned._native (cffi, the C core), zoned._fast (the data calls) and,
+where libfuse3 is found, zonefs._fuse (the mount).
 
 Everything else is in pyproject.toml. One wheel serves CPython 3.11 and later (abi3).
 """
 
 import os
+import runpy
 import shlex
 import sys
 from glob import glob
@@ -20,8 +22,14 @@ if os.environ.get("ZONED_WERROR") == "1":
     flags += ["-Wall", "-Wextra", "-Werror"]
 flags += shlex.split(os.environ.get("ZONED_CFLAGS", ""))
 
+cffi_modules = ["native/python/build_native.py:ffibuilder"]
+if runpy.run_path("native/python/build_fuse.py")["libfuse"]() is not None:
+    cffi_modules.append("native/python/build_fuse.py:builder")
+else:
+    print("no libfuse3 found: building without zonefs.mount", file=sys.stderr)
+
 setup(
-    cffi_modules=["native/python/build_native.py:ffibuilder"],
+    cffi_modules=cffi_modules,
     ext_modules=[
         Extension(
             "zoned._fast",

@@ -17,7 +17,8 @@
  * fork        A child may go on using its parent's handle; the first call there attaches it anew.
  *             Do not fork while another thread of the same process is inside a call.
  * Signals     A call that takes longer than about 50 ms polls the handle's interrupt hook (below) and
- *             returns -EINTR, with the disk consistent, when the hook says so.
+ *             returns -EINTR, with the disk consistent, when the hook says so. The hook runs with the
+ *             call's locks held: it must not use this disk.
  * Locks       commit lock -> zone stripes (zone mod 256) in ascending order -> resource lock. All are
  *             robust and process-shared; none is held when a call returns, but for zd_map_begin().
  * Caveats     Whoever truncates an image that is open kills its users with SIGBUS. A host disk that
@@ -259,7 +260,7 @@ int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err
  */
 int zd_close(zd_dev *dev, struct zd_error *err);
 
-/* Polled in long calls. Return nonzero to end the call with -EINTR. fn NULL: none. */
+/* Polled in long calls, with locks held. Return nonzero to end the call with -EINTR. fn NULL: none. */
 void zd_set_interrupt(zd_dev *dev, int (*fn)(void *arg), void *arg);
 
 /* ---------------------------------------------------------------- data */

@@ -148,7 +148,7 @@ void zd_fs_get_counters(zd_fs *fs, struct zd_fs_counters *out);
 
 /*
  * Take a file's size from its zone if someone else changed the zone since this zd_fs last looked. Returns 1 if it
- * had changed (page caches of the file are stale), 0 if not.
+ * had changed (page caches of the file are stale; its mtime is new then), 0 if not.
  */
 int zd_fs_revalidate(zd_fs *fs, uint64_t ino);
 

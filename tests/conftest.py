@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +21,11 @@ from hypothesis import HealthCheck, settings
 # Test files import their helpers as `model.reference`, `crash.writers`: from this folder, in any import mode.
 sys.path.insert(0, str(Path(__file__).parent))
 
+# A job that a shell put into the background is born with SIGINT ignored, and so would be every process
+# that a test starts to press Ctrl-C on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 LONG = os.environ.get("ZONED_LONG", "") not in ("", "0")
 
 _COMMON = {
@@ -27,9 +33,11 @@ _COMMON = {
     "print_blob": True,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
-settings.register_profile("default", max_examples=60, stateful_step_count=50, **_COMMON)
-settings.register_profile("ci", max_examples=60, stateful_step_count=50, derandomize=True, **_COMMON)
-settings.register_profile("long", max_examples=2600, stateful_step_count=100, **_COMMON)
+settings.register_profile("default", max_examples=150, stateful_step_count=50, **_COMMON)
+settings.register_profile(
+    "ci", max_examples=150, stateful_step_count=50, derandomize=True, **_COMMON
+)
+settings.register_profile("long", max_examples=2200, stateful_step_count=100, **_COMMON)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE")
     or ("long" if LONG else "ci" if os.environ.get("CI") else "default")

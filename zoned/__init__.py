@@ -7,59 +7,130 @@ of ``ZonedError`` that is named after it.
 This file only gathers the public names; each lives in a small module of its own.
 """
 
+import importlib
 import sys
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 if sys.platform != "linux":
     raise ImportError(f"zoned works on Linux only (this is {sys.platform})")
 
-from zoned import rules
-from zoned.checking import Finding, FindingKind, check
-from zoned.counters import Counters, ZoneCounters
-from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
-from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
-from zoned.errors import (
-    AppendLimitError,
-    BlockAlignmentError,
-    CommandTimeoutError,
-    ConventionalZoneError,
-    GapAccessError,
-    GeometryError,
-    ImageBusyError,
-    ImageCorruptError,
-    ImageError,
-    ImageFailedError,
-    ImageFeatureError,
-    ImageTruncatedError,
-    ImageVersionError,
-    InvalidReadError,
-    InvalidTransitionError,
-    MediumError,
-    NotAnImageError,
-    OutOfRangeError,
-    PowerLossError,
-    ReadBoundaryError,
-    TooManyActiveError,
-    TooManyOpenError,
-    UnalignedWriteError,
-    UnsupportedCommandError,
-    WriteBoundaryError,
-    ZonedError,
-    ZoneFullError,
-    ZoneOfflineError,
-    ZoneReadOnlyError,
-)
-from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
-from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
-from zoned.info import DiskInfo, Limits
-from zoned.openers import Opener, Openers
-from zoned.profiles import Profile, ProfileError
-from zoned.report import Report
-from zoned.snapshots import Snapshot, ZoneState
-from zoned.units import SizeError, format_size, parse_size
-from zoned.zone import Zone, ZoneCondition, ZoneType
-from zoned.zonelist import ZoneListError, ZoneSet
+if TYPE_CHECKING:
+    from zoned import rules
+    from zoned.checking import Finding, FindingKind, check
+    from zoned.counters import Counters, ZoneCounters
+    from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
+    from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
+    from zoned.errors import (
+        AppendLimitError,
+        BlockAlignmentError,
+        CommandTimeoutError,
+        ConventionalZoneError,
+        GapAccessError,
+        GeometryError,
+        ImageBusyError,
+        ImageCorruptError,
+        ImageError,
+        ImageFailedError,
+        ImageFeatureError,
+        ImageTruncatedError,
+        ImageVersionError,
+        InvalidReadError,
+        InvalidTransitionError,
+        MediumError,
+        NotAnImageError,
+        OutOfRangeError,
+        PowerLossError,
+        ReadBoundaryError,
+        TooManyActiveError,
+        TooManyOpenError,
+        UnalignedWriteError,
+        UnsupportedCommandError,
+        WriteBoundaryError,
+        ZonedError,
+        ZoneFullError,
+        ZoneOfflineError,
+        ZoneReadOnlyError,
+    )
+    from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
+    from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
+    from zoned.info import DiskInfo, Limits
+    from zoned.openers import Opener, Openers
+    from zoned.profiles import Profile, ProfileError
+    from zoned.report import Report
+    from zoned.snapshots import Snapshot, ZoneState
+    from zoned.units import SizeError, format_size, parse_size
+    from zoned.zone import Zone, ZoneCondition, ZoneType
+    from zoned.zonelist import ZoneListError, ZoneSet
+
+# Where each public name lives. They are fetched when first asked for (PEP 562): a shell's Tab and
+# every pytest run of a project that has zoned installed import this package and use none of it.
+_NAMES = {
+    "checking": ("Finding", "FindingKind", "check"),
+    "counters": ("Counters", "ZoneCounters"),
+    "crashes": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
+    "device": ("Device", "create", "memory", "open"),
+    "errors": (
+        "AppendLimitError",
+        "BlockAlignmentError",
+        "CommandTimeoutError",
+        "ConventionalZoneError",
+        "GapAccessError",
+        "GeometryError",
+        "ImageBusyError",
+        "ImageCorruptError",
+        "ImageError",
+        "ImageFailedError",
+        "ImageFeatureError",
+        "ImageTruncatedError",
+        "ImageVersionError",
+        "InvalidReadError",
+        "InvalidTransitionError",
+        "MediumError",
+        "NotAnImageError",
+        "OutOfRangeError",
+        "PowerLossError",
+        "ReadBoundaryError",
+        "TooManyActiveError",
+        "TooManyOpenError",
+        "UnalignedWriteError",
+        "UnsupportedCommandError",
+        "WriteBoundaryError",
+        "ZonedError",
+        "ZoneFullError",
+        "ZoneOfflineError",
+        "ZoneReadOnlyError",
+    ),
+    "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
+    "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
+    "info": ("DiskInfo", "Limits"),
+    "openers": ("Opener", "Openers"),
+    "profiles": ("Profile", "ProfileError"),
+    "report": ("Report",),
+    "snapshots": ("Snapshot", "ZoneState"),
+    "units": ("SizeError", "format_size", "parse_size"),
+    "zone": ("Zone", "ZoneCondition", "ZoneType"),
+    "zonelist": ("ZoneListError", "ZoneSet"),
+}
+_WHERE = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """The public name, from its module; or the module of that name."""
+    if name in _WHERE:
+        value: object = getattr(importlib.import_module(f"zoned.{_WHERE[name]}"), name)
+    elif name == "rules" or name in _NAMES:
+        value = importlib.import_module(f"zoned.{name}")
+    else:
+        raise AttributeError(f"module 'zoned' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "AppendLimitError",

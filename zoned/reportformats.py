@@ -178,7 +178,7 @@ def text(batch: bytes, colour: bool = False) -> str:
         if wp != NO_WP:
             written = str(wp - start)
         else:
-            written = "-"
+            written = str(capacity) if cond == 0xE else "-"
         name = f"{CONDITION_NAMES[cond]:13}"
         if colour and cond in _COLOURS:
             name = f"\x1b[{_COLOURS[cond]}m{name}\x1b[0m"

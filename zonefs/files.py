@@ -1,9 +1,9 @@
 """What ``ZoneFS.open`` gives: a raw file, and buffers that know about blocks.
 
 A sequential file takes whole blocks at its end and nothing else. ``ZoneFile`` is the raw file, with
-the kernel's rules. ``BlockWriter`` and ``BlockRandom`` are Python's BufferedWriter and BufferedRandom
-that pass on whole blocks only; what makes no whole block is held back until more comes, and refused
-(or padded with zeros, with ``pad=True``) by flush and close. The data path is the C type File.
+the kernel's rules. ``BlockWriter`` and ``BlockRandom`` are Python's buffers that pass on whole
+blocks only; what makes no whole block is held back until more comes, and refused (or padded with
+zeros, with ``pad=True``) by flush and close. The data path is the C type File.
 """
 
 from __future__ import annotations
@@ -30,20 +30,25 @@ BUFFER_SIZE = 64 * 1024
 class ZoneFile(io.RawIOBase):
     """A file of a ZoneFS, unbuffered: each call is one system call of the kernel's zonefs.
 
-    ``write`` may take fewer bytes than given, at the capacity of the file. Thread safe; the position
-    is shared as that of a descriptor is.
+    ``write`` may take fewer bytes than given, at the capacity of the file. Thread safe; threads
+    share the position, as they do a descriptor's.
     """
 
-    def __init__(self, fs: ZoneFS, file: File, path: str, mode: str, ino: int) -> None:
+    def __init__(self, fs: ZoneFS, file: File, name: str, flags: int, ino: int) -> None:
         """Not for users: ``ZoneFS.open(path, mode, buffering=0)`` makes one."""
         super().__init__()
+        access = flags & os.O_ACCMODE
         self._fs = fs
         self._file = file
         self._ino = ino
-        self.name = path
-        self.mode = mode
-        self._readable = "r" in mode or "+" in mode
-        self._writable = mode not in ("r", "rb")
+        self._readable = access in (os.O_RDONLY, os.O_RDWR)
+        self._writable = access in (os.O_WRONLY, os.O_RDWR)
+        self.name = name
+        if access == os.O_RDONLY:
+            self.mode = "rb"
+        else:
+            letter = "a" if flags & os.O_APPEND else "w"
+            self.mode = ("rb+" if letter == "w" else "ab+") if self._readable else f"{letter}b"
 
     # ------------------------------------------------------------ data
 
@@ -62,7 +67,7 @@ class ZoneFile(io.RawIOBase):
 
     def readall(self) -> bytes:
         """Everything from the position to the end."""
-        parts = []
+        parts: list[bytes] = []
         while True:
             want = max(self._size() - self._file.position, 0)
             if want == 0:
@@ -139,6 +144,10 @@ class ZoneFile(io.RawIOBase):
         self._check_open()
         return True
 
+    def tell_size(self) -> int:
+        """The size of the file, bytes."""
+        return self._size()
+
     @property
     def fs(self) -> ZoneFS:
         """The file system it belongs to."""
@@ -165,7 +174,7 @@ class ZoneFile(io.RawIOBase):
 
     def _size(self) -> int:
         self._check_open()
-        return self._fs.size_of(self._ino, self.name)
+        return self._fs._size_of(self._ino, self.name)
 
     def _check_open(self) -> None:
         if self._file.closed:
@@ -215,11 +224,11 @@ class _Blocks(_Buffered):
             return
         missing = self._block - len(self._held)
         if not self._pad:
-            name = str(self.raw.name)
+            name = str(self.name)
             text = (
                 f"{len(self._held)} bytes at the end of {name} make no whole block of "
-                f"{self._block}: write {missing} more, open it with pad=True to fill up with zeros, "
-                "or use open_stream(), which keeps byte streams of any length"
+                f"{self._block}: write {missing} more, open it with pad=True to fill up with "
+                "zeros, or use open_stream(), which keeps byte streams of any length"
             )
             raise OSError(errno.EINVAL, text, name)
         super().write(bytes(self._held) + bytes(missing))
@@ -244,12 +253,12 @@ class _Blocks(_Buffered):
 class BlockWriter(_Blocks, io.BufferedWriter):
     """A BufferedWriter for a sequential file: takes any bytes, passes on whole blocks.
 
-    ``flush`` and ``close`` fail with EINVAL when the last block is not whole, and say what helps; with
-    ``pad`` they fill it up with zeros.
+    ``flush`` and ``close`` fail with EINVAL when the last block is not whole, and say what helps;
+    with ``pad`` they fill it up with zeros.
     """
 
 
-class BlockRandom(_Blocks, io.BufferedRandom):
+class BlockRandom(_Blocks, io.BufferedRandom):  # type: ignore[misc]
     """A BufferedRandom for a sequential file: reads anywhere, writes whole blocks at the end."""
 
     def read(self, size: int | None = -1, /) -> bytes:

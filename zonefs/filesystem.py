@@ -15,21 +15,21 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
-from zoned import Device
+from zoned import Device, ZoneType
 from zoned._lib import FAST_FS_TABLE, File, Guard, ffi, lib
 from zonefs.errors import raise_os_error
 from zonefs.files import ZoneFile, buffered
 from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
 from zonefs.paths import ZonePath
-from zonefs.stream import open_stream
+from zonefs.stream import StreamFile
 from zonefs.superblock import Superblock, superblock_of
 
-type_names = str | bytes | PurePosixPath | ZonePath
+_T = TypeVar("_T")
+Name = str | bytes | PurePosixPath | ZonePath
 _ERRORS_BY_NUMBER = {number: name for name, number in ERRORS_NUMBERS.items()}
 _DEFAULT = 2**32 - 1  # uid, gid, perm: as the superblock says
 _MODES = {
@@ -51,9 +51,9 @@ class ZoneFS:
     """The file system on a disk, mounted for this object. A context manager; close() unmounts.
 
     ``errors`` says what a failed write does (see Errors), ``explicit_open`` that opening a
-    sequential file for writing opens its zone; ``readonly`` mounts read-only, as a disk that is open
-    read-only always is. Several ZoneFS, mounts and processes may use one disk at once; each keeps its
-    own idea of file sizes, as kernel mounts would (see ``revalidate``).
+    sequential file for writing opens its zone; ``readonly`` mounts read-only, as a disk that is
+    open read-only always is. Several ZoneFS, mounts and processes may use one disk at once; each
+    keeps its own idea of file sizes, as kernel mounts would (see ``revalidate``).
 
     Any number of threads may use it. A forked child goes on with a copy of its own.
 
@@ -69,12 +69,13 @@ class ZoneFS:
     ) -> None:
         self._device = dev
         self._closed = True
-        self._closing = False
         self._handle: Any = ffi.NULL
         self._pid = os.getpid()
         self._users = 0
-        self._gate = threading.Condition()
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
         self._open_files: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._known: dict[str, int] = {}
         options = _options(Errors.parse(errors), explicit_open, readonly or dev.readonly)
         out = ffi.new("zd_fs **")
         err = ffi.new("struct zd_error *")
@@ -96,7 +97,7 @@ class ZoneFS:
 
     def open(
         self,
-        path: type_names,
+        path: Name,
         mode: str = "r",
         buffering: int = -1,
         encoding: str | None = None,
@@ -110,8 +111,8 @@ class ZoneFS:
         A sequential file is written in whole blocks at its end: mode "a" appends, "w" resets the
         zone first (a conventional file cannot be truncated: overwrite it with "r+b"). The buffered
         files pass on whole blocks only; a last block that is not whole makes flush and close fail
-        with EINVAL, or is filled up with zeros if ``pad``. For byte streams of any length, which must
-        come back exactly, use ``open_stream``.
+        with EINVAL, or is filled up with zeros if ``pad``. For byte streams of any length, which
+        must come back exactly, use ``open_stream``.
 
         Raises OSError with the kernel's errno: ENOENT, EISDIR, EPERM (dead zone; "w" on a
         conventional file), EROFS, EBUSY (explicit_open, too many files), and what the disk says.
@@ -123,14 +124,15 @@ class ZoneFS:
         kept = flags & os.O_APPEND
         if sequential:
             kept |= os.O_DIRECT  # a sequential file takes nothing else
-        raw = self._open_ino(ino, name, flags, 0, kept, mode.replace("t", ""))
+        raw = self._open_ino(ino, name, flags, 0, kept)
         if flags & os.O_APPEND:
             raw.seek(0, os.SEEK_END)
+        file: Any = raw
         if buffering == 0:
-            return self._remember(raw)
+            return self._remember(file)
         try:
             block = self._block if sequential else 0
-            file: Any = buffered(raw, -1 if buffering == 1 else buffering, block, pad)
+            file = buffered(raw, -1 if buffering == 1 else buffering, block, pad)
             if text:
                 file = io.TextIOWrapper(file, encoding, errors, newline, buffering == 1)
                 file.mode = mode
@@ -139,21 +141,19 @@ class ZoneFS:
             raise
         return self._remember(file)
 
-    def open_raw(self, path: type_names, flags: int) -> ZoneFile:
+    def open_raw(self, path: Name, flags: int) -> ZoneFile:
         """As os.open, with O_* flags and the kernel's distinction of direct and buffered I/O.
 
         Without O_DIRECT a sequential file refuses writes (EIO), with it reads and writes must be
         block-aligned. O_APPEND, O_TRUNC, O_EXCL, O_SYNC and O_DSYNC mean what they mean to open(2).
         """
         name = _name_of(path)
-        mode = ("rb", "wb", "r+b", "r+b")[flags & os.O_ACCMODE]
         kept = flags & _KEPT_FLAGS
-        raw = self._open_ino(self._lookup(path), name, flags, kept, kept, mode)
-        return self._remember(raw)
+        return self._remember(self._open_ino(self._lookup(path), name, flags, kept, kept))
 
     def open_stream(
         self,
-        path: type_names,
+        path: Name,
         mode: str = "r",
         buffering: int = -1,
         encoding: str | None = None,
@@ -162,24 +162,42 @@ class ZoneFS:
         *,
         recover: bool = False,
     ) -> IO[Any]:
-        """A sequential file as an ordinary file: bytes of any number, exactly as they were written.
+        """A sequential file as an ordinary file: any number of bytes, exactly as they were written.
 
-        Modes and wrappers as the builtin open; "r+" and "a+" can seek and overwrite, which appends to
-        the zone what is new. See zonefs.stream for how the true length is kept. Each flush takes at
-        least one block of the zone. ``recover`` takes a stream whose writer died before it closed, up
-        to its last flush.
+        Modes and wrappers as the builtin open; "r+" and "a+" can seek and overwrite, which appends
+        to the zone what is new. See zonefs.stream for how the true length is kept. Each flush takes
+        at least one block of the zone. ``recover`` takes a stream whose writer died before it
+        closed, up to its last flush.
 
         Raises what ``open`` raises, StreamError if the file is no stream, EFBIG when the zone is
         full, EINVAL for a conventional file.
         """
         flags, text = _parse_mode(mode, buffering, encoding, errors, newline)
-        file = open_stream(self, path, flags, mode.replace("t", ""), buffering, recover)
-        if text:
-            file = io.TextIOWrapper(file, encoding, errors, newline, buffering == 1)
-            file.mode = mode
+        name = _name_of(path)
+        ino = self._lookup(path)
+        if ino < self._root and not self._is_sequential(ino):
+            why = (
+                f"{name} is a conventional file, whose size is fixed: streams need sequential ones"
+            )
+            raise OSError(errnos.EINVAL, why, name)
+        if flags & os.O_ACCMODE == os.O_WRONLY:
+            flags = (flags & ~os.O_WRONLY) | os.O_RDWR  # a writer reads where the stream ends
+        raw = self._open_ino(ino, name, flags & ~os.O_APPEND, 0, os.O_DIRECT)
+        try:
+            size = self._size_of(ino, name)
+            end = min(size, self._device._written(ino))  # less than the size if it was finished
+            limit = self._device.geometry.zone_capacity_of(ino) if end == size else end
+            stream = StreamFile(raw, mode, self._block, limit, end, recover)
+            file: Any = stream if buffering == 0 else stream.buffered(buffering)
+            if text:
+                file = io.TextIOWrapper(file, encoding, errors, newline, buffering == 1)
+                file.mode = mode
+        except BaseException:
+            raw.close()
+            raise
         return self._remember(file)
 
-    def truncate(self, path: type_names, size: int) -> None:
+    def truncate(self, path: Name, size: int) -> None:
         """As os.truncate: 0 resets a sequential file's zone, its capacity finishes it.
 
         Raises OSError EPERM for any other size and for conventional files, EFBIG beyond the largest
@@ -191,7 +209,7 @@ class ZoneFS:
         to.st_size = min(size, 2**63 - 1)
         self._setattr("truncate", path, to, lib.ZD_FS_SET_SIZE)
 
-    def fsync(self, path: type_names) -> None:
+    def fsync(self, path: Name) -> None:
         """Make what was written to the disk durable, as os.fsync on the file.
 
         Raises OSError EPERM if the zone is dead, EINVAL for a directory, and what the disk says.
@@ -201,11 +219,11 @@ class ZoneFS:
 
     # ------------------------------------------------------------ the tree
 
-    def listdir(self, path: type_names = "/") -> list[str]:
+    def listdir(self, path: Name = "/") -> list[str]:
         """The names in a directory, in zonefs's order: cnv, seq; 0, 1, 2, ..."""
         return [name for name, _ in self._entries(path)]
 
-    def walk(self, top: type_names = "/") -> Iterator[tuple[str, list[str], list[str]]]:
+    def walk(self, top: Name = "/") -> Iterator[tuple[str, list[str], list[str]]]:
         """As os.walk, from the top down; the root's name is "". Entries of ``dirnames`` that are
         removed are not visited."""
         folders: list[str] = []
@@ -217,11 +235,11 @@ class ZoneFS:
         for folder in folders:
             yield from self.walk(f"{base}/{folder}" if base else folder)
 
-    def stat(self, path: type_names) -> os.stat_result:
+    def stat(self, path: Name) -> os.stat_result:
         """As os.stat. st_dev is 0; st_blocks counts the zone's capacity, written or not."""
         return self._stat_ino(self._lookup(path), path)
 
-    def exists(self, path: type_names) -> bool:
+    def exists(self, path: Name) -> bool:
         """Whether there is such a file or directory."""
         try:
             self._lookup(path)
@@ -231,19 +249,19 @@ class ZoneFS:
             raise
         return True
 
-    def is_file(self, path: type_names) -> bool:
+    def is_file(self, path: Name) -> bool:
         """Whether it is a zone's file."""
         return self.exists(path) and stats.S_ISREG(self.stat(path).st_mode)
 
-    def is_dir(self, path: type_names) -> bool:
+    def is_dir(self, path: Name) -> bool:
         """Whether it is a directory."""
         return self.exists(path) and stats.S_ISDIR(self.stat(path).st_mode)
 
-    def is_sequential(self, path: type_names) -> bool:
+    def is_sequential(self, path: Name) -> bool:
         """Whether it is the file of a sequential zone."""
         return self._is_sequential(self._lookup(path))
 
-    def zone_of(self, path: type_names) -> int:
+    def zone_of(self, path: Name) -> int:
         """The index of the zone behind a file (of the first one, where they are aggregated)."""
         ino = self._lookup(path)
         if ino >= self._root:
@@ -261,14 +279,14 @@ class ZoneFS:
 
     # ------------------------------------------------------------ attributes
 
-    def chmod(self, path: type_names, mode: int) -> None:
+    def chmod(self, path: Name, mode: int) -> None:
         """As os.chmod; lasts until umount. EPERM for a dead zone, and for a directory made
         writable."""
         to = ffi.new("struct stat *")
         to.st_mode = mode & 0o7777
         self._setattr("chmod", path, to, lib.ZD_FS_SET_MODE)
 
-    def chown(self, path: type_names, uid: int, gid: int) -> None:
+    def chown(self, path: Name, uid: int, gid: int) -> None:
         """As os.chown, -1 leaves a number alone; lasts until umount."""
         to = ffi.new("struct stat *")
         what = 0
@@ -282,7 +300,7 @@ class ZoneFS:
 
     def utime(
         self,
-        path: type_names,
+        path: Name,
         times: tuple[float, float] | None = None,
         *,
         ns: tuple[int, int] | None = None,
@@ -362,9 +380,10 @@ class ZoneFS:
         )
         self._call("remount", None, _without_error(lib.zd_fs_remount), options)
 
-    def revalidate(self, path: type_names) -> bool:
-        """Take a file's size from its zone, if another user of the disk changed it since it was last
-        looked at. Returns whether that was so. (The kernel never does: it finds out by errors.)"""
+    def revalidate(self, path: Name) -> bool:
+        """Take a file's size from its zone, if another user of the disk changed it since it was
+        last looked at. Returns whether that was so. (The kernel never does: errors tell it.)
+        """
         ino = self._lookup(path)
         return self._call("revalidate", path, _without_error(lib.zd_fs_revalidate), ino) == 1
 
@@ -379,17 +398,20 @@ class ZoneFS:
         Raises the first error of closing a file, once everything is closed.
         """
         first: BaseException | None = None
+        if not self._device.closed:
+            with Guard(self._device):  # refused in a signal handler inside a call on this disk
+                pass
         for file in list(self._open_files):
             try:
                 file.close()
             except (OSError, ValueError) as error:
                 first = first or error
-        with self._gate:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
             while self._users and os.getpid() == self._pid:
-                self._gate.wait()
+                self._idle.wait()
         handle, self._handle = self._handle, ffi.NULL
         _mounted.discard(self)
         if handle != ffi.NULL:
@@ -418,7 +440,238 @@ class ZoneFS:
         return ZonePath(self, part)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{len(self._superblock.label) and self._superblock.label!r}"
-        return f"<zonefs.ZoneFS on {self._device!r}, {state}>"
+        label = f" {self._superblock.label!r}" if self._superblock.label else ""
+        return f"<zonefs.ZoneFS{label} on {self._device!r}{', closed' if self._closed else ''}>"
 
     # ------------------------------------------------------------ inside
+
+    def _using(self) -> _Use:
+        """Around every call on the handle: close() waits for it, and so does the device's."""
+        return _Use(self)
+
+    def _call(
+        self, what: str, path: Name | None, function: Callable[..., int], *args: object
+    ) -> int:
+        err = ffi.new("struct zd_error *")
+        with self._using():
+            code = function(self._handle, *args, err)
+        if code < 0:
+            name = None if path is None else _name_of(path)
+            raise_os_error(self._device, what, name, code, err)
+        return code
+
+    def _lookup(self, path: Name) -> int:
+        """The inode number behind a path, component by component."""
+        if isinstance(path, ZonePath) and path.fs is not self:
+            raise ValueError(f"{path!r} belongs to another ZoneFS")
+        name = _name_of(path)
+        known = self._known.get(name)
+        if known is not None:
+            return known
+        ino = self._root
+        out = ffi.new("uint64_t *")
+        code = 0
+        with self._using():
+            for part in name.split("/"):
+                raw = os.fsencode(part)
+                if b"\0" in raw:
+                    raise ValueError("embedded null character in a path")
+                if not part and ino == self._root:
+                    continue
+                # Within a path "" is what "." is; behind a file neither is anything.
+                code = lib.zd_fs_lookup(self._handle, ino, raw or b".", out)
+                if code < 0:
+                    break
+                ino = int(out[0])
+        if code < 0:
+            raise OSError(-code, os.strerror(-code), name)
+        if len(self._known) < 4 * self._root:  # names never change, but "./././seq" has no end
+            self._known[name] = ino
+        return ino
+
+    def _is_sequential(self, ino: int) -> bool:
+        geometry = self._device.geometry
+        return ino < self._root and geometry.zone_type(ino) != ZoneType.CONVENTIONAL
+
+    def _open_ino(
+        self, ino: int, name: str, flags: int, read_flags: int, write_flags: int
+    ) -> ZoneFile:
+        out = ffi.new("zd_fs_file **")
+        self._call(f"open of {name}", name, _opening(ino, flags, out))
+        file = File()
+        try:
+            address = int(ffi.cast("uintptr_t", out[0]))
+            report = _Report(self._device)
+            file._attach(
+                self._device, FAST_FS_TABLE, address, report, name, read_flags, write_flags, 0
+            )
+        except BaseException:
+            lib.zd_fs_close(out[0], ffi.NULL)
+            raise
+        return ZoneFile(self, file, name, flags, ino)
+
+    def _entries(self, path: Name) -> Iterator[tuple[str, bool]]:
+        """Names in a directory, but for "." and "..", and whether each is a directory."""
+        folder = self._lookup(path)
+        index = ffi.new("uint64_t *", 2)
+        ino = ffi.new("uint64_t *")
+        kind = ffi.new("mode_t *")
+        name = ffi.new("char[17]")
+        found: list[tuple[str, bool]] = []
+        with self._using():
+            while True:
+                code = lib.zd_fs_readdir(self._handle, folder, index, ino, kind, name)
+                if code != 1:
+                    break
+                found.append((ffi.string(name).decode("ascii"), stats.S_ISDIR(kind[0])))
+        if code < 0:
+            raise OSError(-code, os.strerror(-code), _name_of(path))
+        return iter(found)
+
+    def _setattr(self, verb: str, path: Name, to: Any, what: int) -> None:
+        ino = self._lookup(path)
+        self._call(f"{verb} of {_name_of(path)}", path, lib.zd_fs_setattr, ino, to, what)
+
+    def _stat_ino(self, ino: int, path: Name) -> os.stat_result:
+        raw = ffi.new("struct stat *")
+        self._call("stat", path, _without_error(lib.zd_fs_getattr), ino, raw)
+        times = [at.tv_sec * 10**9 + at.tv_nsec for at in (raw.st_atim, raw.st_mtim, raw.st_ctim)]
+        row = (raw.st_mode, raw.st_ino, 0, raw.st_nlink, raw.st_uid, raw.st_gid, raw.st_size)
+        more: dict[str, float] = {"st_blksize": raw.st_blksize, "st_blocks": raw.st_blocks}
+        for name, ns in zip(("atime", "mtime", "ctime"), times, strict=True):
+            more[f"st_{name}"] = ns / 10**9
+            more[f"st_{name}_ns"] = ns
+        return os.stat_result((*row, *(ns // 10**9 for ns in times)), more)
+
+    def _size_of(self, ino: int, path: Name) -> int:
+        raw = ffi.new("struct stat *")
+        self._call("stat", path, _without_error(lib.zd_fs_getattr), ino, raw)
+        return int(raw.st_size)
+
+    def _remember(self, file: _T) -> _T:
+        """So that close() can close it."""
+        self._open_files.add(file)
+        return file
+
+
+class _Use:
+    """A call on the handle of a ZoneFS is under way."""
+
+    __slots__ = ("_fs", "_guard")
+
+    def __init__(self, fs: ZoneFS) -> None:
+        self._fs = fs
+        self._guard = Guard(fs._device)
+
+    def __enter__(self) -> None:
+        fs = self._fs
+        with fs._lock:
+            if fs._closed:
+                raise ValueError("the file system is closed")
+            fs._users += 1
+        try:
+            self._guard.__enter__()
+        except BaseException:
+            self._leave()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._guard.__exit__(kind, value, traceback)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        fs = self._fs
+        with fs._lock:
+            fs._users -= 1
+            if fs._users == 0 and fs._closed:
+                fs._idle.notify_all()
+
+
+class _Report:
+    """What a File calls when the file system or the disk refuses."""
+
+    __slots__ = ("_device",)
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def __call__(self, name: str, verb: str, code: int, raw: bytes) -> None:
+        err = ffi.new("struct zd_error *")
+        ffi.memmove(err, raw, len(raw))
+        raise_os_error(self._device, f"{verb} of {name}", name, code, err)
+
+
+def _opening(ino: int, flags: int, out: Any) -> Callable[[Any, Any], int]:
+    def function(handle: Any, err: Any) -> int:
+        return int(lib.zd_fs_open(handle, ino, flags, out, err))
+
+    return function
+
+
+def _without_error(function: Callable[..., int]) -> Callable[..., int]:
+    """A function of the library that takes no ``struct zd_error *``, in the shape of one that
+    does."""
+
+    def call(*args: Any) -> int:
+        return function(*args[:-1])
+
+    return call
+
+
+def _unmount(device: Device, handle: Any) -> None:
+    try:
+        with Guard(device):
+            lib.zd_fs_umount(handle)
+    except ValueError:  # the device was closed first: the disk is out of reach
+        lib.zd_fs_detach(handle)
+
+
+def _options(errors: Errors, explicit_open: bool, readonly: bool) -> Any:
+    raw = ffi.new("struct zd_fs_options *")
+    raw.errors = ERRORS_NUMBERS[errors]
+    raw.flags = (lib.ZD_FS_EXPLICIT_OPEN if explicit_open else 0) | (
+        lib.ZD_FS_READONLY if readonly else 0
+    )
+    raw.uid = raw.gid = raw.perm = _DEFAULT
+    return raw
+
+
+def _name_of(path: Name) -> str:
+    if isinstance(path, bytes):
+        return os.fsdecode(path)
+    if isinstance(path, (str, PurePosixPath, ZonePath)):
+        return str(path)
+    raise TypeError(f"path must be str, bytes or a path object, not {type(path).__name__}")
+
+
+def _to_ns(seconds: float) -> int:
+    return seconds * 10**9 if isinstance(seconds, int) else round(seconds * 1e9)
+
+
+def _parse_mode(
+    mode: str, buffering: int, encoding: str | None, errors: str | None, newline: str | None
+) -> tuple[int, bool]:
+    """open(2)'s flags and whether it is text; refuses what the builtin open refuses."""
+    letters = set(mode)
+    kinds = letters & set("rwax")
+    if len(letters) != len(mode) or letters - set("rwaxbt+") or len(kinds) != 1:
+        raise ValueError(f"invalid mode: {mode!r}")
+    if letters >= {"b", "t"}:
+        raise ValueError("can't have text and binary mode at once")
+    text = "b" not in letters
+    if not text:
+        for what, value in (("encoding", encoding), ("errors", errors), ("newline", newline)):
+            if value is not None:
+                raise ValueError(f"binary mode doesn't take an {what!r} argument")
+    elif buffering == 0:
+        raise ValueError("can't have unbuffered text I/O")
+    if not text and buffering == 1:
+        raise ValueError("line buffering is for text only: give a size, or leave buffering out")
+    return _MODES[kinds.pop()]["+" in letters], text

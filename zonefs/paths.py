@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from zonefs.filesystem import ZoneFS
 
-PathName = "str | bytes | PurePosixPath | ZonePath | os.PathLike[str]"
-
 
 class ZonePath:
     """A name within a ZoneFS. Hashable, ordered, and cheap; whether it exists is asked later."""
@@ -114,8 +112,8 @@ class ZonePath:
 
     def read_bytes(self) -> bytes:
         """Everything in the file, padding included."""
-        with self._fs.open(self, "rb", buffering=0) as file:
-            return bytes(file.readall())
+        with self._fs.open(self, "rb") as file:
+            return bytes(file.read())
 
     def write_bytes(self, data: Buffer, *, pad: bool = False) -> int:
         """Reset a sequential file and write data: whole blocks, or with ``pad`` any length.

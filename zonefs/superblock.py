@@ -60,8 +60,8 @@ def mkfs(
     """Make a zonefs on a disk, as mkzonefs does. All data in sequential zones is gone.
 
     Resets every sequential zone that is not dead, writes the superblock to zone 0 and finishes that
-    zone if it is sequential; zone 0 is never a file. ``label`` is at most 64 bytes of UTF-8, ``perm``
-    0 to 0o777, ``uid`` and ``gid`` 0 to 2^32 - 2, ``uuid`` random if not given.
+    zone if it is sequential; zone 0 is never a file. ``label`` is at most 64 bytes of UTF-8,
+    ``perm`` 0 to 0o777, ``uid`` and ``gid`` 0 to 2^32 - 2, ``uuid`` random if not given.
 
     Raises ValueError for an argument out of range; OSError EBUSY while this process has the disk
     mounted, EROFS for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the
@@ -69,28 +69,20 @@ def mkfs(
     """
     from zonefs.filesystem import mounted_here
 
-    name = label.encode("utf-8")
-    if len(name) > LABEL_LENGTH:
-        raise ValueError(f"label is {len(name)} bytes long: it must be at most {LABEL_LENGTH}")
-    if b"\0" in name:
-        raise ValueError("label contains a NUL character, which ends a label")
-    for what, number, largest in (("uid", uid, MAX_ID), ("gid", gid, MAX_ID), ("perm", perm, 0o777)):
-        if not 0 <= number <= largest:
-            shown = (oct(number), oct(largest)) if what == "perm" else (number, largest)
-            raise ValueError(f"{what} is {shown[0]}: it must be 0 to {shown[1]}")
+    name = _checked_label(label)
+    _check_number("uid", uid, MAX_ID)
+    _check_number("gid", gid, MAX_ID)
+    _check_number("perm", perm, 0o777)
     if mounted_here(dev):
         raise OSError(
             errno.EBUSY, "the disk is mounted in this process: close its ZoneFS first", dev.path
         )
-    features = Features(0)
-    if aggregate_conventional:
-        features |= Features.AGGREGATE_CONVENTIONAL
-    if uid != 0:
-        features |= Features.UID
-    if gid != 0:
-        features |= Features.GID
-    if perm != 0o640:
-        features |= Features.PERM
+    features = (
+        (Features.AGGREGATE_CONVENTIONAL if aggregate_conventional else Features(0))
+        | (Features.UID if uid != 0 else Features(0))
+        | (Features.GID if gid != 0 else Features(0))
+        | (Features.PERM if perm != 0o640 else Features(0))
+    )
     raw = ffi.new("struct zd_fs_format *")
     raw.features = int(features)
     raw.uid, raw.gid, raw.perm = uid, gid, perm
@@ -113,6 +105,21 @@ def read_superblock(dev: Device) -> Superblock:
     if code < 0:
         raise_os_error(dev, "reading the superblock", dev.path, code, err)
     return superblock_of(raw)
+
+
+def _checked_label(label: str) -> bytes:
+    name = label.encode("utf-8")
+    if len(name) > LABEL_LENGTH:
+        raise ValueError(f"label is {len(name)} bytes long: it must be at most {LABEL_LENGTH}")
+    if b"\0" in name:
+        raise ValueError("label contains a NUL character, which ends a label")
+    return name
+
+
+def _check_number(what: str, number: int, largest: int) -> None:
+    if not 0 <= number <= largest:
+        show = oct if what == "perm" else str
+        raise ValueError(f"{what} is {show(number)}: it must be 0 to {show(largest)}")
 
 
 def superblock_of(raw: Any) -> Superblock:

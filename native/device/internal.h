@@ -57,7 +57,8 @@ enum zd_slot_state {
 	ZD_SLOT_FREE = 0,
 	ZD_SLOT_USED = 1,
 	ZD_SLOT_PENDING = 2,
-	ZD_SLOT_PINNED = 3 /* no zone's, but views read it */
+	ZD_SLOT_TRIM = 3, /* free, but in no list: whoever holds the commit lock is punching it out */
+	ZD_SLOT_PINNED = 4 /* no zone's, but views read it */
 };
 
 /* Per slot. Under the resource lock, but for filled, which belongs to the owning zone's stripe while used. */
@@ -456,8 +457,8 @@ int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)
 /* Before anything mapped is touched: is the file long enough for its metadata? */
 int zd_runtime_file_length(zd_dev *dev, uint64_t *size, struct zd_error *err);
 int zd_runtime_init_locks(zd_dev *dev);
-/* Derived state from words and slots; the caller holds the resource lock or is alone. */
-void zd_runtime_rebuild(zd_dev *dev);
+/* Derived state from words and slots, under the resource lock or alone. trimmer_dead: slots in TRIM are free. */
+void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead);
 
 int zd_status_read(int fd, struct zd_status *status, int *bad_copies); /* 0, -errno, or ZD_E_CORRUPT */
 int zd_status_write(int fd, struct zd_status *status, bool sync);      /* bumps seq */
@@ -540,7 +541,7 @@ uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen); /* withou
 uint32_t zd_fault_start(zd_dev *dev);
 /* Mark an error as made by a rule. */
 void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
-uint64_t zd_draw(uint64_t *state); /* splitmix64 */
+uint64_t zd_splitmix(uint64_t *state); /* splitmix64 */
 
 /* ---------------------------------------------------------------- power.c */
 

@@ -721,9 +721,12 @@ static int check_read(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_e
 						 zd_zone_start(dev, last));
 			if (end > last_cap)
 				return zd_refuse(dev, err, ZD_E_READ_TYPE, ZD_CMD_READ, last, offset, length, last_cap);
-			if (!h->unrestricted_read && first != last && !zd_is_conv(dev, first))
-				return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
-						 zd_zone_start(dev, first) + zd_zone_length(dev, first));
+			/* A required zone's border counts wherever it lies, between conventional ends too. */
+			for (zone = first; !h->unrestricted_read && first != last && zone <= last; zone++) {
+				if (!zd_is_conv(dev, zone))
+					return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
+							 zd_zone_start(dev, first) + zd_zone_length(dev, first));
+			}
 		}
 	} else if (h->dialect == ZD_ZNS && !h->unrestricted_read && first != last &&
 		   zd_word_cond(zd_load_word(dev, first), zd_zone_type(dev, first)) != ZD_OFFLINE) {

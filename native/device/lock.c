@@ -97,7 +97,7 @@ int zd_lock_resource(zd_dev *dev)
 	int r = zd_mutex_lock(dev, &dev->head->resource);
 
 	if (unlikely(r == -EOWNERDEAD)) {
-		zd_runtime_rebuild(dev);
+		zd_runtime_rebuild(dev, false);
 		pthread_mutex_consistent(&dev->head->resource);
 		r = 0;
 	}
@@ -116,6 +116,11 @@ int zd_lock_commit(zd_dev *dev)
 			if (zd_zone_peek(dev, zone))
 				zd_set_dirty(dev, zone);
 		}
+		/* A slot that it was trimming is in no list. Not to be given up half-way: nobody else would do it. */
+		while (zd_lock_resource(dev))
+			;
+		zd_runtime_rebuild(dev, true);
+		zd_unlock_resource(dev);
 		pthread_mutex_consistent(&dev->head->commit);
 		r = 0;
 	}

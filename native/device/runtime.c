@@ -184,13 +184,14 @@ static void push_slot(zd_dev *dev, uint32_t slot, uint32_t *list)
 	*list = slot + 1;
 }
 
-static void rebuild_slots(zd_dev *dev)
+static void rebuild_slots(zd_dev *dev, bool trimmer_dead)
 {
 	struct zd_rt_head *head = dev->head;
 	uint32_t s, z;
 
 	for (s = 0; s < head->nr_slots; s++) {
-		dev->slots[s].state = ZD_SLOT_FREE;
+		if (dev->slots[s].state != ZD_SLOT_TRIM || trimmer_dead)
+			dev->slots[s].state = ZD_SLOT_FREE;
 		dev->slots[s].zone = 0;
 	}
 	for (z = 0; z < dev->g.h.nr_zones; z++) {
@@ -232,11 +233,13 @@ static void rebuild_slots(zd_dev *dev)
 			push_slot(dev, s, filled ? &head->warm_head : &head->cold_head);
 			head->nr_free++;
 			head->warm_bytes += filled;
+		} else if (slot->state == ZD_SLOT_TRIM) {
+			head->nr_free++;
 		}
 	}
 }
 
-void zd_runtime_rebuild(zd_dev *dev)
+void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead)
 {
 	struct zd_rt_head *head = dev->head;
 	uint32_t z, imp = 0, exp = 0, closed = 0;
@@ -262,7 +265,7 @@ void zd_runtime_rebuild(zd_dev *dev)
 	head->nr_explicit = exp;
 	head->nr_closed = closed;
 	rebuild_list(dev, imp);
-	rebuild_slots(dev);
+	rebuild_slots(dev, trimmer_dead);
 }
 
 /* ---------------------------------------------------------------- coming to life */
@@ -515,7 +518,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	head->was_clean = status.clean;
 	head->status_seq = status.seq;
 	head->open_clock = 0;
-	zd_runtime_rebuild(dev);
+	zd_runtime_rebuild(dev, true);
 	if (living)
 		mark_all_dirty(dev);
 	r = zd_runtime_init_locks(dev);
@@ -591,6 +594,6 @@ int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)
 	dev->head->was_clean = status.clean;
 	dev->head->gate = status.failed ? ZD_GATE_FAILED : 0;
 	take_over_counters(dev, shared);
-	zd_runtime_rebuild(dev);
+	zd_runtime_rebuild(dev, true);
 	return 0;
 }

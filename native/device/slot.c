@@ -48,6 +48,22 @@ static uint32_t pop_free(zd_dev *dev, uint32_t *list)
 	return slot;
 }
 
+/*
+ * Give a free slot's blocks back to the host; it is in no list meanwhile. Its mark goes first: whoever dies
+ * in between leaves a slot that is believed to have fewer blocks than it has, never more.
+ */
+static int punch(zd_dev *dev, uint32_t slot)
+{
+	uint64_t filled = dev->slots[slot].filled;
+	int r;
+
+	dev->slots[slot].filled = 0;
+	r = zd_host_punch(dev->fd, zd_slot_offset(dev, slot), dev->g.h.slot_size);
+	if (r)
+		dev->slots[slot].filled = filled;
+	return r;
+}
+
 /* A slot at the file's end: no blocks, all zero. */
 static int fresh(zd_dev *dev, uint32_t *slot)
 {
@@ -89,12 +105,10 @@ static int take(zd_dev *dev, bool zeroed, uint32_t *out)
 		r = fresh(dev, &slot);
 		if (r == -ENOSPC && head->warm_head) {
 			/* No slot or no space left: one that is kept warm must do. */
-			slot = head->warm_head - 1;
-			r = zd_host_punch(dev->fd, zd_slot_offset(dev, slot), dev->g.h.slot_size);
-			if (!r) {
-				slot = pop_free(dev, &head->warm_head);
-				dev->slots[slot].filled = 0;
-			}
+			slot = pop_free(dev, &head->warm_head);
+			r = punch(dev, slot);
+			if (r)
+				push_free(dev, slot);
 		}
 	}
 	*out = slot;
@@ -215,13 +229,12 @@ bool zd_slots_drop_warm(zd_dev *dev)
 	if (!head->warm_bytes || zd_lock_resource(dev))
 		return false;
 	while (head->warm_head) {
-		uint32_t slot = head->warm_head - 1;
+		uint32_t slot = pop_free(dev, &head->warm_head);
+		int r = punch(dev, slot);
 
-		if (zd_host_punch(dev->fd, zd_slot_offset(dev, slot), dev->g.h.slot_size))
-			break;
-		pop_free(dev, &head->warm_head);
-		dev->slots[slot].filled = 0;
 		push_free(dev, slot);
+		if (r)
+			break;
 		dropped = true;
 	}
 	zd_unlock_resource(dev);
@@ -244,16 +257,15 @@ void zd_slots_trim(zd_dev *dev)
 			return;
 		}
 		slot = pop_free(dev, &head->warm_head);
+		dev->slots[slot].state = ZD_SLOT_TRIM;
 		head->nr_free++; /* it stays a free slot */
 		zd_unlock_resource(dev);
 
-		r = zd_host_punch(dev->fd, zd_slot_offset(dev, slot), dev->g.h.slot_size);
+		r = punch(dev, slot);
 
 		while (zd_lock_resource(dev))
 			; /* interrupted, but the slot must get back into a list */
 		head->nr_free--;
-		if (r == 0)
-			dev->slots[slot].filled = 0;
 		push_free(dev, slot);
 		zd_unlock_resource(dev);
 		if (r)

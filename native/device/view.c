@@ -589,7 +589,7 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 			break;
 		dev->zones[s->rows[i].zone].open_seq = ++dev->head->open_clock;
 	}
-	zd_runtime_rebuild(dev);
+	zd_runtime_rebuild(dev, true);
 	unlock_all(dev);
 	return 0;
 }
@@ -628,7 +628,7 @@ static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_survivor *kept
 		zd_power_cut_word(dev, row->zone, rt, keep);
 		zd_view_cut(dev, row->zone, zd_is_conv(dev, row->zone) ? UINT64_MAX : keep);
 	}
-	zd_runtime_rebuild(dev);
+	zd_runtime_rebuild(dev, true);
 	return 0;
 }
 

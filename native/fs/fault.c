@@ -159,6 +159,15 @@ int zd_fs_revalidate(zd_fs *fs, uint64_t ino)
 		}
 	}
 	node->seen = seen;
+	if (changed) {
+		/* Whoever caches the file's pages throws them away when the time changes: never the same one twice. */
+		struct timespec t;
+		int64_t now;
+
+		clock_gettime(CLOCK_REALTIME, &t);
+		now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+		node->attr.ctime = node->attr.mtime = now > node->attr.mtime ? now : node->attr.mtime + 1;
+	}
 	pthread_rwlock_unlock(&node->lock);
 	return changed;
 }

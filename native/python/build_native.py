@@ -20,16 +20,21 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NATIVE = ROOT / "native"
 LIMITED_API = "0x030b0000"
 
-PREAMBLE = """
+WARNINGS = """
 /* The wrapper below is written by cffi: its warnings are not ours to mend. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wcast-function-type"
+"""
+
+PREAMBLE = """
 #include <stdint.h>
 #include <sys/stat.h>
 #include "fast_table.h"
+#include "fs/fuse_table.h"
+#include "zd_sim.h"
 
 static const struct zd_fast_table fast_table = {
     sizeof(struct zd_fast_table), sizeof(struct zd_error), zd_pread, zd_pwrite, zd_pwritev,
@@ -44,6 +49,10 @@ static const struct zd_fast_fs_table fast_fs_table = {
 };
 
 static uintptr_t zd_fast_fs_table_address(void) { return (uintptr_t)&fast_fs_table; }
+
+static const struct zd_fuse_table fuse_table = ZD_FUSE_TABLE_INIT;
+
+static uintptr_t zd_fuse_table_address(void) { return (uintptr_t)&fuse_table; }
 """
 
 
@@ -69,11 +78,11 @@ def declarations(header: str) -> str:
 
 
 def sources() -> list[str]:
-    """The C files of the core and of the zonefs rules, relative to the working folder as setuptools
+    """The C files of the core, of the zonefs rules and of the simulation, relative to the working folder as setuptools
     wants them. The FUSE server (native/fs/fuse*) is a module of its own.
     """
     found: list[Path] = []
-    for folder in ("device", "fs"):
+    for folder in ("device", "fs", "sim"):
         here = sorted(path for path in (NATIVE / folder).glob("*.c") if not path.match("fuse*"))
         if not here:
             raise SystemExit(f"no C source in {NATIVE / folder}: the source tree is incomplete")
@@ -106,16 +115,18 @@ ffibuilder.cdef(
     SYSTEM_TYPES
     + declarations((NATIVE / "zd.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_fs.h").read_text(encoding="utf-8"))
+    + declarations((NATIVE / "zd_sim.h").read_text(encoding="utf-8"))
     + "\nuintptr_t zd_fast_table_address(void);\nuintptr_t zd_fast_fs_table_address(void);\n"
+    + "uintptr_t zd_fuse_table_address(void);\n"
 )
 ffibuilder.set_source(
     "zoned._native",
-    PREAMBLE,
+    WARNINGS + PREAMBLE,
     sources=sources(),
     include_dirs=[os.path.relpath(NATIVE), os.path.relpath(NATIVE / "python")],
     depends=[os.path.relpath(path) for path in sorted(NATIVE.rglob("*.h"))],
     define_macros=[("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")],
     extra_compile_args=compile_flags(),
-    extra_link_args=["-pthread"],
+    extra_link_args=["-pthread", "-lm"],
     py_limited_api=True,
 )

@@ -29,6 +29,8 @@ TAKE_IMAGE = {
     "write": ["--zone", "3"],
     "check": [],
     "dump": ["-"],
+    "mkfs": [],
+    "mount": ["/no/such/place", "-f"],
 }
 
 
@@ -218,3 +220,80 @@ def test_signals_end_with_one_line(disk: Path, number: signal.Signals, told: str
 def test_traceback_on_request(tmp_path: Path) -> None:
     assert "Traceback" not in zonedctl("report", tmp_path / "no").err
     assert "Traceback" in zonedctl("report", tmp_path / "no", ZONEDCTL_TRACEBACK="1").err
+
+
+def test_a_host_that_takes_no_more(disk: Path) -> None:
+    """A file size limit of the host: the sentence says so, what was written stays, the image stays good."""
+    done = subprocess.run(
+        [
+            "sh",
+            "-c",
+            'ulimit -f 12000; exec "$@"',
+            "sh",
+            *COMMAND,
+            "write",
+            str(disk),
+            "--zones",
+            "2-9",
+        ],
+        input=bytes(20 << 20),
+        capture_output=True,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert b"File too large" in done.stderr
+    assert inside("check", disk).status == 0
+    with zoned.open(disk, readonly=True) as device:
+        written = sum(device._written(zone) for zone in range(2, 10))
+    assert 0 < written < 12000 * 512
+    assert inside("write", disk, "--zone", "9", stdin=bytes(4096)).status == 0
+
+
+def test_two_creates_at_once(tmp_path: Path) -> None:
+    """One wins; the other says that the file exists, and leaves nothing."""
+    path = tmp_path / "disk.img"
+    children = [
+        subprocess.Popen([*COMMAND, "create", str(path)], stderr=subprocess.PIPE, env=environment())
+        for _ in range(4)
+    ]
+    errors = [child.communicate(timeout=60)[1].decode() for child in children]
+    assert sorted(child.returncode for child in children) == [0, 1, 1, 1]
+    for child, err in zip(children, errors, strict=True):
+        assert ("exists" in err) == (child.returncode == 1)
+        assert err.count("\n") == child.returncode
+    assert os.listdir(tmp_path) == ["disk.img"]
+    assert inside("check", path).status == 0
+
+
+def test_flipped_bytes_of_the_metadata_end_in_sentences(disk: Path) -> None:
+    """Whatever byte is wrong, each command works or says one sentence; check always knows."""
+    assert inside("write", disk, "--zone", "3", stdin=bytes(8192)).status == 0
+    good = disk.read_bytes()
+    bad = disk.with_name("bad.img")
+    for at in [*range(64), *range(64, 4096, 211), *range(4096, 16384 + 1024, 173)]:
+        data = bytearray(good)
+        data[at] ^= 0x55
+        bad.write_bytes(data)
+        for command in ("info", "report", "check"):  # there is a second copy of everything
+            assert inside(command, bad).status in (0, 4), (command, at)
+        if at < 4096:
+            data[4096 + at] ^= 0x55
+            bad.write_bytes(data)
+            for command in ("info", "report", "check"):
+                assert str(bad) in refused(command, bad)
+
+
+def test_a_read_only_image_can_be_looked_at(disk: Path) -> None:
+    inside("info", disk)
+    inside("write", disk, "--zone", "3", stdin=bytes(4096))
+    disk.chmod(0o444)
+    folder = disk.parent
+    folder.chmod(0o755)
+    with nobody_special():
+        for command in ("info", "report", "capacity", "check"):
+            assert inside(command, disk).status == 0, command
+        assert "Permission denied" in refused("reset", disk, "--all")
+        assert inside("reset", disk, "--all", "--dry-run").status == 0

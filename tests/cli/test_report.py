@@ -48,6 +48,8 @@ def test_text(disk: Path) -> None:
     assert len(lines) == 17
     assert lines[1].split() == ["0", "0", "4", "MiB", "4", "MiB", "-", "not-wp", "conventional"]
     assert lines[5].split()[-3:] == ["12288", "explicit-open", "seq-write-required"]
+    assert lines[7].split()[-3:] == ["4194304", "full", "seq-write-required"]
+    assert lines[11].split()[-3:] == ["-", "read-only", "seq-write-required"]
     assert "\x1b" not in "".join(lines)
 
 

@@ -39,12 +39,13 @@ def bounded(what: str, seconds: int = int(WAIT)) -> Iterator[None]:
 class Process:
     """One writer, and the zones' content as its acknowledgements tell it."""
 
-    def __init__(self, path: Path, first: int, count: int, seed: int) -> None:
+    def __init__(self, path: Path, conventional: int, first: int, count: int, seed: int) -> None:
         script = Path(__file__).with_name("writer.py")
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
         self.zones = range(first, first + count)
         self.process = subprocess.Popen(
-            [sys.executable, str(script), str(path), str(first), str(count), str(seed)],
+            [sys.executable, str(script), str(path)]
+            + [str(number) for number in (conventional, first, count, seed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -78,7 +79,9 @@ class Process:
     def wait_for(self, word: str, ledger: Ledger) -> None:
         end = time.monotonic() + WAIT
         while word not in self.hear(ledger, 0.2):
-            assert self.process.poll() is None, f"a writer ended by itself: {self.process.returncode}"
+            assert self.process.poll() is None, (
+                f"a writer ended by itself: {self.process.returncode}"
+            )
             assert time.monotonic() < end, f"a writer does not say {word!r}: is a lock left held?"
 
     def tell(self) -> None:
@@ -115,6 +118,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.writes: dict[int, list[tuple[int, int, int]]] = {}
+        self.blocks: dict[int, dict[int, bytes]] = {}  # conventional zone -> place -> content
         self.finished: set[int] = set()
         self.open_question: dict[int, tuple[str, int, int, int]] = {}
         self.touched: set[int] = set()
@@ -127,6 +131,8 @@ class Ledger:
             self.finished.discard(zone)
         elif command == "finish":
             self.finished.add(zone)
+        elif command == "overwrite":
+            self.blocks.setdefault(zone, {})[place] = content(zone, place, length, tag)
         elif command in ("write", "append"):
             self.writes.setdefault(zone, []).append((place, length, tag))
             self.bytes += length
@@ -153,6 +159,20 @@ class Ledger:
             if end > place:
                 self.done("write", zone.index, place, end - place, tag)
 
+    def verify_conventional(self, device: zoned.Device, zone: zoned.Zone) -> None:
+        """The last acknowledged content of each block; one under a write cut short may be torn."""
+        blocks = self.blocks.setdefault(zone.index, {})
+        _, torn, length, tag = self.open_question.pop(zone.index, ("", -1, 0, 0))
+        data = device.pread(zone.length, zone.start)
+        for place in range(0, zone.length, BLOCK):
+            got, old = data[place : place + BLOCK], blocks.get(place, bytes(BLOCK))
+            if place == torn:
+                new = content(zone.index, place, length, tag)
+                assert all(b in pair for b, *pair in zip(got, old, new, strict=True)), (zone, place)
+                blocks[place] = got
+            else:
+                assert got == old, (zone, place)
+
     def verify(self, device: zoned.Device, zone: zoned.Zone) -> None:
         """Every acknowledged byte is there, and nothing else is."""
         self.settle(device, zone)
@@ -165,7 +185,9 @@ class Ledger:
         elif end == 0:
             # a write that was cut short may have opened its zone already
             opened = zone.index in self.touched
-            assert zone.condition == zoned.ZoneCondition.EMPTY or opened and zone.condition.is_open
+            assert zone.condition == zoned.ZoneCondition.EMPTY or (
+                opened and zone.condition.is_open
+            )
             assert zone.wp == zone.start, zone
         else:
             assert zone.wp == zone.start + end, zone

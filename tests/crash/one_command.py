@@ -1,6 +1,6 @@
 """A process that runs one zone command and tells how it ended: ``done``, or ``interrupted`` by Ctrl-C.
 
-    python one_command.py IMAGE COMMAND [ZONE]
+python one_command.py IMAGE COMMAND [ZONE]
 """
 
 from __future__ import annotations

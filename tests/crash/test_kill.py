@@ -15,7 +15,8 @@ import pytest
 import zoned
 from crash.judge import WAIT, Ledger, Process, bounded
 
-WRITERS, ZONES_EACH, CONVENTIONAL = 4, 5, 2
+WRITERS, ZONES_EACH = 4, 5
+CONVENTIONAL = WRITERS  # a conventional zone for each
 ZONE_SIZE = 192 * 1024
 KILLS, LONG_KILLS = 20, 200
 
@@ -71,7 +72,7 @@ class Herd:
     def start(self, number: int) -> Process:
         self.started += 1
         first = CONVENTIONAL + number * ZONES_EACH
-        return Process(self.path, first, ZONES_EACH, seed=self.started)
+        return Process(self.path, number, first, ZONES_EACH, seed=self.started)
 
     def let_run(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -112,7 +113,9 @@ class Herd:
     def verify(self) -> None:
         with bounded("reading back every zone"), zoned.open(self.path) as device:
             for zone in device.zones:
-                if zone.type is not zoned.ZoneType.CONVENTIONAL:
+                if zone.type is zoned.ZoneType.CONVENTIONAL:
+                    self.ledger.verify_conventional(device, zone)
+                else:
                     self.ledger.verify(device, zone)
             recount(device)
             no_lock_is_held(device)
@@ -179,7 +182,9 @@ def test_read_only_opener_of_an_image_whose_writers_died(shm: Path) -> None:
     before = path.stat().st_mtime_ns
     with zoned.open(path, readonly=True) as device:
         for zone in device.zones:
-            if zone.type is not zoned.ZoneType.CONVENTIONAL:
+            if zone.type is zoned.ZoneType.CONVENTIONAL:
+                herd.ledger.verify_conventional(device, zone)
+            else:
                 herd.ledger.verify(device, zone)
         recount(device)
     assert path.stat().st_mtime_ns == before

@@ -84,7 +84,7 @@ def test_kill_half_way(big_image: Path, run: Starter, long_run: bool) -> None:
     dice = random.Random(7)
     half_way = 0
     for round_number in range(50 if long_run else 8):
-        process = run("long_command.py", first, count)
+        process = run("long_command.py", first, count, "finish")
         wanted = "finish" if round_number % 2 else "reset"
         started = time.monotonic()
         while hear(process) != wanted:
@@ -113,10 +113,35 @@ def test_kill_half_way(big_image: Path, run: Starter, long_run: bool) -> None:
     assert half_way > 0, "no kill hit a command half-way"
 
 
+def test_kill_while_counts_change(big_image: Path, run: Starter, long_run: bool) -> None:
+    """Killed between a zone's change and the counting of it: whoever comes next counts anew."""
+    zoned.create(big_image, profile="hc680", max_open=0, host_sync="never", replace=True).close()
+    first, count = sequential_range(big_image)
+    dice = random.Random(13)
+    with zoned.open(big_image) as device:
+        for _ in range(60 if long_run else 15):
+            process = run("long_command.py", first, count, "open")
+            while hear(process) != "open":
+                pass
+            time.sleep(dice.uniform(0.001, 0.06))
+            process.kill()
+            process.wait()
+            with bounded("a command behind a killed one"):
+                device.close_zone(first)
+                conditions = [row[7] for row in device.report(first).rows()]
+                limits = device.limits
+                assert limits.explicit_open == conditions.count(ZoneCondition.EXPLICIT_OPEN)
+                assert (limits.implicit_open, limits.closed) == (0, 0)
+                assert [f for f in zoned.check(big_image) if f.error] == []
+                device.close_all()
+                assert device.limits.open == 0
+    assert zoned.check(big_image) == []
+
+
 def test_ctrl_c_behind_a_stopped_process(big_image: Path, run: Starter) -> None:
     """Stop a process while it holds locks, see another wait for them, and interrupt that one."""
     first, count = sequential_range(big_image)
-    holder = run("long_command.py", first, count)
+    holder = run("long_command.py", first, count, "finish")
     while hear(holder) != "reset done":
         pass
     dice = random.Random(11)

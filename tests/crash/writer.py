@@ -1,8 +1,8 @@
 """A process that writes to its own zones of one image and says so: what the crash tests kill.
 
-    python writer.py IMAGE FIRST COUNT SEED
+    python writer.py IMAGE CONVENTIONAL FIRST COUNT SEED
 
-It tells each command on stdout before it begins (``begin``) and after it returned (``done``), one JSON
+CONVENTIONAL is a conventional zone of its own, FIRST to FIRST + COUNT - 1 are its sequential ones. It tells each command on stdout before it begins (``begin``) and after it returned (``done``), one JSON
 list a line: [word, command, zone, offset, length, tag]. Content follows from zone, place and tag alone
 (`content`), so that the judge can tell what must be there. A line on stdin makes it stop between two
 commands (it answers ``paused``), the next one lets it go on; end of input ends it.
@@ -31,8 +31,9 @@ def content(zone: int, place: int, length: int, tag: int) -> bytes:
 
 
 class Writer:
-    def __init__(self, path: str, first: int, count: int, seed: int) -> None:
+    def __init__(self, path: str, conventional: int, first: int, count: int, seed: int) -> None:
         self.device = zoned.open(path)
+        self.conventional = self.device.zones[conventional]
         self.zones = range(first, first + count)
         self.random = random.Random(seed)
         self.tag = seed << 24
@@ -50,6 +51,8 @@ class Writer:
             self.command("finish", zone.index)
         elif chance < 0.13:
             self.command("flush", zone.index)
+        elif chance < 0.25:
+            self.overwrite()
         else:
             self.write(zone, "append" if chance < 0.5 else "write")
 
@@ -60,6 +63,17 @@ class Writer:
         else:
             getattr(self.device, f"{name}_zone")(zone)
         self.say("done", name, zone, 0, 0, 0)
+
+    def overwrite(self) -> None:
+        """One block of the conventional zone, any of the first few: most were written before."""
+        zone = self.conventional
+        place = self.random.randrange(24) * BLOCK
+        self.tag += 1
+        about = ("overwrite", zone.index, place, BLOCK, self.tag)
+        data = content(zone.index, place, BLOCK, self.tag)
+        self.say("begin", *about)
+        self.device.pwrite(data, zone.start + place)
+        self.say("done", *about)
 
     def write(self, zone: zoned.Zone, name: str) -> None:
         assert zone.wp is not None
@@ -94,4 +108,4 @@ class Writer:
 
 
 if __name__ == "__main__":
-    Writer(sys.argv[1], *map(int, sys.argv[2:5])).run()
+    Writer(sys.argv[1], *map(int, sys.argv[2:6])).run()

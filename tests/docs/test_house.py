@@ -17,10 +17,10 @@ import zoned
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = [
-    *("help", "demo", "test", "test-asan", "test-long", "lint", "format"),
+    *("help", "demo", "test", "test-asan", "test-long", "test-kernel", "lint", "format"),
     *("bench", "bench-compare", "test-packaging", "docs", "fuzz", "tsan", "clean", "dist"),
 ]
-NOT_OURS = {".git", ".venv", "build", "dist", "demo", "__pycache__"}
+NOT_OURS = {".git", ".venv", "build", "dist", "demo", "__pycache__", "corpus"}
 TEXT = {".py", ".pyi", ".c", ".h", ".md", ".toml", ".sh", ".in", ".txt", ".cfg", ".svg", ""}
 
 

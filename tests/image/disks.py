@@ -14,9 +14,7 @@ ZONES, ZONE_SIZE, CAPACITY = 14, 80 * 1024, 72 * 1024
 
 
 def fill(zone: int, blocks: int) -> bytes:
-    return b"".join(
-        bytes([zone + 1, block + 1]) * (BLOCK // 2) for block in range(blocks)
-    )
+    return b"".join(bytes([zone + 1, block + 1]) * (BLOCK // 2) for block in range(blocks))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def in_child(work: Callable[[], T]) -> T:
         signal.alarm(900)
         try:
             answer: tuple[bool, object] = (True, work())
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - it is told to the parent
             answer = (False, traceback.format_exc())
         with os.fdopen(write_end, "wb") as pipe:
             pickle.dump(answer, pipe)

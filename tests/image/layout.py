@@ -43,9 +43,10 @@ HEADER_FIELDS = {
 def _crc_table() -> list[int]:
     table = []
     for byte in range(256):
+        rest = byte
         for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
+            rest = rest >> 1 ^ (0x82F63B78 if rest & 1 else 0)
+        table.append(rest)
     return table
 
 

@@ -58,9 +58,7 @@ def flips(patient: Patient, every: bool) -> Iterator[Case]:
     used = [range(at, at + 512 + 8 * image.header("nr_conv")) for at in HEADERS]
     used += [range(at + 4092, at + 4096) for at in HEADERS]
     used += [range(at, at + STATUS_SIZE) for at in STATUSES]
-    used += [
-        range(at, at + ENTRY_SIZE * disks.ZONES) for at in (TABLE, image.header("table_b"))
-    ]
+    used += [range(at, at + ENTRY_SIZE * disks.ZONES) for at in (TABLE, image.header("table_b"))]
     places = [place for part in used for place in part]
     reserved = sorted(set(range(image.header("runtime_offset"))) - set(places))
     places += reserved if every else dice.sample(reserved, 300)
@@ -96,7 +94,7 @@ def test_one_flipped_byte_costs_nothing(patient: Patient, long_run: bool) -> Non
                     wrong += [f"{where}: {d}" for d in disks.differences(device, patient.held)]
                 with zoned.open(patient.path) as device:
                     wrong += [f"{where}: {d}" for d in disks.differences(device, patient.held)]
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - any is a finding
                 wrong.append(f"{where}: {error!r}")
         return count, wrong
 
@@ -127,7 +125,9 @@ def test_repair_mends_one_flipped_byte(patient: Patient, long_run: bool) -> None
     assert not wrong, f"{len(wrong)} of {count}: " + "; ".join(wrong[:10])
 
 
-def test_flipped_byte_in_the_shared_state_of_a_closed_image(patient: Patient, long_run: bool) -> None:
+def test_flipped_byte_in_the_shared_state_of_a_closed_image(
+    patient: Patient, long_run: bool
+) -> None:
     """It is no part of the format: whatever lies there when an image is opened means nothing."""
 
     def work() -> list[str]:
@@ -143,7 +143,7 @@ def test_flipped_byte_in_the_shared_state_of_a_closed_image(patient: Patient, lo
                     wrong += [f"byte {place}: {d}" for d in disks.differences(device, patient.held)]
                     device.reset_all()
                 wrong += [f"byte {place}: {f.text}" for f in zoned.check(patient.path) if f.error]
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - any is a finding
                 wrong.append(f"byte {place}: {error!r}")
         return wrong
 
@@ -310,11 +310,13 @@ def test_cut_at_any_length(patient: Patient, long_run: bool) -> None:
                 except zoned.ImageError as error:
                     refused += 1
                     kinds = (zoned.ImageTruncatedError, zoned.NotAnImageError)
-                    if length >= 4096 and not isinstance(error, kinds):  # no whole header is left below
+                    if length >= 4096 and not isinstance(
+                        error, kinds
+                    ):  # no whole header is left below
                         wrong.append(f"cut at {length}: {error!r}")
                     if str(patient.path) not in str(error):
                         wrong.append(f"cut at {length}: {error} does not name the file")
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - any is a finding
                     wrong.append(f"cut at {length}: {error!r}")
             patient.cut(length)
             for repair in (False, True):
@@ -322,7 +324,7 @@ def test_cut_at_any_length(patient: Patient, long_run: bool) -> None:
                     zoned.check(patient.path, repair=repair)
                 except zoned.ImageError:
                     pass
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - any is a finding
                     wrong.append(f"check of a cut at {length}: {error!r}")
         return len(lengths), refused, wrong
 
@@ -334,7 +336,9 @@ def test_cut_at_any_length(patient: Patient, long_run: bool) -> None:
 def test_repair_of_a_cut(patient: Patient) -> None:
     """What lay beyond the cut is missed by name; the zone keeps what is left, and takes no more."""
     slot, data = patient.image.header("slot_size"), patient.image.header("data_offset")
-    slots = {patient.image.entry(z, 0)[3] - 1: z for z in patient.held if patient.image.entry(z, 0)[3]}
+    slots = {
+        patient.image.entry(z, 0)[3] - 1: z for z in patient.held if patient.image.entry(z, 0)[3]
+    }
     for number, zone in sorted(slots.items()):
         held = patient.held[zone].data
         if not held or zone == 1:
@@ -402,7 +406,7 @@ def test_copies_taken_while_writers_run(shm: Path, long_run: bool) -> None:
     path, copy = shm / "disk.img", shm / "copy.img"
     make_image(path, "flush")
     ledger = Ledger()
-    writer = Process(path, CONVENTIONAL, ZONES_EACH, seed=1)
+    writer = Process(path, 0, CONVENTIONAL, ZONES_EACH, seed=1)
     try:
         writer.wait_for("ready", ledger)
         for _ in range(200 if long_run else 25):

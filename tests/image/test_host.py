@@ -65,7 +65,9 @@ def mounts(needs: Needs, tmp_path: Path) -> Path:
 
 def test_writes_until_the_file_system_is_full(mounts: Path) -> None:
     """First fills: ENOSPC, the zone unchanged, what was acknowledged readable, and room makes it go on."""
-    script = HELPERS + """
+    script = (
+        HELPERS
+        + """
 path = folder / "disk.img"
 device = zoned.create(path, size="8MiB", zone_size="256KiB", conventional=2, max_open=0)
 fill_up(folder / "ballast", leave=700_000)
@@ -101,12 +103,15 @@ with zoned.open(path) as device:
         assert device.pread(len(wanted), zone * 262144) == wanted
 print("fine")
 """
+    )
     assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
 def test_conventional_zones_on_a_full_file_system(mounts: Path) -> None:
     """Blocks written for the first time, in any order, and overwritten ones: no mapping is trusted blindly."""
-    script = HELPERS + """
+    script = (
+        HELPERS
+        + """
 import random
 path = folder / "disk.img"
 device = zoned.create(path, size="8MiB", zone_size="1MiB", conventional=4)
@@ -135,12 +140,15 @@ with zoned.open(path) as device:
         assert device.pread(4096, number * 4096) == content.get(number, bytes(4096)), number
 print("fine")
 """
+    )
     assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
 def test_reads_of_holes_need_no_room(mounts: Path) -> None:
     """Reading what was never written, through whatever mapping, allocates nothing on the host."""
-    script = HELPERS + """
+    script = (
+        HELPERS
+        + """
 path = folder / "disk.img"
 device = zoned.create(path, size="64MiB", zone_size="4MiB", conventional=2)
 device.pwrite(bytes(4096), 0)
@@ -154,12 +162,15 @@ for zone in device.zones[:4]:
     assert data.count(0) >= zone.length - 4096
 print("fine")
 """
+    )
     assert on_small_filesystem(script, mounts, size="12m").strip() == "fine"
 
 
 def test_punched_slots_on_a_full_file_system(mounts: Path) -> None:
     """A slot that was filled, freed and punched out has no blocks any more: ENOSPC, no SIGBUS."""
-    script = HELPERS + """
+    script = (
+        HELPERS
+        + """
 path = folder / "disk.img"
 device = zoned.create(path, size="4MiB", zone_size="256KiB", conventional=0, max_open=0, slot_cache=0)
 for round in range(3):
@@ -188,12 +199,15 @@ device.close()
 assert zoned.check(path) == []
 print("fine")
 """
+    )
     assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
 def test_shared_state_needs_room_too(mounts: Path) -> None:
     """Commands on 104,000 zones reserve state as they go: without room each is refused or done, nothing else."""
-    script = HELPERS + """
+    script = (
+        HELPERS
+        + """
 path = folder / "disk.img"
 device = zoned.create(path, profile="hc680", max_open=0, max_active=0)
 fill_up(folder / "ballast", leave=500_000)
@@ -224,12 +238,15 @@ device.close()
 assert [f for f in zoned.check(path) if f.error] == []
 print("fine")
 """
+    )
     assert on_small_filesystem(script, mounts, size="16m").strip() == "fine"
 
 
 def test_open_on_a_full_file_system(mounts: Path) -> None:
     """Where the shared state finds no room, opening says so; to read, no room is needed."""
-    script = HELPERS + """
+    script = (
+        HELPERS
+        + """
 import shutil
 small = folder / "small"
 device = zoned.create(folder / "disk.img", size="1MiB", zone_size="64KiB", conventional=1)
@@ -258,11 +275,14 @@ with zoned.open(path) as device:
     assert device.pread(4096, 0) == b"here" * 1024
 print("fine")
 """
+    )
     assert on_small_filesystem(script, mounts, size="2m").strip() == "fine"
 
 
 def test_create_on_a_full_file_system(mounts: Path) -> None:
-    script = HELPERS + """
+    script = (
+        HELPERS
+        + """
 path = folder / "disk.img"
 for leave in (0, 4096, 8192, 20000, 50000, 100000):
     fill_up(folder / "ballast", leave=leave)
@@ -277,6 +297,7 @@ for leave in (0, 4096, 8192, 20000, 50000, 100000):
         os.unlink(path)
 print("fine")
 """
+    )
     assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
@@ -317,12 +338,22 @@ print("fine")
 
 
 def as_nobody(script: str, folder: Path) -> str:
-    """Run Python code that gives up root once the package is imported."""
+    """Run Python code that gives up root once all modules that it needs are imported."""
     code = f"""
 import errno, os
 from pathlib import Path
 import zoned
 folder = Path({str(folder)!r})
+warm = folder / "warm.img"
+zoned.create(warm, size="1MiB", zone_size="64KiB").close()
+with zoned.open(warm, readonly=True) as device:
+    list(device.report())
+zoned.check(warm)
+for call in (zoned.open, zoned.check):
+    try:
+        call(folder / "nowhere")
+    except FileNotFoundError:
+        pass
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

@@ -11,15 +11,15 @@ import errno
 from collections.abc import Callable
 
 import zoned
-from zoned import ZoneCondition
-
 from kernel.guest import describe, payload, zone_text
 from kernel.scenario import Disk, Record, Scenario, Step
+from zoned import ZoneCondition
 
 
-def device(disk: Disk) -> zoned.Device:
+def device(disk: Disk, implicit_close: str | None = None) -> zoned.Device:
     """The same disk in memory."""
     null_blk = disk.kind == "null_blk"
+    kernels = "round-robin" if null_blk else "lowest"
     return zoned.memory(
         size=disk.size,
         zone_size=disk.zone_size,
@@ -31,7 +31,7 @@ def device(disk: Disk) -> zoned.Device:
         max_active=disk.max_active,
         dialect="nullblk" if null_blk else "zbc",
         model=disk.model,
-        implicit_close="round-robin" if null_blk else "lowest",
+        implicit_close=implicit_close or kernels,
         unrestricted_read=True,
     )
 
@@ -39,9 +39,9 @@ def device(disk: Disk) -> zoned.Device:
 class Emulator:
     """One disk under a scenario."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, *, implicit_close: str | None = None) -> None:
         self.disk = disk
-        self.device = device(disk)
+        self.device = device(disk, implicit_close)
         self.steps = 0
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class Emulator:
 
     def do(self, step: Step) -> Record:
         self.steps += 1
-        record = getattr(self, f"do_{step.do}")(**step.arguments)
+        record: Record = getattr(self, f"do_{step.do}")(**step.arguments)
         record["zones"] = self.report()
         return record
 
@@ -131,7 +131,11 @@ class Emulator:
             # This FINISH may close another zone to make room.
             with contextlib.suppress(zoned.ZonedError):
                 self.device.finish_zone(zone)
-        return self._try(lambda: self.device.set_condition(zone, to))
+        record = self._try(lambda: self.device.set_condition(zone, to))
+        if to == "empty":
+            # The block layer, which tracks write pointers itself, learns of the new one by this only.
+            self.device.reset_zone(zone)
+        return record
 
     def _try(self, call: Callable[[], int | None]) -> Record:
         try:
@@ -140,9 +144,8 @@ class Emulator:
             if self.disk.kind == "null_blk":
                 name = errno.errorcode[exc.errno or 0]
                 return {"result": None, "error": name}
-            sense = exc.sense
-            assert sense is not None, exc
-            return {"result": None, "error": "{:x}/{:02x}/{:02x}".format(*sense)}
+            key, asc, ascq = exc.sense or (0, 0, 0)
+            return {"result": None, "error": f"{key:x}/{asc:02x}/{ascq:02x}"}
 
 
 def run(scenario: Scenario) -> list[Record]:

@@ -39,10 +39,8 @@ def payload(fill: int, at: int, length: int, block: int) -> bytes:
     which write it sees.
     """
     first = at // block
-    return b"".join(
-        struct.pack("<II", number, fill) * (block // 8)
-        for number in range(first, first + length // block)
-    )
+    blocks = range(first, first - (-length // block))
+    return b"".join(struct.pack("<II", number, fill) * (block // 8) for number in blocks)[:length]
 
 
 def describe(data: bytes, block: int) -> str:
@@ -161,7 +159,9 @@ class NullBlk(Disk):
                 self._set(key, value)
             except OSError as exc:
                 os.rmdir(self.folder)
-                raise ValueError(f"null_blk refuses {key}={value} of {spec}: {exc.strerror}") from exc
+                raise ValueError(
+                    f"null_blk refuses {key}={value} of {spec}: {exc.strerror}"
+                ) from exc
         for key in ("zone_max_open", "zone_max_active", "zone_nr_conv"):
             # null_blk quietly changes limits that it cannot enforce.
             with open(f"{self.folder}/{key}") as file:
@@ -234,7 +234,7 @@ class NullBlk(Disk):
         return self._zones("reset", 0, self.nr_zones)
 
     def do_condition(self, zone: int, to: str) -> Record:
-        """See kernel.emulator for why a CLOSED zone is reset first."""
+        """See kernel.emulator for the two resets."""
         now = CONDITIONS[self.zones()[zone][5]]
         dead = {"ro": "read-only", "of": "offline"}
         if to == dead.get(now) or (to == "empty" and now not in dead):
@@ -244,7 +244,10 @@ class NullBlk(Disk):
         if now == "cl":
             self._zones("reset", zone)
         key = {"read-only": "zone_readonly", "offline": "zone_offline"}[to]
-        return self._try(lambda: self._set(key, zone * self.zone_size >> 9))
+        record = self._try(lambda: self._set(key, zone * self.zone_size >> 9))
+        if to == dead.get(now):
+            self._zones("reset", zone)
+        return record
 
     @staticmethod
     def _try(call: Any) -> Record:
@@ -326,11 +329,24 @@ class ScsiDebug(Disk):
         for _ in range(10):  # a new disk has unit attentions to report
             if "error" not in self._command(bytes(6), self.NONE, 0):
                 break
+        self._scrub()
 
     def close(self) -> None:
         os.close(self.fd)
         self._hosts(-1)
         _wait(f"{self.path} did not go away", lambda: not os.path.exists(self.path))
+
+    def _scrub(self) -> None:
+        """The store is one that an earlier host has left, with its data."""
+        for start, length, _, _, kind, _, _, _ in self.zones():
+            if kind == 1:
+                self.buffer[:length] = bytes(length)
+                done = [self._transfer(0x8A, start, length, self.TO_DEVICE)]
+            else:
+                zone = start // self.zone_size
+                done = [self.do_finish(zone), self.do_reset(zone)]
+            if any("error" in record for record in done):
+                raise ValueError(f"the zone at {start} could not be cleared: {done}")
 
     def _hosts(self, by: int) -> None:
         with open(f"{self.DRIVER}/add_host", "w") as file:
@@ -367,7 +383,9 @@ class ScsiDebug(Disk):
         data = bytes(self.buffer[:length])
         listed = struct.unpack_from(">I", data)[0]
         if listed > length - 64:
-            raise ValueError(f"REPORT ZONES lists {listed // 64} zones, and {self.spec} has not so many")
+            raise ValueError(
+                f"REPORT ZONES lists {listed // 64} zones, and {self.spec} has not so many"
+            )
         zones: list[Zone] = []
         for at in range(64, 64 + listed, 64):
             kind, bits, size, start, wp = struct.unpack_from(">BB6xQQQ", data, at)
@@ -375,7 +393,7 @@ class ScsiDebug(Disk):
             if kind & 15 == self.GAP:
                 # Capacity below size: scsi_debug shows the rest of the zone as a zone of type GAP.
                 start0, length0, cap, *rest = zones.pop()
-                zones.append((start0, length0 + bytes_, cap, *rest))  # type: ignore[arg-type]
+                zones.append((start0, length0 + bytes_, cap, *rest))
                 continue
             flags = (bool(bits & 2), bool(bits & 1))
             zones.append((first, bytes_, bytes_, wp * self.block, kind & 15, bits >> 4, *flags))
@@ -466,7 +484,9 @@ def _buffer() -> tuple[memoryview, int]:
 
 
 def _command(*argv: str) -> None:
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stdout.strip()}")
 
@@ -482,15 +502,18 @@ def run(scenario: dict[str, Any]) -> Iterator[Record]:
     with contextlib.closing(disk):
         yield {"layout": disk.layout(), "zones": disk.report()}
         for number, step in enumerate(scenario["steps"], 1):
-            record = disk.do(step, number)
-            record["zones"] = disk.report()
+            try:
+                record = disk.do(step, number)
+                record["zones"] = disk.report()
+            except Exception as exc:
+                where = f"{scenario['name']}, step {number} {step}"
+                raise RuntimeError(f"the interpreter fails at {where}: {exc!r}") from exc
             yield record
 
 
 def main() -> None:
     with open(sys.argv[1]) as scenarios, open(sys.argv[2], "w") as out:
-        for line in scenarios:
-            out.write(json.dumps(list(run(json.loads(line)))) + "\n")
+        out.writelines(json.dumps(list(run(json.loads(line)))) + "\n" for line in scenarios)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ class Finding:
                 before = (self.before or {}).get(name, ours)
                 for zone, (mine, its, old) in enumerate(zip(ours, theirs, before, strict=True)):
                     if mine != its:
-                        lines.append(f"  {name}[{zone}]: kernel {its}, emulator {mine}, before {old}")
+                        lines.append(
+                            f"  {name}[{zone}]: kernel {its}, emulator {mine}, before {old}"
+                        )
                 continue
             lines.append(f"  {name}: kernel {theirs!r}, emulator {ours!r}")
         if self.before is not None:
@@ -89,6 +91,7 @@ class Judge:
         self.kernel = kernel
         self.ours = ours
         self.known = known
+        self.compared = 0  # steps
         self.tolerated: dict[str, int] = {}
         self._interpreter = interpreter
         for name in (interpreter, *libraries):
@@ -128,6 +131,7 @@ class Judge:
         before: Record | None = None
         steps: list[Step | None] = [None, *scenario.steps]
         for at, (step, mine, its) in enumerate(zip(steps, ours, theirs, strict=True)):
+            self.compared += at > 0
             if mine != its:
                 known = self._known(scenario, step, before, mine, its)
                 if known is None:

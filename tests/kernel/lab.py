@@ -42,7 +42,7 @@ from typing import Self
 
 SERIES = "6.12"
 # As Debian names the packages of its stable releases and of the security archive; no -dbg, -rt, -cloud.
-PACKAGE = re.compile(r"linux-image-6\.12\.\d+(?:\+(?:deb|bpo)\d+[\w.]*)?-amd64")
+PACKAGE = re.compile(r"linux-image-6\.12\.\d+(?:\+(?:deb\d+|bpo)[\w.]*)?-amd64")
 TOOLS = {
     "qemu-system-x86_64": "qemu-system-x86",
     "busybox": "busybox-static",
@@ -52,11 +52,11 @@ TOOLS = {
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "configfs", "fuse")
 MODULES = (
     *BOOT_MODULES,
-    *("null_blk", "scsi_debug", "sd_mod", "sg", "zonefs", "virtio_blk", "virtio_scsi"),
-    *("virtio_net", "loop", "dm-zoned", "f2fs", "btrfs", "ublk_drv"),
+    *("null_blk", "scsi_debug", "sd_mod", "sg", "zonefs", "loop", "dm-zoned", "f2fs", "btrfs"),
+    "ublk_drv",
 )
 BOOT_SECONDS = 180.0
-CONSOLE_TAIL = 20
+CONSOLE_TAIL = 60
 
 # The first process: modules, the shared root under an overlay, then the agent in it. Every line that it
 # reads from the second serial port names a job in /job/.lab; the answer is the name and the exit status.
@@ -67,19 +67,19 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for m in {modules}; do modprobe $m; done
 mount -t tmpfs -o size=80% tmpfs /upper; mkdir -p /upper/u /upper/w
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose host /lower
-mount -t overlay -o lowerdir=/lower,upperdir=/upper/u,workdir=/upper/w overlay /root
-for d in proc sys dev; do mkdir -p /root/$d; mount --bind /$d /root/$d; done
-mount -t configfs none /root/sys/kernel/config
-mkdir -p /root/dev/shm /root/dev/pts /root/run /root/tmp
-mount -t devpts devpts /root/dev/pts
-for d in dev/shm run tmp; do mount -t tmpfs -o mode=1777 tmpfs /root/$d; done
-mkdir -p /root/lib/modules /root/job; cp -a /lib/modules/* /root/lib/modules/
-mount -t 9p -o rw,trans=virtio,version=9p2000.L,msize=524288,cache=none job /root/job
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/u,workdir=/upper/w overlay /new
+for d in proc sys dev; do mkdir -p /new/$d; mount --bind /$d /new/$d; done
+mount -t configfs none /new/sys/kernel/config
+mkdir -p /new/dev/shm /new/dev/pts /new/run /new/tmp
+mount -t devpts devpts /new/dev/pts
+for d in dev/shm run tmp; do mount -t tmpfs -o mode=1777 tmpfs /new/$d; done
+mkdir -p /new/lib/modules /new/job; cp -a /lib/modules/* /new/lib/modules/
+mount -t 9p -o rw,trans=virtio,version=9p2000.L,msize=524288,cache=none job /new/job
 ip link set lo up
 stty -F /dev/ttyS1 raw -echo
-cp /agent /root/run/agent
+cp /agent /new/run/agent
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/tmp LC_ALL=C.UTF-8
-chroot /root /bin/sh /run/agent </dev/ttyS1 >/dev/ttyS1
+chroot /new /bin/sh /run/agent </dev/ttyS1 >/dev/ttyS1
 poweroff -f
 """
 AGENT = """\
@@ -96,7 +96,7 @@ class LabError(Exception):
     """The kernel could not be had, did not boot, or did not answer in time. Its text says which and why."""
 
 
-class Unavailable(LabError):
+class UnavailableError(LabError):
     """Something that the lab needs is not on this machine; the text says what, and how to get it."""
 
 
@@ -141,10 +141,10 @@ def missing() -> str | None:
 
 
 def prepare() -> Image:
-    """Find or fetch the kernel, make its start-up disk, and keep both. Raises Unavailable."""
+    """Find or fetch the kernel, make its start-up disk, and keep both. Raises UnavailableError."""
     lack = missing()
     if lack:
-        raise Unavailable(lack)
+        raise UnavailableError(lack)
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def prepare() -> Image:
             tree = _kernel_tree(cache)
             return _image(cache, tree)
     except OSError as exc:
-        raise Unavailable(f"the kernel lab cannot use its cache {cache}: {exc}") from exc
+        raise UnavailableError(f"the kernel lab cannot use its cache {cache}: {exc}") from exc
 
 
 def _which(tool: str) -> str | None:
@@ -167,7 +167,7 @@ def _kernel_tree(cache: Path) -> Path:
     if given:
         deb = Path(given).absolute()
         if not deb.is_file():
-            raise Unavailable(f"ZONED_KERNEL_DEB names {deb}, and there is no such file")
+            raise UnavailableError(f"ZONED_KERNEL_DEB names {deb}, and there is no such file")
         mark = f"{deb} {deb.stat().st_size} {deb.stat().st_mtime_ns}"
         return _unpack(deb, cache / f"deb-{hashlib.sha256(mark.encode()).hexdigest()[:12]}")
     kept = [path for path in cache.glob("linux-image-*") if PACKAGE.fullmatch(path.name)]
@@ -178,7 +178,7 @@ def _kernel_tree(cache: Path) -> Path:
         done = _command(["apt-get", "download", "-q", name], cwd=folder)
         debs = list(Path(folder).glob("*.deb"))
         if done.returncode or len(debs) != 1:
-            raise Unavailable(
+            raise UnavailableError(
                 f"apt could not download {name} (a network is needed the first time): {_last(done)}"
             )
         return _unpack(debs[0], cache / name)
@@ -186,26 +186,22 @@ def _kernel_tree(cache: Path) -> Path:
 
 def _find_package() -> str:
     if not _which("apt-get"):
-        raise Unavailable(
+        raise UnavailableError(
             f"no apt here to fetch a Linux {SERIES} kernel: download Debian's linux-image-{SERIES}.*-amd64 "
             "package and name it in ZONED_KERNEL_DEB"
         )
-    for fresh in (False, True):
-        # A list of packages from long ago names kernels that the mirror no longer has.
-        updated = (
-            _command(["apt-get", "update", "-q"]) if fresh or os.geteuid() == 0 else None
-        )
-        found = _command(["apt-cache", "search", "--names-only", f"^linux-image-{SERIES}"])
-        names = [line.split(" ", 1)[0] for line in found.stdout.splitlines()]
-        names = [name for name in names if PACKAGE.fullmatch(name)]
-        if names:
-            return max(names, key=_numbers)
-        if updated is not None:
-            break
-    why = "" if updated is None or updated.returncode == 0 else f" (apt-get update: {_last(updated)})"
-    raise Unavailable(
-        f"apt knows no linux-image-{SERIES}.*-amd64{why}: a network and Debian's archive are needed the "
-        "first time (sudo apt-get update), or name a downloaded package in ZONED_KERNEL_DEB"
+    # A list of packages from long ago names kernels that the mirror no longer has; only root can renew it.
+    updated = _command(["apt-get", "update", "-q"]) if os.geteuid() == 0 else None
+    found = _command(["apt-cache", "search", "--names-only", f"^linux-image-{SERIES}"])
+    names = [line.split(" ", 1)[0] for line in found.stdout.splitlines()]
+    names = [name for name in names if PACKAGE.fullmatch(name)]
+    if names:
+        return max(names, key=_numbers)
+    failed = updated is not None and updated.returncode != 0
+    why = f" (apt-get update: {_last(updated)})" if updated is not None and failed else ""
+    raise UnavailableError(
+        f"apt knows no linux-image-{SERIES}.*-amd64{why}: a network and Debian's archive are needed the first "
+        "time (sudo apt-get update), or name a downloaded package in ZONED_KERNEL_DEB"
     )
 
 
@@ -216,7 +212,7 @@ def _unpack(deb: Path, to: Path) -> Path:
     shutil.rmtree(fresh, ignore_errors=True)
     done = _command(["dpkg-deb", "-x", str(deb), str(fresh)])
     if done.returncode:
-        raise Unavailable(f"{deb} could not be unpacked: {_last(done)}")
+        raise UnavailableError(f"{deb} could not be unpacked: {_last(done)}")
     fresh.rename(to)
     return to
 
@@ -247,7 +243,9 @@ def _image(cache: Path, tree: Path) -> Image:
     roots = [tree / "lib" / "modules", tree / "usr" / "lib" / "modules"]
     modules = next((path for root in roots for path in sorted(root.glob("*"))), None)
     if not kernels or modules is None:
-        raise Unavailable(f"{tree} holds no kernel and modules: remove it, and it is fetched again")
+        raise UnavailableError(
+            f"{tree} holds no kernel and modules: remove it, and it is fetched again"
+        )
     busybox = Path(str(_which("busybox")))
     init = INIT.format(modules=" ".join(BOOT_MODULES))
     key = hashlib.sha256(repr((tree.name, MODULES, init, AGENT)).encode())
@@ -257,14 +255,16 @@ def _image(cache: Path, tree: Path) -> Image:
         fresh = initrd.with_suffix(".new")
         with tempfile.TemporaryDirectory(prefix="zoned-initrd-") as name:
             root = Path(name)
-            for folder in ("bin", "proc", "sys", "dev", "root", "lower", "upper"):
+            for folder in ("bin", "proc", "sys", "dev", "new", "lower", "upper"):
                 (root / folder).mkdir()
             shutil.copy(busybox, root / "bin" / "busybox")
             (root / "bin" / "busybox").chmod(0o755)
             _copy_modules(modules, root / "lib" / "modules" / modules.name)
             done = _command(["depmod", "-b", str(root), modules.name])
             if done.returncode:
-                raise Unavailable(f"depmod failed on the modules of {tree.name}: {_last(done)}")
+                raise UnavailableError(
+                    f"depmod failed on the modules of {tree.name}: {_last(done)}"
+                )
             (root / "init").write_text(init)
             (root / "init").chmod(0o755)
             (root / "agent").write_text(AGENT)
@@ -292,7 +292,9 @@ def _copy_modules(tree: Path, to: Path) -> None:
         elif path.suffix == ".gz":
             code = gzip.decompress(code)
         elif path.suffix != ".ko":
-            raise Unavailable(f"{path.name} is compressed in a way that the kernel lab cannot read")
+            raise UnavailableError(
+                f"{path.name} is compressed in a way that the kernel lab cannot read"
+            )
         target = to / path.relative_to(tree).with_name(path.name.split(".ko")[0] + ".ko")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(code)
@@ -360,9 +362,11 @@ class Kernel:
         self, image: Image, bell: socket.socket, memory: int, cpus: int
     ) -> subprocess.Popen[bytes]:
         accel = os.environ.get("ZONED_KERNEL_ACCEL") or "tcg,thread=multi"
-        # Expedited RCU: making and removing disks waits for little else.
-        options = "console=ttyS0 quiet loglevel=4 panic=-1 rcupdate.rcu_expedited=0"
+        options = "console=ttyS0 quiet loglevel=4 panic=-1"
+        # The guest should not outlive this process, whatever ends it.
+        setpriv = _which("setpriv")
         argv = [
+            *((setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()),
             *(str(_which("qemu-system-x86_64")), "-nodefaults", "-no-user-config", "-no-reboot"),
             *("-accel", accel, "-cpu", "max", "-m", str(memory), "-smp", str(cpus)),
             *("-display", "none", "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd)),
@@ -535,7 +539,9 @@ def main(argv: Iterable[str] | None = None) -> int:
         description=f"Run a shell script as root under a real Linux {SERIES} kernel.",
     )
     parser.add_argument("-t", "--time", type=float, default=300, help="limit in seconds (300)")
-    parser.add_argument("-m", "--memory", type=int, default=2048, help="of the guest, in MiB (2048)")
+    parser.add_argument(
+        "-m", "--memory", type=int, default=2048, help="of the guest, in MiB (2048)"
+    )
     parser.add_argument("script", help="shell script; - reads it from standard input")
     parser.add_argument("folder", nargs="?", help="shared as /job (a fresh one, if not given)")
     args = parser.parse_args(None if argv is None else list(argv))

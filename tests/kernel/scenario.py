@@ -61,13 +61,20 @@ class Scenario:
     name: str
     disk: Disk
     steps: tuple[Step, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What an interpreter wants to know beside the disk: how to make and mount a file system on it."""
 
     def with_steps(self, steps: Sequence[Step]) -> Scenario:
         return replace(self, steps=tuple(steps))
 
     def as_json(self) -> dict[str, Any]:
         steps = [step.as_json() for step in self.steps]
-        return {"name": self.name, "disk": asdict(self.disk), "steps": steps}
+        return {
+            "name": self.name,
+            "disk": asdict(self.disk),
+            "options": dict(self.options),
+            "steps": steps,
+        }
 
     def dumps(self) -> str:
         """On one line."""
@@ -80,7 +87,7 @@ class Scenario:
             Step(step["do"], {name: value for name, value in step.items() if name != "do"})
             for step in raw["steps"]
         ]
-        return cls(raw["name"], Disk(**raw["disk"]), tuple(steps))
+        return cls(raw["name"], Disk(**raw["disk"]), tuple(steps), raw["options"])
 
 
 # ---------------------------------------------------------------- steps by name

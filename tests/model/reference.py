@@ -6,7 +6,7 @@ It is written from the sources of the three rule books, not from the emulator, a
 - ``zns``: NVM Express Zoned Namespace Command Set 1.1 as QEMU hw/nvme/ctrl.c reads it;
 - ``nullblk``: Linux 6.12 drivers/block/null_blk/zoned.c.
 
-A command returns what the disk would return, or raises `Refused` with the name of the broken rule, the
+A command returns what the disk would return, or raises `RefusedError` with the name of the broken rule, the
 zone and the zone's write pointer. Everything is in bytes, nothing is fast, and no state is derived
 twice: open and active zones are counted by looking at all zones each time.
 """
@@ -25,7 +25,7 @@ ACTIVE = (IMPLICIT, EXPLICIT, CLOSED)
 DEAD = (READ_ONLY, OFFLINE)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The disk refuses a command; nothing of it was done (a range stops at the zone named here)."""
 
     def __init__(self, rule: str, zone: int | None, wp: int | None = None) -> None:
@@ -129,21 +129,19 @@ class Disk:
 
     def _note_high_water(self) -> None:
         """Marks count every open or active zone, limited or not."""
-        self.max_open_seen = max(
-            self.max_open_seen, sum(z.condition in OPEN for z in self.zones)
-        )
+        self.max_open_seen = max(self.max_open_seen, sum(z.condition in OPEN for z in self.zones))
         self.max_active_seen = max(
             self.max_active_seen, sum(z.condition in ACTIVE for z in self.zones)
         )
 
-    def _refuse(self, rule: str, zone: Zone | None) -> Refused:
-        return Refused(rule, zone.index if zone else None, zone.wp if zone else None)
+    def _refuse(self, rule: str, zone: Zone | None) -> RefusedError:
+        return RefusedError(rule, zone.index if zone else None, zone.wp if zone else None)
 
     def run(self, command: Callable[[], object]) -> object:
         """Run one command and count a refusal, as the emulator's error counters do."""
         try:
             return command()
-        except Refused as refused:
+        except RefusedError as refused:
             self.errors[refused.rule] += 1
             raise
 
@@ -273,7 +271,7 @@ class Disk:
 
     def append(self, index: int, data: bytes) -> int:
         if not 0 <= index < len(self.zones):
-            raise Refused("out-of-range", index)
+            raise RefusedError("out-of-range", index)
         zone, config = self.zones[index], self.config
         if len(data) % config.logical_block:
             raise self._refuse("block-alignment", zone)
@@ -385,7 +383,7 @@ class Disk:
     def zone_command(self, command: str, first: int, count: int = 1) -> None:
         """``open``, ``close``, ``finish`` or ``reset`` on a range, zone by zone to the first refusal."""
         if count < 1 or not 0 <= first <= first + count <= len(self.zones):
-            raise Refused("out-of-range", first)
+            raise RefusedError("out-of-range", first)
         for zone in self.zones[first : first + count]:
             self._check_addressed(zone)
             getattr(self, f"_{command}_zone")(zone)
@@ -435,7 +433,7 @@ class Disk:
     def all_command(self, command: str) -> None:
         """The ALL forms pass over zones in other conditions, dead ones and conventional ones."""
         if self.config.dialect == "nullblk" and command != "reset":
-            raise Refused("unsupported-command", None)
+            raise RefusedError("unsupported-command", None)
         met = {
             "open": (CLOSED,),
             "close": OPEN,
@@ -446,14 +444,14 @@ class Disk:
         limit = self.config.max_open
         all_or_none = command == "open" and self.config.dialect == "zbc" and limit
         if all_or_none and self.count(EXPLICIT, CLOSED) > limit:
-            raise Refused("too-many-open", None)
+            raise RefusedError("too-many-open", None)
         for zone in zones:
             getattr(self, f"_{command}_zone")(zone)
 
     def set_condition(self, index: int, condition: int) -> None:
         """What a dying head does to a zone, or (EMPTY) its repair, without the data."""
         if not 0 <= index < len(self.zones):
-            raise Refused("out-of-range", index)
+            raise RefusedError("out-of-range", index)
         zone = self.zones[index]
         before, zone.condition = zone.condition, condition
         if condition != EMPTY:

@@ -54,15 +54,8 @@ class Case:
     way: str
 
     def __str__(self) -> str:
-        return "-".join(
-            (
-                self.dialect,
-                self.kind.short,
-                self.condition.name.lower(),
-                self.command.name.lower(),
-                self.way,
-            )
-        )
+        condition, command = self.condition.name.lower(), self.command.name.lower()
+        return f"{self.dialect}-{self.kind.short}-{condition}-{command}-{self.way}"
 
 
 def ways(dialect: str, kind: ZoneType, condition: ZoneCondition) -> tuple[str, ...]:
@@ -128,7 +121,7 @@ class Both:
             answers.append((error.rule, None))
         try:
             answers.append((None, model(self.model)))
-        except ref.Refused as refused:
+        except ref.RefusedError as refused:
             answers.append((refused.rule, None))
         assert answers[0] == answers[1], f"device and model: {answers}"
         self.compare()
@@ -191,9 +184,8 @@ class Both:
         condition = case.condition
         if case.way in ("written", "filled"):
             self.write(blocks=CAPACITY_BLOCKS if case.way == "filled" else 1)
-        if condition is ZoneCondition.EXPLICIT_OPEN or case.way == "bare" and condition in (
-            ZoneCondition.CLOSED,
-        ):
+        bare = case.way == "bare" and condition is ZoneCondition.CLOSED
+        if condition is ZoneCondition.EXPLICIT_OPEN or bare:
             self.zone_command("open")
         if condition is ZoneCondition.CLOSED:
             self.zone_command("close")
@@ -230,9 +222,7 @@ def the_cell(case: Case) -> Cell:
 
 
 def next_condition(case: Case, field: Cell, before: ref.Zone, written: int) -> ZoneCondition:
-    initial = (
-        ZoneCondition.NOT_WP if case.kind is ZoneType.CONVENTIONAL else ZoneCondition.EMPTY
-    )
+    initial = ZoneCondition.NOT_WP if case.kind is ZoneType.CONVENTIONAL else ZoneCondition.EMPTY
     return {
         Next.SAME: case.condition,
         Next.ERROR: case.condition,
@@ -359,7 +349,22 @@ def test_null_blk_needs_an_active_resource_to_evict(pair: Maker) -> None:
         both.bring(case)
         assert both.write(OTHER) is None
         assert both.write(TARGET) == wanted, dialect
-    
+
+
+def test_read_over_a_required_zone_between_conventional_ones(pair: Maker) -> None:
+    """Restricted reads: the borders of the required zone count, though both ends are conventional."""
+    settings = ref.Config(
+        size=3 * ZONE_BLOCKS * BLOCK,
+        zone_size=ZONE_BLOCKS * BLOCK,
+        zone_capacity=ZONE_BLOCKS * BLOCK,
+        conventional=(0, 2),
+        unrestricted_read=False,
+    )
+    both = pair(settings)
+    assert both.zone_command("finish", 1) is None
+    length = 2 * ZONE_BLOCKS * BLOCK + BLOCK
+    assert both.do(lambda d: d.pread(length, 0), lambda m: m.read(length, 0)) == "read-boundary"
+
 
 @pytest.mark.parametrize(
     "case",

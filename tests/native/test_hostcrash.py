@@ -19,16 +19,38 @@ ROOT = Path(__file__).parents[2]
 def hostcrash(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("hostcrash") / "hostcrash"
     core = sorted(str(path) for path in (ROOT / "native/device").glob("*.c"))
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-DZD_RECORD", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]
+    flags = [
+        "-std=gnu11",
+        "-D_GNU_SOURCE",
+        "-DZD_RECORD",
+        "-O2",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ]
     source = str(ROOT / "tests/native/hostcrash.c")
-    command = ["gcc", *flags, f"-I{ROOT / 'native'}", "-o", str(program), source, *core, "-lpthread"]
+    command = [
+        "gcc",
+        *flags,
+        f"-I{ROOT / 'native'}",
+        "-o",
+        str(program),
+        source,
+        *core,
+        "-lpthread",
+    ]
     subprocess.run(command, check=True)
     return program
 
 
 def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(program), *map(str, arguments)], capture_output=True, text=True, timeout=1800, check=False
+        [str(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
     )
 
 

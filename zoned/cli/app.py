@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "faults": ("faults", "Make a disk fail on purpose: set, list and clear fault rules."),
     "dump": ("move", "Pack a disk into one portable, compressed file."),
     "restore": ("move", "Make a disk from a dump."),
+    "mkfs": ("mkfs", "Make a zonefs on a disk: every zone a file."),
+    "mount": ("mount", "Mount the zonefs on a disk, for every program to use."),
     "completion": ("completion", "Print the completion script for a shell."),
 }
 

@@ -140,7 +140,8 @@ class FilePath(click.Path):
     """A path that is handed to the library as it is; completes to files."""
 
     def __init__(self, dash: bool = False) -> None:
-        super().__init__(path_type=str, allow_dash=dash)
+        # Whether it may be read is for the library to find, and to say in its own words.
+        super().__init__(path_type=str, allow_dash=dash, readable=False)
 
     def shell_complete(
         self,

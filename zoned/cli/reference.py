@@ -86,7 +86,11 @@ def render_markdown() -> str:
         ctx = click.Context(command, info_name=name, parent=parent)
         lines += [f"## {name}", "", "```", _usage(name, command), "```", ""]
         lines += [_paragraphs(command.help or ""), ""]
-        options = [param for param in command.get_params(ctx) if isinstance(param, click.Option)]
+        options = [
+            param
+            for param in command.get_params(ctx)
+            if isinstance(param, click.Option) and not param.hidden
+        ]
         lines += ["| Option | |", "|---|---|"]
         lines += [_option_row(ctx, param) for param in options]
         lines += ["", "```sh", *example_lines(command), "```", ""]

@@ -1,0 +1,389 @@
+"""docs/errors.md: every rule and exception with its codes, and a message that a real disk gave for
+it.
+
+Each rule is broken here for real, on a disk made for the purpose. A rule that nothing below breaks
+is named in `UNREACHABLE` with the reason; the page fails to build if a rule is neither broken nor
+named.
+"""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import zoned
+from zoned import Dialect, ZoneCondition, rules
+
+MIB = 1 << 20
+BLOCK = bytes(4096)
+
+HEAD = Path(__file__).with_name("errors.head.md")
+TAIL = Path(__file__).with_name("errors.tail.md")
+
+UNREACHABLE: dict[str, str] = {}
+
+
+def small(**keywords: object) -> zoned.Device:
+    """A RAM disk of the profile `test`, with changes: 16 zones of 4 MiB, 2 conventional."""
+    return zoned.memory(**keywords)  # type: ignore[arg-type]
+
+
+def unaligned_write() -> None:
+    """A write ahead of the write pointer."""
+    with small() as dev:
+        start = dev.zones[7].start
+        dev.pwrite(bytes(8192), start)
+        dev.pwrite(BLOCK, start + 12288)
+
+
+def write_boundary() -> None:
+    """A write that is longer than the room left."""
+    with small() as dev:
+        dev.finish_zone(3)
+        dev.reset_zone(3)
+        dev.pwrite(bytes(4 * MIB + 4096), dev.zones[3].start)
+
+
+def read_boundary() -> None:
+    """A read over two zones of a disk with restricted reads."""
+    with small(unrestricted_read=False) as dev:
+        start = dev.zones[3].start
+        dev.pwrite(bytes(4 * MIB), start)
+        dev.pwrite(BLOCK, start + 4 * MIB)
+        dev.pread(8192, start + 4 * MIB - 4096)
+
+
+def read_type_boundary() -> None:
+    """A read that begins in a conventional zone and ends in a sequential one."""
+    with small() as dev:
+        dev.pread(8192, dev.zones[2].start - 4096)
+
+
+def invalid_read() -> None:
+    """A read past the write pointer of a disk with restricted reads."""
+    with small(unrestricted_read=False) as dev:
+        start = dev.zones[3].start
+        dev.pwrite(BLOCK, start)
+        dev.pread(8192, start)
+
+
+def zone_full() -> None:
+    """A write into a full zone."""
+    with small() as dev:
+        dev.finish_zone(3)
+        dev.pwrite(BLOCK, dev.zones[3].start)
+
+
+def zone_read_only() -> None:
+    """A write into a zone whose head can only read."""
+    with small() as dev:
+        dev.set_condition(3, ZoneCondition.READ_ONLY)
+        dev.pwrite(BLOCK, dev.zones[3].start)
+
+
+def zone_offline() -> None:
+    """A read of a dead zone."""
+    with small() as dev:
+        dev.set_condition(3, ZoneCondition.OFFLINE)
+        dev.pread(4096, dev.zones[3].start)
+
+
+def too_many_open() -> None:
+    """An open zone more than the disk has resources for."""
+    with small() as dev:
+        dev.open_zone(2, count=4)
+        dev.open_zone(6)
+
+
+def too_many_active() -> None:
+    """An active zone more than the drive has resources for."""
+    with small(dialect="zns", max_open=2, max_active=2) as dev:
+        for zone in (0, 1, 2):
+            dev.append(zone, BLOCK)
+
+
+def invalid_transition() -> None:
+    """A command that the zone's condition does not allow."""
+    with small(dialect="zns") as dev:
+        dev.close_zone(3)
+
+
+def conventional_zone() -> None:
+    """A zone command to a conventional zone."""
+    with small() as dev:
+        dev.reset_zone(1)
+
+
+def gap() -> None:
+    """A read behind the capacity of a zone."""
+    with small(zone_capacity="3MiB") as dev:
+        dev.pread(4096, dev.zones[3].start + 3 * MIB)
+
+
+def out_of_range() -> None:
+    """A read behind the end of the disk."""
+    with small() as dev:
+        dev.pread(4096, dev.geometry.size)
+
+
+def block_alignment() -> None:
+    """A write of something that is not whole blocks."""
+    with small() as dev:
+        dev.pwrite(b"hello", dev.zones[3].start)
+
+
+def append_limit() -> None:
+    """An append that is too long for the drive."""
+    with small(append_limit="64KiB") as dev:
+        dev.append(3, bytes(128 * 1024))
+
+
+def unsupported_command() -> None:
+    """A command that null_blk has only for single zones."""
+    with small(dialect="nullblk") as dev:
+        dev.open_all()
+
+
+def medium_error() -> None:
+    """A fault rule."""
+    with small() as dev:
+        dev.faults.add("medium", on="read", block=dev.zones[3].start + 4096, label="scratch")
+        dev.pread(8192, dev.zones[3].start)
+
+
+def power_loss() -> None:
+    """A disk whose power was cut."""
+    with small() as dev:
+        dev.power_cut()
+        dev.flush()
+
+
+def command_timeout() -> None:
+    """A fault rule that lets a command hang."""
+    with small() as dev:
+        dev.faults.add("hang", on="reset", timeout="1ms")
+        dev.reset_zone(3)
+
+
+BREAKS: list[Callable[[], None]] = [
+    unaligned_write,
+    write_boundary,
+    read_boundary,
+    read_type_boundary,
+    invalid_read,
+    zone_full,
+    zone_read_only,
+    zone_offline,
+    too_many_open,
+    too_many_active,
+    invalid_transition,
+    conventional_zone,
+    gap,
+    out_of_range,
+    block_alignment,
+    append_limit,
+    unsupported_command,
+    medium_error,
+    power_loss,
+    command_timeout,
+]
+
+
+def not_an_image(folder: Path) -> None:
+    """Some other file."""
+    path = folder / "notes.txt"
+    path.write_bytes(b"not a disk\n" * 10_000)
+    zoned.open(path)
+
+
+def image_version(folder: Path) -> None:
+    """An image of a later version."""
+    with open(made(folder), "r+b") as file:
+        for copy in (0, 4096):
+            patch_header(file, copy, 8, (2).to_bytes(4, "little"))
+    zoned.open(folder / "disk.img")
+
+
+def image_feature(folder: Path) -> None:
+    """An image with a feature of a later version."""
+    with open(made(folder), "r+b") as file:
+        for copy in (0, 4096):
+            patch_header(file, copy, 16, (1 << 7).to_bytes(8, "little"))
+    zoned.open(folder / "disk.img")
+
+
+def image_truncated(folder: Path) -> None:
+    """A copy that was cut short."""
+    path = made(folder)
+    os.truncate(path, 20_000)
+    zoned.open(path)
+
+
+def image_corrupt(folder: Path) -> None:
+    """Both copies of the header damaged."""
+    with open(made(folder), "r+b") as file:
+        for copy in (0, 4096):
+            file.seek(copy + 50)
+            file.write(b"\xff")
+    zoned.open(folder / "disk.img")
+
+
+def image_failed(folder: Path) -> None:
+    """An image whose status says that the host could not sync."""
+    with open(made(folder), "r+b") as file:
+        for copy in (8192, 12288):
+            file.seek(copy)
+            status = bytearray(file.read(64))
+            status[20] = 1
+            status[60:] = crc32c(bytes(status[:60])).to_bytes(4, "little")
+            file.seek(copy)
+            file.write(status)
+    zoned.open(folder / "disk.img")
+
+
+def image_busy(folder: Path) -> None:
+    """A repair while somebody uses the disk."""
+    path = made(folder)
+    with zoned.open(path):
+        zoned.check(path, repair=True)
+
+
+IMAGE_BREAKS: list[Callable[[Path], None]] = [
+    not_an_image,
+    image_version,
+    image_feature,
+    image_truncated,
+    image_corrupt,
+    image_failed,
+    image_busy,
+]
+
+
+def made(folder: Path) -> Path:
+    """A disk image of the profile `test`."""
+    path = folder / "disk.img"
+    zoned.create(path, replace=True).close()
+    return path
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C, as docs/image-format.md defines it."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def patch_header(file: io.BufferedRandom, copy: int, at: int, value: bytes) -> None:
+    """Change a field of a header copy and make its CRC right again."""
+    file.seek(copy)
+    header = bytearray(file.read(4096))
+    header[at : at + len(value)] = value
+    header[4092:] = crc32c(bytes(header[:4092])).to_bytes(4, "little")
+    file.seek(copy)
+    file.write(header)
+
+
+def first_line(thing: object) -> str:
+    """The first sentence of a docstring."""
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def errno_name(number: int | None) -> str:
+    """EIO for 5."""
+    name = errno.errorcode[number or 0]
+    return "EOPNOTSUPP" if name == "ENOTSUP" else name  # one number, two names
+
+
+def messages() -> dict[str, zoned.ZonedError]:
+    """Each rule that can be broken, with the exception that this gave."""
+    caught: dict[str, zoned.ZonedError] = {}
+    for act in BREAKS:
+        try:
+            act()
+        except zoned.ZonedError as error:
+            caught[error.rule] = error
+            expected = act.__name__.replace("_", "-")
+            if error.rule != expected:
+                raise SystemExit(f"breaking {expected} gave {error.rule}: {error}") from error
+        else:
+            raise SystemExit(f"{act.__name__} was not refused")
+    return caught
+
+
+def sense_text(sense: tuple[int, int, int] | None) -> str:
+    """Key / ASC ASCQ, in hex as the standards print it."""
+    return "" if sense is None else f"{sense[0]:X} / {sense[1]:02X} {sense[2]:02X}"
+
+
+def rule_rows() -> list[str]:
+    """The table of rules."""
+    caught = messages()
+    nvme = [rule.nvme_status for rule in rules.rules(Dialect.ZNS)]
+    lines = ["| rule | exception | errno | sense (zbc) | NVMe (zns) |", "|---|---|---|---|---|"]
+    for rule, status in zip(rules.rules(Dialect.ZBC), nvme, strict=True):
+        code = "" if status is None else f"0x{status:03X}"
+        lines.append(
+            f"| `{rule.name}` | `{rule.exception.__name__}` | {errno_name(rule.errno)} "
+            f"| {sense_text(rule.sense)} | {code} |"
+        )
+        if rule.name not in caught and rule.name not in UNREACHABLE:
+            raise SystemExit(f"nothing breaks the rule {rule.name}")
+    lines += ["", "## What they say", ""]
+    for name, error in caught.items():
+        lines += [f"**`{name}`**: {first_line(type(error))}", "", f"> {error}", ""]
+    for name, reason in UNREACHABLE.items():
+        kind = next(rule.exception for rule in rules.rules(Dialect.ZBC) if rule.name == name)
+        lines += [
+            f"**`{name}`**: {first_line(kind)} The exception has its name already; {reason}.",
+            "",
+        ]
+    return lines
+
+
+def image_rows() -> list[str]:
+    """The part about images."""
+    lines = [
+        "## Images",
+        "",
+        "What can be wrong with an image file. All of them are `zoned.ImageError`, an `OSError`",
+        "with `filename` set.",
+        "",
+        "| exception | errno | meaning | message |",
+        "|---|---|---|---|",
+    ]
+    shown = set()
+    for act in IMAGE_BREAKS:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                act(Path(folder))
+            except zoned.ImageError as error:
+                shown.add(type(error))
+                text = str(error).replace(f"{folder}/", "")
+                lines.append(
+                    f"| `{type(error).__name__}` | {errno_name(error.errno)} "
+                    f"| {first_line(type(error))} | {text} |"
+                )
+            else:
+                raise SystemExit(f"{act.__name__} was not refused")
+    for kind in zoned.ImageError.__subclasses__():
+        if kind not in shown:
+            raise SystemExit(f"nothing shows {kind.__name__}")
+    return lines
+
+
+def render() -> str:
+    """The whole page."""
+    head, tail = HEAD.read_text(encoding="utf-8"), TAIL.read_text(encoding="utf-8")
+    return "\n".join([head, "## Rules", "", *rule_rows(), *image_rows()]) + "\n" + tail
+
+
+if __name__ == "__main__":
+    print(render(), end="")

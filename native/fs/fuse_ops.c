@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests about files: attributes, open, read, write, fsync, close. Each is a thin layer over a call of
+ * zd_fs.h, which knows the rules; this knows how FUSE asks and answers.
+ */
+#include "fuse_server.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+void zd_fuse_refuse(fuse_req_t req, int64_t code, const struct zd_error *err)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+
+	if (err && err->code) {
+		const char *rule = fuse->fn->rule_name(err->code);
+
+		pthread_mutex_lock(&fuse->error_lock);
+		if (err->text[0])
+			snprintf(fuse->last_error, sizeof(fuse->last_error), "%s", err->text);
+		else if (rule && err->zone != ZD_NO_ZONE)
+			snprintf(fuse->last_error, sizeof(fuse->last_error), "the disk refused: %s in zone %u", rule, err->zone);
+		else
+			snprintf(fuse->last_error, sizeof(fuse->last_error), "the disk refused: %s",
+				 rule ? rule : "the host failed");
+		pthread_mutex_unlock(&fuse->error_lock);
+	}
+	fuse_reply_err(req, (int)-code);
+}
+
+/* ---------------------------------------------------------------- attributes */
+
+int zd_fuse_attr(struct zd_fuse *fuse, uint64_t ino, struct stat *st)
+{
+	zd_fuse_await_close(fuse, ino);
+	if (!fuse->strict)
+		fuse->fn->revalidate(fuse->fs, ino);
+	return fuse->fn->getattr(fuse->fs, ino, st);
+}
+
+static void reply_attr(fuse_req_t req, uint64_t ino)
+{
+	struct stat st;
+	int r = zd_fuse_attr(fuse_of(req), ino, &st);
+
+	if (r)
+		fuse_reply_err(req, -r);
+	else
+		fuse_reply_attr(req, &st, 0);
+}
+
+/*
+ * The kernel names an open file here before a read through its page cache (and before lseek to the end). Such a
+ * read of a dead zone's file, whose size is 0, would end there and then; zonefs says EPERM.
+ */
+static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+	struct zd_error err = { 0 };
+	struct stat st;
+	int64_t r = zd_fuse_attr(fuse, ino_of(fuse, node), &st);
+
+	if (!r && fi && S_ISREG(st.st_mode) && unlikely(!(st.st_mode & 0777)) && st.st_size == 0)
+		r = fuse->fn->read(open_of(fi)->file, NULL, 0, 0, 0, &err);
+	if (r)
+		zd_fuse_refuse(req, r, &err);
+	else
+		fuse_reply_attr(req, &st, 0);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *to, int what, struct fuse_file_info *fi)
+{
+	static const struct {
+		int fuse;
+		unsigned set;
+	} names[] = {
+		{ FUSE_SET_ATTR_MODE, ZD_FS_SET_MODE },   { FUSE_SET_ATTR_UID, ZD_FS_SET_UID },
+		{ FUSE_SET_ATTR_GID, ZD_FS_SET_GID },     { FUSE_SET_ATTR_SIZE, ZD_FS_SET_SIZE },
+		{ FUSE_SET_ATTR_ATIME, ZD_FS_SET_ATIME }, { FUSE_SET_ATTR_MTIME, ZD_FS_SET_MTIME },
+	};
+	struct zd_fuse *fuse = fuse_of(req);
+	struct zd_error err = { 0 };
+	unsigned set = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (what & names[i].fuse)
+			set |= names[i].set;
+	}
+	if (what & (FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW)) {
+		struct timespec now;
+
+		clock_gettime(CLOCK_REALTIME, &now);
+		if (what & FUSE_SET_ATTR_ATIME_NOW)
+			to->st_atim = now;
+		if (what & FUSE_SET_ATTR_MTIME_NOW)
+			to->st_mtim = now;
+		set |= what & FUSE_SET_ATTR_ATIME_NOW ? ZD_FS_SET_ATIME : 0;
+		set |= what & FUSE_SET_ATTR_MTIME_NOW ? ZD_FS_SET_MTIME : 0;
+	}
+	if (set & ZD_FS_SET_SIZE) { /* a reset, or a finish, which flushes */
+		zd_fuse_await_close(fuse, ZD_FUSE_ANY);
+		zd_fuse_slow_begin(fuse);
+		if (fi) {
+			r = fuse->fn->ftruncate(open_of(fi)->file, (uint64_t)to->st_size, &err);
+			set &= ~ZD_FS_SET_SIZE;
+		}
+	}
+	if (!r && set)
+		r = fuse->fn->setattr(fuse->fs, ino_of(fuse, node), to, set, &err);
+	if (what & FUSE_SET_ATTR_SIZE)
+		zd_fuse_slow_end(fuse);
+	if (r)
+		zd_fuse_refuse(req, r, &err);
+	else
+		reply_attr(req, ino_of(fuse, node));
+}
+
+/* ---------------------------------------------------------------- open and close */
+
+static bool is_sequential(struct zd_fuse *fuse, uint64_t ino)
+{
+	struct zd_zone zone;
+
+	return fuse->fn->report(fuse->dev, (uint32_t)ino, 1, &zone, NULL) == 1 && zone.type != ZD_CONVENTIONAL;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+	uint64_t ino = ino_of(fuse, node);
+	struct zd_error err = { 0 };
+	struct open_file *open;
+	bool changed = false;
+	int r;
+
+	open = calloc(1, sizeof(*open));
+	if (!open) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	open->ino = ino;
+	open->writes = (fi->flags & O_ACCMODE) != O_RDONLY;
+	zd_fuse_await_close(fuse, open->writes ? ZD_FUSE_ANY : ino);
+	if (!fuse->strict)
+		changed = fuse->fn->revalidate(fuse->fs, ino) == 1;
+	if (fi->flags & O_TRUNC)
+		zd_fuse_slow_begin(fuse);
+	r = fuse->fn->open(fuse->fs, ino, fi->flags, &open->file, &err);
+	if (fi->flags & O_TRUNC)
+		zd_fuse_slow_end(fuse);
+	if (r) {
+		free(open);
+		zd_fuse_refuse(req, r, &err);
+		return;
+	}
+	if (is_sequential(fuse, ino)) {
+		/*
+		 * Writes must come in the order and the pieces in which they were made, so past the page cache. Direct
+		 * reads go past it anyway; said here, the kernel does not ask for the attributes before each of them.
+		 * In a strict mount such a file can be mapped, as in the kernel, unless libfuse can allow both.
+		 */
+		open->direct = open->writes || (!fuse->strict && (fi->flags & O_DIRECT));
+		fi->direct_io = open->direct;
+	}
+	fi->keep_cache = !changed && !(fi->flags & O_TRUNC);
+	fi->fh = (uintptr_t)open;
+	zd_fuse_late_opened(fuse, open);
+	if (fuse_reply_open(req, fi)) { /* the caller was killed meanwhile: there will be no RELEASE */
+		fuse->fn->close(open->file, NULL);
+		zd_fuse_late_closed(fuse, open);
+	}
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct open_file *open = open_of(fi);
+
+	(void)node;
+	if (open->writes)
+		zd_fuse_late_flushed(fuse_of(req), open);
+	fuse_reply_err(req, 0);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+	struct open_file *open = open_of(fi);
+
+	(void)node;
+	fuse->fn->close(open->file, NULL);
+	zd_fuse_late_closed(fuse, open);
+	fuse_reply_err(req, 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+	struct zd_error err = { 0 };
+	int r;
+
+	(void)datasync;
+	(void)fi;
+	zd_fuse_slow_begin(fuse);
+	r = fuse->fn->fsync(fuse->fs, ino_of(fuse, node), &err);
+	zd_fuse_slow_end(fuse);
+	if (r)
+		zd_fuse_refuse(req, r, &err);
+	else
+		fuse_reply_err(req, 0);
+}
+
+/* ---------------------------------------------------------------- data */
+
+static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, struct fuse_file_info *fi)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+	zd_fs_file *file = open_of(fi)->file;
+	struct zd_error err = { 0 };
+	const void *at;
+	void *room;
+	int64_t n;
+
+	(void)node;
+	n = fuse->fn->read_begin(file, size, (uint64_t)pos, fi->flags, &at, &err);
+	if (likely(n > 0 && at)) { /* the kernel copies straight from the disk's pages to the reader's */
+		fuse_reply_buf(req, at, (size_t)n);
+		fuse->fn->read_end(file, (uint64_t)pos);
+		return;
+	}
+	if (n == 0) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	if (n == -EAGAIN) {
+		memset(&err, 0, sizeof(err));
+		room = size <= ZD_FUSE_IO ? zd_fuse_room() : NULL;
+		if (!room) {
+			fuse_reply_err(req, size <= ZD_FUSE_IO ? ENOMEM : EINVAL);
+			return;
+		}
+		n = fuse->fn->read(file, room, size, (uint64_t)pos, fi->flags, &err);
+		if (n >= 0) {
+			fuse_reply_buf(req, room, (size_t)n);
+			return;
+		}
+	}
+	if (n == -EPERM && !open_of(fi)->direct)
+		n = -EIO; /* the first try of the page cache found the zone dead, this is its second */
+	zd_fuse_refuse(req, n, &err);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t pos,
+		     struct fuse_file_info *fi)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+	struct open_file *open = open_of(fi);
+	struct zd_error err = { 0 };
+	int64_t n;
+
+	(void)node;
+	if (unlikely(atomic_load_explicit(&open->flushed, memory_order_relaxed)))
+		zd_fuse_late_forget(fuse, open);
+	if (fi->flags & O_APPEND)
+		pos = 0; /* the kernel put its idea of the file's end there; zonefs asks about the position first */
+	n = fuse->fn->write(open->file, buf, size, (uint64_t)pos, fi->flags, NULL, &err);
+	if (likely(n >= 0))
+		fuse_reply_write(req, (size_t)n);
+	else
+		zd_fuse_refuse(req, n, &err);
+}
+
+void zd_fuse_file_ops(struct fuse_lowlevel_ops *ops)
+{
+	ops->getattr = op_getattr;
+	ops->setattr = op_setattr;
+	ops->open = op_open;
+	ops->flush = op_flush;
+	ops->release = op_release;
+	ops->fsync = op_fsync;
+	ops->read = op_read;
+	ops->write = op_write;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The session with the kernel and the threads that serve it.
+ *
+ * Each worker reads requests and answers them one by one. A few wait at any time: while one wakes its requester, the
+ * next is already there for what the requester asks next. Who starts something slow (fsync, a finish) makes sure
+ * that a worker is left for the others.
+ */
+#include "fuse_server.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define WORKERS 2 /* measured: see bench/fuse_ratios.py */
+#define REQUEST_SIZE (ZD_FUSE_IO + 4096)
+#define WRITE_HEADER 80 /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
+
+/* Which worker this thread is, for the room that its replies use: handlers are told of the session only. */
+static _Thread_local struct worker *me;
+
+void *zd_fuse_room(void)
+{
+	if (!me->reply && posix_memalign(&me->reply, 4096, ZD_FUSE_IO))
+		me->reply = NULL;
+	return me->reply;
+}
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	(void)userdata;
+	/* A long direct write would be cut up and arrive in any order. */
+	conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
+	/* Requests are read into memory, by read(2). */
+	conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+#ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
+	conn->want |= conn->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
+#endif
+	conn->max_write = ZD_FUSE_IO;
+	/* RELEASE counts as a background request and must not be held back behind others. */
+	conn->max_background = 1024;
+	conn->congestion_threshold = 768;
+	conn->time_gran = 1;
+}
+
+/* ---------------------------------------------------------------- workers */
+
+static void ended(struct zd_fuse *fuse)
+{
+	uint64_t one = 1;
+
+	atomic_store(&fuse->ended, true);
+	if (write(fuse->event, &one, sizeof(one)) < 0) {
+		/* the counter is full: it is readable */
+	}
+}
+
+static void finished(void *arg)
+{
+	struct worker *w = arg;
+	struct zd_fuse *fuse = w->fuse;
+
+	free(w->memory);
+	free(w->reply);
+	w->memory = w->reply = NULL;
+	pthread_mutex_lock(&fuse->lock);
+	if (!w->leaving)
+		fuse->ready--;
+	w->finished = true;
+	pthread_mutex_unlock(&fuse->lock);
+}
+
+/* More are ready than wanted, since a slow request is done: this one may go. */
+static bool may_leave(struct worker *w)
+{
+	struct zd_fuse *fuse = w->fuse;
+
+	pthread_mutex_lock(&fuse->lock);
+	if (fuse->ready > fuse->wanted) {
+		fuse->ready--;
+		w->leaving = true;
+	}
+	pthread_mutex_unlock(&fuse->lock);
+	return w->leaving;
+}
+
+static void serve(struct worker *w)
+{
+	struct zd_fuse *fuse = w->fuse;
+	char *to = (char *)w->memory + 4096 - WRITE_HEADER;
+	int old;
+
+	while (!atomic_load_explicit(&fuse->stopping, memory_order_relaxed)) {
+		struct fuse_buf buf = { .mem = to };
+		ssize_t n;
+
+		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+		n = read(fuse->fd, to, REQUEST_SIZE);
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+		if (unlikely(n < 0)) {
+			/* ENOENT: the request was taken back */
+			if (errno == EINTR || errno == EAGAIN || errno == ENOENT)
+				continue;
+			ended(fuse);
+			break;
+		}
+		buf.size = (size_t)n;
+		fuse_session_process_buf(fuse->session, &buf);
+		if (unlikely(atomic_load_explicit(&fuse->ready, memory_order_relaxed) > fuse->wanted) && may_leave(w))
+			break;
+	}
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	prctl(PR_SET_NAME, "zonefs", 0, 0, 0);
+	me = w;
+	pthread_cleanup_push(finished, w);
+	serve(w);
+	pthread_cleanup_pop(1);
+	return NULL;
+}
+
+/* Under the lock. */
+static int add_worker(struct zd_fuse *fuse)
+{
+	struct worker *w = NULL;
+	sigset_t all, before;
+	int r;
+
+	for (int i = 0; i < ZD_FUSE_MAX_WORKERS && !w; i++) {
+		if (!fuse->workers[i].used || fuse->workers[i].finished)
+			w = &fuse->workers[i];
+	}
+	if (!w)
+		return -EAGAIN;
+	if (w->used)
+		pthread_join(w->thread, NULL);
+	*w = (struct worker){ .fuse = fuse };
+	if (posix_memalign(&w->memory, 4096, 4096 + REQUEST_SIZE))
+		return -ENOMEM;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&w->thread, NULL, worker_main, w);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r) {
+		free(w->memory);
+		w->memory = NULL;
+		return -r;
+	}
+	w->used = true;
+	fuse->ready++;
+	return 0;
+}
+
+void zd_fuse_slow_begin(struct zd_fuse *fuse)
+{
+	pthread_mutex_lock(&fuse->lock);
+	fuse->ready--;
+	if (!fuse->ready && !atomic_load(&fuse->stopping))
+		add_worker(fuse); /* if there is no thread to be had, others wait */
+	pthread_mutex_unlock(&fuse->lock);
+}
+
+void zd_fuse_slow_end(struct zd_fuse *fuse)
+{
+	pthread_mutex_lock(&fuse->lock);
+	fuse->ready++;
+	pthread_mutex_unlock(&fuse->lock);
+}
+
+/* ---------------------------------------------------------------- start and stop */
+
+static void free_server(struct zd_fuse *fuse)
+{
+	/* Files whose RELEASE never came: the mount was cut off, or its end came first. */
+	while (fuse->opened) {
+		fuse->fn->close(fuse->opened->file, NULL);
+		zd_fuse_late_closed(fuse, fuse->opened);
+	}
+	if (fuse->session)
+		fuse_session_destroy(fuse->session);
+	if (!fuse->given)
+		close(fuse->fd);
+	if (fuse->event >= 0)
+		close(fuse->event);
+	pthread_cond_destroy(&fuse->released);
+	pthread_mutex_destroy(&fuse->open_lock);
+	pthread_mutex_destroy(&fuse->error_lock);
+	pthread_mutex_destroy(&fuse->lock);
+	free(fuse);
+}
+
+static void stop_workers(struct zd_fuse *fuse)
+{
+	atomic_store(&fuse->stopping, true);
+	fuse_session_exit(fuse->session); /* it says nothing about replies that reach nobody any more */
+	pthread_mutex_lock(&fuse->lock);
+	for (int i = 0; i < ZD_FUSE_MAX_WORKERS; i++) {
+		struct worker *w = &fuse->workers[i];
+
+		if (!w->used)
+			continue;
+		if (!w->finished)
+			pthread_cancel(w->thread);
+		pthread_mutex_unlock(&fuse->lock);
+		pthread_join(w->thread, NULL);
+		pthread_mutex_lock(&fuse->lock);
+		w->used = false;
+	}
+	pthread_mutex_unlock(&fuse->lock);
+}
+
+/* Why two modules, or these options, do not fit; 0 if they do. */
+static int check(const struct zd_fuse_table *fn, const struct zd_fuse_options *options)
+{
+	if (fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error))
+		return -EINVAL;
+	if ((options->flags & ~ZD_FUSE_STRICT) || options->workers > ZD_FUSE_MAX_WORKERS / 2)
+		return -EINVAL;
+	return 0;
+}
+
+static void init_locks(struct zd_fuse *fuse)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&fuse->lock, NULL);
+	pthread_mutex_init(&fuse->open_lock, NULL);
+	pthread_mutex_init(&fuse->error_lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&fuse->released, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+static int open_session(struct zd_fuse *fuse)
+{
+	struct fuse_lowlevel_ops ops = { .init = op_init };
+	char name[] = "zonefs", place[32];
+	char *argv[] = { name, NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
+
+	zd_fuse_file_ops(&ops);
+	zd_fuse_dir_ops(&ops);
+	fuse->session = fuse_session_new(&args, &ops, sizeof(ops), fuse);
+	fuse_opt_free_args(&args);
+	if (!fuse->session)
+		return -ENOMEM;
+	snprintf(place, sizeof(place), "/dev/fd/%d", fuse->fd);
+	if (fuse_session_mount(fuse->session, place)) /* takes the descriptor as it is */
+		return -EINVAL;
+	fuse->given = true;
+	return 0;
+}
+
+int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const struct zd_fuse_options *options,
+		  zd_fuse **out)
+{
+	const struct zd_fuse_table *fn = (const struct zd_fuse_table *)table;
+	struct zd_fuse *fuse;
+	int r = check(fn, options);
+
+	*out = NULL;
+	fuse = r ? NULL : calloc(1, sizeof(*fuse));
+	if (!fuse) {
+		close(fd);
+		return r ? r : -ENOMEM;
+	}
+	fuse->fn = fn;
+	fuse->dev = (zd_dev *)dev;
+	fuse->fs = (zd_fs *)fs;
+	fuse->root = fn->root(fuse->fs);
+	fuse->strict = (options->flags & ZD_FUSE_STRICT) != 0;
+	fuse->wanted = options->workers ? options->workers : WORKERS;
+	fuse->fd = fd;
+	init_locks(fuse);
+	fuse->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fuse->event < 0)
+		r = -errno;
+	if (!r)
+		r = open_session(fuse);
+	pthread_mutex_lock(&fuse->lock);
+	for (uint32_t i = 0; !r && i < fuse->wanted; i++)
+		r = add_worker(fuse);
+	pthread_mutex_unlock(&fuse->lock);
+	if (r) {
+		if (fuse->session)
+			stop_workers(fuse);
+		free_server(fuse);
+		return r;
+	}
+	*out = fuse;
+	return 0;
+}
+
+int zd_fuse_event(const zd_fuse *fuse)
+{
+	return fuse->event;
+}
+
+int zd_fuse_ended(zd_fuse *fuse)
+{
+	return atomic_load(&fuse->ended);
+}
+
+void zd_fuse_last_error(zd_fuse *fuse, char text[ZD_FUSE_TEXT])
+{
+	pthread_mutex_lock(&fuse->error_lock);
+	memcpy(text, fuse->last_error, ZD_FUSE_TEXT);
+	pthread_mutex_unlock(&fuse->error_lock);
+}
+
+void zd_fuse_stop(zd_fuse *fuse)
+{
+	stop_workers(fuse);
+	free_server(fuse);
+}
+
+void zd_fuse_forget(zd_fuse *fuse)
+{
+	close(fuse->fd);
+	close(fuse->event);
+}
+
+/* ---------------------------------------------------------------- system calls */
+
+int zd_fuse_sys_mount(const char *source, const char *dir, const char *type, int readonly, const char *options)
+{
+	unsigned long flags = MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0);
+
+	return mount(source, dir, type, flags, options) ? -errno : 0;
+}
+
+int zd_fuse_sys_umount(const char *dir, int lazy)
+{
+	return umount2(dir, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) ? -errno : 0;
+}
+
+const char *zd_fuse_library(void)
+{
+	return fuse_pkgversion();
+}

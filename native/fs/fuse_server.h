@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the FUSE server share: fuse_serve (session and threads), fuse_ops (requests about files),
+ * fuse_dirs (requests about names, directories and the mount), fuse_late (open files, whose close the kernel tells late).
+ *
+ * Nodes of the FUSE protocol are inode numbers of zonefs plus 2, because 1 is the root by definition.
+ */
+#ifndef ZD_FUSE_SERVER_H
+#define ZD_FUSE_SERVER_H
+
+#define FUSE_USE_VERSION 35
+#include <fuse_lowlevel.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fuse.h"
+#include "fuse_table.h"
+
+#define ZD_FUSE_IO (1u << 20) /* the longest read or write in one request: FUSE_MAX_MAX_PAGES pages */
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* An open file, as fi->fh holds it. */
+struct open_file {
+	zd_fs_file *file;
+	uint64_t ino;
+	bool writes;
+	bool direct; /* past the page cache */
+	struct open_file *next, **at; /* all open files; zd_fuse.open_lock, as what follows */
+	_Atomic bool flushed;         /* perhaps closed, and its RELEASE on the way: in zd_fuse.flushed */
+	struct open_file *next_flushed;
+	uint64_t flushed_at;          /* nanoseconds, monotonic */
+};
+
+struct worker {
+	struct zd_fuse *fuse;
+	pthread_t thread;
+	bool used, finished;  /* zd_fuse.lock */
+	bool leaving;         /* counted out already */
+	void *memory;         /* where requests are read to */
+	void *reply;          /* room for a read's data, made when first needed */
+};
+
+struct zd_fuse {
+	const struct zd_fuse_table *fn;
+	zd_dev *dev;
+	zd_fs *fs;
+	uint64_t root;
+	bool strict;
+	struct fuse_session *session;
+	int fd, event;
+	bool given; /* the session closes fd */
+	_Atomic bool stopping, ended;
+
+	pthread_mutex_t lock;
+	uint32_t wanted;        /* workers that should be ready for a request at any time */
+	_Atomic uint32_t ready; /* workers that are, or soon will be: not in anything slow */
+	struct worker workers[ZD_FUSE_MAX_WORKERS];
+
+	pthread_mutex_t open_lock;
+	struct open_file *opened;
+	pthread_cond_t released;
+	_Atomic uint32_t nr_flushed;
+	struct open_file *flushed;
+
+	pthread_mutex_t error_lock;
+	char last_error[ZD_FUSE_TEXT];
+};
+
+static inline struct zd_fuse *fuse_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+static inline uint64_t ino_of(const struct zd_fuse *fuse, fuse_ino_t node)
+{
+	return node == FUSE_ROOT_ID ? fuse->root : node - 2;
+}
+static inline fuse_ino_t node_of(const struct zd_fuse *fuse, uint64_t ino)
+{
+	return ino == fuse->root ? FUSE_ROOT_ID : ino + 2;
+}
+static inline struct open_file *open_of(const struct fuse_file_info *fi)
+{
+	return (struct open_file *)(uintptr_t)fi->fh;
+}
+
+/* fuse_serve.c */
+/* Around what may take long: another worker takes over meanwhile. */
+void zd_fuse_slow_begin(struct zd_fuse *fuse);
+void zd_fuse_slow_end(struct zd_fuse *fuse);
+/* Room for ZD_FUSE_IO bytes that belongs to this worker; NULL when there is no memory. */
+void *zd_fuse_room(void);
+
+/* fuse_ops.c */
+/* Answer with a negative errno, and keep the sentence that err holds. */
+void zd_fuse_refuse(fuse_req_t req, int64_t code, const struct zd_error *err);
+void zd_fuse_file_ops(struct fuse_lowlevel_ops *ops);
+/* Attributes as they are now, for the mount's users. */
+int zd_fuse_attr(struct zd_fuse *fuse, uint64_t ino, struct stat *st);
+
+/* fuse_dirs.c */
+void zd_fuse_dir_ops(struct fuse_lowlevel_ops *ops);
+
+/*
+ * fuse_late.c. close(2) returns after FLUSH; the RELEASE that ends a file's life is sent behind its back and,
+ * with several workers, might be overtaken by the next request, which would see the file's last block unpadded or
+ * its zone still open. So a FLUSH of a file open for writing is remembered, and requests that could tell the
+ * difference wait a little for the RELEASE. Descriptors that were duplicated are flushed without being closed:
+ * the next write, or the end of the wait, makes them forgotten.
+ */
+void zd_fuse_late_opened(struct zd_fuse *fuse, struct open_file *open);
+void zd_fuse_late_closed(struct zd_fuse *fuse, struct open_file *open); /* and frees it */
+void zd_fuse_late_flushed(struct zd_fuse *fuse, struct open_file *open);
+void zd_fuse_late_forget(struct zd_fuse *fuse, struct open_file *open); /* it was written to */
+void zd_fuse_late_wait(struct zd_fuse *fuse, uint64_t ino);
+#define ZD_FUSE_ANY UINT64_MAX
+static inline void zd_fuse_await_close(struct zd_fuse *fuse, uint64_t ino)
+{
+	if (unlikely(atomic_load_explicit(&fuse->nr_flushed, memory_order_acquire)))
+		zd_fuse_late_wait(fuse, ino);
+}
+
+#endif

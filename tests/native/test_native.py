@@ -1,0 +1,114 @@
+"""The C programs beside this file, built and run: fuzz targets over their kept inputs, and the stress.
+
+``make fuzz`` and ``make tsan`` run the same programs for as long as one likes. What a fuzzer ever found
+lies in corpus/ and is replayed here by a plain ASan and UBSan build, without libFuzzer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.sanitizer
+
+HERE = Path(__file__).parent
+SECONDS, LONG_SECONDS = 3, 60
+
+Needs = Callable[[str, bool, str], None]
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``build("stress")``: the program, made once per session by the Makefile here."""
+    out = tmp_path_factory.mktemp("native")
+
+    def make(name: str) -> Path:
+        # the environment of a suite under ASan must not reach the compiler or the program
+        done = subprocess.run(
+            ["make", "-s", "-C", str(HERE), f"OUT={out}", f"{out}/{name}"],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+            env=clean_environment(),
+        )
+        assert done.returncode == 0, done.stderr
+        return out / name
+
+    return make
+
+
+def clean_environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
+    }
+
+
+def run(program: Path, *arguments: object, timeout: int = 300, **more: str) -> str:
+    done = subprocess.run(
+        [str(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=clean_environment() | more,
+    )
+    assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("target", ["image", "commands"])
+def test_replay_the_corpus(build: Callable[[str], Path], target: str) -> None:
+    """Everything that was ever worth keeping, findings included."""
+    inputs = sorted((HERE / "corpus" / target).iterdir())
+    assert len(inputs) >= 50
+    printed = run(build(f"replay-{target}"), *inputs)
+    assert printed.strip() == f"{len(inputs)} inputs"
+
+
+@pytest.mark.parametrize("target", ["image", "commands"])
+def test_fuzz_a_little(
+    build: Callable[[str], Path], target: str, needs: Needs, tmp_path: Path, long_run: bool
+) -> None:
+    needs("clang", shutil.which("clang") is not None, "libFuzzer")
+    seconds = LONG_SECONDS if long_run else SECONDS
+    run(
+        build(f"fuzz-{target}"),
+        f"-max_total_time={seconds}",
+        "-timeout=30",
+        "-max_len=1500",
+        f"-artifact_prefix={tmp_path}/",
+        tmp_path,
+        HERE / "corpus" / target,
+        timeout=seconds + 120,
+    )
+
+
+@pytest.mark.parametrize("where", ["RAM", "image"])
+def test_stress_under_thread_sanitizer(
+    build: Callable[[str], Path], where: str, shm: Path, long_run: bool
+) -> None:
+    """No race, with all threads on one handle. Its deadlock detector holds at most 64 locks of a thread: off."""
+    place = [shm / "disk.img"] if where == "image" else []
+    printed = run(
+        build("stress-tsan"),
+        LONG_SECONDS if long_run else SECONDS,
+        *place,
+        TSAN_OPTIONS="detect_deadlocks=0 halt_on_error=1",
+    )
+    assert int(printed.split()[0]) > 1000
+
+
+@pytest.mark.parametrize("handles", [0, 1, 2])
+def test_stress(build: Callable[[str], Path], handles: int, shm: Path, long_run: bool) -> None:
+    """No data lost, torn or misplaced: in RAM, on an image, and on an image opened twice."""
+    place = [shm / "disk.img", handles] if handles else []
+    printed = run(build("stress"), LONG_SECONDS if long_run else SECONDS, *place)
+    assert int(printed.split()[0]) > 1000

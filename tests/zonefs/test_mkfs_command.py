@@ -1,0 +1,88 @@
+"""``zonedctl mkfs``: mkzonefs's options, what it says and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zoned
+import zonefs
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    zoned.create(path, size="64MiB", zone_size="4MiB", conventional=4).close()
+    return path
+
+
+def zonedctl(*arguments: object) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "zoned", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(zoned.__file__).parents[1],
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_defaults(image: Path) -> None:
+    assert zonedctl("mkfs", image) == (0, "", "")
+    with zoned.open(image, readonly=True) as dev:
+        made = zonefs.read_superblock(dev)
+    assert (made.label, made.features, made.perm) == ("", zonefs.Features(0), 0o640)
+
+
+def test_everything(image: Path) -> None:
+    code, out, err = zonedctl(
+        "mkfs", image, "-L", "hi", "-o", "aggr_cnv,uid=5", "--perm", "600", "-v"
+    )
+    assert (code, out) == (0, "")
+    assert "zonefs 'hi'" in err
+    with zoned.open(image, readonly=True) as dev, zonefs.ZoneFS(dev) as fs:
+        assert fs.superblock.label == "hi"
+        assert fs.listdir("cnv") == ["0"]
+        assert fs.stat("seq/0").st_uid == 5
+        assert fs.stat("seq/0").st_mode == 0o100600
+
+
+def test_dry_run(image: Path) -> None:
+    with zoned.open(image) as dev:
+        dev.append(5, bytes(8192))
+        before = dev.pread(4096, 0)
+    assert zonedctl("mkfs", image, "--dry-run") == (
+        0,
+        "8.0 KiB of data in 1 zone would be lost\n",
+        "",
+    )
+    with zoned.open(image) as dev:
+        assert dev.pread(4096, 0) == before
+        assert dev.zones[5].wp == dev.zones[5].start + 8192
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["-o", "foo"], 2, "-o knows aggr_cnv, uid=N, gid=N and perm=MODE, not 'foo'"),
+        (["-o", "uid=x"], 2, "-o uid is 'x': it must be a number"),
+        (["-o", "perm=9"], 2, "-o perm is '9': it must be an octal number"),
+        (["--perm", "999"], 2, "'999' is not permission bits"),
+        (["--uid", "-3"], 1, "uid is -3: it must be 0 to 4294967294"),
+        (["-L", "x" * 65], 1, "label is 65 bytes long"),
+    ],
+)
+def test_refusals(image: Path, options: list[str], code: int, message: str) -> None:
+    status, out, err = zonedctl("mkfs", image, *options)
+    assert (status, out) == (code, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_no_such_image(tmp_path: Path) -> None:
+    code, _, err = zonedctl("mkfs", tmp_path / "none.img")
+    assert code == 1
+    assert "none.img" in err

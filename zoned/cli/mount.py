@@ -1,0 +1,221 @@
+"""``zonedctl mount``: zonefs.mount from the shell, in the background once it is ready.
+
+The background process is a new one that is told to stay in the foreground and to report through a
+pipe; the command waits for that report, so that a failure is this command's failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import syslog
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoned.cli.app import Failure, Terminated, example, sentence
+from zoned.cli.params import image_argument
+
+if TYPE_CHECKING:
+    from zonefs import Mount
+
+_READY = b"ready"
+_READY_FD = "ZONEDCTL_READY_FD"  # tells the background process that it is one
+_ERRORS = ("remount-ro", "zone-ro", "zone-offline", "repair")
+_SWITCHES = {
+    "strict": ("strict", True),
+    "explicit-open": ("explicit_open", True),
+    "ro": ("readonly", True),
+    "rw": ("readonly", False),
+    "allow_other": ("allow_other", True),
+}
+_NUMBERS = {"uid": 10, "gid": 10, "perm": 8}  # and their base
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be mounted, where and how."""
+
+    image: str
+    directory: str
+    options: dict[str, Any]
+
+    def mount(self) -> Mount:
+        """Do it."""
+        import zonefs
+
+        return zonefs.mount(self.image, self.directory, **self.options)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """``strict,errors=repair,uid=1000`` as keywords of zonefs.mount."""
+    keywords: dict[str, Any] = {}
+    for word in filter(None, text.split(",")):
+        name, equals, argument = word.partition("=")
+        if name in _SWITCHES and not equals:
+            keyword, setting = _SWITCHES[name]
+            keywords[keyword] = setting
+        elif name == "errors" and argument in _ERRORS:
+            keywords[name] = argument
+        elif name in _NUMBERS:
+            try:
+                keywords[name] = int(argument, _NUMBERS[name])
+            except ValueError:
+                kind = "an octal" if _NUMBERS[name] == 8 else "a"
+                raise click.BadParameter(f"{word!r}: {name} must be {kind} number") from None
+        else:
+            raise click.BadParameter(_unknown(name, equals, argument))
+    return keywords
+
+
+def _unknown(name: str, equals: str, argument: str) -> str:
+    import difflib
+
+    if name == "errors":
+        return f"errors={argument}: it must be one of {', '.join(_ERRORS)}"
+    if name in _SWITCHES and equals:
+        return f"option {name} takes no value"
+    known = [*_SWITCHES, "errors=", "uid=", "gid=", "perm="]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    return f"there is no option {name!r}; {hint}"
+
+
+@click.command(
+    "mount",
+    epilog=example(
+        "zonedctl mount disk.img mnt",
+        "zonedctl mount -f -o strict,errors=repair disk.img mnt",
+    ),
+)
+@click.option("-f", "--foreground", is_flag=True, help="Stay; Ctrl-C unmounts.")
+@click.option(
+    *("-o", "options"),
+    multiple=True,
+    callback=lambda _ctx, _param, texts: (texts, [_parse(text) for text in texts]),
+    metavar="OPTIONS",
+    help="strict, errors=remount-ro|zone-ro|zone-offline|repair, explicit-open, ro, uid=, gid=,"
+    " perm=, allow_other; several with commas.",
+)
+@image_argument
+@click.argument("directory", metavar="DIR", type=click.Path())
+def mount_command(
+    foreground: bool,
+    options: tuple[tuple[str, ...], list[dict[str, Any]]],
+    image: str,
+    directory: str,
+) -> int:
+    """Mount the zonefs on the disk IMAGE at the directory DIR, for every program to use.
+
+    By default sequential files take writes of any length at their end, and belong to you; -o strict
+    gives the rules of Linux's zonefs to the letter. The command ends once the mount is ready; the
+    mount itself lives on in the background until it is unmounted (fusermount3 -u DIR, or as root
+    umount DIR). zonedctl mkfs makes the zonefs.
+    """
+    texts, parsed = options
+    keywords = {name: value for one in parsed for name, value in one.items()}
+    wanted = Wanted(os.path.abspath(image), os.path.abspath(directory), keywords)
+    report_to = os.environ.pop(_READY_FD, "")
+    if report_to:
+        return _background(wanted, int(report_to))
+    if foreground:
+        return _foreground(wanted)
+    said = [word for text in texts for word in ("-o", text)]
+    return _spawn([*said, "--", wanted.image, wanted.directory])
+
+
+# ---------------------------------------------------------------- the command's process
+
+
+def _spawn(arguments: list[str]) -> int:
+    """Start the background process, and wait until it is ready or has failed."""
+    import zoned
+
+    reader, writer = os.pipe()
+    home = os.path.dirname(os.path.dirname(os.path.abspath(zoned.__file__)))
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
+    command = [sys.executable, "-P", "-c", code, home, "mount"]
+    try:
+        child = subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {_READY_FD: str(writer)},
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(writer)
+    try:
+        with open(reader, "rb") as pipe:
+            said = pipe.read()
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+    if said == _READY:
+        child.returncode = 0  # it lives on; nobody waits for it
+        return 0
+    status = child.wait()
+    text = said.decode("utf-8", "replace").strip()
+    if not text:
+        text = f"the mount's process ended before it was ready (status {status})"
+    raise Failure(text, status if status > 0 else 1)
+
+
+# ---------------------------------------------------------------- the process that serves
+
+
+def _foreground(wanted: Wanted) -> int:
+    with wanted.mount() as mounted:
+        how = f"mounted {wanted.image} at {mounted.path}; Ctrl-C, or fusermount3 -u, unmounts it"
+        cause = _serve(mounted, how)
+    click.echo(f"unmounted {mounted.path}: {cause}", err=True)
+    return 0
+
+
+def _background(wanted: Wanted, ready_fd: int) -> int:
+    """Mount, report through the pipe, and serve without a terminal."""
+    mounted: Mount | None = None
+    try:
+        mounted = wanted.mount()
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        os.write(ready_fd, _READY)
+    except BaseException as error:
+        if mounted is not None:
+            mounted.unmount(force=True)
+        if not isinstance(error, Exception):
+            raise
+        with contextlib.suppress(OSError):
+            os.write(ready_fd, sentence(error).encode("utf-8", "replace"))
+        return 1
+    finally:
+        os.close(ready_fd)
+    with mounted:
+        cause = _serve(mounted)
+    syslog.openlog("zonedctl", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_INFO, f"unmounted {mounted.path}: {cause}")
+    return 0
+
+
+def _serve(mounted: Mount, greeting: str = "") -> str:
+    """Until it ends; why it did. From then on nothing interrupts the unmounting."""
+    try:
+        if greeting:
+            click.echo(greeting, err=True)
+        mounted.wait()
+        cause = "by another process"
+    except Terminated as end:
+        cause = signal.Signals(int(end.args[0])).name
+    except KeyboardInterrupt:
+        cause = "Ctrl-C"
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    return cause
