@@ -226,7 +226,9 @@ static struct zd_fault_rt *match_readonly(zd_dev *dev, const struct zd_command *
 		if (!id)
 			continue;
 		memcpy(&f, &r->f, sizeof(f));
+#ifndef ZD_TSAN /* which knows no fences */
 		atomic_thread_fence(memory_order_acquire);
+#endif
 		if (atomic_load_explicit(&r->id, memory_order_relaxed) != id || f.nth || f.every || f.probability || f.limit)
 			continue;
 		if (f.kind != ZD_FAULT_MEDIUM && f.kind != ZD_FAULT_LATENCY && f.kind != ZD_FAULT_HANG &&
