@@ -26,6 +26,7 @@ import random
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
@@ -55,55 +56,28 @@ class Cut:
     """How many things were acknowledged before the next command."""
 
 
-class Recorder(Device):
-    """A Device that takes a snapshot behind each command that changes it."""
+class Watched(Device):
+    """A Device that remembers its last commands that change it, for people to read."""
 
-    __slots__ = ("_acknowledged", "_conventional", "cuts")
+    __slots__ = ("last",)
 
     def __init__(self, out: Any, path: str | None) -> None:
         super().__init__(out, path)
-        self.cuts: list[Cut] = []
-        self._acknowledged: list[Any] = []
-        self._conventional = bool(self.geometry.conventional)
-
-    def start(self) -> None:
-        """From here on."""
-        first = self.snapshot()
-        self.cuts.append(Cut("", first, first))
-
-    def ack(self, item: Any) -> None:
-        """What the workload calls: the user relies on it from now on."""
-        self._acknowledged.append(item)
-        self.cuts[-1].acknowledged = len(self._acknowledged)
-
-    def acknowledged(self, cut: Cut) -> list[Any]:
-        """What had been acknowledged when the power went."""
-        return self._acknowledged[: cut.acknowledged]
-
-    def drop(self) -> None:
-        """Give up all snapshots."""
-        for cut in self.cuts:
-            cut.snapshot.close()
-        self.cuts.clear()
+        self.last: deque[str] = deque(maxlen=_SHOWN)
 
     @contextlib.contextmanager
     def _command(self, text: str, flushes: bool = False) -> Iterator[None]:
-        if not self.cuts:
-            yield
-            return
-        before = self.cuts[-1]
         try:
             yield
         except BaseException as error:
-            text += f" -> {type(error).__name__}"
-            flushes = False
+            self._done(f"{text} -> {type(error).__name__}", flushes=False)
             raise
-        finally:
-            now = self.snapshot() if self.powered else before.snapshot
-            since = now if flushes or not self._conventional else before.since
-            self.cuts.append(Cut(text, now, since, before.acknowledged))
+        self._done(text, flushes)
 
-    # The commands. Reads change nothing and are not recorded.
+    def _done(self, text: str, flushes: bool) -> None:  # noqa: ARG002 - for who derives from this
+        self.last.append(text)
+
+    # The commands. Reads change nothing and are not remembered.
 
     def pwrite(self, data: Any, offset: SupportsIndex) -> int:
         with self._command(f"pwrite({memoryview(data).nbytes} bytes, {offset})"):
@@ -152,6 +126,47 @@ class Recorder(Device):
         more = "" if count == 1 else f", {count}"
         with self._command(f"{names.get(command, command)}({zone}{more})"):
             super()._zones_command(command, zone, count)
+
+
+class Recorder(Watched):
+    """A Device that takes a snapshot behind each command that changes it."""
+
+    __slots__ = ("_acknowledged", "_conventional", "cuts")
+
+    def __init__(self, out: Any, path: str | None) -> None:
+        super().__init__(out, path)
+        self.cuts: list[Cut] = []
+        self._acknowledged: list[Any] = []
+        self._conventional = bool(self.geometry.conventional)
+
+    def start(self) -> None:
+        """From here on."""
+        first = self.snapshot()
+        self.cuts.append(Cut("", first, first))
+
+    def ack(self, item: Any) -> None:
+        """What the workload calls: the user relies on it from now on."""
+        self._acknowledged.append(item)
+        self.cuts[-1].acknowledged = len(self._acknowledged)
+
+    def acknowledged(self, cut: Cut) -> list[Any]:
+        """What had been acknowledged when the power went."""
+        return self._acknowledged[: cut.acknowledged]
+
+    def drop(self) -> None:
+        """Give up all snapshots."""
+        for cut in self.cuts:
+            cut.snapshot.close()
+        self.cuts.clear()
+
+    def _done(self, text: str, flushes: bool) -> None:
+        super()._done(text, flushes)
+        if not self.cuts:
+            return
+        before = self.cuts[-1]
+        now = self.snapshot() if self.powered else before.snapshot
+        since = now if flushes or not self._conventional else before.since
+        self.cuts.append(Cut(text, now, since, before.acknowledged))
 
 
 class CrashFailure(AssertionError):  # noqa: N818 - a test that fails is no error of the program
@@ -284,7 +299,7 @@ class _Job:
         depth: int,
     ) -> None:
         assert isinstance(device, Recorder)
-        after = _zones(device)
+        after = zone_lines(device)
         if depth > 1:
             device.start()
         try:
@@ -450,7 +465,7 @@ def _show(done: int, count: int) -> None:
     sys.stderr.flush()
 
 
-def _zones(device: Device) -> str:
+def zone_lines(device: Device) -> str:
     """The zones that are not empty, a line each."""
     lines = []
     for zone in device.zones:
@@ -471,7 +486,7 @@ def _story(
     if left_out:
         lines.insert(0, f"  ... {left_out} commands before")
     with recorder.cuts[number].snapshot.fork() as before:
-        zones = _zones(before)
+        zones = zone_lines(before)
     return "\n".join(
         [
             f"verify refused a survivor: {type(error).__name__}: {error}",

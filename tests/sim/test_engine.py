@@ -253,8 +253,8 @@ def test_block_sizes_that_do_not_divide_a_zone() -> None:
     """A rest that is smaller than the least block: the zone is finished, as fio does."""
     result = run(writer(bs=192 * KIB))
     assert result.total(1).bytes == 14 * (4 * MIB // (192 * KIB)) * 192 * KIB
-    assert conditions(result)[0xE] == 14
-    assert result.counts["finishes"] == 14
+    assert conditions(result)[0xE] == 13, "the last zone's rest is left: the job is over"
+    assert result.counts["finishes"] == 13
     random = run(writer(bs=192 * KIB, random=True, norandommap=True, number_ios=500, io_size=2**60))
     assert random.total(1).count == 500
     assert random.counts["finishes"] > 5
