@@ -9,6 +9,8 @@
 
 /* ---------------------------------------------------------------- mechanics */
 
+#define STREAM_REACH (32u << 20) /* commands under way of one stream lie closer together than this */
+
 struct place {
 	uint64_t track, cylinder;
 	uint32_t track_bytes, zone;
@@ -68,7 +70,8 @@ uint64_t zd_hdd_position(const struct zd_sim *sim, uint64_t t, uint64_t offset, 
 			*seek = p->head_switch;
 		if (write && *distance)
 			*seek += p->write_settle;
-		if (to.zone == h->zone + 1) /* wherever in it: a stream that goes on there cannot save it */
+		/* A stream that goes on in the next zone pays for that, whichever of its commands is first there. */
+		if (to.zone == h->zone + 1 && offset >= h->head_offset && offset - h->head_offset < STREAM_REACH)
 			*seek += p->zone_switch;
 	}
 	t += *seek;

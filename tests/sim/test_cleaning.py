@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 import zoned
-from zoned.bench.cleaning import Candidate, Log, LogConfig, desnoyers, greedy, lru, mixed, sweep_spare
+from zoned.bench.cleaning import (
+    Candidate,
+    Log,
+    LogConfig,
+    desnoyers,
+    greedy,
+    lru,
+    mixed,
+    sweep_spare,
+)
 
 
 def measured(config: LogConfig, seed: int, **keywords: Any) -> float:
@@ -22,7 +31,8 @@ def measured(config: LogConfig, seed: int, **keywords: Any) -> float:
 
 
 @pytest.mark.parametrize(
-    ("spare", "fifo", "greedy_128", "greedy_16"), [(0.07, 7.318, 6.940, 5.111), (0.10, 5.179, 4.990, 3.986), (0.20, 2.693, 2.645, 2.353)]
+    ("spare", "fifo", "greedy_128", "greedy_16"),
+    [(0.07, 7.318, 6.940, 5.111), (0.10, 5.179, 4.990, 3.986), (0.20, 2.693, 2.645, 2.353)],
 )
 def test_closed_forms(spare: float, fifo: float, greedy_128: float, greedy_16: float) -> None:
     """Equations 4 and 12 of the paper, in the values of its own port."""
@@ -61,7 +71,9 @@ def test_hot_and_cold_mixed(policy: str) -> None:
 
 @pytest.mark.parametrize("hot", [500, 560, 600])
 def test_hot_and_cold_separated(hot: int) -> None:
-    config = LogConfig(4000, 128, spare=0.10, policy="fifo", distribution="hotcold", a=0.9, b=0.1, hot_segments=hot)
+    config = LogConfig(
+        4000, 128, spare=0.10, policy="fifo", distribution="hotcold", a=0.9, b=0.1, hot_segments=hot
+    )
     found = measured(config, seed=1)
     assert found == pytest.approx(desnoyers(config), rel=0.015)
     assert found < 2.6, "less than half of what mixing costs"
@@ -103,7 +115,9 @@ def test_a_python_policy_that_is_greedy_equals_greedy() -> None:
 
 def test_a_python_policy_that_is_fifo_equals_fifo_exactly() -> None:
     config = LogConfig(200, 32, spare=0.15, policy="fifo")
-    ours = measured(config, 3, policy=lambda order, clock: order[0].segment, key=lambda c: (c.filled, c.segment))
+    ours = measured(
+        config, 3, policy=lambda order, clock: order[0].segment, key=lambda c: (c.filled, c.segment)
+    )
     assert ours == measured(config, 3)
 
 
@@ -125,7 +139,9 @@ def test_a_policy_sees_current_candidates() -> None:
 
 def test_a_policy_that_chooses_nonsense_is_told() -> None:
     log = Log(LogConfig(64, 32, spare=0.2), 1, policy=lambda order, clock: 9999)
-    with pytest.raises(ValueError, match="chose segment 9999, which is free, being written or not there"):
+    with pytest.raises(
+        ValueError, match="chose segment 9999, which is free, being written or not there"
+    ):
         log.write(5000)
 
 
@@ -165,7 +181,9 @@ def test_write_amplification_on_a_drive_is_that_of_the_layer() -> None:
     from zoned.bench import Job
 
     geometry = disk(size=256 * MIB, zone_size=MIB, conventional=0)
-    job = Job("log", kind="log", iodepth=4, size=256 * MIB, writes=True, log_block=16384, log_spare=0.15)
+    job = Job(
+        "log", kind="log", iodepth=4, size=256 * MIB, writes=True, log_block=16384, log_spare=0.15
+    )
     job.log_warm = 40_000
     job.number_ios = 40_000
     result = run(job, geometry=geometry)

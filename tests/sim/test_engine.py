@@ -292,7 +292,7 @@ def test_time_stands_still_without_a_model_time() -> None:
     from zoned.bench.models import Model
     from zoned.profiles import ProfileError
 
-    with pytest.raises(ProfileError, match="at least 0.001"):
+    with pytest.raises(ProfileError, match=r"at least 0\.001"):
         Simulation(disk(), Model("null", 0.0, {"null": {"command_us": 0}}))
 
 

@@ -60,10 +60,11 @@ def zones_of(
     device: zoned.Device, sim: Simulation
 ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """start, length, capacity, wp, index, type, condition: what both must agree on."""
-    rows = []
-    for raw in (device._report_raw(0, device.geometry.nr_zones), sim.zones()):
-        rows.append([(r[0], r[1], r[2], r[3], r[5], r[6], r[7]) for r in ROW.iter_unpack(raw)])
-    return rows[0], rows[1]
+    ours, theirs = (
+        [(r[0], r[1], r[2], r[3], r[5], r[6], r[7]) for r in ROW.iter_unpack(raw)]
+        for raw in (device._report_raw(0, device.geometry.nr_zones), sim.zones())
+    )
+    return ours, theirs
 
 
 @pytest.mark.parametrize("name", DISKS)
