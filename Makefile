@@ -39,7 +39,7 @@ build: $(VENV)/stamp-build
 
 # ----------------------------------------------------------------------------------------- everyday
 
-.PHONY: help demo test test-asan test-long test-kernel test-packaging lint format bench bench-compare docs fuzz tsan clean dist
+.PHONY: help demo test test-asan test-long test-kernel test-packaging lint format bench bench-compare bench-validate docs fuzz tsan clean dist
 
 demo: build ## Set up, then do the real job on a real disk image (under a minute)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" docs/demo.sh
@@ -80,6 +80,9 @@ bench: build ## Benchmarks (saved under .benchmarks/), then the ratios table
 
 bench-compare: build ## Benchmarks against the last saved run
 	@$(BENCH) --benchmark-compare $(ARGS)
+
+bench-validate: build ## The drive models against published measurements: a table
+	@$(PY) bench/validate.py $(ARGS)
 
 fuzz: build ## libFuzzer on the image parser and on command streams (FUZZ_SECONDS=600 each)
 	@.ci/fuzz

@@ -13,8 +13,8 @@
  *             everything else here together; tests drive both with the same commands and compare.
  * Units       Bytes, nanoseconds, zone indices, as in zd.h. Rates are bytes per second.
  * Returns     int: 0 or more, or a negative code of zd.h (-errno, ZD_E_*). err may be NULL.
- * Host        One process per job, as fio's: it submits one command after the other, each taking
- *             model.host_ns of its time. Writes to one sequential zone reach the drive one at a time, in
+ * Host        One process per job, as fio's: each command that comes back takes model.host_ns of its time before
+ *             the next can be sent. Writes to one sequential zone reach the drive one at a time, in
  *             order, as Linux sees to it (zone write plugging, mq-deadline before 6.10); appends do not wait.
  */
 #ifndef ZD_SIM_H
@@ -54,9 +54,7 @@ struct zd_sim_hdd {
 	double interface_rate;     /* to and from the drive's buffer */
 	double fill_rate;          /* of reads where nothing is written: no media access, a pattern is made */
 	uint64_t cache_bytes;      /* data written and not yet on the platter. 0: no write cache */
-	uint32_t cache_entries;    /* pieces of it that are apart from each other (1..4096) */
-	uint32_t window;           /* of these, how many next ones in the elevator's direction compete by
-				      positioning time; 1: plain elevator, 0: all (shortest positioning first) */
+	uint32_t cache_entries;    /* commands it may have come in (1..4096) */
 	uint64_t stream_bytes;     /* most unwritten data of one sequential stream. 0: cache_bytes */
 	uint64_t readahead;        /* read on after a read, while nothing else is to be done */
 	uint32_t queue;            /* reads the drive sees at once and may reorder (NCQ: 32) */
@@ -81,6 +79,8 @@ struct zd_sim_zns {
 	double write_rate;         /* the flash's, all zones together */
 	uint64_t buffer_bytes;     /* written data waiting for the flash */
 	uint64_t program_bytes;    /* freed at once when the flash has taken them; 0: evenly */
+	uint64_t shot_bytes;       /* written to one die by one program operation, */
+	uint64_t shot_ns;          /* which keeps the die from reads for this long. 0: reads are not disturbed */
 	uint64_t read_base;        /* ns of a read, controller service included */
 	double read_kib_ns;        /* ns for each KiB of it */
 	uint32_t dies;             /* reads at once */
@@ -90,6 +90,8 @@ struct zd_sim_zns {
 	double finish_rate;
 	uint64_t finish_empty;
 	uint64_t reset_base, reset_full;    /* ns: of an empty zone, and what a finished zone's data adds, by occupancy */
+	uint64_t reset_data;       /* ns, added when anything is written */
+	uint64_t reset_unfinished; /* ns, added when the zone was not finished by command */
 	uint64_t reset_open_base;  /* ns, added when the zone was not FULL and holds more than a block */
 	uint64_t open_ns, close_ns;         /* explicit commands */
 	uint64_t first_write_ns, first_append_ns; /* added to the first one into an empty zone */
@@ -110,7 +112,7 @@ struct zd_sim_model {
 	uint32_t kind;             /* enum zd_sim_kind */
 	uint32_t reserved;
 	uint64_t null_ns;          /* from 1: time must move */
-	uint64_t host_ns;          /* of the host, before each command can be sent */
+	uint64_t host_ns;          /* of the host's time, for each command that is done */
 	struct zd_sim_hdd hdd;     /* HDD and DM */
 	struct zd_sim_zns zns;
 	struct zd_sim_dm dm;
@@ -208,6 +210,7 @@ int zd_sim_attach(zd_sim *sim, zd_dev *dev, void *buf, uint64_t length, struct z
 /* Returns the job's index. Errors: ZD_E_GEOMETRY with a sentence in err->text, -ENOMEM. */
 int zd_sim_add_job(zd_sim *sim, const struct zd_sim_job *job, struct zd_error *err);
 
+/* WANTS_VICTIM: of zd_log_write() only. */
 enum zd_sim_state { ZD_SIM_DONE = 0, ZD_SIM_PAUSED = 1, ZD_SIM_WANTS_TRACE = 2, ZD_SIM_WANTS_VICTIM = 3 };
 /*
  * Run until all jobs have ended, or about max_commands (0: no limit) more were completed. Returns enum
@@ -278,6 +281,7 @@ struct zd_sim_summary {
 	uint32_t first_zone, zones_per_bin, bins; /* of the picture of zones */
 	uint64_t dm_fast, dm_direct, dm_cleaned, dm_clean_bytes; /* DM: writes into the cache, past it; bands cleaned */
 	uint64_t dm_full_at;       /* ns when the cache or the map was first full; 0: never */
+	uint64_t dm_full_entries;  /* extents in the map then */
 	uint64_t media_bytes;      /* HDD, DM: written to the platter */
 };
 int zd_sim_summary(zd_sim *sim, struct zd_sim_summary *out);

@@ -6,6 +6,8 @@ A profile is a TOML file::
     [geometry]
     size = "64MiB"        # any keyword of zoned.create that makes a geometry
     zone_size = "4MiB"
+    [model]               # optional: the drive's timing, for benchmarks (zoned.bench.models)
+    kind = "hdd"
 
 Reads TOML files, writes nothing. Unknown keys are errors that name the nearest known one, so that a
 typo never passes as a default.
@@ -17,14 +19,14 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoned.geometry import KEYWORDS, Geometry, GeometryError, resolve
 
 DEFAULT = "test"
 
-_TOP_KEYS = ("description", "geometry")
+_TOP_KEYS = ("description", "geometry", "model")
 _TEXT_OR_INT = ("a size: a number of bytes or a text like '256MiB'", (int, str))
 _NUMBER = ("a whole number", (int,))
 _TEXT = ("a text", (str,))
@@ -63,6 +65,8 @@ class Profile:
     """Where it was read from: a path, or "built in"."""
     values: Mapping[str, object]
     """Keywords of zoned.create, as the file has them."""
+    model: Mapping[str, object] = field(default_factory=dict)
+    """The table [model] as the file has it; zoned.bench.models checks it."""
 
     def geometry(self) -> Geometry:
         """The disk that the profile describes when nothing is overridden. Raises GeometryError,
@@ -97,16 +101,20 @@ def load(profile: str | os.PathLike[str]) -> Profile:
     return parse((_folder() / f"{text}.toml").read_bytes(), name=text, source="built in")
 
 
-def parse(content: bytes, *, name: str, source: str) -> Profile:
-    """A profile from the bytes of a TOML file. Raises ProfileError."""
+def _toml(content: bytes, source: str) -> dict[str, object]:
     try:
-        table = tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as exc:
         raise ProfileError(
             f"profile {source}: not UTF-8 text ({exc.reason} at byte {exc.start})"
         ) from None
     except tomllib.TOMLDecodeError as exc:
         raise ProfileError(f"profile {source}: not TOML: {exc}") from None
+
+
+def parse(content: bytes, *, name: str, source: str) -> Profile:
+    """A profile from the bytes of a TOML file. Raises ProfileError."""
+    table = _toml(content, source)
     _known_keys(table, _TOP_KEYS, source, "")
     description = table.get("description", "")
     if not isinstance(description, str):
@@ -127,7 +135,10 @@ def parse(content: bytes, *, name: str, source: str) -> Profile:
     for needed in ("size", "zone_size"):
         if needed not in values:
             raise ProfileError(f"profile {source}: geometry.{needed} is missing")
-    profile = Profile(name, description, source, values)
+    model = table.get("model", {})
+    if not isinstance(model, dict):
+        raise ProfileError(f"profile {source}: model must be a table, not {_kind(model)}")
+    profile = Profile(name, description, source, values, model)
     try:
         profile.geometry()
     except (GeometryError, TypeError) as exc:

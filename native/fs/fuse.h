@@ -4,7 +4,7 @@
  *
  * Whoever mounts gets a descriptor of /dev/fuse (from mount(2) or from fusermount3) and gives it to
  * zd_fuse_start(), which serves it with threads of its own until the file system is unmounted or
- * zd_fuse_stop() is called. No Python runs in those threads, and all signals are blocked in them.
+ * zd_fuse_stop() is called. No Python runs in those threads, and signals from outside are blocked in them.
  *
  * Returns     0 or a negative errno.
  * fork        A forked child has the descriptors but none of the threads: it calls zd_fuse_forget(), or the

@@ -4,7 +4,12 @@
 
 #include <time.h>
 
-#define WAIT_NS 20000000ull /* RELEASE follows FLUSH within microseconds; this is for a machine that is overloaded */
+/*
+ * RELEASE follows FLUSH within microseconds, unless the worker that has it waits for a CPU: so after a while it is
+ * asked whether any worker can have it.
+ */
+#define LOOK_NS 4000000ull
+#define WAIT_NS 2000000000ull
 
 static uint64_t now(void)
 {
@@ -79,18 +84,19 @@ void zd_fuse_late_wait(struct zd_fuse *fuse, uint64_t ino)
 	pthread_mutex_lock(&fuse->open_lock);
 	for (;;) {
 		struct open_file *open = fuse->flushed;
-		uint64_t until;
+		uint64_t at, until;
 		struct timespec t;
 
 		while (open && ino != ZD_FUSE_ANY && open->ino != ino)
 			open = open->next_flushed;
 		if (!open)
 			break;
-		until = open->flushed_at + WAIT_NS;
-		if (now() >= until) {
+		at = now();
+		if (at >= open->flushed_at + WAIT_NS || (at >= open->flushed_at + LOOK_NS && zd_fuse_others_idle(fuse))) {
 			take_out(fuse, open);
 			continue;
 		}
+		until = at + LOOK_NS;
 		t.tv_sec = (time_t)(until / 1000000000u);
 		t.tv_nsec = (long)(until % 1000000000u);
 		pthread_cond_timedwait(&fuse->released, &fuse->open_lock, &t);

@@ -5,6 +5,7 @@
  */
 #include "fuse_server.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -189,6 +190,8 @@ static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	struct open_file *open = open_of(fi);
 
 	(void)node;
+	while (unlikely(atomic_load(&open->lent)))
+		sched_yield();
 	fuse->fn->close(open->file, NULL);
 	zd_fuse_late_closed(fuse, open);
 	fuse_reply_err(req, 0);
@@ -225,8 +228,11 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, str
 	(void)node;
 	n = fuse->fn->read_begin(file, size, (uint64_t)pos, fi->flags, &at, &err);
 	if (likely(n > 0 && at)) { /* the kernel copies straight from the disk's pages to the reader's */
+		/* With the answer the reader may go on and close the file, before read_end() here. */
+		atomic_fetch_add(&open_of(fi)->lent, 1);
 		fuse_reply_buf(req, at, (size_t)n);
 		fuse->fn->read_end(file, (uint64_t)pos);
+		atomic_fetch_sub(&open_of(fi)->lent, 1);
 		return;
 	}
 	if (n == 0) {

@@ -33,6 +33,7 @@ struct open_file {
 	uint64_t ino;
 	bool writes;
 	bool direct; /* past the page cache */
+	_Atomic uint32_t lent; /* answers that are read from the disk's pages; the RELEASE waits for them */
 	struct open_file *next, **at; /* all open files; zd_fuse.open_lock, as what follows */
 	_Atomic bool flushed;         /* perhaps closed, and its RELEASE on the way: in zd_fuse.flushed */
 	struct open_file *next_flushed;
@@ -44,6 +45,8 @@ struct worker {
 	pthread_t thread;
 	bool used, finished;  /* zd_fuse.lock */
 	bool leaving;         /* counted out already */
+	_Atomic int id;       /* of the thread, to the system; 0 until it runs */
+	_Atomic bool busy;    /* has a request */
 	void *memory;         /* where requests are read to */
 	void *reply;          /* room for a read's data, made when first needed */
 };
@@ -95,6 +98,8 @@ static inline struct open_file *open_of(const struct fuse_file_info *fi)
 /* Around what may take long: another worker takes over meanwhile. */
 void zd_fuse_slow_begin(struct zd_fuse *fuse);
 void zd_fuse_slow_end(struct zd_fuse *fuse);
+/* Whether no other worker has a request, or has just got one. */
+bool zd_fuse_others_idle(struct zd_fuse *fuse);
 /* Room for ZD_FUSE_IO bytes that belongs to this worker; NULL when there is no memory. */
 void *zd_fuse_room(void);
 

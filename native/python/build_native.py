@@ -78,8 +78,10 @@ def declarations(header: str) -> str:
 
 
 def sources() -> list[str]:
-    """The C files of the core, of the zonefs rules and of the simulation, relative to the working folder as setuptools
-    wants them. The FUSE server (native/fs/fuse*) is a module of its own.
+    """The C files of the core, of the zonefs rules and of the simulation.
+
+    Relative to the working folder, as setuptools wants them. The FUSE server (native/fs/fuse*) is a
+    module of its own.
     """
     found: list[Path] = []
     for folder in ("device", "fs", "sim"):

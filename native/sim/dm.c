@@ -206,8 +206,10 @@ static void work(struct zd_sim *sim)
 		return;
 	}
 	/* Full: no write goes on before a band was cleaned. */
-	if (!sim->dm_full_at)
+	if (!sim->dm_full_at) {
 		sim->dm_full_at = sim->now;
+		sim->dm_full_entries = d->entries;
+	}
 	clean(sim, t);
 }
 

@@ -58,7 +58,7 @@ uint64_t zd_hdd_position(const struct zd_sim *sim, uint64_t t, uint64_t offset, 
 	*seek = *distance = 0;
 	if (offset == h->head_offset && t == h->free_at) { /* it passes on without a pause */
 		if (to.in_track == 0)
-			*seek = p->head_switch + (offset == zone_start(&sim->m, to.zone) ? p->zone_switch : 0);
+			*seek = p->head_switch + (to.zone != h->zone ? p->zone_switch : 0);
 		return t + *seek;
 	}
 	if (to.track != h->track) {
@@ -68,6 +68,8 @@ uint64_t zd_hdd_position(const struct zd_sim *sim, uint64_t t, uint64_t offset, 
 			*seek = p->head_switch;
 		if (write && *distance)
 			*seek += p->write_settle;
+		if (to.zone == h->zone + 1) /* wherever in it: a stream that goes on there cannot save it */
+			*seek += p->zone_switch;
 	}
 	t += *seek;
 	angle = (uint32_t)((t % h->turn << 32) / h->turn);
@@ -118,6 +120,7 @@ uint64_t zd_hdd_pass(struct zd_sim *sim, uint64_t t, uint64_t offset, uint64_t l
 
 			h->track = last.track;
 			h->cylinder = last.cylinder;
+			h->zone = last.zone;
 		}
 	}
 	h->head_offset = offset;
@@ -177,7 +180,6 @@ int zd_hdd_init(struct zd_sim *sim, struct zd_error *err)
 	h->seek_b = (-10 * one + 15 * avg - 5 * full) / (3 * sqrt(cylinders));
 	h->seek_a = (7 * one - 15 * avg + 8 * full) / (3 * cylinders);
 	h->skew = (uint32_t)(((p->head_switch % h->turn) << 32) / h->turn);
-	h->up = true;
 	return 0;
 }
 
@@ -279,23 +281,24 @@ static bool admit(struct zd_sim *sim, struct command *c)
 	uint64_t stream = p->stream_bytes ? p->stream_bytes : p->cache_bytes;
 
 	/* A command larger than the cache passes through it when it is empty. */
-	if (h->cached && h->cached + c->length > p->cache_bytes)
+	if (h->cached && (h->cached + c->length > p->cache_bytes || h->cached_commands == p->cache_entries))
 		return false;
 	if (grows && e->length && e->length + c->length > stream)
 		return false;
 	if (!grows) {
-		if (h->nr_extents == p->cache_entries)
-			return false;
 		for (i = 0; h->extents[i].length; i++)
 			;
 		e = &h->extents[i];
 		e->offset = c->offset;
 		e->zone = c->zone;
+		e->commands = 0;
 		h->zone_extent[c->zone] = i + 1;
 		h->nr_extents++;
 	}
 	e->length += c->length;
+	e->commands++;
 	h->cached += c->length;
+	h->cached_commands++;
 	sim_done_at(sim, c, through_interface(sim, sim->now, c->length, p->interface_rate));
 	return true;
 }
@@ -307,69 +310,31 @@ static void drop_extent(struct zd_sim *sim, uint32_t i)
 	if (h->zone_extent[h->extents[i].zone] == i + 1)
 		h->zone_extent[h->extents[i].zone] = 0;
 	h->cached -= h->extents[i].length;
+	h->cached_commands -= h->extents[i].commands;
 	h->extents[i].length = 0;
 	h->nr_extents--;
 }
 
-/* Which extent goes to the platter next: the elevator's next ones compete by positioning time. */
+/* Which extent goes to the platter next: the nearest by positioning time, or the one that was begun. */
 static uint32_t choose_extent(struct zd_sim *sim, uint64_t t, uint64_t *best_at)
 {
-	const struct zd_sim_hdd *p = &sim->model.hdd;
 	struct hdd *h = &sim->hdd;
-	uint32_t near[64], used = 0, window = p->window && p->window < 64 ? p->window : 64, i, k, left, best = 0;
+	uint32_t i, left, best = h->current;
 	uint64_t seek, distance, at;
-	int round;
 
 	*best_at = NEVER;
-	if (h->current) {
-		*best_at = zd_hdd_position(sim, t, h->extents[h->current - 1].offset, true, &seek, &distance);
-		return h->current;
-	}
-	if (!p->window || h->nr_extents <= 1) {
-		for (i = 0, left = h->nr_extents; left; i++) {
-			if (!h->extents[i].length)
-				continue;
-			left--;
-			at = zd_hdd_position(sim, t, h->extents[i].offset, true, &seek, &distance);
-			if (at < *best_at) {
-				*best_at = at;
-				best = i + 1;
-			}
-		}
+	if (best) {
+		*best_at = zd_hdd_position(sim, t, h->extents[best - 1].offset, true, &seek, &distance);
 		return best;
 	}
-	for (round = 0; round < 2 && !used; round++) {
-		for (i = 0, left = h->nr_extents; left; i++) {
-			uint64_t offset = h->extents[i].offset;
-
-			if (!h->extents[i].length)
-				continue;
-			left--;
-			if (h->up ? offset < h->head_offset : offset > h->head_offset)
-				continue;
-			/* Insertion into the nearest ones of this direction. */
-			for (k = used; k > 0; k--) {
-				uint64_t other = h->extents[near[k - 1]].offset;
-
-				if (h->up ? other <= offset : other >= offset)
-					break;
-				if (k < window)
-					near[k] = near[k - 1];
-			}
-			if (k < window) {
-				near[k] = i;
-				if (used < window)
-					used++;
-			}
-		}
-		if (!used)
-			h->up = !h->up;
-	}
-	for (k = 0; k < used; k++) {
-		at = zd_hdd_position(sim, t, h->extents[near[k]].offset, true, &seek, &distance);
+	for (i = 0, left = h->nr_extents; left; i++) {
+		if (!h->extents[i].length)
+			continue;
+		left--;
+		at = zd_hdd_position(sim, t, h->extents[i].offset, true, &seek, &distance);
 		if (at < *best_at) {
 			*best_at = at;
-			best = near[k] + 1;
+			best = i + 1;
 		}
 	}
 	return best;
@@ -468,9 +433,13 @@ void zd_hdd_event(struct zd_sim *sim)
 	} else if (h->current) {
 		struct extent *e = &h->extents[h->current - 1];
 
+		uint32_t gone = (uint32_t)(e->commands * h->piece / e->length);
+
 		e->offset += h->piece;
 		e->length -= h->piece;
+		e->commands -= gone;
 		h->cached -= h->piece;
+		h->cached_commands -= gone;
 		if (!e->length) {
 			drop_extent(sim, h->current - 1);
 			h->current = 0;

@@ -181,11 +181,12 @@ struct log_op {
 
 struct job {
 	struct zd_sim_job p;
+	uint32_t index;
 	struct rng rng;
 	struct zd_sim_result r;
 	uint64_t *histogram[3];
 	uint32_t inflight, hidden;
-	bool running, ended, blocked, resting;
+	bool running, ended, blocked, resting, finishing;
 	uint64_t wake;             /* an EV_JOB is due then; NEVER: none */
 	uint64_t cpu;              /* when the host can send the job's next command */
 	uint64_t start;
@@ -207,25 +208,28 @@ struct job {
 	uint32_t since_rest;
 	/* verify */
 	bool verifying;
-	uint32_t verify_zone;
 	uint64_t verify_at;
-	uint64_t *written_from;    /* conventional ranges are verified whole */
-	/* LOG */
+	/* LOG, and TRACE through the log layer */
 	struct zd_log *log;
+	struct zd_sim *sim;        /* for tell() */
+	bool untimed;              /* what the layer does happens at once: filling and warming up */
 	struct log_op *ops;
 	uint32_t op_first, op_used, op_room;
-	uint64_t log_warm_left;
+	uint32_t *segment_zone;    /* which zone a segment is */
+	uint64_t segment_blocks, log_blocks, log_sent;
+	uint64_t part_block, part_left; /* TRACE: the rest of a record */
+	uint32_t part_dir;
 	/* TRACE */
 	struct zd_sim_record *records;
 	uint64_t rec_first, rec_used, rec_room, trace_time;
-	bool trace_last, barrier;
+	bool trace_last, starved;
 	/* ZONES */
-	uint32_t zone_next;
+	uint32_t zone_next, zones_done;
 };
 
-struct extent { /* dirty data in a hard disk's cache */
+struct extent { /* dirty data in a hard disk's cache, contiguous */
 	uint64_t offset, length;
-	uint32_t zone, next;
+	uint32_t zone, commands; /* how many it came in */
 };
 
 struct hdd {
@@ -239,8 +243,9 @@ struct hdd {
 	uint64_t free_at;
 	uint64_t track;            /* where it stands */
 	uint64_t cylinder;
+	uint32_t zone;
 	uint64_t head_offset;      /* one past what it passed last */
-	bool busy, up;             /* up: the elevator's direction */
+	bool busy;
 	/* reads */
 	uint32_t queue_first, queue_last, queued; /* commands waiting, index + 1 */
 	uint64_t ahead_from, ahead_to, ahead_at;  /* stream being read: ahead_from..ahead_to was passed at ahead_at; */
@@ -250,7 +255,7 @@ struct hdd {
 	uint64_t interface_free;
 	uint32_t wait_first, wait_last; /* writes waiting for the cache */
 	uint64_t cached;
-	uint32_t nr_extents;
+	uint32_t nr_extents, cached_commands;
 	struct extent *extents;
 	uint32_t *zone_extent;     /* by zone: the extent that may grow, index + 1 */
 	uint32_t current;          /* extent being destaged, index + 1 */
@@ -264,6 +269,8 @@ struct zns {
 	double drained_at;         /* ns when all that is in the buffer will be on flash */
 	double taken;              /* bytes that went into the buffer, ever */
 	uint64_t *die_free;
+	uint64_t shot;             /* bytes of the next program operation so far */
+	uint32_t shot_die;
 	double read_free;
 };
 
@@ -309,8 +316,10 @@ struct zd_sim {
 	uint64_t *host_wp;         /* bytes written or being sent, by zone */
 	uint8_t *host_flags;       /* H_* */
 	uint32_t *plug_first, *plug_last; /* commands that wait for their zone, index + 1 */
-	uint32_t *open_list, open_used, open_room; /* zones being written, for max_open_zones */
-	uint32_t *open_job;        /* whose they are, by place in open_list */
+	struct open_zone {
+		uint32_t zone, job;
+	} *open_list;              /* zones being written, for max_open_zones */
+	uint32_t open_used, open_room;
 	uint64_t valid_bytes;
 	/* results */
 	uint64_t parts[16];
@@ -322,7 +331,7 @@ struct zd_sim {
 	struct zd_sim_sample *sample; /* the current one */
 	uint32_t *picture_row;
 	uint32_t first_zone, zones_per_bin, bins;
-	uint64_t dm_fast, dm_direct, dm_cleaned, dm_clean_bytes, dm_full_at, media_bytes;
+	uint64_t dm_fast, dm_direct, dm_cleaned, dm_clean_bytes, dm_full_at, dm_full_entries, media_bytes;
 	struct hdd hdd;
 	struct zns zns;
 	struct dm dm;
@@ -345,8 +354,12 @@ uint32_t zd_command_new(struct zd_sim *sim); /* index, or NONE when there is no 
 void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_error *why);
 
 /* jobs.c */
-enum next { NEXT_COMMAND, NEXT_WAIT, NEXT_END, NEXT_TRACE, NEXT_VICTIM, NEXT_STOPPED, NEXT_BARRIER };
-int zd_job_check(struct zd_sim *sim, struct zd_sim_job *p, struct zd_error *err);
+enum next {
+	NEXT_COMMAND, /* *c is filled in */
+	NEXT_WAIT,    /* not before job->wake */
+	NEXT_DRAIN,   /* not before one of the job's commands is done */
+	NEXT_END, NEXT_TRACE, NEXT_STOPPED, NEXT_FAILED
+};
 int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_error *err);
 void zd_job_free(struct job *job);
 enum next zd_job_next(struct zd_sim *sim, struct job *job, struct command *c);
@@ -376,6 +389,7 @@ uint64_t zd_real_now(const struct zd_sim *sim);
 int zd_real_submit(struct zd_sim *sim, struct command *c, struct zd_error *err);
 
 /* cleaner.c, for LOG jobs: what the layer does to the drive is told to `tell`. */
+uint32_t zd_log_where(const zd_log *log, uint64_t block); /* segment * segment_blocks + slot */
 int zd_log_create_told(const struct zd_log_config *config, zd_log **out, struct zd_error *err,
 		       int (*tell)(void *, int cmd, uint32_t segment, uint32_t block, uint32_t count), void *arg);
 

@@ -12,10 +12,10 @@ int zd_zns_init(struct zd_sim *sim, struct zd_error *err)
 	const struct zd_sim_zns *p = &sim->model.zns;
 
 	if (!(p->write_rate > 0) || !p->unit || !p->dies || p->dies > 65536 || !(p->finish_rate > 0) ||
-	    !(p->die_share > 0 && p->die_share <= 1) || p->buffer_bytes < 2 * p->program_bytes)
+	    !(p->die_share > 0 && p->die_share <= 1) || p->buffer_bytes < 2 * p->program_bytes || (p->shot_ns && !p->shot_bytes))
 		return zd_sim_fail(err, ZD_E_GEOMETRY,
 				   "the ZNS model needs write_rate, finish_rate, unit and dies above 0, die_share in 0..1, and a "
-				   "buffer of at least two program units");
+				   "buffer of at least two program units, and a shot size with shot_us");
 	sim->zns.die_free = calloc(p->dies, sizeof(*sim->zns.die_free));
 	if (!sim->zns.die_free)
 		return zd_sim_fail(err, -ENOMEM, "no memory for the model");
@@ -50,6 +50,13 @@ static uint64_t buffer(struct zd_sim *sim, uint64_t t, uint64_t bytes)
 	z->drained_at += (double)bytes * ns_per_byte;
 	z->taken += (double)bytes;
 	sim->parts[ZD_SIM_FLASH] += (uint64_t)((double)bytes * ns_per_byte);
+	if (p->shot_ns) { /* die after die is programmed when the data comes to it */
+		for (z->shot += bytes; z->shot >= p->shot_bytes; z->shot -= p->shot_bytes) {
+			uint64_t *die = &z->die_free[z->shot_die++ % p->dies], begin = (uint64_t)z->drained_at;
+
+			*die = (*die > begin ? *die : begin) + p->shot_ns;
+		}
+	}
 	/* So much must have been taken by the flash before this fits: whole program units. */
 	needed = z->taken - (double)p->buffer_bytes;
 	if (needed <= 0)
@@ -123,11 +130,12 @@ static uint64_t manage_ns(const struct zd_sim *sim, const struct command *c)
 	case ZD_CMD_OPEN: return p->open_ns;
 	case ZD_CMD_CLOSE: return p->close_ns;
 	case ZD_CMD_FINISH:
-		if (cond == ZD_FULL || cond == ZD_EMPTY)
+		if (cond == ZD_FULL || !written)
 			return p->finish_empty;
 		return p->finish_base + (uint64_t)((double)(capacity - written) * 1e9 / p->finish_rate);
 	default:
-		return p->reset_base + (uint64_t)((double)p->reset_full * occupancy) +
+		return p->reset_base + (uint64_t)((double)p->reset_full * occupancy) + (written ? p->reset_data : 0) +
+		       (c->before & W_FINISHED ? 0 : p->reset_unfinished) +
 		       (cond != ZD_FULL && written > sim->m.logical ? p->reset_open_base : 0);
 	}
 }

@@ -42,7 +42,13 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
-    others = {"create", "restore", "diff", "completion", "faults"}  # faults: tests/faults/test_cli.py
+    others = {
+        "create",
+        "restore",
+        "diff",
+        "completion",
+        "faults",
+    }  # faults: tests/faults/test_cli.py
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 
 

@@ -100,7 +100,7 @@ def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
             "unknown key geometry.zonesize (did you mean zone_size?)",
         ),
         (GOOD + 'profile = "x"\n', "unknown key geometry.profile"),
-        (GOOD + "[model]\nrpm = 7200\n", "unknown key model"),
+        ("model = 3\n" + GOOD, "model must be a table, not a number"),
         (GOOD.replace("[geometry]", "[geometri]"), "unknown key geometri (did you mean geometry?)"),
         ('description = "x"\n', "it needs a table [geometry]"),
         ("geometry = 3\n", "it needs a table [geometry]"),

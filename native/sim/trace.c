@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Block traces in text form, line by line: MSR Cambridge, Alibaba, Tencent CBS, fio iolog versions 2 and 3, blkparse's
+ * default output. A line that is none is counted, not fatal; what a line means is written at each format.
+ */
+#include "sim.h"
+
+struct text {
+	const char *at, *end;
+};
+
+static bool number(struct text *t, uint64_t *value)
+{
+	const char *begin = t->at;
+	uint64_t v = 0;
+
+	for (; t->at < t->end && *t->at >= '0' && *t->at <= '9'; t->at++) {
+		uint64_t digit = (uint64_t)(*t->at - '0');
+
+		if (v > (UINT64_MAX - digit) / 10)
+			return false;
+		v = v * 10 + digit;
+	}
+	*value = v;
+	return t->at > begin;
+}
+
+/* A decimal number times `unit` (a power of ten): 1.5 with 1000000000 is 1500000000. */
+static bool scaled(struct text *t, uint64_t unit, uint64_t *value)
+{
+	uint64_t whole;
+
+	if (!number(t, &whole) || whole > UINT64_MAX / 4 / unit)
+		return false;
+	whole *= unit;
+	if (t->at < t->end && *t->at == '.') {
+		t->at++;
+		for (; t->at < t->end && *t->at >= '0' && *t->at <= '9'; t->at++) {
+			unit /= 10;
+			whole += (uint64_t)(*t->at - '0') * unit;
+		}
+	}
+	*value = whole;
+	return true;
+}
+
+static bool comma(struct text *t)
+{
+	if (t->at < t->end && *t->at == ',') {
+		t->at++;
+		return true;
+	}
+	return false;
+}
+
+static void spaces(struct text *t)
+{
+	while (t->at < t->end && (*t->at == ' ' || *t->at == '\t'))
+		t->at++;
+}
+
+/* A word up to a space or comma. */
+static struct text word(struct text *t)
+{
+	struct text w = { t->at, t->at };
+
+	while (t->at < t->end && *t->at != ' ' && *t->at != '\t' && *t->at != ',')
+		t->at++;
+	w.end = t->at;
+	return w;
+}
+
+static bool is(struct text w, const char *name)
+{
+	size_t n = strlen(name);
+
+	return (size_t)(w.end - w.at) == n && !memcmp(w.at, name, n);
+}
+
+static bool ended(struct text *t)
+{
+	spaces(t);
+	return t->at == t->end;
+}
+
+static bool skip_field(struct text *t)
+{
+	word(t);
+	return comma(t);
+}
+
+enum verdict { BAD, COMMAND, IGNORED };
+
+/* Timestamp,Hostname,DiskNumber,Type,Offset,Size,ResponseTime: 100 ns units since 1601, bytes. */
+static enum verdict msr(struct text *t, struct zd_sim_record *r)
+{
+	uint64_t when, disk, rest;
+	struct text type;
+
+	if (!number(t, &when) || !comma(t) || !skip_field(t) || !number(t, &disk) || !comma(t))
+		return BAD;
+	type = word(t);
+	if (is(type, "Read") || is(type, "read"))
+		r->dir = ZD_SIM_READ;
+	else if (is(type, "Write") || is(type, "write"))
+		r->dir = ZD_SIM_WRITE;
+	else
+		return BAD;
+	if (!comma(t) || !number(t, &r->offset) || !comma(t) || !number(t, &r->length) || !comma(t) || !number(t, &rest) ||
+	    !ended(t))
+		return BAD;
+	r->time = when;
+	r->device = (uint32_t)disk;
+	return COMMAND;
+}
+
+/* device_id,opcode,offset,length,timestamp: bytes, microseconds. */
+static enum verdict alibaba(struct text *t, struct zd_sim_record *r)
+{
+	uint64_t device;
+	struct text op, line = *t;
+
+	if (!number(t, &device)) {
+		struct text first = word(&line);
+
+		return is(first, "device_id") ? IGNORED : BAD; /* the header, where there is one */
+	}
+	if (!comma(t))
+		return BAD;
+	op = word(t);
+	if (is(op, "R"))
+		r->dir = ZD_SIM_READ;
+	else if (is(op, "W"))
+		r->dir = ZD_SIM_WRITE;
+	else
+		return BAD;
+	if (!comma(t) || !number(t, &r->offset) || !comma(t) || !number(t, &r->length) || !comma(t) || !number(t, &r->time) || !ended(t))
+		return BAD;
+	r->device = (uint32_t)device;
+	return COMMAND;
+}
+
+/* timestamp,offset,size,iotype,volume: seconds, sectors of 512 bytes, 0 read and 1 write (SNIA IOTTA 27917). */
+static enum verdict tencent(struct text *t, struct zd_sim_record *r)
+{
+	uint64_t type, volume;
+
+	if (!scaled(t, 1000000000, &r->time) || !comma(t) || !number(t, &r->offset) || !comma(t) || !number(t, &r->length) ||
+	    !comma(t) || !number(t, &type) || type > 1 || !comma(t) || !number(t, &volume) || !ended(t))
+		return BAD;
+	if (r->offset > UINT64_MAX / 1024 || r->length > UINT32_MAX)
+		return BAD;
+	r->offset *= 512;
+	r->length *= 512;
+	r->dir = type ? ZD_SIM_WRITE : ZD_SIM_READ;
+	r->device = (uint32_t)volume;
+	return COMMAND;
+}
+
+/* [time] filename action [offset length] (fio's HOWTO, "Trace file format"). */
+static enum verdict iolog(struct zd_trace_parser *p, struct text *t, struct zd_sim_record *r)
+{
+	struct text action;
+	bool v3 = p->format == ZD_TRACE_IOLOG3;
+	uint64_t when = 0;
+
+	if (v3) {
+		if (!number(t, &when))
+			return BAD;
+		spaces(t);
+	}
+	word(t);
+	spaces(t);
+	action = word(t);
+	spaces(t);
+	if (is(action, "add") || is(action, "open") || is(action, "close"))
+		return ended(t) ? IGNORED : BAD;
+	if (is(action, "read"))
+		r->dir = ZD_SIM_READ;
+	else if (is(action, "write"))
+		r->dir = ZD_SIM_WRITE;
+	else if (is(action, "trim"))
+		r->dir = ZD_SIM_TRIM;
+	else if (is(action, "sync") || is(action, "datasync"))
+		r->dir = ZD_SIM_NR_DIRS;
+	else if (is(action, "wait") && !v3)
+		r->dir = UINT32_MAX;
+	else
+		return BAD;
+	if (!number(t, &r->offset))
+		return BAD;
+	spaces(t);
+	if (!number(t, &r->length) || !ended(t))
+		return BAD;
+	if (r->dir == UINT32_MAX) { /* microseconds since the wait before */
+		if (r->offset > UINT32_MAX)
+			return BAD;
+		p->clock += r->offset * 1000;
+		return IGNORED;
+	}
+	r->time = v3 ? when : p->clock;
+	return COMMAND;
+}
+
+/* maj,min cpu seq time pid action rwbs sector + sectors [process] (man blkparse, default format). */
+static enum verdict blkparse(struct zd_trace_parser *p, struct text *t, struct zd_sim_record *r)
+{
+	uint64_t major, minor, x;
+	struct text action, rwbs;
+	const char *at;
+
+	spaces(t);
+	if (!number(t, &major) || !comma(t) || !number(t, &minor))
+		return p->started ? IGNORED : BAD; /* the summary at the end */
+	spaces(t);
+	if (!number(t, &x))
+		return BAD;
+	spaces(t);
+	if (!number(t, &x))
+		return BAD;
+	spaces(t);
+	if (!scaled(t, 1000000000, &r->time))
+		return BAD;
+	spaces(t);
+	if (!number(t, &x))
+		return BAD;
+	spaces(t);
+	action = word(t);
+	spaces(t);
+	rwbs = word(t);
+	if (action.end == action.at || rwbs.end == rwbs.at)
+		return BAD;
+	if (action.end - action.at != 1 || (uint32_t)*action.at != p->action)
+		return IGNORED;
+	spaces(t);
+	if (!number(t, &r->offset))
+		return IGNORED; /* a flush has no place */
+	spaces(t);
+	if (t->at == t->end || *t->at++ != '+')
+		return BAD;
+	spaces(t);
+	if (!number(t, &r->length) || r->offset > UINT64_MAX / 1024 || r->length > UINT32_MAX)
+		return BAD;
+	r->offset *= 512;
+	r->length *= 512;
+	r->device = (uint32_t)(major << 20 | minor);
+	for (at = rwbs.at; at < rwbs.end; at++) {
+		if (*at == 'Z') /* a zone command */
+			return IGNORED;
+		if (*at == 'W' || *at == 'R' || *at == 'D') {
+			r->dir = *at == 'W' ? ZD_SIM_WRITE : *at == 'R' ? ZD_SIM_READ : ZD_SIM_TRIM;
+			return COMMAND;
+		}
+	}
+	return IGNORED;
+}
+
+static enum verdict parse_line(struct zd_trace_parser *p, struct text t, struct zd_sim_record *r)
+{
+	struct text line = t;
+
+	memset(r, 0, sizeof(*r));
+	if (ended(&line))
+		return IGNORED;
+	switch (p->format) {
+	case ZD_TRACE_MSR: return msr(&t, r);
+	case ZD_TRACE_ALIBABA: return alibaba(&t, r);
+	case ZD_TRACE_TENCENT: return tencent(&t, r);
+	case ZD_TRACE_IOLOG2:
+	case ZD_TRACE_IOLOG3:
+		if (p->line == 1) {
+			const char *head = p->format == ZD_TRACE_IOLOG2 ? "fio version 2 iolog" : "fio version 3 iolog";
+			size_t n = strlen(head);
+
+			return (size_t)(t.end - t.at) == n && !memcmp(t.at, head, n) ? IGNORED : BAD;
+		}
+		return iolog(p, &t, r);
+	case ZD_TRACE_BLKPARSE: return blkparse(p, &t, r);
+	default: return BAD;
+	}
+}
+
+int64_t zd_trace_parse(struct zd_trace_parser *p, const char *text, uint64_t length, int last, struct zd_sim_record *out,
+		       uint64_t max, uint64_t *used)
+{
+	static const uint64_t unit[] = { 100, 1000, 1, 1, 0, 1 };
+	const char *at = text, *end = text + length;
+	uint64_t n = 0, ns;
+
+	while (at < end && n < max) {
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		struct text line = { at, newline ? newline : end };
+		enum verdict v;
+
+		if (!newline && !last)
+			break;
+		at = newline ? newline + 1 : end;
+		if (line.end > line.at && line.end[-1] == '\r')
+			line.end--;
+		p->line++;
+		v = parse_line(p, line, &out[n]);
+		if (v == IGNORED) {
+			p->ignored++;
+			continue;
+		}
+		if (v == BAD) {
+			if (!p->bad++) {
+				size_t shown = (size_t)(line.end - line.at);
+
+				if (shown > sizeof(p->bad_text) - 1)
+					shown = sizeof(p->bad_text) - 1;
+				p->bad_line = p->line;
+				memcpy(p->bad_text, line.at, shown);
+				p->bad_text[shown] = 0;
+			}
+			continue;
+		}
+		ns = p->format == ZD_TRACE_IOLOG3 ? (p->iolog_ns ? 1 : 1000000) : unit[p->format];
+		if (!p->started) {
+			p->started = 1;
+			p->first_time = p->format == ZD_TRACE_IOLOG2 || p->format == ZD_TRACE_IOLOG3 ? 0 : out[n].time;
+		}
+		/* A trace that goes back in time stands still there. */
+		out[n].time = out[n].time > p->first_time ? (out[n].time - p->first_time) * ns : 0;
+		p->records++;
+		n++;
+	}
+	*used = (uint64_t)(at - text);
+	return (int64_t)n;
+}

@@ -1,0 +1,172 @@
+"""A disk that fails under a mount: the program sees the kernel's errno, and the mount stays alive."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import zoned
+import zonefs
+from fuse.conftest import ZONE, make_disk
+from fuse.tools import aligned, direct_write, error_of, opened, run, zonedctl
+from zoned import ZoneCondition
+
+BLOCK = 4096
+READ_ONLY, OFFLINE = ZoneCondition.READ_ONLY, ZoneCondition.OFFLINE
+
+
+def size_and_mode(path) -> tuple[int, int]:
+    now = os.stat(path)
+    return now.st_size, now.st_mode & 0o777
+
+
+@pytest.mark.parametrize(
+    ("errors", "condition", "size", "mode", "readonly"),
+    [
+        ("remount-ro", READ_ONLY, 2 * BLOCK, 0o440, True),
+        ("remount-ro", OFFLINE, 0, 0, True),
+        ("zone-ro", READ_ONLY, 2 * BLOCK, 0o440, False),
+        ("zone-ro", OFFLINE, 0, 0, False),
+        ("zone-offline", READ_ONLY, 0, 0, False),
+        ("zone-offline", OFFLINE, 0, 0, False),
+        ("repair", READ_ONLY, 2 * BLOCK, 0o440, False),
+        ("repair", OFFLINE, 0, 0, False),
+    ],
+)
+def test_a_zone_that_dies_under_a_writer(disk, place, errors, condition, size, mode, readonly):
+    with zonefs.mount(disk, place, strict=True, errors=errors) as mount, zoned.open(disk) as device:
+        path = f"{mount.path}/seq/0"
+        assert direct_write(path, bytes(2 * BLOCK), 0) == 2 * BLOCK
+        with opened(path, os.O_WRONLY | os.O_DIRECT) as fd:
+            device.set_condition(2, condition)
+            assert error_of(os.pwrite, fd, aligned(bytes(BLOCK)), 2 * BLOCK) == errno.EIO
+        assert size_and_mode(path) == (size, mode)
+        assert mount.options.readonly is readonly
+        other = error_of(direct_write, f"{mount.path}/seq/1", bytes(BLOCK), 0)
+        assert other == (errno.EROFS if readonly else None)
+        # Dead zones are immutable, and a zone that can be read still is.
+        refused = errno.EROFS if readonly else errno.EPERM
+        assert error_of(direct_write, path, bytes(BLOCK), 0) == refused
+        with opened(path, os.O_RDONLY | os.O_DIRECT) as fd:
+            got = error_of(os.preadv, fd, [aligned(bytes(BLOCK))], 0)
+        assert got == (None if size else errno.EPERM)
+
+
+@pytest.mark.parametrize(
+    ("errors", "size", "mode"),
+    [
+        ("remount-ro", 0, 0o640),
+        ("zone-ro", 2 * BLOCK, 0o440),
+        ("zone-offline", 0, 0),
+        ("repair", 0, 0o640),
+    ],
+)
+def test_a_zone_that_is_reset_behind_a_strict_mount(disk, place, errors, size, mode):
+    with zonefs.mount(disk, place, strict=True, errors=errors) as mount, zoned.open(disk) as device:
+        path = f"{mount.path}/seq/0"
+        direct_write(path, bytes(2 * BLOCK), 0)
+        device.reset_zone(2)
+        assert os.stat(path).st_size == 2 * BLOCK  # as the kernel, it cannot know
+        assert error_of(direct_write, path, bytes(BLOCK), 2 * BLOCK) == errno.EIO
+        assert size_and_mode(path) == (size, mode)
+        if errors == "repair":
+            assert direct_write(path, bytes(BLOCK), 0) == BLOCK
+
+
+def test_a_zone_that_is_reset_behind_the_default_mount(disk, place):
+    with zonefs.mount(disk, place) as mount, open(f"{mount.path}/seq/0", "ab", buffering=0) as file:
+        file.write(b"x" * 3 * BLOCK)
+        assert zonedctl("reset", disk, "--zones", "2").returncode == 0
+        assert os.stat(file.name).st_size == 0
+        file.write(b"again")
+        assert Path(file.name).read_bytes() == b"again"
+        assert not mount.options.readonly
+
+
+def test_reading_a_zone_that_went_offline(disk, place):
+    with (
+        zonefs.mount(disk, place, strict=True, errors="repair") as mount,
+        zoned.open(disk) as device,
+    ):
+        path = f"{mount.path}/seq/0"
+        direct_write(path, b"x" * BLOCK, 0)
+        device.set_condition(2, OFFLINE)
+        with opened(path, os.O_RDONLY) as fd:
+            assert error_of(os.pread, fd, BLOCK, 0) == errno.EIO
+        assert size_and_mode(path) == (0, 0)
+        assert error_of(os.open, path, os.O_WRONLY) == errno.EPERM
+
+
+def test_zones_that_were_dead_before(disk, place):
+    with zoned.open(disk) as device:
+        for zone, condition in ((2, READ_ONLY), (3, OFFLINE)):
+            device.append(zone, b"x" * BLOCK)
+            device.set_condition(zone, condition)
+    with zonefs.mount(disk, place, strict=True) as mount:
+        for name in ("seq/0", "seq/1"):
+            assert size_and_mode(f"{mount.path}/{name}") == (0, 0)
+            assert error_of(os.open, f"{mount.path}/{name}", os.O_WRONLY) == errno.EPERM
+
+
+def test_too_many_open_zones(shm, place):
+    image = make_disk(shm, "limited.img", dialect="zns", conventional=2, max_open=2, max_active=2)
+    with zonefs.mount(image, place, strict=True, errors="repair") as mount:
+        for i in range(2):
+            direct_write(f"{mount.path}/seq/{i}", bytes(BLOCK), 0)
+        assert error_of(direct_write, f"{mount.path}/seq/2", bytes(BLOCK), 0) == errno.EOVERFLOW
+        assert "too-many-active" in mount.last_error
+        os.truncate(f"{mount.path}/seq/0", 0)
+        assert direct_write(f"{mount.path}/seq/2", bytes(BLOCK), 0) == BLOCK
+
+
+def test_a_host_without_room(place, tmp_path, needs):
+    needs("root", os.geteuid() == 0, "a small tmpfs")
+    small = tmp_path / "small"
+    small.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", small)
+    try:
+        image = make_disk(small, data="store")
+        with zonefs.mount(image, place, strict=True, errors="repair") as mount:
+            path = f"{mount.path}/seq/0"
+            written = 0
+            while (refused := error_of(direct_write, path, b"x" * (1 << 18), written)) is None:
+                written += 1 << 18
+                assert written < ZONE
+            assert refused == errno.ENOSPC
+            assert os.stat(path).st_size == written
+            assert Path(path).read_bytes() == b"x" * written
+            with open(f"{mount.path}/cnv/0", "r+b", buffering=0) as file:
+                assert file.read(4) == bytes(4)
+            os.truncate(path, 0)
+            assert direct_write(path, b"y" * (1 << 18), 0) == 1 << 18
+    finally:
+        run("umount", small)
+
+
+def test_the_mount_outlives_a_program_that_is_killed_in_a_write(disk, place):
+    with zonefs.mount(disk, place, strict=True) as mount:
+        path = f"{mount.path}/seq/0"
+        command = [
+            "dd",
+            "if=/dev/zero",
+            f"of={path}",
+            "bs=4k",
+            "oflag=direct,append",
+            "conv=notrunc",
+        ]
+        for _ in range(5):
+            child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            while os.stat(path).st_size < 50 * BLOCK:
+                assert child.poll() is None or os.stat(path).st_size == ZONE
+            child.kill()
+            child.wait()
+            at = os.stat(path).st_size
+            assert at % BLOCK == 0
+            if at < ZONE:
+                assert direct_write(path, bytes(BLOCK), at) == BLOCK
+            os.truncate(path, 0)
+        assert mount.mounted

@@ -1,0 +1,121 @@
+"""What limited a run, in one sentence: the busiest part of drive or host, with its share."""
+
+from __future__ import annotations
+
+from zoned.bench.simulation import Run
+
+FEW = 0.6
+"""Below this share of the time no single part counts as the limit."""
+MOST = 0.8
+"""From this share on the drive is the limit, whatever the host waited for."""
+
+Verdict = tuple[float, str]
+
+
+def limiting(run: Run) -> str:
+    """One sentence, and more where cleaning or the open limit took part."""
+    if not run.now or not run.commands:
+        return "Nothing was done: no job had a command to send."
+    if run.real:
+        return "This ran in real time: the emulator and its host set the pace."
+    finders = {"hdd": _hdd, "drive-managed": _drive_managed, "zns": _zns}
+    share, sentence = finders.get(run.model.kind, _null)(run)
+    if share < MOST:
+        sentence = _host(run) or sentence
+    if any(job.log_moved for job in run.jobs):
+        user = sum(job.log_user for job in run.jobs)
+        moved = sum(job.log_moved for job in run.jobs)
+        sentence += f" Of all blocks written, cleaning moved {moved / (user + moved):.0%}."
+    stopped = sum(job.stopped for job in run.jobs)
+    if stopped:
+        jobs = "1 job" if stopped == 1 else f"{stopped} jobs"
+        sentence += f" {jobs} stopped early: no zone was left within the open limit."
+    return sentence
+
+
+def _share(run: Run, *parts: str) -> float:
+    return sum(run.parts[part] for part in parts) / run.now
+
+
+def _depth(run: Run) -> float:
+    """Commands under way, on average."""
+    waiting = sum(stats.total for job in run.jobs for stats in job.stats)
+    return waiting / run.now
+
+
+def _host(run: Run) -> str:
+    active = sum((job.ended or run.now) - job.started for job in run.jobs)
+    rest = sum(job.wait_rest for job in run.jobs)
+    if active and rest / active > FEW:
+        share = f"{rest / active:.0%}"
+        return f"The jobs themselves: rate limits and think time took {share} of their time."
+    waits = sum(job.wait_zone for job in run.jobs if job.job.kind != "log")
+    latency = sum(stats.total for job in run.jobs for stats in job.stats)
+    if latency and waits / latency > FEW:
+        return (
+            "The order within zones: writes to a zone go one at a time, and waiting for that was "
+            f"{waits / latency:.0%} of all latency."
+        )
+    return ""
+
+
+def _one_at_a_time(run: Run) -> Verdict:
+    return 0.0, (
+        f"The number of commands under way, {_depth(run):.1f} on average: no part of the drive was "
+        "busy all the time."
+    )
+
+
+def _hdd(run: Run) -> Verdict:
+    moving = _share(run, "seek", "rotate")
+    data, switches = _share(run, "media"), _share(run, "switch")
+    interface, zones = _share(run, "interface"), _share(run, "zone command")
+    busy = moving + data + switches
+    if zones > max(busy, interface):
+        return zones, f"Zone commands, which took {zones:.0%} of the time."
+    if interface > max(busy, FEW):
+        return interface, (
+            f"The interface, busy {min(interface, 1):.0%} of the time: no media access was needed."
+        )
+    if busy < FEW:
+        return _one_at_a_time(run)
+    if moving > data:
+        seek, rotate = _share(run, "seek"), _share(run, "rotate")
+        return busy, (
+            f"The head's way to the data: {seek:.0%} of the time went to seeks, {rotate:.0%} to "
+            f"waiting for the platter, {data:.0%} to data."
+        )
+    return busy, f"The media's data rate: the head was passing data {data:.0%} of the time."
+
+
+def _drive_managed(run: Run) -> Verdict:
+    clean = _share(run, "clean")
+    if clean > 0.3:
+        full = run.drive_managed["full_at"] / 1e9
+        return 1.0, (
+            f"Cleaning of bands, {clean:.0%} of the time: the map or the media cache was full "
+            f"after {full:,.1f} s."
+        )
+    return _hdd(run)
+
+
+def _zns(run: Run) -> Verdict:
+    dies = float(run.model.get("zns.dies"))
+    candidates = (
+        (_share(run, "flash"), "The flash's write rate: it was writing {:.0%} of the time."),
+        (
+            _share(run, "controller"),
+            "The controller, busy with single commands {:.0%} of the time.",
+        ),
+        (_share(run, "die") / dies, "The flash dies, busy with reads {:.0%} of the time."),
+        (_share(run, "zone command"), "Zone commands, which took {:.0%} of the time."),
+    )
+    share, text = max(candidates)
+    return (share, text.format(min(share, 1.0))) if share > FEW else _one_at_a_time(run)
+
+
+def _null(run: Run) -> Verdict:
+    return 0.0, (
+        "Nothing: the model null lets every command take the same time "
+        f"({_depth(run):.1f} under way)."
+    )

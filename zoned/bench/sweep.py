@@ -1,0 +1,398 @@
+"""A grid of runs from a TOML file, through ``concurrent.futures.Executor``.
+
+    folder = "results"               # beside the file; finished points are kept there
+    seeds = [1, 2, 3]
+    profiles = ["hc620", "mine.toml"]
+    patterns = ["streams", "log"]    # named patterns, or
+    jobs = ["job.fio"]               # job files
+    [parameters]                     # every combination; a pattern takes those that it has
+    bs = ["64KiB", "256KiB"]
+    policy = ["greedy", "cost-benefit"]
+    [model]                          # of the drive: parameters to vary, by their dotted names
+    "hdd.cache_entries" = [64, 128]
+
+What travels to a worker is the description of disk, model and plan, never an image. Each finished
+point is a JSON file named by what it is, so a sweep that was stopped goes on where it was, on any
+number of workers and with the same bytes. A worker that dies costs the points it had; they are
+tried once more.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import io
+import itertools
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoned.bench import html, results
+from zoned.bench.models import load_drive, parse_model
+from zoned.bench.patterns import find
+
+Told = Callable[[int, int, str], None]
+
+
+class SweepError(ValueError):
+    """A sweep file that says what cannot be; names the file and the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointSpec:
+    """One run, as data that can be sent anywhere."""
+
+    label: str
+    what: str
+    """A pattern's name, or "job" with the text in ``text``."""
+    text: str
+    profile: str
+    geometry: Mapping[str, Any]
+    model: Mapping[str, Any]
+    parameters: Mapping[str, str]
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Names the point by its content: the same point, the same file."""
+        content = json.dumps(
+            [self.what, self.text, dict(self.geometry), dict(self.model), dict(self.parameters),
+             self.seed],
+            sort_keys=True,
+        )  # fmt: skip
+        return hashlib.sha256(content.encode()).hexdigest()[:20]
+
+
+@dataclass
+class Grid:
+    """All points of a sweep, and where results go."""
+
+    folder: Path
+    points: list[PointSpec] = field(default_factory=list)
+
+
+_KEYS = ("folder", "seeds", "profiles", "patterns", "jobs", "parameters", "model")
+
+
+def load(path: str | os.PathLike[str]) -> Grid:
+    """A Grid from a TOML file; every plan is made once, so that mistakes show before anything runs.
+
+    Raises SweepError, ProfileError, FioError, PatternError, OSError.
+    """
+    file = Path(path)
+    table = _table(file)
+    seeds = _list(file, table, "seeds", int, [1])
+    names = _list(file, table, "profiles", str, [])
+    patterns = _list(file, table, "patterns", str, [])
+    jobs = _list(file, table, "jobs", str, [])
+    if not patterns and not jobs:
+        raise SweepError(f"{path}: patterns or jobs must name what to run")
+    parameters = _axes(file, table, "parameters")
+    models = _axes(file, table, "model")
+    folder = table.get("folder", file.stem)
+    if not isinstance(folder, str):
+        raise SweepError(f"{path}: folder must be a text")
+    if not jobs:
+        _known(file, parameters, patterns)
+    grid = Grid(file.parent / folder)
+    for name in patterns:
+        pattern = find(name)
+        mine = {key: values for key, values in parameters.items() if key in pattern.defaults}
+        for profile in names or [pattern.profile]:
+            grid.points += _points(file, name, "", profile, mine, models, seeds)
+    for name in jobs:
+        text = (file.parent / name).read_text(encoding="utf-8")
+        for profile in names or ["hc620"]:
+            grid.points += _points(file, name, text, profile, parameters, models, seeds)
+    return grid
+
+
+def _table(file: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SweepError(f"{file}: not TOML: {error}") from None
+    for key in table:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]}?)" if near else f"; there are {', '.join(_KEYS)}"
+            raise SweepError(f"{file}: unknown key {key}{hint}")
+    return table
+
+
+def _known(file: Path, parameters: Mapping[str, Any], patterns: Sequence[str]) -> None:
+    """A parameter that none of the patterns has is a typo."""
+    known = sorted({key for name in patterns for key in find(name).defaults})
+    for key in parameters:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f" (did you mean {near[0]}?)" if near else f"; they have {', '.join(known)}"
+            raise SweepError(f"{file}: no pattern of this sweep has a parameter {key}{hint}")
+
+
+def _list(
+    file: Path, table: Mapping[str, Any], key: str, kind: type, default: list[Any]
+) -> list[Any]:
+    value = table.get(key, default)
+    good = isinstance(value, list) and all(
+        isinstance(item, kind) and not isinstance(item, bool) for item in value
+    )
+    if not good or (key in table and not value):
+        raise SweepError(f"{file}: {key} must be a list of {kind.__name__} values")
+    return list(value)
+
+
+def _axes(file: Path, table: Mapping[str, Any], key: str) -> dict[str, list[str | int | float]]:
+    axes = table.get(key, {})
+    if not isinstance(axes, dict):
+        raise SweepError(f"{file}: {key} must be a table of lists")
+    out: dict[str, list[str | int | float]] = {}
+    for name, values in axes.items():
+        if not isinstance(values, list) or not values:
+            raise SweepError(f"{file}: {key}.{name} must be a list of values")
+        for value in values:
+            if not isinstance(value, str | int | float) or isinstance(value, bool):
+                raise SweepError(f"{file}: {key}.{name}: {value!r} is neither a number nor a text")
+        out[name] = values
+    return out
+
+
+def _points(
+    file: Path,
+    name: str,
+    text: str,
+    profile: str,
+    parameters: Mapping[str, list[Any]],
+    models: Mapping[str, list[Any]],
+    seeds: Sequence[int],
+) -> list[PointSpec]:
+    where = (
+        profile
+        if "/" not in profile and not profile.endswith(".toml")
+        else str(file.parent / profile)
+    )
+    loaded, model = load_drive(where)
+    geometry = dict(loaded.values)
+    points = []
+    for values in itertools.product(*parameters.values()):
+        chosen = {key: str(value) for key, value in zip(parameters, values, strict=True)}
+        for changes in itertools.product(*models.values()):
+            varied = dict(zip(models, changes, strict=True))
+            described = _describe_model(model, varied)
+            for seed in seeds:
+                shown = {**chosen, **{key: str(value) for key, value in varied.items()}}
+                label = " ".join([name, loaded.name, *(f"{k}={v}" for k, v in shown.items())])
+                point = PointSpec(
+                    label, "job" if text else name, text, loaded.name, geometry, described,
+                    chosen, seed,
+                )  # fmt: skip
+                if seed == seeds[0]:
+                    _plan(point)
+                points.append(point)
+    return points
+
+
+def _describe_model(model: Any, varied: Mapping[str, Any]) -> dict[str, Any]:
+    changed = model.but(**{key.replace(".", "__"): value for key, value in varied.items()})
+    changed.to_c()
+    return {
+        "kind": changed.kind,
+        "host_us": changed.host_us,
+        **{name: dict(values) for name, values in changed.tables.items()},
+    }
+
+
+def _plan(point: PointSpec) -> tuple[Any, Any, Any]:
+    from zoned.bench import fiofile
+    from zoned.geometry import resolve
+
+    geometry = resolve({}, dict(point.geometry), profile=point.profile)
+    model = parse_model(point.model, point.profile)
+    if point.what == "job":
+        plan = fiofile.parse(point.text, geometry, Path(point.label.split()[0]), point.parameters)
+    else:
+        plan = find(point.what).plan(geometry, point.parameters)
+    return plan, geometry, model
+
+
+def run_point(point: PointSpec) -> str:
+    """One point, in whatever process: its result as JSON text."""
+    from zoned.bench.runner import execute
+
+    plan, geometry, model = _plan(point)
+    run = execute(plan, geometry, model, point.seed)
+    data = results.as_dict(run, point.profile, plan.notes)
+    data["point"] = {
+        "label": point.label,
+        "seed": point.seed,
+        "key": point.key,
+        "parameters": dict(point.parameters),
+        "rows": results.csv_rows(run),
+    }
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+# -------------------------------------------------------------------------------------- running
+
+
+@dataclass
+class _State:
+    """How far a sweep is."""
+
+    grid: Grid
+    told: Told | None
+    done: int = 0
+    suspects: list[PointSpec] = field(default_factory=list)
+    """Points that were under way when a worker died."""
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def tell(self, text: str) -> None:
+        """To whoever watches."""
+        if self.told:
+            self.told(self.done, len(self.grid.points), text)
+
+    def keep(self, point: PointSpec, text: str) -> None:
+        """A finished point."""
+        html.write(_file(self.grid, point), text)
+        self.done += 1
+        self.tell(f"{point.label} seed {point.seed}")
+
+    def fail(self, point: PointSpec, why: str) -> None:
+        """A point that will not be had."""
+        self.failures[point.key] = why
+        self.tell(f"{point.label} seed {point.seed} failed: {why}")
+
+
+def run(
+    grid: Grid, *, workers: int | None = None, dask: str | None = None, told: Told | None = None
+) -> int:
+    """Run what is not finished yet, write points.csv and summary.csv; how many points failed.
+
+    ``workers``: processes on this machine (default: one for each processor). ``dask``: the address
+    of a scheduler instead. Raises SweepError when dask is missing or does not answer, OSError.
+    """
+    grid.folder.mkdir(parents=True, exist_ok=True)
+    state = _State(grid, told)
+    todo = [point for point in grid.points if not _file(grid, point).exists()]
+    state.done = len(grid.points) - len(todo)
+    if state.done:
+        state.tell("finished before")
+    while todo:
+        todo = _with_pool(workers, dask, todo, state)
+    # Whoever was under way when a worker died runs again alone: only the culprit fails.
+    suspects, state.suspects = state.suspects, []
+    for point in suspects:
+        _with_pool(1, dask, [point], state)
+    for point in state.suspects:
+        state.fail(point, "its worker died twice")
+    _write_tables(grid, state.failures)
+    return len(state.failures)
+
+
+def _with_pool(
+    workers: int | None, dask: str | None, todo: Sequence[PointSpec], state: _State
+) -> list[PointSpec]:
+    executor, close = _executor(workers, dask)
+    try:
+        return _round(executor, todo, state)
+    finally:
+        close()
+
+
+def _executor(workers: int | None, dask: str | None) -> tuple[Executor, Callable[[], None]]:
+    if dask is None:
+        import multiprocessing
+
+        pool = ProcessPoolExecutor(
+            max_workers=workers or os.cpu_count() or 1,
+            mp_context=multiprocessing.get_context("spawn"),
+        )
+        return pool, lambda: pool.shutdown(cancel_futures=True)
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SweepError(
+            "--dask needs the package distributed: pip install 'zoned[dask]'"
+        ) from None
+    try:
+        client: Any = Client(dask, timeout="10s")  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError, ValueError) as error:
+        raise SweepError(f"no Dask scheduler answers at {dask}: {error}") from None
+    executor: Executor = client.get_executor(pure=False, retries=1)
+
+    def close() -> None:
+        executor.shutdown(wait=False)
+        client.close()
+
+    return executor, close
+
+
+def _round(executor: Executor, todo: Sequence[PointSpec], state: _State) -> list[PointSpec]:
+    """Run points until all are done or the pool breaks; what was not begun then."""
+    waiting: dict[Future[str], PointSpec] = {}
+    queue = list(todo)
+    # Few at a time: when a worker dies, only what was under way is in doubt.
+    most = 2 * (os.cpu_count() or 1) if isinstance(executor, ProcessPoolExecutor) else len(queue)
+    broken = False
+    while waiting or (queue and not broken):
+        try:
+            while queue and not broken and len(waiting) < most:
+                waiting[executor.submit(run_point, queue[0])] = queue[0]
+                queue.pop(0)
+        except BrokenProcessPool:
+            broken = True
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            point, error = waiting.pop(future), future.exception()
+            if error is None:
+                state.keep(point, future.result())
+            elif isinstance(error, ValueError | OSError | MemoryError):
+                state.fail(point, str(error) or type(error).__name__)
+            else:  # the worker died, as the pool's or Dask's own exception tells
+                broken = broken or isinstance(error, BrokenProcessPool)
+                state.suspects.append(point)
+    return queue
+
+
+def _file(grid: Grid, point: PointSpec) -> Path:
+    return grid.folder / f"{point.key}.json"
+
+
+def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
+    """points.csv: a row for each point, job and direction; summary.csv: spread over seeds."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["point", *results.CSV_COLUMNS])
+    series: dict[tuple[str, str, str], list[list[Any]]] = {}
+    for point in grid.points:
+        if point.key in failures:
+            blank = [""] * (len(results.CSV_COLUMNS) - 2)
+            writer.writerow([point.label, "", *blank, failures[point.key]])
+            continue
+        data = json.loads(_file(grid, point).read_text(encoding="utf-8"))
+        for row in data["point"]["rows"]:
+            writer.writerow([point.label, *row])
+            series.setdefault((point.label, row[0], row[3]), []).append(row)
+    html.write(grid.folder / "points.csv", out.getvalue())
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    figures = ("iops", "bw_bytes", "lat_mean_ns", "lat_p99_ns", "write_amplification")
+    spread = [f"{name}_{kind}" for name in figures for kind in ("mean", "stddev")]
+    writer.writerow(["point", "jobname", "direction", "seeds", *spread])
+    for (label, job, direction), rows in series.items():
+        cells: list[object] = []
+        for name in figures:
+            at = results.CSV_COLUMNS.index(name)
+            values = [float(row[at]) for row in rows if row[at] != ""]
+            mean = sum(values) / len(values) if values else 0.0
+            square = sum((v - mean) ** 2 for v in values)
+            deviation = (square / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0
+            cells += [round(mean, 6), round(deviation, 6)] if values else ["", ""]
+        writer.writerow([label, job, direction, len(rows), *cells])
+    html.write(grid.folder / "summary.csv", out.getvalue())

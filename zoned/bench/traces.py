@@ -1,0 +1,214 @@
+"""Block traces as input: which format a file has, and its commands as a stream of C records.
+
+Files are read in pieces (plain, .gz, .zst), parsed in C (native/sim/trace.c) and never held in
+memory as a whole. Malformed lines are counted and the first is shown; a file without one good line
+is an error.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from zoned._lib import ffi, lib
+
+FORMATS = {
+    "msr": lib.ZD_TRACE_MSR,
+    "alibaba": lib.ZD_TRACE_ALIBABA,
+    "tencent": lib.ZD_TRACE_TENCENT,
+    "iolog2": lib.ZD_TRACE_IOLOG2,
+    "iolog3": lib.ZD_TRACE_IOLOG3,
+    "blkparse": lib.ZD_TRACE_BLKPARSE,
+}
+PIECE = 4 * 2**20
+BATCH = 65536
+
+
+class TraceError(ValueError):
+    """A trace that cannot be read: wrong format, cut off, or without a single command."""
+
+
+class Trace:
+    """A trace file. After reading, ``records_read``, ``bad``, ``ignored`` and ``first_bad`` tell.
+
+    ``action``: of blkparse's lines, those to take (D: issued to the drive; Q: queued by the host).
+    ``iolog_ns``: times of an iolog version 3 are nanoseconds (newer versions of fio), not
+    milliseconds.
+    Raises TraceError for a format that cannot be told from the file's beginning.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        form: str | None = None,
+        *,
+        action: str = "D",
+        iolog_ns: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        if form is not None and form not in FORMATS:
+            raise TraceError(f"there is no trace format {form!r}: use {', '.join(FORMATS)}")
+        with self._open() as file:
+            try:
+                head = file.read(65536)
+            except (EOFError, zlib.error, OSError) as error:
+                raise TraceError(
+                    f"{self.path}: damaged or not compressed as its name says ({error})"
+                ) from None
+        if not head:
+            raise TraceError(f"{self.path}: the file is empty")
+        self.format = form or guess(head, str(self.path))
+        self.action = action
+        self.iolog_ns = iolog_ns
+        self._parser = ffi.new("struct zd_trace_parser *")
+        self._reset()
+
+    def _reset(self) -> None:
+        ffi.memmove(
+            self._parser,
+            bytes(ffi.sizeof("struct zd_trace_parser")),
+            ffi.sizeof("struct zd_trace_parser"),
+        )
+        self._parser.format = FORMATS[self.format]
+        self._parser.iolog_ns = self.iolog_ns
+        self._parser.action = ord(self.action)
+
+    @property
+    def records_read(self) -> int:
+        """Commands so far."""
+        return int(self._parser.records)
+
+    @property
+    def lines(self) -> int:
+        """Lines so far."""
+        return int(self._parser.line)
+
+    @property
+    def bad(self) -> int:
+        """Malformed lines so far."""
+        return int(self._parser.bad)
+
+    @property
+    def ignored(self) -> int:
+        """Well-formed lines that are no commands (headers, other events)."""
+        return int(self._parser.ignored)
+
+    @property
+    def first_bad(self) -> str:
+        """The first malformed line, with its number; empty if there is none."""
+        if not self._parser.bad:
+            return ""
+        text = ffi.string(self._parser.bad_text).decode("utf-8", "replace")
+        return f"line {self._parser.bad_line}: {text!r}"
+
+    def _open(self) -> BinaryIO:
+        if self.path.suffix == ".gz":
+            return cast("BinaryIO", gzip.open(self.path, "rb"))
+        if self.path.suffix == ".zst":
+            return _open_zst(self.path)
+        return open(self.path, "rb")
+
+    def records(self) -> Iterator[tuple[Any, int]]:
+        """Arrays of ``struct zd_sim_record`` and how many of each are filled.
+
+        Raises TraceError for a file that is cut off or has no command in it; OSError.
+        """
+        self._reset()
+        out = ffi.new("struct zd_sim_record[]", BATCH)
+        used = ffi.new("uint64_t *")
+        with self._open() as file:
+            rest = b""
+            last = False
+            while not last:
+                try:
+                    piece = file.read(PIECE)
+                except EOFError:
+                    raise TraceError(f"{self.path}: the compressed file is cut off") from None
+                except (zlib.error, gzip.BadGzipFile) as error:
+                    raise TraceError(f"{self.path}: damaged ({error})") from None
+                last = not piece
+                text = rest + piece
+                at = 0
+                view = ffi.from_buffer(text)
+                while True:
+                    count = lib.zd_trace_parse(
+                        self._parser, view + at, len(text) - at, last, out, BATCH, used
+                    )
+                    at += used[0]
+                    if count:
+                        yield out, count
+                    if count < BATCH:
+                        break
+                rest = text[at:]
+        if not self._parser.records:
+            hint = f"; first malformed {self.first_bad}" if self.bad else ""
+            raise TraceError(
+                f"{self.path}: no command in {self.lines} lines read as {self.format}{hint}"
+            )
+
+
+def _open_zst(path: Path) -> BinaryIO:
+    try:
+        import zstandard
+    except ImportError:
+        raise TraceError(
+            f"{path}: reading .zst needs the package zstandard: pip install 'zoned[bench]'"
+        ) from None
+    file = open(path, "rb")  # noqa: SIM115 - closed by the reader
+    try:
+        reader = zstandard.ZstdDecompressor().stream_reader(file, closefd=True)
+        return cast("BinaryIO", _Zst(reader, path))
+    except BaseException:
+        file.close()
+        raise
+
+
+class _Zst(io.RawIOBase):
+    """zstandard's reader, with its errors as TraceError."""
+
+    def __init__(self, reader: Any, path: Path) -> None:
+        self._reader = reader
+        self._path = path
+
+    def read(self, size: int = -1) -> bytes:
+        import zstandard
+
+        try:
+            return bytes(self._reader.read(size))
+        except zstandard.ZstdError as error:
+            raise TraceError(f"{self._path}: damaged or cut off ({error})") from None
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
+
+
+def guess(head: bytes, name: str) -> str:
+    """The format, from the first lines. Raises TraceError."""
+    text = head.decode("utf-8", "replace")
+    lines = [line for line in text.splitlines()[:20] if line.strip()]
+    if lines and lines[0].startswith("fio version 2 iolog"):
+        return "iolog2"
+    if lines and lines[0].startswith("fio version 3 iolog"):
+        return "iolog3"
+    if lines and lines[0].startswith("fio version 1"):
+        raise TraceError(f"{name}: fio iolog version 1 is not supported, only 2 and 3")
+    for form in ("msr", "alibaba", "tencent", "blkparse"):
+        parser = ffi.new("struct zd_trace_parser *")
+        parser.format = FORMATS[form]
+        parser.action = ord("D")
+        records = ffi.new("struct zd_sim_record[]", 32)
+        used = ffi.new("uint64_t *")
+        sample = "\n".join(lines).encode() + b"\n"
+        count = lib.zd_trace_parse(parser, sample, len(sample), 1, records, 32, used)
+        if parser.bad * 2 < len(lines) and (count or (form == "blkparse" and parser.ignored)):
+            return form
+    raise TraceError(
+        f"{name}: not a trace of a known format ({', '.join(FORMATS)}); "
+        f"it begins with {text[:60]!r}"
+    )

@@ -1,0 +1,401 @@
+"""``zonedctl bench``: write patterns on modelled drives, in virtual time.
+
+Results go to stdout or a file, the progress bar to stderr. Everything real lies in zoned.bench.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoned.cli.app import Failure, example
+from zoned.cli.params import FilePath, ProfileName
+
+if TYPE_CHECKING:
+    from zoned.bench.fiofile import Plan
+    from zoned.bench.models import Model
+    from zoned.bench.simulation import Run
+    from zoned.bench.traces import Trace
+    from zoned.geometry import Geometry
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, str]:
+    out = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--set {pair!r}: write NAME=VALUE")
+        out[key.strip()] = value.strip()
+    return out
+
+
+def _seeds(text: str) -> list[int]:
+    """``7``, ``1-5`` or ``1,4,9``."""
+    out: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.partition("-")
+        try:
+            first = int(low)
+            last = int(high) if dash else first
+        except ValueError:
+            raise click.UsageError(f"--seed {text!r}: write 7, 1-5 or 1,4,9") from None
+        if not 0 <= first <= last or last - first >= 10_000:
+            raise click.UsageError(f"--seed {text!r}: the range must rise, by less than 10,000")
+        out += range(first, last + 1)
+    return out
+
+
+class Bar:
+    """A live line on stderr: how far, and how fast. Silent when stderr is no terminal."""
+
+    def __init__(self, plan: Plan, quiet: bool) -> None:
+        self.total_ns = max((job.runtime for job in plan.jobs), default=0)
+        staged = {job.wait_for for job in plan.jobs}
+        self.total_ns *= len(staged)
+        self.commands = 0
+        for job in plan.jobs:
+            size = max(job.bs_min[1], 1) if job.writes else max(job.bs_min[0], 1)
+            amount = (job.io_size or job.size) // (job.log_block or size)
+            self.commands += job.number_ios or amount
+        self.show = sys.stderr.isatty() and not quiet
+        self.begun = time.monotonic()
+        self.last = 0.0
+
+    def __call__(self, now_ns: int, commands: int) -> None:
+        moment = time.monotonic()
+        if not self.show or moment - self.last < 0.1:
+            return
+        self.last = moment
+        if self.total_ns:
+            part = now_ns / self.total_ns
+        else:
+            part = commands / self.commands if self.commands else 0.0
+        part = min(part, 1.0)
+        filled = round(30 * part)
+        rate = commands / max(moment - self.begun, 1e-9) / 1e6
+        click.echo(
+            f"\r[{'#' * filled}{'.' * (30 - filled)}] {part:4.0%}  {now_ns / 1e9:,.1f} s virtual  "
+            f"{commands / 1e6:,.1f} M commands  {rate:.1f} M/s ",
+            nl=False,
+            err=True,
+        )
+
+    def done(self) -> None:
+        """Clear the line."""
+        if self.show:
+            click.echo("\r" + " " * 100 + "\r", nl=False, err=True)
+
+
+@click.command(
+    "bench",
+    epilog=example(
+        "zonedctl bench --list",
+        "zonedctl bench random-zones --profile hc620 --html report.html",
+        "zonedctl bench job.fio --profile zn540 --format json --output a.json",
+        "zonedctl bench compare a.json b.json",
+        "zonedctl bench --trace prxy_0.csv.gz --set policy=cost-benefit",
+        "zonedctl bench sweep grid.toml",
+        "zonedctl bench job.fio --clock real --disk disk.img",
+    ),
+)
+@click.argument("what", nargs=-1, type=FilePath())
+@click.option("--list", "listing", is_flag=True, help="List the named patterns and drives.")
+@click.option("--profile", type=ProfileName(), metavar="NAME|FILE", help="The drive; see --list.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A pattern's parameter, or a fio option for every job.",
+)
+@click.option("--seed", default="1", show_default=True, metavar="N|N-M", help="Several: a spread.")
+@click.option(
+    *("--format", "form"),
+    type=click.Choice(["text", "json", "csv"]),
+    default="text",
+    show_default=True,
+    help="What to print; json has fio's names.",
+)
+@click.option("--output", type=FilePath(), help="Write the result there, not to stdout.")
+@click.option("--html", type=FilePath(), help="Write a page with pictures, all in one file.")
+@click.option(
+    "--clock",
+    type=click.Choice(["virtual", "real"]),
+    default="virtual",
+    show_default=True,
+    help="real: run on --disk and measure the emulator itself.",
+)
+@click.option("--disk", type=FilePath(), help="A disk image, for --clock real. It is written to.")
+@click.option("--trace", type=FilePath(), help="Replay a trace: text, .gz or .zst.")
+@click.option(
+    "--trace-format",
+    type=click.Choice(["msr", "alibaba", "tencent", "iolog2", "iolog3", "blkparse"]),
+    help="If the file does not tell.",
+)
+@click.option("--straight", is_flag=True, help="Replay a trace as it is, not through a log layer.")
+@click.option("--dask", metavar="ADDRESS", help="sweep: run on this Dask cluster.")
+@click.option("--jobs", type=click.IntRange(1), help="sweep: worker processes on this machine.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes on stderr.")
+def bench_command(
+    what: tuple[str, ...],
+    listing: bool,
+    profile: str | None,
+    settings: tuple[str, ...],
+    seed: str,
+    form: str,
+    output: str | None,
+    html: str | None,
+    clock: str,
+    disk: str | None,
+    trace: str | None,
+    trace_format: str | None,
+    straight: bool,
+    dask: str | None,
+    jobs: int | None,
+    quiet: bool,
+) -> None:
+    """Run write patterns on modelled drives, in virtual time.
+
+    WHAT is a fio job file, the name of a pattern (--list), "compare A.json B.json", or "sweep
+    FILE.toml".
+    """
+    if listing:
+        _list()
+        return
+    if what and what[0] == "compare" and not os.path.exists("compare"):
+        _compare(what[1:])
+        return
+    if what and what[0] == "sweep" and not os.path.exists("sweep"):
+        _sweep(what[1:], dask, jobs, quiet)
+        return
+    if len(what) + (trace is not None) != 1:
+        raise click.UsageError(
+            "name one job file, one pattern (see --list) or one --trace"
+            + (f", not {len(what)}" if len(what) > 1 else "")
+        )
+    chosen = _settings(settings)
+    if clock == "real":
+        _real(what, disk, chosen, seed, form, output, html, quiet)
+        return
+    if disk is not None:
+        raise click.UsageError("--disk is for --clock real; in virtual time use --profile")
+    title, drive, geometry, model, make = _prepare(
+        what, profile, chosen, trace, trace_format, straight
+    )
+    runs: list[tuple[Run, list[str]]] = []
+    for number in _seeds(seed):
+        plan, feed = make()
+        runs.append(_run(plan, geometry, model, number, feed, quiet))
+    _give(runs, title, drive, form, output, html, quiet)
+
+
+Make = Any  # Callable[[], tuple[Plan, Trace | None]], which click would evaluate
+
+
+def _list() -> None:
+    from zoned import profiles
+    from zoned.bench.models import drives, load_drive
+    from zoned.bench.patterns import listing
+
+    click.echo("Patterns:")
+    for name, text, profile, parameters in listing():
+        click.echo(f"  {name:<18} {text} ({profile})")
+        click.echo(f"  {'':<18} {parameters}")
+    click.echo("\nDrives (--profile):")
+    for name in (*profiles.builtin_names(), *drives()):
+        loaded, model = load_drive(name)
+        click.echo(f"  {name:<18} {loaded.description}; model {model.kind}")
+
+
+def _compare(names: Sequence[str]) -> None:
+    from zoned.bench import compare
+
+    if len(names) != 2:
+        raise click.UsageError("compare needs two results: zonedctl bench compare A.json B.json")
+    click.echo(compare.as_text(compare.load(names[0]), compare.load(names[1])), nl=False)
+
+
+def _sweep(names: Sequence[str], dask: str | None, jobs: int | None, quiet: bool) -> None:
+    from zoned.bench import sweep
+
+    if len(names) != 1:
+        raise click.UsageError("sweep needs one file: zonedctl bench sweep GRID.toml")
+    grid = sweep.load(names[0])
+
+    def told(done: int, total: int, text: str) -> None:
+        if not quiet:
+            click.echo(f"{done}/{total} {text}", err=True)
+
+    failed = sweep.run(grid, workers=jobs, dask=dask, told=told)
+    click.echo(f"{grid.folder}/points.csv and summary.csv: {len(grid.points)} points")
+    if failed:
+        raise Failure(f"{failed} of {len(grid.points)} points failed; see points.csv")
+
+
+def _prepare(
+    what: Sequence[str],
+    profile: str | None,
+    settings: dict[str, str],
+    trace: str | None,
+    trace_format: str | None,
+    straight: bool,
+) -> tuple[str, str, Geometry, Model, Make]:
+    """Title, drive, disk, model, and what makes a fresh plan for each seed."""
+    from zoned.bench import fiofile, patterns
+    from zoned.bench.models import load_drive
+
+    if trace is not None:
+        loaded, model = load_drive(profile or "hc620")
+        geometry = loaded.geometry()
+        _replay(trace, trace_format, straight, geometry, dict(settings))
+        title = f"trace {os.path.basename(trace)}"
+        return (
+            title,
+            loaded.name,
+            geometry,
+            model,
+            lambda: _replay(trace, trace_format, straight, geometry, dict(settings)),
+        )
+    name = what[0]
+    if os.path.exists(name) or name.endswith(".fio") or "/" in name:
+        loaded, model = load_drive(profile or "hc620")
+        geometry = loaded.geometry()
+        fiofile.load(name, geometry, settings)
+        return (
+            os.path.basename(name),
+            loaded.name,
+            geometry,
+            model,
+            lambda: (fiofile.load(name, geometry, settings), None),
+        )
+    pattern = patterns.find(name)
+    loaded, model = load_drive(profile or pattern.profile)
+    geometry = loaded.geometry()
+    return name, loaded.name, geometry, model, lambda: (pattern.plan(geometry, settings), None)
+
+
+def _replay(
+    path: str, form: str | None, straight: bool, geometry: Geometry, settings: dict[str, str]
+) -> tuple[Plan, Trace]:
+    from zoned.bench import patterns
+    from zoned.bench.fiofile import Plan
+    from zoned.bench.traces import Trace
+
+    action = settings.pop("action", "D")
+    iolog_ns = settings.pop("iolog", "ms")
+    if action not in ("D", "Q") or iolog_ns not in ("ms", "ns"):
+        raise click.UsageError("--set action= takes D or Q, --set iolog= takes ms or ns")
+    trace = Trace(path, form, action=action, iolog_ns=iolog_ns == "ns")
+    if straight:
+        from zoned.bench.jobs import Job
+
+        depth = settings.pop("depth", "32")
+        if settings or not depth.isdigit():
+            raise click.UsageError("a straight replay has the settings depth, action and iolog")
+        job = Job("trace", kind="trace", iodepth=int(depth), size=geometry.size)
+        plan = Plan([job], name="trace")
+    else:
+        settings.setdefault("warm", "0")
+        plan = patterns.find("log").plan(geometry, settings)
+        job = plan.jobs[0]
+        job.kind, job.name, job.number_ios, job.distribution = "trace", "trace", 0, "random"
+        plan.notes = [] if settings["warm"] == "0" else plan.notes
+    job.trace, job.trace_format = os.path.basename(path), trace.format
+    return plan, trace
+
+
+def _run(
+    plan: Plan, geometry: Geometry, model: Model, seed: int, trace: Trace | None, quiet: bool
+) -> tuple[Run, list[str]]:
+    from zoned.bench.runner import execute
+
+    bar = Bar(plan, quiet)
+    try:
+        run = execute(plan, geometry, model, seed, progress=bar, trace=trace)
+    finally:
+        bar.done()
+    notes = list(plan.notes)
+    if trace is not None:
+        notes.append(
+            f"trace: {trace.records_read} commands in {trace.lines} lines of {trace.format}"
+        )
+        if trace.bad:
+            notes.append(f"{trace.bad} malformed lines were left out; first {trace.first_bad}")
+    return run, notes
+
+
+def _real(
+    what: Sequence[str],
+    disk: str | None,
+    settings: dict[str, str],
+    seed: str,
+    form: str,
+    output: str | None,
+    html: str | None,
+    quiet: bool,
+) -> None:
+    import zoned
+    from zoned.bench import fiofile, patterns
+    from zoned.bench.runner import execute_real
+
+    if disk is None:
+        raise click.UsageError("--clock real needs --disk IMAGE, whose zones it will write to")
+    runs = []
+    with zoned.open(disk) as device:
+        for number in _seeds(seed):
+            name = what[0]
+            if os.path.exists(name) or name.endswith(".fio") or "/" in name:
+                plan = fiofile.load(name, device.geometry, settings)
+            else:
+                plan = patterns.find(name).plan(device.geometry, settings)
+            bar = Bar(plan, quiet)
+            try:
+                run = execute_real(plan, device, number, bar)
+            finally:
+                bar.done()
+            runs.append((run, list(plan.notes)))
+    _give(runs, os.path.basename(what[0]), os.path.basename(disk), form, output, html, quiet)
+
+
+def _give(
+    runs: Sequence[tuple[Run, list[str]]],
+    title: str,
+    drive: str,
+    form: str,
+    output: str | None,
+    html: str | None,
+    quiet: bool,
+) -> None:
+    """Print or write the results; a job that failed makes the exit status 1."""
+    from zoned.bench import html as pages
+    from zoned.bench import results, table
+
+    run, notes = runs[0]
+    if form == "json":
+        texts = [results.as_json(r, drive, n) for r, n in runs]
+        text = (
+            texts[0] if len(texts) == 1 else "[\n" + ",\n".join(t.rstrip() for t in texts) + "\n]\n"
+        )
+    elif form == "csv":
+        text = results.as_csv([r for r, _ in runs])
+    elif len(runs) > 1:
+        text = table.seeds_table([r for r, _ in runs])
+    else:
+        text = table.as_text(run, drive, notes)
+    if output is not None:
+        pages.write(output, text)
+    else:
+        click.echo(text, nl=False)
+    if html is not None:
+        pages.write(html, pages.page(run, title, drive, notes))
+    if not quiet and form != "text":
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+    failed = [job for r, _ in runs for job in r.jobs if job.error]
+    if failed:
+        raise Failure(f"job {failed[0].job.name}: {failed[0].error}")

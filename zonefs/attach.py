@@ -1,0 +1,296 @@
+"""Mount points: connect a directory to /dev/fuse, disconnect it, and find what a killed mount left.
+
+Root uses mount(2) itself; anybody else goes through fusermount3, as every FUSE file system does.
+Knows nothing of disks. Each failure is an OSError whose text is one sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+import re
+import stat as stats
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
+
+FS_TYPE = "fuse.zonefs"
+DEVICE = "/dev/fuse"
+HELPER = "fusermount3"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of /proc/self/mountinfo."""
+
+    device: str
+    """major:minor, as in stat's st_dev."""
+    path: str
+    fs_type: str
+    source: str
+
+
+def entries() -> list[Entry]:
+    """What is mounted where this process can see it, oldest first. Empty without /proc."""
+    found = []
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+            for line in lines:
+                front, _, back = line.partition(" - ")
+                fields, kind = front.split(" "), back.split(" ")
+                found.append(Entry(fields[2], _plain(fields[4]), kind[0], _plain(kind[1])))
+    except OSError:
+        return []
+    return found
+
+
+def _plain(field: str) -> str:
+    """Blanks and the like stand as three octal digits there."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def top(path: str) -> Entry | None:
+    """What one sees at a mount point: the last thing that was mounted there."""
+    return next((entry for entry in reversed(entries()) if entry.path == path), None)
+
+
+# ---------------------------------------------------------------- before mounting
+
+
+def mount_point(path: str | os.PathLike[str], source: str) -> str:
+    """The directory's real path, once it is fit to be mounted on.
+
+    Mounts of zonefs whose process was killed are removed: one at this place, and those of this
+    source anywhere. As with fusermount3, a directory that is not empty will do.
+
+    Raises FileNotFoundError, NotADirectoryError, PermissionError, OSError EBUSY where a zonefs is
+    mounted already.
+    """
+    name = os.path.abspath(os.fsdecode(path))
+    _remove_stale(source)
+    try:
+        mode = os.stat(name).st_mode
+    except OSError as error:
+        if error.errno != errnos.ENOTCONN:
+            raise _bad_point(error, name) from None
+        where = os.path.realpath(name)
+        entry = top(where)
+        if entry is None or entry.fs_type != FS_TYPE:
+            kind = "another file system" if entry is None else f"a {entry.fs_type}"
+            raise OSError(
+                errnos.EBUSY,
+                f"{name} is the mount point of {kind} whose process has ended: unmount it first",
+            ) from None
+        detach(where, lazy=True)
+        mode = os.stat(where).st_mode
+    if not stats.S_ISDIR(mode):
+        raise NotADirectoryError(
+            errnos.ENOTDIR, f"{name} is not a directory: it cannot be mounted on"
+        )
+    where = os.path.realpath(name)
+    entry = top(where)
+    if entry is not None and entry.fs_type == FS_TYPE:
+        raise OSError(
+            errnos.EBUSY,
+            f"{name} is in use: {entry.source} is mounted there; unmount that, or choose another"
+            " directory",
+        )
+    return where
+
+
+def _bad_point(error: OSError, name: str) -> OSError:
+    if error.errno == errnos.ENOENT:
+        text = f"the mount point {name} does not exist: make the directory first"
+    elif error.errno == errnos.ENOTDIR:
+        text = f"the mount point {name} lies below something that is not a directory"
+    else:
+        text = f"the mount point {name} cannot be used: {error.strerror}"
+    return OSError(error.errno, text)
+
+
+def _remove_stale(source: str) -> None:
+    """Unmount what killed processes left mounted of this source. What cannot be removed stays."""
+    for entry in entries():
+        if entry.fs_type != FS_TYPE or entry.source != source:
+            continue
+        try:
+            os.stat(entry.path)
+        except OSError as error:
+            if error.errno == errnos.ENOTCONN and top(entry.path) == entry:
+                try:
+                    detach(entry.path, lazy=True)
+                except OSError:
+                    continue
+
+
+# ---------------------------------------------------------------- mounting
+
+
+def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: bool) -> int:
+    """Mount, and return the descriptor through which the kernel asks.
+
+    ``lib`` is that of zonefs._fuse, ``path`` comes from `mount_point`.
+
+    Raises FileNotFoundError without /dev/fuse, PermissionError where neither mount(2) nor
+    fusermount3 may, OSError with what either said.
+    """
+    fd = _open_device()
+    if fd is None:
+        return _by_helper(path, source, readonly=readonly, allow_other=allow_other)
+    try:
+        options = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+        options += ",default_permissions" + (",allow_other" if allow_other else "")
+        code = lib.zd_fuse_sys_mount(
+            os.fsencode(source), os.fsencode(path), FS_TYPE.encode(), readonly, options.encode()
+        )
+        if code == 0:
+            kept, fd = fd, -1
+            return kept
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    if code == -errnos.EPERM:
+        return _by_helper(path, source, readonly=readonly, allow_other=allow_other)
+    if code == -errnos.ENODEV:
+        raise OSError(errnos.ENODEV, "this kernel has no FUSE: load its module (modprobe fuse)")
+    raise OSError(-code, f"{path} cannot be mounted on: {os.strerror(-code)}")
+
+
+def missing() -> str:
+    """What of FUSE this machine lacks, as a sentence; "" if nothing does."""
+    try:
+        fd = _open_device()
+    except OSError as error:
+        return str(error.strerror)
+    if fd is not None:
+        os.close(fd)
+    return ""
+
+
+def _open_device() -> int | None:
+    """A descriptor; None where only fusermount3 may have one."""
+    try:
+        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errnos.ENOENT, errnos.ENODEV, errnos.ENXIO):
+            text = (
+                f"there is no {DEVICE}: load the kernel's module (modprobe fuse), or give it to the"
+                " container (--device /dev/fuse --cap-add SYS_ADMIN)"
+            )
+        elif error.errno in (errnos.EACCES, errnos.EPERM) and os.geteuid() != 0:
+            return None
+        else:
+            text = f"{DEVICE} cannot be opened: {error.strerror}"
+        raise OSError(error.errno, text) from None
+
+
+def _by_helper(path: str, source: str, *, readonly: bool, allow_other: bool) -> int:
+    """fusermount3 mounts, and sends the descriptor over a socket (its manual: fusermount3(1))."""
+    import socket
+
+    name = source.replace("\\", "\\\\").replace(",", "\\,")
+    options = f"{'ro' if readonly else 'rw'},nosuid,nodev,default_permissions"
+    options += f"{',allow_other' if allow_other else ''},fsname={name},subtype=zonefs"
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        done = _run_helper(["-o", options, "--", path], theirs.fileno())
+        if done.returncode:
+            raise _helper_failed(done, f"{path} cannot be mounted on")
+        theirs.close()
+        _, control, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
+    for level, kind, data in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fd = int.from_bytes(data[:4], sys.byteorder)
+            os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
+            return fd
+    raise OSError(errnos.EIO, f"{HELPER} mounted {path}, but gave no descriptor for it")
+
+
+def _run_helper(
+    args: list[str], command_socket: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    import shutil
+    import subprocess
+
+    program = shutil.which(HELPER)
+    if program is None:
+        raise PermissionError(
+            errnos.EPERM,
+            f"mounting needs root or {HELPER}, which is not there: install it (Debian, Ubuntu:"
+            " apt install fuse3)",
+        )
+    environment = dict(os.environ, LC_ALL="C")
+    keep: tuple[int, ...] = ()
+    if command_socket is not None:
+        keep = (command_socket,)
+        environment["_FUSE_COMMFD"] = str(keep[0])
+    return subprocess.run(
+        [program, *args],
+        env=environment,
+        pass_fds=keep,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def _helper_failed(done: subprocess.CompletedProcess[str], what: str) -> OSError:
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    said = re.sub(rf"^\S*{HELPER}: ", "", lines[-1]) if lines else f"status {done.returncode}"
+    errno = errnos.EBUSY if "busy" in said.lower() else errnos.EPERM
+    return OSError(errno, f"{what}: {said}")
+
+
+# ---------------------------------------------------------------- unmounting
+
+
+def detach(path: str, *, lazy: bool) -> None:
+    """Unmount the topmost mount at path. lazy: it vanishes now, and ends with its last user.
+
+    Raises OSError EBUSY with who uses it, PermissionError.
+    """
+    from zonefs._fuse import lib
+
+    code = lib.zd_fuse_sys_umount(os.fsencode(path), lazy)
+    if code == -errnos.EPERM:
+        done = _run_helper(["-u", *(["-z"] if lazy else []), "--", path])
+        if done.returncode == 0:
+            return
+        failure = _helper_failed(done, f"{path} cannot be unmounted")
+        if failure.errno != errnos.EBUSY:
+            raise failure
+        code = -errnos.EBUSY
+    if code == -errnos.EBUSY:
+        users = ", ".join(sorted(set(_users(path)))) or "some process"
+        raise OSError(errnos.EBUSY, f"{path} is in use by {users}")
+    if code < 0:
+        raise OSError(-code, f"{path} cannot be unmounted: {os.strerror(-code)}")
+
+
+def _users(path: str) -> Iterator[str]:
+    """Processes with something open below path, as far as they can be seen."""
+    inside = path.rstrip("/") + "/"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        links = [f"/proc/{pid}/cwd", f"/proc/{pid}/root"]
+        try:
+            links += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+                name = comm.read().strip()
+        except OSError:
+            continue
+        if any((_target(link) + "/").startswith(inside) for link in links):
+            yield f"process {pid} ({name})"
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""

@@ -1,0 +1,453 @@
+"""``zonefs.mount``: show a disk's zonefs to every program, through FUSE.
+
+The server is C (native/fs/fuse.h) in threads of this process; this file opens the disk, mounts,
+and sees to it that nothing stays mounted: at the end of a `with`, at exit, on SIGTERM and SIGHUP
+where nobody else handles them. After a kill -9 the next mount cleans up.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno as errnos
+import os
+import select
+import signal
+import threading
+import time
+import warnings
+import weakref
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from zoned import Device
+from zoned import open as open_disk
+from zoned._lib import ffi, lib
+from zonefs import attach
+from zonefs.errors import raise_os_error
+from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
+
+__all__ = ["Mount", "available", "mount"]
+
+_NO_ID = 2**32 - 1
+_ERRORS_BY_NUMBER = {number: name for name, number in ERRORS_NUMBERS.items()}
+_PATIENCE = 1.0  # seconds that the end of a `with` waits for users to go
+
+
+def _server() -> tuple[Any, Any]:
+    """(ffi, lib) of the server. Raises OSError where the package was built without libfuse3."""
+    try:
+        from zonefs import _fuse
+    except ImportError as error:
+        why = str(error) if "libfuse" in str(error) else "zoned was built without libfuse3"
+        raise OSError(
+            errnos.EOPNOTSUPP,
+            f"mounting is not possible: {why}; install it (Debian, Ubuntu: apt install fuse3"
+            " libfuse3-dev pkg-config; Fedora: dnf install fuse3 fuse3-devel) and then build zoned"
+            " anew (pip install --force-reinstall --no-cache-dir --no-binary zoned zoned)",
+        ) from None
+    return _fuse.ffi, _fuse.lib
+
+
+def available() -> str:
+    """A sentence about what is missing for a mount; "" if nothing is."""
+    try:
+        _server()
+    except OSError as error:
+        return str(error.strerror)
+    return attach.missing()
+
+
+class Mount:
+    """A mounted file system. Made by `mount`; a context manager; ``unmount()`` ends it.
+
+    It belongs to the process that made it: a forked child that uses it gets RuntimeError.
+    """
+
+    def __init__(
+        self,
+        image: str | os.PathLike[str] | Device,
+        path: str | os.PathLike[str],
+        *,
+        errors: Errors | str,
+        explicit_open: bool,
+        strict: bool,
+        uid: int | None,
+        gid: int | None,
+        perm: int | None,
+        allow_other: bool,
+        readonly: bool,
+        workers: int,
+    ) -> None:
+        """Not for users: see `mount`."""
+        self._closed = True
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._fuse_ffi, self._fuse = _server()
+        self._strict = strict
+        options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
+        with contextlib.ExitStack() as undo:
+            self._device = _disk(image, readonly)
+            undo.callback(self._device.close)
+            self._source = self._device.path or "ram"
+            if self._device.path is not None:
+                self._source = os.path.realpath(self._source)
+            self._path = attach.mount_point(path, self._source)
+            self._fs = self._mount_rules(options)
+            undo.callback(lib.zd_fs_umount, self._fs)
+            fd = attach.attach(
+                self._fuse, self._path, self._source, readonly=readonly, allow_other=allow_other
+            )
+            undo.callback(self._detach_at, self._path)
+            self._server = self._start(fd, workers)
+            undo.callback(self._fuse.zd_fuse_stop, self._server)
+            undo.callback(self._detach_at, self._path)
+            number = os.stat(self._path).st_dev  # answered by the server: it is up
+            self._number = f"{os.major(number)}:{os.minor(number)}"
+            undo.pop_all()
+        self._closed = False
+        _live.add(self)
+        _catch_signals()
+
+    def _mount_rules(self, options: Any) -> Any:
+        out = ffi.new("zd_fs **")
+        err = ffi.new("struct zd_error *")
+        code = lib.zd_fs_mount(self._device._handle, options, out, err)
+        if code < 0:
+            raise_os_error(self._device, "mount", self._device.path, code, err)
+        return out[0]
+
+    def _start(self, fd: int, workers: int) -> Any:
+        out = self._fuse_ffi.new("zd_fuse **")
+        options = self._fuse_ffi.new("struct zd_fuse_options *")
+        options.flags = self._fuse.ZD_FUSE_STRICT if self._strict else 0
+        options.workers = workers
+        code = self._fuse.zd_fuse_start(
+            lib.zd_fuse_table_address(),
+            int(ffi.cast("uintptr_t", self._device._handle)),
+            int(ffi.cast("uintptr_t", self._fs)),
+            fd,
+            options,
+            out,
+        )
+        if code == -errnos.EINVAL:
+            most = self._fuse.ZD_FUSE_MAX_WORKERS // 2
+            raise ValueError(
+                f"workers is {workers}: it must be 0 to {most} (or zonefs._fuse and zoned._native"
+                " come from different builds: build both anew)"
+            )
+        if code < 0:
+            raise OSError(-code, f"the file system cannot be served: {os.strerror(-code)}")
+        return out[0]
+
+    @staticmethod
+    def _detach_at(path: str) -> None:
+        with contextlib.suppress(OSError):
+            attach.detach(path, lazy=True)
+
+    # ------------------------------------------------------------ looking
+
+    @property
+    def path(self) -> str:
+        """The mount point, absolute."""
+        return self._path
+
+    @property
+    def image(self) -> str | None:
+        """Path of the disk's image; None for a disk in RAM."""
+        return self._device.path
+
+    @property
+    def strict(self) -> bool:
+        """Whether it keeps the kernel's rules to the letter."""
+        return self._strict
+
+    @property
+    def mounted(self) -> bool:
+        """Whether it is: False after unmount(), and once somebody else unmounted it."""
+        self._check_process()
+        with self._lock:
+            return not self._closed and not self._fuse.zd_fuse_ended(self._server)
+
+    @property
+    def counters(self) -> SeqFileCounters:
+        """What the kernel shows in /sys/fs/zonefs; also extended attributes of the mount point:
+        ``user.zonefs.nr_wro_seq_files`` and so on.
+        """
+        raw = ffi.new("struct zd_fs_counters *")
+        with self._lock:
+            self._check_open()
+            lib.zd_fs_get_counters(self._fs, raw)
+        return SeqFileCounters(
+            raw.max_wro_seq_files,
+            raw.nr_wro_seq_files,
+            raw.max_active_seq_files,
+            raw.nr_active_seq_files,
+        )
+
+    @property
+    def options(self) -> MountOptions:
+        """How it is mounted, now: an error may have made it read-only."""
+        raw = ffi.new("struct zd_fs_options *")
+        with self._lock:
+            self._check_open()
+            lib.zd_fs_get_options(self._fs, raw)
+        return MountOptions(
+            errors=_ERRORS_BY_NUMBER[raw.errors],
+            explicit_open=bool(raw.flags & lib.ZD_FS_EXPLICIT_OPEN),
+            readonly=bool(raw.flags & lib.ZD_FS_READONLY),
+        )
+
+    @property
+    def last_error(self) -> str:
+        """Why a program was last refused something, as a sentence; "" if none was.
+
+        Also the extended attribute ``user.zonefs.last_error`` of the mount point.
+        """
+        text = self._fuse_ffi.new("char[]", int(self._fuse.ZD_FUSE_TEXT))
+        with self._lock:
+            self._check_open()
+            self._fuse.zd_fuse_last_error(self._server, text)
+        return str(self._fuse_ffi.string(text).decode("utf-8", "replace"))
+
+    # ------------------------------------------------------------ the end
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until it is unmounted by somebody (`fusermount3 -u`), or timeout seconds have passed.
+
+        Returns whether it has ended; ``unmount()`` is still to be called, as it frees the disk.
+        """
+        self._check_process()
+        with self._lock:
+            if self._closed:
+                return True
+            event = os.dup(self._fuse.zd_fuse_event(self._server))
+        try:
+            return bool(select.select([event], [], [], timeout)[0])
+        finally:
+            os.close(event)
+
+    def unmount(self, *, force: bool = False) -> None:
+        """Unmount, end the server and close the disk. Once done, does nothing.
+
+        Raises OSError EBUSY, naming the processes, while files are open or somebody's working
+        directory is inside; nothing has changed then. ``force`` cuts them off: whatever they do
+        there next fails with ENOTCONN. Finished writes are safe in any case.
+        """
+        self._check_process()
+        with self._lock:
+            if self._closed:
+                return
+            self._detach(force)
+            self._closed = True
+            _live.discard(self)
+            self._fuse.zd_fuse_stop(self._server)
+            lib.zd_fs_umount(self._fs)
+            self._device.close()
+        _release_signals()
+
+    def _detach(self, force: bool) -> None:
+        there = [entry for entry in attach.entries() if entry.device == self._number]
+        ended = self._fuse.zd_fuse_ended(self._server)
+        for entry in there:
+            # The number may be another file system's by now, if ours was unmounted.
+            if entry.fs_type != attach.FS_TYPE or entry.source != self._source:
+                continue
+            if attach.top(entry.path) != entry:
+                raise OSError(
+                    errnos.EBUSY, f"{entry.path} is covered by another mount: unmount that first"
+                )
+            try:
+                attach.detach(entry.path, lazy=bool(ended))
+            except OSError as error:
+                if not force or error.errno != errnos.EBUSY:
+                    raise
+                attach.detach(entry.path, lazy=True)
+
+    def _leave(self, *, patience: float) -> str:
+        """Unmount, by force after a while; what had to be cut off."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self.unmount()
+            except OSError as error:
+                if error.errno != errnos.EBUSY:
+                    raise
+                if time.monotonic() < until:
+                    time.sleep(0.02)
+                    continue
+                self.unmount(force=True)
+                return str(error.strerror)
+            return ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        cut_off = self._leave(patience=_PATIENCE)
+        if cut_off and kind is None:
+            warnings.warn(f"{cut_off}; it was cut off", ResourceWarning, stacklevel=2)
+
+    def __del__(self) -> None:
+        if not self._closed and self._pid == os.getpid():
+            warnings.warn(f"{self!r} was not unmounted", ResourceWarning, source=self, stacklevel=2)
+            self._leave(patience=0)
+
+    def __repr__(self) -> str:
+        state = ", unmounted" if self._closed else ", strict" if self._strict else ""
+        return f"<zonefs.Mount of {self._source} at {self._path}{state}>"
+
+    # ------------------------------------------------------------ inside
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise RuntimeError(
+                f"the mount at {self._path} belongs to process {self._pid}: a forked child cannot"
+                " use it"
+            )
+
+    def _check_open(self) -> None:
+        self._check_process()
+        if self._closed:
+            raise ValueError(f"{self._path} was unmounted")
+
+    def _forked(self) -> None:
+        """In the child: without the descriptor, so that the mount ends with its process."""
+        if not self._closed:
+            self._fuse.zd_fuse_forget(self._server)
+
+
+def mount(
+    image: str | os.PathLike[str] | Device,
+    path: str | os.PathLike[str],
+    *,
+    errors: Errors | str = "remount-ro",
+    explicit_open: bool = False,
+    strict: bool = False,
+    uid: int | None = None,
+    gid: int | None = None,
+    perm: int | None = None,
+    allow_other: bool = False,
+    readonly: bool = False,
+    workers: int = 0,
+) -> Mount:
+    """Mount the zonefs on a disk at the directory ``path``; any program can use it then.
+
+    ``image`` is a disk's image, or a Device, whose disk is then opened once more: a RAM disk can be
+    mounted, and the Device still be used. One disk may be mounted, and open, many times at once.
+
+    ``errors`` says what a failed write does (see Errors); ``explicit_open`` that opening a
+    sequential file for writing opens its zone. ``strict`` gives Linux's rules to the letter;
+    without it sequential files also take buffered writes of any length at their end, so that cp,
+    dd, tar and >> work: the last block is padded with zeros by fsync and by the last close.
+    ``uid``, ``gid``, ``perm`` (0o640) are those of the files; without them the files belong to the
+    mounting user, or, if strict, to whom the superblock says. ``allow_other`` lets other users in.
+    ``workers`` is the number of threads that wait for requests (0: what is best here).
+
+    Raises FileNotFoundError, NotADirectoryError, PermissionError and OSError with a sentence about
+    the mount point, /dev/fuse, fusermount3 or libfuse3 (EOPNOTSUPP: built without it), what
+    `zoned.open` raises, and OSError EINVAL if the disk holds no zonefs.
+    """
+    return Mount(
+        image,
+        path,
+        errors=errors,
+        explicit_open=explicit_open,
+        strict=strict,
+        uid=uid,
+        gid=gid,
+        perm=perm,
+        allow_other=allow_other,
+        readonly=readonly,
+        workers=workers,
+    )
+
+
+def _options(
+    errors: Errors | str,
+    explicit_open: bool,
+    strict: bool,
+    uid: int | None,
+    gid: int | None,
+    perm: int | None,
+    readonly: bool,
+) -> Any:
+    if perm is not None and not 0 <= perm <= 0o777:
+        raise ValueError(f"perm is {perm:#o}: it must be 0 to 0o777")
+    for name, value in (("uid", uid), ("gid", gid)):
+        if value is not None and not 0 <= value < _NO_ID:
+            raise ValueError(f"{name} is {value}: it must be 0 to {_NO_ID - 1}")
+    if not strict:
+        uid = os.geteuid() if uid is None else uid
+        gid = os.getegid() if gid is None else gid
+    options = ffi.new("struct zd_fs_options *")
+    options.errors = ERRORS_NUMBERS[Errors.parse(errors)]
+    options.flags = lib.ZD_FS_EXPLICIT_OPEN if explicit_open else 0
+    options.flags |= lib.ZD_FS_READONLY if readonly else 0
+    options.flags |= 0 if strict else lib.ZD_FS_RELAXED
+    options.uid = _NO_ID if uid is None else uid
+    options.gid = _NO_ID if gid is None else gid
+    options.perm = _NO_ID if perm is None else perm
+    return options
+
+
+def _disk(image: str | os.PathLike[str] | Device, readonly: bool) -> Device:
+    """A handle of the mount's own."""
+    if not isinstance(image, Device):
+        return open_disk(image, readonly=readonly)
+    if image.path is not None:
+        return open_disk(image.path, readonly=readonly or image.readonly)
+    reopen, args = image.__reduce__()  # by this process's descriptor of the RAM disk
+    again = reopen(*args)
+    assert isinstance(again, Device)
+    return again
+
+
+# ---------------------------------------------------------------- the end of the process, and forks
+
+_live: weakref.WeakSet[Mount] = weakref.WeakSet()
+_CAUGHT = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _unmount_all() -> None:
+    for one in list(_live):
+        if one._pid == os.getpid():
+            with contextlib.suppress(OSError):
+                one._leave(patience=0)
+
+
+def _on_signal(number: int, _: FrameType | None) -> None:
+    """Nobody else handles it, so the process ends by it; unmounted."""
+    _unmount_all()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _catch_signals() -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in _CAUGHT:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _on_signal)
+
+
+def _release_signals() -> None:
+    if not _live and threading.current_thread() is threading.main_thread():
+        for number in _CAUGHT:
+            if signal.getsignal(number) is _on_signal:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _after_fork() -> None:
+    for one in list(_live):
+        one._forked()
+    _live.clear()
+    _release_signals()
+
+
+atexit.register(_unmount_all)
+os.register_at_fork(after_in_child=_after_fork)
