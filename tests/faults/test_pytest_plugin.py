@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+
+INSTALLED = any(
+    point.value == "zoned.pytest_plugin"
+    for found in distributions(path=[*sys.path, str(ROOT)])
+    for point in found.entry_points
+)
+"""Whether pytest finds the plugin by itself; named twice it would be refused."""
+PLUGIN = [] if INSTALLED else ["-p", "zoned.pytest_plugin"]
 
 
 def run(folder: Path, source: str, *arguments: str, ini: str = "", **env: str) -> tuple[int, str]:
@@ -20,8 +29,7 @@ def run(folder: Path, source: str, *arguments: str, ini: str = "", **env: str) -
             sys.executable,
             "-m",
             "pytest",
-            "-p",
-            "zoned.pytest_plugin",
+            *PLUGIN,
             "-p",
             "no:cacheprovider",
             "-q",
