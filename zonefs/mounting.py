@@ -177,6 +177,8 @@ class Mount:
         raw = ffi.new("struct zd_fs_counters *")
         with self._lock:
             self._check_open()
+            with contextlib.suppress(OSError):  # behind each close(2) that has returned
+                os.getxattr(self._path, "user.zonefs.nr_wro_seq_files")
             lib.zd_fs_get_counters(self._fs, raw)
         return SeqFileCounters(
             raw.max_wro_seq_files,

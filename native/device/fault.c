@@ -47,7 +47,7 @@ uint32_t zd_fault_commands(int kind)
 	return kind > 0 && kind < ZD_NR_FAULT_KINDS ? kinds[kind].commands : 0;
 }
 
-uint64_t zd_fault_draw(uint64_t *state)
+uint64_t zd_splitmix(uint64_t *state)
 {
 	uint64_t z = *state += 0x9E3779B97F4A7C15u;
 
@@ -196,7 +196,7 @@ static bool acts(zd_dev *dev, struct zd_fault_rt *r, const struct zd_hit *hit)
 	else if (f->every)
 		now = f->seen % f->every == 0;
 	else if (f->probability)
-		now = (zd_fault_draw(&r->rng) & UINT32_MAX) < f->probability;
+		now = (zd_splitmix(&r->rng) & UINT32_MAX) < f->probability;
 	if (!now || (f->limit && f->matched >= f->limit) || (f->kind == ZD_FAULT_LOST && !lost_place(dev, hit->zone)))
 		return false;
 	f->matched++;
@@ -364,7 +364,7 @@ int zd_fault_before(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit,
 		return 0;
 	}
 	fill(hit, &r->f);
-	hit->draw = zd_fault_draw(&r->rng);
+	hit->draw = zd_splitmix(&r->rng);
 	if ((r->f.kind == ZD_FAULT_FLIP_READ || r->f.kind == ZD_FAULT_FLIP_MEDIA) && hit->bit == ZD_NONE) {
 		uint64_t end = c->offset + c->length, to = range_to(dev, &r->f);
 

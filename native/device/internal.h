@@ -541,7 +541,7 @@ uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen); /* withou
 uint32_t zd_fault_start(zd_dev *dev);
 /* Mark an error as made by a rule. */
 void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
-uint64_t zd_fault_draw(uint64_t *state); /* splitmix64 */
+uint64_t zd_splitmix(uint64_t *state); /* splitmix64 */
 
 /* ---------------------------------------------------------------- power.c */
 

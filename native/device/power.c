@@ -17,7 +17,7 @@ static uint64_t survivor(const zd_dev *dev, uint32_t zone, uint64_t written, uin
 	case ZD_KEEP_ALL: return written;
 	case ZD_KEEP_RANDOM:
 		blocks = (written - durable + block - 1) / block;
-		blocks = zd_fault_draw(rng) % (blocks + 1) * block;
+		blocks = zd_splitmix(rng) % (blocks + 1) * block;
 		return blocks < written - durable ? durable + blocks : written;
 	default: return durable;
 	}

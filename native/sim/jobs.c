@@ -309,6 +309,19 @@ static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *
 			reset = sim->host_wp[zone] > 0;
 		}
 	}
+	if (!reset && sim->host_wp[zone] < zone_capacity(m, zone) && host_full(sim, job, zone)) {
+		/* Too little is left for the smallest block: fio finishes the zone and goes on in another. */
+		c->cmd = ZD_CMD_FINISH;
+		c->dir = ZD_SIM_NR_DIRS;
+		c->flags = C_HIDDEN | C_SYNC | C_ORDERED;
+		c->zone = zone;
+		c->offset = zone_start(m, zone);
+		c->length = 0;
+		sim->valid_bytes += zone_capacity(m, zone) - sim->host_wp[zone];
+		sim->host_wp[zone] = zone_capacity(m, zone);
+		job->last_pos[ZD_SIM_WRITE] = zone_start(m, zone) + zone_length(m, zone);
+		return NEXT_COMMAND;
+	}
 	if (reset || host_full(sim, job, zone)) {
 		job->pending = true;
 		job->pending_offset = zone_start(m, zone);

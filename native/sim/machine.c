@@ -316,9 +316,33 @@ static int manage_one(struct machine *m, int cmd, uint32_t zone, struct zd_error
 	return 0;
 }
 
-int zd_machine_manage(struct machine *m, int cmd, uint32_t zone, struct zd_error *err)
+/* Zones that are CLOSED now; one that is closed to make room for another stays closed. */
+static int open_all(struct machine *m, struct zd_error *err)
 {
 	uint32_t i, wanted = 0;
+	int r = 0;
+
+	for (i = 0; i < m->nr_zones; i++) {
+		if (zone_cond(m, i) == ZD_CLOSED) {
+			m->word[i] |= W_LISTED;
+			wanted++;
+		}
+	}
+	if (m->dialect == ZD_ZBC && m->max_open && wanted + m->nr_explicit > m->max_open) /* all or none (ZBC-2 5.4) */
+		r = refuse(m, err, ZD_E_TOO_MANY_OPEN, ZD_CMD_OPEN_ALL, 0, 0, 0, m->max_open);
+	for (i = 0; i < m->nr_zones; i++) {
+		if (!(m->word[i] & W_LISTED))
+			continue;
+		m->word[i] &= ~W_LISTED;
+		if (!r)
+			r = manage_one(m, ZD_CMD_OPEN_ALL, i, err);
+	}
+	return r;
+}
+
+int zd_machine_manage(struct machine *m, int cmd, uint32_t zone, struct zd_error *err)
+{
+	uint32_t i;
 	int r;
 
 	switch (cmd) {
@@ -330,12 +354,8 @@ int zd_machine_manage(struct machine *m, int cmd, uint32_t zone, struct zd_error
 	case ZD_CMD_CLOSE_ALL:
 	case ZD_CMD_FINISH_ALL:
 	case ZD_CMD_RESET_ALL:
-		if (cmd == ZD_CMD_OPEN_ALL && m->dialect == ZD_ZBC && m->max_open) { /* all or none (ZBC-2 5.4) */
-			for (i = 0; i < m->nr_zones; i++)
-				wanted += !zone_conv(m, i) && zone_cond(m, i) == ZD_CLOSED;
-			if (wanted + m->nr_explicit > m->max_open)
-				return refuse(m, err, ZD_E_TOO_MANY_OPEN, cmd, 0, 0, 0, m->max_open);
-		}
+		if (cmd == ZD_CMD_OPEN_ALL && m->dialect != ZD_NULLBLK)
+			return open_all(m, err);
 		for (i = 0; i < m->nr_zones; i++) {
 			r = manage_one(m, cmd, i, err);
 			if (r)

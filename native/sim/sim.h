@@ -78,6 +78,7 @@ uint64_t zd_permute(const struct permutation *p, uint64_t i);
 /* A zone's word: bytes written from its start on (a multiple of 512), or'ed with its condition. */
 #define W_COND 0xFull
 #define W_FINISHED 0x10ull
+#define W_LISTED 0x40ull /* only while all closed zones are opened */
 #define W_WRITTEN (~511ull)
 
 struct machine {
