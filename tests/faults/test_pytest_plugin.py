@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Where the package is installed pytest finds the plugin by itself, as a user's does.
-# (Asked as pytest asks: a stale egg-info beside the sources must not hide the installed one.)
+
 INSTALLED = any(
-    entry.group == "pytest11" and entry.name == "zoned"
-    for distribution in distributions()
-    for entry in distribution.entry_points
+    point.value == "zoned.pytest_plugin"
+    for found in distributions(path=[*sys.path, str(ROOT)])
+    for point in found.entry_points
 )
+"""Whether pytest finds the plugin by itself; named twice it would be refused."""
+PLUGIN = [] if INSTALLED else ["-p", "zoned.pytest_plugin"]
 
 
 def run(folder: Path, source: str, *arguments: str, ini: str = "", **env: str) -> tuple[int, str]:
@@ -26,8 +27,12 @@ def run(folder: Path, source: str, *arguments: str, ini: str = "", **env: str) -
     done = subprocess.run(
         [
             sys.executable,
-            *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(() if INSTALLED else ("-p", "zoned.pytest_plugin")),
+            "-m",
+            "pytest",
+            *PLUGIN,
+            "-p",
+            "no:cacheprovider",
+            "-q",
             *arguments,
         ],
         cwd=folder,
