@@ -391,7 +391,8 @@ def _call(device: Device, function: Callable[..., int], *args: object) -> int:
 def _rows(device: Device) -> list[Any]:
     raw = ffi.new("struct zd_fault[]", lib.ZD_MAX_FAULTS)
     count = _call(device, lib.zd_fault_list, raw, lib.ZD_MAX_FAULTS)
-    return [raw[i] for i in range(min(count, lib.ZD_MAX_FAULTS))]
+    # A copy each: an element of an array does not keep the array alive.
+    return [ffi.new("struct zd_fault *", raw[i]) for i in range(min(count, lib.ZD_MAX_FAULTS))]
 
 
 def _check(rule: FaultRule) -> None:

@@ -431,7 +431,8 @@ static int fill_rows(zd_dev *dev, zd_snapshot *s)
 		row->durable = rt->durable < zd_word_written(rt->word) ? rt->durable : zd_word_written(rt->word);
 		row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
 	}
-	qsort(s->rows, s->n, sizeof(*s->rows), by_zone);
+	if (s->n) /* an untouched disk has no rows at all */
+		qsort(s->rows, s->n, sizeof(*s->rows), by_zone);
 	return 0;
 }
 

@@ -57,7 +57,17 @@ def test_short_and_long_help_and_version() -> None:
 
 
 # bench: tests/sim runs job files, traces and sweeps of its own
-NOT_RUN = ("zonedctl mount", "zonedctl bench", "jq", "ssh", "/dev/sdb", "eval", "hexdump", "~/.config", "...")
+NOT_RUN = (
+    "zonedctl mount",
+    "zonedctl bench",
+    "jq",
+    "ssh",
+    "/dev/sdb",
+    "eval",
+    "hexdump",
+    "~/.config",
+    "...",
+)
 
 
 def examples() -> list[tuple[str, str]]:

@@ -28,21 +28,20 @@ def hdd(**changes: Any) -> Model:
     return load_model("hc620").but(**{f"hdd__{name}": value for name, value in changes.items()})
 
 
-def reads(model: Model, depth: int, jobs: int = 1, zones: int = 4000) -> Any:
-    sim = Simulation(hdd_disk(zones), model, 1)
-    for _ in range(jobs):
-        sim.add(
-            Job(
-                "r",
-                iodepth=depth,
-                size=zones // 2 * ZONE,
-                reads=True,
-                random=True,
-                norandommap=True,
-                number_ios=2000,
-                io_size=2**62,
-            ).set_bs(4 * KIB)
-        )
+def reads(model: Model, depth: int, zones: int = 2000) -> Any:
+    """Random 4 KiB reads over the first zones."""
+    sim = Simulation(hdd_disk(), model, 1)
+    job = Job(
+        "r",
+        iodepth=depth,
+        size=zones * ZONE,
+        reads=True,
+        random=True,
+        norandommap=True,
+        number_ios=2000,
+        io_size=2**62,
+    )
+    sim.add(job.set_bs(4 * KIB))
     return sim.run()
 
 

@@ -140,13 +140,13 @@ def fit_zns(given: Sequence[Point], model: Model) -> Model:
     points = [p for p in given if p.fitted]
     changes: dict[str, float] = {}
     changes |= _fit_commands([p for p in points if p.what in ("write", "append")])
-    changes |= _fit_rate([p for p in points if p.saturated], model)
+    changes |= _fit_reset(points)
+    changes |= _fit_rate([p for p in points if p.saturated], model.but(**changes))
     for what, name in (("write zones", "write"), ("append depth", "append")):
         ceiling = [p.value for p in points if p.what == what and p.saturated]
         if ceiling:
             changes[f"zns__{name}_service_us"] = len(ceiling) / sum(ceiling) * 1e3
     changes |= _fit_finish([p for p in points if p.what == "finish"], model)
-    changes |= _fit_reset(points)
     return model.but(**changes)
 
 

@@ -322,7 +322,7 @@ def _executor(workers: int | None, dask: str | None) -> tuple[Executor, Callable
             "--dask needs the package distributed: pip install 'zoned[dask]'"
         ) from None
     try:
-        client: Any = Client(dask, timeout="10s")  # type: ignore[no-untyped-call]
+        client: Any = Client(dask, timeout="5s")  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError, ValueError) as error:
         raise SweepError(f"no Dask scheduler answers at {dask}: {error}") from None
     executor: Executor = client.get_executor(pure=False, retries=1)

@@ -1,0 +1,223 @@
+"""``zonedctl bench`` from the shell: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.shell import ok, refused, zonedctl
+
+JOB = """[global]
+ioengine=libaio
+direct=1
+zonemode=zbd
+bs=256k
+offset=524z
+[fill]
+rw=write
+size=2z
+iodepth=8
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    path = tmp_path / "job.fio"
+    path.write_text(JOB, encoding="utf-8")
+    return path
+
+
+def test_list() -> None:
+    text = ok("bench", "--list").text
+    assert "random-zones" in text
+    assert "hc680" in text
+    assert "st8000as0002" in text
+
+
+def test_a_job_file_prints_fios_table(job: Path) -> None:
+    text = ok("bench", job, "--quiet").text
+    assert "fill: (groupid=0, jobs=1): err= 0" in text
+    assert "write: IOPS=" in text
+    assert "Limit  The media's data rate" in text
+
+
+def test_json_csv_html_and_output(job: Path, tmp_path: Path) -> None:
+    out, page = tmp_path / "r.json", tmp_path / "r.html"
+    assert (
+        ok("bench", job, "--format", "json", "--output", out, "--html", page, "--quiet").text == ""
+    )
+    data = json.loads(out.read_text(encoding="utf-8"))
+    assert data["jobs"][0]["write"]["io_bytes"] == 2 * 2**28
+    assert data["zoned"]["profile"] == "hc620"
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    rows = list(csv.DictReader(io.StringIO(ok("bench", job, "--format", "csv", "--quiet").text)))
+    assert rows[0]["jobname"] == "fill"
+
+
+def test_the_same_command_gives_the_same_bytes() -> None:
+    command = (
+        "bench",
+        "random-zones",
+        "--set",
+        "seconds=3",
+        "--seed",
+        "7",
+        "--format",
+        "json",
+        "--quiet",
+    )
+    assert ok(*command).out == ok(*command).out
+
+
+def test_settings_and_profiles(job: Path) -> None:
+    done = ok(
+        "bench",
+        job,
+        "--set",
+        "bs=4k",
+        "--set",
+        "size=1z",
+        "--profile",
+        "hc680",
+        "--set",
+        "offset=1043z",
+        "--quiet",
+        "--format",
+        "csv",
+    )
+    slow = done.text
+    assert next(csv.DictReader(io.StringIO(slow)))["total_ios"] == "65536"
+
+
+def test_several_seeds_show_a_spread() -> None:
+    text = ok("bench", "random-zones", "--set", "seconds=3", "--seed", "1-3", "--quiet").text
+    assert "3 seeds (1, 2, 3)" in text
+    data = json.loads(
+        ok(
+            "bench",
+            "random-zones",
+            "--set",
+            "seconds=1",
+            "--seed",
+            "1,5",
+            "--format",
+            "json",
+            "--quiet",
+        ).text
+    )
+    assert [run["zoned"]["seed"] for run in data] == [1, 5]
+
+
+def test_compare(tmp_path: Path) -> None:
+    for name, zones in (("a", "2"), ("b", "3")):
+        ok(
+            "bench",
+            "stream",
+            "--set",
+            f"zones={zones}",
+            "--format",
+            "json",
+            "--output",
+            tmp_path / name,
+            "--quiet",
+        )
+    text = ok("bench", "compare", tmp_path / "a", tmp_path / "b").text
+    assert "stream" in text
+    assert "change" in text
+    assert "A.json B.json" in refused("bench", "compare", tmp_path / "a", status=2)
+
+
+def test_sweep(tmp_path: Path) -> None:
+    path = tmp_path / "grid.toml"
+    path.write_text('patterns = ["stream"]\n[parameters]\nzones = [1, 2]\n', encoding="utf-8")
+    text = ok("bench", "sweep", path, "--jobs", "1", "--quiet").text
+    assert "2 points" in text
+    assert (tmp_path / "grid" / "summary.csv").exists()
+
+
+def test_trace(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "".join(f"0,W,{i * 7919 % 65536 * 4096},4096,{i}\n" for i in range(3000)) + "junk\n",
+        encoding="utf-8",
+    )
+    text = ok("bench", "--trace", path, "--set", "zones=32", "--quiet").text
+    assert "log: write amplification" in text
+    assert "1 malformed lines were left out; first line 3001: 'junk'" in text
+    refusal = refused("bench", "--trace", path, "--straight", "--profile", "zn540", "--quiet")
+    assert "write pointer" in refusal
+    text = ok("bench", "--trace", path, "--straight", "--profile", "st8000as0002", "--quiet").text
+    assert "3000 commands in 3001 lines of alibaba" in text
+
+
+def test_real_clock(tmp_path: Path) -> None:
+    disk = tmp_path / "disk.img"
+    ok("create", disk, "--size", "64MiB", "--zone-size", "4MiB")
+    job = tmp_path / "w.fio"
+    job.write_text(
+        "[w]\nrw=write\nzonemode=zbd\ndirect=1\noffset=2z\nsize=4z\nbs=64k\n", encoding="utf-8"
+    )
+    text = ok("bench", job, "--clock", "real", "--disk", disk, "--quiet").text
+    assert "real time" in text
+    report = json.loads(ok("info", disk, "--format", "json").text)
+    assert report["counters"]["writes"] == 256
+    assert "needs --disk" in refused("bench", job, "--clock", "real", status=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ((), 2, "name one job file, one pattern (see --list) or one --trace"),
+        (("stream", "log"), 2, "not 2"),
+        (("strem",), 1, "did you mean stream?"),
+        (("nowhere.fio",), 1, "nowhere.fio: No such file"),
+        (("stream", "--set", "zones"), 2, "write NAME=VALUE"),
+        (("stream", "--set", "zonse=1"), 1, "did you mean zones?"),
+        (("stream", "--seed", "x"), 2, "write 7, 1-5 or 1,4,9"),
+        (("stream", "--seed", "5-1"), 2, "the range must rise"),
+        (("stream", "--profile", "hc62"), 1, "there is no profile"),
+        (("stream", "--disk", "x.img"), 2, "--disk is for --clock real"),
+        (("append-depth", "--profile", "hc620"), 1, "no zone append"),
+        (("stream", "--html", "/nowhere/r.html"), 1, "/nowhere"),
+        (("compare", "only-one"), 2, "compare needs two results"),
+        (("sweep",), 2, "sweep needs one file"),
+        (("--trace", "nowhere.csv"), 1, "nowhere.csv: No such file"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    arguments: tuple[str, ...], status: int, message: str
+) -> None:
+    text = refused("bench", *arguments, "--quiet", status=status)
+    assert message in text
+    assert "Traceback" not in text
+
+
+def test_a_job_file_with_a_mistake_names_the_line(job: Path) -> None:
+    job.write_text(JOB + "zonemod=zbd\n", encoding="utf-8")
+    assert (
+        "job.fio:11: the option zonemod is unknown or not supported here (did you mean zonemode?)"
+        in refused("bench", job)
+    )
+
+
+def test_a_refused_command_ends_with_status_1(job: Path) -> None:
+    job.write_text("[w]\nrw=randwrite\noffset=524z\nsize=2z\n", encoding="utf-8")
+    done = zonedctl("bench", job, "--quiet")
+    assert done.status == 1
+    assert "err= 1: " in done.text
+    assert "write pointer" in done.err
+
+
+def test_a_user_profile_without_a_parameter(tmp_path: Path, job: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[geometry]\nsize="1GiB"\nzone_size="1MiB"\n[model]\nkind="null"\n[model.null]\n',
+        encoding="utf-8",
+    )
+    assert "model.null.command_us is missing: the model null needs it" in refused(
+        "bench", "stream", "--profile", path
+    )

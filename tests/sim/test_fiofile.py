@@ -1,0 +1,318 @@
+"""fio's job files: what is understood, and that nothing is ignored."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sim.helpers import KIB, MIB, SECOND, disk
+from zoned.bench import Job
+from zoned.bench.fiofile import ALIASES, MODES, OPTIONS, WITHOUT_EFFECT, FioError, Plan, load, parse
+from zoned.bench.models import load_drive, null_model
+from zoned.bench.runner import execute
+from zoned.geometry import Geometry
+
+ZBD = "zonemode=zbd\ndirect=1\n"
+
+
+def job(text: str, geometry: Geometry | None = None) -> Job:
+    return parse("[j]\n" + text, geometry or disk()).jobs[0]
+
+
+def refused(text: str, geometry: Geometry | None = None) -> str:
+    with pytest.raises(FioError) as caught:
+        parse(text, geometry or disk(), Path("my.fio"))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# ------------------------------------------------------------------------------------------ options
+
+
+def test_modes() -> None:
+    for mode, (reads, writes, trims, random) in MODES.items():
+        extra = ZBD if trims or writes else ""
+        found = job(f"rw={mode}\n{extra}")
+        assert (found.reads, found.writes, found.trims, found.random) == (
+            bool(reads),
+            bool(writes),
+            bool(trims),
+            bool(random),
+        )
+
+
+def test_mode_with_a_number() -> None:
+    assert job("rw=randread:8").sequence == 8
+    assert job("rw=read:64k").sequence_add == 64 * KIB
+    assert job("rw=read:-128k").sequence_add == -128 * KIB
+    assert job("rw=randread:8\nrw_sequencer=identical").identical
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4k", 4096),
+        ("4K", 4096),
+        ("4kb", 4096),
+        ("1m", MIB),
+        ("1MiB", 1000**2),
+        ("0x10000", 65536),
+        ("512", 512),
+        ("2g", 2**31),
+        ("64ki", 64000),
+    ],
+)
+def test_sizes_as_fio_reads_them(text: str, size: int) -> None:
+    assert job(f"rw=read\nbs={text}").bs_min == [size] * 3
+
+
+def test_kb_base_turns_the_prefixes_round() -> None:
+    assert job("rw=read\nkb_base=1000\nbs=4k").bs_min[0] == 4000
+    assert job("rw=read\nbs=4k\nkb_base=1000").bs_min[0] == 4000, "wherever it stands"
+    assert job("rw=read\nkb_base=1000\nbs=4ki").bs_min[0] == 4096
+
+
+def test_block_sizes() -> None:
+    assert job("rw=read\nbs=4k,8k").bs_min == [4096, 8192, 8192]
+    assert job("rw=read\nbsrange=4k-64k").bs_max == [65536] * 3
+    assert job("rw=read\nbssplit=4k/50:64k/50").split[0] == [(4096, 50), (65536, 50)]
+    assert job("rw=read\nbssplit=4k/10:8k/:16k").split[0] == [(4096, 10), (8192, 45), (16384, 45)]
+    assert job("rw=read\nbssplit=4k/50:64k,128k").split[1] == [(131072, 100)]
+
+
+def test_zones_and_percentages() -> None:
+    found = job(f"rw=write\noffset=2z\nsize=3z\n{ZBD}")
+    assert (found.offset, found.size) == (8 * MIB, 12 * MIB)
+    assert job("rw=read\nsize=50%").size == 32 * MIB
+    assert job("rw=read").size == 64 * MIB
+    assert job("rw=read\noffset=8m\nio_size=1z").io_size == 4 * MIB
+
+
+def test_times() -> None:
+    found = job("rw=read\nruntime=2m\nramp_time=500ms\nthinktime=7\nstartdelay=3\ntime_based")
+    assert (found.runtime, found.ramp, found.thinktime, found.startdelay) == (
+        120 * SECOND,
+        SECOND // 2,
+        7000,
+        3 * SECOND,
+    )
+    assert found.time_based
+
+
+def test_zone_options() -> None:
+    found = job(
+        f"rw=randwrite\nmax_open_zones=3\njob_max_open_zones=2\nzone_reset_threshold=0.3\nzone_reset_frequency=0.01\nread_beyond_wp=1\nignore_zone_limits\n{ZBD}"
+    )
+    assert (found.max_open_zones, found.job_max_open_zones) == (3, 2)
+    assert (found.reset_threshold, found.reset_frequency) == (0.3, 0.01)
+    assert found.read_beyond_wp
+    assert found.ignore_zone_limits
+    assert job(f"rw=write\nzone_append\n{ZBD}").append
+
+
+def test_distributions() -> None:
+    assert (
+        job("rw=randread\nrandom_distribution=zipf:1.2").distribution,
+        job("rw=randread\nrandom_distribution=zipf:1.2").a,
+    ) == ("zipf", 1.2)
+    hot = job("rw=randread\nrandom_distribution=zoned:90/10:10/90")
+    assert (hot.distribution, hot.a, hot.b) == ("hotcold", 0.9, 0.1)
+
+
+def test_rates_and_mixes() -> None:
+    found = job("rw=randrw\nrwmixread=30\nrate=1m,2m\nrate_iops=,100\n" + ZBD)
+    assert (found.mix_read, found.rate[:2], found.rate_iops[1]) == (30, [MIB, 2 * MIB], 100)
+    assert job("rw=randrw\nrwmixwrite=80\n" + ZBD).mix_read == 20
+
+
+def test_global_applies_to_what_follows() -> None:
+    plan = parse(
+        "[global]\nbs=8k\n[a]\nrw=read\n[global]\nbs=16k\n[b]\nrw=read\n[c]\nrw=read\nbs=4k\n",
+        disk(),
+    )
+    assert [j.bs_min[0] for j in plan.jobs] == [8192, 16384, 4096]
+
+
+def test_numjobs_groups_and_stages() -> None:
+    plan = parse(
+        "[global]\nrw=read\n[a]\nnumjobs=3\noffset_increment=2z\nsize=2z\ngroup_reporting\n[b]\n[c]\nstonewall\nnumjobs=2\n[d]\nnew_group\n",
+        disk(),
+    )
+    assert [j.name for j in plan.jobs] == ["a", "a", "a", "b", "c", "c", "d"]
+    assert [j.offset for j in plan.jobs[:3]] == [0, 8 * MIB, 16 * MIB]
+    assert [j.group for j in plan.jobs] == [0, 0, 0, 0, 1, 1, 2]
+    assert [j.wait_for for j in plan.jobs] == [0, 0, 0, 0, 4, 4, 0]
+
+
+def test_engines_and_depth() -> None:
+    assert job("rw=read\nioengine=libaio\niodepth=16").iodepth == 16
+    plan = parse("[j]\nrw=read\nioengine=psync\niodepth=16\n", disk())
+    assert plan.jobs[0].iodepth == 1
+    assert any("synchronous" in note for note in plan.notes)
+
+
+def test_ranges_are_rounded_to_zones_as_fio_does() -> None:
+    plan = parse(f"[j]\nrw=write\noffset=9m\nsize=21m\n{ZBD}", disk())
+    assert (plan.jobs[0].offset, plan.jobs[0].size) == (12 * MIB, 20 * MIB)
+    assert len(plan.notes) == 2
+
+
+def test_comments_includes_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_BS", "32k")
+    (tmp_path / "common.fio").write_text("[global]\nbs=${MY_BS}\n", encoding="utf-8")
+    path = tmp_path / "a.fio"
+    path.write_text(
+        "; a comment\n# another\ninclude common.fio\n\n[j]\n  rw = read\n", encoding="utf-8"
+    )
+    assert load(path, disk()).jobs[0].bs_min[0] == 32 * KIB
+
+
+def test_overrides_win(tmp_path: Path) -> None:
+    path = tmp_path / "a.fio"
+    path.write_text("[j]\nrw=read\nbs=4k\n", encoding="utf-8")
+    assert load(path, disk(), {"bs": "64k"}).jobs[0].bs_min[0] == 64 * KIB
+    with pytest.raises(FioError, match="command line: the option bsz is unknown"):
+        load(path, disk(), {"bsz": "64k"})
+
+
+def test_loops_repeat_the_size() -> None:
+    assert job("rw=read\nsize=8m\nloops=3").io_size == 24 * MIB
+
+
+def test_verify() -> None:
+    assert job(f"rw=write\nverify=crc32c\n{ZBD}").verify
+    assert not job(f"rw=write\nverify=crc32c\ndo_verify=0\n{ZBD}").verify
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[j]\nrw=read\nbsz=4k",
+            r"my.fio:3: the option bsz is unknown or not supported here \(did you mean bs\?\)",
+        ),
+        ("[j]\nrw=read\nfsync=1", "my.fio:3: the option fsync is unknown or not supported"),
+        ("[j]\nrw=read\nverify_backlog=1", "my.fio:3: the option verify_backlog"),
+        ("[j]\nrw=readd", "my.fio:2: rw=readd: there is no such mode"),
+        ("[j]\nrw=read\nbs=4q", "my.fio:3: bs=4q: '4q' is not a size"),
+        ("[j]\nrw=read\nbs=0", "must be above 0"),
+        ("[j]\nrw=read\nbs", "the option bs needs a value"),
+        ("[j]\nrw=read\nbsrange=64k-4k", "the range must rise"),
+        ("[j]\nrw=read\nbssplit=4k/50:8k/40", "add up to 90"),
+        ("[j]\nrw=read\nbssplit=4k/x", "'x' is not a percentage"),
+        ("[j]\nrw=read\niodepth=0", "it must be 1 to 65536"),
+        ("[j]\nrw=read\nruntime=soon", "not a time"),
+        ("[j]\nrw=read\nzonemode=strided", "only zbd and none are supported"),
+        ("[j]\nrw=read\nzonesize=1m", "0 or the disk's zone size, 4194304"),
+        ("[j]\nrw=read\nzonecapacity=1m", "only for disks without zones"),
+        ("[j]\nrw=read\ndirect=0", "buffered I/O is not simulated"),
+        ("[j]\nrw=write\nzonemode=zbd", "zonemode=zbd with writes needs direct=1"),
+        ("[j]\nrw=write\nzone_append", "zone appends need zonemode=zbd"),
+        ("[j]\nrw=trim", "trims are zone resets here, and need zonemode=zbd"),
+        ("[j]\nrw=read\ntime_based", "it needs runtime"),
+        ("[j]\nrw=read\nsize=65m", "from offset 0 on the disk has 67108864 bytes left"),
+        ("[j]\nrw=read\noffset=1g", "offset 1073741824 is beyond the disk"),
+        (
+            "[j]\nrw=read\noffset=60m\nsize=8m",
+            "from offset 62914560 on the disk has 4194304 bytes left",
+        ),
+        ("[j]\nrw=read\nioengine=rados", "supported are sync"),
+        ("[j]\nrw=randread\nrandom_distribution=zipf:1", "exactly 1 has no sum"),
+        (
+            "[j]\nrw=randread\nrandom_distribution=zoned:50/5:30/15:20/80",
+            "two ranges are supported",
+        ),
+        ("[j]\nrw=randread\nrandom_distribution=poisson", "supported are random, zipf"),
+        ("[j]\nrw=read\nrate_process=poisson", "only linear can be had here"),
+        ("[j]\nrw=read\ncontinue_on_error=all", "only none and 0 can be had"),
+        ("[j]\nrw=randrw\nrwmixread=101", "it must be 0 to 100"),
+        (f"[j]\nrw=write\nverify=md6\n{ZBD}", "supported are md5"),
+        (f"[j]\nrw=write\nzone_reset_frequency=2\n{ZBD}", "it must be 0 to 1"),
+        (f"[j]\nrw=write\nsize=1m\n{ZBD}", "in zone mode it must hold a zone"),
+        ("bs=4k\n[j]\nrw=read", "stands before the first section"),
+        ("[j\nrw=read", "is not a section"),
+        ("", "there is no job section"),
+        ("[global]\nbs=4k", "there is no job section"),
+        ("[j]\nrw=read\nbs=${NO_SUCH_VARIABLE_HERE}", "no variable NO_SUCH_VARIABLE_HERE"),
+        ("include nowhere.fio\n[j]\nrw=read", "cannot include nowhere.fio"),
+    ],
+)
+def test_errors_name_file_line_and_option(text: str, message: str) -> None:
+    assert re.search(message, refused(text)), refused(text)
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.fio"
+    path.write_bytes(b"[j]\nrw=\xff\xfe\n")
+    with pytest.raises(FioError, match="not a text file"):
+        load(path, disk())
+
+
+def test_more_writers_than_open_zones_are_announced() -> None:
+    """fio quits those silently."""
+    plan = parse(
+        f"[j]\nrw=write\nnumjobs=6\noffset=2z\noffset_increment=2z\nsize=2z\n{ZBD}",
+        disk(max_open=4),
+    )
+    assert any("only 4 zones may be open" in note for note in plan.notes)
+    result = execute(plan, disk(max_open=4), null_model(), 1)
+    assert (
+        sum(j.stats[1].count > 0 for j in result.jobs) == 4
+        or sum(j.stopped for j in result.jobs) == 2
+    )
+
+
+def test_no_option_is_both_used_and_without_effect() -> None:
+    assert not set(OPTIONS) & WITHOUT_EFFECT
+    assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS)
+
+
+def test_every_option_is_one_of_fio(needs: object) -> None:
+    """fio itself knows each name that is taken here."""
+    needs("fio", shutil.which("fio") is not None, "asking fio for its options")  # type: ignore[operator]
+    known = subprocess.run(
+        ["fio", "--cmdhelp"], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    names = {line.split(":")[0].strip() for line in known.splitlines() if ":" in line}
+    # These belong to an engine, or came after the oldest fio in use.
+    engine = {
+        "zone_append",
+        "hipri",
+        "fixedbufs",
+        "registerfiles",
+        "sqthread_poll",
+        "nonvectored",
+        "ignore_zone_limits",
+    }
+    missing = {name for name in [*OPTIONS, *WITHOUT_EFFECT] if name not in names} - engine
+    assert missing - {"stats", "eta"} == set()
+
+
+# ------------------------------------------------------------------------------- the published runs
+
+
+def test_the_fio_page_as_it_is_written() -> None:
+    """zonedstorage.io's random write example, from its own command line."""
+    text = (
+        "[zbc]\nfilename=/dev/sdd\ndirect=1\nzonemode=zbd\noffset=140660178944\nnumjobs=4\ngroup_reporting=1\n"
+        "runtime=30\nioengine=libaio\niodepth=4\nrw=randwrite\nbs=256K\nignore_zone_limits=1\n"
+    )
+    profile, model = load_drive("hc620")
+    geometry = profile.geometry()
+    plan = parse(text, geometry)
+    assert len(plan.jobs) == 4
+    result = execute(plan, geometry, model, 1)
+    assert result.total(1).iops == pytest.approx(160.9, rel=0.1)
+    assert result.total(1).mean / 1e6 == pytest.approx(98.9, rel=0.15)
+
+
+def test_plan_is_plain_data() -> None:
+    assert Plan().jobs == []

@@ -1,0 +1,178 @@
+"""The drive models against published measurements, each figure predicted without its own run."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from zoned.bench.fit import FitError, Point, least_absolute, least_squares, leave_one_out, minimum
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
+
+def bench(name: str) -> ModuleType:
+    """A file of bench/, which is no package."""
+    if f"bench_{name}" in sys.modules:
+        return sys.modules[f"bench_{name}"]
+    spec = importlib.util.spec_from_file_location(
+        name if name == "published" else f"bench_{name}", BENCH / f"{name}.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def validate() -> Iterator[ModuleType]:
+    before = list(sys.path)
+    yield bench("validate")
+    sys.path[:] = before
+
+
+def judge(rows: list[Any], counted: int) -> None:
+    outside = [
+        f"{row.name}: {row.published:g}, ours {row.ours:g}"
+        for row in rows
+        if row.verdict == "outside"
+    ]
+    assert outside == []
+    assert sum(row.verdict == "ok" for row in rows) == counted
+    assert all(row.source for row in rows)
+
+
+def test_zn540(validate: ModuleType) -> None:
+    """Latency by size, ceilings, finish and reset by occupancy."""
+    rows = list(validate.rows_zn540())
+    judge(rows, 39)
+    inputs = [row.name for row in rows if row.kind == "input"]
+    assert inputs == ["finish, nothing written, ms", "finish, all but 1 block written, ms"]
+
+
+def test_hc620(validate: ModuleType) -> None:
+    """Sequential and random rates and latencies, and the zones after random writes."""
+    rows = list(validate.rows_hc620())
+    judge(rows, 10)
+    assert [row.name for row in rows if row.kind == "input"] == [
+        "read beyond the write pointer, IOPS"
+    ]
+
+
+def test_drive_managed(validate: ModuleType) -> None:
+    judge(list(validate.rows_drive_managed()), 2)
+
+
+@pytest.mark.long
+def test_cleaning(validate: ModuleType) -> None:
+    """The long form of what test_cleaning.py checks with fewer writes."""
+    judge(list(validate.rows_cleaning()), 15)
+
+
+def test_a_point_is_left_out_with_its_whole_run() -> None:
+    published = bench("published")
+    for point, others in leave_one_out(published.zn540()):
+        if not point.only:
+            assert not [other for other in others if other.run == point.run and other.x == point.x]
+
+
+def test_published_figures_are_no_table_of_the_model() -> None:
+    """What is fitted has far fewer numbers than there are figures that it must meet."""
+    from zoned.bench.fit import fit_zns
+    from zoned.bench.models import load_model
+
+    model = load_model("zn540")
+    points = bench("published").zn540()
+    fitted = fit_zns(points, model.but(**{f"zns__{name}": 77 for name in FITTED}))
+    assert all(fitted.get(f"zns.{name}") != 77 for name in FITTED)
+    assert len([p for p in points if p.tolerance and not p.only]) > 2 * len(FITTED)
+    for name in FITTED:
+        assert float(fitted.get(f"zns.{name}")) == pytest.approx(
+            float(model.get(f"zns.{name}")), rel=0.01
+        ), name
+
+
+FITTED = (
+    *(
+        "write_base_us",
+        "write_unit_us",
+        "list_us",
+        "append_extra_us",
+        "append_unit_us",
+        "write_service_us",
+    ),
+    *(
+        "append_service_us",
+        "write_mib_s",
+        "finish_mib_s",
+        "reset_base_ms",
+        "reset_full_ms",
+        "reset_data_ms",
+    ),
+    *("reset_unfinished_ms", "reset_open_ms"),
+)
+"""What bench/validate.py --fit gives is what the profile holds."""
+
+
+# ------------------------------------------------------------------------------------ the fit itself
+
+
+def test_least_squares_finds_a_line() -> None:
+    rows = [[1.0, float(x)] for x in range(6)]
+    assert least_squares(rows, [3 + 2 * x for x in range(6)], [1.0] * 6) == pytest.approx([3, 2])
+
+
+def test_least_absolute_is_not_pulled_by_one_odd_figure() -> None:
+    rows = [[1.0, float(x)] for x in range(1, 12)]
+    targets = [10 + 2.0 * x for x in range(1, 12)]
+    targets[4] *= 3
+    assert least_absolute(rows, targets) == pytest.approx([10, 2], rel=1e-3)
+    assert least_squares(rows, targets, [1 / t for t in targets]) != pytest.approx(
+        [10, 2], rel=1e-2
+    )
+
+
+def test_what_is_not_determined_is_an_error() -> None:
+    with pytest.raises(FitError, match="do not determine"):
+        least_squares([[1.0, 1.0], [2.0, 2.0]], [1.0, 2.0], [1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("function", "least"), [(lambda x: (x - 3) ** 2, 3.0), (lambda x: abs(x - 7.5), 7.5)]
+)
+def test_minimum(function: Callable[[float], float], least: float) -> None:
+    assert minimum(function, 0, 10, 40) == pytest.approx(least, abs=1e-3)
+
+
+def test_a_model_is_found_again_from_its_own_figures() -> None:
+    """Figures made with known parameters give these parameters back."""
+    from zoned.bench.fit import fit_zns
+    from zoned.bench.models import load_model
+
+    truth = load_model("zn540")
+    base, unit, extra = (
+        float(truth.get(f"zns.{name}"))
+        for name in ("write_base_us", "write_unit_us", "append_extra_us")
+    )
+    points = []
+    for kib in (4, 8, 16, 32, 64):
+        units = max(0, -(-kib // 8) - 1)
+        more = float(truth.get("zns.list_us")) if kib > 8 else 0.0
+        write = base + units * unit + more
+        append = base + extra + units * float(truth.get("zns.append_unit_us")) + more
+        points += [
+            Point("write", kib, "median_us", write, "w"),
+            Point("append", kib, "median_us", append, "a"),
+        ]
+    wrong = truth.but(zns__write_base_us=99, zns__write_unit_us=99, zns__append_extra_us=99)
+    found = fit_zns(points, wrong)
+    assert float(found.get("zns.write_base_us")) == pytest.approx(base, rel=1e-3)
+    assert float(found.get("zns.write_unit_us")) == pytest.approx(unit, rel=1e-3)
+    assert float(found.get("zns.append_extra_us")) == pytest.approx(extra, rel=1e-3)

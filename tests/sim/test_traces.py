@@ -1,0 +1,250 @@
+"""Traces: each format's own lines, malformed ones counted, compressed and cut-off files, and replay."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim.helpers import MIB, disk
+from zoned.bench import Job, Simulation
+from zoned.bench.models import null_model
+from zoned.bench.traces import FORMATS, Trace, TraceError
+
+SAMPLES = {
+    "msr": (
+        "128166372003061629,hm,1,Read,383496192,32768,413\n"
+        "128166372016382155,hm,1,Write,310983680,4096,1082\n"
+        "128166372026382155,hm,0,Write,310987776,512,900\n"
+    ),
+    "alibaba": "0,R,126703661056,4096,1577808000000046\n0,W,8589934592,16384,1577808000000151\n3,W,0,8192,1577808001000046\n",
+    "tencent": "1538323200,12910952,128,0,1063\n1538323201,12910952,8,1,1063\n1538323201,0,256,1,1064\n",
+    "iolog2": (
+        "fio version 2 iolog\n/dev/sdb add\n/dev/sdb open\n/dev/sdb write 0 65536\n/dev/sdb wait 1500 0\n"
+        "/dev/sdb read 65536 4096\n/dev/sdb sync 0 0\n/dev/sdb trim 0 4096\n/dev/sdb close\n"
+    ),
+    "iolog3": "fio version 3 iolog\n0 /dev/sdb add\n0 /dev/sdb open\n1 /dev/sdb write 0 65536\n3 /dev/sdb read 65536 4096\n9 /dev/sdb close\n",
+    "blkparse": (
+        "  8,0    3        1     0.000000000   697  Q   W 223490 + 8 [kjournald]\n"
+        "  8,0    3        2     0.000001829   697  G   W 223490 + 8 [kjournald]\n"
+        "  8,0    3        5     0.000010000   697  D   W 223490 + 8 [kjournald]\n"
+        "  8,0    3        7     0.000500000   697  D   R 8192 + 16 [cat]\n"
+        "  8,0    1        9     0.000600000     0  C   R 8192 + 16 [0]\n"
+        "  8,0    1       11     0.000700000   697  D FWS [flush]\n"
+        "CPU0 (sda):\n Reads Queued:           1,        8KiB\n"
+    ),
+}
+EXPECTED: dict[str, list[tuple[int, int, int, int]]] = {
+    # time in ns, offset, length, direction
+    "msr": [
+        (0, 383496192, 32768, 0),
+        (1332052600, 310983680, 4096, 1),
+        (2332052600, 310987776, 512, 1),
+    ],
+    "alibaba": [(0, 126703661056, 4096, 0), (105_000, 8589934592, 16384, 1), (10**9, 0, 8192, 1)],
+    "tencent": [
+        (0, 12910952 * 512, 65536, 0),
+        (10**9, 12910952 * 512, 4096, 1),
+        (10**9, 0, 131072, 1),
+    ],
+    "iolog2": [
+        (0, 0, 65536, 1),
+        (1_500_000, 65536, 4096, 0),
+        (1_500_000, 0, 0, 3),
+        (1_500_000, 0, 4096, 2),
+    ],
+    "iolog3": [(1_000_000, 0, 65536, 1), (3_000_000, 65536, 4096, 0)],
+    "blkparse": [(0, 223490 * 512, 4096, 1), (490_000, 8192 * 512, 8192, 0)],
+}
+
+
+def records(trace: Trace) -> list[tuple[int, int, int, int]]:
+    out = []
+    for array, count in trace.records():
+        out += [(r.time, r.offset, r.length, r.dir) for r in array[0:count]]
+    return out
+
+
+def save(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_each_format(form: str, tmp_path: Path) -> None:
+    trace = Trace(save(tmp_path / "t.txt", SAMPLES[form]))
+    assert trace.format == form, "told from its first lines"
+    assert records(trace) == EXPECTED[form]
+    assert trace.bad == 0
+    assert trace.records_read == len(EXPECTED[form])
+
+
+def test_blkparse_queue_events(tmp_path: Path) -> None:
+    trace = Trace(save(tmp_path / "t", SAMPLES["blkparse"]), action="Q")
+    assert [r[1] for r in records(trace)] == [223490 * 512]
+
+
+def test_iolog3_in_nanoseconds(tmp_path: Path) -> None:
+    trace = Trace(save(tmp_path / "t", SAMPLES["iolog3"]), iolog_ns=True)
+    assert [r[0] for r in records(trace)] == [1, 3]
+
+
+def test_malformed_lines_are_counted_and_the_first_is_shown(tmp_path: Path) -> None:
+    good = SAMPLES["alibaba"]
+    trace = Trace(
+        save(
+            tmp_path / "t",
+            good + "0,X,1,2,3\n" + "0,R,-5,4096,1\nrubbish\n" + "0,W,0,4096,1577808002000000\n",
+        )
+    )
+    assert len(records(trace)) == 4
+    assert trace.bad == 3
+    assert trace.first_bad == "line 4: '0,X,1,2,3'"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged_lines_never_crash(form: str, tmp_path: Path) -> None:
+    """Every cut and every changed byte of each sample: counted, never fatal."""
+    text = SAMPLES[form]
+    for at in range(len(text)):
+        for damaged in (
+            text[:at],
+            text[:at] + "\x00" + text[at + 1 :],
+            text[:at] + "9" * 30 + text[at:],
+        ):
+            if not damaged:
+                continue
+            trace = Trace(save(tmp_path / "t", damaged), form)
+            try:
+                found = records(trace)
+            except TraceError:
+                continue
+            assert len(found) <= len(EXPECTED[form]) + 1
+
+
+def test_last_line_without_newline_and_dos_ends(tmp_path: Path) -> None:
+    text = SAMPLES["msr"].replace("\n", "\r\n").rstrip("\r\n")
+    assert records(Trace(save(tmp_path / "t", text))) == EXPECTED["msr"]
+
+
+def test_going_back_in_time_stands_still(tmp_path: Path) -> None:
+    text = "0,W,0,4096,1000000\n0,W,4096,4096,999000\n"
+    assert [r[0] for r in records(Trace(save(tmp_path / "t", text), "alibaba"))] == [0, 0]
+
+
+# ------------------------------------------------------------------------------------------- files
+
+
+def long_text(lines: int = 200_000) -> str:
+    return "".join(
+        f"0,W,{index * 4096 % 2**40},4096,{1577808000000000 + index * 10}\n"
+        for index in range(lines)
+    )
+
+
+def test_gz(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(long_text().encode()))
+    trace = Trace(path)
+    assert len(records(trace)) == 200_000
+    assert len(records(trace)) == 200_000, "a trace can be read again"
+
+
+def test_gz_that_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(long_text().encode())[:-5000])
+    with pytest.raises(TraceError, match="cut off"):
+        records(Trace(path))
+
+
+def test_gz_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="not compressed as its name says"):
+        Trace(save(tmp_path / "t.csv.gz", SAMPLES["msr"]))
+
+
+def test_zst(tmp_path: Path, needs: Callable[[str, bool, str], None]) -> None:
+    needs("zstandard", find_spec("zstandard") is not None, "reading .zst")
+    import zstandard
+
+    data = zstandard.ZstdCompressor().compress(long_text().encode())
+    (tmp_path / "t.zst").write_bytes(data)
+    assert len(records(Trace(tmp_path / "t.zst"))) == 200_000
+    (tmp_path / "bad.zst").write_bytes(b"no such thing")
+    with pytest.raises(TraceError, match="damaged or"):
+        records(Trace(tmp_path / "bad.zst"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("hello\nworld\n", "not a trace of a known format"),
+        ("fio version 1 iolog\n", "version 1 is not supported"),
+    ],
+)
+def test_wrong_files(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=message):
+        Trace(save(tmp_path / "t", text))
+
+
+def test_the_wrong_format_has_no_command(tmp_path: Path) -> None:
+    with pytest.raises(
+        TraceError, match="no command in 3 lines read as msr; first malformed line 1"
+    ):
+        records(Trace(save(tmp_path / "t", SAMPLES["tencent"]), "msr"))
+    with pytest.raises(TraceError, match="there is no trace format 'vscsi'"):
+        Trace(save(tmp_path / "t", SAMPLES["tencent"]), "vscsi")
+
+
+# ------------------------------------------------------------------------------------------ replay
+
+
+def replay(text: str, path: Path, job: Job, **keywords: Any) -> Any:
+    sim = Simulation(disk(**keywords), null_model(), 1)
+    trace = Trace(save(path, text))
+    sim.feed(sim.add(job), trace.records())
+    return sim.run()
+
+
+def test_straight_keeps_the_traces_times(tmp_path: Path) -> None:
+    job = Job("t", kind="trace", iodepth=4, size=64 * MIB)
+    result = replay(SAMPLES["alibaba"], tmp_path / "t", job, conventional=16)
+    assert result.total(0).count == 1
+    assert result.total(1).count == 2
+    assert result.now == 10**9 + 1000
+
+
+def test_straight_on_zones_breaks_their_rules(tmp_path: Path) -> None:
+    job = Job("t", kind="trace", iodepth=4, offset=8 * MIB, size=56 * MIB)
+    result = replay("0,W,65536,4096,1\n0,W,0,4096,2\n", tmp_path / "t", job)
+    assert result.jobs[0].rule == "unaligned-write"
+
+
+def test_through_the_log_layer_everything_fits(tmp_path: Path) -> None:
+    text = "".join(f"0,W,{(index * 7919) % 5000 * 4096},4096,{index}\n" for index in range(30_000))
+    job = Job(
+        "t", kind="trace", iodepth=4, offset=8 * MIB, size=56 * MIB, log_block=4096, log_spare=0.3
+    )
+    result = replay(text, tmp_path / "t", job)
+    assert not result.jobs[0].error
+    assert result.jobs[0].log_user == 30_000
+    assert result.total(1).count == 30_000
+    assert result.jobs[0].write_amplification >= 1
+
+
+def test_a_long_trace_is_streamed(tmp_path: Path) -> None:
+    """More commands than one batch: the run asks for the next one again and again."""
+    job = Job("t", kind="trace", iodepth=32, size=64 * MIB)
+    result = replay(long_text(150_000), tmp_path / "t", job, conventional=16)
+    assert result.total(1).count == 150_000
+
+
+def test_sync_is_a_barrier(tmp_path: Path) -> None:
+    text = "fio version 2 iolog\n/d open\n/d write 0 4096\n/d write 4096 4096\n/d sync 0 0\n/d write 8192 4096\n"
+    job = Job("t", kind="trace", iodepth=8, size=64 * MIB)
+    result = replay(text, tmp_path / "t", job, conventional=16)
+    assert result.now == 2000, "two side by side, then the third alone"
