@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -197,7 +198,9 @@ def test_a_whole_drive_in_little_memory(tmp_path: Path, form: str) -> None:
     status, peak = map(int, done.stderr.split())
     assert status == 0
     assert done.stdout.count(b"\n") == 104312 + (form != "blkzone")
-    assert peak < 100 * 1024, f"{peak} KiB"
+    # AddressSanitizer's shadow and quarantine are no memory of the report's.
+    limit = 1024 if os.environ.get("ZONED_SANITIZED") else 100
+    assert peak < limit * 1024, f"{peak} KiB"
 
 
 def test_a_disk_in_use_is_reported(disk: Path) -> None:
