@@ -469,4 +469,6 @@ def test_cycles_leak_nothing(disk, place, long_run):
     for _ in range(1000 if long_run else 50):
         cycle()
     assert used() == before
-    assert memory() - kib < 1024  # KiB; a leak of one buffer in each cycle would be 50 times that
+    # KiB; a leak of one buffer in each cycle would be 50 times that. AddressSanitizer keeps what was
+    # freed for a while, up to its quarantine's 256 MiB.
+    assert memory() - kib < (300 << 10 if os.environ.get("ZONED_SANITIZED") else 1024)
