@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define WORKERS 2 /* measured: see bench/fuse_ratios.py */
+#define WORKERS 2 /* more help with four jobs, one is best for the smallest writes: bench/fuse_ratios.py --workers N compares */
 #define REQUEST_SIZE (ZD_FUSE_IO + 4096)
 #define WRITE_HEADER 80 /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
 

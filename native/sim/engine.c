@@ -237,8 +237,7 @@ static void start(struct zd_sim *sim, struct command *c)
 
 		if (unlikely((word & W_COND) == ZD_FULL) && (sim->host_flags[c->zone] & H_OPEN))
 			zd_open_list_drop(sim, c->zone);
-		/* Out of zone mode the host keeps no count of what it has sent. */
-		if (unlikely((word & W_WRITTEN) > sim->host_wp[c->zone]) && !sim->jobs[c->job]->p.zbd && !sim->jobs[c->job]->log) {
+		if (unlikely((word & W_WRITTEN) > sim->host_wp[c->zone])) { /* not in zone mode: the host did not keep count */
 			sim->valid_bytes += (word & W_WRITTEN) - sim->host_wp[c->zone];
 			sim->host_wp[c->zone] = word & W_WRITTEN;
 		}
