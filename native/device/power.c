@@ -119,6 +119,7 @@ int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const 
 			kept = written;
 		cut_zone(dev, zone, rt, kept);
 	}
+	zd_trace_event(dev, ZD_TRACE_POWER_CUT, ZD_NO_ZONE, seed, (uint64_t)keep, fault);
 out:
 	unlock_all(dev);
 	return 0;
@@ -156,6 +157,7 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 	dev->faults->power_fault = 0;
 	dev->faults->flush_fault = 0; /* what the cache owed is gone with its power */
 	atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_POWER);
+	zd_trace_event(dev, ZD_TRACE_POWER_ON, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	zd_unlock_commit(dev);
 	return 0;
 }
