@@ -312,18 +312,9 @@ uint64_t zd_sim_bare_device(zd_dev *dev, uint64_t offset, uint64_t bytes, uint64
 
 /*
  * What the commands that a zd_dev carries out would take on a modelled drive, one at a time. Only time passes here:
- * the zones' words are told, not decided. Any number of threads may use a clock; their commands queue up in it.
+ * the zones' states are told, not decided. Any number of threads may use a clock; their commands queue up in it.
  */
 typedef struct zd_clock zd_clock;
-struct zd_clock_command {
-	int32_t cmd;               /* enum zd_cmd up to FLUSH; zone commands on one zone */
-	uint32_t zone;             /* the one it changes; of a read: where it begins */
-	uint64_t offset, length;   /* of a data command, on the disk */
-	uint64_t written;          /* the zone afterwards: bytes up to its write pointer, */
-	uint8_t cond;              /* condition, */
-	uint8_t finished;          /* and 1 if it is FULL by FINISH */
-	uint8_t reserved[6];
-};
 struct zd_clock_state {
 	uint64_t now;              /* ns since it began */
 	uint64_t last;             /* ns that the last command took */
@@ -337,10 +328,13 @@ struct zd_clock_state {
 int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed, zd_clock **out,
 		    struct zd_error *err);
 void zd_clock_free(zd_clock *clock);
-/* What a zone is now, without a command. -EINVAL: there is no such zone. */
-int zd_clock_zone(zd_clock *clock, uint32_t zone, uint64_t written, int cond, int finished);
-/* Let one command's time pass. -EINVAL: outside the disk; -ENOMEM. */
-int zd_clock_command(zd_clock *clock, const struct zd_clock_command *command);
+/* Let the time of each command of dev pass, by zd_observe() (whose errors it has), or no longer. The disk must have
+ * the geometry that the clock was made for. */
+int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+/* Let one command's time pass. A command that concerns all zones takes the time of one zone command; power events take
+ * none. -EINVAL: outside the disk; -ENOMEM. */
+int zd_clock_command(zd_clock *clock, const struct zd_told *command);
 /* Let time pass in which nothing is asked of the drive. */
 void zd_clock_idle(zd_clock *clock, uint64_t ns);
 void zd_clock_look(zd_clock *clock, struct zd_clock_state *out);

@@ -169,6 +169,7 @@ struct zd_trace_rt {
 	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
 	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
 	_Atomic uint64_t waits;   /* commands that waited for room */
+	_Atomic uint32_t observers; /* handles; too many when one was killed */
 	_Atomic uint32_t waiting; /* now; too many when one was killed */
 	_Atomic uint32_t wake, room; /* futexes: of the recorder, of those who wait */
 };
@@ -209,6 +210,9 @@ struct zd_dev {
 	struct zd_trace_rt *trace;
 	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
 	struct zd_recorder *recorder; /* this handle records */
+	_Atomic(zd_told_fn) told;   /* zd_observe() */
+	void *told_arg;
+	_Atomic uint32_t telling;   /* threads that are in it */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
 	uint8_t *rt;                /* the mapping, rt_size bytes */
@@ -574,6 +578,7 @@ struct zd_traced {
 	struct zd_trace_rt *trace;
 	struct zd_trace_record r;
 	struct zd_error err; /* for callers that want none */
+	uint64_t before;     /* the zone's word, for an observer */
 	bool done;           /* it is in the ring */
 	bool held;           /* a fault rule acts on it: what becomes of it is known at its end only */
 };

@@ -2,7 +2,7 @@
 /*
  * The clock of a disk in use: what each command that a zd_dev carried out would have taken on a modelled drive.
  *
- * Rules, data and zones are the zd_dev's; here only time passes. The zones' words are set to what the disk says they
+ * Rules, data and zones are the zd_dev's; here only time passes. A zone's word is set to what the disk says it
  * became, so nothing is decided twice. One command at a time is under way, as with a program that waits for each:
  * what the drive does behind its back (emptying its cache, cleaning) goes on while it waits and in between.
  */
@@ -50,9 +50,8 @@ static void drain(struct zd_sim *sim)
 	}
 }
 
-/* One command in one zone, its end reached: sim->now is when. */
-static int step(struct zd_sim *sim, const struct zd_clock_command *k, uint32_t zone, uint64_t offset, uint64_t length,
-		uint64_t before)
+/* One command in one zone, to its end: sim->now is when. */
+static int step(struct zd_sim *sim, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint64_t before)
 {
 	uint32_t i = zd_command_new(sim);
 	struct command *c;
@@ -65,8 +64,8 @@ static int step(struct zd_sim *sim, const struct zd_clock_command *k, uint32_t z
 	c->offset = offset;
 	c->length = length;
 	c->zone = zone;
-	c->cmd = (uint8_t)k->cmd;
-	c->dir = k->cmd == ZD_CMD_READ ? ZD_SIM_READ : k->cmd <= ZD_CMD_APPEND ? ZD_SIM_WRITE : ZD_SIM_NR_DIRS;
+	c->cmd = (uint8_t)cmd;
+	c->dir = cmd == ZD_CMD_READ ? ZD_SIM_READ : cmd <= ZD_CMD_APPEND ? ZD_SIM_WRITE : ZD_SIM_NR_DIRS;
 	c->before = before;
 	c->first = (before & W_COND) == ZD_EMPTY;
 	sim->arrivals++;
@@ -89,17 +88,13 @@ static int step(struct zd_sim *sim, const struct zd_clock_command *k, uint32_t z
 	return -ENOMEM;
 }
 
-static uint64_t word_after(const struct zd_sim *sim, uint32_t zone, const struct zd_clock_command *k)
+static uint64_t word_of(const struct zd_told_zone *zone)
 {
-	uint64_t conv = sim->m.word[zone] & W_CONV;
-
-	if (conv)
-		return sim->m.word[zone];
-	return (k->written & W_WRITTEN) | (k->finished ? W_FINISHED : 0) | k->cond;
+	return (zone->written & W_WRITTEN) | (zone->finished ? W_FINISHED : 0) | zone->cond;
 }
 
 /* A data command, zone by zone where it covers several. */
-static int data(struct zd_sim *sim, const struct zd_clock_command *k)
+static int data(struct zd_sim *sim, const struct zd_told *k)
 {
 	uint64_t at = k->offset, left = k->length;
 	int r = 0;
@@ -107,11 +102,8 @@ static int data(struct zd_sim *sim, const struct zd_clock_command *k)
 	while (!r && left) {
 		uint32_t zone = zone_of(&sim->m, at);
 		uint64_t end = zone_start(&sim->m, zone) + zone_length(&sim->m, zone), n = left < end - at ? left : end - at;
-		uint64_t before = sim->m.word[zone];
 
-		if (k->cmd != ZD_CMD_READ && zone == k->zone)
-			sim->m.word[zone] = word_after(sim, zone, k);
-		r = step(sim, k, zone, at, n, before);
+		r = step(sim, k->cmd, zone, at, n, zone == k->zone ? word_of(&k->before) : 0);
 		at += n;
 		left -= n;
 	}
@@ -148,41 +140,31 @@ void zd_clock_free(zd_clock *clock)
 	free(clock);
 }
 
-int zd_clock_zone(zd_clock *clock, uint32_t zone, uint64_t written, int cond, int finished)
-{
-	struct zd_clock_command k = { .written = written, .cond = (uint8_t)cond, .finished = (uint8_t)finished };
-
-	if (zone >= clock->sim->m.nr_zones)
-		return -EINVAL;
-	pthread_mutex_lock(&clock->lock);
-	clock->sim->m.word[zone] = word_after(clock->sim, zone, &k);
-	pthread_mutex_unlock(&clock->lock);
-	return 0;
-}
-
-int zd_clock_command(zd_clock *clock, const struct zd_clock_command *k)
+int zd_clock_command(zd_clock *clock, const struct zd_told *k)
 {
 	struct zd_sim *sim = clock->sim;
 	bool is_data = k->cmd >= ZD_CMD_READ && k->cmd <= ZD_CMD_APPEND;
+	uint32_t zone = k->zone < sim->m.nr_zones ? k->zone : 0;
+	int cmd = k->cmd, r;
 	uint64_t from;
-	int r = 0;
 
-	if (k->cmd < 0 || k->cmd > ZD_CMD_FLUSH || (k->cmd != ZD_CMD_FLUSH && k->zone >= sim->m.nr_zones) ||
-	    (is_data && (k->offset > sim->m.size || k->length > sim->m.size - k->offset)))
+	if (cmd < 0 || (is_data && (k->offset > sim->m.size || k->length > sim->m.size - k->offset)))
 		return -EINVAL;
+	if (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL)
+		cmd -= ZD_CMD_OPEN_ALL - ZD_CMD_OPEN;
+	else if (cmd > ZD_CMD_RESET && cmd != ZD_CMD_FLUSH)
+		return 0; /* nothing that a program asks of a drive */
 	pthread_mutex_lock(&clock->lock);
 	from = sim->now;
-	if (is_data) {
+	if (!zone_conv(&sim->m, zone) && k->zone == zone)
+		sim->m.word[zone] = word_of(&k->after);
+	if (is_data)
 		r = data(sim, k);
-	} else if (k->cmd == ZD_CMD_FLUSH) {
+	else if (cmd == ZD_CMD_FLUSH) {
 		drain(sim);
-		r = step(sim, k, 0, 0, 0, sim->m.word[0]);
-	} else {
-		uint64_t before = sim->m.word[k->zone];
-
-		sim->m.word[k->zone] = word_after(sim, k->zone, k);
-		r = step(sim, k, k->zone, zone_start(&sim->m, k->zone), 0, before);
-	}
+		r = step(sim, cmd, 0, 0, 0, 0);
+	} else
+		r = step(sim, cmd, zone, zone_start(&sim->m, zone), 0, word_of(&k->before));
 	if (r || sim->failed)
 		clock->failed = true;
 	pass(sim, sim->now + sim->model.host_ns);
@@ -191,6 +173,22 @@ int zd_clock_command(zd_clock *clock, const struct zd_clock_command *k)
 	clock->commands++;
 	pthread_mutex_unlock(&clock->lock);
 	return r;
+}
+
+static void told(void *arg, const struct zd_told *what)
+{
+	zd_clock_command(arg, what); /* what fails is kept in the clock's state */
+}
+
+int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err)
+{
+	return zd_observe(dev, told, clock, err);
+}
+
+int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err)
+{
+	(void)clock;
+	return zd_observe(dev, NULL, NULL, err);
 }
 
 void zd_clock_idle(zd_clock *clock, uint64_t ns)

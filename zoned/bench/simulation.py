@@ -13,6 +13,7 @@ from typing import Any
 from zoned._lib import ffi, lib
 from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.models import Model
+from zoned.clock import PARTS
 from zoned.device import Device, _config_of
 from zoned.errors import ZonedError, raise_error
 from zoned.geometry import Geometry, GeometryError
@@ -22,10 +23,6 @@ from zoned.zone import ZoneCondition
 
 CHUNK = 1_000_000
 """Commands between two looks at Ctrl-C and the progress bar."""
-PARTS = (
-    *("seek", "rotate", "media", "switch", "interface", "zone command", "controller"),
-    *("buffer full", "flash", "die", "clean", "move"),
-)
 
 
 @dataclass(frozen=True, slots=True)
