@@ -583,7 +583,7 @@ struct zd_traced {
  */
 int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, bool changes,
 		   struct zd_error **err);
-/* Under the command's locks, when it took effect or was refused; t may be NULL. */
+/* Under the command's locks, when it took effect or was refused. */
 void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
 /* The command's end, whatever was recorded of it before; gives result. */
 int64_t zd_trace_end(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);

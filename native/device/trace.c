@@ -237,7 +237,7 @@ void zd_trace_put(zd_dev *dev, struct zd_traced *t, int64_t result, const struct
 void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
 {
 	/* What may yet be tried again or become an error is put down at the end. */
-	if (t && !t->held && result != -ENOSPC && dev->g.h.host_sync != ZD_SYNC_COMMAND)
+	if (!t->held && result != -ENOSPC && dev->g.h.host_sync != ZD_SYNC_COMMAND)
 		zd_trace_put(dev, t, result, err);
 }
 
