@@ -39,7 +39,8 @@ class BlockTrace:
 
     ``action``: of blkparse's lines, those to take (D: issued to the drive; Q: queued by the host).
     ``iolog_ns``: times of an iolog version 3 are nanoseconds (newer versions of fio), not
-    milliseconds.
+    milliseconds. ``zones``: blkparse's zone commands are commands too (directions from
+    ZD_TRACE_DIR_RESET on), not ignored.
     Raises TraceError for a format that cannot be told from the file's beginning.
     """
 
@@ -50,6 +51,7 @@ class BlockTrace:
         *,
         action: str = "D",
         iolog_ns: bool = False,
+        zones: bool = False,
     ) -> None:
         self.path = Path(path)
         if form is not None and form not in FORMATS:
@@ -60,6 +62,7 @@ class BlockTrace:
         self.format = form or guess(head, str(self.path))
         self.action = action
         self.iolog_ns = iolog_ns
+        self.zones = zones
         self._parser = ffi.new("struct zd_trace_parser *")
         self._reset()
 
@@ -71,6 +74,7 @@ class BlockTrace:
         )
         self._parser.format = FORMATS[self.format]
         self._parser.iolog_ns = self.iolog_ns
+        self._parser.zones = self.zones
         self._parser.action = ord(self.action)
 
     @property

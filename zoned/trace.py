@@ -8,7 +8,8 @@
         print(record.number, record)
 
 What a recording holds, and what it costs, is told in native/zd.h; the bytes of the file in
-docs/trace-format.md. Replaying is zoned.replay, judging zoned.lint, other forms zoned.traceforms.
+docs/trace-format.md. Replaying is zoned.replaying, judging zoned.linting, other forms
+zoned.traceforms.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class TraceCommand(StrEnum):
 
 _EVENTS = (TraceCommand.POWER_CUT, TraceCommand.POWER_ON, TraceCommand.ROLLBACK)
 NUMBERS: dict[TraceCommand, int] = {
-    command: getattr(lib, f"ZD_TRACE_{command.name}" if command in _EVENTS else f"ZD_CMD_{command.name}")
+    command: getattr(
+        lib, f"ZD_TRACE_{command.name}" if command in _EVENTS else f"ZD_CMD_{command.name}"
+    )
     for command in TraceCommand
 }
 _COMMANDS = {number: command for command, number in NUMBERS.items()}
@@ -173,7 +176,7 @@ class TraceRecord(NamedTuple):
 
 
 class ZoneRow(NamedTuple):
-    """A zone that is not as new, at the beginning or the end of a recording. Bytes from its start."""
+    """A zone that is not as new when a recording begins or ends. Bytes from its start."""
 
     zone: int
     condition: ZoneCondition
@@ -347,7 +350,7 @@ class Header:
 
 
 class Trace:
-    """A trace file (plain, gzip or zstd). Iterating gives its records, lazily and as often as asked.
+    """A trace file (plain, gzip or zstd). Iterating gives its records, lazily, as often as asked.
 
     What is only known at the end (``after``, ``lost``, ``complete``) belongs to the last iteration.
     A trace that was cut off or damaged gives all records before that place and then raises
@@ -408,7 +411,7 @@ class Trace:
         out = ffi.new("struct zd_trace_record[]", _BATCH)
         used = ffi.new("uint64_t *")
         rest = b""
-        broken: str | None = None
+        broken = ""
         with open_input(self.path) as file:
             _skip(file, self.header.size, self.path)
             while not reader.damage and not reader.ended:
@@ -428,10 +431,10 @@ class Trace:
                 rest = text[at:]
                 if not piece:
                     break
-            behind = len(rest) or bool(reader.ended and not broken and file.read(1))
-        self.cut = self._what_is_wrong(reader, len(rest), bool(behind), broken)
+            behind = bool(rest) or (bool(reader.ended) and bool(file.read(1)))
+        self.cut = self._what_is_wrong(reader, len(rest), behind, broken)
 
-    def _what_is_wrong(self, reader: Any, rest: int, behind: bool, broken: str | None) -> str | None:
+    def _what_is_wrong(self, reader: Any, rest: int, behind: bool, broken: str) -> str | None:
         read = f"the {reader.commands} commands before that were read"
         at = self.header.size + reader.at
         if reader.damage:
@@ -443,13 +446,13 @@ class Trace:
             return f"{self.path}: damaged at byte {at}, where {what}; {read}"
         if reader.ended:
             return f"{self.path}: bytes follow its end mark at byte {at}" if behind else None
-        if broken is not None:
+        if broken:
             return f"{broken}; {read}"
         if rest:
             return f"{self.path}: cut off in the middle of an item that begins at byte {at}; {read}"
         return (
-            f"{self.path}: ends at byte {at} without its end mark (it was cut off, its recorder was "
-            f"killed, or it is still being recorded); {read}"
+            f"{self.path}: ends at byte {at} without its end mark (it was cut off, its recorder "
+            f"was killed, or it is still being recorded); {read}"
         )
 
 
@@ -507,9 +510,11 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
 
 
 def _geometry(field: tuple[Any, ...], ranges: Iterator[tuple[int, ...]]) -> Geometry:
-    (size, zone_size, capacity, append_limit, seed, logical, physical, max_open, max_active) = field[6:15]
+    (size, zone_size, capacity, append_limit, seed, logical, physical, max_open, max_active) = (
+        field[6:15]
+    )
     dialect, model, close, data, sync, reads = field[15:21]
-    if not (0 < zone_size and 0 < size <= 2**62 and -(-size // zone_size) <= lib.ZD_MAX_ZONES):
+    if not (zone_size > 0 and 0 < size <= 2**62 and -(-size // zone_size) <= lib.ZD_MAX_ZONES):
         raise ValueError(f"size {size} in zones of {zone_size}")
     return Geometry(
         size=size,
@@ -541,7 +546,16 @@ def _zone_row(row: tuple[int, ...]) -> ZoneRow:
         raise TraceError(
             f"zone {row[11]} of the trace is in condition {row[17]}, which there is not"
         ) from None
-    return ZoneRow(row[11], condition, row[6], row[5], bool(flags & 1), bool(flags & 2), bool(flags & 4), row[4])
+    return ZoneRow(
+        row[11],
+        condition,
+        row[6],
+        row[5],
+        bool(flags & 1),
+        bool(flags & 2),
+        bool(flags & 4),
+        row[4],
+    )
 
 
 _CONDITIONS: dict[int, ZoneCondition] = {int(condition): condition for condition in ZoneCondition}

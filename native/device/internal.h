@@ -209,6 +209,7 @@ struct zd_dev {
 	struct zd_trace_rt *trace;
 	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
 	struct zd_recorder *recorder; /* this handle records */
+	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
 	uint8_t *rt;                /* the mapping, rt_size bytes */

@@ -163,6 +163,21 @@ void zd_trace_unmap(zd_dev *dev)
 
 /* ---------------------------------------------------------------- one command */
 
+/* Who gives the command. Two system calls would cost more than all the rest of a record. */
+static void sign(zd_dev *dev, struct zd_trace_record *r)
+{
+	static _Thread_local struct {
+		uint32_t pid, tid;
+	} me;
+
+	if (me.pid != dev->pid) { /* the thread's first time, or its first in a forked child */
+		me.pid = dev->pid;
+		me.tid = (uint32_t)syscall(SYS_gettid);
+	}
+	r->pid = me.pid;
+	r->tid = me.tid;
+}
+
 int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, bool changes,
 		   struct zd_error **err)
 {
@@ -191,8 +206,7 @@ int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uin
 		t->r.landed = ZD_NONE;
 		t->r.wp = ZD_NONE;
 		t->r.cond = 0xFF;
-		t->r.pid = (uint32_t)getpid();
-		t->r.tid = (uint32_t)syscall(SYS_gettid);
+		sign(dev, &t->r);
 		t->r.start_ns = zd_now();
 	}
 	r = zd_gate_rest(dev, changes, *err);
@@ -258,8 +272,7 @@ void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64
 	r.cond = 0xFF;
 	r.injected = fault != 0;
 	r.fault = fault;
-	r.pid = (uint32_t)getpid();
-	r.tid = (uint32_t)syscall(SYS_gettid);
+	sign(dev, &r);
 	r.start_ns = zd_now();
 	put(dev, trace, &r);
 }
