@@ -389,11 +389,16 @@ uint64_t zd_log_clock(const zd_log *log);
 enum zd_trace_format {
 	ZD_TRACE_MSR = 0, ZD_TRACE_ALIBABA, ZD_TRACE_TENCENT, ZD_TRACE_IOLOG2, ZD_TRACE_IOLOG3, ZD_TRACE_BLKPARSE
 };
+enum zd_trace_dir { /* of a record, behind the directions of jobs; ZD_SIM_NR_DIRS itself is a flush */
+	ZD_TRACE_DIR_RESET = 16, ZD_TRACE_DIR_RESET_ALL, ZD_TRACE_DIR_OPEN, ZD_TRACE_DIR_CLOSE, ZD_TRACE_DIR_FINISH,
+	ZD_TRACE_DIR_APPEND
+};
 struct zd_trace_parser {
 	uint32_t format;           /* enum zd_trace_format */
 	uint32_t iolog_ns;         /* iolog v3: 1 if its times are nanoseconds, 0 if milliseconds */
 	uint32_t action;           /* blkparse: the action taken, 'D' or 'Q' */
-	uint32_t started;          /* inside */
+	uint32_t zones;            /* blkparse: 1 takes zone commands too, with dir from ZD_TRACE_DIR_RESET on */
+	uint32_t started, reserved; /* inside */
 	uint64_t line;             /* lines read so far */
 	uint64_t records, bad, ignored; /* lines that gave a command, were malformed, were well-formed and not commands */
 	uint64_t first_time;       /* inside: the trace's own first timestamp */

@@ -57,10 +57,13 @@ if TYPE_CHECKING:
     from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
     from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
     from zoned.info import DiskInfo, Limits
+    from zoned.linting import LintReport, lint
     from zoned.openers import Opener, Openers
     from zoned.profiles import Profile, ProfileError
+    from zoned.replaying import ReplayReport, replay
     from zoned.report import Report
     from zoned.snapshots import Snapshot, ZoneState
+    from zoned.trace import Trace, TraceCommand, TraceCutError, TraceError, TraceRecord
     from zoned.units import SizeError, format_size, parse_size
     from zoned.zone import Zone, ZoneCondition, ZoneType
     from zoned.zonelist import ZoneListError, ZoneSet
@@ -107,10 +110,13 @@ _NAMES = {
     "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
     "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
     "info": ("DiskInfo", "Limits"),
+    "linting": ("LintReport", "lint"),
     "openers": ("Opener", "Openers"),
     "profiles": ("Profile", "ProfileError"),
+    "replaying": ("ReplayReport", "replay"),
     "report": ("Report",),
     "snapshots": ("Snapshot", "ZoneState"),
+    "trace": ("Trace", "TraceCommand", "TraceCutError", "TraceError", "TraceRecord"),
     "units": ("SizeError", "format_size", "parse_size"),
     "zone": ("Zone", "ZoneCondition", "ZoneType"),
     "zonelist": ("ZoneListError", "ZoneSet"),
@@ -171,6 +177,7 @@ __all__ = [
     "InvalidTransitionError",
     "Keep",
     "Limits",
+    "LintReport",
     "MediumError",
     "Model",
     "NotAnImageError",
@@ -181,12 +188,18 @@ __all__ = [
     "Profile",
     "ProfileError",
     "ReadBoundaryError",
+    "ReplayReport",
     "Report",
     "SizeError",
     "Snapshot",
     "Strategy",
     "TooManyActiveError",
     "TooManyOpenError",
+    "Trace",
+    "TraceCommand",
+    "TraceCutError",
+    "TraceError",
+    "TraceRecord",
     "UnalignedWriteError",
     "UnsupportedCommandError",
     "WriteBoundaryError",
@@ -205,8 +218,10 @@ __all__ = [
     "check",
     "create",
     "format_size",
+    "lint",
     "memory",
     "open",
     "parse_size",
+    "replay",
     "rules",
 ]

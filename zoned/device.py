@@ -41,6 +41,7 @@ from zoned.geometry import (
 from zoned.info import DiskInfo, Limits
 from zoned.report import ROW, Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot
+from zoned.trace import DeviceTrace
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -134,6 +135,7 @@ class Device(Core):
         "_origin",
         "_path",
         "_readonly",
+        "_recording",
         "_uuid",
     )
 
@@ -151,6 +153,7 @@ class Device(Core):
         self._origin: Snapshot | None = None
         self._crash_id: str | None = None
         self._clock = ClockState()
+        self._recording: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
         address = int(ffi.cast("uintptr_t", handle))
@@ -236,6 +239,11 @@ class Device(Core):
     def faults(self) -> Faults:
         """The disk's fault rules: ``dev.faults.add("medium", on="write", zones=3)``."""
         return Faults(self)
+
+    @property
+    def trace(self) -> DeviceTrace:
+        """Recording commands: ``with dev.trace.record("x.trace"):``, ``dev.trace.last(20)``."""
+        return DeviceTrace(self)
 
     def power_cut(self, keep: Keep | str = Keep.DURABLE, seed: int = 0) -> None:
         """Take the power away, for all openers: every command fails (PowerLossError) until

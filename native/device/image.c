@@ -31,6 +31,7 @@ static zd_dev *new_handle(const char *path)
 	if (!dev)
 		return NULL;
 	dev->fd = -1;
+	dev->pid = (uint32_t)getpid();
 	if (path)
 		snprintf(dev->path, sizeof(dev->path), "%s", path);
 	pthread_mutex_init(&dev->seg_lock, NULL);
@@ -193,6 +194,7 @@ static int follow_fork(zd_dev *dev, struct zd_error *err)
 
 	pthread_mutex_init(&dev->seg_lock, NULL);
 	zd_trace_forked(dev);
+	dev->pid = (uint32_t)getpid();
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dev->fd);
 	fd = open(link, (dev->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	if (fd < 0)

@@ -213,6 +213,7 @@ struct zd_dev {
 	_Atomic(zd_told_fn) told;   /* zd_observe() */
 	void *told_arg;
 	_Atomic uint32_t telling;   /* threads that are in it */
+	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
 	uint8_t *rt;                /* the mapping, rt_size bytes */
@@ -588,7 +589,7 @@ struct zd_traced {
  */
 int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, bool changes,
 		   struct zd_error **err);
-/* Under the command's locks, when it took effect or was refused; t may be NULL. */
+/* Under the command's locks, when it took effect or was refused. */
 void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
 /* The command's end, whatever was recorded of it before; gives result. */
 int64_t zd_trace_end(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);

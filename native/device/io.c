@@ -216,8 +216,9 @@ static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struc
 }
 
 /* The order of checks is the dialect's: scsi_debug's check_zbc_access_params(), QEMU's nvme_check_zone_write(). */
-static int check_seq_write(zd_dev *dev, const struct write *w, uint32_t zone, uint64_t written, const struct zd_cell *cell,
-			   uint64_t rel, struct zd_error *err)
+static inline __attribute__((always_inline)) int check_seq_write(zd_dev *dev, const struct write *w, uint32_t zone,
+								 uint64_t written, const struct zd_cell *cell, uint64_t rel,
+								 struct zd_error *err)
 {
 	const struct zd_header *h = &dev->g.h;
 	uint64_t capacity = zd_zone_capacity(dev, zone), start = zd_zone_start(dev, zone);
@@ -409,7 +410,8 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 			t->r.landed = start + rel;
 	}
 out:
-	zd_trace_effect(dev, t, r, err);
+	if (t)
+		zd_trace_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
 	return r ? r : (int64_t)done;
 }

@@ -126,7 +126,8 @@ static int one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, struct 
 	if (r)
 		return interrupted(err, r);
 	r = one_locked(dev, cmd, zone, err);
-	zd_trace_effect(dev, t, r, err);
+	if (unlikely(t))
+		zd_trace_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
 	return r;
 }
@@ -219,7 +220,8 @@ static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 	if (r)
 		return interrupted(err, r);
 	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, err) : each(dev, cmd, err);
-	zd_trace_effect(dev, t, r, err);
+	if (t)
+		zd_trace_effect(dev, t, r, err);
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
 	return r;
 }

@@ -150,6 +150,7 @@ static void store(uint8_t *header, size_t at, uint64_t value, size_t bytes)
 
 static int put_header(struct zd_recorder *rec)
 {
+	off_t from = lseek(rec->fd, 0, SEEK_CUR);
 	const struct zd_header *h = &rec->dev->g.h;
 	size_t length = ZD_TRACE_HEADER + h->nr_conv * 8u;
 	uint8_t *b = calloc(1, length + 4);
@@ -158,6 +159,11 @@ static int put_header(struct zd_recorder *rec)
 
 	if (!b)
 		return -ENOMEM;
+	/* What an older file has behind it would look like damage; what is no file has nothing there. */
+	if (from >= 0 && ftruncate(rec->fd, from) && errno != EINVAL) {
+		r = -errno;
+		goto out;
+	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	memcpy(b, "ZDTRACE\n", 8);
 	store(b, 8, ZD_TRACE_VERSION, 4);
@@ -195,6 +201,7 @@ static int put_header(struct zd_recorder *rec)
 	}
 	rec->start_ns = 0;
 	memcpy(&rec->start_ns, b + 40, 8);
+out:
 	free(b);
 	return r;
 }

@@ -240,6 +240,21 @@ int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err)
 
 /* ---------------------------------------------------------------- one command */
 
+/* Who gives the command. Two system calls would cost more than all the rest of a record. */
+static void sign(zd_dev *dev, struct zd_trace_record *r)
+{
+	static _Thread_local struct {
+		uint32_t pid, tid;
+	} me;
+
+	if (me.pid != dev->pid) { /* the thread's first time, or its first in a forked child */
+		me.pid = dev->pid;
+		me.tid = (uint32_t)syscall(SYS_gettid);
+	}
+	r->pid = me.pid;
+	r->tid = me.tid;
+}
+
 int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, bool changes,
 		   struct zd_error **err)
 {
@@ -268,8 +283,7 @@ int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uin
 		t->r.landed = ZD_NONE;
 		t->r.wp = ZD_NONE;
 		t->r.cond = 0xFF;
-		t->r.pid = (uint32_t)getpid();
-		t->r.tid = (uint32_t)syscall(SYS_gettid);
+		sign(dev, &t->r);
 		t->r.start_ns = zd_now();
 		if (atomic_load_explicit(&dev->told, memory_order_relaxed))
 			t->before = first_word(dev, zone, offset);
@@ -318,7 +332,7 @@ void zd_trace_put(zd_dev *dev, struct zd_traced *t, int64_t result, const struct
 void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
 {
 	/* What may yet be tried again or become an error is put down at the end. */
-	if (t && !t->held && result != -ENOSPC && dev->g.h.host_sync != ZD_SYNC_COMMAND)
+	if (!t->held && result != -ENOSPC && dev->g.h.host_sync != ZD_SYNC_COMMAND)
 		zd_trace_put(dev, t, result, err);
 }
 
@@ -339,8 +353,7 @@ void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64
 	r.cond = 0xFF;
 	r.injected = fault != 0;
 	r.fault = fault;
-	r.pid = (uint32_t)getpid();
-	r.tid = (uint32_t)syscall(SYS_gettid);
+	sign(dev, &r);
 	r.start_ns = zd_now();
 	put(dev, trace, &r);
 }
