@@ -135,7 +135,7 @@ def test_what_is_refused_takes_no_time_and_what_was_cut_short_a_part() -> None:
         assert 0 < cut < clock.last
 
 
-def test_a_file_system_and_a_mount_move_it_too(tmp_path: Path) -> None:
+def test_a_file_system_moves_it_too() -> None:
     with small("hc620") as dev:
         zonefs.mkfs(dev)
         with dev.clock.start("hc620") as clock:
