@@ -2,9 +2,9 @@
 
 The commands are real ones, those of this handle, a ZoneFS on it included (a mount has a handle of
 its own). The model of a drive, the [model] of a profile, says how long each would have taken, one
-after the other. Nothing is slowed down and no wall clock is read: the same commands in the same order give
-the same time on any machine. Workloads that are described instead of run, with a queue depth, are
-``zonedctl bench``'s.
+after the other. Nothing is slowed down and no wall clock is read: the same commands in the same
+order give the same time on any machine. Workloads that are described instead of run, with a queue
+depth, are ``zonedctl bench``'s.
 """
 
 from __future__ import annotations
