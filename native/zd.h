@@ -567,7 +567,7 @@ int zd_trace_status(zd_dev *dev, struct zd_trace_status *out, struct zd_error *e
 int zd_trace_keep(zd_dev *dev, int on, struct zd_error *err);
 int64_t zd_trace_last(zd_dev *dev, struct zd_trace_record *out, uint32_t max, struct zd_error *err);
 
-/* Reading a file: what lies behind its header, piece by piece. All zero but crc (the header's own) to begin. */
+/* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
 enum zd_trace_damage {
 	ZD_TRACE_SOUND = 0,
 	ZD_TRACE_CHECKSUM = 1, /* an item's checksum is wrong */
