@@ -29,7 +29,7 @@ def refused(error: type[BaseException], call: Callable[..., object], *arguments:
         call(*arguments)
     except error:
         return
-    raise AssertionError(f"{call}{arguments} was not refused")
+    raise AssertionError(f"{call} was not refused")
 
 
 def every_command(dev: zoned.Device) -> list[str]:
