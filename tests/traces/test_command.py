@@ -40,7 +40,7 @@ def test_record_while_a_command_runs(image: Path, tmp_path: Path) -> None:
     """Its status is the recording's; what it did to the disk is in the file, reads by a reader too."""
     path = tmp_path / "x.trace"
     script = f"{sys.executable} -m zoned reset {image} --zones 3-4; {sys.executable} -m zoned read {image} --offset 0 --length 4096 > /dev/null; exit 7"
-    done = zonedctl("trace", "record", image, path, "--", "sh", "-c", script)
+    done = zonedctl("trace", "record", "-v", image, path, "--", "sh", "-c", script)
     assert done.status == 7
     assert done.out == b""
     assert done.err == f"{path}: 3 commands in {path.stat().st_size} bytes\n"
@@ -64,7 +64,7 @@ def test_record_while_a_command_runs(image: Path, tmp_path: Path) -> None:
 def test_record_until_it_is_ended(image: Path, tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "x.trace"
     process = subprocess.Popen(
-        [*COMMAND, "trace", "record", str(image), str(path)],
+        [*COMMAND, "trace", "record", "-v", str(image), str(path)],
         cwd=ROOT,
         env=environment(),
         stderr=subprocess.PIPE,

@@ -60,10 +60,13 @@ def trace_command() -> None:
     ),
 )
 @force_option
+@verbose_option
 @image_argument
 @click.argument("file", type=FilePath())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def record_command(image: str, file: str, command: tuple[str, ...], force: bool) -> int:
+def record_command(
+    image: str, file: str, command: tuple[str, ...], force: bool, verbose: bool
+) -> int:
     """Record the commands that the disk IMAGE gets to FILE: until Ctrl-C, or while COMMAND runs.
 
     Exit status: that of COMMAND; without one 0.
@@ -78,17 +81,18 @@ def record_command(image: str, file: str, command: tuple[str, ...], force: bool)
             confirm_replace(file, force)
         device.trace.start(file)
         try:
-            status = _run(words) if words else _wait(device)
+            status = _run(words) if words else _wait(device, verbose)
         finally:
             done = device.trace.stop()
-    lost = f", {done.lost} more are missing" if done.lost else ""
-    click.echo(f"{file}: {done.records} commands in {done.size} bytes{lost}", err=True)
+    say(verbose, f"{file}: {done.records} commands in {done.size} bytes")
+    if done.lost:
+        click.echo(f"{file}: {done.lost} commands are missing", err=True)
     return status
 
 
-def _wait(device: Device) -> int:
+def _wait(device: Device, verbose: bool) -> int:
     """Until Ctrl-C, or until the file cannot be written on."""
-    click.echo("recording; Ctrl-C ends it", err=True)
+    say(verbose, "recording; Ctrl-C ends it")
     with contextlib.suppress(KeyboardInterrupt, Terminated):
         while device.trace.failure is None:
             time.sleep(0.1)
