@@ -168,7 +168,7 @@ def test_a_rollback_is_said_not_to_repeat(tmp_path: Path) -> None:
         report = replay(Trace(path), other)
     assert report.counts == {"zone": 1}
     assert "command 1: a rollback to a snapshot cannot be repeated" in report.notes[0]
-    assert "a rollback cannot be repeated" in lint(path).notes[0]
+    assert "a rollback to a snapshot cannot be repeated" in lint(path).notes[0]
 
 
 def test_what_is_written_is_a_pattern(tmp_path: Path) -> None:
