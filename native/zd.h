@@ -592,7 +592,7 @@ typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
  */
 int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err);
 
-/* Reading a file: what lies behind its header, piece by piece. All zero but crc (the header's own) to begin. */
+/* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
 enum zd_trace_damage {
 	ZD_TRACE_SOUND = 0,
 	ZD_TRACE_CHECKSUM = 1, /* an item's checksum is wrong */

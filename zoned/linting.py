@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoned._lib import lib
 from zoned.blocktrace import FORMATS, BlockTrace, TraceError, head_of
 from zoned.geometry import DataMode, Geometry, HostSync
-from zoned.replaying import LONGEST, Performer, prepare_zones
+from zoned.replaying import Performer, prepare_zones
 from zoned.trace import DATA, Trace, TraceCommand, TraceRecord, is_trace
 
 if TYPE_CHECKING:
@@ -153,23 +153,10 @@ def _alike(one: Geometry, other: Geometry | None) -> bool:
 def _judge(disk: Device, commands: Iterable[TraceRecord], report: LintReport) -> None:
     performer = Performer(disk)
     for item in commands:
-        if item.command is TraceCommand.ROLLBACK:
+        why = performer.leave_out(item)
+        if why is not None:
             report.skipped += 1
-            report.notes.append(
-                f"command {item.number}: a rollback cannot be repeated; what follows is judged as "
-                "if there had been none"
-            )
-            continue
-        if item.command in DATA and LONGEST < item.length <= disk.geometry.size:
-            report.skipped += 1
-            report.notes.append(
-                f"command {item.number}: {item.length} bytes at once are not judged"
-            )
-            continue
-        if not item.ok and (item.injected or item.rule is None):
-            report.skipped += 1
-            if item.done and item.command is not TraceCommand.READ:
-                performer.give(item, item.done)
+            report.notes += [why] if why else []
             continue
         report.commands += 1
         outcome = performer.give(item)

@@ -98,6 +98,23 @@ class Performer:
             zone=int(err.zone) if err.zone != _NO_ZONE else None,
         )
 
+    def leave_out(self, item: TraceRecord) -> str | None:
+        """None for a command that can be given. For any other: does what it had transferred, and
+        tells why in a sentence; "" where a fault rule or the host made it fail.
+        """
+        if item.command is TraceCommand.ROLLBACK:
+            return (
+                f"command {item.number}: a rollback to a snapshot cannot be repeated; zones may "
+                "differ from here on"
+            )
+        if item.command in DATA and LONGEST < item.length <= self.device.geometry.size:
+            return f"command {item.number}: {item.length} bytes at once are more than can be given"
+        if item.ok or (item.rule is not None and not item.injected):
+            return None
+        if item.done and item.command is not TraceCommand.READ:
+            self.give(item, item.done)
+        return ""
+
     def sentence(self, code: int) -> str:
         """The rule that the last command broke, as the exception for it says it."""
         return str(broken_rule(code, self.error, self.device))
@@ -242,26 +259,10 @@ def _wait_till(moment: float) -> None:
 def _one(
     performer: Performer, item: TraceRecord, report: ReplayReport, compare: bool, show: int
 ) -> None:
-    if item.command is TraceCommand.ROLLBACK:
+    why = performer.leave_out(item)
+    if why is not None:
         report.skipped += 1
-        report.notes.append(
-            f"command {item.number}: a rollback to a snapshot cannot be repeated; zones may differ "
-            "from here on"
-        )
-        return
-    unrepeatable = not item.ok and (item.injected or item.rule is None)
-    if (
-        item.command in DATA
-        and item.length > LONGEST
-        and item.length <= performer.device.geometry.size
-    ):
-        report.skipped += 1
-        report.notes.append(f"command {item.number}: {item.length} bytes at once are not replayed")
-        return
-    if unrepeatable:
-        report.skipped += 1
-        if item.done and item.command is not TraceCommand.READ:
-            performer.give(item, item.done)
+        report.notes += [why] if why else []
         return
     outcome = performer.give(item)
     report.commands += 1

@@ -26,7 +26,6 @@ import random
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
@@ -57,13 +56,9 @@ class Cut:
 
 
 class Watched(Device):
-    """A Device that remembers its last commands that change it, for people to read."""
+    """A Device that tells who derives from it of each command that changes it."""
 
-    __slots__ = ("last",)
-
-    def __init__(self, out: Any, path: str | None) -> None:
-        super().__init__(out, path)
-        self.last: deque[str] = deque(maxlen=_SHOWN)
+    __slots__ = ()
 
     @contextlib.contextmanager
     def _command(self, text: str, flushes: bool = False) -> Iterator[None]:
@@ -74,8 +69,8 @@ class Watched(Device):
             raise
         self._done(text, flushes)
 
-    def _done(self, text: str, flushes: bool) -> None:  # noqa: ARG002 - for who derives from this
-        self.last.append(text)
+    def _done(self, text: str, flushes: bool) -> None:
+        """A command has ended."""
 
     # The commands. Reads change nothing and are not remembered.
 

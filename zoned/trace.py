@@ -381,7 +381,7 @@ class Trace:
         return self.header.geometry
 
     def __iter__(self) -> Iterator[TraceRecord]:
-        self.after, self.lost, self.complete, self.cut = (), 0, False, None
+        self._forget()
         size, zones = self.geometry.zone_size, self.geometry.nr_zones
         after: list[ZoneRow] = []
         for row in self._rows():
@@ -398,6 +398,9 @@ class Trace:
         if self.cut is not None and not self.partial:
             raise TraceCutError(self.cut)
 
+    def _forget(self) -> None:
+        self.after, self.lost, self.complete, self.cut = (), 0, False, None
+
     def _zones_before(self) -> Iterator[ZoneRow]:
         for row in self._rows():
             if row[15] != lib.ZD_TRACE_ZONE_BEFORE:
@@ -408,6 +411,7 @@ class Trace:
         """Items as struct zd_trace_record, one after the other; sets ``cut`` at the end."""
         reader = ffi.new("struct zd_trace_reader *")
         reader.crc = self.header.crc
+        reader.start_ns = self.header.monotonic_ns
         out = ffi.new("struct zd_trace_record[]", _BATCH)
         used = ffi.new("uint64_t *")
         rest = b""

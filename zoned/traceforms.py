@@ -83,7 +83,7 @@ class Iolog:
     fio's format knows reads, writes, trims and syncs. A reset becomes the trim of its zone, an
     append the write where it landed; other zone commands, and commands that the disk refused, are
     left out. Version 2 with ``waits`` keeps the times, in microseconds between commands; version 3
-    always has times, in milliseconds as fio 3.33 reads them.
+    always has times, in milliseconds as fio 3.33 reads them. fio drops waits below 100 us.
     """
 
     trace: Trace
@@ -106,7 +106,7 @@ class Iolog:
             if action is None:
                 self.left_out += 1
                 continue
-            if self.version == 2 and self.waits and item.start_ns - before >= 1000:
+            if self.version == 2 and self.waits and item.start_ns - before >= 100_000:
                 yield self._line(0, f"wait {(item.start_ns - before) // 1000} 0")
                 before = item.start_ns
             last = max(last, (item.start_ns - self.trace.header.monotonic_ns) // 1_000_000)

@@ -303,7 +303,7 @@ static void fill_failure(zd_dev *dev, struct zd_trace_record *r, int64_t result,
 	r->fault = err->fault;
 	if (r->zone == ZD_NO_ZONE)
 		r->zone = err->zone < dev->g.h.nr_zones ? err->zone : ZD_NO_ZONE;
-	if (r->cond == 0xFF && r->zone < dev->g.h.nr_zones) {
+	if (r->cond == 0xFF && err->zone < dev->g.h.nr_zones && err->zone == r->zone) { /* the host failed */
 		int type = zd_zone_type(dev, r->zone), cond;
 		uint64_t word = zd_load_word(dev, r->zone);
 
