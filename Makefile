@@ -71,6 +71,7 @@ format: build ## Let ruff lay out and tidy the Python code
 
 docs: build ## Write the generated pages of docs/ anew
 	@$(PY) docs/gen/pages.py
+	@$(PY) bench/validate.py --page | tail -n 1
 
 # ------------------------------------------------------------------------------------- now and then
 
