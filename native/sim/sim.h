@@ -228,7 +228,7 @@ struct job {
 	uint64_t rec_first, rec_used, rec_room, trace_time;
 	bool trace_last, starved;
 	/* ZONES */
-	uint32_t zone_next, zones_done;
+	uint32_t zone_next, zone_last, zones_done;
 };
 
 struct extent { /* dirty data in a hard disk's cache, contiguous */
