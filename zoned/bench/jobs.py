@@ -133,6 +133,14 @@ _PLAIN = (
     *("time_based", "verify", "trimwrite", "sequence", "sequence_add", "mix_read", "a", "b"),
     *("thinktime", "thinktime_blocks", "runtime", "ramp", "startdelay", "wait_for"),
     *("max_open_zones", "job_max_open_zones", "reset_threshold", "reset_frequency"),
-    *("log_separate", "log_block", "log_spare", "log_warm", "zones_finish", "zones_finished", "zones_command"),
+    *(
+        "log_separate",
+        "log_block",
+        "log_spare",
+        "log_warm",
+        "zones_finish",
+        "zones_finished",
+        "zones_command",
+    ),
     *("zones_count", "occupancy", "seed"),
 )
