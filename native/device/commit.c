@@ -53,8 +53,11 @@ static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *it
 	item->slot = rt->slot;
 	item->gen = rt->gen;
 	item->durable = flush ? zd_word_written(item->word) : rt->durable;
+	/* What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut. */
+	if (flush)
+		r = zd_pre_flush(dev, zone);
 	zd_unlock_zone(dev, zone);
-	return 0;
+	return r;
 }
 
 static int collect_dirty(zd_dev *dev, bool flush, struct items *items)
@@ -194,7 +197,7 @@ static int commit_host(zd_dev *dev, const struct items *items, enum zd_commit_ki
 		rt->entry_seq = rt->entry_seq + 1 ? rt->entry_seq + 1 : 1;
 		rt->disk_slot = items->at[i].slot;
 		/* Written but not flushed: the next flush must find it. */
-		if (kind == ZD_COMMIT_HOST && items->at[i].durable < zd_word_written(items->at[i].word))
+		if (kind == ZD_COMMIT_HOST && (items->at[i].durable < zd_word_written(items->at[i].word) || zd_pre_any(dev, items->at[i].zone)))
 			zd_set_dirty(dev, items->at[i].zone);
 	}
 	if (r)

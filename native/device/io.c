@@ -73,10 +73,9 @@ static int source_pwrite(struct source *s, int fd, uint64_t offset, uint64_t n, 
 
 /* ---------------------------------------------------------------- the store */
 
-/* n bytes to rel in the zone's slot, under its stripe. Blocks that exist go by the mapping, others by pwrite. */
-static int store_part(zd_dev *dev, struct zd_zone_rt *rt, uint64_t rel, struct source *s, uint64_t n, uint64_t *done)
+/* n bytes to rel in a slot, under its zone's stripe. Blocks that exist go by the mapping, others by pwrite. */
+static int store_part(zd_dev *dev, uint32_t slot, uint64_t rel, struct source *s, uint64_t n, uint64_t *done)
 {
-	uint32_t slot = rt->slot - 1;
 	_Atomic uint64_t *mark = &dev->slots[slot].filled;
 	uint64_t filled = atomic_load_explicit(mark, memory_order_relaxed);
 	uint64_t below = rel < filled && !dev->cow ? (n < filled - rel ? n : filled - rel) : 0;
@@ -100,12 +99,23 @@ static int store_part(zd_dev *dev, struct zd_zone_rt *rt, uint64_t rel, struct s
 	return r;
 }
 
+int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n)
+{
+	const struct iovec one = { (void *)(uintptr_t)from, n };
+	struct source s = { &one, 1, 0 };
+	uint64_t done;
+
+	return store_part(dev, slot, rel, &s, n, &done);
+}
+
+enum logging { NO_PRE, PRE, PRE_LOST }; /* keep what is overwritten: no; for power cuts; for a lost write, always */
+
 /*
  * *done: how much landed. -EINTR when the hook said so: what landed counts. Other errors: the host failed,
  * and what landed lies beyond any write pointer.
  */
 static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct source *s, uint64_t n,
-		 uint64_t *done)
+		 enum logging pre, uint64_t *done)
 {
 	uint64_t last = 0;
 	int r = 0;
@@ -127,8 +137,15 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 	while (!r && *done < n) {
 		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed;
 
-		r = store_part(dev, rt, rel + *done, s, part, &landed);
+		if (unlikely(pre)) {
+			r = zd_pre_log(dev, zone, rt, rel + *done, part, pre == PRE_LOST);
+			if (r)
+				break;
+		}
+		r = store_part(dev, rt->slot - 1, rel + *done, s, part, &landed);
 		*done += landed;
+		if (unlikely(pre == PRE_LOST) && landed)
+			r = zd_pre_lose(dev, zone, rel + *done - landed, landed) ? -EIO : r;
 		if (unlikely(r == -ENOSPC) && zd_slots_drop_warm(dev))
 			r = 0; /* once: the list is empty now */
 		if (!r && *done < n && zd_interrupted(dev, &last))
@@ -207,8 +224,13 @@ struct write {
 	int cmd;
 	uint64_t offset, length; /* the whole command, for errors */
 	struct source source;
-	bool counted;
+	bool counted, lost; /* lost: a fault makes the next power cut take it */
 };
+
+static inline enum logging logging(const struct write *w, int type)
+{
+	return likely(type == ZD_SEQ_WRITE_REQUIRED) ? NO_PRE : w->lost ? PRE_LOST : PRE;
+}
 
 static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struct write *w, uint32_t zone, uint64_t bound)
 {
@@ -343,7 +365,7 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 			if (r)
 				return r;
 		}
-		r = store(dev, rt, zone, rel, &w->source, n, done);
+		r = store(dev, rt, zone, rel, &w->source, n, logging(w, type), done);
 		if (unlikely(r && !(r == -EINTR && *done))) {
 			if (opens)
 				undo_open(dev, zone, rt, before);
@@ -484,7 +506,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error 
 		r = zd_zone_get(dev, zone, &rt);
 		if (!r) {
 			zd_set_dirty(dev, zone);
-			r = store(dev, rt, zone, at - start, &w->source, n, &done);
+			r = store(dev, rt, zone, at - start, &w->source, n, logging(w, ZD_CONVENTIONAL), &done);
 			count_write(rt, w, done);
 		}
 		if (r)
@@ -530,7 +552,7 @@ static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const s
 	if (r)
 		return r;
 	if (hit.cut) {
-		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false };
+		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false, hit.kind == ZD_FAULT_LOST };
 
 		done = write_now(dev, &w, err);
 		if (make_room(dev, done)) {
@@ -551,7 +573,7 @@ static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const s
 static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset,
 			 struct zd_error *err)
 {
-	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 }, false };
+	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 }, false, false };
 	int64_t done;
 	int r = begin_change(dev, err);
 
@@ -596,10 +618,11 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
 	return write_iov(dev, iov, iovcnt, length, offset, err);
 }
 
-static int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err)
+static int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, bool lost, uint64_t *landed,
+			  struct zd_error *err)
 {
 	struct iovec one = { (void *)(uintptr_t)buf, length };
-	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false };
+	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false, lost };
 	const struct zd_header *h = &dev->g.h;
 	int64_t done;
 	int r;
@@ -638,16 +661,16 @@ static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32
 
 	/* What can never be an append meets no rule. */
 	if (zone >= dev->g.h.nr_zones || length == 0 || (length & dev->g.block_mask) || zd_is_conv(dev, zone))
-		return append_now(dev, zone, buf, length, landed, err);
+		return append_now(dev, zone, buf, length, false, landed, err);
 	start = zd_zone_start(dev, zone);
 	c.offset = start + zd_word_written(zd_load_word(dev, zone));
 	if (c.offset + length > start + zd_zone_length(dev, zone))
-		return append_now(dev, zone, buf, length, landed, err);
+		return append_now(dev, zone, buf, length, false, landed, err);
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
 	if (hit.cut)
-		done = append_now(dev, zone, buf, hit.cut, &at, err);
+		done = append_now(dev, zone, buf, hit.cut, hit.kind == ZD_FAULT_LOST, &at, err);
 	if (landed)
 		*landed = at;
 	if (done >= 0 && hit.cut < length) {
@@ -664,7 +687,7 @@ int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, 
 
 	if (unlikely(r))
 		return r == ZD_SLOW ? append_slowly(dev, zone, buf, length, landed, err) : r;
-	return append_now(dev, zone, buf, length, landed, err);
+	return append_now(dev, zone, buf, length, false, landed, err);
 }
 
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
