@@ -26,7 +26,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
 from zoned.zone import ZoneCondition, ZoneType
@@ -131,7 +132,7 @@ class CrashStates:
         }
         self._crowded = _crowded(states, snapshot.geometry)
         self._lost = tuple(block.offset for block in blocks if block.lost)
-        self._parts = (
+        self._parts: tuple[_Part, ...] = (
             *_zones(states, self._crowded, blocks, snapshot.geometry),
             *_blocks(states, blocks, snapshot.geometry),
         )
@@ -214,6 +215,17 @@ class CrashStates:
     def close(self) -> None:
         """Give up what is kept for making survivors."""
         self._own.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_own"):
