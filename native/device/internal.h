@@ -230,8 +230,17 @@ struct zd_dev {
 int zd_reattach(zd_dev *dev, struct zd_error *err);
 /* The gate is not 0: 0, ZD_SLOW, or why the command is refused. */
 int zd_gate(zd_dev *dev, bool changes, struct zd_error *err);
+/*
+ * What faults, power cuts, snapshots and forks ask on the way of a plain read or write. bench/instructions.py builds
+ * the core with ZD_BARE as well, without any of it, to tell what it costs; nothing else does.
+ */
+#ifdef ZD_BARE
+#define zd_asked(condition) false
+#else
+#define zd_asked(condition) unlikely(condition)
+#endif
 /* Under the lock that a command works under: a power cut may have come between the gate and here. */
-#define zd_powerless(dev) unlikely(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & ZD_GATE_POWER)
+#define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & ZD_GATE_POWER)
 /* Every public call begins with this; free but for one load. */
 static inline int zd_enter(zd_dev *dev, struct zd_error *err)
 {

@@ -108,14 +108,12 @@ int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from
 	return store_part(dev, slot, rel, &s, n, &done);
 }
 
-enum logging { NO_PRE, PRE, PRE_LOST }; /* keep what is overwritten: no; for power cuts; for a lost write, always */
-
 /*
  * *done: how much landed. -EINTR when the hook said so: what landed counts. Other errors: the host failed,
  * and what landed lies beyond any write pointer.
  */
 static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct source *s, uint64_t n,
-		 enum logging pre, uint64_t *done)
+		 uint64_t *done)
 {
 	uint64_t last = 0;
 	int r = 0;
@@ -126,28 +124,45 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 		*done = n;
 		return 0;
 	}
-	if (unlikely(dev->view) && zd_view_has(dev, zone) && zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED)
-		r = zd_view_own(dev, zone, rt);
-	if (unlikely(!rt->slot) && !r)
+	if (unlikely(!rt->slot))
 		r = zd_slot_assign(dev, zone, rt);
-	else if (unlikely(dev->slots[rt->slot - 1].pinned > rel) && !r)
+	else if (zd_asked(dev->slots[rt->slot - 1].pinned > rel))
 		r = zd_slot_unshare(dev, zone, rt);
 	if (n > ZD_IO_CHUNK)
 		last = zd_now();
 	while (!r && *done < n) {
 		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed;
 
-		if (unlikely(pre)) {
-			r = zd_pre_log(dev, zone, rt, rel + *done, part, pre == PRE_LOST);
-			if (r)
-				break;
-		}
 		r = store_part(dev, rt->slot - 1, rel + *done, s, part, &landed);
 		*done += landed;
-		if (unlikely(pre == PRE_LOST) && landed)
-			r = zd_pre_lose(dev, zone, rel + *done - landed, landed) ? -EIO : r;
 		if (unlikely(r == -ENOSPC) && zd_slots_drop_warm(dev))
 			r = 0; /* once: the list is empty now */
+		if (!r && *done < n && zd_interrupted(dev, &last))
+			r = -EINTR;
+	}
+	return r;
+}
+
+/* As store(), in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
+static int store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct source *s, uint64_t n,
+		      bool lost, uint64_t *done)
+{
+	int r = 0;
+
+	*done = 0;
+	if (zd_asked(zd_view_has(dev, zone)))
+		r = zd_view_own(dev, zone, rt);
+	while (!r && *done < n) {
+		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed, last = 0;
+
+		if (zd_asked(dev->g.keeps_pre))
+			r = zd_pre_log(dev, zone, rt, rel + *done, part, lost);
+		if (r)
+			break;
+		r = store(dev, rt, zone, rel + *done, s, part, &landed);
+		if (lost && landed && zd_pre_lose(dev, zone, rel + *done, landed))
+			r = -EIO;
+		*done += landed;
 		if (!r && *done < n && zd_interrupted(dev, &last))
 			r = -EINTR;
 	}
@@ -226,11 +241,6 @@ struct write {
 	struct source source;
 	bool counted, lost; /* lost: a fault makes the next power cut take it */
 };
-
-static inline enum logging logging(const struct write *w, int type)
-{
-	return likely(type == ZD_SEQ_WRITE_REQUIRED) ? NO_PRE : w->lost ? PRE_LOST : PRE;
-}
 
 static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struct write *w, uint32_t zone, uint64_t bound)
 {
@@ -365,7 +375,8 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 			if (r)
 				return r;
 		}
-		r = store(dev, rt, zone, rel, &w->source, n, logging(w, type), done);
+		r = likely(type == ZD_SEQ_WRITE_REQUIRED) ? store(dev, rt, zone, rel, &w->source, n, done) :
+							    store_over(dev, rt, zone, rel, &w->source, n, w->lost, done);
 		if (unlikely(r && !(r == -EINTR && *done))) {
 			if (opens)
 				undo_open(dev, zone, rt, before);
@@ -506,7 +517,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error 
 		r = zd_zone_get(dev, zone, &rt);
 		if (!r) {
 			zd_set_dirty(dev, zone);
-			r = store(dev, rt, zone, at - start, &w->source, n, logging(w, ZD_CONVENTIONAL), &done);
+			r = store_over(dev, rt, zone, at - start, &w->source, n, w->lost, &done);
 			count_write(rt, w, done);
 		}
 		if (r)
@@ -814,7 +825,7 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 		valid = valid > rel ? valid - rel : 0;
 		if (valid > n)
 			valid = n;
-		if (valid && unlikely(dev->view))
+		if (valid && zd_asked(dev->view))
 			r = zd_view_load(dev, zone, slot, rel, to, valid);
 		else if (valid && slot)
 			r = zd_load(dev, slot - 1, rel, to, valid);

@@ -76,6 +76,14 @@ static void widen(struct zd_pre *pre, uint64_t from, uint64_t to)
 		atomic_store_explicit(&pre->from, from, memory_order_relaxed);
 }
 
+/* Whole words of the map, but no block behind the zone's last: the range is what will be punched. */
+static void widen_words(const zd_dev *dev, struct zd_pre *pre, uint64_t first, uint64_t n)
+{
+	uint64_t last = dev->g.h.slot_size / dev->g.h.logical_block, to = (first + n) * PER_WORD;
+
+	widen(pre, first * PER_WORD, to < last ? to : last);
+}
+
 static void narrow_to_nothing(struct zd_pre *pre)
 {
 	atomic_store_explicit(&pre->to, pre->from, memory_order_relaxed);
@@ -463,7 +471,7 @@ void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t
 			return; /* no room: then all that was written survives, which may be */
 		attach(dev, map, &pre->map);
 	}
-	widen(pre, first * PER_WORD, (first + n) * PER_WORD);
+	widen_words(dev, pre, first, n);
 	for (i = 0; i < n; i++) {
 		if (store_words(dev, pre, first + i, words + 2 * i))
 			return;
@@ -482,7 +490,7 @@ int zd_pre_home(zd_dev *dev, uint32_t zone)
 		return 0;
 	r = prepare(dev, zone, &pre);
 	if (!r)
-		widen(pre, first * PER_WORD, (first + n) * PER_WORD);
+		widen_words(dev, pre, first, n);
 	for (i = 0; !r && i < n; i++) {
 		uint64_t bits = words[2 * i + ZD_PRE_WRITTEN];
 
@@ -516,7 +524,7 @@ void zd_pre_start(zd_dev *dev)
 			continue;
 		if (pre->data > slots || pre->map > slots || pre->data == pre->map || (pre->data && dev->slots[pre->data - 1].zone) ||
 		    (pre->map && dev->slots[pre->map - 1].zone) || pre->from > pre->to ||
-		    pre->to > dev->g.h.slot_size / dev->g.h.logical_block + PER_WORD || (pre->from != pre->to && (!pre->data || !pre->map))) {
+		    pre->to > dev->g.h.slot_size / dev->g.h.logical_block || (pre->from != pre->to && (!pre->data || !pre->map))) {
 			memset(pre, 0, sizeof(*pre));
 			continue;
 		}
