@@ -261,7 +261,7 @@ int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const 
 	if (!(atomic_load(&dev->head->gate) & ZD_GATE_POWER))
 		r = cut_by(dev, &c, fault, label, err);
 	unlock_data(dev);
-	return r;
+	return r ? r : zd_after_change(dev, err);
 }
 
 static int begin(zd_dev *dev, bool changes, struct zd_error *err)
@@ -360,7 +360,7 @@ int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 	if (!r)
 		r = cut_by(dev, &c, 0, NULL, err);
 	unlock_data(dev);
-	return r;
+	return r ? r : zd_after_change(dev, err);
 }
 
 int zd_power_on(zd_dev *dev, struct zd_error *err)

@@ -766,7 +766,7 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 	}
 	zd_runtime_rebuild(dev, true);
 	unlock_all(dev);
-	return 0;
+	return zd_after_change(dev, err);
 }
 
 /* ---------------------------------------------------------------- forks */

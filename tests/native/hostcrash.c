@@ -15,7 +15,7 @@
  * (fdatasync does nothing), no-entry-sync (RWF_DSYNC does nothing). test_hostcrash.py also builds it with mistakes
  * put into the core.
  */
-#include "../../native/device/internal.h"
+#include "device/internal.h"
 #include "testing.h"
 
 #include <fcntl.h>
@@ -138,7 +138,9 @@ static uint32_t most_written[ZONES][MAX_GENS];
 static uint32_t last_gen[ZONES], last_version[ZONE_BLOCKS]; /* none is used twice */
 static uint32_t rolled_back[ZONES];                        /* the event at which the zone last went back to a snapshot */
 
-static bool lying; /* a write was to be lost */
+static bool lying;           /* a write was to be lost */
+static struct floor flushed; /* at the last flush, if no snapshot was gone back to since */
+static bool flushed_holds;
 
 static struct shot {
 	zd_snapshot *taken;
@@ -166,12 +168,14 @@ static void look(zd_dev *dev)
 {
 	static uint8_t got[ZONE_SIZE];
 	struct zd_error err;
+	struct zd_zone z;
 
 	for (uint32_t zone = CONV; zone < ZONES; zone++) {
 		int64_t written = zd_zone_written(dev, zone, &err);
 
-		CLAIM(written >= 0);
+		CLAIM(written >= 0 && zd_report(dev, zone, 1, &z, &err) == 1);
 		now.written[zone] = (uint32_t)written;
+		now.finished[zone] &= z.cond == ZD_FULL; /* one that was FULL already stays so only if nothing of it was lost */
 		if (now.written[zone] > most_written[zone][now.gen[zone]])
 			most_written[zone][now.gen[zone]] = now.written[zone];
 	}
@@ -186,13 +190,10 @@ static void reset_zone(zd_dev *dev, uint32_t zone)
 
 	if (last_gen[zone] + 1 >= MAX_GENS)
 		return;
-	if (!gen_from[zone][now.gen[zone] + 1])
-		gen_from[zone][now.gen[zone] + 1] = nr_events; /* from here on the reset may have happened */
+	gen_from[zone][last_gen[zone] + 1] = nr_events; /* from here on the reset may have happened */
 	CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, zone, 1, &err) == 0);
-	if (now.written[zone] || now.finished[zone]) {
+	if (now.written[zone] || now.finished[zone])
 		now.gen[zone] = ++last_gen[zone];
-		gen_from[zone][now.gen[zone]] = nr_events;
-	}
 	now.written[zone] = 0;
 	now.finished[zone] = false;
 }
@@ -250,10 +251,13 @@ static void cut_power(zd_dev *dev)
 
 		for (uint32_t block = 0; zone == 0 && block < ZONE_BLOCKS; block++)
 			taken |= now.version[block] < f->version[block];
-		if (!taken || rolled_back[zone] >= f->event)
+		if (taken && rolled_back[zone] < f->event)
+			rolled_back[zone] = before; /* a close or host_sync=command saved more than was flushed */
+		if (lying || !flushed_holds)
 			continue;
-		CLAIM(lying);
-		rolled_back[zone] = before;
+		CLAIM(now.gen[zone] != flushed.gen[zone] || now.written[zone] >= flushed.written[zone]);
+		for (uint32_t block = 0; zone == 0 && block < ZONE_BLOCKS; block++)
+			CLAIM(now.version[block] >= flushed.version[block]);
 	}
 }
 
@@ -287,6 +291,7 @@ static void go_back_or_remember(zd_dev *dev)
 	if (draw(2)) {
 		for (uint32_t zone = 0; zone < ZONES; zone++)
 			rolled_back[zone] = nr_events;
+		flushed_holds = false;
 		CLAIM(zd_rollback(dev, shot->taken, &err) == 0);
 		now = shot->then;
 		look(dev);
@@ -316,8 +321,11 @@ static zd_dev *run_command(zd_dev *dev, const char *path, bool every)
 	} else if (what < 87) {
 		r = zd_flush(dev, &err);
 		CLAIM(r == 0 || err.injected);
-		if (r == 0)
+		if (r == 0) {
 			mark_floor();
+			flushed = now;
+			flushed_holds = true;
+		}
 	} else if (what < 90) {
 		cut_power(dev);
 	} else if (what < 94) {
@@ -583,7 +591,7 @@ static void run_workload(const char *path, const char *crashed, uint32_t states)
 	memset(last_gen, 0, sizeof(last_gen));
 	memset(last_version, 0, sizeof(last_version));
 	memset(rolled_back, 0, sizeof(rolled_back));
-	lying = false;
+	lying = flushed_holds = false;
 	nr_events = nr_moments = 0;
 	unlink(path);
 	CLAIM(zd_create(path, &config, 0, &recorded, &err) == 0);
