@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoned._lib import ffi, lib
 from zoned.errors import broken_rule, rule_name
+from zoned.faults import KEEPS
 from zoned.trace import DATA, NUMBERS, Trace, TraceCommand, TraceError, TraceRecord, ZoneRow
 from zoned.zone import ZoneCondition, ZoneType
 
@@ -106,6 +107,12 @@ class Performer:
             return (
                 f"command {item.number}: a rollback to a snapshot cannot be repeated; zones may "
                 "differ from here on"
+            )
+        if item.command is TraceCommand.POWER_CUT and item.length not in KEEPS.values():
+            self.device.power_cut()
+            return (
+                f"command {item.number}: a power cut to a chosen survivor cannot be repeated; zones "
+                "may differ from here on"
             )
         if item.command in DATA and LONGEST < item.length <= self.device.geometry.size:
             return f"command {item.number}: {item.length} bytes at once are more than can be given"
