@@ -485,6 +485,8 @@ static void command_done(struct zd_sim *sim, uint32_t i)
 	sim->barren = 0;
 	command_free(sim, i);
 	job->inflight--;
+	if (unlikely(job->p.thinktime) && !(flags & C_HIDDEN) && !job->p.thinktime_issue)
+		job->since_rest++;
 	job->cpu = (job->cpu > sim->now ? job->cpu : sim->now) + sim->model.host_ns;
 	if (unlikely(flags & C_HIDDEN)) {
 		job->hidden--;
