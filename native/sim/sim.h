@@ -317,6 +317,7 @@ struct zd_sim {
 	struct zd_sim_model model;
 	uint64_t seed;
 	uint64_t now, commands, arrivals;
+	uint64_t stop;             /* pause when so many commands were done */
 	uint64_t barren;           /* events since a command was done last */
 	uint32_t nr_parked;
 	bool started, failed;

@@ -95,6 +95,14 @@ def test_waiting_for_an_open_zone_takes_no_longer_than_the_write_it_waits_for() 
     assert not any(found.stopped for found in result.jobs)
 
 
+@pytest.mark.parametrize("random", [False, True])
+def test_a_rest_too_small_for_a_block_is_finished_under_an_open_limit_too(random: bool) -> None:
+    job = writer(bs=192 * KIB, iodepth=4, random=random, number_ios=294)
+    result = run(job, geometry=disk(max_open=4))
+    assert result.total(1).count == 294
+    assert result.counts["finishes"] >= 10
+
+
 def test_resetting_what_fills_the_cache_lets_waiting_writes_in() -> None:
     """A disk's cache is full of one zone's data, and that zone is reset while the head reads elsewhere."""
     model = load_model("hc620").but(

@@ -236,21 +236,26 @@ Predict = Callable[[Model, Point], float]
 """Simulates one point's experiment with a model and gives the figure."""
 
 
-def fit_hdd(points: Sequence[Point], model: Model, predict: Predict) -> Model:
-    """What the points say about a hard disk, by simulating them.
+def fit_hdd(
+    points: Sequence[Point], model: Model, predict: Predict, what: str | None = None
+) -> Model:
+    """What the points say about a hard disk, most of it by simulating them.
 
-    Random reads determine the seek over one cylinder (average and full stroke are data-sheet
-    values), random writes how many commands the write cache holds, sequential runs what a stream
-    loses between two zones.
+    Medians of sequential runs give the media's rate, random reads the seek over one cylinder
+    (average and full stroke are data-sheet values), random writes how many commands the write cache
+    holds, sequential rates what a stream loses between two zones. ``what``: only the parameters
+    that this experiment ("sequential write", "random read", "random write") depends on.
     """
+    model = model.but(**_fit_hdd_rate(points, model))
     searches = (
         ("hdd__seek_one_ms", "random read", 0.5, 5.0, 14, False),
         ("hdd__cache_entries", "random write", 16, 512, 10, True),
         ("hdd__zone_switch_ms", "sequential", 0.0, 80.0, 12, False),
     )
-    for name, what, low, high, steps, whole in searches:
-        mine = [p for p in points if p.fitted and p.what.startswith(what)]
-        if not mine:
+    needed = "sequential" if what is not None and what.startswith("sequential") else what
+    for name, kind, low, high, steps, whole in searches:
+        mine = [p for p in points if p.fitted and p.what.startswith(kind) and p.stat != "median_ms"]
+        if not mine or (needed is not None and kind not in (needed, _BEFORE.get(needed))):
             continue
 
         def error(
@@ -266,3 +271,29 @@ def fit_hdd(points: Sequence[Point], model: Model, predict: Predict) -> Model:
         best = minimum(error, low, high, steps)
         model = model.but(**{name: round(best) if whole else best})
     return model
+
+
+_BEFORE = {"random write": "random read", "streams": "sequential"}
+"""What else must be fitted first: writes are placed by the same seeks."""
+
+WINDOW = 8 * 2**18
+"""Bytes on their way in a sequential run of depth 8 in 256 KiB: what its median latency moves."""
+FIRST_ZONE = 524 / 55879
+"""Where these runs begin, as a part of the way from the first zone to the last."""
+
+
+def _fit_hdd_rate(points: Sequence[Point], model: Model) -> dict[str, float]:
+    """The data rate from the median latency of sequential runs.
+
+    Their window is a little less than a track, so in most places the median command waits for the
+    window's media time and one head switch. The rate at the inner edge keeps its part of the outer.
+    """
+    medians = [p.value for p in points if p.fitted and p.stat == "median_ms"]
+    if not medians:
+        return {}
+    turn = 60e3 / float(model.get("hdd.rpm"))
+    switch = float(model.get("hdd.head_switch_ms"))
+    inner = float(model.get("hdd.rate_inner_mb_s")) / float(model.get("hdd.rate_outer_mb_s"))
+    here = sum(WINDOW * turn / (ms - switch) / (turn + switch) for ms in medians) / len(medians)
+    outer = here / 1e3 / (1 - (1 - inner) * FIRST_ZONE)
+    return {"hdd__rate_outer_mb_s": outer, "hdd__rate_inner_mb_s": outer * inner}
