@@ -301,6 +301,14 @@ struct zd_sim_sample {
 int zd_sim_series(zd_sim *sim, struct zd_sim_sample *out, uint32_t max);
 /* KiB written in each bin of zones in each entry of the series: out[entry * ZD_SIM_ZONE_BINS + bin]. */
 int zd_sim_picture(zd_sim *sim, uint32_t *written, uint32_t max_entries);
+/* The sequential zones of a bin at the end of an entry of the series; of a large bin, 16 of them, evenly spaced. */
+struct zd_sim_bin {
+	uint8_t filled;            /* how far write pointers are: 0..255 of the capacity, on average; a FULL zone is 255 */
+	uint8_t open, closed, full; /* 0..255 of the zones are in this condition */
+	uint32_t resets;           /* that were done in the bin during this entry */
+};
+/* out[entry * ZD_SIM_ZONE_BINS + bin]. Returns how many entries. */
+int zd_sim_bins(zd_sim *sim, struct zd_sim_bin *out, uint32_t max_entries);
 
 /* ---------------------------------------------------------------- zones, without time */
 

@@ -343,6 +343,7 @@ struct zd_sim {
 	uint64_t seeks[48], moved;
 	struct zd_sim_sample *series;
 	uint32_t *picture;
+	struct zd_sim_bin *states;
 	uint32_t series_used;
 	uint64_t series_step, series_end;
 	struct zd_sim_sample *sample; /* the current one */
