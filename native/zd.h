@@ -411,8 +411,9 @@ enum zd_fault_kind {
 	/* write, append: the first `blocks` logical blocks land (rounded down to physical blocks) and the pointer with
 	 * them, then ZD_E_MEDIUM_WRITE. Meets only longer commands. */
 	ZD_FAULT_TORN = 2,
-	/* write, append, sequential zones: acknowledged and readable, even reported durable after a flush, but the next
-	 * power cut takes it away, with all behind it in its zone. Not with more than ZD_MAX_LOST zones so. */
+	/* write, append: acknowledged and readable, even reported durable after a flush, but the next power cut takes it
+	 * away: in required zones with all behind it in its zone (not with more than ZD_MAX_LOST zones so), in conventional
+	 * and preferred ones its own blocks, unless they were written again. */
 	ZD_FAULT_LOST = 3,
 	/* write, append: it succeeds; the next flush fails with ZD_E_MEDIUM_WRITE and makes nothing durable. */
 	ZD_FAULT_FLUSH_ERROR = 4,
@@ -439,7 +440,8 @@ enum zd_fault_kind {
 enum zd_keep {
 	ZD_KEEP_DURABLE = 0, /* nothing of it: each zone up to its durable pointer */
 	ZD_KEEP_ALL = 1,     /* all of it, but for writes that a fault marked lost */
-	ZD_KEEP_RANDOM = 2   /* each zone up to some block between the two, drawn from the seed */
+	ZD_KEEP_RANDOM = 2   /* each zone up to some block between the two, and each block that was overwritten or not, drawn
+			      * from the seed */
 };
 
 struct zd_fault {
@@ -500,6 +502,7 @@ uint64_t zd_fault_virtual_ns(zd_dev *dev);
  */
 #define ZD_TRACE_VERSION 1
 #define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */
+#define ZD_TRACE_KEEP_CHOSEN 3
 #define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
 
 enum zd_trace_kind { /* of a record, and of an item in the file */
@@ -511,7 +514,7 @@ enum zd_trace_kind { /* of a record, and of an item in the file */
 	ZD_TRACE_END = 6          /* behind them, last: their number, and that of commands */
 };
 enum zd_trace_event { /* in cmd, beside enum zd_cmd: what happens to a disk without being a command */
-	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep */
+	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_KEEP_CHOSEN (zd_power_cut_to()) */
 	ZD_TRACE_POWER_ON = 33,
 	ZD_TRACE_ROLLBACK = 34
 };
@@ -597,12 +600,48 @@ int64_t zd_trace_read(struct zd_trace_reader *reader, const void *bytes, uint64_
  * Take the power away, for all openers: their commands end first, later ones fail with ZD_E_POWER_LOSS (zd_info,
  * counters and everything about faults and power still answer). Each zone keeps what `keep` says of its
  * unflushed data, then the POWER CYCLE row holds: open zones become CLOSED, or EMPTY where nothing is left. A zone
- * that was written full keeps all of it where max_active leaves it no way back. Of conventional zones all survives,
- * and in preferred zones what was overwritten behind the survivor. A disk that has no power already stays as it is.
- * Errors: ZD_E_READONLY_HANDLE, -EINVAL, -EINTR.
+ * that was written full keeps its condition where max_active leaves it no way back. A disk that has no power already
+ * stays as it is.
+ *
+ * Required zones keep a prefix of what was written. In conventional and preferred zones each block written since the
+ * last flush survives or not by itself, at the grain of logical blocks: what does not shows what it held at the last
+ * flush. A preferred zone's write pointer stands behind the last block that survived, never before what is durable.
+ * Errors: ZD_E_READONLY_HANDLE, -EINVAL, -EINTR; those of the host, after which the disk has no power, and blocks
+ * that could not be brought back survived.
  */
 int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err);
+/* Give it back. A cut whose process was killed half-way is brought to its end first; what it had not come to survives. */
 int zd_power_on(zd_dev *dev, struct zd_error *err);
+
+/* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */
+struct zd_survivor {
+	uint32_t zone, zero;
+	uint64_t bytes;
+};
+/*
+ * Exactly one survivor. kept: zones in ascending order; a sequential zone that is not named keeps what is durable.
+ * undone: first bytes (on the disk, ascending) of the blocks in conventional and preferred zones that are taken back.
+ */
+struct zd_cut {
+	const struct zd_survivor *kept;
+	const uint64_t *undone;
+	uint32_t nr_kept, zero;
+	uint64_t nr_undone;
+};
+/* As zd_power_cut(). -EINVAL: the disk cannot be left so (now). */
+int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err);
+
+/*
+ * Whether the disk remembers, for all openers, what blocks of conventional and preferred zones held at the last
+ * flush. Without it a power cut keeps all that was written in them, but for a required order: a preferred zone keeps
+ * a prefix. On at first and after the host booted anew; set off and on again, it is on for what is written from then.
+ *
+ * What it costs: the first write to a block since the last flush reads its old content and stores it (4 KiB: about a
+ * microsecond), and the image or RAM holds both till the next flush. Sequential zones of host-managed disks pay
+ * nothing. Errors: ZD_E_READONLY_HANDLE, -EINTR.
+ */
+int zd_power_track(zd_dev *dev, int on, struct zd_error *err);
+int zd_power_tracked(zd_dev *dev, struct zd_error *err); /* 1, 0, or negative */
 /* 1: there is power. 0: there is none. Negative: the handle cannot tell. */
 int zd_power(zd_dev *dev, struct zd_error *err);
 
@@ -625,18 +664,15 @@ void zd_snapshot_free(zd_snapshot *snapshot); /* NULL: nothing */
  */
 int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
 
-/* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */
-struct zd_survivor {
-	uint32_t zone, zero;
-	uint64_t bytes;
-};
 /*
  * A disk of its own in RAM that begins as the snapshot: it sees nothing that is written, reset or punched in the
- * origin later, and the origin sees nothing of it. cut 0: exactly the snapshot (kept is ignored). cut 1: as after a power cut
- * in which zones keep what `kept` says (ascending zones), zones not named what is durable. It lives as long as its handle, in this process.
- * Errors: -EINVAL (a survivor beyond what is written), -ENOMEM, -EMFILE and other host errors.
+ * origin later, and the origin sees nothing of it. cut NULL: exactly the snapshot; else as that power cut would have left
+ * it. It lives as long as its handle, in this process.
+ * Errors: -EINVAL (a survivor that cannot be), -ENOMEM, -EMFILE and other host errors.
  */
-int zd_fork(zd_snapshot *snapshot, const struct zd_survivor *kept, uint32_t n, int cut, zd_dev **out, struct zd_error *err);
+int zd_fork(zd_snapshot *snapshot, const struct zd_cut *cut, zd_dev **out, struct zd_error *err);
+/* The same snapshot, to be freed once more. */
+zd_snapshot *zd_snapshot_share(zd_snapshot *snapshot);
 
 /* A zone that is not as new. */
 struct zd_snapshot_zone {
@@ -645,6 +681,17 @@ struct zd_snapshot_zone {
 	uint64_t written, durable; /* bytes from the zone's start */
 	uint64_t lost_from;        /* a lost write: a power cut keeps no more than that; UINT64_MAX: none */
 };
+/* A block that was written since the last flush, in a conventional or preferred zone. */
+struct zd_snapshot_block {
+	uint32_t zone;
+	uint32_t lost;   /* 1: by a lost write; no power cut keeps it */
+	uint64_t offset; /* its first byte on the disk */
+};
+/*
+ * Those of them whose fate in a power cut can be seen (not those that hold what they held), ascending. Fill up to max;
+ * returns how many there are. Errors: those of the host.
+ */
+int64_t zd_snapshot_unflushed(const zd_snapshot *snapshot, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err);
 /* Fill up to max; returns how many there are. */
 int zd_snapshot_rows(const zd_snapshot *snapshot, struct zd_snapshot_zone *out, uint32_t max);
 

@@ -73,10 +73,9 @@ static int source_pwrite(struct source *s, int fd, uint64_t offset, uint64_t n, 
 
 /* ---------------------------------------------------------------- the store */
 
-/* n bytes to rel in the zone's slot, under its stripe. Blocks that exist go by the mapping, others by pwrite. */
-static int store_part(zd_dev *dev, struct zd_zone_rt *rt, uint64_t rel, struct source *s, uint64_t n, uint64_t *done)
+/* n bytes to rel in a slot, under its zone's stripe. Blocks that exist go by the mapping, others by pwrite. */
+static int store_part(zd_dev *dev, uint32_t slot, uint64_t rel, struct source *s, uint64_t n, uint64_t *done)
 {
-	uint32_t slot = rt->slot - 1;
 	_Atomic uint64_t *mark = &dev->slots[slot].filled;
 	uint64_t filled = atomic_load_explicit(mark, memory_order_relaxed);
 	uint64_t below = rel < filled && !dev->cow ? (n < filled - rel ? n : filled - rel) : 0;
@@ -100,6 +99,15 @@ static int store_part(zd_dev *dev, struct zd_zone_rt *rt, uint64_t rel, struct s
 	return r;
 }
 
+int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n)
+{
+	const struct iovec one = { (void *)(uintptr_t)from, n };
+	struct source s = { &one, 1, 0 };
+	uint64_t done;
+
+	return store_part(dev, slot, rel, &s, n, &done);
+}
+
 /*
  * *done: how much landed. -EINTR when the hook said so: what landed counts. Other errors: the host failed,
  * and what landed lies beyond any write pointer.
@@ -116,21 +124,45 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 		*done = n;
 		return 0;
 	}
-	if (unlikely(dev->view) && zd_view_has(dev, zone) && zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED)
-		r = zd_view_own(dev, zone, rt);
-	if (unlikely(!rt->slot) && !r)
+	if (unlikely(!rt->slot))
 		r = zd_slot_assign(dev, zone, rt);
-	else if (unlikely(dev->slots[rt->slot - 1].pinned > rel) && !r)
+	else if (zd_asked(dev->slots[rt->slot - 1].pinned > rel))
 		r = zd_slot_unshare(dev, zone, rt);
 	if (n > ZD_IO_CHUNK)
 		last = zd_now();
 	while (!r && *done < n) {
 		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed;
 
-		r = store_part(dev, rt, rel + *done, s, part, &landed);
+		r = store_part(dev, rt->slot - 1, rel + *done, s, part, &landed);
 		*done += landed;
 		if (unlikely(r == -ENOSPC) && zd_slots_drop_warm(dev))
 			r = 0; /* once: the list is empty now */
+		if (!r && *done < n && zd_interrupted(dev, &last))
+			r = -EINTR;
+	}
+	return r;
+}
+
+/* As store(), in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
+static int store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct source *s, uint64_t n,
+		      bool lost, uint64_t *done)
+{
+	int r = 0;
+
+	*done = 0;
+	if (zd_asked(zd_view_has(dev, zone)))
+		r = zd_view_own(dev, zone, rt);
+	while (!r && *done < n) {
+		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed, last = 0;
+
+		if (zd_asked(dev->g.keeps_pre))
+			r = zd_pre_log(dev, zone, rt, rel + *done, part, lost);
+		if (r)
+			break;
+		r = store(dev, rt, zone, rel + *done, s, part, &landed);
+		if (lost && landed && zd_pre_lose(dev, zone, rel + *done, landed))
+			r = -EIO;
+		*done += landed;
 		if (!r && *done < n && zd_interrupted(dev, &last))
 			r = -EINTR;
 	}
@@ -207,7 +239,7 @@ struct write {
 	int cmd;
 	uint64_t offset, length; /* the whole command, for errors */
 	struct source source;
-	bool counted;
+	bool counted, lost; /* lost: a fault makes the next power cut take it */
 };
 
 static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struct write *w, uint32_t zone, uint64_t bound)
@@ -344,7 +376,8 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 			if (r)
 				return r;
 		}
-		r = store(dev, rt, zone, rel, &w->source, n, done);
+		r = likely(type == ZD_SEQ_WRITE_REQUIRED) ? store(dev, rt, zone, rel, &w->source, n, done) :
+							    store_over(dev, rt, zone, rel, &w->source, n, w->lost, done);
 		if (unlikely(r && !(r == -EINTR && *done))) {
 			if (opens)
 				undo_open(dev, zone, rt, before);
@@ -509,7 +542,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 		r = zd_zone_get(dev, zone, &rt);
 		if (!r) {
 			zd_set_dirty(dev, zone);
-			r = store(dev, rt, zone, at - start, &w->source, n, &done);
+			r = store_over(dev, rt, zone, at - start, &w->source, n, w->lost, &done);
 			count_write(rt, w, done);
 		}
 		if (r)
@@ -571,7 +604,7 @@ static int64_t write_met(zd_dev *dev, const struct iovec *iov, int n, uint64_t l
 		return r;
 	t->held = hit.id;
 	if (hit.cut) {
-		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false };
+		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false, hit.kind == ZD_FAULT_LOST };
 
 		done = write_traced(dev, &w, t, err);
 		if (make_room(dev, done)) {
@@ -601,7 +634,7 @@ static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const s
 static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset,
 			 struct zd_error *err)
 {
-	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 }, false };
+	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 }, false, false };
 	int64_t done;
 	int r = begin_change(dev, err);
 
@@ -647,10 +680,10 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
 }
 
 static inline __attribute__((always_inline)) int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length,
-								uint64_t *landed, struct zd_traced *t, struct zd_error *err)
+								bool lost, uint64_t *landed, struct zd_traced *t, struct zd_error *err)
 {
 	struct iovec one = { (void *)(uintptr_t)buf, length };
-	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false };
+	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false, lost };
 	const struct zd_header *h = &dev->g.h;
 	int64_t done;
 	int r;
@@ -677,10 +710,10 @@ static inline __attribute__((always_inline)) int64_t append_now(zd_dev *dev, uin
 	return done;
 }
 
-static int64_t append_traced(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_traced *t,
-			     struct zd_error *err)
+static int64_t append_traced(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, bool lost, uint64_t *landed,
+			     struct zd_traced *t, struct zd_error *err)
 {
-	return append_now(dev, zone, buf, length, landed, t, err);
+	return append_now(dev, zone, buf, length, lost, landed, t, err);
 }
 
 /* As zd_append(), with fault rules. */
@@ -695,17 +728,17 @@ static int64_t append_met(zd_dev *dev, uint32_t zone, const void *buf, uint64_t 
 
 	/* What can never be an append meets no rule. */
 	if (zone >= dev->g.h.nr_zones || length == 0 || (length & dev->g.block_mask) || zd_is_conv(dev, zone))
-		return append_traced(dev, zone, buf, length, landed, t, err);
+		return append_traced(dev, zone, buf, length, false, landed, t, err);
 	start = zd_zone_start(dev, zone);
 	c.offset = start + zd_word_written(zd_load_word(dev, zone));
 	if (c.offset + length > start + zd_zone_length(dev, zone))
-		return append_traced(dev, zone, buf, length, landed, t, err);
+		return append_traced(dev, zone, buf, length, false, landed, t, err);
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
 	t->held = hit.id;
 	if (hit.cut)
-		done = append_traced(dev, zone, buf, hit.cut, &at, t, err);
+		done = append_traced(dev, zone, buf, hit.cut, hit.kind == ZD_FAULT_LOST, &at, t, err);
 	if (landed)
 		*landed = at;
 	if (done >= 0 && hit.cut < length) {
@@ -731,7 +764,7 @@ int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, 
 
 	if (unlikely(r))
 		return r == ZD_SLOW ? append_slowly(dev, zone, buf, length, landed, err) : r;
-	return append_now(dev, zone, buf, length, landed, NULL, err);
+	return append_now(dev, zone, buf, length, false, landed, NULL, err);
 }
 
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
@@ -858,7 +891,7 @@ static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint
 		valid = valid > rel ? valid - rel : 0;
 		if (valid > n)
 			valid = n;
-		if (valid && unlikely(dev->view))
+		if (valid && zd_asked(dev->view))
 			r = zd_view_load(dev, zone, slot, rel, to, valid);
 		else if (valid && slot)
 			r = zd_load(dev, slot - 1, rel, to, valid);

@@ -80,6 +80,7 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
 		if (dev->view)
 			zd_view_cut(dev, zone, 0);
+		zd_pre_drop(dev, zone, true);
 		zd_slot_release(dev, zone, rt);
 	}
 }
@@ -115,6 +116,9 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 			apply(dev, zone, rt, cmd, cell, word);
 	}
 	zd_unlock_resource(dev);
+	/* FINISH flushes its zone. If its pre-images cannot be dropped now, the next flush does it. */
+	if (!r && (cell->effects & ZD_FX_DURABLE))
+		zd_pre_flush(dev, zone);
 	return r;
 }
 
