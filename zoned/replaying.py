@@ -110,8 +110,8 @@ class Performer:
         if item.command is TraceCommand.POWER_CUT and item.length == lib.ZD_TRACE_KEEP_CHOSEN:
             self.give(item._replace(length=lib.ZD_KEEP_DURABLE))
             return (
-                f"command {item.number}: a power cut with a choice of survivors cannot be repeated; "
-                "only what was durable survived this one"
+                f"command {item.number}: a power cut with a choice of survivors cannot be "
+                "repeated; only what was durable survived this one"
             )
         if item.command in DATA and LONGEST < item.length <= self.device.geometry.size:
             return f"command {item.number}: {item.length} bytes at once are more than can be given"

@@ -54,6 +54,7 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 struct choice {
 	int keep;
 	uint64_t rng;
+	uint64_t block_rng; /* of blocks: which sequential zones keep what must not depend on whether data is kept */
 	const struct zd_cut *exactly; /* or NULL: by keep */
 	/* while the zones are walked: */
 	uint32_t next_kept;
@@ -75,7 +76,7 @@ static bool survives(struct choice *c, uint64_t offset, bool lost)
 	}
 	if (lost)
 		return false;
-	return c->keep == ZD_KEEP_ALL || (c->keep == ZD_KEEP_RANDOM && (zd_splitmix(&c->rng) >> 63));
+	return c->keep == ZD_KEEP_ALL || (c->keep == ZD_KEEP_RANDOM && (zd_splitmix(&c->block_rng) >> 63));
 }
 
 static int cut_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *block, void *arg)
@@ -255,7 +256,7 @@ static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *lab
 
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err)
 {
-	struct choice c = { .keep = keep, .rng = seed };
+	struct choice c = { .keep = keep, .rng = seed, .block_rng = ~seed };
 	int r = lock_data(dev);
 
 	if (r)

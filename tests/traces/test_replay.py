@@ -60,8 +60,10 @@ def test_a_random_workload_replays_without_a_difference(
         assert report.zones_compared
         assert report.failed == failed
     found = lint(path)
-    assert found.refusals == failed
     assert found.commands == report.commands
+    # Of preferred zones a random cut keeps what it drew for blocks of data, and the judge has no data.
+    if model == "host-managed" or not any(item.command == "power-cut" for item in Trace(path)):
+        assert found.refusals == failed
 
 
 def test_every_command_replays(tmp_path: Path) -> None:
@@ -169,6 +171,29 @@ def test_a_rollback_is_said_not_to_repeat(tmp_path: Path) -> None:
     assert report.counts == {"zone": 1}
     assert "command 1: a rollback to a snapshot cannot be repeated" in report.notes[0]
     assert "a rollback to a snapshot cannot be repeated" in lint(path).notes[0]
+
+
+def test_a_cut_with_a_choice_of_survivors_is_said_not_to_repeat(tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    with zoned.memory(**SHAPE) as dev, dev.trace.record(path):
+        dev.append(2, bytes(2 * BLOCK))
+        with dev.crash_states() as states:
+            ids = []
+            for state in states:
+                with state:
+                    ids.append(state.crash_id)
+        dev.power_cut(choice=ids[1])
+        dev.power_on()
+        dev.append(2, bytes(BLOCK))
+    with zoned.memory(**SHAPE) as other:
+        report = replay(Trace(path), other)
+    assert report.counts == {"offset": 1, "zone": 1}
+    assert report.notes == [
+        (
+            "command 1: a power cut with a choice of survivors cannot be repeated; only what was durable "
+            "survived this one"
+        )
+    ]
 
 
 def test_what_is_written_is_a_pattern(tmp_path: Path) -> None:
