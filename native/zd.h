@@ -502,7 +502,7 @@ uint64_t zd_fault_virtual_ns(zd_dev *dev);
  */
 #define ZD_TRACE_VERSION 1
 #define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */
-#define ZD_TRACE_CHOSEN 3   /* the survivor of a cut was chosen by zd_power_cut_to() */
+#define ZD_TRACE_KEEP_CHOSEN 3
 #define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
 
 enum zd_trace_kind { /* of a record, and of an item in the file */
@@ -514,7 +514,7 @@ enum zd_trace_kind { /* of a record, and of an item in the file */
 	ZD_TRACE_END = 6          /* behind them, last: their number, and that of commands */
 };
 enum zd_trace_event { /* in cmd, beside enum zd_cmd: what happens to a disk without being a command */
-	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_CHOSEN */
+	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_KEEP_CHOSEN (zd_power_cut_to()) */
 	ZD_TRACE_POWER_ON = 33,
 	ZD_TRACE_ROLLBACK = 34
 };
