@@ -39,8 +39,8 @@ enum zd_sim_kind {
 /*
  * A hard disk. Positions: each zone has tracks of its own size (data rate falls linearly from the first
  * zone to the last), tracks follow each other head by head and cylinder by cylinder, skewed by one head
- * switch. A seek over d cylinders takes one + a(d-1) + b sqrt(d-1), through seek_one at 1, seek_avg at a third
- * of the cylinders and seek_full at all (DiskSim's three-point curve). The platter's angle is the clock's.
+ * switch. A seek over d cylinders takes one + a(d-1) + b sqrt(d-1): seek_one at 1, seek_full at all of them,
+ * and seek_avg on average over all pairs of places (DiskSim's three-point curve). The platter's angle is the clock's.
  */
 struct zd_sim_hdd {
 	uint32_t rpm;              /* 1000..30000 */
@@ -60,7 +60,7 @@ struct zd_sim_hdd {
 	uint32_t queue;            /* reads the drive sees at once and may reorder (NCQ: 32) */
 	uint32_t piece;            /* bytes that go from the cache to the platter before the next choice */
 	uint64_t zone_switch;      /* ns, when a stream passes from one zone into the next */
-	uint64_t reset, finish, open, close; /* ns of a zone command; open: implicit ones too */
+	uint64_t reset, finish, open, close; /* ns of a zone command; an implicit open costs nothing */
 };
 
 /*
@@ -125,7 +125,7 @@ enum zd_sim_job_kind {
 	ZD_SIM_JOB_FIO = 0,   /* what a section of a fio job file describes */
 	ZD_SIM_JOB_LOG = 1,   /* random overwrites of a volume through a log-structured layer with cleaning */
 	ZD_SIM_JOB_TRACE = 2, /* commands from zd_sim_feed() */
-	ZD_SIM_JOB_ZONES = 3  /* fill zones to a given occupancy (untimed), then reset or finish them (timed) */
+	ZD_SIM_JOB_ZONES = 3  /* fill zones to a given occupancy (untimed), then one command to each (timed) */
 };
 enum zd_sim_distribution {
 	ZD_SIM_UNIFORM = 0,
@@ -162,7 +162,8 @@ struct zd_sim_job {
 	uint8_t log_separate;      /* cleaned data goes to segments of its own */
 	uint8_t zones_finish;      /* ZONES: 1 finish, 0 reset */
 	uint8_t zones_finished;    /* ZONES, reset: finish the zone (untimed) before */
-	uint8_t reserved[7];
+	uint8_t zones_command;     /* ZONES: 0 as zones_finish says, 1 OPEN of a zone that is empty or closed, 2 CLOSE of an open one */
+	uint8_t reserved[6];
 	uint32_t sequence;         /* a new random offset only each this many commands. 0: 1 */
 	int64_t sequence_add;      /* sequential: bytes left out between commands (may be negative) */
 	uint32_t mix_read;         /* reads in 100 commands where reads and writes are mixed */

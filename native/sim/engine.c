@@ -402,6 +402,128 @@ void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_e
 	job->finishing = true;
 }
 
+/* ---------------------------------------------------------------- bursts */
+
+#define BURST 16 /* a burst of less is not worth the questions */
+
+/*
+ * How many of the job's next commands nobody can come between: one job at work, at depth 1, writing blocks of one size in
+ * order into a zone that is open, on a drive where each takes the same time, and no event is due before it is done.
+ */
+static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, uint32_t *zone)
+{
+	const struct zd_sim_job *p = &job->p;
+	const struct machine *m = &sim->m;
+	uint64_t at = job->last_pos[ZD_SIM_WRITE], bytes = p->bs_min[ZD_SIM_WRITE], cap, n, left, each;
+
+	if (sim->model.kind != ZD_SIM_NULL || sim->heap_used || sim->wants || p->kind != ZD_SIM_JOB_FIO || p->iodepth != 1 ||
+	    p->reads || p->trims || p->random || p->append || p->sequence_add || p->thinktime || p->rate[ZD_SIM_WRITE] ||
+	    p->rate_iops[ZD_SIM_WRITE] || p->reset_frequency > 0 || p->nr_split[ZD_SIM_WRITE] || p->bs_max[ZD_SIM_WRITE] != bytes ||
+	    bytes % m->physical || job->verifying || job->pending || job->inflight || sim->now < job->start + p->ramp ||
+	    at < p->offset || at >= p->offset + p->size)
+		return 0;
+	*zone = zone_of(m, at);
+	if (zone_conv(m, *zone) || (m->word[*zone] & W_COND & ~1ull) != ZD_IMPLICIT_OPEN || at - zone_start(m, *zone) != zone_written(m, *zone) ||
+	    sim->host_wp[*zone] != zone_written(m, *zone) || sim->host_flags[*zone] & H_BUSY ||
+	    (!(sim->host_flags[*zone] & H_OPEN) && p->zbd &&
+	     (p->max_open_zones || p->job_max_open_zones || (!p->ignore_zone_limits && m->max_open))))
+		return 0;
+	/* Up to, and without, the command that fills the zone or ends the range or the job: those are not like the others. */
+	cap = zone_start(m, *zone) + zone_capacity(m, *zone);
+	if (cap > p->offset + p->size)
+		cap = p->offset + p->size;
+	n = (cap - at - 1) / bytes;
+	left = p->time_based ? UINT64_MAX : p->io_size > job->issued_bytes ? (p->io_size - job->issued_bytes - 1) / bytes : 0;
+	n = left < n ? left : n;
+	left = !p->number_ios ? UINT64_MAX : p->number_ios > job->issued ? p->number_ios - job->issued - 1 : 0;
+	n = left < n ? left : n;
+	each = sim->model.null_ns + sim->model.host_ns;
+	left = !p->runtime ? UINT64_MAX : job->start + p->runtime > sim->now ? (job->start + p->runtime - sim->now - 1) / each : 0;
+	n = left < n ? left : n;
+	left = sim->stop > sim->commands ? sim->stop - sim->commands : 0;
+	return left < n ? left : n;
+}
+
+/* Count n commands of the same latency, one done at `done`, the others `each` apart after it. */
+static void count_burst(struct zd_sim *sim, struct job *job, uint32_t zone, uint64_t n, uint64_t done, uint64_t each)
+{
+	struct zd_sim_stats *s = &job->r.dir[ZD_SIM_WRITE];
+	uint64_t latency = sim->model.null_ns, bytes = job->p.bs_min[ZD_SIM_WRITE], i;
+	double square = (double)latency * (double)latency;
+	struct command like = { .zone = zone };
+
+	if (!s->count) {
+		s->first = done - latency;
+		s->min = latency;
+	}
+	s->min = latency < s->min ? latency : s->min;
+	s->max = latency > s->max ? latency : s->max;
+	s->count += n;
+	s->bytes += n * bytes;
+	s->sum += n * latency;
+	if (s->sum_squares + (double)n * square < 0x1p53) {
+		s->sum_squares += (double)n * square; /* whole numbers: the same as one by one */
+	} else {
+		for (i = 0; i < n; i++)
+			s->sum_squares += square;
+	}
+	s->last = done + (n - 1) * each;
+	job->histogram[ZD_SIM_WRITE][bucket(latency)] += n;
+	while (n) {
+		uint64_t here;
+
+		if (done >= sim->series_end)
+			series_move(sim, done);
+		here = (sim->series_end - done - 1) / each + 1;
+		here = here < n ? here : n;
+		sim->sample->bytes[ZD_SIM_WRITE] += here * bytes;
+		sim->sample->count[ZD_SIM_WRITE] += here;
+		sim->sample->lat_sum[ZD_SIM_WRITE] += here * latency;
+		if (latency > sim->sample->lat_max[ZD_SIM_WRITE])
+			sim->sample->lat_max[ZD_SIM_WRITE] = latency;
+		like.length = here * (bytes >> 10 << 10);
+		picture_add(sim, &like);
+		n -= here;
+		done += here * each;
+	}
+}
+
+/* Each command goes through the state machine; only the queue of events has nothing to decide, and is left out. */
+static bool burst(struct zd_sim *sim, struct job *job)
+{
+	uint32_t zone;
+	uint64_t n = burst_length(sim, job, &zone), each = sim->model.null_ns + sim->model.host_ns, rel, bytes, i;
+
+	if (n < BURST)
+		return false;
+	rel = zone_written(&sim->m, zone);
+	bytes = job->p.bs_min[ZD_SIM_WRITE];
+	for (i = 0; i < n; i++, rel += bytes) {
+		if (unlikely(machine_write(&sim->m, ZD_CMD_WRITE, zone, rel, bytes, NULL)))
+			break;
+	}
+	if (unlikely(!i))
+		return false;
+	count_burst(sim, job, zone, i, sim->now + sim->model.null_ns, each);
+	job->r.depth[0] += i;
+	job->r.wait_host += (i - 1) * sim->model.host_ns;
+	job->issued += i;
+	job->issued_bytes += i * bytes;
+	job->dir_count[ZD_SIM_WRITE] += i;
+	job->dir_bytes[ZD_SIM_WRITE] += i * bytes;
+	job->in_sequence[ZD_SIM_WRITE] += (uint32_t)i;
+	job->last_pos[ZD_SIM_WRITE] += i * bytes;
+	job->since_rest += (uint32_t)i;
+	sim->host_wp[zone] += i * bytes;
+	sim->valid_bytes += i * bytes;
+	sim->arrivals += i;
+	sim->commands += i;
+	sim->barren = 0;
+	sim->now += i * each - sim->model.host_ns;
+	job->cpu = sim->now + sim->model.host_ns;
+	return true;
+}
+
 static void pump(struct zd_sim *sim, struct job *job)
 {
 	if (unlikely(job->parked)) {
@@ -419,6 +541,8 @@ static void pump(struct zd_sim *sim, struct job *job)
 				wake_at(sim, job, job->cpu);
 			return;
 		}
+		if (!sim->heap_used && burst(sim, job))
+			continue;
 		i = zd_command_new(sim);
 		if (unlikely(i == NONE)) {
 			sim->failed = true;
@@ -556,9 +680,9 @@ static void sleep_until(struct zd_sim *sim, uint64_t time)
 
 int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 {
-	uint64_t stop = max_commands ? sim->commands + max_commands : UINT64_MAX;
 	uint32_t i;
 
+	sim->stop = max_commands ? sim->commands + max_commands : UINT64_MAX;
 	if (sim->model.kind == ZD_SIM_REAL && !sim->dev)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "no disk was attached");
 	if (!sim->started)
@@ -597,7 +721,7 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 		}
 		if (unlikely(sim->failed))
 			return zd_sim_fail(err, -ENOMEM, "no memory for what is under way");
-		if (unlikely(sim->commands >= stop))
+		if (unlikely(sim->commands >= sim->stop))
 			break;
 	}
 	return sim->wants ? ZD_SIM_WANTS_TRACE : sim->jobs_left ? ZD_SIM_PAUSED : ZD_SIM_DONE;

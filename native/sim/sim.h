@@ -228,7 +228,7 @@ struct job {
 	uint64_t rec_first, rec_used, rec_room, trace_time;
 	bool trace_last, starved;
 	/* ZONES */
-	uint32_t zone_next, zones_done;
+	uint32_t zone_next, zone_last, zones_done;
 };
 
 struct extent { /* dirty data in a hard disk's cache, contiguous */
@@ -308,6 +308,7 @@ struct zd_sim {
 	struct zd_sim_model model;
 	uint64_t seed;
 	uint64_t now, commands, arrivals;
+	uint64_t stop;             /* pause when so many commands were done */
 	uint64_t barren;           /* events since a command was done last */
 	uint32_t nr_parked;
 	bool started, failed;

@@ -89,6 +89,8 @@ class Job:
     log_warm: int = 0
     zones_finish: bool = False
     zones_finished: bool = False
+    zones_command: int = 0
+    """ZONES: 0 RESET or FINISH (``zones_finish``), 1 OPEN, 2 CLOSE."""
     zones_count: int = 0
     occupancy: float = 0.0
     seed: int = 0
@@ -131,6 +133,14 @@ _PLAIN = (
     *("time_based", "verify", "trimwrite", "sequence", "sequence_add", "mix_read", "a", "b"),
     *("thinktime", "thinktime_blocks", "runtime", "ramp", "startdelay", "wait_for"),
     *("max_open_zones", "job_max_open_zones", "reset_threshold", "reset_frequency"),
-    *("log_separate", "log_block", "log_spare", "log_warm", "zones_finish", "zones_finished"),
+    *(
+        "log_separate",
+        "log_block",
+        "log_spare",
+        "log_warm",
+        "zones_finish",
+        "zones_finished",
+        "zones_command",
+    ),
     *("zones_count", "occupancy", "seed"),
 )

@@ -196,6 +196,7 @@ class Simulation:
         self.geometry = geometry
         self.model = model
         self.seed = seed
+        self.chunk = CHUNK
         self.jobs: list[Job] = []
         self._feeds: dict[int, Iterator[tuple[Any, int]]] = {}
         self._keep: list[Any] = []
@@ -238,7 +239,7 @@ class Simulation:
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Run:
         """Run to the end. ``progress`` gets the virtual time in ns and the commands done."""
-        limit = CHUNK if self.model.kind != "real" else 20_000
+        limit = self.chunk if self.model.kind != "real" else 20_000
         while True:
             state = self._call(lib.zd_sim_run, self._sim, limit)
             if state == lib.ZD_SIM_DONE:
