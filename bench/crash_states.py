@@ -19,9 +19,7 @@ AIM = 0.2  # ms
 
 
 def disk(overwritten: int) -> zoned.Device:
-    dev = zoned.memory(
-        size=64 * MIB, zone_size=MIB, conventional=1, max_open=0, logical_block=4096
-    )
+    dev = zoned.memory(size=64 * MIB, zone_size=MIB, conventional=1, max_open=0, logical_block=4096)
     dev.pwrite(bytes(MIB), 0)
     dev.flush()
     for zone in range(1, 17):

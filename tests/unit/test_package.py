@@ -163,15 +163,15 @@ def test_the_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> 
 
 PROJECT = {
     "pytest.ini": "[pytest]\nzoned_zones = 6\n",
-    "conftest.py": '''
+    "conftest.py": """
 import pytest
 
 @pytest.fixture
 def zoned_settings(request):
     return {"max_open": 3} if "own" in request.node.name else {}
-''',
+""",
     "plan.toml": '[[fault]]\nkind = "medium"\non = "write"\nnth = 2\nlabel = "from the plan"\n',
-    "test_disk.py": '''
+    "test_disk.py": """
 import os
 import pytest
 import zoned
@@ -216,8 +216,8 @@ def test_crashes(zoned_crashes):
         zoned_crashes(workload, verify, conventional=0)
     with pytest.raises(AssertionError):
         zoned_crashes(workload, verify, conventional=0, replay=caught.value.replay)
-''',
-    "failing.py": '''
+""",
+    "failing.py": """
 import zoned
 kept = []
 
@@ -228,7 +228,7 @@ def test_refused(zoned_device):
 
 def test_leak():
     kept.append(zoned.memory())
-''',
+""",
 }
 
 
@@ -254,9 +254,7 @@ def test_a_project_of_its_own_tests_with_the_plugin(
         ([], {"ZONED_ZONES": "5"}, "6"),  # the ini file before the environment
         (["--zoned-zones", "7"], {}, "7"),  # the command line before both
     ):
-        said = run(
-            *pytest_, "-n", "2", *more, cwd=project, EXPECTED_ZONES=zones, **environment
-        )
+        said = run(*pytest_, "-n", "2", *more, cwd=project, EXPECTED_ZONES=zones, **environment)
         assert "26 passed" in said, said
     (project / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     said = run(*pytest_, "-k", "settings", cwd=project, EXPECTED_ZONES="5", ZONED_ZONES="5")
