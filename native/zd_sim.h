@@ -132,7 +132,8 @@ enum zd_sim_distribution {
 	ZD_SIM_ZIPF = 1,      /* theta: a */
 	ZD_SIM_PARETO = 2,    /* power: a, 0 < a < 1 */
 	ZD_SIM_NORMAL = 3,    /* deviation in percent: a */
-	ZD_SIM_HOTCOLD = 4    /* a of the accesses go to the first b of the space (0 < a, b < 1) */
+	ZD_SIM_HOTCOLD = 4,   /* a of the accesses go to the first b of the space (0 < a, b < 1) */
+	ZD_SIM_ZONED = 5      /* FIO jobs: the ranges below */
 };
 enum zd_sim_policy { ZD_SIM_FIFO = 0, ZD_SIM_GREEDY = 1, ZD_SIM_COST_BENEFIT = 2, ZD_SIM_OUTSIDE = 3 };
 
@@ -141,6 +142,10 @@ struct zd_sim_split { /* a block size and how many of 100 commands have it */
 	uint64_t bytes;
 	uint32_t percent;
 	uint32_t reserved;
+};
+
+struct zd_sim_range { /* percent of the accesses that go to so many percent of the space */
+	double access, space;
 };
 
 struct zd_sim_job {
@@ -163,12 +168,16 @@ struct zd_sim_job {
 	uint8_t zones_finish;      /* ZONES: 1 finish, 0 reset */
 	uint8_t zones_finished;    /* ZONES, reset: finish the zone (untimed) before */
 	uint8_t zones_command;     /* ZONES: 0 as zones_finish says, 1 OPEN of a zone that is empty or closed, 2 CLOSE of an open one */
-	uint8_t reserved[6];
+	uint8_t thinktime_issue;   /* thinktime_blocks counts commands sent; 0: commands done */
+	uint8_t reserved[5];
 	uint32_t sequence;         /* a new random offset only each this many commands. 0: 1 */
 	int64_t sequence_add;      /* sequential: bytes left out between commands (may be negative) */
 	uint32_t mix_read;         /* reads in 100 commands where reads and writes are mixed */
 	uint32_t distribution;     /* enum zd_sim_distribution */
 	double a, b;               /* of the distribution */
+	struct zd_sim_range ranges[ZD_SIM_MAX_SPLIT]; /* ZONED: of the job's range, from its start */
+	uint32_t nr_ranges;
+	uint32_t loops;            /* how often the whole is done. 0: once */
 	uint32_t nr_split[3];      /* by direction; from 1 for a direction used */
 	struct zd_sim_split split[3][ZD_SIM_MAX_SPLIT];
 	uint64_t bs_min[3], bs_max[3]; /* nr_split 0: uniform in steps of bs_min */
@@ -176,7 +185,7 @@ struct zd_sim_job {
 	uint32_t rate_iops[3];
 	uint32_t thinktime_blocks;
 	uint64_t thinktime;        /* ns of rest after each thinktime_blocks commands */
-	uint64_t runtime;          /* ns from its start. 0: no limit */
+	uint64_t runtime;          /* ns from its start, ramp included. 0: no limit */
 	uint64_t ramp;             /* ns from its start that do not count (warm-up) */
 	uint64_t startdelay;       /* ns */
 	uint32_t wait_for;         /* starts when all jobs below this index have ended. 0: at once */
@@ -293,6 +302,14 @@ struct zd_sim_sample {
 int zd_sim_series(zd_sim *sim, struct zd_sim_sample *out, uint32_t max);
 /* KiB written in each bin of zones in each entry of the series: out[entry * ZD_SIM_ZONE_BINS + bin]. */
 int zd_sim_picture(zd_sim *sim, uint32_t *written, uint32_t max_entries);
+/* The sequential zones of a bin at the end of an entry of the series; of a large bin, 16 of them, evenly spaced. */
+struct zd_sim_bin {
+	uint8_t filled;            /* how far write pointers are: 0..255 of the capacity, on average; a FULL zone is 255 */
+	uint8_t open, closed, full; /* 0..255 of the zones are in this condition */
+	uint32_t resets;           /* that were done in the bin during this entry */
+};
+/* out[entry * ZD_SIM_ZONE_BINS + bin]. Returns how many entries. */
+int zd_sim_bins(zd_sim *sim, struct zd_sim_bin *out, uint32_t max_entries);
 
 /* ---------------------------------------------------------------- zones, without time */
 

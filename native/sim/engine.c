@@ -82,6 +82,58 @@ uint64_t zd_sim_bucket(uint32_t i)
 	return i < 128 ? i : (uint64_t)(64 + (i & 63)) << ((i >> 6) - 1);
 }
 
+#define LOOKED_AT 16u /* zones of a bin */
+
+/* How the zones stand now, into an entry of the series. */
+static void states_take(struct zd_sim *sim, struct zd_sim_bin *row)
+{
+	uint32_t bin, step = (sim->zones_per_bin + LOOKED_AT - 1) / LOOKED_AT;
+
+	for (bin = 0; bin < sim->bins; bin++) {
+		uint32_t first = sim->first_zone + bin * sim->zones_per_bin, end = first + sim->zones_per_bin, z, n = 0;
+		uint32_t open = 0, closed = 0, full = 0;
+		double filled = 0;
+
+		if (end > sim->m.nr_zones)
+			end = sim->m.nr_zones;
+		for (z = first; z < end; z += step) {
+			int cond = zone_cond(&sim->m, z);
+
+			if (zone_conv(&sim->m, z))
+				continue;
+			n++;
+			open += cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN;
+			closed += cond == ZD_CLOSED;
+			full += cond == ZD_FULL;
+			filled += cond == ZD_FULL ? 1 : (double)zone_written(&sim->m, z) / (double)zone_capacity(&sim->m, z);
+		}
+		if (!n)
+			continue;
+		row[bin].filled = (uint8_t)(255 * filled / n);
+		row[bin].open = (uint8_t)(255 * open / n);
+		row[bin].closed = (uint8_t)(255 * closed / n);
+		row[bin].full = (uint8_t)(255 * full / n);
+	}
+}
+
+static inline struct zd_sim_bin *states_row(struct zd_sim *sim, uint64_t slot)
+{
+	return &sim->states[slot * ZD_SIM_ZONE_BINS];
+}
+
+/* The states of one entry become another's, which keeps its resets. */
+static void states_copy(struct zd_sim_bin *to, const struct zd_sim_bin *from)
+{
+	uint32_t i;
+
+	for (i = 0; i < ZD_SIM_ZONE_BINS; i++) {
+		uint32_t resets = to[i].resets;
+
+		to[i] = from[i];
+		to[i].resets = resets;
+	}
+}
+
 /* The series is full: two entries become one. */
 static void series_halve(struct zd_sim *sim)
 {
@@ -100,7 +152,16 @@ static void series_halve(struct zd_sim *sim)
 		for (j = 0; j < ZD_SIM_ZONE_BINS; j++)
 			sim->picture[i * ZD_SIM_ZONE_BINS + j] = sim->picture[2 * i * ZD_SIM_ZONE_BINS + j] +
 								 sim->picture[(2 * i + 1) * ZD_SIM_ZONE_BINS + j];
+		for (j = 0; j < ZD_SIM_ZONE_BINS; j++) {
+			const struct zd_sim_bin *early = &states_row(sim, 2 * i)[j], *late = &states_row(sim, 2 * i + 1)[j];
+			struct zd_sim_bin both = 2 * i + 1 < sim->series_used ? *late : *early;
+
+			both.resets = early->resets + late->resets;
+			states_row(sim, i)[j] = both;
+		}
 	}
+	memset(states_row(sim, ZD_SIM_SLOTS / 2), 0, (size_t)ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS * sizeof(*sim->states));
+	sim->series_used = (sim->series_used + 1) / 2;
 	memset(&sim->series[ZD_SIM_SLOTS / 2], 0, ZD_SIM_SLOTS / 2 * sizeof(*sim->series));
 	memset(&sim->picture[ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS], 0, ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS * sizeof(*sim->picture));
 	sim->series_step *= 2;
@@ -110,10 +171,14 @@ static void series_move(struct zd_sim *sim, uint64_t now)
 {
 	uint64_t slot = now / sim->series_step;
 
+	if (sim->series_used)
+		states_take(sim, states_row(sim, sim->series_used - 1));
 	while (slot >= ZD_SIM_SLOTS) {
 		series_halve(sim);
 		slot = now / sim->series_step;
 	}
+	for (; sim->series_used && sim->series_used < slot; sim->series_used++) /* nothing was done meanwhile */
+		states_copy(states_row(sim, sim->series_used), states_row(sim, sim->series_used - 1));
 	sim->series_used = (uint32_t)slot + 1;
 	sim->series_end = (slot + 1) * sim->series_step;
 	sim->sample = &sim->series[slot];
@@ -128,6 +193,15 @@ static inline void picture_add(struct zd_sim *sim, const struct command *c)
 		sim->picture_row[at] += (uint32_t)(c->length >> 10);
 }
 
+static void reset_add(struct zd_sim *sim, const struct command *c)
+{
+	uint32_t at = (c->zone - sim->first_zone) / sim->zones_per_bin;
+
+	sim->sample->resets++;
+	if (c->zone >= sim->first_zone && at < ZD_SIM_ZONE_BINS)
+		states_row(sim, sim->series_used - 1)[at].resets++;
+}
+
 static inline void count_done(struct zd_sim *sim, struct job *job, const struct command *c)
 {
 	uint64_t now = sim->now, latency = now - c->sent;
@@ -138,7 +212,7 @@ static inline void count_done(struct zd_sim *sim, struct job *job, const struct 
 	if (c->cmd == ZD_CMD_WRITE || c->cmd == ZD_CMD_APPEND)
 		picture_add(sim, c);
 	else if (c->cmd == ZD_CMD_RESET)
-		sim->sample->resets++;
+		reset_add(sim, c);
 	if (unlikely(c->dir >= ZD_SIM_NR_DIRS))
 		return;
 	sim->sample->bytes[c->dir] += c->length;
@@ -414,12 +488,12 @@ static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, ui
 {
 	const struct zd_sim_job *p = &job->p;
 	const struct machine *m = &sim->m;
-	uint64_t at = job->last_pos[ZD_SIM_WRITE], bytes = p->bs_min[ZD_SIM_WRITE], cap, n, left, each;
+	uint64_t at = job->last_pos[ZD_SIM_WRITE], bytes = p->bs_min[ZD_SIM_WRITE], cap, n, left, each, first;
 
 	if (sim->model.kind != ZD_SIM_NULL || sim->heap_used || sim->wants || p->kind != ZD_SIM_JOB_FIO || p->iodepth != 1 ||
 	    p->reads || p->trims || p->random || p->append || p->sequence_add || p->thinktime || p->rate[ZD_SIM_WRITE] ||
 	    p->rate_iops[ZD_SIM_WRITE] || p->reset_frequency > 0 || p->nr_split[ZD_SIM_WRITE] || p->bs_max[ZD_SIM_WRITE] != bytes ||
-	    bytes % m->physical || job->verifying || job->pending || job->inflight || sim->now < job->start + p->ramp ||
+	    bytes % m->physical || p->verify || job->pending || job->inflight || sim->now < job->start + p->ramp ||
 	    at < p->offset || at >= p->offset + p->size)
 		return 0;
 	*zone = zone_of(m, at);
@@ -441,6 +515,10 @@ static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, ui
 	left = !p->runtime ? UINT64_MAX : job->start + p->runtime > sim->now ? (job->start + p->runtime - sim->now - 1) / each : 0;
 	n = left < n ? left : n;
 	left = sim->stop > sim->commands ? sim->stop - sim->commands : 0;
+	n = left < n ? left : n;
+	/* Within one entry of the series, which takes down how the zones stand at its end. */
+	first = sim->now + sim->model.null_ns;
+	left = first < sim->series_end ? (sim->series_end - first - 1) / each + 1 : 0;
 	return left < n ? left : n;
 }
 
@@ -450,7 +528,7 @@ static void count_burst(struct zd_sim *sim, struct job *job, uint32_t zone, uint
 	struct zd_sim_stats *s = &job->r.dir[ZD_SIM_WRITE];
 	uint64_t latency = sim->model.null_ns, bytes = job->p.bs_min[ZD_SIM_WRITE], i;
 	double square = (double)latency * (double)latency;
-	struct command like = { .zone = zone };
+	struct command like = { .zone = zone, .length = n * (bytes >> 10 << 10) };
 
 	if (!s->count) {
 		s->first = done - latency;
@@ -469,23 +547,12 @@ static void count_burst(struct zd_sim *sim, struct job *job, uint32_t zone, uint
 	}
 	s->last = done + (n - 1) * each;
 	job->histogram[ZD_SIM_WRITE][bucket(latency)] += n;
-	while (n) {
-		uint64_t here;
-
-		if (done >= sim->series_end)
-			series_move(sim, done);
-		here = (sim->series_end - done - 1) / each + 1;
-		here = here < n ? here : n;
-		sim->sample->bytes[ZD_SIM_WRITE] += here * bytes;
-		sim->sample->count[ZD_SIM_WRITE] += here;
-		sim->sample->lat_sum[ZD_SIM_WRITE] += here * latency;
-		if (latency > sim->sample->lat_max[ZD_SIM_WRITE])
-			sim->sample->lat_max[ZD_SIM_WRITE] = latency;
-		like.length = here * (bytes >> 10 << 10);
-		picture_add(sim, &like);
-		n -= here;
-		done += here * each;
-	}
+	sim->sample->bytes[ZD_SIM_WRITE] += n * bytes;
+	sim->sample->count[ZD_SIM_WRITE] += n;
+	sim->sample->lat_sum[ZD_SIM_WRITE] += n * latency;
+	if (latency > sim->sample->lat_max[ZD_SIM_WRITE])
+		sim->sample->lat_max[ZD_SIM_WRITE] = latency;
+	picture_add(sim, &like);
 }
 
 /* Each command goes through the state machine; only the queue of events has nothing to decide, and is left out. */
@@ -513,7 +580,6 @@ static bool burst(struct zd_sim *sim, struct job *job)
 	job->dir_bytes[ZD_SIM_WRITE] += i * bytes;
 	job->in_sequence[ZD_SIM_WRITE] += (uint32_t)i;
 	job->last_pos[ZD_SIM_WRITE] += i * bytes;
-	job->since_rest += (uint32_t)i;
 	sim->host_wp[zone] += i * bytes;
 	sim->valid_bytes += i * bytes;
 	sim->arrivals += i;
@@ -609,6 +675,8 @@ static void command_done(struct zd_sim *sim, uint32_t i)
 	sim->barren = 0;
 	command_free(sim, i);
 	job->inflight--;
+	if (unlikely(job->p.thinktime) && !(flags & C_HIDDEN) && !job->p.thinktime_issue)
+		job->since_rest++;
 	job->cpu = (job->cpu > sim->now ? job->cpu : sim->now) + sim->model.host_ns;
 	if (unlikely(flags & C_HIDDEN)) {
 		job->hidden--;
@@ -750,8 +818,9 @@ int zd_sim_create(const struct zd_config *disk, const struct zd_sim_model *model
 	sim->picture = calloc((size_t)ZD_SIM_SLOTS * ZD_SIM_ZONE_BINS, sizeof(*sim->picture));
 	sim->heap_room = 256;
 	sim->heap = malloc(sim->heap_room * sizeof(*sim->heap));
+	sim->states = calloc((size_t)ZD_SIM_SLOTS * ZD_SIM_ZONE_BINS, sizeof(*sim->states));
 	sim->series_step = 1000000;
-	if (!sim->host_wp || !sim->host_flags || !sim->plug_first || !sim->plug_last || !sim->series || !sim->picture || !sim->heap) {
+	if (!sim->host_wp || !sim->host_flags || !sim->plug_first || !sim->plug_last || !sim->series || !sim->picture || !sim->states || !sim->heap) {
 		r = zd_sim_fail(err, -ENOMEM, "no memory for %u zones", sim->m.nr_zones);
 		goto fail;
 	}
@@ -799,6 +868,7 @@ void zd_sim_free(zd_sim *sim)
 	free(sim->open_list);
 	free(sim->series);
 	free(sim->picture);
+	free(sim->states);
 	free(sim->heap);
 	free(sim->cmds);
 	free(sim);
@@ -921,6 +991,16 @@ int zd_sim_series(zd_sim *sim, struct zd_sim_sample *out, uint32_t max)
 	uint32_t n = sim->series_used < max ? sim->series_used : max;
 
 	memcpy(out, sim->series, n * sizeof(*out));
+	return (int)n;
+}
+
+int zd_sim_bins(zd_sim *sim, struct zd_sim_bin *out, uint32_t max_entries)
+{
+	uint32_t n = sim->series_used < max_entries ? sim->series_used : max_entries;
+
+	if (sim->series_used)
+		states_take(sim, states_row(sim, sim->series_used - 1));
+	memcpy(out, sim->states, (size_t)n * ZD_SIM_ZONE_BINS * sizeof(*out));
 	return (int)n;
 }
 
