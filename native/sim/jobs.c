@@ -881,30 +881,37 @@ static enum next zones_next(struct zd_sim *sim, struct job *job, struct command 
 		;
 	if (zone > last)
 		return NEXT_END;
+	if (p->zones_command && job->zones_done) { /* the last one would keep its place among the open zones */
+		r = zd_machine_manage(m, ZD_CMD_RESET, job->zone_last, &job->r.why);
+		sim->host_wp[job->zone_last] = 0;
+	}
 	job->zone_next = zone + 1;
+	job->zone_last = zone;
 	job->zones_done++;
 	fill = (uint64_t)((double)zone_capacity(m, zone) * p->occupancy) / m->physical * m->physical;
 	if (!fill && p->occupancy > 0)
 		fill = m->physical;
 	if (p->zones_finish && p->occupancy >= 1) /* a block is left, or there would be nothing to finish */
 		fill = zone_capacity(m, zone) - m->physical;
-	if (zone_written(m, zone) || zone_cond(m, zone) != ZD_EMPTY)
+	if (!r && (zone_written(m, zone) || zone_cond(m, zone) != ZD_EMPTY))
 		r = zd_machine_manage(m, ZD_CMD_RESET, zone, &job->r.why);
-	if (!r) /* as a host that fills it would; a zone that nothing is written to is open then */
+	if (!r && (fill || p->zones_command != 1)) /* as a host that fills it would; a zone that nothing is written to is open then */
 		r = fill ? machine_write(m, ZD_CMD_WRITE, zone, 0, fill, &job->r.why) : zd_machine_manage(m, ZD_CMD_OPEN, zone, &job->r.why);
+	if (!r && fill && p->zones_command == 1)
+		r = zd_machine_manage(m, ZD_CMD_CLOSE, zone, &job->r.why);
 	if (!r && p->zones_finished)
 		r = zd_machine_manage(m, ZD_CMD_FINISH, zone, &job->r.why);
 	if (r) {
 		job->r.error = r;
 		return NEXT_FAILED;
 	}
-	c->cmd = p->zones_finish ? ZD_CMD_FINISH : ZD_CMD_RESET;
+	c->cmd = p->zones_command == 1 ? ZD_CMD_OPEN : p->zones_command ? ZD_CMD_CLOSE : p->zones_finish ? ZD_CMD_FINISH : ZD_CMD_RESET;
 	c->dir = ZD_SIM_TRIM;
 	c->flags = C_ORDERED | C_COUNTED;
 	c->zone = zone;
 	c->offset = zone_start(m, zone);
 	c->length = 0;
-	sim->host_wp[zone] = p->zones_finish ? zone_capacity(m, zone) : 0;
+	sim->host_wp[zone] = p->zones_command ? fill : p->zones_finish ? zone_capacity(m, zone) : 0;
 	job->issued++;
 	return NEXT_COMMAND;
 }
@@ -991,6 +998,8 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "a mix of %u percent reads", p->mix_read);
 	if (!(p->reset_frequency >= 0 && p->reset_frequency <= 1) || !(p->reset_threshold >= 0 && p->reset_threshold <= 1))
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "zone_reset_threshold and zone_reset_frequency must lie in 0..1");
+	if (p->zones_command > 2 || (p->zones_command && (p->zones_finish || p->zones_finished || p->occupancy >= 1)))
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "zones are opened and closed neither full nor finished");
 	if (!(p->occupancy >= 0 && p->occupancy <= 1))
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "occupancy must lie in 0..1");
 	if (p->time_based && !p->runtime)

@@ -167,3 +167,16 @@ def test_links_between_pages_lead_somewhere() -> None:
             if not re.match(r"[a-z]+:", link) and not (page.parent / link).exists()
         ]
     assert broken == []
+
+
+def test_the_benchmarks_can_still_be_collected() -> None:
+    """They are no tests, so nothing else would notice that one imports what is gone."""
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench", "--collect-only", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
+    assert "test_engine.py" in found.stdout

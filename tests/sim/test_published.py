@@ -240,3 +240,38 @@ def test_a_model_is_found_again_from_its_own_figures() -> None:
     assert float(found.get("zns.write_base_us")) == pytest.approx(base, rel=1e-3)
     assert float(found.get("zns.write_unit_us")) == pytest.approx(unit, rel=1e-3)
     assert float(found.get("zns.append_extra_us")) == pytest.approx(extra, rel=1e-3)
+
+
+def test_what_the_figures_do_not_say_stays_as_it_was() -> None:
+    """Writes of two sizes only: base and the time per unit; lists and appends keep the model's values."""
+    from zoned.bench.fit import fit_zns
+    from zoned.bench.models import load_model
+
+    model = load_model("zn540")
+    points = [
+        Point("write", 4, "median_us", 20.0, "a"),
+        Point("write", 32, "median_us", 33.31, "b"),
+    ]
+    points.append(Point("reset finished", 0.5, "ms", 10.0, "c"))
+    found = fit_zns(points, model)
+    changed = {
+        key for key, value in found.tables["zns"].items() if value != model.get(f"zns.{key}")
+    }
+    assert changed == {"write_base_us", "write_unit_us", "reset_base_ms"}
+    assert float(found.get("zns.write_base_us")) == pytest.approx(20)
+    # Three units more, and the list that its 1.31 us are taken for.
+    assert float(found.get("zns.write_unit_us")) == pytest.approx(4)
+    full, data = (float(model.get(f"zns.reset_{name}_ms")) for name in ("full", "data"))
+    assert float(found.get("zns.reset_base_ms")) == pytest.approx(10 - full / 2 - data)
+    half = fit_zns(
+        [Point("finish", x, "ms", 2.57 + (1 - x) * 1000, "f") for x in (0.2, 0.7)], model, 500
+    )
+    assert float(half.get("zns.finish_mib_s")) == pytest.approx(500)
+
+
+def test_the_page_about_models_names_every_parameter() -> None:
+    from zoned.bench.models import TABLES
+
+    text = (BENCH.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    missing = [p.name for table in TABLES.values() for p in table if f"`{p.name}`" not in text]
+    assert missing == []

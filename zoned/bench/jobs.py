@@ -94,6 +94,8 @@ class Job:
     log_warm: int = 0
     zones_finish: bool = False
     zones_finished: bool = False
+    zones_command: int = 0
+    """ZONES: 0 RESET or FINISH (``zones_finish``), 1 OPEN, 2 CLOSE."""
     zones_count: int = 0
     occupancy: float = 0.0
     seed: int = 0
@@ -153,6 +155,14 @@ _PLAIN = (
         "wait_for",
     ),
     *("max_open_zones", "job_max_open_zones", "reset_threshold", "reset_frequency"),
-    *("log_separate", "log_block", "log_spare", "log_warm", "zones_finish", "zones_finished"),
+    *(
+        "log_separate",
+        "log_block",
+        "log_spare",
+        "log_warm",
+        "zones_finish",
+        "zones_finished",
+        "zones_command",
+    ),
     *("zones_count", "occupancy", "seed"),
 )
