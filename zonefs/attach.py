@@ -6,6 +6,7 @@ Knows nothing of disks. Each failure is an OSError whose text is one sentence th
 
 from __future__ import annotations
 
+import contextlib
 import errno as errnos
 import os
 import re
@@ -61,14 +62,14 @@ def top(path: str) -> Entry | None:
 # ---------------------------------------------------------------- before mounting
 
 
-def mount_point(path: str | os.PathLike[str], source: str) -> str:
+def mount_point(path: str | os.PathLike[str], source: str, *, nonempty: bool = False) -> str:
     """The directory's real path, once it is fit to be mounted on.
 
     Mounts of zonefs whose process was killed are removed: one at this place, and those of this
-    source anywhere. As with fusermount3, a directory that is not empty will do.
+    source anywhere.
 
     Raises FileNotFoundError, NotADirectoryError, PermissionError, OSError EBUSY where a zonefs is
-    mounted already.
+    mounted already, ENOTEMPTY where the mount would hide something (unless nonempty).
     """
     name = os.path.abspath(os.fsdecode(path))
     _remove_stale(source)
@@ -99,7 +100,20 @@ def mount_point(path: str | os.PathLike[str], source: str) -> str:
             f"{name} is in use: {entry.source} is mounted there; unmount that, or choose another"
             " directory",
         )
+    if not nonempty:
+        _refuse_full(where, name)
     return where
+
+
+def _refuse_full(where: str, name: str) -> None:
+    with contextlib.suppress(PermissionError), os.scandir(where) as inside:
+        first = next(inside, None)
+        if first is not None:
+            raise OSError(
+                errnos.ENOTEMPTY,
+                f"the mount point {name} is not empty, and the mount would hide {first.name!r}:"
+                " choose an empty directory, or use the option nonempty",
+            )
 
 
 def _bad_point(error: OSError, name: str) -> OSError:

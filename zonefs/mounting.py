@@ -76,6 +76,7 @@ class Mount:
         gid: int | None,
         perm: int | None,
         allow_other: bool,
+        nonempty: bool,
         readonly: bool,
         workers: int,
     ) -> None:
@@ -92,7 +93,7 @@ class Mount:
             self._source = self._device.path or "ram"
             if self._device.path is not None:
                 self._source = os.path.realpath(self._source)
-            self._path = attach.mount_point(path, self._source)
+            self._path = attach.mount_point(path, self._source, nonempty=nonempty)
             self._fs = self._mount_rules(options)
             undo.callback(lib.zd_fs_umount, self._fs)
             fd = attach.attach(
@@ -335,6 +336,7 @@ def mount(
     gid: int | None = None,
     perm: int | None = None,
     allow_other: bool = False,
+    nonempty: bool = False,
     readonly: bool = False,
     workers: int = 0,
 ) -> Mount:
@@ -349,6 +351,7 @@ def mount(
     dd, tar and >> work: the last block is padded with zeros by fsync and by the last close.
     ``uid``, ``gid``, ``perm`` (0o640) are those of the files; without them the files belong to the
     mounting user, or, if strict, to whom the superblock says. ``allow_other`` lets other users in.
+    ``nonempty`` allows a directory that holds something, which is hidden while it is mounted.
     ``workers`` is the number of threads that wait for requests (0: what is best here).
 
     Raises FileNotFoundError, NotADirectoryError, PermissionError and OSError with a sentence about
@@ -365,6 +368,7 @@ def mount(
         gid=gid,
         perm=perm,
         allow_other=allow_other,
+        nonempty=nonempty,
         readonly=readonly,
         workers=workers,
     )

@@ -216,45 +216,64 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 
 /* ---------------------------------------------------------------- data */
 
-static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, struct fuse_file_info *fi)
+/*
+ * Up to here a read is copied to room of the worker's own. Answering straight from the disk's pages saves the copy,
+ * but holds the zone's lock until the answer is out, and with it the reader's next request, which another worker has
+ * by then: for a small read that costs more than the copy.
+ */
+#define COPY_MOST (16u << 10)
+
+static void reply_copy(fuse_req_t req, size_t size, off_t pos, struct fuse_file_info *fi)
 {
-	struct zd_fuse *fuse = fuse_of(req);
-	zd_fs_file *file = open_of(fi)->file;
+	struct open_file *open = open_of(fi);
 	struct zd_error err = { 0 };
-	const void *at;
 	void *room;
 	int64_t n;
 
-	(void)node;
-	n = fuse->fn->read_begin(file, size, (uint64_t)pos, fi->flags, &at, &err);
-	if (likely(n > 0 && at)) { /* the kernel copies straight from the disk's pages to the reader's */
-		/* With the answer the reader may go on and close the file, before read_end() here. */
-		atomic_fetch_add(&open_of(fi)->lent, 1);
-		fuse_reply_buf(req, at, (size_t)n);
-		fuse->fn->read_end(file, (uint64_t)pos);
-		atomic_fetch_sub(&open_of(fi)->lent, 1);
+	room = size <= ZD_FUSE_IO ? zd_fuse_room() : NULL;
+	if (!room) {
+		fuse_reply_err(req, size <= ZD_FUSE_IO ? ENOMEM : EINVAL);
 		return;
 	}
-	if (n == 0) {
-		fuse_reply_buf(req, NULL, 0);
+	n = fuse_of(req)->fn->read(open->file, room, size, (uint64_t)pos, fi->flags, &err);
+	if (likely(n >= 0)) {
+		fuse_reply_buf(req, room, (size_t)n);
 		return;
 	}
-	if (n == -EAGAIN) {
-		memset(&err, 0, sizeof(err));
-		room = size <= ZD_FUSE_IO ? zd_fuse_room() : NULL;
-		if (!room) {
-			fuse_reply_err(req, size <= ZD_FUSE_IO ? ENOMEM : EINVAL);
-			return;
-		}
-		n = fuse->fn->read(file, room, size, (uint64_t)pos, fi->flags, &err);
-		if (n >= 0) {
-			fuse_reply_buf(req, room, (size_t)n);
-			return;
-		}
-	}
-	if (n == -EPERM && !open_of(fi)->direct)
+	if (n == -EPERM && !open->direct)
 		n = -EIO; /* the first try of the page cache found the zone dead, this is its second */
 	zd_fuse_refuse(req, n, &err);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, struct fuse_file_info *fi)
+{
+	struct zd_fuse *fuse = fuse_of(req);
+	struct open_file *open = open_of(fi);
+	struct zd_error err = { 0 };
+	const void *at;
+	int64_t n;
+
+	(void)node;
+	if (size <= COPY_MOST) {
+		reply_copy(req, size, pos, fi);
+		return;
+	}
+	n = fuse->fn->read_begin(open->file, size, (uint64_t)pos, fi->flags, &at, &err);
+	if (likely(n > 0 && at)) { /* the kernel copies straight from the disk's pages to the reader's */
+		/* With the answer the reader may go on and close the file, before read_end() here. */
+		atomic_fetch_add(&open->lent, 1);
+		fuse_reply_buf(req, at, (size_t)n);
+		fuse->fn->read_end(open->file, (uint64_t)pos);
+		atomic_fetch_sub(&open->lent, 1);
+	} else if (n == 0) {
+		fuse_reply_buf(req, NULL, 0);
+	} else if (n == -EAGAIN) {
+		reply_copy(req, size, pos, fi);
+	} else {
+		if (n == -EPERM && !open->direct)
+			n = -EIO; /* as in reply_copy() */
+		zd_fuse_refuse(req, n, &err);
+	}
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t pos,

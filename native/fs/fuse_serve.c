@@ -4,7 +4,8 @@
  *
  * Each worker reads requests and answers them one by one. A few wait at any time: while one wakes its requester, the
  * next is already there for what the requester asks next. Who starts something slow (fsync, a finish) makes sure
- * that a worker is left for the others.
+ * that a worker is left for the others. For what nobody could know to be slow (a command of the disk that hangs)
+ * there is a watcher.
  */
 #include "fuse_server.h"
 
@@ -18,7 +19,10 @@
 
 #define WORKERS 2 /* more help with four jobs, one is best for the smallest writes: bench/fuse_ratios.py --workers N compares */
 #define REQUEST_SIZE (ZD_FUSE_IO + 4096)
+#define WATCH_NS 50000000l /* a request that takes longer has another worker take over */
 #define WRITE_HEADER 80 /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
+
+static int add_worker(struct zd_fuse *fuse);
 
 /* Which worker this thread is, for the room that its replies use: handlers are told of the session only. */
 static _Thread_local struct worker *me;
@@ -68,7 +72,7 @@ static void finished(void *arg)
 	free(w->reply);
 	w->memory = w->reply = NULL;
 	pthread_mutex_lock(&fuse->lock);
-	if (!w->leaving)
+	if (!w->leaving && !w->away)
 		fuse->ready--;
 	w->finished = true;
 	pthread_mutex_unlock(&fuse->lock);
@@ -88,10 +92,95 @@ static bool may_leave(struct worker *w)
 	return w->leaving;
 }
 
+/* Under the lock: this worker is in something slow, so another must be ready. */
+static void go_away(struct worker *w)
+{
+	struct zd_fuse *fuse = w->fuse;
+
+	if (w->away)
+		return;
+	w->away = true;
+	fuse->ready--;
+	if (!fuse->ready && !atomic_load(&fuse->stopping))
+		add_worker(fuse); /* if there is no thread to be had, others wait */
+}
+
+static void come_back(struct worker *w)
+{
+	pthread_mutex_lock(&w->fuse->lock);
+	if (w->away) {
+		w->away = false;
+		w->fuse->ready++;
+	}
+	pthread_mutex_unlock(&w->fuse->lock);
+}
+
+static void wake_watcher(struct zd_fuse *fuse)
+{
+	pthread_mutex_lock(&fuse->lock);
+	atomic_store(&fuse->watching, true);
+	pthread_cond_signal(&fuse->watch);
+	pthread_mutex_unlock(&fuse->lock);
+}
+
+/* Under the lock, every WATCH_NS. Whether any worker did anything since the last time. */
+static bool look(struct zd_fuse *fuse)
+{
+	bool any = false;
+
+	for (int i = 0; i < ZD_FUSE_MAX_WORKERS; i++) {
+		struct worker *w = &fuse->workers[i];
+		uint64_t served = atomic_load(&w->served);
+
+		if (!w->used || w->finished)
+			continue;
+		if (served != w->seen) {
+			any = true;
+		} else if (atomic_load(&w->busy)) {
+			go_away(w); /* the same request as last time */
+			any = true;
+		}
+		w->seen = served;
+	}
+	return any;
+}
+
+static void *watcher_main(void *arg)
+{
+	struct zd_fuse *fuse = arg;
+
+	prctl(PR_SET_NAME, "zonefs-watch", 0, 0, 0);
+	pthread_mutex_lock(&fuse->lock);
+	while (!atomic_load(&fuse->stopping)) {
+		struct timespec until;
+
+		if (!atomic_load(&fuse->watching)) {
+			pthread_cond_wait(&fuse->watch, &fuse->lock);
+			continue;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += WATCH_NS;
+		if (until.tv_nsec >= 1000000000) {
+			until.tv_nsec -= 1000000000;
+			until.tv_sec++;
+		}
+		while (!atomic_load(&fuse->stopping) &&
+		       pthread_cond_timedwait(&fuse->watch, &fuse->lock, &until) != ETIMEDOUT)
+			;
+		/* Who becomes busy after the store below sees that nobody watches, and says so. */
+		atomic_store(&fuse->watching, false);
+		if (look(fuse))
+			atomic_store(&fuse->watching, true);
+	}
+	pthread_mutex_unlock(&fuse->lock);
+	return NULL;
+}
+
 static void serve(struct worker *w)
 {
 	struct zd_fuse *fuse = w->fuse;
 	char *to = (char *)w->memory + 4096 - WRITE_HEADER;
+	uint64_t served = 0;
 	int old;
 
 	while (!atomic_load_explicit(&fuse->stopping, memory_order_relaxed)) {
@@ -109,9 +198,14 @@ static void serve(struct worker *w)
 			break;
 		}
 		buf.size = (size_t)n;
-		atomic_store_explicit(&w->busy, true, memory_order_release);
+		atomic_store(&w->busy, true);
+		if (unlikely(!atomic_load(&fuse->watching)))
+			wake_watcher(fuse);
 		fuse_session_process_buf(fuse->session, &buf);
+		atomic_store_explicit(&w->served, ++served, memory_order_relaxed);
 		atomic_store_explicit(&w->busy, false, memory_order_release);
+		if (unlikely(atomic_load_explicit(&w->away, memory_order_relaxed)))
+			come_back(w);
 		if (unlikely(atomic_load_explicit(&fuse->ready, memory_order_relaxed) > fuse->wanted) && may_leave(w))
 			break;
 	}
@@ -132,12 +226,26 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
+/* A thread in which no signal from outside arrives. */
+static int start_thread(pthread_t *thread, void *(*body)(void *), void *arg)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all);
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) /* those are for whoever looks for bugs */
+		sigdelset(&all, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(thread, NULL, body, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -r;
+}
+
 /* Under the lock. */
 static int add_worker(struct zd_fuse *fuse)
 {
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
 	struct worker *w = NULL;
-	sigset_t all, before;
 	int r;
 
 	for (int i = 0; i < ZD_FUSE_MAX_WORKERS && !w; i++) {
@@ -151,16 +259,11 @@ static int add_worker(struct zd_fuse *fuse)
 	*w = (struct worker){ .fuse = fuse };
 	if (posix_memalign(&w->memory, 4096, 4096 + REQUEST_SIZE))
 		return -ENOMEM;
-	sigfillset(&all);
-	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) /* those are for whoever looks for bugs */
-		sigdelset(&all, faults[i]);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&w->thread, NULL, worker_main, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	r = start_thread(&w->thread, worker_main, w);
 	if (r) {
 		free(w->memory);
 		w->memory = NULL;
-		return -r;
+		return r;
 	}
 	w->used = true;
 	fuse->ready++;
@@ -204,17 +307,14 @@ bool zd_fuse_others_idle(struct zd_fuse *fuse)
 void zd_fuse_slow_begin(struct zd_fuse *fuse)
 {
 	pthread_mutex_lock(&fuse->lock);
-	fuse->ready--;
-	if (!fuse->ready && !atomic_load(&fuse->stopping))
-		add_worker(fuse); /* if there is no thread to be had, others wait */
+	go_away(me);
 	pthread_mutex_unlock(&fuse->lock);
 }
 
 void zd_fuse_slow_end(struct zd_fuse *fuse)
 {
-	pthread_mutex_lock(&fuse->lock);
-	fuse->ready++;
-	pthread_mutex_unlock(&fuse->lock);
+	(void)fuse;
+	come_back(me);
 }
 
 /* ---------------------------------------------------------------- start and stop */
@@ -233,6 +333,7 @@ static void free_server(struct zd_fuse *fuse)
 	if (fuse->event >= 0)
 		close(fuse->event);
 	pthread_cond_destroy(&fuse->released);
+	pthread_cond_destroy(&fuse->watch);
 	pthread_mutex_destroy(&fuse->open_lock);
 	pthread_mutex_destroy(&fuse->error_lock);
 	pthread_mutex_destroy(&fuse->lock);
@@ -241,7 +342,13 @@ static void free_server(struct zd_fuse *fuse)
 
 static void stop_workers(struct zd_fuse *fuse)
 {
+	pthread_mutex_lock(&fuse->lock);
 	atomic_store(&fuse->stopping, true);
+	pthread_cond_signal(&fuse->watch);
+	pthread_mutex_unlock(&fuse->lock);
+	if (fuse->has_watcher) /* it may add workers */
+		pthread_join(fuse->watcher, NULL);
+	fuse->has_watcher = false;
 	fuse_session_exit(fuse->session); /* it says nothing about replies that reach nobody any more */
 	pthread_mutex_lock(&fuse->lock);
 	for (int i = 0; i < ZD_FUSE_MAX_WORKERS; i++) {
@@ -279,6 +386,7 @@ static void init_locks(struct zd_fuse *fuse)
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&fuse->released, &monotonic);
+	pthread_cond_init(&fuse->watch, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -331,6 +439,9 @@ int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const st
 	pthread_mutex_lock(&fuse->lock);
 	for (uint32_t i = 0; !r && i < fuse->wanted; i++)
 		r = add_worker(fuse);
+	if (!r)
+		r = start_thread(&fuse->watcher, watcher_main, fuse);
+	fuse->has_watcher = !r;
 	pthread_mutex_unlock(&fuse->lock);
 	if (r) {
 		if (fuse->session)

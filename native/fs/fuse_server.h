@@ -47,6 +47,9 @@ struct worker {
 	bool leaving;         /* counted out already */
 	_Atomic int id;       /* of the thread, to the system; 0 until it runs */
 	_Atomic bool busy;    /* has a request */
+	_Atomic uint64_t served; /* requests so far */
+	uint64_t seen;        /* of those, when the watcher last looked; the watcher's own */
+	_Atomic bool away;    /* in something slow: not counted as ready; changes under zd_fuse.lock */
 	void *memory;         /* where requests are read to */
 	void *reply;          /* room for a read's data, made when first needed */
 };
@@ -66,6 +69,10 @@ struct zd_fuse {
 	uint32_t wanted;        /* workers that should be ready for a request at any time */
 	_Atomic uint32_t ready; /* workers that are, or soon will be: not in anything slow */
 	struct worker workers[ZD_FUSE_MAX_WORKERS];
+	pthread_t watcher;
+	bool has_watcher;
+	_Atomic bool watching;  /* the watcher looks; it sleeps while there are no requests */
+	pthread_cond_t watch;
 
 	pthread_mutex_t open_lock;
 	struct open_file *opened;

@@ -147,8 +147,8 @@ int zd_fs_read_super(zd_dev *dev, struct zd_fs_format *out, struct zd_error *err
 
 	magic = get(block + AT_MAGIC, 4);
 	if (magic != ZD_FS_MAGIC)
-		return zd_fs_fail(err, EINVAL, "not a zonefs: the magic number at 0 is 0x%08llx, it must be 0x%08x",
-				  (unsigned long long)magic, ZD_FS_MAGIC);
+		return zd_fs_fail(err, EINVAL, "not a zonefs: the magic number at 0 is 0x%08llx, it must be 0x%08x; "
+				  "mkfs makes one", (unsigned long long)magic, ZD_FS_MAGIC);
 	stored = (uint32_t)get(block + AT_CRC, 4);
 	crc = checksum(block);
 	if (crc != stored)

@@ -58,9 +58,13 @@ def test_a_mount_point_that_is_in_use(disk, place):
         assert caught.value.errno == errno.EBUSY
 
 
-def test_a_mount_point_that_is_not_empty_will_do_as_for_fusermount(disk, place):
+def test_a_mount_point_that_is_not_empty(disk, place):
     (place / "hidden").touch()
-    with zonefs.mount(disk, place):
+    with pytest.raises(OSError, match="is not empty, and the mount would hide 'hidden'") as caught:
+        zonefs.mount(disk, place)
+    assert caught.value.errno == errno.ENOTEMPTY
+    assert not is_mounted(place)
+    with zonefs.mount(disk, place, nonempty=True):
         assert sorted(os.listdir(place)) == ["cnv", "seq"]
     assert os.listdir(place) == ["hidden"]
 
@@ -200,7 +204,7 @@ def test_a_user_without_permission(root, disk, place):
         place,
         """
 for where, options, path in (
-    (place, {"allow_other": True}, os.environ["PATH"]), ("/usr", {}, os.environ["PATH"]), (place, {}, ""),
+    (place, {"allow_other": True}, os.environ["PATH"]), ("/usr", {"nonempty": True}, os.environ["PATH"]), (place, {}, ""),
 ):
     os.environ["PATH"] = path
     try:

@@ -92,13 +92,14 @@ def test_fuzz_a_little(
 
 
 @pytest.mark.parametrize("where", ["RAM", "image"])
+@pytest.mark.parametrize("program", ["stress", "stress_fs"])
 def test_stress_under_thread_sanitizer(
-    build: Callable[[str], Path], where: str, shm: Path, long_run: bool
+    build: Callable[[str], Path], program: str, where: str, shm: Path, long_run: bool
 ) -> None:
     """No race, with all threads on one handle. Its deadlock detector holds at most 64 locks of a thread: off."""
     place = [shm / "disk.img"] if where == "image" else []
     printed = run(
-        build("stress-tsan"),
+        build(f"{program}-tsan"),
         LONG_SECONDS if long_run else SECONDS,
         *place,
         TSAN_OPTIONS="detect_deadlocks=0 halt_on_error=1",
@@ -111,4 +112,14 @@ def test_stress(build: Callable[[str], Path], handles: int, shm: Path, long_run:
     """No data lost, torn or misplaced: in RAM, on an image, and on an image opened twice."""
     place = [shm / "disk.img", handles] if handles else []
     printed = run(build("stress"), LONG_SECONDS if long_run else SECONDS, *place)
+    assert int(printed.split()[0]) > 1000
+
+
+@pytest.mark.parametrize("where", ["RAM", "image"])
+def test_stress_of_the_file_system(
+    build: Callable[[str], Path], where: str, shm: Path, long_run: bool
+) -> None:
+    """Files of one writer come back as written, whatever the others, and the disk behind them, do."""
+    place = [shm / "disk.img"] if where == "image" else []
+    printed = run(build("stress_fs"), LONG_SECONDS if long_run else SECONDS, *place)
     assert int(printed.split()[0]) > 1000

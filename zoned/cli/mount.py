@@ -32,6 +32,7 @@ _SWITCHES = {
     "ro": ("readonly", True),
     "rw": ("readonly", False),
     "allow_other": ("allow_other", True),
+    "nonempty": ("nonempty", True),
 }
 _NUMBERS = {"uid": 10, "gid": 10, "perm": 8}  # and their base
 
@@ -99,7 +100,7 @@ def _unknown(name: str, equals: str, argument: str) -> str:
     callback=lambda _ctx, _param, texts: (texts, [_parse(text) for text in texts]),
     metavar="OPTIONS",
     help="strict, errors=remount-ro|zone-ro|zone-offline|repair, explicit-open, ro, uid=, gid=,"
-    " perm=, allow_other; several with commas.",
+    " perm=, allow_other, nonempty; several with commas.",
 )
 @image_argument
 @click.argument("directory", metavar="DIR", type=click.Path())
