@@ -633,6 +633,19 @@ int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err)
 	return zd_fs_errno(fs, r);
 }
 
+int zd_fs_fallocate(zd_fs_file *file, struct zd_error *err)
+{
+	char name[24];
+
+	if (unlikely(atomic_load(&file->fs->dead)))
+		return gone(err);
+	if (zd_node_immutable(file->node)) /* vfs_fallocate() asks this first */
+		return zd_fs_fail(err, EPERM, "%s cannot be changed: its zone is %s",
+				  zd_node_name(file->fs, file->node, name),
+				  file->node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
+	return zd_fs_fail(err, EOPNOTSUPP, "zonefs has no fallocate: a file's space is its zone");
+}
+
 int zd_fs_check_mmap(zd_fs_file *file, int prot, int flags)
 {
 	bool shared = (flags & MAP_TYPE) == MAP_SHARED || (flags & MAP_TYPE) == MAP_SHARED_VALIDATE;

@@ -228,6 +228,19 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 		fuse_reply_err(req, 0);
 }
 
+static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
+			 struct fuse_file_info *fi)
+{
+	struct zd_error err = { 0 };
+	int r = fuse_of(req)->fn->fallocate(open_of(fi)->file, &err);
+
+	(void)node;
+	(void)mode;
+	(void)offset;
+	(void)length;
+	zd_fuse_refuse(req, r, &err);
+}
+
 /* ---------------------------------------------------------------- data */
 
 static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, struct fuse_file_info *fi)
@@ -299,6 +312,7 @@ void zd_fuse_file_ops(struct fuse_lowlevel_ops *ops)
 	ops->flush = op_flush;
 	ops->release = op_release;
 	ops->fsync = op_fsync;
+	ops->fallocate = op_fallocate;
 	ops->read = op_read;
 	ops->write = op_write;
 }

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from kernel.guest import (
@@ -44,8 +45,9 @@ class ScsiBlock(BlockDevice):
         wait_for("sd did not take the disk", lambda: os.path.isdir(folder) and os.listdir(folder))
         (name,) = os.listdir(folder)
         path = f"/dev/{name}"
-        wait_for(f"{path} did not appear", lambda: os.path.exists(path))
         queue = f"/sys/block/{name}/queue"
+        ready = (path, f"{queue}/max_hw_sectors_kb", f"{queue}/max_sectors_kb")
+        wait_for(f"{path} did not appear", lambda: all(map(os.path.exists, ready)))
         with open(f"{queue}/max_hw_sectors_kb") as most, open(f"{queue}/max_sectors_kb", "w") as file:
             file.write(str(min(LONGEST >> 10, int(most.read()))))
         self.path = path
@@ -93,10 +95,9 @@ class BadNullBlk(NullBlk):
 class Kernel(MountedPlayer):
     """The kernel's zonefs."""
 
-    def __init__(self, scenario: dict[str, Any]) -> None:
+    def __init__(self, scenario: dict[str, Any], device: Any) -> None:
         super().__init__(scenario, ROOT)
-        kinds = {"null_blk": BadNullBlk, "scsi_debug": ScsiBlock}
-        self.device: Any = kinds[self.disk["kind"]](self.disk)
+        self.device = device
         self.attributes: list[int] = []  # the counters of a mount
         self.sysfs = f"/sys/fs/zonefs/{os.path.basename(self.device.path)}"
         self.format(bytes.fromhex(self.options["super"]))
@@ -152,17 +153,33 @@ class Kernel(MountedPlayer):
             raise OSError(number, f"mount: {os.strerror(number)}")
 
 
-def run(scenario: dict[str, Any]) -> Iterator[Record]:
-    player = Kernel(scenario)
+def run(scenario: dict[str, Any], device: Any) -> list[Record]:
+    player = Kernel(scenario, device)
     with contextlib.closing(player):
-        yield from play(player, scenario)
+        return list(play(player, scenario))
+
+
+def devices(scenarios: list[dict[str, Any]]) -> Iterator[Any]:
+    """Each scenario's disk. To make a null_blk is mostly to wait for the kernel: the next one is made meanwhile."""
+    with ThreadPoolExecutor(1) as ahead:
+        coming: Future[Any] | None = None
+        for number, scenario in enumerate(scenarios):
+            disk = scenario["disk"]
+            now: Any = coming.result() if coming else None
+            if now is None:
+                now = (BadNullBlk if disk["kind"] == "null_blk" else ScsiBlock)(disk)
+            after = scenarios[number + 1]["disk"] if number + 1 < len(scenarios) else {}
+            coming = ahead.submit(BadNullBlk, after) if after.get("kind") == "null_blk" else None
+            yield now
 
 
 def main() -> None:
     os.makedirs(ROOT, exist_ok=True)
     command("modprobe", "zonefs")
-    with open(sys.argv[1]) as scenarios, open(sys.argv[2], "w") as out:
-        out.writelines(json.dumps(list(run(json.loads(line)))) + "\n" for line in scenarios)
+    with open(sys.argv[1]) as lines, open(sys.argv[2], "w") as out:
+        scenarios = [json.loads(line) for line in lines]
+        for scenario, device in zip(scenarios, devices(scenarios), strict=True):
+            out.write(json.dumps(run(scenario, device)) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Standard library only: the guest executes this, too (``kernel.guest_zonefs``). ``Calls`` has a method for each
 kind of step that a program could do; ``Player`` plays a scenario, and leaves the disk and the mounting to its
-subclasses. A record holds what the call gave, and then the disk's zones, every file, the free blocks, whether
-the file system is read-only, and the four counters of sysfs.
+subclasses. A record holds what the call gave, and then the disk's zones, every file that the scenario names,
+the free blocks, whether the file system is read-only, and the four counters of sysfs; after a mount, all files.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ LIBC.msync.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 for _name in ("pread", "pwrite"):
     getattr(LIBC, _name).restype = ctypes.c_ssize_t
     getattr(LIBC, _name).argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
+LIBC.read.restype = ctypes.c_ssize_t
+LIBC.read.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
 LIBC.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 LIBC.syscall.restype = ctypes.c_long
 _SYSCALLS = {"io_setup": 206, "io_destroy": 207, "io_getevents": 208, "io_submit": 209}  # x86-64
@@ -209,12 +211,17 @@ class Calls:
         return {"result": result}
 
     def do_pread(self, fd: str, at: int, length: int, skew: int = 0) -> Record:
-        view = aligned_memory()[0][skew : skew + length]
-        return self._read(lambda: os.preadv(self.open[fd], [view], at), view)
+        view, address = aligned_memory()
+        return self._read(
+            lambda: self._counted(LIBC.pread(self.open[fd], address + skew, length, at)),
+            view[skew : skew + length],
+        )
 
     def do_read(self, fd: str, length: int) -> Record:
-        view = aligned_memory()[0][:length]
-        return self._read(lambda: os.readv(self.open[fd], [view]), view)
+        view, address = aligned_memory()
+        return self._read(
+            lambda: self._counted(LIBC.read(self.open[fd], address, length)), view[:length]
+        )
 
     def do_readv(self, fd: str, at: int, lengths: list[int]) -> Record:
         view = aligned_memory()[0][: sum(lengths)]
@@ -370,6 +377,13 @@ class Calls:
         return view
 
     @staticmethod
+    def _counted(result: int) -> int:
+        if result < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return result
+
+    @staticmethod
     def _cut(view: memoryview, lengths: list[int]) -> list[memoryview]:
         at, pieces = 0, []
         for length in lengths:
@@ -393,6 +407,11 @@ class Player:
         self.disk: dict[str, Any] = scenario["disk"]
         self.options: dict[str, Any] = scenario["options"]
         self.mounted = False
+        named = [step.get(name) for step in scenario["steps"] for name in ("path", "to")]
+        zones = [step["zone"] for step in scenario["steps"] if "zone" in step]
+        zones += [step["at"] // self.disk["zone_size"] for step in scenario["steps"] if step["do"] in self.RAW and "at" in step]
+        self.watched = {*named, *zones}
+        """Files, and zones whose files, are looked at after each step."""
 
     # what subclasses do
 
@@ -423,8 +442,13 @@ class Player:
     def counters(self) -> list[int]:
         raise NotImplementedError
 
+    def watch(self, names: list[str], numbers: list[int]) -> list[str]:
+        """Of all files, by name and inode number, those to be looked at."""
+        pairs = zip(names, numbers, strict=True)
+        return [name for name, number in pairs if {name, number} & self.watched]
+
     def seen(self) -> tuple[bool, int, list[str]]:
-        """Whether it is read-only, the free blocks, and file_text() of each file."""
+        """Whether it is read-only, the free blocks, and file_text() of each watched file."""
         raise NotImplementedError
 
     def tree(self) -> list[str]:
@@ -510,12 +534,11 @@ class MountedPlayer(Player):
         self.calls.close_all()
 
     def tree(self) -> list[str]:
-        self.names = file_names(self.root)
+        names = file_names(self.root)
         folders = ["", *(name for name in ("cnv", "seq") if os.path.isdir(f"{self.root}/{name}"))]
-        return [
-            f"{name or '/'} {full_text(os.stat(f'{self.root}/{name}'))}"
-            for name in folders + self.names
-        ]
+        every = {name: os.stat(f"{self.root}/{name}") for name in folders + names}
+        self.names = self.watch(names, [every[name].st_ino for name in names])
+        return [f"{name or '/'} {full_text(status)}" for name, status in every.items()]
 
     def seen(self) -> tuple[bool, int, list[str]]:
         status = os.statvfs(self.root)

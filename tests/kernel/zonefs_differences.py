@@ -16,6 +16,7 @@ MOUNT, PROCESS = "mount", "process"
 STATE = ("zones", "files", "free", "ro", "counters")
 WRITES = ("write", "pwrite", "writev", "rwf", "aio")
 READS = ("read", "pread", "readv")
+NEW = ("mkdir", "mknod", "rename", "link", "symlink")
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,10 @@ def _statfs(seen: Past, ours: Record, theirs: Record) -> bool:
 
 def _no_bytes(seen: Past, ours: Record, theirs: Record) -> bool:
     return (
-        seen.do in WRITES
+        seen.do in (*WRITES, *READS)
         and seen.length == 0
         and ours["result"] == 0
-        and theirs.get("error") in ("EIO", "EFBIG")
+        and theirs.get("error") in ("EIO", "EFBIG", "EINVAL", "EPERM", "EROFS")
     )
 
 
@@ -152,6 +153,18 @@ def _append_once(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+def _appended_at(seen: Past, ours: Record, theirs: Record) -> bool:
+    at = seen.argument("at")
+    return (
+        seen.do in ("pwrite", "writev")
+        and "O_APPEND" in seen.flags
+        and isinstance(at, int)
+        and at >= min(seen.disk.zone_capacity, seen.disk.zone_size)
+        and theirs.get("error") == "EFBIG"
+        and (ours.get("error") == "EINVAL" or ours["result"] is not None)
+    )
+
+
 def _unaligned_memory(seen: Past, ours: Record, theirs: Record) -> bool:
     pieces = seen.argument("lengths", [])
     assert isinstance(pieces, list)
@@ -179,11 +192,11 @@ def _writable_for_the_vfs(seen: Past, ours: Record, theirs: Record) -> bool:
 
 
 def _permission_first(seen: Past, ours: Record, theirs: Record) -> bool:
-    return (
-        seen.argument("user") is not None
-        and theirs.get("error") == "ENOENT"
-        and ours.get("error") == "EACCES"
-    )
+    if theirs.get("error") != "ENOENT" or seen.do not in ("create", *NEW):
+        return False
+    if ours.get("error") == "EROFS":
+        return bool(ours["ro"])
+    return seen.argument("user") is not None and ours.get("error") in ("EACCES", "EPERM")
 
 
 def _directory(seen: Past, ours: Record, theirs: Record) -> bool:
@@ -233,11 +246,11 @@ KNOWN: tuple[ZonefsDifference, ...] = (
         shows=_statfs,
     ),
     ZonefsDifference(
-        name="write-of-nothing",
+        name="nothing-to-transfer",
         doors=(MOUNT,),
-        title="a write of no bytes returns 0 where zonefs has an error",
+        title="a read or write of no bytes returns 0 where zonefs has an error",
         cause="zonefs checks before it looks at the length: EIO for a buffered write to a sequential file, EFBIG "
-        "at the capacity. FUSE does not send a write of no bytes to the server.",
+        "at the capacity, EINVAL for a direct read that is not aligned. FUSE does not ask the server about no bytes.",
         shows=_no_bytes,
     ),
     ZonefsDifference(
@@ -273,6 +286,15 @@ KNOWN: tuple[ZonefsDifference, ...] = (
         shows=_append_once,
     ),
     ZonefsDifference(
+        name="append-position",
+        doors=(MOUNT,),
+        title="pwrite at or past the capacity through O_APPEND appends",
+        cause="zonefs says EFBIG before it puts the position at the end of the file. FUSE sends the end alone, not the "
+        "position that was asked for.",
+        shows=_appended_at,
+        ends=True,
+    ),
+    ZonefsDifference(
         name="memory-alignment",
         doors=(MOUNT, PROCESS),
         title="direct I/O from and to memory at any address works",
@@ -293,9 +315,9 @@ KNOWN: tuple[ZonefsDifference, ...] = (
     ZonefsDifference(
         name="permission-before-name",
         doors=(MOUNT,),
-        title="who may not write to a directory gets EACCES for a name that does not exist",
+        title="who may not make a name gets EACCES (EPERM for a link, EROFS with ro) where it does not exist",
         cause="zonefs's lookup itself fails, with ENOENT. FUSE turns that answer into a name that is free, and Linux "
-        "then asks for permission to take it.",
+        "then asks whether it may be taken.",
         shows=_permission_first,
     ),
     ZonefsDifference(

@@ -148,11 +148,12 @@ class InProcess(Player):
         return self.fs.options.readonly, self.fs.statvfs().f_bfree, files
 
     def tree(self) -> list[str]:
-        self.names = [
+        names = [
             f"{folder}/{name}" for folder in self.fs.listdir() for name in self.fs.listdir(folder)
         ]
-        every = ["", *self.fs.listdir(), *self.names]
-        return [f"{name or '/'} {full_text(self.fs.stat(name or '/'))}" for name in every]
+        every = {name: self.fs.stat(name or "/") for name in ["", *self.fs.listdir(), *names]}
+        self.names = self.watch(names, [every[name].st_ino for name in names])
+        return [f"{name or '/'} {full_text(status)}" for name, status in every.items()]
 
     def mount(self, options: dict[str, Any]) -> None:
         self.fs = zonefs.ZoneFS(

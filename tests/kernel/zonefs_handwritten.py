@@ -276,6 +276,20 @@ def names_that_cannot_be(script: Script) -> None:
     script.step("truncate", path="", size=4096)
 
 
+@case(ro=True)
+def names_on_a_mount_that_is_read_only(script: Script) -> None:
+    for path in ("seq/new", "seq/0", "seq/0/x"):
+        for do in ("create", "mkdir", "mknod", "unlink", "rmdir"):
+            script.step(do, path=path)
+        script.step("create", path=path, flags="O_WRONLY|O_CREAT|O_EXCL")
+        for do in ("link", "symlink", "rename"):
+            script.step(do, path="seq/1", to=path)
+    script.use("seq/0")
+    script.use("cnv/0")
+    script.step("remount")
+    script.use("seq/0", all_of_it=False)
+
+
 # ---------------------------------------------------------------- writing
 
 
@@ -304,12 +318,13 @@ def _writes(script: Script) -> None:
         script.step("pwrite", fd=fd, at=4 * block + 1, length=block)
         script.step("pwrite", fd=fd, at=4 * block + block // 2, length=block)
         script.step("pwrite", fd=fd, at=0, length=3)
-        script.step("pwrite", fd=fd, at=end * block, length=block)
-        script.step("pwrite", fd=fd, at=end * block, length=0)
         script.step("pwrite", fd=fd, at=end * block - 1, length=block)
-        script.step("pwrite", fd=fd, at=end * block + 5, length=1)
-        script.step("pwrite", fd=fd, at=2 * end * block, length=block)
-        script.step("pwrite", fd=fd, at=1 << 62, length=block)
+        if fd != "a":
+            script.step("pwrite", fd=fd, at=end * block, length=block)
+            script.step("pwrite", fd=fd, at=end * block, length=0)
+            script.step("pwrite", fd=fd, at=end * block + 5, length=1)
+            script.step("pwrite", fd=fd, at=2 * end * block, length=block)
+            script.step("pwrite", fd=fd, at=1 << 62, length=block)
         script.step("pwrite", fd=fd, at=-1, length=block)
         script.step("pwrite", fd=fd, at=-block, length=0)
     for fd in ("d", "a"):
@@ -350,10 +365,11 @@ def writes_to_conventional_files(script: Script) -> None:
     for fd in ("b", "d", "a", "x", "s"):
         for at, length in (
             *((0, block), (100, 3), (3 * block - 1, 2 * block), (block, block // 2)),
-            *((end - block, 2 * block), (end - 3, 9), (end, 1), (end, 0), (end + block, block)),
-            *((1 << 62, 1), (-1, 1), (5 * block, 0)),
+            *((end - block, 2 * block), (end - 3, 9), (-1, 1), (5 * block, 0)),
+            *((end, 1), (end, 0), (end + block, block), (1 << 62, 1)),
         ):
-            script.step("pwrite", fd=fd, at=at, length=length)
+            if fd not in "ax" or at < end:
+                script.step("pwrite", fd=fd, at=at, length=length)
         script.step("write", fd=fd, length=block)
         if fd not in "dx":
             script.step("writev", fd=fd, at=7 * block, lengths=[5, block - 5, block])
@@ -370,6 +386,15 @@ def writes_to_conventional_files(script: Script) -> None:
     script.step("mount")
     script.open("b", "cnv/0", "O_RDONLY")
     script.step("pread", fd="b", at=0, length=9 * block)
+
+
+@case()
+def appends_asked_for_past_the_capacity(script: Script) -> None:
+    script.open("c", "cnv/0", "O_WRONLY|O_APPEND")
+    script.step("pwrite", fd="c", at=MIB - 4096, length=4096)
+    script.open("a", "seq/0", "O_WRONLY|O_DIRECT|O_APPEND")
+    script.step("pwrite", fd="a", at=MIB - 4096, length=4096)
+    script.step("pwrite", fd="a", at=MIB, length=4096)
 
 
 @case(*(small(disk, conventional=5) for disk in BOTH), mkfs={"aggregate_conventional": True})
@@ -501,7 +526,7 @@ def _reads(script: Script) -> None:
                 *((7 * block, block), (8 * block, block), (3, 5), (0, block // 2)),
                 *((block // 2, block), (6 * block, block // 2), (7 * block - 1, 10), (0, 0)),
                 *((end - block, 4 * block), (end, block), (end + block, block), (1 << 62, block)),
-                *((-1, block), (7 * block + 5, 3), (7 * block + 5, 0)),
+                *((-block, block), (7 * block + 5, 3), (7 * block + 5, 0)),
             ):
                 script.step("pread", fd=fd, at=at, length=length)
             script.step("readv", fd=fd, at=block, lengths=[block, 2 * block])
