@@ -22,9 +22,11 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 # A job that a shell put into the background is born with SIGINT ignored, and so would be every process
-# that a test starts to press Ctrl-C on.
+# that a test starts to press Ctrl-C on. Under nohup the same goes for SIGHUP.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LONG = os.environ.get("ZONED_LONG", "") not in ("", "0")
 

@@ -27,8 +27,9 @@ int zd_dm_init(struct zd_sim *sim, struct zd_error *err)
 	d->band_entries = calloc(d->nr_bands, sizeof(*d->band_entries));
 	d->band_kib = calloc(d->nr_bands, sizeof(*d->band_kib));
 	d->fifo = calloc(d->nr_bands, sizeof(*d->fifo));
+	d->listed = calloc(d->nr_bands, sizeof(*d->listed));
 	d->items = calloc(h->cache_entries, sizeof(*d->items));
-	if (!d->band_entries || !d->band_kib || !d->fifo || !d->items)
+	if (!d->band_entries || !d->band_kib || !d->fifo || !d->listed || !d->items)
 		return zd_sim_fail(err, -ENOMEM, "no memory for %u bands", d->nr_bands);
 	d->stream_next = NEVER;
 	return 0;
@@ -39,6 +40,7 @@ void zd_dm_free(struct zd_sim *sim)
 	free(sim->dm.band_entries);
 	free(sim->dm.band_kib);
 	free(sim->dm.fifo);
+	free(sim->dm.listed);
 	free(sim->dm.items);
 }
 
@@ -91,11 +93,17 @@ static bool admit(struct zd_sim *sim, struct command *c)
 	return true;
 }
 
-/* Whether an item goes straight to its band: it goes on a stream that does, or begins a band. */
-static bool is_direct(const struct zd_sim *sim, const struct dm_item *item, uint64_t stream_next)
+/* It goes on a stream that goes straight to the bands, or begins one. */
+static bool is_stream(const struct zd_sim *sim, const struct dm_item *item, uint64_t stream_next)
 {
 	return item->offset == stream_next ||
 	       (item->offset % sim->model.dm.band_bytes == 0 && item->length >= 65536);
+}
+
+/* Whether an item goes straight to its band: in a stream, or because the media cache could not hold it. */
+static bool is_direct(const struct zd_sim *sim, const struct dm_item *item, uint64_t stream_next)
+{
+	return is_stream(sim, item, stream_next) || item->length > sim->model.dm.cache_bytes;
 }
 
 static void band_is_clean(struct zd_sim *sim, uint32_t band)
@@ -137,6 +145,7 @@ static void clean(struct zd_sim *sim, uint64_t t)
 		band = d->fifo[d->fifo_first];
 		d->fifo_first = (d->fifo_first + 1) % d->nr_bands;
 		d->fifo_used--;
+		d->listed[band] = 0;
 	}
 	if (band == NONE || !d->band_entries[band])
 		return;
@@ -193,7 +202,7 @@ static void work(struct zd_sim *sim)
 	}
 	while (n < d->item_used) {
 		item = &d->items[(d->item_first + n) % h->cache_entries];
-		if (is_direct(sim, item, d->stream_next) || d->entries + n == p->map_entries ||
+		if (is_direct(sim, item, d->stream_next) || d->entries + n >= p->map_entries ||
 		    d->used + length + item->length > p->cache_bytes)
 			break;
 		length += item->length;
@@ -223,8 +232,10 @@ static void into_cache(struct zd_sim *sim, const struct dm_item *item)
 		uint32_t band = (uint32_t)(offset / band_bytes);
 		uint64_t in = band_bytes - offset % band_bytes, n = left < in ? left : in;
 
-		if (!d->band_entries[band] && d->fifo_used < d->nr_bands)
+		if (!d->listed[band]) {
 			d->fifo[(d->fifo_first + d->fifo_used++) % d->nr_bands] = band;
+			d->listed[band] = 1;
+		}
 		if (first || !d->band_entries[band]) {
 			d->band_entries[band]++;
 			d->entries++;
@@ -260,11 +271,14 @@ void zd_dm_event(struct zd_sim *sim)
 				into_cache(sim, item);
 				sim->dm_fast++;
 			} else {
-				uint64_t end = item->offset + item->length;
-				uint32_t band = (uint32_t)(item->offset / sim->model.dm.band_bytes);
+				uint64_t end = item->offset + item->length, size = sim->model.dm.band_bytes;
+				uint64_t band = item->offset / size;
 
-				if (end / sim->model.dm.band_bytes > band && d->band_entries[band])
-					band_is_clean(sim, band); /* all of it was overwritten */
+				/* A stream came from the start of its band; anything else overwrote whole only what it covers. */
+				if (!is_stream(sim, item, d->stream_next))
+					band = (item->offset + size - 1) / size;
+				for (; band < end / size; band++)
+					band_is_clean(sim, (uint32_t)band);
 				d->stream_next = end;
 				sim->dm_direct++;
 			}

@@ -10,7 +10,12 @@
 #include <math.h>
 #include <time.h>
 
+/* Steps without a completed command after which a run is given up. Each command has at most a few steps of its own. */
+#define BARREN (1ull << 26)
+
 /* ---------------------------------------------------------------- events */
+
+#define EVENT_INDEXES (1u << 24) /* bits of a tag that number a command or a job */
 
 static inline bool earlier(const struct event *a, const struct event *b)
 {
@@ -170,6 +175,8 @@ uint32_t zd_command_new(struct zd_sim *sim)
 		struct command *cmds;
 
 		room = old ? 2 * old : 64;
+		if (room > EVENT_INDEXES)
+			return NONE;
 		cmds = realloc(sim->cmds, room * sizeof(*cmds));
 		if (!cmds)
 			return NONE;
@@ -192,6 +199,47 @@ static inline void command_free(struct zd_sim *sim, uint32_t i)
 }
 
 static void release_zone(struct zd_sim *sim, uint32_t zone);
+
+/* What the host believes of a zone becomes what is so. */
+static void host_learns(struct zd_sim *sim, uint32_t zone)
+{
+	uint64_t is = zone_cond(&sim->m, zone) == ZD_FULL ? zone_capacity(&sim->m, zone) : zone_written(&sim->m, zone);
+
+	if (zone_conv(&sim->m, zone))
+		return;
+	sim->valid_bytes += is - sim->host_wp[zone];
+	sim->host_wp[zone] = is;
+}
+
+static void refused(struct zd_sim *sim, struct command *c, int r, const struct zd_error *why)
+{
+	struct job *job = sim->jobs[c->job];
+
+	if (c->dir < ZD_SIM_NR_DIRS)
+		job->r.dir[c->dir].errors++;
+	zd_end_job(sim, job, r, why);
+	c->dir = ZD_SIM_NR_DIRS;
+	sim_done_at(sim, c, sim->now);
+}
+
+/*
+ * A command was refused that the host had counted on. What waits behind it was made for a write pointer that will not
+ * come, so it fails for the same reason (as Linux fails the plugged writes of a zone); then the host asks the drive.
+ */
+static void abort_zone(struct zd_sim *sim, uint32_t zone, int r, const struct zd_error *why)
+{
+	while (sim->plug_first[zone]) {
+		struct command *c = &sim->cmds[sim->plug_first[zone] - 1];
+
+		sim->plug_first[zone] = c->next;
+		c->flags &= (uint8_t)~C_ORDERED; /* it does not hold the zone */
+		refused(sim, c, r, why);
+	}
+	sim->plug_last[zone] = 0;
+	host_learns(sim, zone);
+	if (sim->host_flags[zone] & H_OPEN)
+		zd_open_list_drop(sim, zone);
+}
 
 /* At the drive: first the zones, then the time. */
 static void start(struct zd_sim *sim, struct command *c)
@@ -223,13 +271,9 @@ static void start(struct zd_sim *sim, struct command *c)
 		}
 	}
 	if (unlikely(r)) {
-		struct job *job = sim->jobs[c->job];
-
-		if (c->dir < ZD_SIM_NR_DIRS)
-			job->r.dir[c->dir].errors++;
-		zd_end_job(sim, job, r, &why);
-		c->dir = ZD_SIM_NR_DIRS;
-		sim_done_at(sim, c, sim->now);
+		refused(sim, c, r, &why);
+		if (c->flags & C_COUNTED)
+			abort_zone(sim, c->zone, r, &why);
 		return;
 	}
 	if (c->cmd == ZD_CMD_WRITE || c->cmd == ZD_CMD_APPEND) {
@@ -237,10 +281,9 @@ static void start(struct zd_sim *sim, struct command *c)
 
 		if (unlikely((word & W_COND) == ZD_FULL) && (sim->host_flags[c->zone] & H_OPEN))
 			zd_open_list_drop(sim, c->zone);
-		if (unlikely((word & W_WRITTEN) > sim->host_wp[c->zone])) { /* not in zone mode: the host did not keep count */
-			sim->valid_bytes += (word & W_WRITTEN) - sim->host_wp[c->zone];
-			sim->host_wp[c->zone] = word & W_WRITTEN;
-		}
+		/* Not in zone mode: the host did not keep count. Behind it, a reset may be waiting that it did count. */
+		if (unlikely((word & W_WRITTEN) > sim->host_wp[c->zone]) && !(c->flags & C_COUNTED) && !sim->plug_first[c->zone])
+			host_learns(sim, c->zone);
 	} else if (c->cmd == ZD_CMD_RESET || c->cmd == ZD_CMD_FINISH) {
 		if (sim->host_flags[c->zone] & H_OPEN && c->cmd == ZD_CMD_FINISH)
 			zd_open_list_drop(sim, c->zone);
@@ -253,12 +296,12 @@ static void start(struct zd_sim *sim, struct command *c)
 	}
 }
 
-/* One write or zone command at a time in a sequential zone: the others wait at the host, in order. */
+/* One write or zone command at a time in a sequential zone: the others, and appends, wait at the host, in order. */
 static inline void dispatch(struct zd_sim *sim, struct command *c)
 {
 	uint32_t i = (uint32_t)(c - sim->cmds) + 1, zone = c->zone;
 
-	if (c->flags & C_ORDERED) {
+	if (c->flags & (C_ORDERED | C_BEHIND)) {
 		if (sim->host_flags[zone] & H_BUSY) {
 			c->next = 0;
 			if (sim->plug_last[zone])
@@ -269,26 +312,28 @@ static inline void dispatch(struct zd_sim *sim, struct command *c)
 			c->arrived = sim->now;
 			return;
 		}
-		sim->host_flags[zone] |= H_BUSY;
+		if (c->flags & C_ORDERED)
+			sim->host_flags[zone] |= H_BUSY;
 	}
 	start(sim, c);
 }
 
 static void release_zone(struct zd_sim *sim, uint32_t zone)
 {
-	uint32_t i = sim->plug_first[zone];
-	struct command *c;
+	uint32_t i;
 
-	if (likely(!i)) {
-		sim->host_flags[zone] &= (uint8_t)~H_BUSY;
-		return;
+	while (unlikely(i = sim->plug_first[zone])) {
+		struct command *c = &sim->cmds[i - 1];
+
+		sim->plug_first[zone] = c->next;
+		if (!c->next)
+			sim->plug_last[zone] = 0;
+		sim->jobs[c->job]->r.wait_zone += sim->now - c->arrived;
+		start(sim, c);
+		if (c->flags & C_ORDERED)
+			return;
 	}
-	c = &sim->cmds[i - 1];
-	sim->plug_first[zone] = c->next;
-	if (!c->next)
-		sim->plug_last[zone] = 0;
-	sim->jobs[c->job]->r.wait_zone += sim->now - c->arrived;
-	start(sim, c);
+	sim->host_flags[zone] &= (uint8_t)~H_BUSY;
 }
 
 /* ---------------------------------------------------------------- jobs */
@@ -297,6 +342,19 @@ static void wake_at(struct zd_sim *sim, struct job *job, uint64_t time)
 {
 	job->wake = time;
 	zd_event(sim, time, EV_JOB, job->index);
+}
+
+void zd_unpark(struct zd_sim *sim)
+{
+	uint32_t i;
+
+	for (i = 0; i < sim->nr_jobs && sim->nr_parked; i++) {
+		if (!sim->jobs[i]->parked)
+			continue;
+		sim->jobs[i]->parked = false;
+		sim->nr_parked--;
+		wake_at(sim, sim->jobs[i], sim->now);
+	}
 }
 
 static void start_waiting(struct zd_sim *sim)
@@ -308,9 +366,9 @@ static void start_waiting(struct zd_sim *sim)
 
 		if (job->running || job->ended || job->wake != NEVER || !job->p.wait_for)
 			continue;
-		for (j = 0; j < job->p.wait_for && j < sim->nr_jobs && sim->jobs[j]->ended; j++)
+		for (j = 0; j < job->p.wait_for && sim->jobs[j]->ended; j++)
 			;
-		if (j == job->p.wait_for || j == sim->nr_jobs)
+		if (j == job->p.wait_for)
 			wake_at(sim, job, sim->now + job->p.startdelay);
 	}
 }
@@ -346,6 +404,10 @@ void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_e
 
 static void pump(struct zd_sim *sim, struct job *job)
 {
+	if (unlikely(job->parked)) {
+		job->parked = false;
+		sim->nr_parked--;
+	}
 	while (job->running && !job->blocked && !job->resting && !job->finishing && job->inflight < job->p.iodepth) {
 		uint32_t i;
 		struct command *c;
@@ -371,6 +433,10 @@ static void pump(struct zd_sim *sim, struct job *job)
 			switch (n) {
 			case NEXT_WAIT: zd_event(sim, job->wake, EV_JOB, job->index); return;
 			case NEXT_DRAIN: return;
+			case NEXT_PARK:
+				sim->nr_parked += !job->parked;
+				job->parked = true;
+				return;
 			case NEXT_TRACE:
 				job->starved = true;
 				sim->wants = job->index + 1;
@@ -416,6 +482,7 @@ static void command_done(struct zd_sim *sim, uint32_t i)
 		c->sent = sim->now;
 	count_done(sim, job, c);
 	sim->commands++;
+	sim->barren = 0;
 	command_free(sim, i);
 	job->inflight--;
 	job->cpu = (job->cpu > sim->now ? job->cpu : sim->now) + sim->model.host_ns;
@@ -507,6 +574,9 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 
 		if (unlikely(!sim->heap_used))
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "the jobs wait for each other: none can go on");
+		if (unlikely(sim->barren++ > BARREN))
+			return zd_sim_fail(err, ZD_E_GEOMETRY, "no command was completed in %llu steps: the jobs make no progress",
+					   (unsigned long long)BARREN);
 		e = next_event(sim);
 		if (unlikely(sim->model.kind == ZD_SIM_REAL))
 			sleep_until(sim, e.time);

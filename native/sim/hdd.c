@@ -306,6 +306,24 @@ static bool admit(struct zd_sim *sim, struct command *c)
 	return true;
 }
 
+/* The cache has room again. */
+static void admit_waiting(struct zd_sim *sim)
+{
+	struct hdd *h = &sim->hdd;
+
+	while (h->wait_first) {
+		struct command *c = &sim->cmds[h->wait_first - 1];
+		uint32_t next = c->next;
+
+		if (!admit(sim, c))
+			break;
+		sim->parts[ZD_SIM_BUFFER_FULL] += sim->now - c->arrived;
+		h->wait_first = next;
+		if (!next)
+			h->wait_last = 0;
+	}
+}
+
 static void drop_extent(struct zd_sim *sim, uint32_t i)
 {
 	struct hdd *h = &sim->hdd;
@@ -447,17 +465,7 @@ void zd_hdd_event(struct zd_sim *sim)
 			drop_extent(sim, h->current - 1);
 			h->current = 0;
 		}
-		while (h->wait_first) {
-			struct command *c = &sim->cmds[h->wait_first - 1];
-			uint32_t next = c->next;
-
-			if (!admit(sim, c))
-				break;
-			sim->parts[ZD_SIM_BUFFER_FULL] += sim->now - c->arrived;
-			h->wait_first = next;
-			if (!next)
-				h->wait_last = 0;
-		}
+		admit_waiting(sim);
 	}
 	work(sim);
 }
@@ -482,6 +490,7 @@ static uint64_t manage(struct zd_sim *sim, const struct command *c)
 		}
 		if (h->ahead_from < zone_start(&sim->m, c->zone) + sim->m.zone_size && h->ahead_to > zone_start(&sim->m, c->zone))
 			h->ahead_from = h->ahead_to;
+		admit_waiting(sim);
 	}
 	sim->parts[ZD_SIM_ZONE_COMMAND] += ns;
 	return sim->now + p->overhead + ns;
@@ -527,7 +536,7 @@ void zd_hdd_submit(struct zd_sim *sim, struct command *c)
 			push_wait(sim, &h->wait_first, &h->wait_last, c);
 		break;
 	case ZD_CMD_FLUSH: sim_done_at(sim, c, (h->free_at > sim->now ? h->free_at : sim->now) + p->overhead); return;
-	default: sim_done_at(sim, c, manage(sim, c)); return;
+	default: sim_done_at(sim, c, manage(sim, c));
 	}
 	work(sim);
 }

@@ -13,6 +13,16 @@ static inline bool host_full(const struct zd_sim *sim, const struct job *job, ui
 	return zone_capacity(&sim->m, zone) - sim->host_wp[zone] < job->p.bs_min[ZD_SIM_WRITE];
 }
 
+/* Bytes at the zone's start that can be read. Data on its way can be where reads behind the write pointer are allowed. */
+static inline uint64_t host_valid(const struct zd_sim *sim, uint32_t zone)
+{
+	uint64_t valid = sim->host_wp[zone], there = zone_written(&sim->m, zone);
+
+	if (!sim->m.unrestricted_read && there < valid && zone_cond(&sim->m, zone) != ZD_FULL)
+		return there;
+	return valid;
+}
+
 static inline bool in_range(const struct zd_sim *sim, const struct job *job, uint32_t zone)
 {
 	uint64_t start = zone_start(&sim->m, zone);
@@ -32,6 +42,8 @@ void zd_open_list_drop(struct zd_sim *sim, uint32_t zone)
 	memmove(&sim->open_list[i], &sim->open_list[i + 1], (sim->open_used - i - 1) * sizeof(*sim->open_list));
 	sim->open_used--;
 	sim->host_flags[zone] &= (uint8_t)~H_OPEN;
+	if (sim->nr_parked)
+		zd_unpark(sim);
 }
 
 static int open_list_add(struct zd_sim *sim, struct job *job, uint32_t zone)
@@ -65,7 +77,7 @@ static enum next writable_zone(struct zd_sim *sim, struct job *job, uint32_t *zo
 	if (!all && !own)
 		return NEXT_COMMAND;
 	if (sim->host_flags[*zone] & H_OPEN) {
-		if (!host_full(sim, job, *zone))
+		if (sim->host_wp[*zone] < zone_capacity(&sim->m, *zone))
 			return NEXT_COMMAND;
 		waiting = true; /* its last write has not reached the drive yet */
 	} else if ((!all || sim->open_used < all) && (!own || job->open_count < own)) {
@@ -77,21 +89,27 @@ static enum next writable_zone(struct zd_sim *sim, struct job *job, uint32_t *zo
 
 		if (!in_range(sim, job, candidate) || (own && sim->open_list[(at + i) % sim->open_used].job != job->index))
 			continue;
-		if (!host_full(sim, job, candidate)) {
+		if (sim->host_wp[candidate] < zone_capacity(&sim->m, candidate)) {
 			*zone = candidate;
 			return NEXT_COMMAND;
 		}
 		waiting = true;
 	}
-	if (!waiting)
-		return NEXT_STOPPED;
-	if (job->inflight)
-		return NEXT_DRAIN;
-	job->wake = sim->now + 1000; /* another job's write has to go first */
-	return NEXT_WAIT;
+	return waiting ? NEXT_PARK : NEXT_STOPPED;
 }
 
 /* ---------------------------------------------------------------- sizes and places */
+
+static int init_draw(struct job *job, uint64_t blocks, struct zd_error *err)
+{
+	const struct zd_sim_job *p = &job->p;
+	int r = zd_draw_init(&job->draw, p->distribution, p->a, p->b, blocks, &job->rng);
+
+	if (r == -ERANGE)
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "the range has %llu blocks, and a hot part of %g of it leaves none hot or none cold",
+				   (unsigned long long)blocks, p->b);
+	return r ? zd_sim_fail(err, ZD_E_GEOMETRY, "the parameters of random_distribution are out of range") : 0;
+}
 
 static uint64_t block_size(struct job *job, uint32_t dir)
 {
@@ -120,7 +138,7 @@ static bool sequential_place(struct job *job, uint32_t dir, uint64_t *offset)
 	const struct zd_sim_job *p = &job->p;
 	uint64_t at = job->last_pos[dir], end = p->offset + p->size;
 
-	if (p->sequence_add && job->dir_count[dir])
+	if (p->sequence_add && job->dir_count[dir] && at != p->offset)
 		at = (uint64_t)((int64_t)at + p->sequence_add);
 	if (at < p->offset || at >= end || end - at < p->bs_min[dir]) {
 		if (!p->time_based && p->io_size <= p->size)
@@ -176,11 +194,11 @@ static uint32_t zone_with_data(const struct zd_sim *sim, const struct job *job, 
 	uint32_t first = zone_of(&sim->m, job->p.offset), last = zone_of(&sim->m, job->p.offset + job->p.size - 1), z;
 
 	for (z = zone; z <= last; z++) {
-		if (zone_conv(&sim->m, z) || sim->host_wp[z] >= least)
+		if (zone_conv(&sim->m, z) || host_valid(sim, z) >= least)
 			return z;
 	}
 	for (z = zone; both_ways && z-- > first;) {
-		if (zone_conv(&sim->m, z) || sim->host_wp[z] >= least)
+		if (zone_conv(&sim->m, z) || host_valid(sim, z) >= least)
 			return z;
 	}
 	return NONE;
@@ -212,9 +230,9 @@ static enum next zbd_read(struct zd_sim *sim, struct job *job, uint64_t *offset,
 		return NEXT_COMMAND;
 	}
 	if (!job->p.random) {
-		if (sim->host_wp[zone] < rel + least) {
-			if (sim->host_wp[zone] > rel && sim->host_wp[zone] - rel >= m->logical) {
-				*length = sim->host_wp[zone] - rel;
+		if (host_valid(sim, zone) < rel + least) {
+			if (host_valid(sim, zone) > rel && host_valid(sim, zone) - rel >= m->logical) {
+				*length = host_valid(sim, zone) - rel;
 				return NEXT_COMMAND;
 			}
 			found = zone + 1 < m->nr_zones ? zone_with_data(sim, job, zone + 1, m->logical, false) : NONE;
@@ -224,8 +242,8 @@ static enum next zbd_read(struct zd_sim *sim, struct job *job, uint64_t *offset,
 			rel = 0;
 			zone = found;
 		}
-		if (!zone_conv(m, zone) && *length > sim->host_wp[zone] - rel)
-			*length = sim->host_wp[zone] - rel;
+		if (!zone_conv(m, zone) && *length > host_valid(sim, zone) - rel)
+			*length = host_valid(sim, zone) - rel;
 		return NEXT_COMMAND;
 	}
 	found = zone_with_data(sim, job, zone, least, true);
@@ -235,7 +253,7 @@ static enum next zbd_read(struct zd_sim *sim, struct job *job, uint64_t *offset,
 		*offset = zone_start(m, found) + rel % zone_length(m, found);
 		return NEXT_COMMAND;
 	}
-	valid = sim->host_wp[found];
+	valid = host_valid(sim, found);
 	if (*length > valid)
 		*length = valid / least * least;
 	range = valid - *length;
@@ -249,12 +267,14 @@ static void make_reset(struct zd_sim *sim, struct command *c, uint32_t zone)
 {
 	c->cmd = ZD_CMD_RESET;
 	c->dir = ZD_SIM_NR_DIRS;
-	c->flags = C_HIDDEN | C_SYNC | C_ORDERED;
+	c->flags = C_HIDDEN | C_SYNC | C_ORDERED | C_COUNTED;
 	c->zone = zone;
 	c->offset = zone_start(&sim->m, zone);
 	c->length = 0;
 	sim->valid_bytes -= sim->host_wp[zone];
 	sim->host_wp[zone] = 0;
+	if (sim->nr_parked && sim->host_flags[zone] & H_OPEN)
+		zd_unpark(sim);
 }
 
 /* A write at the zone's write pointer. */
@@ -266,7 +286,7 @@ static void make_write(struct zd_sim *sim, struct job *job, struct command *c, u
 		length = room / job->p.bs_min[ZD_SIM_WRITE] * job->p.bs_min[ZD_SIM_WRITE];
 	c->cmd = job->p.append ? ZD_CMD_APPEND : ZD_CMD_WRITE;
 	c->dir = ZD_SIM_WRITE;
-	c->flags = job->p.append ? 0 : C_ORDERED;
+	c->flags = (job->p.append ? C_BEHIND : C_ORDERED) | C_COUNTED;
 	c->zone = zone;
 	c->offset = zone_start(&sim->m, zone) + sim->host_wp[zone];
 	c->length = length;
@@ -313,7 +333,7 @@ static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *
 		/* Too little is left for the smallest block: fio finishes the zone and goes on in another. */
 		c->cmd = ZD_CMD_FINISH;
 		c->dir = ZD_SIM_NR_DIRS;
-		c->flags = C_HIDDEN | C_SYNC | C_ORDERED;
+		c->flags = C_HIDDEN | C_SYNC | C_ORDERED | C_COUNTED;
 		c->zone = zone;
 		c->offset = zone_start(m, zone);
 		c->length = 0;
@@ -351,7 +371,7 @@ static enum next make_trim(struct zd_sim *sim, struct job *job, struct command *
 	}
 	make_reset(sim, c, zone);
 	c->dir = ZD_SIM_TRIM;
-	c->flags = C_ORDERED;
+	c->flags = C_ORDERED | C_COUNTED;
 	c->length = zone_length(m, zone);
 	return NEXT_COMMAND;
 }
@@ -410,8 +430,8 @@ static enum next verify_next(struct zd_sim *sim, struct job *job, struct command
 			left = (job->p.random ? end : job->last_pos[ZD_SIM_WRITE]) > job->verify_at ?
 				       (job->p.random ? end : job->last_pos[ZD_SIM_WRITE]) - job->verify_at : 0;
 		else
-			left = zone_start(m, zone) + sim->host_wp[zone] > job->verify_at ?
-				       zone_start(m, zone) + sim->host_wp[zone] - job->verify_at : 0;
+			left = zone_start(m, zone) + host_valid(sim, zone) > job->verify_at ?
+				       zone_start(m, zone) + host_valid(sim, zone) - job->verify_at : 0;
 		if (left)
 			break;
 		job->verify_at = zone_start(m, zone) + zone_length(m, zone);
@@ -430,9 +450,13 @@ static enum next verify_next(struct zd_sim *sim, struct job *job, struct command
 
 static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c);
 
-/* The range is used up: the end, or the time to verify. */
-static enum next no_more(struct zd_sim *sim, struct job *job, struct command *c)
+/* The range is used up: from its start again (a sequential job that is to go on), the time to verify, or the end. */
+static enum next no_more(struct zd_sim *sim, struct job *job, struct command *c, uint32_t dir)
 {
+	if (!job->p.random && (job->p.time_based || job->p.io_size > job->p.size) && job->last_pos[dir] != job->p.offset) {
+		job->last_pos[dir] = job->p.offset; /* nothing there either: then it is the end */
+		return fio_next(sim, job, c);
+	}
 	if (!job->p.verify || !job->p.writes || job->verifying)
 		return NEXT_END;
 	job->p.io_size = job->issued_bytes; /* over() holds from now on */
@@ -453,6 +477,11 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 	if (job->pending) {
 		uint32_t zone = zone_of(m, job->pending_offset);
 
+		if (host_full(sim, job, zone)) { /* another job was quicker */
+			job->r.zone_resets++;
+			make_reset(sim, c, zone);
+			return NEXT_COMMAND;
+		}
 		job->pending = false;
 		make_write(sim, job, c, zone, job->pending_length);
 		count_issue(job, c, ZD_SIM_WRITE);
@@ -475,7 +504,7 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 		n = zbd_write(sim, job, c, job->trim_offset, job->trim_length);
 		if (n == NEXT_COMMAND && c->dir == ZD_SIM_WRITE)
 			count_issue(job, c, ZD_SIM_WRITE);
-		return n;
+		return n == NEXT_END ? no_more(sim, job, c, ZD_SIM_TRIM) : n;
 	}
 	dir = p->trimwrite ? ZD_SIM_TRIM : p->reads && p->writes ? (rng_below(&job->rng, 100) < p->mix_read ? ZD_SIM_READ : ZD_SIM_WRITE) :
 	      p->reads ? ZD_SIM_READ : p->writes ? ZD_SIM_WRITE : ZD_SIM_TRIM;
@@ -489,7 +518,7 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 		}
 	}
 	if (!place(job, dir, &offset))
-		return no_more(sim, job, c);
+		return no_more(sim, job, c, dir);
 	length = block_size(job, dir);
 	in_zone = zone_start(m, zone_of(m, offset)) + zone_length(m, zone_of(m, offset)) - offset;
 	if (dir == ZD_SIM_TRIM) {
@@ -517,13 +546,13 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 		c->cmd = dir == ZD_SIM_READ ? ZD_CMD_READ : p->append ? ZD_CMD_APPEND : ZD_CMD_WRITE;
 		c->dir = (uint8_t)dir;
 		c->zone = zone_of(m, offset);
-		c->flags = c->cmd == ZD_CMD_WRITE && !zone_conv(m, c->zone) ? C_ORDERED : 0;
+		c->flags = c->cmd == ZD_CMD_READ || zone_conv(m, c->zone) ? 0 : c->cmd == ZD_CMD_WRITE ? C_ORDERED : C_BEHIND;
 		c->offset = offset;
 		c->length = length;
 	}
 	if (n == NEXT_COMMAND && c->dir != ZD_SIM_NR_DIRS)
 		count_issue(job, c, dir);
-	return n == NEXT_END ? no_more(sim, job, c) : n;
+	return n == NEXT_END ? no_more(sim, job, c, dir) : n;
 }
 
 /* ---------------------------------------------------------------- the log-structured layer on a drive */
@@ -594,7 +623,7 @@ static enum next log_op_next(struct zd_sim *sim, struct job *job, struct command
 		n = op->count < (most ? most : 1) ? op->count : (most ? most : 1);
 		c->cmd = op->cmd == ZD_CMD_READ ? ZD_CMD_READ : job->p.append ? ZD_CMD_APPEND : ZD_CMD_WRITE;
 		c->dir = op->cmd == ZD_CMD_APPEND ? ZD_SIM_WRITE : ZD_SIM_NR_DIRS;
-		c->flags = c->cmd == ZD_CMD_WRITE ? C_ORDERED : 0;
+		c->flags = c->cmd == ZD_CMD_READ ? 0 : (c->cmd == ZD_CMD_WRITE ? C_ORDERED : C_BEHIND) | C_COUNTED;
 		c->zone = zone;
 		c->offset = zone_start(&sim->m, zone) + (uint64_t)op->block * job->p.log_block;
 		c->length = (uint64_t)n * job->p.log_block;
@@ -722,7 +751,7 @@ static int log_init(struct zd_sim *sim, struct job *job, struct zd_error *err)
 		return zd_sim_fail(err, r, "the log could not be warmed up: %s", job->r.why.text);
 	zd_log_count_from_here(job->log);
 	job->untimed = false;
-	return zd_draw_init(&job->draw, p->distribution, p->a, p->b, config.nr_blocks, &job->rng);
+	return init_draw(job, config.nr_blocks, err);
 }
 
 /* ---------------------------------------------------------------- traces */
@@ -833,7 +862,7 @@ static enum next zones_next(struct zd_sim *sim, struct job *job, struct command 
 	}
 	c->cmd = p->zones_finish ? ZD_CMD_FINISH : ZD_CMD_RESET;
 	c->dir = ZD_SIM_TRIM;
-	c->flags = C_ORDERED;
+	c->flags = C_ORDERED | C_COUNTED;
 	c->zone = zone;
 	c->offset = zone_start(m, zone);
 	c->length = 0;
@@ -888,6 +917,13 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is larger than a zone's capacity, %llu",
 					   (unsigned long long)p->bs_max[dir], (unsigned long long)sim->m.capacity);
 	}
+	for (i = zone_of(&sim->m, p->offset); p->kind == ZD_SIM_JOB_FIO && p->zbd && p->writes && i <= zone_of(&sim->m, p->offset + p->size - 1); i++) {
+		if (!zone_conv(&sim->m, i) && zone_capacity(&sim->m, i) < p->bs_min[ZD_SIM_WRITE])
+			return zd_sim_fail(err, ZD_E_GEOMETRY, "zone %u has room for %llu bytes, less than the block size of %llu: leave it out of the range",
+					   i, (unsigned long long)zone_capacity(&sim->m, i), (unsigned long long)p->bs_min[ZD_SIM_WRITE]);
+	}
+	if ((p->kind == ZD_SIM_JOB_LOG || (p->kind == ZD_SIM_JOB_TRACE && p->log_block)) && p->log_policy > ZD_SIM_COST_BENEFIT)
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "a job's log cleans by FIFO, greedy or cost-benefit, not by policy %u", p->log_policy);
 	if (p->mix_read > 100)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "a mix of %u percent reads", p->mix_read);
 	if (!(p->reset_frequency >= 0 && p->reset_frequency <= 1) || !(p->reset_threshold >= 0 && p->reset_threshold <= 1))
@@ -907,6 +943,8 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 
 	if (r)
 		return r;
+	if (p->wait_for > index)
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "it waits for job %u and is itself number %u: only for earlier ones", p->wait_for - 1, index);
 	job->index = index;
 	if (!p->io_size)
 		p->io_size = p->kind == ZD_SIM_JOB_FIO ? p->size : UINT64_MAX;
@@ -926,8 +964,9 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 		if (!job->blocks)
 			job->blocks = 1;
 		zd_permutation_init(&job->order, job->blocks, rng_next(&job->rng));
-		if (zd_draw_init(&job->draw, p->distribution, p->a, p->b, job->blocks, &job->rng))
-			return zd_sim_fail(err, ZD_E_GEOMETRY, "the parameters of random_distribution are out of range");
+		r = init_draw(job, job->blocks, err);
+		if (r)
+			return r;
 	}
 	if (p->kind == ZD_SIM_JOB_LOG || (p->kind == ZD_SIM_JOB_TRACE && p->log_block))
 		return log_init(sim, job, err);

@@ -118,7 +118,7 @@ int zd_draw_init(struct draw *d, uint32_t kind, double a, double b, uint64_t n, 
 		if (!(a > 0 && a < 1 && b > 0 && b < 1))
 			return -EINVAL;
 		d->hot = (uint64_t)(b * (double)n + 0.5);
-		return d->hot > 0 && d->hot < n ? 0 : -EINVAL;
+		return d->hot > 0 && d->hot < n ? 0 : -ERANGE;
 	case ZD_SIM_ZIPF:
 		if (!(a > 0 && a < 10) || a == 1)
 			return -EINVAL;

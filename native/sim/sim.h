@@ -166,6 +166,8 @@ struct command {
 #define C_HIDDEN 1u   /* takes no place of the job's depth */
 #define C_SYNC 2u     /* the job waits for it before it goes on */
 #define C_ORDERED 4u  /* write or zone command: one at a time in its zone */
+#define C_BEHIND 8u   /* append: goes behind such a command that is under way, holds up nothing itself */
+#define C_COUNTED 16u /* host_wp has it in already: it was sent to where the host knows the zone to end */
 
 enum event_kind { EV_DONE = 0, EV_JOB = 1, EV_DRIVE = 2, EV_IDLE = 3 };
 struct event {
@@ -188,6 +190,7 @@ struct job {
 	uint64_t *histogram[3];
 	uint32_t inflight, hidden;
 	bool running, ended, blocked, resting, finishing;
+	bool parked;               /* waits for a zone of the open list */
 	uint64_t wake;             /* an EV_JOB is due then; NEVER: none */
 	uint64_t cpu;              /* when the host can send the job's next command */
 	uint64_t start;
@@ -286,7 +289,8 @@ struct dm {
 	uint32_t nr_bands;
 	uint32_t *band_entries;    /* extents of the band in the media cache */
 	uint32_t *band_kib;        /* KiB of them */
-	uint32_t *fifo;            /* dirty bands, oldest first */
+	uint32_t *fifo;            /* dirty bands, oldest first; some may be clean again */
+	uint8_t *listed;           /* by band: it is in there */
 	uint32_t fifo_first, fifo_used;
 	struct dm_item *items;     /* a ring of hdd.cache_entries */
 	uint32_t item_first, item_used;
@@ -304,6 +308,8 @@ struct zd_sim {
 	struct zd_sim_model model;
 	uint64_t seed;
 	uint64_t now, commands, arrivals;
+	uint64_t barren;           /* events since a command was done last */
+	uint32_t nr_parked;
 	bool started, failed;
 	struct event *heap;
 	uint32_t heap_used, heap_room;
@@ -353,12 +359,15 @@ static inline void sim_done_at(struct zd_sim *sim, struct command *c, uint64_t t
 }
 uint32_t zd_command_new(struct zd_sim *sim); /* index, or NONE when there is no memory */
 void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_error *why);
+/* Another command may find room in the zones being written: who waits for that tries again. */
+void zd_unpark(struct zd_sim *sim);
 
 /* jobs.c */
 enum next {
 	NEXT_COMMAND, /* *c is filled in */
 	NEXT_WAIT,    /* not before job->wake */
 	NEXT_DRAIN,   /* not before one of the job's commands is done */
+	NEXT_PARK,    /* not before the list of open zones changed, or one of the job's commands is done */
 	NEXT_END, NEXT_TRACE, NEXT_STOPPED, NEXT_FAILED
 };
 int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_error *err);

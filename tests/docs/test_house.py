@@ -36,7 +36,7 @@ def sources() -> Iterator[Path]:
         )
         for name in sorted(files):
             path = Path(folder, name)
-            if path.suffix in TEXT and path.is_file():
+            if path.suffix in TEXT and name not in NOT_OURS and path.is_file():
                 yield path
 
 

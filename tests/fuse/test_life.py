@@ -293,7 +293,10 @@ while True:
         assert child.stdout.readline() == b"up\n"
         assert is_mounted(place)
         child.send_signal(number)
-        assert child.wait(20) == -number
+        try:
+            assert child.wait(20) == -number
+        finally:
+            child.kill()
     assert not is_mounted(place)
 
 
