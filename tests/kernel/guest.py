@@ -44,7 +44,9 @@ def payload(fill: int, at: int, length: int, block: int) -> bytes:
     """
     first = at // block
     blocks = range(first, first - (-length // block))
-    return b"".join(struct.pack("<II", number & 0xFFFFFFFF, fill) * (block // 8) for number in blocks)[:length]
+    return b"".join(
+        struct.pack("<II", number & 0xFFFFFFFF, fill) * (block // 8) for number in blocks
+    )[:length]
 
 
 def describe(data: bytes, block: int) -> str:

@@ -48,7 +48,10 @@ class ScsiBlock(BlockDevice):
         queue = f"/sys/block/{name}/queue"
         ready = (path, f"{queue}/max_hw_sectors_kb", f"{queue}/max_sectors_kb")
         wait_for(f"{path} did not appear", lambda: all(map(os.path.exists, ready)))
-        with open(f"{queue}/max_hw_sectors_kb") as most, open(f"{queue}/max_sectors_kb", "w") as file:
+        with (
+            open(f"{queue}/max_hw_sectors_kb") as most,
+            open(f"{queue}/max_sectors_kb", "w") as file,
+        ):
             file.write(str(min(LONGEST >> 10, int(most.read()))))
         self.path = path
         self.fd = os.open(path, os.O_RDWR | os.O_DIRECT)
@@ -61,7 +64,10 @@ class ScsiBlock(BlockDevice):
 
     def do_bad(self, at: int, length: int) -> Record:
         """Reads of these blocks end with a medium error; of no others any more."""
-        settings = {"medium_error_start": at // self.block, "medium_error_count": length // self.block}
+        settings = {
+            "medium_error_start": at // self.block,
+            "medium_error_count": length // self.block,
+        }
         for name, value in settings.items():
             with open(f"{self.PARAMETERS}/{name}", "w") as file:
                 file.write(str(value))
@@ -178,8 +184,8 @@ def main() -> None:
     command("modprobe", "zonefs")
     with open(sys.argv[1]) as lines, open(sys.argv[2], "w") as out:
         scenarios = [json.loads(line) for line in lines]
-        for scenario, device in zip(scenarios, devices(scenarios), strict=True):
-            out.write(json.dumps(run(scenario, device)) + "\n")
+        pairs = zip(scenarios, devices(scenarios), strict=True)
+        out.writelines(json.dumps(run(*pair)) + "\n" for pair in pairs)
 
 
 if __name__ == "__main__":

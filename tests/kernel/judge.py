@@ -61,7 +61,11 @@ class Finding:
     def kind(self) -> tuple[object, ...]:
         """What kind of difference it is; a smaller scenario should show the same."""
         step = self.scenario.steps[self.at - 1].do if self.at else "fresh"
-        return (self.door, step, *(tuple(self._brief(record)) for record in (self.ours, self.theirs)))
+        return (
+            self.door,
+            step,
+            *(tuple(self._brief(record)) for record in (self.ours, self.theirs)),
+        )
 
     def _brief(self, record: Record) -> Iterator[object]:
         yield record.get("error")
@@ -121,7 +125,9 @@ class Judge:
         self.doors = ours if isinstance(ours, Mapping) else {"emulator": ours}
         self.known = known
         self.compared = 0  # steps, for each door
-        self.skipped = 0  # of them, those for which the door has no call: what they left is compared
+        self.skipped = (
+            0  # of them, those for which the door has no call: what they left is compared
+        )
         self.tolerated: dict[str, int] = {}
         self.tolerated_at: set[tuple[str, str]] = set()  # door and name
         self._interpreter = interpreter
@@ -170,10 +176,11 @@ class Judge:
     ) -> Finding | None:
         before: Record | None = None
         assert len(ours) == len(theirs) == len(scenario.steps) + 1
-        for at, (mine, its) in enumerate(zip(ours, theirs, strict=True)):
+        for at, (seen, its) in enumerate(zip(ours, theirs, strict=True)):
+            mine = seen
             self.compared += at > 0
-            if mine.get("error") == SKIPPED:
-                mine = its | {name: mine[name] for name in STATE if name in mine}
+            if seen.get("error") == SKIPPED:
+                mine = its | {name: seen[name] for name in STATE if name in seen}
                 self.skipped += at > 0
             if mine != its:
                 known = self._known(scenario, at, before, mine, its, door)

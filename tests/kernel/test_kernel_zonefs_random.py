@@ -18,9 +18,7 @@ STEPS = int(os.environ.get("ZONED_KERNEL_STEPS") or 5000)
 pytestmark = [pytest.mark.kernel, pytest.mark.fuse]
 
 
-def test_random_scenarios(
-    zonefs_judge: Judge, seed: int, note: Callable[[str], None]
-) -> None:
+def test_random_scenarios(zonefs_judge: Judge, seed: int, note: Callable[[str], None]) -> None:
     """Not one difference that is not known; the first of each kind is shrunk and shown."""
     scenarios = list(zonefs_generate.scenarios(seed, STEPS))
     asked = sum(len(scenario.steps) for scenario in scenarios)

@@ -8,6 +8,7 @@ the free blocks, whether the file system is read-only, and the four counters of 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import ctypes
 import errno
@@ -135,7 +136,7 @@ class Calls:
                     os.setresgid(user, user, user)
                     os.setresuid(user, user, user)
                 answer = repr(call())
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - the parent raises it
                 answer = repr(repr(error))
             with contextlib.suppress(OSError):
                 os.write(theirs, answer.encode())
@@ -144,11 +145,9 @@ class Calls:
         with open(ours, "rb") as answers:
             text = answers.read().decode()
         os.waitpid(child, 0)
-        import ast
-
         done = ast.literal_eval(text)
         if not isinstance(done, dict):
-            raise RuntimeError(f"in the child: {done}")
+            raise RuntimeError(f"in the child: {done}")  # noqa: TRY004
         return done
 
     # ------------------------------------------------------------ open files
@@ -409,7 +408,11 @@ class Player:
         self.mounted = False
         named = [step.get(name) for step in scenario["steps"] for name in ("path", "to")]
         zones = [step["zone"] for step in scenario["steps"] if "zone" in step]
-        zones += [step["at"] // self.disk["zone_size"] for step in scenario["steps"] if step["do"] in self.RAW and "at" in step]
+        zones += [
+            step["at"] // self.disk["zone_size"]
+            for step in scenario["steps"]
+            if step["do"] in self.RAW and "at" in step
+        ]
         self.watched = {*named, *zones}
         """Files, and zones whose files, are looked at after each step."""
 
@@ -468,7 +471,11 @@ class Player:
         if do in self.RAW:
             record = self.raw(do, arguments, number)
         elif do == "mount":
-            return {"result": None, "error": "mounted", **self.state()} if self.mounted else self._mount(arguments)
+            return (
+                {"result": None, "error": "mounted", **self.state()}
+                if self.mounted
+                else self._mount(arguments)
+            )
         elif not self.mounted:
             record = {"result": None, "error": "not mounted"}
         elif do == "umount":

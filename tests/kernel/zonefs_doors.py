@@ -15,7 +15,7 @@ from typing import Any
 import zonefs
 from kernel.emulator import Emulator
 from kernel.guest import SKIPPED, describe, payload
-from kernel.scenario import Record, Scenario, Step
+from kernel.scenario import Record, Scenario
 from kernel.zonefs_calls import (
     MAGIC,
     MountedPlayer,
@@ -243,7 +243,7 @@ class InProcess(Player):
         return attempt(lambda: (self.open[fd].truncate(size), None)[1])
 
     def do_fsync(self, fd: str) -> Record:
-        return attempt(lambda: self.open[fd].fsync())
+        return attempt(self.open[fd].fsync)
 
     do_fdatasync = do_fsync
 
@@ -319,4 +319,3 @@ DOORS: dict[str, Callable[[Scenario], list[Record]]] = {
     "mount": mounted,
     "process": in_process,
 }
-

@@ -24,7 +24,13 @@ OPENS = (
     *(("O_RDONLY",) * 3),
     *(("O_RDONLY|O_DIRECT",) * 2),
     *(("O_WRONLY|O_DIRECT|O_APPEND",) * 2),
-    *("O_RDWR", "O_WRONLY", "O_WRONLY|O_APPEND", "O_RDWR|O_DIRECT|O_SYNC", "O_RDWR|O_DIRECT|O_CREAT"),
+    *(
+        "O_RDWR",
+        "O_WRONLY",
+        "O_WRONLY|O_APPEND",
+        "O_RDWR|O_DIRECT|O_SYNC",
+        "O_RDWR|O_DIRECT|O_CREAT",
+    ),
     *("O_WRONLY|O_TRUNC", "O_RDWR|O_DIRECT|O_TRUNC", "O_RDONLY|O_TRUNC", "O_WRONLY|O_CREAT|O_EXCL"),
 )
 FDS = "abcdefgh"
@@ -50,10 +56,14 @@ class _Steps:
         self.player = player
         self.disk = disk
         self.flags: dict[str, tuple[str, str]] = {}  # of open files: path and flags
-        self.below: set[int] = set()  # zones changed behind the file system, until it is mounted anew
+        self.below: set[int] = (
+            set()
+        )  # zones changed behind the file system, until it is mounted anew
         self.stack: list[Step] = []
         self.every = [
-            f"{folder}/{name}" for folder in player.fs.listdir() for name in player.fs.listdir(folder)
+            f"{folder}/{name}"
+            for folder in player.fs.listdir()
+            for name in player.fs.listdir(folder)
         ]
         count = min(len(self.every), random.randint(2, 7))
         self.hot = random.sample(self.every, k=count)
@@ -65,7 +75,9 @@ class _Steps:
 
     def seq(self) -> str:
         wanted = [name for name in self.hot if name.startswith("seq/")]
-        return self.random.choice(wanted or [name for name in self.every if name.startswith("seq/")])
+        return self.random.choice(
+            wanted or [name for name in self.every if name.startswith("seq/")]
+        )
 
     def zone(self, path: str) -> int:
         return self.player.fs.zone_of(path)

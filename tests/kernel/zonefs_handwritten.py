@@ -166,9 +166,7 @@ Case = Callable[[Script], None]
 _cases: list[tuple[str, Case, tuple[Disk, ...], dict[str, Any]]] = []
 
 
-def case(
-    *disks: Disk, name: str = "", **options: Any
-) -> Callable[[Case], Case]:
+def case(*disks: Disk, name: str = "", **options: Any) -> Callable[[Case], Case]:
     """Registers a scenario for each disk. Options are those of Script."""
 
     def register(build: Case) -> Case:
@@ -217,7 +215,9 @@ def _trees() -> Iterator[tuple[str, tuple[Disk, ...], dict[str, Any]]]:
     gaps = tuple(small(disk, size=24 * MIB, zone_size=2 * MIB) for disk in BOTH)
     yield "tree-capacity-below-size", gaps, {}
     yield "tree-512", tuple(small(disk, block=512) for disk in BOTH), {}
-    uneven = tuple(small(disk, size=23 * MIB, zone_size=2 * MIB, zone_capacity=2 * MIB) for disk in BOTH)
+    uneven = tuple(
+        small(disk, size=23 * MIB, zone_size=2 * MIB, zone_capacity=2 * MIB) for disk in BOTH
+    )
     yield "tree-smaller-last-zone", uneven, {}
 
 
@@ -225,7 +225,18 @@ def _trees() -> Iterator[tuple[str, tuple[Disk, ...], dict[str, Any]]]:
 def _tree(script: Script) -> None:
     for path in ("", ".", "cnv", "seq", "cnv/0", "seq/0", "seq/..", "cnv/../seq/1"):
         script.step("stat", path=path)
-    names = ("x", "seq/00", "seq/01", "seq/x", "seq/0x", "seq/-1", "seq/+1", "seq/99", "seq/0/x", "x/y")
+    names = (
+        "x",
+        "seq/00",
+        "seq/01",
+        "seq/x",
+        "seq/0x",
+        "seq/-1",
+        "seq/+1",
+        "seq/99",
+        "seq/0/x",
+        "x/y",
+    )
     long = ("1" * 16, "1" * 17, "1" * 300)
     for name in (*names, *(f"seq/{name}" for name in long), "y" * 17, "cnv/9"):
         script.step("stat", path=name)
@@ -817,7 +828,7 @@ def _explicit_below(script: Script) -> None:
 def _mounting(script: Script) -> None:
     for explicit in (False, True):
         script.step("umount")
-        for zone in range(0, 6):
+        for zone in range(6):
             script.below("reset", f"seq/{zone}")
         script.write_below("seq/0", 0, 2)
         script.below("open", "seq/1")

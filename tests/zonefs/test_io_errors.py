@@ -186,7 +186,9 @@ def test_a_misplaced_write_has_the_errno_that_linux_gives(
     mounted: Callable[..., zonefs.ZoneFS], fails: Any, block: bytes, dialect: str, how: str
 ) -> None:
     """Where Linux keeps a write pointer it refuses by itself; else a SCSI disk does, by ILLEGAL REQUEST."""
-    fs = mounted(errors="repair", on={"dialect": dialect, "conventional": 0 if dialect == "zns" else 2})
+    fs = mounted(
+        errors="repair", on={"dialect": dialect, "conventional": 0 if dialect == "zns" else 2}
+    )
     zone = fs.zone_of("seq/0")
     with fs.open_raw("seq/0", BOTH) as file:
         file.write(block * 2)
