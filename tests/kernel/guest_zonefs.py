@@ -48,6 +48,11 @@ class ScsiBlock(BlockDevice):
         queue = f"/sys/block/{name}/queue"
         ready = (path, f"{queue}/max_hw_sectors_kb", f"{queue}/max_sectors_kb")
         wait_for(f"{path} did not appear", lambda: all(map(os.path.exists, ready)))
+        wait_for(
+            f"sd does not take the disk {spec}",
+            lambda: _number(f"/sys/block/{name}/size") == spec["size"] >> 9
+            and _number(f"{queue}/nr_zones") == self.nr_zones,
+        )
         with (
             open(f"{queue}/max_hw_sectors_kb") as most,
             open(f"{queue}/max_sectors_kb", "w") as file,
@@ -74,6 +79,11 @@ class ScsiBlock(BlockDevice):
         with open(f"{ScsiDebug.DRIVER}/opts", "w") as file:
             file.write("2" if length else "0")
         return {"result": 0}
+
+
+def _number(path: str) -> int:
+    with open(path) as file:
+        return int(file.read())
 
 
 class BadNullBlk(NullBlk):
