@@ -50,8 +50,10 @@ class ScsiBlock(BlockDevice):
         wait_for(f"{path} did not appear", lambda: all(map(os.path.exists, ready)))
         wait_for(
             f"sd does not take the disk {spec}",
-            lambda: _number(f"/sys/block/{name}/size") == spec["size"] >> 9
-            and _number(f"{queue}/nr_zones") == self.nr_zones,
+            lambda: (
+                _number(f"/sys/block/{name}/size") == spec["size"] >> 9
+                and _number(f"{queue}/nr_zones") == self.nr_zones
+            ),
         )
         with (
             open(f"{queue}/max_hw_sectors_kb") as most,
