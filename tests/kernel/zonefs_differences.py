@@ -16,6 +16,8 @@ MOUNT, PROCESS = "mount", "process"
 STATE = ("zones", "files", "free", "ro", "counters")
 WRITES = ("write", "pwrite", "writev", "rwf", "aio")
 READS = ("read", "pread", "readv")
+REQUEST = 1 << 20
+"""Bytes of the longest request that FUSE sends."""
 NEW = ("mkdir", "mknod", "rename", "link", "symlink")
 
 
@@ -165,6 +167,18 @@ def _appended_at(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+def _in_pieces(seen: Past, ours: Record, theirs: Record) -> bool:
+    return (
+        seen.do in (*WRITES, *READS)
+        and seen.direct
+        and seen.length > REQUEST
+        and seen.length % seen.disk.block != 0
+        and theirs.get("error") == "EINVAL"
+        and ours["result"] is not None
+        and ours["result"] % REQUEST == 0
+    )
+
+
 def _unaligned_memory(seen: Past, ours: Record, theirs: Record) -> bool:
     pieces = seen.argument("lengths", [])
     assert isinstance(pieces, list)
@@ -292,6 +306,14 @@ KNOWN: tuple[ZonefsDifference, ...] = (
         cause="zonefs says EFBIG before it puts the position at the end of the file. FUSE sends the end alone, not the "
         "position that was asked for.",
         shows=_appended_at,
+        ends=True,
+    ),
+    ZonefsDifference(
+        name="long-and-not-aligned",
+        doors=(MOUNT,),
+        title="of a direct read or write of more than 1 MiB that is no whole number of blocks, whole MiB are done",
+        cause="zonefs says EINVAL. FUSE sends what is longer than 1 MiB in pieces, and only the last is not aligned.",
+        shows=_in_pieces,
         ends=True,
     ),
     ZonefsDifference(

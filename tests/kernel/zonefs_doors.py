@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -109,7 +110,15 @@ class Mounted(MountedPlayer):
         )
 
     def umount(self) -> None:
-        self.fs.unmount()
+        """Somebody on this machine who looks at all mounts may have it in hand for a moment."""
+        until = time.monotonic() + 2
+        while True:
+            try:
+                return self.fs.unmount()
+            except OSError:
+                if self.calls.open or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
 
     def remount(self, options: dict[str, Any]) -> None:
         self.fs.remount(

@@ -15,6 +15,7 @@ from typing import Any
 
 from kernel import generate
 from kernel.scenario import Disk, Scenario, Step
+from kernel.zonefs_differences import REQUEST
 from kernel.zonefs_doors import InProcess
 from kernel.zonefs_handwritten import MODES, superblock
 
@@ -160,6 +161,8 @@ class _Steps:
         length = self.length(max(1, (capacity - at) // block)) * block
         if self.random.random() < 0.06:
             length += self.random.choice((1, block // 2, -3, -length))
+        if length > REQUEST:
+            length -= length % block  # or FUSE would do a part of it
         append = "O_APPEND" in flags
         if append and at >= capacity:
             at = capacity - block
@@ -206,7 +209,7 @@ class _Steps:
         length = self.random.choice((1, 2, 4, 16, self.random.randint(1, 256))) * block
         if self.random.random() < 0.1:
             at += self.random.choice((1, block // 2))
-        if self.random.random() < 0.1:
+        if self.random.random() < 0.1 and length < REQUEST:
             length += self.random.choice((1, block // 2))
         kind = self.random.random()
         if kind < 0.1:

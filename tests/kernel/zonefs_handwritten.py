@@ -399,6 +399,16 @@ def writes_to_conventional_files(script: Script) -> None:
     script.step("pread", fd="b", at=0, length=9 * block)
 
 
+@case(*(small(disk, size=24 * MIB, zone_size=2 * MIB, zone_capacity=2 * MIB) for disk in BOTH))
+def more_than_a_mib(script: Script) -> None:
+    script.open("a", "seq/0", UPDATE)
+    script.step("pwrite", fd="a", at=0, length=2 * MIB - 4096)
+    script.step("pread", fd="a", at=0, length=2 * MIB)
+    script.step("pwrite", fd="a", at=2 * MIB - 4096, length=2 * MIB)
+    script.open("b", "seq/1", UPDATE)
+    script.step("pwrite", fd="b", at=0, length=2 * MIB - 3)
+
+
 @case()
 def appends_asked_for_past_the_capacity(script: Script) -> None:
     script.open("c", "cnv/0", "O_WRONLY|O_APPEND")
