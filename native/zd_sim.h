@@ -326,6 +326,37 @@ uint64_t zd_sim_bare(zd_sim *sim, uint64_t offset, uint64_t bytes, uint64_t n);
 /* The same writes, through zd_pwrite() on dev. */
 uint64_t zd_sim_bare_device(zd_dev *dev, uint64_t offset, uint64_t bytes, uint64_t n, const void *buf);
 
+/* ---------------------------------------------------------------- the clock of a disk in use */
+
+/*
+ * What the commands that a zd_dev carries out would take on a modelled drive, one at a time. Only time passes here:
+ * the zones' states are told, not decided. Any number of threads may use a clock; their commands queue up in it.
+ */
+typedef struct zd_clock zd_clock;
+struct zd_clock_state {
+	uint64_t now;              /* ns since it began */
+	uint64_t last;             /* ns that the last command took */
+	uint64_t busy;             /* ns that all of them took: the rest was idle */
+	uint64_t commands;
+	uint64_t parts[16];        /* ns by enum zd_sim_part */
+	uint32_t failed;           /* 1: memory ran out once, and the time is too short since */
+	uint32_t reserved;
+};
+/* disk, model: as for zd_sim_create(), but not REAL. Errors: ZD_E_GEOMETRY, -ENOMEM. */
+int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed, zd_clock **out,
+		    struct zd_error *err);
+void zd_clock_free(zd_clock *clock);
+/* Let the time of each command of dev pass, by zd_observe() (whose errors it has), or no longer. The disk must have
+ * the geometry that the clock was made for. */
+int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+/* Let one command's time pass. A command that concerns all zones takes the time of one zone command; power events take
+ * none. -EINVAL: outside the disk; -ENOMEM. */
+int zd_clock_command(zd_clock *clock, const struct zd_told *command);
+/* Let time pass in which nothing is asked of the drive. */
+void zd_clock_idle(zd_clock *clock, uint64_t ns);
+void zd_clock_look(zd_clock *clock, struct zd_clock_state *out);
+
 /* ---------------------------------------------------------------- the log-structured layer by itself */
 
 /*
@@ -376,11 +407,16 @@ uint64_t zd_log_clock(const zd_log *log);
 enum zd_trace_format {
 	ZD_TRACE_MSR = 0, ZD_TRACE_ALIBABA, ZD_TRACE_TENCENT, ZD_TRACE_IOLOG2, ZD_TRACE_IOLOG3, ZD_TRACE_BLKPARSE
 };
+enum zd_trace_dir { /* of a record, behind the directions of jobs; ZD_SIM_NR_DIRS itself is a flush */
+	ZD_TRACE_DIR_RESET = 16, ZD_TRACE_DIR_RESET_ALL, ZD_TRACE_DIR_OPEN, ZD_TRACE_DIR_CLOSE, ZD_TRACE_DIR_FINISH,
+	ZD_TRACE_DIR_APPEND
+};
 struct zd_trace_parser {
 	uint32_t format;           /* enum zd_trace_format */
 	uint32_t iolog_ns;         /* iolog v3: 1 if its times are nanoseconds, 0 if milliseconds */
 	uint32_t action;           /* blkparse: the action taken, 'D' or 'Q' */
-	uint32_t started;          /* inside */
+	uint32_t zones;            /* blkparse: 1 takes zone commands too, with dir from ZD_TRACE_DIR_RESET on */
+	uint32_t started, reserved; /* inside */
 	uint64_t line;             /* lines read so far */
 	uint64_t records, bad, ignored; /* lines that gave a command, were malformed, were well-formed and not commands */
 	uint64_t first_time;       /* inside: the trace's own first timestamp */

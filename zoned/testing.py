@@ -26,7 +26,6 @@ import random
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
@@ -55,13 +54,9 @@ class Cut:
 
 
 class Watched(Device):
-    """A Device that remembers its last commands that change it, for people to read."""
+    """A Device that tells who derives from it of each command that changes it."""
 
-    __slots__ = ("last",)
-
-    def __init__(self, out: Any, path: str | None) -> None:
-        super().__init__(out, path)
-        self.last: deque[str] = deque(maxlen=_SHOWN)
+    __slots__ = ()
 
     @contextlib.contextmanager
     def _command(self, text: str) -> Iterator[None]:
@@ -73,7 +68,7 @@ class Watched(Device):
         self._done(text)
 
     def _done(self, text: str) -> None:
-        self.last.append(text)
+        """A command has ended."""
 
     # The commands. Reads change nothing and are not remembered.
 

@@ -64,6 +64,11 @@ static inline struct event next_event(struct zd_sim *sim)
 	return top;
 }
 
+struct event zd_next_event(struct zd_sim *sim)
+{
+	return next_event(sim);
+}
+
 /* ---------------------------------------------------------------- counting */
 
 static inline uint32_t bucket(uint64_t v)
@@ -270,6 +275,11 @@ static inline void command_free(struct zd_sim *sim, uint32_t i)
 {
 	sim->cmds[i].next = sim->free_cmd;
 	sim->free_cmd = i + 1;
+}
+
+void zd_command_free(struct zd_sim *sim, uint32_t i)
+{
+	command_free(sim, i);
 }
 
 static void release_zone(struct zd_sim *sim, uint32_t zone);
@@ -746,6 +756,18 @@ static void sleep_until(struct zd_sim *sim, uint64_t time)
 	nanosleep(&t, NULL);
 }
 
+void zd_drive_event(struct zd_sim *sim, const struct event *e)
+{
+	if ((e->tag >> 24 & 15) == EV_IDLE) {
+		if ((sim->arrivals & 0xFFFFFF) == (e->tag & 0xFFFFFF))
+			zd_dm_idle(sim);
+	} else if (sim->model.kind == ZD_SIM_HDD) {
+		zd_hdd_event(sim);
+	} else {
+		zd_dm_event(sim);
+	}
+}
+
 int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 {
 	uint32_t i;
@@ -776,16 +798,7 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 		switch (e.tag >> 24 & 15) {
 		case EV_DONE: command_done(sim, (uint32_t)(e.tag & 0xFFFFFF)); break;
 		case EV_JOB: job_event(sim, (uint32_t)(e.tag & 0xFFFFFF)); break;
-		case EV_DRIVE:
-			if (sim->model.kind == ZD_SIM_HDD)
-				zd_hdd_event(sim);
-			else
-				zd_dm_event(sim);
-			break;
-		case EV_IDLE:
-			if ((sim->arrivals & 0xFFFFFF) == (e.tag & 0xFFFFFF))
-				zd_dm_idle(sim);
-			break;
+		default: zd_drive_event(sim, &e);
 		}
 		if (unlikely(sim->failed))
 			return zd_sim_fail(err, -ENOMEM, "no memory for what is under way");

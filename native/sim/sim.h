@@ -368,7 +368,10 @@ static inline void sim_done_at(struct zd_sim *sim, struct command *c, uint64_t t
 {
 	zd_event(sim, time, EV_DONE, (uint32_t)(c - sim->cmds));
 }
+struct event zd_next_event(struct zd_sim *sim); /* the heap must not be empty */
+void zd_drive_event(struct zd_sim *sim, const struct event *e); /* of kind DRIVE or IDLE, sim->now being its time */
 uint32_t zd_command_new(struct zd_sim *sim); /* index, or NONE when there is no memory */
+void zd_command_free(struct zd_sim *sim, uint32_t i);
 void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_error *why);
 /* Another command may find room in the zones being written: who waits for that tries again. */
 void zd_unpark(struct zd_sim *sim);

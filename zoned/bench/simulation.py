@@ -14,6 +14,7 @@ from typing import Any
 from zoned._lib import ffi, lib
 from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.models import Model
+from zoned.clock import PARTS
 from zoned.device import Device, _config_of
 from zoned.errors import ZonedError, raise_error
 from zoned.geometry import Geometry, GeometryError
@@ -25,10 +26,6 @@ CHUNK = 1_000_000
 """Commands between two looks at Ctrl-C and the progress bar."""
 STATE = struct.Struct("=4BI")
 """Of a bin of zones at a time: filled, open, closed, full (0 to 255 each), and zones reset."""
-PARTS = (
-    *("seek", "rotate", "media", "switch", "interface", "zone command", "controller"),
-    *("buffer full", "flash", "die", "clean", "move"),
-)
 
 
 @dataclass(frozen=True, slots=True)
