@@ -71,6 +71,7 @@ format: build ## Let ruff lay out and tidy the Python code
 
 docs: build ## Write the generated pages of docs/ anew
 	@$(PY) docs/gen/pages.py
+	@$(PY) bench/validate.py --page | tail -n 1
 
 # ------------------------------------------------------------------------------------- now and then
 
@@ -78,7 +79,9 @@ bench: build ## Benchmarks (saved under .benchmarks/), then the ratios table
 	@$(BENCH) --benchmark-autosave $(ARGS)
 	@$(PY) bench/ratios.py
 
-bench-compare: build ## Benchmarks against the last saved run
+bench-compare: build ## Benchmarks against the last run that `make bench` saved
+	@ls .benchmarks/*/*.json >/dev/null 2>&1 || \
+		{ echo "there is no saved run to compare with: make bench saves one under .benchmarks/" >&2; exit 1; }
 	@$(BENCH) --benchmark-compare $(ARGS)
 
 bench-validate: build ## The drive models against published measurements: a table

@@ -1,14 +1,16 @@
 """The drive models against published measurements: a table of published, ours, difference.
 
-    python bench/validate.py                 everything (about two minutes)
+    python bench/validate.py                 everything (half a minute on a free processor)
     python bench/validate.py --only zn540    one part: zn540, hc620, cleaning, drive-managed, speed
-    python bench/validate.py --strict        exit 1 when a row is outside its tolerance
-    python bench/validate.py --markdown FILE the table as a page
+    python bench/validate.py --strict        count the speed of this machine too
+    python bench/validate.py --page          write docs/validation.md
     python bench/validate.py --fit           the fitted parameters, to be written into the profiles
 
-A row is *predicted*: the model was fitted to all figures but this one. It is an *input* where this
-figure alone determines a parameter; then it says nothing about the model and does not count. Rows
-without a tolerance are shown for information.
+A row is *predicted*: the model was fitted to all figures but this one and those of the same run. It
+is an *input* where this figure alone determines a parameter; then it says nothing about the model
+and does not count. Rows without a limit are shown for information. Exits with 1 when a row that
+counts is beyond its limit; rows of speed count with --strict only, because they measure the machine
+as well.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from zoned.geometry import Geometry
 MIB = 2**20
 SECOND = 10**9
 SEED = 1
+EXACT = 1e-9
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -47,18 +51,37 @@ class Row:
     tolerance: float
     kind: str
     source: str
+    bound: str = ""
+    """"least" or "most": the figure is a bound, with no tolerance."""
 
     @property
     def difference(self) -> float:
-        """Relative to the published figure."""
-        return self.ours / self.published - 1
+        """Relative to the published figure; absolute where that is 0."""
+        return self.ours / self.published - 1 if self.published else self.ours
+
+    @property
+    def limit(self) -> str:
+        """In words."""
+        if self.bound:
+            return f"at {self.bound}"
+        if self.tolerance == EXACT:
+            return "exact"
+        return f"{self.tolerance:.1%}" if self.tolerance else ""
 
     @property
     def verdict(self) -> str:
         """ok, outside, or empty where the row does not count."""
-        if self.kind == "input" or not self.tolerance:
+        if self.bound:
+            held = (
+                self.ours >= self.published
+                if self.bound == "least"
+                else self.ours <= self.published
+            )
+        elif self.kind == "input" or not self.tolerance:
             return ""
-        return "ok" if abs(self.difference) <= self.tolerance else "outside"
+        else:
+            held = abs(self.difference) <= self.tolerance
+        return "ok" if held else "outside"
 
 
 # ------------------------------------------------------------------------------------- ZN540
@@ -168,7 +191,12 @@ def predict_hdd(geometry: Geometry, model: Model, point: Point) -> float:
     stats = run.total(0) if stats_reads(what) else run.total(1)
     if point.stat == "commands":
         return float(_first_half_second(run))
-    return {"mib_s": stats.rate / MIB, "iops": stats.iops, "ms": stats.mean / 1e6}[point.stat]
+    return {
+        "mib_s": stats.rate / MIB,
+        "iops": stats.iops,
+        "ms": stats.mean / 1e6,
+        "median_ms": stats.percentile(50) / 1e6,
+    }[point.stat]
 
 
 def stats_reads(what: str) -> bool:
@@ -185,6 +213,9 @@ def _first_half_second(run: Run) -> float:
     return done
 
 
+HDD_FITTED = ("rate_outer_mb_s", "seek_one_ms", "cache_entries", "zone_switch_ms")
+
+
 def rows_hc620() -> Iterator[Row]:
     """Each figure predicted from all others of its kind, and the zones after random writes."""
     profile, model = load_drive("hc620")
@@ -193,8 +224,8 @@ def rows_hc620() -> Iterator[Row]:
 
     def predict(tried: Model, point: Point) -> float:
         key = (
-            *(tried.get(f"hdd.{name}") for name in ("seek_one_ms", "cache_entries")),
-            *(tried.get("hdd.zone_switch_ms"), point.what, point.x, point.stat),
+            *(tried.get(f"hdd.{name}") for name in HDD_FITTED),
+            *(point.what, point.x, point.stat),
         )
         if key not in known:
             known[key] = predict_hdd(geometry, tried, point)
@@ -202,7 +233,7 @@ def rows_hc620() -> Iterator[Row]:
 
     points = published.hc620()
     for point, others in leave_one_out(points):
-        fitted = fit_hdd(others, model, predict)
+        fitted = fit_hdd(others, model, predict, point.run)
         ours = predict(fitted, point)
         kind = "input" if point.only else "predicted"
         yield Row("HC620", point.name, point.value, ours, point.tolerance, kind, point.source)
@@ -211,8 +242,6 @@ def rows_hc620() -> Iterator[Row]:
 
 def rows_hc620_zones(geometry: Geometry, model: Model) -> Iterator[Row]:
     """After random writes over 4,626 zones: 128 implicitly open, 4,498 closed, none full."""
-    from zoned.report import ROW
-
     low, high = 4626, 8000
     found: dict[int, int] = {}
     while low < high:  # the number of writes that touch exactly as many zones
@@ -223,16 +252,13 @@ def rows_hc620_zones(geometry: Geometry, model: Model) -> Iterator[Row]:
         else:
             high = middle
     found = _conditions(geometry, model, low)
-    assert ROW.size
     for name, condition, count in (
         ("implicitly open", 2, 128),
         ("closed", 4, 4498),
+        ("full", 0xE, 0),
     ):
         text = f"zones {name} after random writes over 4,626"
-        yield Row("HC620", text, count, found.get(condition, 0), 1e-9, "predicted", published.FIO)
-    full = Row("HC620", "zones full after them, and 1", 1, 1 + found.get(0xE, 0), 1e-9, "predicted",
-               published.FIO)  # fmt: skip
-    yield full
+        yield Row("HC620", text, count, found.get(condition, 0), EXACT, "predicted", published.FIO)
 
 
 def _conditions(geometry: Geometry, model: Model, writes: int) -> dict[int, int]:
@@ -260,24 +286,26 @@ def rows_cleaning() -> Iterator[Row]:
         for spare in (0.07, 0.10, 0.20):
             config = LogConfig(4000, 128, spare=spare, policy=policy)
             name = f"{policy}, uniform, Sf {spare:.2f}"
-            wanted = desnoyers(config)
+            wanted = desnoyers(config, finite=False)
             yield Row("cleaning", name, wanted, _amplification(config), 0.005, "predicted",
                       DESNOYERS)  # fmt: skip
     config = LogConfig(128, 4096, spare=0.10, policy="fifo")
-    yield Row("cleaning", "fifo, 128 segments of 4,096", desnoyers(config), _amplification(config),
-              0.01, "predicted", DESNOYERS)  # fmt: skip
+    yield Row("cleaning", "fifo, 128 segments of 4,096, finite form", desnoyers(config),
+              _amplification(config), 0.01, "predicted", DESNOYERS)  # fmt: skip
     for policy in ("fifo", "greedy"):
         config = LogConfig(
             4000, 128, spare=0.10, policy=policy, distribution="hotcold", a=0.9, b=0.1
         )
-        yield Row("cleaning", f"{policy}, 0.9 of writes to 0.1, mixed", desnoyers(config),
-                  _amplification(config), 0.015, "predicted", DESNOYERS)  # fmt: skip
+        yield Row("cleaning", f"{policy}, 0.9 of writes to 0.1, mixed",
+                  desnoyers(config, finite=False), _amplification(config), 0.015, "predicted",
+                  DESNOYERS)  # fmt: skip
     for policy in ("fifo", "greedy"):
         for hot in (500, 550, 600):
             config = LogConfig(4000, 128, spare=0.10, policy=policy, distribution="hotcold",
                                a=0.9, b=0.1, hot_segments=hot)  # fmt: skip
-            yield Row("cleaning", f"{policy}, separated, {hot} segments hot", desnoyers(config),
-                      _amplification(config), 0.015, "predicted", DESNOYERS)  # fmt: skip
+            yield Row("cleaning", f"{policy}, separated, {hot} segments hot",
+                      desnoyers(config, finite=False), _amplification(config), 0.015, "predicted",
+                      DESNOYERS)  # fmt: skip
 
 
 def _amplification(config: LogConfig) -> float:
@@ -291,31 +319,48 @@ def _amplification(config: LogConfig) -> float:
 # ----------------------------------------------------------------------------- drive-managed
 
 
+SKYLIGHT = "Aghayev and Desnoyers, FAST 2015; shape only"
+LAZY = "Aghayev et al., FAST 2017: 120 GiB dirty gave 360 GiB of traffic"
+
+
+def drive_managed(span: int, block: int, writes: int) -> tuple[float, float, Run]:
+    """Random writes over the first ``span`` bytes: IOPS before and after the fall, and the run."""
+    profile, model = load_drive("st8000as0002")
+    sim = Simulation(profile.geometry(), model, SEED)
+    job = Job("w", iodepth=1, size=span, writes=True, random=True, norandommap=True)
+    job.number_ios = writes
+    job.io_size = 2**60
+    sim.add(job.set_bs(block))
+    run = sim.run()
+    full_at, entries = run.drive_managed["full_at"], run.drive_managed["full_entries"]
+    fast = entries / (full_at / SECOND)
+    slow = (run.drive_managed["into_cache"] - entries) / ((run.now - full_at) / SECOND)
+    return fast, slow, run
+
+
 def rows_drive_managed() -> Iterator[Row]:
     """Fast until map or cache is full, then a fall; band traffic three times a band."""
-    profile, model = load_drive("st8000as0002")
-    geometry = profile.geometry()
-    sim = Simulation(geometry, model, SEED)
-    job = Job("w", iodepth=1, size=geometry.size, writes=True, random=True, norandommap=True)
-    job.number_ios = 260_000
-    sim.add(job)
-    run = sim.run()
-    full_at = run.drive_managed["full_at"]
-    fast = 250_000 / (full_at / SECOND)
-    slow = (run.drive_managed["into_cache"] - 250_000) / ((run.now - full_at) / SECOND)
-    source = "Aghayev and Desnoyers, FAST 2015; shape only"
-    yield Row("drive-managed", "map entries written before the fall", 250_000,
-              run.drive_managed["full_entries"], 0.02,
-              "predicted", source)  # fmt: skip
-    yield Row("drive-managed", "fall is at least two orders of magnitude (1 if so)", 1,
-              float(fast / slow >= 100), 1e-9, "predicted", source)  # fmt: skip
-    yield Row("drive-managed", "IOPS before it", fast, fast, 0, "ours", source)
-    yield Row(
-        "drive-managed", "IOPS after it (1.5 to 3 derived)", 2.2, slow, 0, "predicted", source
-    )
-    traffic = run.drive_managed["cleaning_bytes"] / run.drive_managed["bands_cleaned"]
-    yield Row("drive-managed", "traffic for a band, in bands", 3, traffic / (30 * MIB), 0.001,
-              "input", "Aghayev et al., FAST 2017: 120 GiB dirty, 360 GiB")  # fmt: skip
+    geometry = load_drive("st8000as0002")[0].geometry()
+    part = "drive-managed"
+    fast, slow, run = drive_managed(geometry.size, 4096, 260_000)
+    found = run.drive_managed
+    yield Row(part, "map entries when it is full, 4 KiB random writes", 250_000,
+              found["full_entries"], 0.02, "input", SKYLIGHT)  # fmt: skip
+    yield Row(part, "fall on the full span when the map is full, times", 100, fast / slow, 0,
+              "predicted", SKYLIGHT, "least")  # fmt: skip
+    yield Row(part, "IOPS after it, full span (1.5 to 3 derived)", 2.2, slow, 0, "predicted",
+              SKYLIGHT)  # fmt: skip
+    traffic = found["cleaning_bytes"] / found["bands_cleaned"] / (30 * MIB)
+    yield Row(part, "traffic for a band, in bands", 3, traffic, 0.001, "input", LAZY)
+    for span, iops in ((10**12, 13.0), (10**11, 117.0)):
+        slow = drive_managed(span, 4096, 280_000)[1]
+        yield Row(part, f"IOPS after it, first {span // 10**9:,} GB (derived)", iops, slow, 0,
+                  "predicted", SKYLIGHT)  # fmt: skip
+    fast, slow, run = drive_managed(geometry.size, 2**18, 104_000)
+    yield Row(part, "GiB in the media cache when it is full, 256 KiB writes", 25,
+              run.drive_managed["full_entries"] / 4096, 0.02, "input", SKYLIGHT)  # fmt: skip
+    yield Row(part, "fall on the full span when the media cache is full, times", 100, fast / slow,
+              0, "predicted", SKYLIGHT, "least")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------- speed
@@ -327,14 +372,15 @@ def rows_speed() -> Iterator[Row]:
 
     null = commands_per_second("null")
     device, machine = bare_rates()
-    for name, goal, ours in (
-        ("4 KiB sequential without a model, M/s", 10, null / 1e6),
-        ("the same in parts of a bare loop of zd_pwrite", 0.5, null / device),
-        ("and of one over the simulator's own zone words", 0.5, null / machine),
-        ("4 KiB sequential, HDD model, depth 1, M/s", 3, commands_per_second("hdd") / 1e6),
-        ("28 TB once in 1 MiB commands, s", 15, whole_drive()),
+    for name, goal, ours, bound in (
+        ("4 KiB sequential without a model, M/s", 10, null / 1e6, "least"),
+        ("the same by two jobs: no bursts, M/s", 10, commands_per_second("null", 2) / 1e6, "least"),
+        ("one job beside a bare C loop over the same zone words", 0.5, null / machine, "least"),
+        ("one job beside a bare C loop of zd_pwrite() without data", 0.5, null / device, "least"),
+        ("4 KiB sequential, HDD model, depth 1, M/s", 3, commands_per_second("hdd") / 1e6, "least"),
+        ("28 TB once in 1 MiB commands, s", 15, whole_drive(), "most"),
     ):
-        yield Row("speed", name, goal, ours, 0, "ours", "goal of the project")
+        yield Row("speed", name, goal, ours, 0, "measured", "goal of the project", bound)
 
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
@@ -348,27 +394,38 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
 
 def line(row: Row) -> str:
     """For the terminal."""
-    tolerance = f"{row.tolerance:.1%}" if row.tolerance > 1e-6 else ""
     return (
-        f"{row.part:<14} {row.name:<56} {row.published:>10.4g} {row.ours:>10.4g} "
-        f"{row.difference:>+8.1%} {tolerance:>6}  {row.kind:<10}{row.verdict}"
+        f"{row.part:<14} {row.name:<60} {row.published:>10.4g} {row.ours:>10.4g} "
+        f"{row.difference:>+9.1%} {row.limit:>8}  {row.kind:<10}{row.verdict}"
     )
 
 
-def markdown(rows: list[Row]) -> str:
-    """The table as a page."""
-    out = [
-        "| part | figure | published | ours | difference | tolerance | row | source |",
-        "|---|---|--:|--:|--:|--:|---|---|",
-    ]
-    for row in rows:
-        tolerance = f"{row.tolerance:.1%}" if row.tolerance > 1e-6 else ""
-        kind = f"{row.kind} {row.verdict}".strip()
-        out.append(
-            f"| {row.part} | {row.name} | {row.published:.4g} | {row.ours:.4g} "
-            f"| {row.difference:+.1%} | {tolerance} | {kind} | {row.source} |"
-        )
+def markdown_line(row: Row) -> str:
+    """One line of the page's table."""
+    return (
+        f"| {row.name} | {row.published:.4g} | {row.ours:.4g} | {row.difference:+.1%} "
+        f"| {row.limit} | {row.kind} | {row.verdict} | {row.source} |"
+    )
+
+
+def page(rows: list[Row]) -> str:
+    """docs/validation.md."""
+    out = [(ROOT / "docs" / "gen" / "validation.head.md").read_text(encoding="utf-8")]
+    for part in dict.fromkeys(row.part for row in rows):
+        out.append(f"\n## {TITLES[part]}\n")
+        out.append("| figure | published | ours | difference | limit | row | verdict | source |")
+        out.append("|---|--:|--:|--:|--:|---|---|---|")
+        out += [markdown_line(row) for row in rows if row.part == part]
     return "\n".join(out) + "\n"
+
+
+TITLES = {
+    "ZN540": "ZNS SSD: WD Ultrastar DC ZN540, 1 TB",
+    "HC620": "Host-managed hard disk: WD Ultrastar DC HC620, 15 TB",
+    "cleaning": "Write amplification: Desnoyers's closed forms",
+    "drive-managed": "Drive-managed hard disk: Seagate ST8000AS0002, 8 TB",
+}
+PAGE = ROOT / "docs" / "validation.md"
 
 
 def show_fits() -> None:
@@ -388,30 +445,38 @@ def show_fits() -> None:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
-    parser.add_argument("--strict", action="store_true")
-    parser.add_argument("--markdown", metavar="FILE")
-    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--only", help="parts, separated by commas")
+    parser.add_argument("--strict", action="store_true", help="rows of speed count too")
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--fit", action="store_true", help="show the fitted parameters, no table")
     options = parser.parse_args()
     if options.fit:
         show_fits()
         return 0
-    rows: list[Row] = []
-    print(f"{'part':<14} {'figure':<56} {'published':>10} {'ours':>10} {'diff':>8} {'tol':>6}  row")
-    for part in options.only.split(","):
+    if options.page and options.only:
+        parser.error("--page writes all parts: leave out --only")
+    parts = options.only.split(",") if options.only else list(PARTS)
+    for part in parts:
         if part not in PARTS:
             parser.error(f"there is no part {part!r}: use {', '.join(PARTS)}")
+    if options.page:
+        parts.remove("speed")
+    rows: list[Row] = []
+    print(
+        f"{'part':<14} {'figure':<60} {'published':>10} {'ours':>10} {'diff':>9} {'limit':>8}  row"
+    )
+    for part in parts:
         begun = time.perf_counter()
         for row in PARTS[part]():
             rows.append(row)
             print(line(row), flush=True)
         print(f"-- {part}: {time.perf_counter() - begun:.1f} s", file=sys.stderr)
-    if options.markdown:
-        Path(options.markdown).write_text(markdown(rows), encoding="utf-8")
-    outside = [row for row in rows if row.verdict == "outside"]
-    counted = [row for row in rows if row.verdict]
-    print(f"{len(counted)} rows count, {len(outside)} of them outside their tolerance")
-    return 1 if outside and options.strict else 0
+    if options.page:
+        PAGE.write_text(page(rows), encoding="utf-8")
+    counted = [row for row in rows if row.verdict and (options.strict or row.part != "speed")]
+    outside = [row for row in counted if row.verdict == "outside"]
+    print(f"{len(counted)} rows count, {len(outside)} of them beyond their limit")
+    return 1 if outside else 0
 
 
 if __name__ == "__main__":

@@ -411,8 +411,9 @@ enum zd_fault_kind {
 	/* write, append: the first `blocks` logical blocks land (rounded down to physical blocks) and the pointer with
 	 * them, then ZD_E_MEDIUM_WRITE. Meets only longer commands. */
 	ZD_FAULT_TORN = 2,
-	/* write, append, sequential zones: acknowledged and readable, even reported durable after a flush, but the next
-	 * power cut takes it away, with all behind it in its zone. Not with more than ZD_MAX_LOST zones so. */
+	/* write, append: acknowledged and readable, even reported durable after a flush, but the next power cut takes it
+	 * away: in required zones with all behind it in its zone (not with more than ZD_MAX_LOST zones so), in conventional
+	 * and preferred ones its own blocks, unless they were written again. */
 	ZD_FAULT_LOST = 3,
 	/* write, append: it succeeds; the next flush fails with ZD_E_MEDIUM_WRITE and makes nothing durable. */
 	ZD_FAULT_FLUSH_ERROR = 4,
@@ -439,7 +440,8 @@ enum zd_fault_kind {
 enum zd_keep {
 	ZD_KEEP_DURABLE = 0, /* nothing of it: each zone up to its durable pointer */
 	ZD_KEEP_ALL = 1,     /* all of it, but for writes that a fault marked lost */
-	ZD_KEEP_RANDOM = 2   /* each zone up to some block between the two, drawn from the seed */
+	ZD_KEEP_RANDOM = 2   /* each zone up to some block between the two, and each block that was overwritten or not, drawn
+			      * from the seed */
 };
 
 struct zd_fault {
@@ -484,18 +486,187 @@ uint32_t zd_fault_commands(int kind);
 /* Virtual latency that faults have added since the runtime area began, ns. */
 uint64_t zd_fault_virtual_ns(zd_dev *dev);
 
+/* ---------------------------------------------------------------- recording commands */
+
+/*
+ * A recording holds every command of every opener from zd_trace_start() to zd_trace_stop(), with its result and times,
+ * in a file (docs/trace-format.md). Commands pass through a ring in the disk's shared state; a thread of the recording
+ * process takes them from there. If it cannot keep up, commands wait for it before they begin: no record is lost. The
+ * one exception is counted: more than 256 commands that were under way at once when the ring was full.
+ *
+ * Commands of one zone stand in the order in which they took effect. A command that began before the recording did is
+ * not in it, and neither is what a handle refuses by itself (a write on a handle opened read-only, a closed one).
+ * Reads of a handle opened read-only are recorded where its user may write the image. zd_map_begin() gives 0 while
+ * somebody records. When the recorder dies, commands go on without, and the file ends with what it had written.
+ * While nobody records, the data path executes the same instructions as if there were none of this.
+ */
+#define ZD_TRACE_VERSION 1
+#define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */
+#define ZD_TRACE_CHOSEN 3   /* the survivor of a cut was chosen by zd_power_cut_to() */
+#define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
+
+enum zd_trace_kind { /* of a record, and of an item in the file */
+	ZD_TRACE_COMMAND = 1,
+	ZD_TRACE_ZONE_BEFORE = 2, /* a zone that was not as new when the recording began */
+	ZD_TRACE_BEGIN = 3,       /* behind them: their number */
+	ZD_TRACE_LOST = 4,        /* commands that are missing about here */
+	ZD_TRACE_ZONE_AFTER = 5,  /* a zone that was not as new when it ended */
+	ZD_TRACE_END = 6          /* behind them, last: their number, and that of commands */
+};
+enum zd_trace_event { /* in cmd, beside enum zd_cmd: what happens to a disk without being a command */
+	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_CHOSEN */
+	ZD_TRACE_POWER_ON = 33,
+	ZD_TRACE_ROLLBACK = 34
+};
+
+struct zd_trace_record {
+	uint64_t number;      /* zd_trace_last(): of all that were ever put into the ring; a file: from 0 on */
+	uint64_t start_ns;    /* CLOCK_MONOTONIC when it came */
+	uint64_t duration_ns; /* till it had taken effect, locks waited for and latency by faults included */
+	uint64_t virtual_ns;  /* zd_fault_virtual_ns() at its end */
+	uint64_t offset;      /* read, write: as given; else ZD_NONE. Zones: when it was implicitly opened, as a number */
+	uint64_t length;      /* data: bytes asked for; zone commands out of range: zones asked for. Zones: durable bytes */
+	uint64_t done;        /* bytes transferred, failed or not. Zones: bytes written */
+	uint64_t landed;      /* append: where; else ZD_NONE */
+	uint64_t wp;          /* failed: of the zone, absolute; ZD_NONE where invalid */
+	uint64_t bound;       /* failed: as in struct zd_error. LOST: how many. BEGIN, END: how many zones */
+	int32_t result;       /* 0, or the code that it failed with */
+	uint32_t zone;        /* append, zone commands: as given; data: of the failure; else ZD_NO_ZONE */
+	uint32_t pid, tid;    /* who gave it */
+	uint32_t fault;       /* the rule that made it fail, or happen */
+	uint8_t kind;         /* enum zd_trace_kind */
+	uint8_t cmd;          /* enum zd_cmd, enum zd_trace_event */
+	uint8_t cond;         /* failed: of the zone, 0xFF if none is concerned. Zones: condition */
+	uint8_t injected;     /* 1: a fault rule made it fail, or happen */
+	uint8_t flags;        /* zones: 1 non_seq, 2 reset recommended, 4 finished */
+	uint8_t reserved[19];
+};
+
+struct zd_trace_status {
+	uint64_t records, lost, waits; /* of the recording: commands put down, missing, made to wait for room */
+	uint64_t bytes;                /* zd_trace_stop(): size of the file */
+	uint32_t recorder;             /* pid of who records to a file; 0: nobody */
+	int32_t error;                 /* mine: the errno that ended it early; 0: none */
+	uint8_t mine;                  /* it is this handle */
+	uint8_t keeps;                 /* zd_trace_keep() */
+	uint8_t reserved[6];
+};
+
+/*
+ * Record to a file, from its present position on; the descriptor is duplicated. -EALREADY: this handle does so;
+ * -EBUSY: another does. ZD_E_READONLY_HANDLE, -EINTR, host errors of writing, -ENOSPC (no room for the ring).
+ * zd_trace_stop() takes the rest from the ring, writes the end and closes the file; out may be NULL. -ENOENT: this
+ * handle records nothing. Other errors: the file could not be written on, and lacks its end. zd_close() does it too.
+ * A forked child does not go on recording. Both work without power.
+ */
+int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err);
+int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err);
+int zd_trace_status(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err);
+/*
+ * Keep the last commands of all openers in the shared state, or no longer. It stays so through close and open, until
+ * the host boots anew. zd_trace_last() copies up to max of them, oldest first, and returns how many; at most
+ * ZD_TRACE_LAST are there. It works while a recording runs, too, and on what the last opener left.
+ */
+int zd_trace_keep(zd_dev *dev, int on, struct zd_error *err);
+int64_t zd_trace_last(zd_dev *dev, struct zd_trace_record *out, uint32_t max, struct zd_error *err);
+
+/*
+ * What one handle's commands did, told to its own process. before, after: the sequential zone's state; of other
+ * zones, and where a command concerns all zones, condition 0.
+ */
+struct zd_told_zone {
+	uint64_t written;     /* bytes up to the write pointer */
+	uint8_t cond;         /* enum zd_cond */
+	uint8_t finished;     /* 1: FULL by FINISH */
+	uint8_t reserved[6];
+};
+struct zd_told {
+	int32_t cmd;          /* enum zd_cmd */
+	uint32_t zone;        /* where it began; ZD_NO_ZONE: it concerns all */
+	uint64_t offset;      /* data: where; an append: where it landed */
+	uint64_t length;      /* data: bytes transferred */
+	struct zd_told_zone before, after;
+};
+typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
+/*
+ * From now on call `told` for each command of this handle that took effect, a write cut short included; NULL: no longer
+ * (returns when no thread is in it any more). It runs in the thread that gave the command, mostly under the zone's
+ * lock, and must not use dev. A forked child is told nothing. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
+ */
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err);
+
+/* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
+enum zd_trace_damage {
+	ZD_TRACE_SOUND = 0,
+	ZD_TRACE_CHECKSUM = 1, /* an item's checksum is wrong */
+	ZD_TRACE_KIND = 2,     /* an item of an unknown kind */
+	ZD_TRACE_BODY = 3      /* an item that says what cannot be */
+};
+struct zd_trace_reader {
+	uint64_t at;        /* bytes behind the header that were understood: damage lies here */
+	uint64_t commands;  /* so far */
+	uint64_t start_ns, virtual_ns;
+	uint32_t pid, tid;
+	uint32_t crc;       /* of everything so far */
+	uint32_t damage;    /* enum zd_trace_damage; nothing more is read */
+	uint32_t ended;     /* the END item was met */
+	uint32_t reserved;
+};
+/*
+ * The records in a piece of a file. *used: bytes taken; an item that is not whole yet stays. out has room for max.
+ * Returns the number of records; none and *used 0 means that more bytes are needed, or damage.
+ */
+int64_t zd_trace_read(struct zd_trace_reader *reader, const void *bytes, uint64_t length, struct zd_trace_record *out,
+		      uint64_t max, uint64_t *used);
+
 /* ---------------------------------------------------------------- power */
 
 /*
  * Take the power away, for all openers: their commands end first, later ones fail with ZD_E_POWER_LOSS (zd_info,
  * counters and everything about faults and power still answer). Each zone keeps what `keep` says of its
  * unflushed data, then the POWER CYCLE row holds: open zones become CLOSED, or EMPTY where nothing is left. A zone
- * that was written full keeps all of it where max_active leaves it no way back. Of conventional zones all survives,
- * and in preferred zones what was overwritten behind the survivor. A disk that has no power already stays as it is.
- * Errors: ZD_E_READONLY_HANDLE, -EINVAL, -EINTR.
+ * that was written full keeps its condition where max_active leaves it no way back. A disk that has no power already
+ * stays as it is.
+ *
+ * Required zones keep a prefix of what was written. In conventional and preferred zones each block written since the
+ * last flush survives or not by itself, at the grain of logical blocks: what does not shows what it held at the last
+ * flush. A preferred zone's write pointer stands behind the last block that survived, never before what is durable.
+ * Errors: ZD_E_READONLY_HANDLE, -EINVAL, -EINTR; those of the host, after which the disk has no power, and blocks
+ * that could not be brought back survived.
  */
 int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err);
+/* Give it back. A cut whose process was killed half-way is brought to its end first; what it had not come to survives. */
 int zd_power_on(zd_dev *dev, struct zd_error *err);
+
+/* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */
+struct zd_survivor {
+	uint32_t zone, zero;
+	uint64_t bytes;
+};
+/*
+ * Exactly one survivor. kept: zones in ascending order; a sequential zone that is not named keeps what is durable.
+ * undone: first bytes (on the disk, ascending) of the blocks in conventional and preferred zones that are taken back.
+ */
+struct zd_cut {
+	const struct zd_survivor *kept;
+	const uint64_t *undone;
+	uint32_t nr_kept, zero;
+	uint64_t nr_undone;
+};
+/* As zd_power_cut(). -EINVAL: the disk cannot be left so (now). */
+int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err);
+
+/*
+ * Whether the disk remembers, for all openers, what blocks of conventional and preferred zones held at the last
+ * flush. Without it a power cut keeps all that was written in them, but for a required order: a preferred zone keeps
+ * a prefix. On at first and after the host booted anew; set off and on again, it is on for what is written from then.
+ *
+ * What it costs: the first write to a block since the last flush reads its old content and stores it (4 KiB: about a
+ * microsecond), and the image or RAM holds both till the next flush. Sequential zones of host-managed disks pay
+ * nothing. Errors: ZD_E_READONLY_HANDLE, -EINTR.
+ */
+int zd_power_track(zd_dev *dev, int on, struct zd_error *err);
+int zd_power_tracked(zd_dev *dev, struct zd_error *err); /* 1, 0, or negative */
 /* 1: there is power. 0: there is none. Negative: the handle cannot tell. */
 int zd_power(zd_dev *dev, struct zd_error *err);
 
@@ -518,18 +689,15 @@ void zd_snapshot_free(zd_snapshot *snapshot); /* NULL: nothing */
  */
 int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
 
-/* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */
-struct zd_survivor {
-	uint32_t zone, zero;
-	uint64_t bytes;
-};
 /*
  * A disk of its own in RAM that begins as the snapshot: it sees nothing that is written, reset or punched in the
- * origin later, and the origin sees nothing of it. cut 0: exactly the snapshot (kept is ignored). cut 1: as after a power cut
- * in which zones keep what `kept` says (ascending zones), zones not named what is durable. It lives as long as its handle, in this process.
- * Errors: -EINVAL (a survivor beyond what is written), -ENOMEM, -EMFILE and other host errors.
+ * origin later, and the origin sees nothing of it. cut NULL: exactly the snapshot; else as that power cut would have left
+ * it. It lives as long as its handle, in this process.
+ * Errors: -EINVAL (a survivor that cannot be), -ENOMEM, -EMFILE and other host errors.
  */
-int zd_fork(zd_snapshot *snapshot, const struct zd_survivor *kept, uint32_t n, int cut, zd_dev **out, struct zd_error *err);
+int zd_fork(zd_snapshot *snapshot, const struct zd_cut *cut, zd_dev **out, struct zd_error *err);
+/* The same snapshot, to be freed once more. */
+zd_snapshot *zd_snapshot_share(zd_snapshot *snapshot);
 
 /* A zone that is not as new. */
 struct zd_snapshot_zone {
@@ -538,6 +706,17 @@ struct zd_snapshot_zone {
 	uint64_t written, durable; /* bytes from the zone's start */
 	uint64_t lost_from;        /* a lost write: a power cut keeps no more than that; UINT64_MAX: none */
 };
+/* A block that was written since the last flush, in a conventional or preferred zone. */
+struct zd_snapshot_block {
+	uint32_t zone;
+	uint32_t lost;   /* 1: by a lost write; no power cut keeps it */
+	uint64_t offset; /* its first byte on the disk */
+};
+/*
+ * Those of them whose fate in a power cut can be seen (not those that hold what they held), ascending. Fill up to max;
+ * returns how many there are. Errors: those of the host.
+ */
+int64_t zd_snapshot_unflushed(const zd_snapshot *snapshot, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err);
 /* Fill up to max; returns how many there are. */
 int zd_snapshot_rows(const zd_snapshot *snapshot, struct zd_snapshot_zone *out, uint32_t max);
 

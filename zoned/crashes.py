@@ -1,14 +1,18 @@
 """What a power cut may leave behind: counted, enumerated, and rebuilt from an id.
 
-A zone keeps some length between its durable and its live write pointer; in conventional zones any
-subset of the blocks written since the last flush survives, where that is known (``since``). Every
-combination is a possible survivor. Strategies choose among them:
+A required zone keeps some length between its durable and its live write pointer; in conventional
+and preferred zones any subset of the blocks written since the last flush survives (a preferred
+zone's write pointer stands behind the last of them). Every combination is a possible survivor.
+Strategies choose among them:
 
 linear      all durable, all written, and each zone by itself at every length (and each
-            conventional block by itself), the others durable
+            overwritten block by itself), the others durable
 log         as linear, with the lengths 1, 2, 4, 8, ... blocks beyond the durable pointer
 exhaustive  every combination; more than ``limit`` of them are refused
 random      ``limit`` of all combinations, drawn from the seed, no two alike
+
+An id says which of the combinations a survivor is, and carries a finger print of the zones' state,
+so it means the same for a run of the same commands, on any machine.
 
 Builds survivors with zoned.snapshots; touches no disk but those that it makes.
 """
@@ -19,18 +23,20 @@ import itertools
 import math
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
-from zoned.snapshots import Snapshot, ZoneState
+from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
     from zoned.device import Device
+    from zoned.geometry import Geometry
 
-_VERSION = 1
+_VERSION = 2
 
 
 class CrashSpaceError(ValueError):
@@ -73,11 +79,15 @@ class _Zone:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block of a conventional zone that may have survived (choice 1) or not (0)."""
+    """A block of a conventional or preferred zone that may have survived (choice 1) or not (0)."""
 
     zone: int
     offset: int
     """On the disk."""
+    end: int
+    """Behind it, from the zone's start; what a preferred zone keeps at least if it survives. 0 in a
+    conventional zone.
+    """
 
     @property
     def count(self) -> int:
@@ -99,7 +109,6 @@ class CrashStates:
         *,
         limit: int = 10_000,
         seed: int = 0,
-        since: Snapshot | None = None,
         kind: type[Device] | None = None,
     ) -> None:
         """Raises CrashSpaceError if there are more than ``limit`` (random never has more),
@@ -113,16 +122,20 @@ class CrashStates:
         if limit < 1:
             raise ValueError(f"limit is {limit}: it must be 1 or more")
         self._limit, self._seed, self._kind = limit, seed, kind
-        # A fork that nobody writes to keeps what the snapshot pinned, whoever closes the snapshot.
-        self._now = snapshot.fork()
-        self._before: Device | None = None
-        states = snapshot.zones()
-        self._parts: tuple[_Part, ...] = tuple(_zones(states, snapshot))
-        self._fingerprint = _fingerprint(states, snapshot)
-        if since is not None:
-            self._before = since.fork()
-            self._parts += tuple(_blocks(self._before, self._now))
-        self._own = self._now.snapshot()
+        self._own = snapshot._share()
+        states, blocks = snapshot.zones(), snapshot.unflushed()
+        self._fingerprint = _fingerprint(states, blocks, snapshot.geometry)
+        self._least = {
+            state.index: state.durable
+            for state in states
+            if state.type is ZoneType.SEQ_WRITE_PREFERRED
+        }
+        self._crowded = _crowded(states, snapshot.geometry)
+        self._lost = tuple(block.offset for block in blocks if block.lost)
+        self._parts: tuple[_Part, ...] = (
+            *_zones(states, self._crowded, blocks, snapshot.geometry),
+            *_blocks(states, blocks, snapshot.geometry),
+        )
         count = self.count
         if count > limit:
             raise CrashSpaceError(
@@ -166,21 +179,29 @@ class CrashStates:
 
     def build(self, choice: Choice) -> Device:
         """One survivor. It lives until it is closed."""
-        kept: dict[int, int] = {}
-        undone: list[int] = []
+        kept, undone = self._cut(choice)
+        device = self._own._fork(kept, undone, self._kind)
+        device._crash_id = self.id_of(choice)
+        return device
+
+    def _cut(self, choice: Choice) -> tuple[dict[int, int], list[int]]:
+        """What zones keep, and which blocks are undone."""
+        kept = dict(self._crowded)
+        undone = list(self._lost)
         for part, number in zip(self._parts, choice, strict=True):
             if isinstance(part, _Zone):
                 kept[part.zone] = part.length(number)
             elif number == 0:
                 undone.append(part.offset)
-        device = self._own._fork(kept, self._kind)
-        device._crash_id = self.id_of(choice)
-        if undone and self._before is not None:
-            block = device.geometry.logical_block
-            for offset in undone:
-                # Not a command of the survivor's history: straight to the core's own type.
-                _plain_write(device, self._before.pread(block, offset), offset)
-        return device
+            elif part.end > self._least.get(part.zone, part.end):
+                kept[part.zone] = max(kept.get(part.zone, 0), part.end)
+        return kept, undone
+
+    def cut_of(self, crash_id: str) -> tuple[dict[int, int], list[int]]:
+        """What a power cut must keep of zones, and which blocks it must undo, to leave the survivor
+        with an id. Raises CrashIdError.
+        """
+        return self._cut(self._choice_of(crash_id))
 
     def rebuild(self, crash_id: str) -> Device:
         """The survivor with an id, whatever the strategy. Raises CrashIdError."""
@@ -194,9 +215,17 @@ class CrashStates:
     def close(self) -> None:
         """Give up what is kept for making survivors."""
         self._own.close()
-        self._now.close()
-        if self._before is not None:
-            self._before.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_own"):
@@ -255,52 +284,57 @@ class CrashStates:
                 yield choice
 
 
-def _zones(states: list[ZoneState], snapshot: Snapshot) -> Iterator[_Zone]:
-    geometry = snapshot.geometry
+def _crowded(states: list[ZoneState], geometry: Geometry) -> dict[int, int]:
+    """Zones that stay full, as no active resource is left for them to fall back to; what is written
+    in each.
+    """
     active = sum(
         state.condition
         in (ZoneCondition.IMPLICIT_OPEN, ZoneCondition.EXPLICIT_OPEN, ZoneCondition.CLOSED)
         for state in states
     )
     filled = [s for s in states if s.condition is ZoneCondition.FULL and not s.finished]
-    crowded = 0 < geometry.max_active < active + len(filled)
+    if not 0 < geometry.max_active < active + len(filled):
+        return {}
+    return {state.index: state.written for state in filled}
+
+
+def _zones(
+    states: list[ZoneState],
+    crowded: Mapping[int, int],
+    blocks: list[UnflushedBlock],
+    geometry: Geometry,
+) -> Iterator[_Zone]:
+    by_block = {block.zone for block in blocks}
     for state in states:
-        if state.type is ZoneType.CONVENTIONAL:
+        if state.type is ZoneType.CONVENTIONAL or state.index in crowded or state.index in by_block:
             continue
         most = state.written if state.lost_from is None else min(state.written, state.lost_from)
         least = min(state.durable, most)
-        if crowded and state in filled:
-            least = most = state.written  # there is no active resource for it to fall back to
         required = state.type is ZoneType.SEQ_WRITE_REQUIRED
         step = geometry.physical_block if required else geometry.logical_block
         if most != least or least != state.durable:
             yield _Zone(state.index, least, most, step)
 
 
-def _blocks(before: Device, now: Device) -> Iterator[_Block]:
-    """Blocks of conventional zones that differ."""
-    geometry = now.geometry
-    block = geometry.logical_block
-    for first, count in geometry.conventional.ranges():
-        for zone in range(first, first + count):
-            if not now._written(zone):
-                continue
-            start, length = geometry.zone_start(zone), geometry.zone_length(zone)
-            for at in range(start, start + length, 1 << 20):
-                size = min(1 << 20, start + length - at)
-                old, new = before.pread(size, at), now.pread(size, at)
-                if old == new:
-                    continue
-                for here in range(0, size, block):
-                    if old[here : here + block] != new[here : here + block]:
-                        yield _Block(zone, at + here)
+def _blocks(
+    states: list[ZoneState], blocks: list[UnflushedBlock], geometry: Geometry
+) -> Iterator[_Block]:
+    preferred = {s.index for s in states if s.type is ZoneType.SEQ_WRITE_PREFERRED}
+    for block in blocks:
+        if block.lost:
+            continue
+        end = block.offset - geometry.zone_start(block.zone) + geometry.logical_block
+        yield _Block(block.zone, block.offset, end if block.zone in preferred else 0)
 
 
-def _fingerprint(states: list[ZoneState], snapshot: Snapshot) -> bytes:
+def _fingerprint(
+    states: list[ZoneState], blocks: list[UnflushedBlock], geometry: Geometry
+) -> bytes:
     """Of geometry and zones, not of the uuid: a repeated run makes the same."""
-    geometry = snapshot.geometry
     told = repr((geometry.size, geometry.zone_size, geometry.zone_capacity, str(geometry.dialect)))
     told += repr([(s.index, int(s.condition), s.written, s.durable, s.lost_from) for s in states])
+    told += repr([(b.offset, b.lost) for b in blocks])
     return zlib.crc32(told.encode()).to_bytes(4, "big")
 
 
@@ -328,9 +362,3 @@ def _unpacked(data: bytes, length: int) -> Choice | None:
         return None
     runs = zip(values[::2], values[1::2], strict=True)
     return tuple(number for run, number in runs for _ in range(run))
-
-
-def _plain_write(device: Device, data: bytes, offset: int) -> None:
-    from zoned.device import Device as Plain
-
-    Plain.pwrite(device, data, offset)

@@ -22,6 +22,8 @@ from uuid import UUID
 from zoned import openers, profiles
 from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
 from zoned.checking import path_bytes
+from zoned.clock import Clock
+from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
 from zoned.crashes import CrashStates, Strategy
 from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
@@ -38,7 +40,8 @@ from zoned.geometry import (
 )
 from zoned.info import DiskInfo, Limits
 from zoned.report import ROW, Conditions, Report, conditions_of
-from zoned.snapshots import Snapshot
+from zoned.snapshots import Snapshot, cut_of
+from zoned.trace import DeviceTrace
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -125,12 +128,14 @@ class Device(Core):
 
     __slots__ = (
         "__weakref__",
+        "_clock",
         "_crash_id",
         "_geometry",
         "_handle",
         "_origin",
         "_path",
         "_readonly",
+        "_recording",
         "_uuid",
     )
 
@@ -147,6 +152,8 @@ class Device(Core):
         self._readonly = bool(info.readonly)
         self._origin: Snapshot | None = None
         self._crash_id: str | None = None
+        self._clock = ClockState()
+        self._recording: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
         address = int(ffi.cast("uintptr_t", handle))
@@ -219,6 +226,13 @@ class Device(Core):
         """
         self._call(lib.zd_power_cycle)
 
+    @property
+    def clock(self) -> Clock:
+        """How long this handle's commands would take on a modelled drive; off until
+        ``dev.clock.start("hc620")``.
+        """
+        return Clock(self, self._clock)
+
     # ------------------------------------------------------------ failing on purpose
 
     @property
@@ -226,15 +240,50 @@ class Device(Core):
         """The disk's fault rules: ``dev.faults.add("medium", on="write", zones=3)``."""
         return Faults(self)
 
-    def power_cut(self, keep: Keep | str = Keep.DURABLE, seed: int = 0) -> None:
+    @property
+    def trace(self) -> DeviceTrace:
+        """Recording commands: ``with dev.trace.record("x.trace"):``, ``dev.trace.last(20)``."""
+        return DeviceTrace(self)
+
+    def power_cut(
+        self, keep: Keep | str = Keep.DURABLE, seed: int = 0, *, choice: str | None = None
+    ) -> None:
         """Take the power away, for all openers: every command fails (PowerLossError) until
         power_on().
 
         ``keep`` says what survives of the data that was written but not flushed: "durable"
-        (nothing), "all", or "random" (each zone up to a block drawn from ``seed``). Management
-        commands that returned stay done. Open zones become closed, or empty.
+        (nothing), "all", or "random" (each sequential zone up to a block, and each overwritten
+        block of a conventional or preferred zone or not, drawn from ``seed``). ``choice`` is the id
+        of one of crash_states(): exactly that one survives. Management commands that returned stay
+        done. Open zones become closed, or empty.
+
+        Raises CrashIdError for an id of another disk or of another state of this one.
         """
-        self._call(lib.zd_power_cut, keep_number(keep), operator.index(seed) % 2**64)
+        if choice is None:
+            self._call(lib.zd_power_cut, keep_number(keep), operator.index(seed) % 2**64)
+            return
+        with self.snapshot() as snapshot:
+            # The limit is one on looking at survivors, and this looks at none.
+            states = CrashStates(snapshot, Strategy.RANDOM, limit=1)
+        kept, undone = states.cut_of(choice)
+        states.close()
+        cut, _keep = cut_of(kept, undone)
+        self._call(lib.zd_power_cut_to, cut)
+
+    @property
+    def power_tracking(self) -> bool:
+        """Whether the disk remembers what blocks of conventional and preferred zones held at the
+        last flush, so that a power cut can take any of their newer contents away. For all openers.
+
+        On by default; False for disks that have no such zones or keep no data. It costs a copy of
+        each block with its first write after a flush. Switched off, all that was written there
+        survives.
+        """
+        return bool(self._call(lib.zd_power_tracked))
+
+    @power_tracking.setter
+    def power_tracking(self, on: bool) -> None:
+        self._call(lib.zd_power_track, bool(on))
 
     def power_on(self) -> None:
         """Give the power back. Nothing happens if it is on."""
@@ -274,16 +323,14 @@ class Device(Core):
         *,
         limit: int = 10_000,
         seed: int = 0,
-        since: Snapshot | None = None,
     ) -> CrashStates:
         """What a power cut now could leave behind: disks of their own, cheap, one after the other.
 
-        ``since`` is a snapshot taken at the last flush: blocks of conventional zones that changed
-        since may then survive or not; without it they all survive. Ask ``.count`` for how many
-        there are; raises CrashSpaceError where that is more than ``limit``. See zoned.crashes.
+        Ask ``.count`` for how many there are; raises CrashSpaceError where that is more than
+        ``limit``. See zoned.crashes.
         """
         with self.snapshot() as snapshot:
-            return CrashStates(snapshot, strategy, limit=limit, seed=seed, since=since)
+            return CrashStates(snapshot, strategy, limit=limit, seed=seed)
 
     @property
     def crash_id(self) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +37,29 @@ class ZoneState:
     """FULL by FINISH, not by writing."""
     lost_from: int | None
     """Where a write begins that a fault rule marked lost: a power cut keeps no more than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnflushedBlock:
+    """A block of a conventional or preferred zone that was written since the last flush, and does
+    not hold what it held then.
+    """
+
+    zone: int
+    offset: int
+    """Its first byte on the disk."""
+    lost: bool
+    """Written by a write that a fault rule marked lost: no power cut keeps it."""
+
+
+def cut_of(kept: Mapping[int, int], undone: Iterable[int]) -> tuple[Any, Any]:
+    """``struct zd_cut *``, and what must live as long as it."""
+    zones = ffi.new("struct zd_survivor[]", [(z, 0, size) for z, size in sorted(kept.items())])
+    blocks = ffi.new("uint64_t[]", sorted(undone))
+    cut = ffi.new("struct zd_cut *")
+    cut.kept, cut.nr_kept = zones, len(zones)
+    cut.undone, cut.nr_undone = blocks, len(blocks)
+    return cut, (zones, blocks)
 
 
 class Snapshot:
@@ -81,13 +104,35 @@ class Snapshot:
         """A disk of its own in RAM that begins as the snapshot."""
         return self._fork(None)
 
-    def survivor(self, kept: Mapping[int, int] | None = None) -> Device:
+    def survivor(
+        self, kept: Mapping[int, int] | None = None, undone: Iterable[int] | None = None
+    ) -> Device:
         """A disk of its own in RAM, as the disk would be after a power cut at the snapshot.
 
-        ``kept`` says for zones how many bytes from their start survive (whole blocks, at most what
-        was written); zones that it does not name keep what is durable. Raises ValueError.
+        ``kept`` says for sequential zones how many bytes from their start survive (whole blocks, at
+        most what was written); zones that it does not name keep what is durable. ``undone`` names
+        blocks of unflushed() by their offsets: these show what they held at the last flush. None:
+        all of them. Raises ValueError.
         """
-        return self._fork({} if kept is None else kept)
+        if undone is None:
+            undone = [block.offset for block in self.unflushed()]
+        return self._fork({} if kept is None else kept, undone)
+
+    def unflushed(self) -> list[UnflushedBlock]:
+        """The blocks of conventional and preferred zones whose newer content a power cut may take,
+        ascending. None are known where ``dev.power_tracking`` is off.
+        """
+        err = ffi.new("struct zd_error *")
+        room = 256
+        while True:
+            blocks = ffi.new("struct zd_snapshot_block[]", room)
+            count = lib.zd_snapshot_unflushed(self._alive(), blocks, room, err)
+            if count < 0:
+                raise_error(count, err, None, self._path)
+            if count <= room:
+                break
+            room = count
+        return [UnflushedBlock(b.zone, b.offset, bool(b.lost)) for b in blocks[0:count]]
 
     def zones(self) -> list[ZoneState]:
         """The zones that are not as new, ascending."""
@@ -136,16 +181,27 @@ class Snapshot:
         if code < 0:
             raise_error(code, err, device, device.path)
 
-    def _fork(self, kept: Mapping[int, int] | None, kind: type[Device] | None = None) -> Device:
+    def _share(self) -> Snapshot:
+        """The same snapshot, to be closed by itself."""
+        other = object.__new__(Snapshot)
+        other._handle = lib.zd_snapshot_share(self._alive())
+        other._geometry, other._uuid, other._path = self._geometry, self._uuid, self._path
+        other._finalizer = weakref.finalize(other, lib.zd_snapshot_free, other._handle)
+        return other
+
+    def _fork(
+        self,
+        kept: Mapping[int, int] | None,
+        undone: Iterable[int] = (),
+        kind: type[Device] | None = None,
+    ) -> Device:
         from zoned.device import _forked
 
         handle = self._alive()
-        cuts = ffi.new(
-            "struct zd_survivor[]", [(zone, 0, size) for zone, size in sorted((kept or {}).items())]
-        )
+        cut, _keep = (ffi.NULL, None) if kept is None else cut_of(kept, undone)
 
         def make(out: Any, err: Any) -> int:
-            code = int(lib.zd_fork(handle, cuts, len(cuts), kept is not None, out, err))
+            code = int(lib.zd_fork(handle, cut, out, err))
             if code == -errno.EINVAL:
                 raise ValueError(ffi.string(err.text).decode())
             return code

@@ -26,7 +26,6 @@ import random
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
@@ -50,32 +49,26 @@ class Cut:
     command: str
     """"" for the moment before the first."""
     snapshot: Snapshot
-    since: Snapshot
-    """Taken at the last flush."""
     acknowledged: int = 0
     """How many things were acknowledged before the next command."""
 
 
 class Watched(Device):
-    """A Device that remembers its last commands that change it, for people to read."""
+    """A Device that tells who derives from it of each command that changes it."""
 
-    __slots__ = ("last",)
-
-    def __init__(self, out: Any, path: str | None) -> None:
-        super().__init__(out, path)
-        self.last: deque[str] = deque(maxlen=_SHOWN)
+    __slots__ = ()
 
     @contextlib.contextmanager
-    def _command(self, text: str, flushes: bool = False) -> Iterator[None]:
+    def _command(self, text: str) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            self._done(f"{text} -> {type(error).__name__}", flushes=False)
+            self._done(f"{text} -> {type(error).__name__}")
             raise
-        self._done(text, flushes)
+        self._done(text)
 
-    def _done(self, text: str, flushes: bool) -> None:  # noqa: ARG002 - for who derives from this
-        self.last.append(text)
+    def _done(self, text: str) -> None:
+        """A command has ended."""
 
     # The commands. Reads change nothing and are not remembered.
 
@@ -94,11 +87,11 @@ class Watched(Device):
             return super().append(zone, data)
 
     def flush(self) -> None:
-        with self._command("flush()", flushes=True):
+        with self._command("flush()"):
             super().flush()
 
     def power_cycle(self) -> None:
-        with self._command("power_cycle()", flushes=True):
+        with self._command("power_cycle()"):
             super().power_cycle()
 
     def set_condition(self, zone: SupportsIndex, condition: ZoneCondition | int | str) -> None:
@@ -131,18 +124,16 @@ class Watched(Device):
 class Recorder(Watched):
     """A Device that takes a snapshot behind each command that changes it."""
 
-    __slots__ = ("_acknowledged", "_conventional", "cuts")
+    __slots__ = ("_acknowledged", "cuts")
 
     def __init__(self, out: Any, path: str | None) -> None:
         super().__init__(out, path)
         self.cuts: list[Cut] = []
         self._acknowledged: list[Any] = []
-        self._conventional = bool(self.geometry.conventional)
 
     def start(self) -> None:
         """From here on."""
-        first = self.snapshot()
-        self.cuts.append(Cut("", first, first))
+        self.cuts.append(Cut("", self.snapshot()))
 
     def ack(self, item: Any) -> None:
         """What the workload calls: the user relies on it from now on."""
@@ -159,14 +150,13 @@ class Recorder(Watched):
             cut.snapshot.close()
         self.cuts.clear()
 
-    def _done(self, text: str, flushes: bool) -> None:
-        super()._done(text, flushes)
+    def _done(self, text: str) -> None:
+        super()._done(text)
         if not self.cuts:
             return
         before = self.cuts[-1]
         now = self.snapshot() if self.powered else before.snapshot
-        since = now if flushes or not self._conventional else before.since
-        self.cuts.append(Cut(text, now, since, before.acknowledged))
+        self.cuts.append(Cut(text, now, before.acknowledged))
 
 
 class CrashFailure(AssertionError):  # noqa: N818 - a test that fails is no error of the program
@@ -241,14 +231,8 @@ class _Job:
         return device
 
     def space(self, cut: Cut) -> CrashStates:
-        since = cut.since if cut.since is not cut.snapshot else None
         return CrashStates(
-            cut.snapshot,
-            self.strategy,
-            limit=self.limit,
-            seed=self.seed,
-            since=since,
-            kind=Recorder,
+            cut.snapshot, self.strategy, limit=self.limit, seed=self.seed, kind=Recorder
         )
 
     def numbers(self, count: int) -> list[int]:

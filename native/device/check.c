@@ -389,7 +389,7 @@ static void differs(struct check *c, const char *what, uint64_t said, uint64_t c
 static void recount(struct check *c, zd_dev *dev)
 {
 	const struct zd_rt_head *head = dev->head;
-	uint32_t z, s, imp = 0, exp = 0, closed = 0, free_ = 0, pending = 0, listed = 0, warm = 0, bits = 0;
+	uint32_t z, s, imp = 0, exp = 0, closed = 0, free_ = 0, pending = 0, listed = 0, warm = 0, bits = 0, pre = 0;
 	uint64_t warm_bytes = 0, guard;
 
 	for (z = 0; z < dev->g.h.nr_zones; z++) {
@@ -432,6 +432,12 @@ static void recount(struct check *c, zd_dev *dev)
 	differs(c, "free slots", head->nr_free, free_);
 	differs(c, "free slots in its lists", warm, free_);
 	differs(c, "pending slots", head->nr_pending, pending);
+	for (z = 0; z < dev->g.h.nr_zones; z++) {
+		const struct zd_pre *p = zd_pre_peek(dev, z);
+
+		pre += p ? (p->data != 0) + (p->map != 0) : 0;
+	}
+	differs(c, "slots of pre-images", head->nr_pre, pre);
 	differs(c, "bytes in free slots", head->warm_bytes, warm_bytes);
 	if (dev->g.h.model == ZD_HOST_MANAGED && dev->g.h.max_open && imp + exp > dev->g.h.max_open)
 		add(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, false, "%u zones are open, and max_open is %u", imp + exp,

@@ -53,8 +53,11 @@ static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *it
 	item->slot = rt->slot;
 	item->gen = rt->gen;
 	item->durable = flush ? zd_word_written(item->word) : rt->durable;
+	/* What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut. */
+	if (flush)
+		r = zd_pre_flush(dev, zone);
 	zd_unlock_zone(dev, zone);
-	return 0;
+	return r;
 }
 
 static int collect_dirty(zd_dev *dev, bool flush, struct items *items)
@@ -90,6 +93,15 @@ static int by_zone(const void *a, const void *b)
 	return x->zone < y->zone ? -1 : x->zone > y->zone;
 }
 
+/* Whether all that a zone's entry on disk names is gone for good, so that the entry of an empty zone loses nothing. */
+static bool was_reset(const zd_dev *dev, uint32_t zone)
+{
+	const struct zd_zone_rt *rt = &dev->zones[zone];
+
+	/* Else its data was moved to another slot, of which nothing may be on disk yet. */
+	return zd_is_conv(dev, zone) ? rt->slot == 0 : rt->durable == 0;
+}
+
 /* Zones whose old slot waits, as they stood right after the reset that freed it. */
 static int collect_resets(zd_dev *dev, struct items *items)
 {
@@ -101,7 +113,8 @@ static int collect_resets(zd_dev *dev, struct items *items)
 	for (slot = dev->head->pending_head; !r && slot; slot = dev->slots[slot - 1].next) {
 		struct item item = { .zone = dev->slots[slot - 1].zone - 1 };
 
-		r = add_item(items, &item);
+		if (was_reset(dev, item.zone))
+			r = add_item(items, &item);
 	}
 	zd_unlock_resource(dev);
 	if (items->n)
@@ -194,7 +207,7 @@ static int commit_host(zd_dev *dev, const struct items *items, enum zd_commit_ki
 		rt->entry_seq = rt->entry_seq + 1 ? rt->entry_seq + 1 : 1;
 		rt->disk_slot = items->at[i].slot;
 		/* Written but not flushed: the next flush must find it. */
-		if (kind == ZD_COMMIT_HOST && items->at[i].durable < zd_word_written(items->at[i].word))
+		if (kind == ZD_COMMIT_HOST && (items->at[i].durable < zd_word_written(items->at[i].word) || zd_pre_any(dev, items->at[i].zone)))
 			zd_set_dirty(dev, items->at[i].zone);
 	}
 	if (r)
@@ -231,7 +244,7 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_error *err)
 	if (kind == ZD_COMMIT_FLUSH && zd_powerless(dev)) {
 		/* Cut while we waited: what was to be flushed may be gone. */
 		zd_unlock_commit(dev);
-		return zd_gate(dev, false, err);
+		return zd_gate_rest(dev, false, err);
 	}
 	if (atomic_load(&dev->head->gate) & ZD_GATE_FAILED) {
 		zd_unlock_commit(dev);
@@ -270,9 +283,12 @@ int zd_after_change(zd_dev *dev, struct zd_error *err)
 
 	if (unlikely(dev->g.h.host_sync == ZD_SYNC_COMMAND) && !dev->in_ram)
 		r = zd_commit(dev, ZD_COMMIT_HOST, err);
-	if (unlikely(zd_slots_pressing(dev)))
-		zd_commit(dev, ZD_COMMIT_RESETS, NULL); /* to save room; flush and close will tell if it cannot be done */
-	else if (unlikely(dev->head->warm_bytes > dev->g.h.slot_cache) && zd_lock_commit(dev) == 0) {
+	if (unlikely(zd_slots_pressing(dev))) {
+		/* To save room; flush and close will tell if it cannot be done. */
+		zd_commit(dev, ZD_COMMIT_RESETS, NULL);
+		if (zd_slots_pressing(dev))
+			zd_commit(dev, ZD_COMMIT_HOST, NULL);
+	} else if (unlikely(dev->head->warm_bytes > dev->g.h.slot_cache) && zd_lock_commit(dev) == 0) {
 		zd_slots_trim(dev);
 		zd_unlock_commit(dev);
 	}
@@ -300,18 +316,29 @@ int zd_mark_dirty(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
-/* With fault rules: they meet it, and a write may have left an error for it. */
+/* Recorded, and with fault rules: they meet it, and a write may have left an error for it. */
 static int flush_slowly(zd_dev *dev, struct zd_error *err)
 {
 	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	struct zd_traced t;
 	struct zd_hit hit;
-	int r = zd_fault_before(dev, &c, &hit, err);
+	int r;
 
-	if (!r && !dev->readonly)
+	if (dev->readonly) { /* it flushes nothing, so there is nothing to record */
+		r = zd_gate_rest(dev, false, err);
+		if (!r)
+			r = zd_fault_before(dev, &c, &hit, err);
+		return r;
+	}
+	r = zd_trace_begin(dev, &t, ZD_CMD_FLUSH, ZD_NO_ZONE, ZD_NONE, 0, false, &err);
+	if (r)
+		return r;
+	r = zd_fault_before(dev, &c, &hit, err);
+	if (!r && (atomic_load(&dev->head->gate) & ZD_GATE_FAULTS))
 		r = zd_fault_flush(dev, err);
-	if (!r && !dev->readonly)
+	if (!r)
 		r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
-	return (int)zd_fault_after(dev, &c, &hit, r, 0, err);
+	return (int)zd_trace_end(dev, &t, zd_fault_after(dev, &c, &hit, r, 0, err), err);
 }
 
 int zd_flush(zd_dev *dev, struct zd_error *err)

@@ -159,6 +159,7 @@ static bool meets(const zd_dev *dev, const struct zd_fault *f, const struct zd_c
 		hit->cut = whole_blocks(dev, c->cmd, f->blocks * dev->g.h.logical_block);
 		return f->blocks * dev->g.h.logical_block < c->length;
 	case ZD_FAULT_LOST:
+		return !zd_is_conv(dev, hit->zone) || dev->g.keeps_pre;
 	case ZD_FAULT_LIMIT:
 		return c->cmd == ZD_CMD_OPEN_ALL || !zd_is_conv(dev, hit->zone);
 	case ZD_FAULT_FLIP_READ:
@@ -185,6 +186,12 @@ static struct zd_lost *lost_place(zd_dev *dev, uint32_t zone)
 	return place;
 }
 
+/* Lost writes where blocks are overwritten are a matter of pre-images. */
+static bool loses_tail(const zd_dev *dev, uint32_t zone)
+{
+	return zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED || !dev->g.keeps_pre;
+}
+
 static bool acts(zd_dev *dev, struct zd_fault_rt *r, const struct zd_hit *hit)
 {
 	struct zd_fault *f = &r->f;
@@ -197,7 +204,8 @@ static bool acts(zd_dev *dev, struct zd_fault_rt *r, const struct zd_hit *hit)
 		now = f->seen % f->every == 0;
 	else if (f->probability)
 		now = (zd_splitmix(&r->rng) & UINT32_MAX) < f->probability;
-	if (!now || (f->limit && f->matched >= f->limit) || (f->kind == ZD_FAULT_LOST && !lost_place(dev, hit->zone)))
+	if (!now || (f->limit && f->matched >= f->limit) || 
+	    (f->kind == ZD_FAULT_LOST && loses_tail(dev, hit->zone) && !lost_place(dev, hit->zone)))
 		return false;
 	f->matched++;
 	return true;
@@ -250,7 +258,7 @@ static int no_power(zd_dev *dev, const struct zd_command *c, struct zd_error *er
 
 	if (!(atomic_load(&dev->head->gate) & ZD_GATE_POWER))
 		return 0;
-	r = zd_gate(dev, false, err);
+	r = zd_gate_rest(dev, false, err);
 	if (err)
 		err->cmd = c->cmd;
 	return r;
@@ -311,7 +319,7 @@ static int carry_out(zd_dev *dev, struct zd_fault_rt *r, const struct zd_command
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
 			return 0;
-		return zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, err);
+		return zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id, err);
 	case ZD_FAULT_LATENCY:
 		return ns ? wait_for(dev, r, c, hit, ns, 0, err) : 0;
 	case ZD_FAULT_HANG:
@@ -343,6 +351,10 @@ int zd_fault_before(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit,
 	int e;
 
 	memset(hit, 0, sizeof(*hit));
+	if (!(atomic_load(&dev->head->gate) & ZD_GATE_FAULTS)) { /* only recorded */
+		hit->cut = c->length;
+		return 0;
+	}
 	if (dev->readonly) {
 		r = match_readonly(dev, c, hit);
 		if (!r) {
@@ -412,8 +424,9 @@ int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_
 	}
 	switch (hit->kind) {
 	case ZD_FAULT_LOST:
-		lose(dev, hit->zone, landed - zd_zone_start(dev, hit->zone));
-		break;
+		if (loses_tail(dev, hit->zone))
+			lose(dev, hit->zone, landed - zd_zone_start(dev, hit->zone));
+		break; /* else the write marked its blocks itself */
 	case ZD_FAULT_FLUSH_ERROR:
 		while (lock(dev))
 			;
@@ -429,7 +442,7 @@ int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_
 	case ZD_FAULT_READ_ONLY:
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
-			e = zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, err);
+			e = zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id, err);
 		break;
 	case ZD_FAULT_POWER_CUT:
 		if (hit->after)
@@ -534,7 +547,7 @@ static int check_commands(const zd_dev *dev, struct zd_fault *f, struct zd_error
 		WRONG("dialect nullblk has no such command, so the rule can never act");
 	for (z = f->first_zone; conv_only && z <= f->last_zone && z < dev->g.h.nr_zones; z++)
 		conv_only = zd_is_conv(dev, z);
-	if (conv_only && (f->kind == ZD_FAULT_LOST || f->kind == ZD_FAULT_LIMIT ||
+	if (conv_only && ((f->kind == ZD_FAULT_LOST && !dev->g.keeps_pre) || f->kind == ZD_FAULT_LIMIT ||
 			  !(f->commands & ~(BIT(ZD_CMD_APPEND) | ONE_ZONE))))
 		WRONG("zone %u and all others of the rule are conventional, so it can never act", f->first_zone);
 	return 0;

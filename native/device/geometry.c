@@ -141,13 +141,18 @@ static uint64_t largest_capacity(const struct zd_header *h)
 static int derive(struct zd_geometry *g, struct zd_error *err)
 {
 	const struct zd_header *h = &g->h;
-	uint64_t seg_bytes, zones_bytes, slots_bytes;
-	uint32_t i, z;
+	uint64_t seg_bytes, zones_bytes, slots_bytes, pre_bytes;
+	uint32_t i, z, overwritten = 0;
 
 	g->zone_shift = (h->zone_size & (h->zone_size - 1)) ? 0 : (uint32_t)__builtin_ctzll(h->zone_size);
 	g->block_mask = h->logical_block - 1;
-	/* Every zone may have a slot, and as many again may wait for a commit or be pinned by views. */
-	g->max_slots = 2 * h->nr_zones + 2 * ZD_PENDING_MAX;
+	for (i = 0; i < h->nr_conv; i++)
+		overwritten += h->conv[i].count;
+	if (h->model == ZD_HOST_AWARE)
+		overwritten = h->nr_zones;
+	g->keeps_pre = overwritten && h->data == ZD_STORE;
+	/* Every zone may have a slot, and as many again may wait for a commit or be pinned by views; pre-images take two. */
+	g->max_slots = 2 * h->nr_zones + 2 * ZD_PENDING_MAX + 2 * overwritten;
 	seg_bytes = 64ull << 30;
 	g->slots_per_seg = seg_bytes / h->slot_size;
 	if (g->slots_per_seg == 0)
@@ -158,16 +163,20 @@ static int derive(struct zd_geometry *g, struct zd_error *err)
 
 	zones_bytes = round_up((uint64_t)h->nr_zones * sizeof(struct zd_zone_rt), ZD_CHUNK);
 	slots_bytes = round_up((uint64_t)g->max_slots * sizeof(struct zd_slot_rt), ZD_CHUNK);
-	g->nr_chunks = (uint32_t)((zones_bytes + slots_bytes) / ZD_CHUNK);
+	pre_bytes = g->keeps_pre ? round_up((uint64_t)h->nr_zones * sizeof(struct zd_pre), ZD_CHUNK) : 0;
+	g->nr_chunks = (uint32_t)((zones_bytes + slots_bytes + pre_bytes) / ZD_CHUNK);
 	g->rt_stripes = round_up(sizeof(struct zd_rt_head), ZD_PAGE);
 	g->rt_chunks = g->rt_stripes + ZD_STRIPES * sizeof(struct zd_stripe);
 	g->rt_dirty = round_up(g->rt_chunks + g->nr_chunks, ZD_CACHELINE);
 	g->rt_implicit = round_up(g->rt_dirty + (h->nr_zones + 63) / 64 * 8, ZD_CACHELINE);
 	g->rt_faults = round_up(g->rt_implicit + (h->nr_zones + 63) / 64 * 8, ZD_CACHELINE);
-	g->rt_fixed = round_up(g->rt_faults + sizeof(struct zd_faults), ZD_PAGE);
-	g->rt_zones = round_up(g->rt_fixed, ZD_CHUNK);
+	g->rt_trace = round_up(g->rt_faults + sizeof(struct zd_faults), ZD_PAGE);
+	g->rt_fixed = g->rt_trace + ZD_PAGE;
+	/* The ring of records is reserved when somebody records. */
+	g->rt_zones = round_up(g->rt_fixed + ZD_TRACE_RING * ZD_TRACE_RECORD, ZD_CHUNK);
 	g->rt_slots = g->rt_zones + zones_bytes;
-	g->rt_size = g->rt_slots + slots_bytes;
+	g->rt_pre = g->rt_slots + slots_bytes;
+	g->rt_size = g->rt_pre + pre_bytes;
 
 	g->conv = NULL;
 	g->nr_conv_zones = 0;

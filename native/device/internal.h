@@ -6,8 +6,9 @@
  * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
  * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
  * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
- * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), power (cuts), view
- * (snapshots, forks), image (create, open, close, following a process's fork), check.
+ * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
+ * recorder (to a file), tracefile (reading one), preimage (what overwritten blocks held at the last flush), power
+ * (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
  */
 #ifndef ZD_INTERNAL_H
 #define ZD_INTERNAL_H
@@ -81,14 +82,32 @@ _Static_assert(sizeof(struct zd_slot_rt) == 32, "packs");
 #endif
 #endif
 
+/*
+ * What the blocks of a conventional or preferred zone held at the last flush, where they were written since: their
+ * bytes in one slot, at the offsets that they have in the zone, and which they are in another one: for each 64
+ * blocks two words, ZD_PRE_WRITTEN and ZD_PRE_LOST. Under the zone's stripe; all zero is the initial state.
+ */
+struct zd_pre {
+	uint32_t data, map;        /* slots + 1; changed under the resource lock too */
+	uint32_t flags;            /* enum zd_pre_flag */
+	uint32_t zero;
+	_Atomic uint64_t from, to; /* blocks with a bit set lie in from .. to-1 */
+};
+_Static_assert(sizeof(struct zd_pre) == 32, "packs");
+enum zd_pre_flag {
+	ZD_PRE_STALE = 1,  /* the data slot may hold bytes where no bit is set */
+	ZD_PRE_FROZEN = 2  /* snapshots know more of the data slot than the map: take another one before writing */
+};
+enum { ZD_PRE_WRITTEN = 0, ZD_PRE_LOST = 1 }; /* LOST: a fault's lost write; it stays so through flushes */
+
 enum zd_gate { /* bits of head->gate: anything set sends commands the slow way */
 	ZD_GATE_MARK = 1,   /* the image is still marked clean on disk */
 	ZD_GATE_FAILED = 2, /* a host sync failed */
 	ZD_GATE_POWER = 4,  /* the emulated disk has no power */
-	ZD_GATE_FAULTS = 8  /* fault rules are set, or a flush owes an error */
+	ZD_GATE_FAULTS = 8, /* fault rules are set, or a flush owes an error */
+	ZD_GATE_TRACE = 16  /* somebody records */
 };
-#define ZD_GATE_SLOW ZD_GATE_FAULTS /* bits that make zd_gate() answer ZD_SLOW */
-#define ZD_SLOW 1                   /* not refused, but by way of the fault rules */
+#define ZD_SLOW 1 /* what zd_gate() answers for a command that goes by way of traces and fault rules */
 
 enum zd_rt_state { ZD_RT_NONE = 0, ZD_RT_OPEN = 0x4F50454E, ZD_RT_CLOSED = 0x434C4F53 };
 
@@ -123,6 +142,8 @@ struct zd_rt_head {
 	uint32_t warm_head, cold_head, pending_head; /* slot + 1 */
 	_Atomic uint32_t nr_free, nr_pending;
 	_Atomic uint64_t warm_bytes, pending_bytes;
+	_Atomic uint32_t nr_pre;    /* slots that hold pre-images */
+	_Atomic uint32_t no_pre;    /* nobody wants any */
 	/* counters that belong to no zone */
 	_Alignas(ZD_CACHELINE) _Atomic uint64_t flushes;
 	_Atomic uint64_t errors_by_rule[ZD_NR_RULES];
@@ -156,6 +177,24 @@ struct zd_faults {
 	struct zd_lost lost[ZD_MAX_LOST];
 };
 
+/* Recording: in the shared state, so that all openers' commands are met. The ring lies in the page behind it. */
+#define ZD_TRACE_RING 1024u  /* records */
+#define ZD_TRACE_RECORD 128u /* bytes of each */
+
+struct zd_trace_rt {
+	pthread_mutex_t lock;     /* of head, modes and the ring; the last of all locks */
+	pthread_mutex_t recorder; /* the recorder's thread holds it all its life */
+	_Atomic uint32_t modes;   /* enum zd_trace_mode */
+	uint32_t pid;             /* of the recorder */
+	_Atomic uint64_t head;    /* records ever put in; number n lies at n % ZD_TRACE_RING */
+	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
+	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
+	_Atomic uint64_t waits;   /* commands that waited for room */
+	_Atomic uint32_t observers; /* handles; too many when one was killed */
+	_Atomic uint32_t waiting; /* now; too many when one was killed */
+	_Atomic uint32_t wake, room; /* futexes: of the recorder, of those who wait */
+};
+
 struct zd_stripe {
 	_Alignas(ZD_CACHELINE) pthread_mutex_t lock;
 };
@@ -171,11 +210,12 @@ struct zd_geometry {
 	uint64_t slots_per_seg;
 	uint32_t nr_segs;
 	/* offsets in the runtime area */
-	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_faults, rt_zones, rt_slots, rt_size;
+	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_faults, rt_trace, rt_zones, rt_slots, rt_pre, rt_size;
 	uint64_t rt_fixed;    /* bytes from the start on that are always reserved */
 	uint32_t nr_chunks;
 	uint8_t *conv;        /* bitmap of conventional zones, or NULL if there are none */
 	uint32_t nr_conv_zones;
+	bool keeps_pre;       /* it has zones that may be overwritten, and keeps data */
 };
 
 struct zd_dev {
@@ -189,8 +229,16 @@ struct zd_dev {
 	_Atomic uint64_t *dirty;    /* bitmap: the entry on disk may be behind */
 	uint64_t *implicit;         /* bitmap of implicitly open zones; resource lock */
 	struct zd_faults *faults;
+	struct zd_trace_rt *trace;
+	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
+	struct zd_recorder *recorder; /* this handle records */
+	_Atomic(zd_told_fn) told;   /* zd_observe() */
+	void *told_arg;
+	_Atomic uint32_t telling;   /* threads that are in it */
+	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
+	struct zd_pre *pre;
 	uint8_t *rt;                /* the mapping, rt_size bytes */
 	uint8_t *shared_rt;         /* readonly with own_rt: the file's area, to see when it comes alive */
 	_Atomic(uint8_t *) *segs;   /* mapped pieces of the data area */
@@ -208,8 +256,21 @@ struct zd_dev {
 int zd_reattach(zd_dev *dev, struct zd_error *err);
 /* The gate is not 0: 0, ZD_SLOW, or why the command is refused. */
 int zd_gate(zd_dev *dev, bool changes, struct zd_error *err);
+/* The same for commands that are on the slow way already, whose refusal is recorded: never ZD_SLOW. */
+int zd_gate_rest(zd_dev *dev, bool changes, struct zd_error *err);
+/* Read-only with a private copy: the file's area is one of this boot, this build and this file. */
+bool zd_runtime_same(const zd_dev *dev);
+/*
+ * What faults, power cuts, snapshots and forks ask on the way of a plain read or write. bench/instructions.py builds
+ * the core with ZD_BARE as well, without any of it, to tell what it costs; nothing else does.
+ */
+#ifdef ZD_BARE
+#define zd_asked(condition) false
+#else
+#define zd_asked(condition) unlikely(condition)
+#endif
 /* Under the lock that a command works under: a power cut may have come between the gate and here. */
-#define zd_powerless(dev) unlikely(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & ZD_GATE_POWER)
+#define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & ZD_GATE_POWER)
 /* Every public call begins with this; free but for one load. */
 static inline int zd_enter(zd_dev *dev, struct zd_error *err)
 {
@@ -480,10 +541,11 @@ void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
 int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under the stripe */
 /* A slot that belongs to no list and no zone yet; zeroed: all zero. */
 int zd_slot_take(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot);
+int zd_slot_take_locked(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot); /* under the resource lock */
 /* The rest of these under the resource lock. No zone's any more: free, or kept for those who pinned it. */
 void zd_slot_give_up(zd_dev *dev, uint32_t slot);
-/* A pinned slot becomes a zone's again. */
-void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone, struct zd_zone_rt *rt);
+/* A pinned slot is in use by a zone again. */
+void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone);
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
 void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
 void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
@@ -497,10 +559,12 @@ static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
 
 /* ---------------------------------------------------------------- io.c, mgmt.c: what faults need of them */
 
+/* n bytes to rel in a slot, under the stripe of its zone. */
+int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n);
 /* Flip one bit of what a zone stores; nothing happens where nothing is stored. */
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit);
-/* One zone command on one zone, without meeting any rule. */
-int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err);
+/* One zone command on one zone, done by fault rule `fault`: it meets no rule. */
+int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err);
 
 /* ---------------------------------------------------------------- fault.c */
 
@@ -543,9 +607,71 @@ uint32_t zd_fault_start(zd_dev *dev);
 void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
 uint64_t zd_splitmix(uint64_t *state); /* splitmix64 */
 
+/* ---------------------------------------------------------------- trace.c, recorder.c */
+
+/* A command on the slow way, while it is recorded; trace NULL: it is not. */
+struct zd_traced {
+	struct zd_trace_rt *trace;
+	struct zd_trace_record r;
+	struct zd_error err; /* for callers that want none */
+	uint64_t before;     /* the zone's word, for an observer */
+	bool done;           /* it is in the ring */
+	bool held;           /* a fault rule acts on it: what becomes of it is known at its end only */
+};
+/*
+ * The gate said ZD_SLOW: look at the rest of the gate and begin to record. zone ZD_NO_ZONE, offset ZD_NONE: there is
+ * none. Negative: the command is refused, and has been recorded.
+ */
+int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, bool changes,
+		   struct zd_error **err);
+/* Under the command's locks, when it took effect or was refused. */
+void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+/* The command's end, whatever was recorded of it before; gives result. */
+int64_t zd_trace_end(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+/* What happens to the disk without being a command. */
+void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint32_t fault);
+void zd_trace_close(zd_dev *dev);
+void zd_trace_forked(zd_dev *dev);
+void zd_trace_unmap(zd_dev *dev);
+uint32_t zd_trace_run(zd_dev *dev); /* first opener: the gate's bits for what an earlier run of this boot keeps */
+int zd_trace_init_locks(zd_dev *dev);
+void zd_recorder_status(zd_dev *dev, struct zd_trace_status *out);
+
+/* ---------------------------------------------------------------- preimage.c; all under the zone's stripe */
+
+static inline struct zd_pre *zd_pre_peek(const zd_dev *dev, uint32_t zone)
+{
+	uint64_t at = dev->g.rt_pre - dev->g.rt_zones + (uint64_t)zone * sizeof(struct zd_pre);
+
+	return dev->g.keeps_pre && zd_chunk_there(dev, (uint32_t)(at / ZD_CHUNK)) ? &dev->pre[zone] : NULL;
+}
+/* Whether blocks of the zone are known to be unflushed (or lost). Without the stripe: a look. */
+bool zd_pre_any(const zd_dev *dev, uint32_t zone);
+/* n bytes at rel are about to be written: keep what is there. always: also while nobody wants pre-images. */
+int zd_pre_log(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n, bool always);
+int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n); /* they were logged: the next power cut takes them */
+int zd_pre_flush(zd_dev *dev, uint32_t zone); /* what was written is durable, but for lost blocks */
+void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held); /* nothing to go back to */
+/* Each block with a bit set, ascending. A negative result of `each` ends it. */
+struct zd_pre_block {
+	uint64_t rel; /* from the zone's start */
+	bool lost;
+};
+typedef int zd_pre_fn(zd_dev *dev, uint32_t zone, const struct zd_pre_block *block, void *arg);
+int zd_pre_each(zd_dev *dev, uint32_t zone, zd_pre_fn *each, void *arg);
+int zd_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to); /* one block as it was */
+/* The zone's blocks as a list for snapshots: words from first on, in pairs; *words is malloced, NULL if there are none. */
+int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, uint32_t *n, uint32_t *slot);
+/* All locks held: as a snapshot has it. slot + 1 of the pinned data, n 0: nothing. */
+void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t first, uint32_t n, uint32_t slot);
+int zd_pre_home(zd_dev *dev, uint32_t zone); /* a fork: what lies in the origin becomes its own */
+void zd_pre_start(zd_dev *dev); /* first opener: forget what cannot be; before rebuilding */
+
 /* ---------------------------------------------------------------- power.c */
 
 /* What a cut makes of a zone's word, durable bytes and generation; nothing else. Returns the condition it had. */
+/* Ascending, and no nonsense; needs no disk. */
+int zd_cut_check(const struct zd_cut *cut, struct zd_error *err);
 int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept);
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err);
 
@@ -556,6 +682,10 @@ bool zd_view_has(const zd_dev *dev, uint32_t zone); /* some of the zone's bytes 
 int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n);
 int zd_view_own(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
 void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept); /* after the generation grew */
+/* Pre-images that a fork's zone has in its origin; NULL: none. Block rel by zd_view_pre_load(). */
+const uint64_t *zd_view_pre(const zd_dev *dev, uint32_t zone, uint64_t *first, uint32_t *n);
+int zd_view_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to);
+void zd_view_pre_drop(zd_dev *dev, uint32_t zone);
 void zd_view_close(zd_dev *dev);
 bool zd_view_recycle(zd_dev *dev); /* true: the handle was taken, and is no longer the caller's */
 int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n); /* io.c */

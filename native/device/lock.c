@@ -65,6 +65,8 @@ int zd_lock_zones(zd_dev *dev, uint32_t first, uint32_t last)
 	uint32_t low = first % ZD_STRIPES, high = last % ZD_STRIPES;
 	uint32_t s;
 
+	if (likely(first == last))
+		return zd_lock_zone(dev, first);
 	for (s = 0; s < ZD_STRIPES; s++) {
 		bool in = all || (low <= high ? s >= low && s <= high : s >= low || s <= high);
 		int r = in ? zd_lock_stripe(dev, s) : 0;
@@ -86,6 +88,10 @@ void zd_unlock_zones(zd_dev *dev, uint32_t first, uint32_t last)
 	uint32_t low = first % ZD_STRIPES, high = last % ZD_STRIPES;
 	uint32_t s;
 
+	if (likely(first == last)) {
+		zd_unlock_zone(dev, first);
+		return;
+	}
 	for (s = 0; s < ZD_STRIPES; s++) {
 		if (all || (low <= high ? s >= low && s <= high : s >= low || s <= high))
 			zd_mutex_unlock(&dev->stripes[s].lock);

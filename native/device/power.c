@@ -50,6 +50,108 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 	return from;
 }
 
+/* What survives. */
+struct choice {
+	int keep;
+	uint64_t seed;
+	const struct zd_cut *exactly; /* or NULL: by keep */
+	/* while the zones are walked: */
+	uint32_t next_kept;
+	uint64_t next_undone;
+	/* in the zone at work: */
+	struct zd_zone_rt *rt;
+	uint64_t rng; /* its own: what one zone draws changes nothing for the others */
+	uint64_t top; /* preferred: behind the last block that survived */
+};
+
+/* Whether a block that was written since the flush survives; `exactly` is walked in the order of blocks. */
+static bool survives(struct choice *c, uint64_t offset, bool lost)
+{
+	const struct zd_cut *cut = c->exactly;
+
+	if (cut) {
+		while (c->next_undone < cut->nr_undone && cut->undone[c->next_undone] < offset)
+			c->next_undone++;
+		return c->next_undone == cut->nr_undone || cut->undone[c->next_undone] != offset;
+	}
+	if (lost)
+		return false;
+	return c->keep == ZD_KEEP_ALL || (c->keep == ZD_KEEP_RANDOM && (zd_splitmix(&c->rng) >> 63));
+}
+
+static int cut_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *block, void *arg)
+{
+	struct choice *c = arg;
+	uint32_t slot = c->rt->slot;
+	uint8_t bytes[ZD_PAGE];
+	int r;
+
+	if (survives(c, zd_zone_start(dev, zone) + block->rel, block->lost)) {
+		uint64_t end = block->rel + dev->g.h.logical_block;
+
+		if (end > c->top)
+			c->top = end;
+		return 0;
+	}
+	if (!slot)
+		return 0; /* it never got as far as the store */
+	r = zd_pre_load(dev, zone, block->rel, bytes);
+	return r ? r : zd_store_bytes(dev, slot - 1, block->rel, bytes, dev->g.h.logical_block);
+}
+
+/* Zones that are overwritten show what was never written, so nothing may lie behind a pointer that goes back. */
+static int clear_tail(zd_dev *dev, struct zd_zone_rt *rt, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeros[ZD_PAGE];
+	_Atomic uint64_t *mark;
+	uint64_t n;
+	int r = 0;
+
+	if (from >= to || !rt->slot)
+		return 0;
+	mark = &dev->slots[rt->slot - 1].filled;
+	for (n = *mark < to ? *mark : to; from < n && from % ZD_PAGE && !r; from += dev->g.h.logical_block)
+		r = zd_store_bytes(dev, rt->slot - 1, from, zeros, dev->g.h.logical_block);
+	if (r || from >= to)
+		return r;
+	if (*mark > from)
+		*mark = from;
+	return zd_host_punch(dev->fd, zd_slot_offset(dev, rt->slot - 1) + from, to - from);
+}
+
+/* All stripes are held. The bytes of a zone that may be overwritten; *kept: how much of a preferred one is left. */
+static int cut_data(zd_dev *dev, uint32_t zone, struct choice *c, bool keeps_wp, uint64_t *kept)
+{
+	struct zd_zone_rt *rt = c->rt;
+	uint64_t written = zd_word_written(rt->word), durable = rt->durable < written ? rt->durable : written;
+	bool conv = zd_is_conv(dev, zone), known = zd_pre_any(dev, zone);
+	int r = known && dev->view ? zd_view_own(dev, zone, rt) : 0;
+
+	if (known && !r)
+		r = zd_pre_home(dev, zone);
+	if (known && !r && rt->slot && dev->slots[rt->slot - 1].pinned)
+		r = zd_slot_unshare(dev, zone, rt);
+	c->top = durable;
+	if (known && !r) {
+		zd_set_dirty(dev, zone);
+		r = zd_pre_each(dev, zone, cut_block, c);
+		if (!r && !conv)
+			*kept = keeps_wp ? written : c->top;
+	}
+	if (!conv && !r && *kept < written) {
+		if (dev->view)
+			r = zd_view_own(dev, zone, rt);
+		if (!r && rt->slot && dev->slots[rt->slot - 1].pinned > *kept)
+			r = zd_slot_unshare(dev, zone, rt);
+		if (!r)
+			r = clear_tail(dev, rt, *kept, written);
+	}
+	if (r && !conv)
+		*kept = written;
+	zd_pre_drop(dev, zone, false);
+	return r;
+}
+
 /* All stripes and the resource lock are held. */
 static void cut_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept)
 {
@@ -62,66 +164,108 @@ static void cut_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t
 		zd_slot_release(dev, zone, rt);
 }
 
-static int lock_all(zd_dev *dev)
+/* The commit lock and all stripes are held; the resource lock is not, as bringing blocks back may take slots. */
+static int lock_data(zd_dev *dev)
 {
 	int r = zd_lock_commit(dev);
 
 	if (r)
 		return r;
 	r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
-	if (r) {
+	if (r)
 		zd_unlock_commit(dev);
-		return r;
-	}
-	r = zd_lock_resource(dev);
-	if (r) {
-		zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-		zd_unlock_commit(dev);
-	}
 	return r;
 }
 
-static void unlock_all(zd_dev *dev)
+static void unlock_data(zd_dev *dev)
 {
-	zd_unlock_resource(dev);
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
 	zd_unlock_commit(dev);
 }
 
-int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err)
+static uint64_t kept_of(const zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, struct choice *c)
 {
-	uint64_t rng = seed;
-	uint32_t zone;
-	int r = lock_all(dev);
+	const struct zd_cut *cut = c->exactly;
+	uint64_t written = zd_word_written(rt->word), durable = rt->durable < written ? rt->durable : written;
 
-	if (r)
-		return zd_fail_host(err, -r, "interrupted before the power was cut");
-	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
-		goto out;
+	if (!cut)
+		return survivor(dev, zone, written, durable, c->keep, &c->rng);
+	while (c->next_kept < cut->nr_kept && cut->kept[c->next_kept].zone < zone)
+		c->next_kept++;
+	return c->next_kept < cut->nr_kept && cut->kept[c->next_kept].zone == zone ? cut->kept[c->next_kept].bytes : durable;
+}
+
+/* Under lock_data(); the gate says already that there is no power. */
+static int cut_all(zd_dev *dev, struct choice *c)
+{
+	int result = 0, r;
+	uint32_t zone;
+
+	for (zone = 0; zone < dev->g.h.nr_zones; zone++) {
+		struct zd_zone_rt *rt = c->rt = zd_zone_peek(dev, zone);
+		uint64_t kept = 0, lost, written;
+		bool crowded;
+
+		if (!rt)
+			continue;
+		c->rng = c->seed + zone * 0x9E3779B97F4A7C15u;
+		c->rng = zd_splitmix(&c->rng);
+		written = zd_word_written(rt->word);
+		/* A zone that filled up gave its active resource to another one, and cannot have it back. */
+		crowded = dev->g.h.max_active && !zd_is_conv(dev, zone) && zd_word_cond(rt->word, ZD_SEQ_WRITE_REQUIRED) == ZD_FULL &&
+			  !(rt->word & ZD_W_FINISHED) &&
+			  dev->head->nr_implicit + dev->head->nr_explicit + dev->head->nr_closed >= dev->g.h.max_active;
+		if (!zd_is_conv(dev, zone)) {
+			lost = zd_fault_lost(dev, zone, rt->gen);
+			kept = kept_of(dev, zone, rt, c);
+			kept = kept < lost ? kept : lost;
+			if (crowded)
+				kept = written;
+		}
+		if (zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED) {
+			r = cut_data(dev, zone, c, crowded, &kept);
+			result = result ? result : r;
+		}
+		if (zd_is_conv(dev, zone))
+			continue;
+		while (zd_lock_resource(dev))
+			; /* a cut is not given up half-way */
+		cut_zone(dev, zone, rt, kept);
+		zd_unlock_resource(dev);
+	}
+	return result;
+}
+
+static int host_failed(int r, struct zd_error *err)
+{
+	return r ? zd_fail_host(err, -r, "the power is cut, but the host failed to bring back all blocks that did not survive") : 0;
+}
+
+static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *label, struct zd_error *err)
+{
+	int r;
+
 	dev->faults->power_fault = fault;
 	memset(dev->faults->power_label, 0, sizeof(dev->faults->power_label));
 	if (label)
 		memcpy(dev->faults->power_label, label, strnlen(label, sizeof(dev->faults->power_label) - 1));
 	atomic_fetch_or(&dev->head->gate, ZD_GATE_POWER);
-	for (zone = 0; zone < dev->g.h.nr_zones; zone++) {
-		struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
-		uint64_t kept, lost, written;
+	r = cut_all(dev, c);
+	zd_trace_event(dev, ZD_TRACE_POWER_CUT, ZD_NO_ZONE, c->seed, c->exactly ? ZD_TRACE_CHOSEN : (uint64_t)c->keep, fault);
+	return host_failed(r, err);
+}
 
-		if (!rt || zd_is_conv(dev, zone))
-			continue;
-		written = zd_word_written(rt->word);
-		lost = zd_fault_lost(dev, zone, rt->gen);
-		kept = survivor(dev, zone, written, rt->durable, keep, &rng);
-		kept = kept < lost ? kept : lost;
-		/* A zone that filled up gave its active resource to another one, and cannot have it back: all of it survives. */
-		if (dev->g.h.max_active && zd_word_cond(rt->word, ZD_SEQ_WRITE_REQUIRED) == ZD_FULL && !(rt->word & ZD_W_FINISHED) &&
-		    dev->head->nr_implicit + dev->head->nr_explicit + dev->head->nr_closed >= dev->g.h.max_active)
-			kept = written;
-		cut_zone(dev, zone, rt, kept);
-	}
-out:
-	unlock_all(dev);
-	return 0;
+int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err)
+{
+	struct choice c = { .keep = keep, .seed = seed };
+	int r = lock_data(dev);
+
+	if (r)
+		return zd_fail_host(err, -r, "interrupted before the power was cut");
+	if (!(atomic_load(&dev->head->gate) & ZD_GATE_POWER))
+		r = cut_by(dev, &c, fault, label, err);
+	unlock_data(dev);
+	return r ? r : zd_after_change(dev, err);
 }
 
 static int begin(zd_dev *dev, bool changes, struct zd_error *err)
@@ -144,20 +288,131 @@ int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err)
 	return r ? r : zd_power_cut_by(dev, keep, seed, 0, NULL, err);
 }
 
+int zd_cut_check(const struct zd_cut *cut, struct zd_error *err)
+{
+	uint64_t i;
+
+	for (i = 1; i < cut->nr_kept; i++) {
+		if (cut->kept[i].zone <= cut->kept[i - 1].zone)
+			return zd_fail(err, -EINVAL, "the zones of a survivor must ascend");
+	}
+	for (i = 1; i < cut->nr_undone; i++) {
+		if (cut->undone[i] <= cut->undone[i - 1])
+			return zd_fail(err, -EINVAL, "the blocks of a survivor must ascend");
+	}
+	return 0;
+}
+
+struct matching {
+	const struct zd_cut *cut;
+	uint64_t next;
+};
+
+static int match_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *block, void *arg)
+{
+	struct matching *m = arg;
+
+	if (m->next < m->cut->nr_undone && m->cut->undone[m->next] == zd_zone_start(dev, zone) + block->rel)
+		m->next++;
+	return 0;
+}
+
+/* Under lock_data(): can the disk as it is now be left so? */
+static int check_possible(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
+{
+	struct matching m = { cut, 0 };
+	uint32_t zone, i;
+	int r = 0;
+
+	for (i = 0; i < cut->nr_kept; i++) {
+		struct zd_zone_rt *rt = cut->kept[i].zone < dev->g.h.nr_zones ? zd_zone_peek(dev, cut->kept[i].zone) : NULL;
+		uint64_t written = rt ? zd_word_written(rt->word) : 0;
+
+		if (cut->kept[i].bytes > written || cut->kept[i].bytes % dev->g.h.logical_block)
+			return zd_fail(err, -EINVAL, "zone %u cannot keep %llu bytes: %llu are written, in blocks of %u", cut->kept[i].zone,
+				       (unsigned long long)cut->kept[i].bytes, (unsigned long long)written, dev->g.h.logical_block);
+	}
+	for (zone = 0; !r && zone < dev->g.h.nr_zones && m.next < cut->nr_undone; zone++) {
+		r = zd_pre_home(dev, zone);
+		if (!r)
+			r = zd_pre_each(dev, zone, match_block, &m);
+	}
+	if (r)
+		return zd_fail_host(err, -r, "the host could not read the data back");
+	if (m.next < cut->nr_undone)
+		return zd_fail(err, -EINVAL, "byte %llu begins no block that was overwritten since the last flush",
+			       (unsigned long long)cut->undone[m.next]);
+	return 0;
+}
+
+int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
+{
+	struct choice c = { .exactly = cut };
+	int r = begin(dev, true, err);
+
+	if (!r)
+		r = zd_cut_check(cut, err);
+	if (r)
+		return r;
+	r = lock_data(dev);
+	if (r)
+		return zd_fail_host(err, -r, "interrupted before the power was cut");
+	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
+		r = zd_gate_rest(dev, false, err);
+	if (!r)
+		r = check_possible(dev, cut, err);
+	if (!r)
+		r = cut_by(dev, &c, 0, NULL, err);
+	unlock_data(dev);
+	return r ? r : zd_after_change(dev, err);
+}
+
 int zd_power_on(zd_dev *dev, struct zd_error *err)
 {
+	struct choice c = { .keep = ZD_KEEP_ALL };
 	int r = begin(dev, true, err);
 
 	if (r)
 		return r;
-	r = zd_lock_commit(dev);
+	r = lock_data(dev);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was on");
-	dev->faults->power_fault = 0;
-	dev->faults->flush_fault = 0; /* what the cache owed is gone with its power */
-	atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_POWER);
-	zd_unlock_commit(dev);
+	/* Whoever cut it may have been killed before it came to all zones. What it did is not changed by this. */
+	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
+		r = host_failed(cut_all(dev, &c), err);
+	if (!r) {
+		dev->faults->power_fault = 0;
+		dev->faults->flush_fault = 0; /* what the cache owed is gone with its power */
+		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_POWER);
+		zd_trace_event(dev, ZD_TRACE_POWER_ON, ZD_NO_ZONE, ZD_NONE, 0, 0);
+	}
+	unlock_data(dev);
+	return r;
+}
+
+int zd_power_track(zd_dev *dev, int on, struct zd_error *err)
+{
+	uint32_t zone;
+	int r = begin(dev, true, err);
+
+	if (r)
+		return r;
+	r = lock_data(dev);
+	if (r)
+		return zd_fail_host(err, -r, "interrupted");
+	atomic_store(&dev->head->no_pre, !on);
+	/* What is known of earlier overwrites goes: all of them survive from here on, lost writes too. */
+	for (zone = 0; !on && zone < dev->g.h.nr_zones; zone++)
+		zd_pre_drop(dev, zone, false);
+	unlock_data(dev);
 	return 0;
+}
+
+int zd_power_tracked(zd_dev *dev, struct zd_error *err)
+{
+	int r = begin(dev, false, err);
+
+	return r ? r : !atomic_load(&dev->head->no_pre) && dev->g.keeps_pre;
 }
 
 int zd_power(zd_dev *dev, struct zd_error *err)

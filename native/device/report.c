@@ -9,7 +9,7 @@ static int begin(zd_dev *dev, struct zd_error *err)
 	int r = zd_enter(dev, err);
 
 	if (!r && (atomic_load_explicit(&dev->head->gate, memory_order_acquire) & ZD_GATE_POWER))
-		r = zd_gate(dev, false, err);
+		r = zd_gate_rest(dev, false, err);
 	return r;
 }
 
@@ -142,7 +142,7 @@ int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
 	out->slots_total = head->nr_slots;
 	out->slots_free = head->nr_free;
 	out->slots_pending = head->nr_pending;
-	out->slots_used = head->nr_slots - head->nr_free - head->nr_pending;
+	out->slots_used = head->nr_slots - head->nr_free - head->nr_pending - head->nr_pre;
 	out->table_offset = ZD_TABLE;
 	out->runtime_offset = h->runtime_offset;
 	out->data_offset = h->data_offset;

@@ -42,9 +42,9 @@ static int boot_id(uint8_t id[16])
 
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
-	const uint32_t sizes[] = { 2 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
-				   sizeof(struct zd_faults), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt), sizeof(struct zd_stripe),
-				   ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
+	const uint32_t sizes[] = { 3 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
+				   sizeof(struct zd_faults), sizeof(struct zd_trace_rt), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt),
+				   sizeof(struct zd_pre), sizeof(struct zd_stripe), ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
 	struct statx sx;
 
 	memset(tag, 0, sizeof(*tag));
@@ -75,8 +75,10 @@ void zd_runtime_bind(zd_dev *dev, uint8_t *rt)
 	dev->dirty = (_Atomic uint64_t *)(rt + g->rt_dirty);
 	dev->implicit = (uint64_t *)(rt + g->rt_implicit);
 	dev->faults = (struct zd_faults *)(rt + g->rt_faults);
+	dev->trace = (struct zd_trace_rt *)(rt + g->rt_trace);
 	dev->zones = (struct zd_zone_rt *)(rt + g->rt_zones);
 	dev->slots = (struct zd_slot_rt *)(rt + g->rt_slots);
+	dev->pre = g->keeps_pre ? (struct zd_pre *)(rt + g->rt_pre) : NULL;
 }
 
 /* Room for the entries of the zones in that chunk, so that a flush does not find the host full. */
@@ -120,6 +122,8 @@ int zd_runtime_init_locks(zd_dev *dev)
 		r = zd_mutex_init(&dev->head->resource);
 	if (!r)
 		r = zd_mutex_init(&dev->faults->lock);
+	if (!r)
+		r = zd_trace_init_locks(dev);
 	for (i = 0; !r && i < ZD_STRIPES; i++)
 		r = zd_mutex_init(&dev->stripes[i].lock);
 	return r;
@@ -189,6 +193,7 @@ static void rebuild_slots(zd_dev *dev, bool trimmer_dead)
 	struct zd_rt_head *head = dev->head;
 	uint32_t s, z;
 
+	head->nr_pre = 0;
 	for (s = 0; s < head->nr_slots; s++) {
 		if (dev->slots[s].state != ZD_SLOT_TRIM || trimmer_dead)
 			dev->slots[s].state = ZD_SLOT_FREE;
@@ -206,6 +211,16 @@ static void rebuild_slots(zd_dev *dev, bool trimmer_dead)
 		if (mine) {
 			dev->slots[mine - 1].state = ZD_SLOT_USED;
 			dev->slots[mine - 1].zone = z + 1;
+		}
+		if (zd_pre_peek(dev, z)) {
+			for (i = 0; i < 2; i++) {
+				s = i ? dev->pre[z].map : dev->pre[z].data;
+				if (!s)
+					continue;
+				dev->slots[s - 1].state = ZD_SLOT_USED;
+				dev->slots[s - 1].zone = z + 1;
+				head->nr_pre++;
+			}
 		}
 		for (i = 0; i < 2; i++) {
 			s = on_disk[i];
@@ -304,6 +319,7 @@ static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uin
 {
 	const char *wrong = zd_entry_wrong(dev, zone, e->word, e->durable, e->slot);
 	struct zd_zone_rt *rt;
+	bool changed;
 	int r;
 
 	if (wrong)
@@ -315,13 +331,17 @@ static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uin
 	r = zd_zone_get(dev, zone, &rt);
 	if (r)
 		return zd_fail_host(err, -r, "no room in the image for the shared state of its zones");
+	/* Where the area remembers the zone as the entry has it, what it knows about lost writes and pre-images holds. */
+	changed = rt->word != e->word || rt->slot != e->slot;
+	if (changed && zd_pre_peek(dev, zone))
+		memset(&dev->pre[zone], 0, sizeof(dev->pre[zone]));
 	if (rt->word != e->word)
 		rt->open_seq = 0; /* what this boot remembers of the order of openings belongs to another state */
 	rt->word = e->word;
 	rt->durable = e->durable;
 	rt->slot = rt->disk_slot = rt->commit_slot = e->slot;
 	rt->entry_seq = e->seq;
-	rt->gen++;
+	rt->gen += changed;
 	if (e->durable < zd_word_written(e->word))
 		zd_set_dirty(dev, zone); /* written but not flushed when the image was closed */
 	return 0;
@@ -514,10 +534,11 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (r)
 		return r;
 	/* Rules and a cut power stay through close and open; what was wiped has none. */
-	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
+	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | zd_trace_run(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
 	head->was_clean = status.clean;
 	head->status_seq = status.seq;
 	head->open_clock = 0;
+	zd_pre_start(dev);
 	zd_runtime_rebuild(dev, true);
 	if (living)
 		mark_all_dirty(dev);

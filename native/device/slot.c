@@ -134,24 +134,31 @@ int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	return r;
 }
 
-int zd_slot_take(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot)
+int zd_slot_take_locked(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot)
 {
-	int r = zd_lock_resource(dev);
+	int r = take(dev, zeroed, slot);
 
-	if (r)
-		return r;
-	r = take(dev, zeroed, slot);
 	if (!r) {
 		/* On its way to a zone. The pin keeps a rebuild, after somebody's death, from giving it to another. */
 		dev->slots[*slot].pins = 1;
 		dev->slots[*slot].state = ZD_SLOT_USED;
 		dev->slots[*slot].zone = zone + 1;
 	}
+	return r;
+}
+
+int zd_slot_take(zd_dev *dev, uint32_t zone, bool zeroed, uint32_t *slot)
+{
+	int r = zd_lock_resource(dev);
+
+	if (r)
+		return r;
+	r = zd_slot_take_locked(dev, zone, zeroed, slot);
 	zd_unlock_resource(dev);
 	return r;
 }
 
-void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone, struct zd_zone_rt *rt)
+void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone)
 {
 	struct zd_rt_head *head = dev->head;
 	struct zd_slot_rt *s = &dev->slots[slot];
@@ -167,7 +174,6 @@ void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone, struct zd_zone_rt 
 	}
 	s->state = ZD_SLOT_USED;
 	s->zone = zone + 1;
-	atomic_store_explicit(&rt->slot, slot + 1, memory_order_release);
 }
 
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)

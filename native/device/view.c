@@ -33,7 +33,9 @@ struct zd_origin {
 
 struct row {
 	uint32_t zone, slot, opened; /* slot + 1; opened: rank among the implicitly open zones, oldest first */
-	uint64_t word, durable, lost;
+	uint32_t pre_slot, nr_words; /* pre-images: where, and so many pairs of words */
+	uint64_t word, durable, lost, first_word;
+	uint64_t *words;             /* NULL: there are none */
 };
 
 struct zd_snapshot {
@@ -41,13 +43,17 @@ struct zd_snapshot {
 	_Atomic uint32_t refs;
 	pid_t owner; /* the pins are this process's, not a forked child's */
 	uint32_t n;
+	uint32_t no_pre;
 	struct row *rows; /* zones that are not as new, ascending */
 };
 
 /* What a fork still reads from its origin: bytes 0 .. length-1 of a zone. */
 struct zd_part {
 	uint32_t slot; /* + 1 */
+	bool unflushed;  /* the row's pre-images are those of the fork as well */
 	_Atomic uint64_t length;
+	const struct row *row;
+	uint64_t *undone; /* the row's words: blocks that show their pre-images; NULL: none */
 };
 
 struct zd_view {
@@ -102,10 +108,24 @@ static struct zd_origin *open_origin(zd_dev *dev, struct zd_error *err)
 	return o;
 }
 
+static void clear_parts(zd_dev *dev)
+{
+	const zd_snapshot *s = dev->view->snapshot;
+	uint32_t i;
+
+	for (i = 0; s && i < s->n; i++) {
+		struct zd_part *part = &dev->view->parts[s->rows[i].zone];
+
+		free(part->undone);
+		memset(part, 0, sizeof(*part));
+	}
+}
+
 static void free_view(zd_dev *dev)
 {
 	zd_snapshot *s = dev->view->snapshot;
 
+	clear_parts(dev);
 	free(dev->view->parts);
 	free(dev->view);
 	dev->view = NULL;
@@ -174,6 +194,10 @@ static bool clean(zd_dev *dev)
 		if (zd_chunk_there(dev, chunk))
 			memset((uint8_t *)dev->zones + from, 0, size < ZD_CHUNK ? size : ZD_CHUNK);
 	}
+	for (chunk = (uint32_t)((g->rt_pre - g->rt_zones) / ZD_CHUNK); chunk < g->nr_chunks; chunk++) {
+		if (zd_chunk_there(dev, chunk))
+			memset((uint8_t *)dev->zones + (uint64_t)chunk * ZD_CHUNK, 0, ZD_CHUNK);
+	}
 	memset((void *)dev->dirty, 0, (g->h.nr_zones + 63) / 64 * 8);
 	memset(dev->implicit, 0, (g->h.nr_zones + 63) / 64 * 8);
 	memset((uint8_t *)head + offsetof(struct zd_rt_head, nr_implicit), 0, sizeof(*head) - offsetof(struct zd_rt_head, nr_implicit));
@@ -182,8 +206,10 @@ static bool clean(zd_dev *dev)
 
 		memset((uint8_t *)dev->faults + lock, 0, sizeof(*dev->faults) - lock);
 	}
+	atomic_store(&dev->trace->modes, 0);
+	atomic_store(&dev->trace->head, 0);
 	head->gate = 0;
-	memset(dev->view->parts, 0, g->h.nr_zones * sizeof(*dev->view->parts));
+	clear_parts(dev);
 	dev->interrupt = NULL;
 	return true;
 }
@@ -278,6 +304,55 @@ bool zd_view_has(const zd_dev *dev, uint32_t zone)
 	return dev->view && atomic_load_explicit(&dev->view->parts[zone].length, memory_order_acquire);
 }
 
+static bool has_bit(const uint64_t *words, uint64_t first, uint32_t n, uint64_t block)
+{
+	uint64_t word = block / 64;
+
+	return word >= first && word - first < n && words[2 * (word - first)] >> block % 64 & 1;
+}
+
+/* n bytes of the origin's part that were read: over them what a cut brought back. */
+static int overlay(zd_dev *dev, const struct zd_part *part, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	zd_dev *origin = dev->view->snapshot->origin->dev;
+	uint64_t size = dev->g.h.logical_block, at;
+	int r = 0;
+
+	for (at = rel; !r && at < rel + n;) {
+		uint64_t end = at - at % size + size, part_end = end < rel + n ? end : rel + n;
+
+		if (has_bit(part->undone, part->row->first_word, part->row->nr_words, at / size))
+			r = zd_load(origin, part->row->pre_slot - 1, at, to + (at - rel), part_end - at);
+		at = part_end;
+	}
+	return r;
+}
+
+const uint64_t *zd_view_pre(const zd_dev *dev, uint32_t zone, uint64_t *first, uint32_t *n)
+{
+	const struct zd_part *part;
+
+	if (likely(!dev->view))
+		return NULL;
+	part = &dev->view->parts[zone];
+	if (!part->unflushed || !part->row->words)
+		return NULL;
+	*first = part->row->first_word;
+	*n = part->row->nr_words;
+	return part->row->words;
+}
+
+int zd_view_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to)
+{
+	return zd_load(dev->view->snapshot->origin->dev, dev->view->parts[zone].row->pre_slot - 1, rel, to, dev->g.h.logical_block);
+}
+
+void zd_view_pre_drop(zd_dev *dev, uint32_t zone)
+{
+	if (dev->view)
+		dev->view->parts[zone].unflushed = false;
+}
+
 int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
 {
 	struct zd_part *part = &dev->view->parts[zone];
@@ -290,6 +365,8 @@ int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_
 		r = zd_enter(origin, NULL);
 		if (!r)
 			r = zd_load(origin, part->slot - 1, rel, to, below);
+		if (!r && part->undone)
+			r = overlay(dev, part, rel, to, below);
 		if (r)
 			return r;
 	}
@@ -299,6 +376,30 @@ int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_
 		return zd_load(dev, slot - 1, rel + below, to + below, n - below);
 	memset(to + below, 0, n - below);
 	return 0;
+}
+
+static int own_undone(zd_dev *dev, const struct zd_part *part, uint32_t slot, uint64_t length)
+{
+	uint64_t size = dev->g.h.logical_block;
+	const struct row *row = part->row;
+	uint8_t bytes[ZD_PAGE];
+	uint32_t i;
+	int r = 0;
+
+	for (i = 0; !r && i < row->nr_words; i++) {
+		uint64_t bits = part->undone[2 * i];
+
+		for (; !r && bits; bits &= bits - 1) {
+			uint64_t rel = ((row->first_word + i) * 64 + (unsigned)__builtin_ctzll(bits)) * size;
+
+			if (rel >= length)
+				break;
+			r = zd_load(dev->view->snapshot->origin->dev, row->pre_slot - 1, rel, bytes, size);
+			if (!r)
+				r = zd_store_bytes(dev, slot, rel, bytes, size);
+		}
+	}
+	return r;
 }
 
 /* Under the stripe: from here on the zone's bytes lie in its own slot. */
@@ -317,6 +418,8 @@ int zd_view_own(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 		r = zd_enter(origin, NULL);
 	if (!r)
 		r = copy_slot(origin, part->slot - 1, dev, rt->slot - 1, length);
+	if (!r && part->undone)
+		r = own_undone(dev, part, rt->slot - 1, length);
 	if (!r)
 		atomic_store_explicit(&part->length, 0, memory_order_release);
 	return r;
@@ -339,6 +442,8 @@ static int settle_view(zd_dev *dev)
 	for (z = 0; dev->view && !r && z < dev->g.h.nr_zones; z++) {
 		if (dev->view->parts[z].length)
 			r = zd_view_own(dev, z, &dev->zones[z]);
+		if (!r)
+			r = zd_pre_home(dev, z);
 	}
 	return r;
 }
@@ -359,6 +464,8 @@ static void pin(zd_dev *dev, zd_snapshot *s)
 		struct row *row = &s->rows[i];
 		struct zd_slot_rt *slot;
 
+		if (row->pre_slot)
+			dev->slots[row->pre_slot - 1].pins++;
 		if (!row->slot)
 			continue;
 		slot = &dev->slots[row->slot - 1];
@@ -368,23 +475,37 @@ static void pin(zd_dev *dev, zd_snapshot *s)
 	}
 }
 
+static void unpin_slot(zd_dev *dev, uint32_t number)
+{
+	struct zd_slot_rt *slot = &dev->slots[number - 1];
+
+	/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
+	if (slot->pins && --slot->pins == 0) {
+		slot->pinned = 0;
+		if (slot->state == ZD_SLOT_PINNED)
+			zd_slot_give_up(dev, number - 1);
+	}
+}
+
 static void unpin(zd_dev *dev, zd_snapshot *s)
 {
 	uint32_t i;
 
 	for (i = 0; i < s->n; i++) {
-		struct zd_slot_rt *slot;
-
-		if (!s->rows[i].slot)
-			continue;
-		slot = &dev->slots[s->rows[i].slot - 1];
-		/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
-		if (slot->pins && --slot->pins == 0) {
-			slot->pinned = 0;
-			if (slot->state == ZD_SLOT_PINNED)
-				zd_slot_give_up(dev, s->rows[i].slot - 1);
-		}
+		if (s->rows[i].slot)
+			unpin_slot(dev, s->rows[i].slot);
+		if (s->rows[i].pre_slot)
+			unpin_slot(dev, s->rows[i].pre_slot);
 	}
+}
+
+static void free_rows(zd_snapshot *s)
+{
+	uint32_t i;
+
+	for (i = 0; i < s->n; i++)
+		free(s->rows[i].words);
+	free(s->rows);
 }
 
 static int by_zone(const void *a, const void *b)
@@ -397,6 +518,7 @@ static int by_zone(const void *a, const void *b)
 static int fill_rows(zd_dev *dev, zd_snapshot *s)
 {
 	uint32_t z, room = 0, rank = 0;
+	int r = 0;
 
 	for (z = dev->head->imp_head; z; z = dev->zones[z - 1].next) {
 		if (s->n == room) {
@@ -430,7 +552,11 @@ static int fill_rows(zd_dev *dev, zd_snapshot *s)
 		row->slot = rt->slot;
 		row->durable = rt->durable < zd_word_written(rt->word) ? rt->durable : zd_word_written(rt->word);
 		row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
+		r = r ? r : zd_pre_copy(dev, row->zone, &row->words, &row->first_word, &row->nr_words, &row->pre_slot);
 	}
+	if (r)
+		return r;
+	s->no_pre = dev->head->no_pre;
 	if (s->n) /* an untouched disk has no rows at all */
 		qsort(s->rows, s->n, sizeof(*s->rows), by_zone);
 	return 0;
@@ -490,7 +616,7 @@ int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
 	if (r) {
 		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "no memory for a snapshot");
 		drop_origin(s->origin);
-		free(s->rows);
+		free_rows(s);
 		free(s);
 		return r;
 	}
@@ -509,8 +635,52 @@ void zd_snapshot_free(zd_snapshot *s)
 		zd_unlock_resource(s->origin->dev);
 	}
 	drop_origin(s->origin);
-	free(s->rows);
+	free_rows(s);
 	free(s);
+}
+
+zd_snapshot *zd_snapshot_share(zd_snapshot *s)
+{
+	atomic_fetch_add(&s->refs, 1);
+	return s;
+}
+
+int64_t zd_snapshot_unflushed(const zd_snapshot *s, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err)
+{
+	zd_dev *dev = s->origin->dev;
+	uint64_t size = dev->g.h.logical_block, n = 0;
+	uint8_t then[ZD_PAGE], now[ZD_PAGE];
+	uint32_t i, w;
+	int r = zd_enter(dev, err);
+
+	if (r)
+		return r;
+	for (i = 0; i < s->n; i++) {
+		const struct row *row = &s->rows[i];
+
+		for (w = 0; row->slot && w < row->nr_words; w++) {
+			uint64_t bits = row->words[2 * w + ZD_PRE_WRITTEN];
+
+			for (; bits; bits &= bits - 1) {
+				unsigned bit = (unsigned)__builtin_ctzll(bits);
+				uint64_t rel = ((row->first_word + w) * 64 + bit) * size;
+
+				r = zd_load(dev, row->pre_slot - 1, rel, then, size);
+				if (!r)
+					r = zd_load(dev, row->slot - 1, rel, now, size);
+				if (r)
+					return zd_fail_host(err, -r, "the host could not read the data back");
+				/* Written with what it held: one survivor, unless a write pointer tells two apart. */
+				if (memcmp(then, now, size) == 0 && (zd_is_conv(dev, row->zone) || rel + size <= row->durable))
+					continue;
+				if (n < max)
+					out[n] = (struct zd_snapshot_block){ row->zone, row->words[2 * w + ZD_PRE_LOST] >> bit & 1,
+									     zd_zone_start(dev, row->zone) + rel };
+				n++;
+			}
+		}
+	}
+	return (int64_t)n;
 }
 
 int zd_snapshot_rows(const zd_snapshot *s, struct zd_snapshot_zone *out, uint32_t max)
@@ -542,6 +712,10 @@ static void put_back(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const st
 	uint64_t word = row ? row->word : 0;
 	uint32_t slot = row ? row->slot : 0;
 
+	if (zd_pre_any(dev, zone) || (row && row->words)) {
+		zd_pre_put_back(dev, zone, row ? row->words : NULL, row ? row->first_word : 0, row ? row->nr_words : 0, row ? row->pre_slot : 0);
+		zd_set_dirty(dev, zone);
+	}
 	if (rt->word == word && rt->slot == slot && rt->durable == (row ? row->durable : 0))
 		return;
 	zd_set_dirty(dev, zone);
@@ -551,8 +725,10 @@ static void put_back(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const st
 	atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
 	if (rt->slot != slot) {
 		zd_slot_release(dev, zone, rt);
-		if (slot)
-			zd_slot_claim(dev, slot - 1, zone, rt);
+		if (slot) {
+			zd_slot_claim(dev, slot - 1, zone);
+			atomic_store_explicit(&rt->slot, slot, memory_order_release);
+		}
 	}
 }
 
@@ -568,8 +744,8 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 	if (s->owner != getpid())
 		return zd_fail(err, -EINVAL, "the snapshot belongs to the process that took it, not to its child");
 	if (atomic_load(&dev->head->gate)) {
-		r = zd_gate(dev, true, err);
-		if (r < 0)
+		r = zd_gate_rest(dev, true, err);
+		if (r)
 			return r;
 	}
 	r = lock_all(dev);
@@ -591,16 +767,44 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 		dev->zones[s->rows[i].zone].open_seq = ++dev->head->open_clock;
 	}
 	zd_runtime_rebuild(dev, true);
+	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	unlock_all(dev);
-	return 0;
+	return zd_after_change(dev, err);
 }
 
 /* ---------------------------------------------------------------- forks */
 
-static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_survivor *kept, uint32_t n, bool cut, struct zd_error *err)
+/* The blocks of a cut disk that show what they held before: *undone and *m are those not looked at yet. */
+static int undo(zd_dev *dev, struct zd_part *part, const uint64_t **undone, uint64_t *m, struct zd_error *err)
 {
-	uint32_t i, k = 0;
+	const struct row *row = part->row;
+	uint64_t start = zd_zone_start(dev, row->zone), end = start + zd_zone_length(dev, row->zone);
+
+	for (; *m && **undone < end; ++*undone, --*m) {
+		uint64_t rel = **undone - start, block = rel / dev->g.h.logical_block;
+
+		if (**undone < start || rel % dev->g.h.logical_block || !row->words ||
+		    !has_bit(row->words, row->first_word, row->nr_words, block))
+			return zd_fail(err, -EINVAL, "byte %llu begins no block that was overwritten since the last flush",
+				       (unsigned long long)**undone);
+		if (!part->undone)
+			part->undone = calloc(row->nr_words, 2 * sizeof(*part->undone));
+		if (!part->undone)
+			return zd_fail_host(err, ENOMEM, "no memory for a fork");
+		part->undone[2 * (block / 64 - row->first_word)] |= 1ull << block % 64;
+	}
+	return 0;
+}
+
+static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_cut *cut, struct zd_error *err)
+{
+	const struct zd_survivor *kept = cut ? cut->kept : NULL;
+	const uint64_t *undone = cut ? cut->undone : NULL;
+	uint64_t m = cut ? cut->nr_undone : 0;
+	uint32_t i, k = 0, n = cut ? cut->nr_kept : 0;
 	int r;
+
+	dev->head->no_pre = s->no_pre;
 
 	for (i = 0; i < s->n; i++) {
 		const struct row *row = &s->rows[i];
@@ -616,12 +820,20 @@ static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_survivor *kept
 		rt->open_seq = row->opened;
 		if (row->durable < written)
 			zd_set_dirty(dev, row->zone); /* the next flush must find it */
+		part->row = row;
 		part->slot = row->slot;
 		part->length = !row->slot ? 0 : zd_zone_type(dev, row->zone) == ZD_CONVENTIONAL ? zd_zone_length(dev, row->zone) : written;
 		while (k < n && kept[k].zone < row->zone)
 			k++;
-		if (!cut)
+		if (!cut) {
+			part->unflushed = row->words != NULL;
+			if (row->words)
+				zd_set_dirty(dev, row->zone);
 			continue;
+		}
+		r = undo(dev, part, &undone, &m, err);
+		if (r)
+			return r;
 		keep = k < n && kept[k].zone == row->zone ? kept[k].bytes : row->durable;
 		if (keep > written || keep % dev->g.h.logical_block)
 			return zd_fail(err, -EINVAL, "zone %u cannot keep %llu bytes: %llu are written, in blocks of %u", row->zone,
@@ -629,21 +841,20 @@ static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_survivor *kept
 		zd_power_cut_word(dev, row->zone, rt, keep);
 		zd_view_cut(dev, row->zone, zd_is_conv(dev, row->zone) ? UINT64_MAX : keep);
 	}
+	if (m)
+		return zd_fail(err, -EINVAL, "byte %llu begins no block that was overwritten since the last flush", (unsigned long long)*undone);
 	zd_runtime_rebuild(dev, true);
 	return 0;
 }
 
-int zd_fork(zd_snapshot *s, const struct zd_survivor *kept, uint32_t n, int cut, zd_dev **out, struct zd_error *err)
+int zd_fork(zd_snapshot *s, const struct zd_cut *cut, zd_dev **out, struct zd_error *err)
 {
 	struct zd_view *view;
-	uint32_t i;
-	int r;
+	int r = cut ? zd_cut_check(cut, err) : 0;
 
 	*out = NULL;
-	for (i = 1; i < n; i++) {
-		if (kept[i].zone <= kept[i - 1].zone)
-			return zd_fail(err, -EINVAL, "the zones of a survivor must ascend");
-	}
+	if (r)
+		return r;
 	*out = s->owner == getpid() ? from_pool(s->origin) : NULL;
 	if (*out)
 		goto fill;
@@ -664,7 +875,7 @@ int zd_fork(zd_snapshot *s, const struct zd_survivor *kept, uint32_t n, int cut,
 fill:
 	atomic_fetch_add(&s->refs, 1);
 	(*out)->view->snapshot = s;
-	r = fill_fork(*out, s, kept, n, cut, err);
+	r = fill_fork(*out, s, cut, err);
 	if (r) {
 		zd_close(*out, NULL);
 		*out = NULL;

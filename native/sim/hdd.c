@@ -179,7 +179,7 @@ int zd_hdd_init(struct zd_sim *sim, struct zd_error *err)
 	}
 	h->cylinders = tracks / p->heads + 1;
 	cylinders = (double)h->cylinders;
-	/* DiskSim's three points: one cylinder, the average over all pairs (a third), all of them. */
+	/* DiskSim's three points: one cylinder, the average over all pairs of places, all cylinders. */
 	h->seek_b = (-10 * one + 15 * avg - 5 * full) / (3 * sqrt(cylinders));
 	h->seek_a = (7 * one - 15 * avg + 8 * full) / (3 * cylinders);
 	h->skew = (uint32_t)(((p->head_switch % h->turn) << 32) / h->turn);

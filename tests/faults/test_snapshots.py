@@ -35,6 +35,8 @@ class Model:
     def __init__(self) -> None:
         self.data = [bytearray(LENGTH) if zone < 2 else bytearray() for zone in range(ZONES)]
         self.finished = [False] * ZONES
+        self.flushed = [bytes(LENGTH), bytes(LENGTH)]
+        """What the conventional zones held at the last flush."""
 
     def agrees(self, dev: zoned.Device) -> None:
         for row in dev.zones:
@@ -122,8 +124,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=model_number)
     def flush(self, number: int) -> None:
-        dev, _ = self.disk(number)
+        dev, model = self.disk(number)
         dev.flush()
+        model.flushed = [bytes(data) for data in model.data[:2]]
         assert all(z.durable_wp in (None, z.wp) or z.condition is C.FULL for z in dev.zones)
 
     @rule(number=model_number)
@@ -135,6 +138,7 @@ class Machine(RuleBasedStateMachine):
         for zone, durable in kept.items():
             if not model.finished[zone]:
                 del model.data[zone][durable:]
+        model.data[:2] = [bytearray(data) for data in model.flushed]
 
     @rule(number=model_number)
     def snapshot(self, number: int) -> None:

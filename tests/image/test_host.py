@@ -31,11 +31,10 @@ Needs = Callable[[str, bool, str], None]
 HELPERS = """
 def fill_up(path, leave=0):
     '''Take all the room there is, but for `leave` bytes.'''
-    with open(path, "wb") as file:
+    with open(path, "wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(65536))
-                file.flush()
         except OSError as error:
             assert error.errno == errno.ENOSPC, error
     if leave:

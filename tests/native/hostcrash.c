@@ -6,12 +6,16 @@
  * moment since the last sync of its page, the file's length likewise. Each such file is opened, and must give:
  * no unrecoverable image, no flushed byte lost, no write pointer beyond valid data.
  *
- *     hostcrash WORKLOADS SEED STATES_PER_WORKLOAD [MUTATION]
+ * Workloads also cut the emulated power, take snapshots and go back to them, and set faults, as all of these store
+ * into the image too.
  *
- * MUTATION makes the recorder lie, as if the core lacked something; the program must then find a violation
- * (exit 3): no-data-sync (fdatasync does nothing), no-entry-sync (RWF_DSYNC does nothing).
+ *     hostcrash WORKLOADS SEED STATES_PER_WORKLOAD [LIE]
+ *
+ * LIE makes the recorder lie, as if the host did so; the program must then find a violation (exit 3): no-data-sync
+ * (fdatasync does nothing), no-entry-sync (RWF_DSYNC does nothing). test_hostcrash.py also builds it with mistakes
+ * put into the core.
  */
-#include "../../native/device/internal.h"
+#include "device/internal.h"
 #include "testing.h"
 
 #include <fcntl.h>
@@ -120,40 +124,76 @@ static void stamp(uint8_t *to, uint32_t zone, uint32_t gen, uint32_t at, uint32_
 }
 
 struct floor { /* what must survive from now on */
+	uint32_t event;
 	uint32_t gen[ZONES], written[ZONES];
 	bool finished[ZONES];
 	uint32_t version[ZONE_BLOCKS]; /* of the conventional zone's blocks */
 };
-/* After event `event`, `floor` holds; and until the next one, nothing newer than `most` exists. */
-struct moment {
-	uint32_t event;
-	struct floor floor;
-};
-static struct moment moments[4096];
+static struct floor moments[4096]; /* each holds after its event */
 static uint32_t nr_moments;
 static struct floor now;
 /* The event from which on a generation exists at all, and how much of it was ever being written by then. */
 static uint32_t gen_from[ZONES][MAX_GENS];
 static uint32_t most_written[ZONES][MAX_GENS];
+static uint32_t last_gen[ZONES], last_version[ZONE_BLOCKS]; /* none is used twice */
+static uint32_t rolled_back[ZONES];                        /* the event at which the zone last went back to a snapshot */
+
+static bool lying;           /* a write was to be lost */
+static struct floor flushed; /* at the last flush, if no snapshot was gone back to since */
+static bool flushed_holds;
+
+static struct shot {
+	zd_snapshot *taken;
+	struct floor then;
+} shots[2];
 
 static void mark_floor(void)
 {
 	CLAIM(nr_moments < 4096);
+	moments[nr_moments] = now;
 	moments[nr_moments].event = nr_events;
-	moments[nr_moments].floor = now;
 	nr_moments++;
+}
+
+static void free_shots(void)
+{
+	for (int i = 0; i < 2; i++) {
+		zd_snapshot_free(shots[i].taken);
+		shots[i].taken = NULL;
+	}
+}
+
+/* What faults, cuts and other half-done things left. */
+static void look(zd_dev *dev)
+{
+	static uint8_t got[ZONE_SIZE];
+	struct zd_error err;
+	struct zd_zone z;
+
+	for (uint32_t zone = CONV; zone < ZONES; zone++) {
+		int64_t written = zd_zone_written(dev, zone, &err);
+
+		CLAIM(written >= 0 && zd_report(dev, zone, 1, &z, &err) == 1);
+		now.written[zone] = (uint32_t)written;
+		now.finished[zone] &= z.cond == ZD_FULL; /* one that was FULL already stays so only if nothing of it was lost */
+		if (now.written[zone] > most_written[zone][now.gen[zone]])
+			most_written[zone][now.gen[zone]] = now.written[zone];
+	}
+	CLAIM(zd_pread(dev, got, ZONE_SIZE, 0, &err) == ZONE_SIZE);
+	for (uint32_t block = 0; block < ZONE_BLOCKS; block++)
+		memcpy(&now.version[block], got + block * BLOCK + 4, 4);
 }
 
 static void reset_zone(zd_dev *dev, uint32_t zone)
 {
 	struct zd_error err;
 
-	if (now.gen[zone] + 1 >= MAX_GENS)
+	if (last_gen[zone] + 1 >= MAX_GENS)
 		return;
-	gen_from[zone][now.gen[zone] + 1] = nr_events; /* from here on the reset may have happened */
+	gen_from[zone][last_gen[zone] + 1] = nr_events; /* from here on the reset may have happened */
 	CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, zone, 1, &err) == 0);
 	if (now.written[zone] || now.finished[zone])
-		now.gen[zone]++;
+		now.gen[zone] = ++last_gen[zone];
 	now.written[zone] = 0;
 	now.finished[zone] = false;
 }
@@ -171,9 +211,13 @@ static void write_zone(zd_dev *dev, uint32_t zone)
 	}
 	n = n < room ? n : room;
 	stamp(buffer, zone, now.gen[zone], now.written[zone], n);
-	most_written[zone][now.gen[zone]] = now.written[zone] + n;
+	if (most_written[zone][now.gen[zone]] < now.written[zone] + n)
+		most_written[zone][now.gen[zone]] = now.written[zone] + n;
 	if (zd_append(dev, zone, buffer, n, &landed, &err) < 0) {
-		CLAIM(err.code == ZD_E_TOO_MANY_OPEN); /* all that may be are explicitly open */
+		/* All that may be are explicitly open; or a fault. */
+		CLAIM(err.code == ZD_E_TOO_MANY_OPEN || err.injected);
+		if (err.injected)
+			look(dev);
 		return;
 	}
 	now.written[zone] += n;
@@ -185,31 +229,111 @@ static void write_conventional(zd_dev *dev)
 	uint32_t block = draw(ZONE_BLOCKS);
 	struct zd_error err;
 
-	now.version[block]++;
-	stamp(buffer, 0, now.version[block], block * BLOCK, BLOCK);
-	CLAIM(zd_pwrite(dev, buffer, BLOCK, block * BLOCK, &err) == BLOCK);
+	stamp(buffer, 0, ++last_version[block], block * BLOCK, BLOCK);
+	if (zd_pwrite(dev, buffer, BLOCK, block * BLOCK, &err) < 0)
+		CLAIM(err.injected);
+	else
+		now.version[block] = last_version[block];
+}
+
+/* A cut takes nothing that was flushed, but for what a lying disk only said it had. */
+static void cut_power(zd_dev *dev)
+{
+	const struct floor *f = nr_moments ? &moments[nr_moments - 1] : NULL;
+	uint32_t before = nr_events;
+	struct zd_error err;
+
+	CLAIM(zd_power_cut(dev, (int)draw(3), draw(1000), &err) == 0);
+	CLAIM(zd_power_on(dev, &err) == 0);
+	look(dev);
+	for (uint32_t zone = 0; f && zone < ZONES; zone++) {
+		bool taken = now.gen[zone] == f->gen[zone] && now.written[zone] < f->written[zone];
+
+		for (uint32_t block = 0; zone == 0 && block < ZONE_BLOCKS; block++)
+			taken |= now.version[block] < f->version[block];
+		if (taken && rolled_back[zone] < f->event)
+			rolled_back[zone] = before; /* a close or host_sync=command saved more than was flushed */
+		if (lying || !flushed_holds)
+			continue;
+		CLAIM(now.gen[zone] != flushed.gen[zone] || now.written[zone] >= flushed.written[zone]);
+		for (uint32_t block = 0; zone == 0 && block < ZONE_BLOCKS; block++)
+			CLAIM(now.version[block] >= flushed.version[block]);
+	}
+}
+
+static void set_fault(zd_dev *dev)
+{
+	static const uint32_t kinds[] = { ZD_FAULT_MEDIUM, ZD_FAULT_TORN, ZD_FAULT_LOST, ZD_FAULT_FLUSH_ERROR };
+	struct zd_fault fault = { .kind = kinds[draw(4)],
+				  .commands = 1u << ZD_CMD_WRITE | 1u << ZD_CMD_APPEND,
+				  .last_zone = ZD_NO_ZONE,
+				  .nth = 1 + draw(3),
+				  .bit = ZD_NONE };
+	struct zd_error err;
+	uint32_t id;
+
+	CLAIM(zd_fault_clear(dev, 0, &err) == 0);
+	lying |= fault.kind == ZD_FAULT_LOST;
+	fault.blocks = fault.kind == ZD_FAULT_TORN ? 1 + draw(2) : 0;
+	CLAIM(zd_fault_add(dev, &fault, &id, &err) == 0);
+}
+
+static void go_back_or_remember(zd_dev *dev)
+{
+	struct shot *shot = &shots[draw(2)];
+	struct zd_error err;
+
+	if (!shot->taken) {
+		CLAIM(zd_snapshot_take(dev, &shot->taken, &err) == 0);
+		shot->then = now;
+		return;
+	}
+	if (draw(2)) {
+		for (uint32_t zone = 0; zone < ZONES; zone++)
+			rolled_back[zone] = nr_events;
+		flushed_holds = false;
+		CLAIM(zd_rollback(dev, shot->taken, &err) == 0);
+		now = shot->then;
+		look(dev);
+	} else {
+		zd_snapshot_free(shot->taken);
+		shot->taken = NULL;
+	}
 }
 
 static zd_dev *run_command(zd_dev *dev, const char *path, bool every)
 {
 	uint32_t zone = CONV + draw(ZONES - CONV), what = draw(100);
 	struct zd_error err;
+	int r;
 
-	if (what < 50) {
+	if (what < 44) {
 		write_zone(dev, zone);
-	} else if (what < 60) {
+	} else if (what < 56) {
 		write_conventional(dev);
-	} else if (what < 75) {
+	} else if (what < 68) {
 		reset_zone(dev, zone);
-	} else if (what < 80) {
+	} else if (what < 72) {
 		if (zd_zone_mgmt(dev, ZD_CMD_FINISH, zone, 1, &err) == 0)
 			now.finished[zone] = true;
-	} else if (what < 85) {
+	} else if (what < 76) {
 		zd_zone_mgmt(dev, draw(2) ? ZD_CMD_OPEN : ZD_CMD_CLOSE, zone, 1, &err);
+	} else if (what < 87) {
+		r = zd_flush(dev, &err);
+		CLAIM(r == 0 || err.injected);
+		if (r == 0) {
+			mark_floor();
+			flushed = now;
+			flushed_holds = true;
+		}
+	} else if (what < 90) {
+		cut_power(dev);
+	} else if (what < 94) {
+		go_back_or_remember(dev);
 	} else if (what < 97) {
-		CLAIM(zd_flush(dev, &err) == 0);
-		mark_floor();
+		set_fault(dev);
 	} else {
+		free_shots(); /* they keep the disk open */
 		CLAIM(zd_close(dev, &err) == 0);
 		recording = false; /* opening only rebuilds the shared area, which no crash state has */
 		mark_floor();
@@ -324,6 +448,7 @@ static void verify_sequential(zd_dev *dev, uint32_t event, uint32_t zone, const 
 	struct zd_error err;
 	struct zd_zone z;
 	int64_t written = zd_zone_written(dev, zone, &err);
+	bool back = rolled_back[zone] && rolled_back[zone] >= f->event; /* on its way back to a snapshot */
 	uint32_t gen;
 
 	CLAIM(zd_report(dev, zone, 1, &z, &err) == 1);
@@ -333,13 +458,13 @@ static void verify_sequential(zd_dev *dev, uint32_t event, uint32_t zone, const 
 		bool reset = f->gen[zone] + 1 < MAX_GENS && gen_from[zone][f->gen[zone] + 1] &&
 			     gen_from[zone][f->gen[zone] + 1] <= event;
 
-		if (f->written[zone] && !reset)
+		if (f->written[zone] && !reset && !back)
 			violation(event, zone, "flushed bytes are lost", f->written[zone], 0);
 		return;
 	}
 	CLAIM(zd_pread(dev, got, (uint64_t)written, (uint64_t)zone * ZONE_SIZE, &err) == written);
 	memcpy(&gen, got + 4, 4);
-	if (gen >= MAX_GENS || gen < f->gen[zone]) {
+	if (gen >= MAX_GENS || (gen < f->gen[zone] && !back)) {
 		violation(event, zone, "shows data of a generation that was reset and flushed", gen, f->gen[zone]);
 		return;
 	}
@@ -348,11 +473,11 @@ static void verify_sequential(zd_dev *dev, uint32_t event, uint32_t zone, const 
 		violation(event, zone, "the write pointer is beyond valid data", (uint64_t)written, gen);
 		return;
 	}
-	if (gen == f->gen[zone] && written < f->written[zone])
+	if (gen == f->gen[zone] && written < f->written[zone] && !back)
 		violation(event, zone, "flushed bytes are lost", f->written[zone], (uint64_t)written);
 	if (written > most_written[zone][gen])
 		violation(event, zone, "more than was ever written", (uint64_t)written, most_written[zone][gen]);
-	if (gen == f->gen[zone] && f->finished[zone] && z.cond != ZD_FULL)
+	if (gen == f->gen[zone] && f->finished[zone] && z.cond != ZD_FULL && !back)
 		violation(event, zone, "a FINISH that was flushed is lost", z.cond, 0);
 }
 
@@ -367,7 +492,7 @@ static void verify_conventional(zd_dev *dev, uint32_t event, const struct floor 
 		uint32_t version, block = s * SECTOR / BLOCK;
 
 		memcpy(&version, got + s * SECTOR + 4, 4);
-		if (version < f->version[block]) {
+		if (version < f->version[block] && !(rolled_back[0] && rolled_back[0] >= f->event)) {
 			violation(event, 0, "a flushed block of a conventional zone is lost", f->version[block], version);
 			continue;
 		}
@@ -421,7 +546,7 @@ static void enumerate(const char *crashed, uint32_t states)
 	odds = states > 3 * boundaries ? (states - 3 * boundaries) * 100 / (nr_events ? nr_events : 1) + 1 : 1;
 	for (i = 0; i <= nr_events; i++) {
 		while (m < nr_moments && moments[m].event <= i)
-			f = &moments[m++].floor;
+			f = &moments[m++];
 		if (i == nr_events || events[i].kind == SYNC) {
 			try_state(crashed, OLD, i, i, f);
 			try_state(crashed, BY_PAGE, i, i, f);
@@ -463,6 +588,10 @@ static void run_workload(const char *path, const char *crashed, uint32_t states)
 	memset(&now, 0, sizeof(now));
 	memset(gen_from, 0, sizeof(gen_from));
 	memset(most_written, 0, sizeof(most_written));
+	memset(last_gen, 0, sizeof(last_gen));
+	memset(last_version, 0, sizeof(last_version));
+	memset(rolled_back, 0, sizeof(rolled_back));
+	lying = flushed_holds = false;
 	nr_events = nr_moments = 0;
 	unlink(path);
 	CLAIM(zd_create(path, &config, 0, &recorded, &err) == 0);
@@ -479,6 +608,7 @@ static void run_workload(const char *path, const char *crashed, uint32_t states)
 	while (commands--)
 		recorded = run_command(recorded, path, config.host_sync == ZD_SYNC_COMMAND);
 	recording = false;
+	free_shots();
 	CLAIM(zd_close(recorded, &err) == 0);
 	enumerate(crashed, states);
 	for (uint32_t i = 0; i < nr_events; i++)

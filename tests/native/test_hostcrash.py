@@ -1,13 +1,15 @@
 """Crashes of the host: what an image can look like after one is enumerated and opened (hostcrash.c).
 
-The core is compiled with its recorder on. A lie of the recorder (a sync that does nothing) must be found:
-that proves that the enumeration looks where it matters.
+The core is compiled with its recorder on. That the enumeration looks where it matters is proven by
+mistakes that it must find: lies of the recorder (a sync that does nothing), and builds of a core
+into which a mistake was put (a sync left out, metadata synced before its data, and the like).
 """
 
 from __future__ import annotations
 
 import random
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,33 +17,65 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+DATA_SYNC = """	if (sync && kind != ZD_COMMIT_RESETS) {
+		r = zd_host_sync(dev->fd);
+		if (r)
+			return sync_failed(dev, r, err);
+	}
+"""
+ENTRIES = """	r = write_entries(dev, items, ZD_TABLE, sync);
+	if (r == -ENOSPC || r == -EDQUOT)
+		return zd_fail_host(err, -r, "no room on the host for the image's zone entries");
+	if (r)
+		return sync_failed(dev, r, err);
+"""
+MISTAKES = {
+    # file, what stands there once, what takes its place
+    "fdatasync-removed": ("commit.c", [(DATA_SYNC, "")]),
+    "metadata-before-data": ("commit.c", [(DATA_SYNC, ""), (ENTRIES, ENTRIES + DATA_SYNC)]),
+    "moved-zones-taken-for-reset": ("commit.c", [("		if (was_reset(dev, item.zone))\n", "")]),
+    "pending-slots-reused": ("slot.c", [("dev->in_ram || !on_disk(rt, slot)", "true")]),
+}
+
+
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-DZD_RECORD", "-O2", "-g", "-Wall", "-Wextra"]
+
+
 @pytest.fixture(scope="module")
-def hostcrash(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("hostcrash") / "hostcrash"
-    core = sorted(str(path) for path in (ROOT / "native/device").glob("*.c"))
-    flags = [
-        "-std=gnu11",
-        "-D_GNU_SOURCE",
-        "-DZD_RECORD",
-        "-O2",
-        "-g",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-    ]
-    source = str(ROOT / "tests/native/hostcrash.c")
-    command = [
-        "gcc",
-        *flags,
-        f"-I{ROOT / 'native'}",
-        "-o",
-        str(program),
-        source,
-        *core,
-        "-lpthread",
-    ]
+def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The core and the program, compiled: object files by the names of their sources."""
+    folder = tmp_path_factory.mktemp("hostcrash")
+    sources = sorted((ROOT / "native/device").glob("*.c"))
+    sources.append(ROOT / "tests/native/hostcrash.c")
+    command = ["gcc", *FLAGS, "-Werror", f"-I{ROOT / 'native'}", "-c", *map(str, sources)]
+    subprocess.run(command, check=True, cwd=folder)
+    return {source.name: folder / f"{source.stem}.o" for source in sources}
+
+
+def link(objects: Iterable[Path], program: Path) -> Path:
+    command = ["gcc", "-o", str(program), *map(str, objects), "-lpthread"]
     subprocess.run(command, check=True)
     return program
+
+
+def with_mistake(mistake: str, objects: dict[str, Path], folder: Path) -> Path:
+    """The program with a core that has a mistake in it."""
+    name, changes = MISTAKES[mistake]
+    source = (ROOT / "native/device" / name).read_text(encoding="utf-8")
+    for old, new in changes:
+        assert source.count(old) == 1, f"{name} has no such place any more: {old}"
+        source = source.replace(old, new)
+    (folder / name).write_text(source, encoding="utf-8")
+    wrong = (folder / name).with_suffix(".o")
+    include = [f"-I{ROOT / 'native'}", f"-I{ROOT / 'native/device'}"]
+    command = ["gcc", *FLAGS, "-w", *include, "-c", "-o", str(wrong), str(folder / name)]
+    subprocess.run(command, check=True)
+    return link((objects | {name: wrong}).values(), folder / "hostcrash")
+
+
+@pytest.fixture(scope="module")
+def hostcrash(objects: dict[str, Path]) -> Path:
+    return link(objects.values(), objects["hostcrash.c"].with_name("hostcrash"))
 
 
 def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -70,3 +104,12 @@ def test_a_missing_sync_is_found(hostcrash: Path, lie: str) -> None:
     done = run(hostcrash, 20, 1, 300, lie)
     assert done.returncode == 3, done.stdout + done.stderr
     assert "violations" in done.stdout
+
+
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_a_mistake_in_the_core_is_found(
+    objects: dict[str, Path], tmp_path: Path, mistake: str
+) -> None:
+    done = run(with_mistake(mistake, objects, tmp_path), 40, 1, 340)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert " 0 violations" not in done.stdout

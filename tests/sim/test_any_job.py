@@ -16,6 +16,7 @@ from zoned.bench import Job, Model, Run, Simulation
 from zoned.bench.limits import limiting
 from zoned.bench.models import load_model, null_model
 from zoned.bench.results import as_json
+from zoned.bench.simulation import CHUNK
 from zoned.geometry import Geometry, GeometryError
 from zoned.report import ROW
 
@@ -220,8 +221,9 @@ def check(dice: random.Random, seed: int) -> None:
     limit = min(n for n in (geometry.max_open or 99, geometry.max_active or 99))
     trace = dice.random()
     runs = []
-    for _ in range(2):
+    for chunk in (CHUNK, 7):  # in pieces too small for bursts: every command by the queue of events
         sim = Simulation(geometry, model, seed)
+        sim.chunk = chunk
         for zone, size in fills[:limit]:
             sim.fill(zone, 1, size)
         taken = [job for job in jobs if added(sim, job, trace)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +122,17 @@ def test_zipf_follows_its_law() -> None:
 def test_sequential_jobs_do_not_draw() -> None:
     """A sequential job is the same under every seed."""
     assert run(writer(), seed=1).series == run(writer(), seed=99).series
+
+
+def test_no_function_of_libm_but_the_square_root() -> None:
+    """The C library's log, exp and pow differ between machines in their last bits; sqrt() does not."""
+    folder = Path(__file__).resolve().parents[2] / "native" / "sim"
+    used = set()
+    for path in folder.glob("*.c"):
+        used |= set(re.findall(r"(?<![\w.>])([a-z][a-z0-9]*)\(", path.read_text(encoding="utf-8")))
+    names = "sqrt cbrt pow exp exp2 expm1 log log2 log10 log1p sin cos tan atan fmod floor ceil round trunc rint fma ldexp hypot"
+    assert used & {name + suffix for name in names.split() for suffix in ("", "f", "l")} == {"sqrt"}
+    flags = (folder.parents[1] / "native" / "python" / "build_native.py").read_text(
+        encoding="utf-8"
+    )
+    assert "-ffp-contract=off" in flags

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,7 +40,11 @@ def validate() -> Iterator[ModuleType]:
     sys.path[:] = before
 
 
-def judge(rows: list[Any], counted: int) -> None:
+PAGE = (BENCH.parent / "docs" / "validation.md").read_text(encoding="utf-8")
+
+
+def judge(rows: list[Any], module: ModuleType, counted: int) -> None:
+    """Every row that counts is within its limit, and the page in docs/ shows these very figures."""
     outside = [
         f"{row.name}: {row.published:g}, ours {row.ours:g}"
         for row in rows
@@ -47,33 +53,91 @@ def judge(rows: list[Any], counted: int) -> None:
     assert outside == []
     assert sum(row.verdict == "ok" for row in rows) == counted
     assert all(row.source for row in rows)
+    stale = [row.name for row in rows if module.markdown_line(row) not in PAGE]
+    assert stale == [], "run `make docs`"
+
+
+def limits(rows: list[Any]) -> dict[str, set[str]]:
+    """By what a row measures (its name without sizes and numbers): the limits it has."""
+    out: dict[str, set[str]] = {}
+    for row in rows:
+        if row.verdict:
+            out.setdefault(re.sub(r" ?[0-9.]+( KiB| %| block)?", "", row.name), set()).add(
+                row.limit
+            )
+    return out
 
 
 def test_zn540(validate: ModuleType) -> None:
     """Latency by size, ceilings, finish and reset by occupancy."""
     rows = list(validate.rows_zn540())
-    judge(rows, 39)
+    judge(rows, validate, 39)
     inputs = [row.name for row in rows if row.kind == "input"]
     assert inputs == ["finish, nothing written, ms", "finish, all but 1 block written, ms"]
+    assert limits(rows) == {
+        "write, mean latency, us": {"5.0%"},
+        "append, mean latency, us": {"5.0%"},
+        "write, bandwidth, MiB/s": {"2.0%"},
+        "append, bandwidth, MiB/s": {"2.0%"},
+        "write, zones, K/s": {"5.0%"},
+        "append, depth, K/s": {"5.0%"},
+        "finish, written, ms": {"4.0%"},
+        "reset finished, nothing written, ms": {"4.0%"},
+        "reset finished, written, ms": {"4.0%"},
+        "reset finished, all written, ms": {"4.0%"},
+        "reset, nothing written, ms": {"4.0%"},
+        "reset, written, ms": {"4.0%"},
+        "reset, all written, ms": {"4.0%"},
+    }
 
 
 def test_hc620(validate: ModuleType) -> None:
     """Sequential and random rates and latencies, and the zones after random writes."""
     rows = list(validate.rows_hc620())
-    judge(rows, 10)
+    judge(rows, validate, 10)
     assert [row.name for row in rows if row.kind == "input"] == [
         "read beyond the write pointer, IOPS"
     ]
+    counting = [row for row in rows if row.verdict]
+    assert [(round(row.published, 1), row.limit) for row in counting] == [
+        (234.6, "3.0%"), (237.3, "3.0%"), (237.9, "3.0%"), (118.6, "10.0%"), (133.9, "15.0%"),
+        (160.9, "10.0%"), (98.9, "15.0%"), (128, "exact"), (4498, "exact"), (0, "exact"),
+    ]  # fmt: skip
 
 
 def test_drive_managed(validate: ModuleType) -> None:
-    judge(list(validate.rows_drive_managed()), 2)
+    """What a parameter says outright is an input; the fall is predicted."""
+    rows = list(validate.rows_drive_managed())
+    judge(rows, validate, 2)
+    assert all(row.ours > 100 for row in rows if row.verdict)
+    assert sum(row.kind == "input" for row in rows) == 3
 
 
 @pytest.mark.long
 def test_cleaning(validate: ModuleType) -> None:
     """The long form of what test_cleaning.py checks with fewer writes."""
-    judge(list(validate.rows_cleaning()), 15)
+    judge(list(validate.rows_cleaning()), validate, 15)
+
+
+def test_a_figure_beyond_its_limit_fails_the_command(
+    validate: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = validate.Row("ZN540", "a latency, us", 100.0, 106.0, 0.05, "predicted", "somewhere")
+    near = replace(row, ours=104.0)
+    slow = replace(row, part="speed", tolerance=0, bound="least", published=10, ours=9)
+    monkeypatch.setattr(sys, "argv", ["validate.py"])
+    for rows, code in (
+        ([row], 1),
+        ([near], 0),
+        ([near, slow], 0),
+        ([replace(row, kind="input")], 0),
+    ):
+        monkeypatch.setattr(validate, "PARTS", {"zn540": lambda rows=rows: iter(rows)})
+        assert validate.main() == code
+    assert "outside" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["validate.py", "--strict"])
+    monkeypatch.setattr(validate, "PARTS", {"speed": lambda: iter([slow])})
+    assert validate.main() == 1
 
 
 def test_a_point_is_left_out_with_its_whole_run() -> None:
@@ -176,3 +240,38 @@ def test_a_model_is_found_again_from_its_own_figures() -> None:
     assert float(found.get("zns.write_base_us")) == pytest.approx(base, rel=1e-3)
     assert float(found.get("zns.write_unit_us")) == pytest.approx(unit, rel=1e-3)
     assert float(found.get("zns.append_extra_us")) == pytest.approx(extra, rel=1e-3)
+
+
+def test_what_the_figures_do_not_say_stays_as_it_was() -> None:
+    """Writes of two sizes only: base and the time per unit; lists and appends keep the model's values."""
+    from zoned.bench.fit import fit_zns
+    from zoned.bench.models import load_model
+
+    model = load_model("zn540")
+    points = [
+        Point("write", 4, "median_us", 20.0, "a"),
+        Point("write", 32, "median_us", 33.31, "b"),
+    ]
+    points.append(Point("reset finished", 0.5, "ms", 10.0, "c"))
+    found = fit_zns(points, model)
+    changed = {
+        key for key, value in found.tables["zns"].items() if value != model.get(f"zns.{key}")
+    }
+    assert changed == {"write_base_us", "write_unit_us", "reset_base_ms"}
+    assert float(found.get("zns.write_base_us")) == pytest.approx(20)
+    # Three units more, and the list that its 1.31 us are taken for.
+    assert float(found.get("zns.write_unit_us")) == pytest.approx(4)
+    full, data = (float(model.get(f"zns.reset_{name}_ms")) for name in ("full", "data"))
+    assert float(found.get("zns.reset_base_ms")) == pytest.approx(10 - full / 2 - data)
+    half = fit_zns(
+        [Point("finish", x, "ms", 2.57 + (1 - x) * 1000, "f") for x in (0.2, 0.7)], model, 500
+    )
+    assert float(half.get("zns.finish_mib_s")) == pytest.approx(500)
+
+
+def test_the_page_about_models_names_every_parameter() -> None:
+    from zoned.bench.models import TABLES
+
+    text = (BENCH.parent / "docs" / "models.md").read_text(encoding="utf-8")
+    missing = [p.name for table in TABLES.values() for p in table if f"`{p.name}`" not in text]
+    assert missing == []

@@ -214,12 +214,14 @@ def mixed(alpha: float, r: float, f: float) -> float:
     return (low + high) / 2
 
 
-def desnoyers(config: LogConfig) -> float:
-    """The closed form for a configuration, alpha in its finite form (T-1)/U: one segment is always
-    being written or free. Raises ValueError where there is none.
+def desnoyers(config: LogConfig, finite: bool = True) -> float:
+    """The closed form for a configuration. ``finite``: alpha as (T-1)/U, because one segment of a
+    pool is always being written or free; otherwise T/U, the paper's own form, for many segments.
+    Raises ValueError where there is none.
     """
     volume = config.nr_blocks / config.segment_blocks
-    alpha = (config.nr_segments - 1) / volume
+    away = 1 if finite else 0
+    alpha = (config.nr_segments - away) / volume
     size = config.segment_blocks
     if config.policy not in ("fifo", "greedy") or config.separate:
         raise ValueError(f"there is no closed form for {config.policy}")
@@ -233,8 +235,8 @@ def desnoyers(config: LogConfig) -> float:
         k = 1 + 1 / (2 * size)
         return mixed(k * alpha, config.a, config.b) / k
     hot_volume = round(config.b * config.nr_blocks) / size
-    hot = (config.hot_segments - 1) / hot_volume
-    cold = (config.nr_segments - config.hot_segments - 1) / (volume - hot_volume)
+    hot = (config.hot_segments - away) / hot_volume
+    cold = (config.nr_segments - config.hot_segments - away) / (volume - hot_volume)
     one: Callable[[float], float] = (
         lru if config.policy == "fifo" else (lambda alpha: greedy(alpha, size))
     )

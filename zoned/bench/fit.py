@@ -8,7 +8,7 @@ no numerical library: the same digits everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zoned.bench.models import Model
@@ -87,6 +87,40 @@ def least_absolute(rows: Sequence[Sequence[float]], targets: Sequence[float]) ->
     return found
 
 
+Solver = Callable[[Sequence[Sequence[float]], Sequence[float]], list[float]]
+
+
+def determined(
+    names: Sequence[str],
+    rows: Sequence[Sequence[float]],
+    targets: Sequence[float],
+    known: Mapping[str, float],
+    solve: Solver,
+) -> dict[str, float]:
+    """Those parameters that the rows determine; the others keep the value that ``known`` has."""
+    kept: list[int] = []
+    base: list[list[float]] = []
+    for column in range(len(names)):
+        rest = [row[column] for row in rows]
+        size = sum(x * x for x in rest)
+        for other in base:
+            along = sum(a * b for a, b in zip(rest, other, strict=True))
+            rest = [a - along * b for a, b in zip(rest, other, strict=True)]
+        left = sum(x * x for x in rest)
+        if left > 1e-12 * size and left > 0:
+            base.append([x / left**0.5 for x in rest])
+            kept.append(column)
+    fixed = [at for at in range(len(names)) if at not in kept]
+    less = [
+        target - sum(row[at] * known[names[at]] for at in fixed)
+        for row, target in zip(rows, targets, strict=True)
+    ]
+    if not kept:
+        return {}
+    found = solve([[row[at] for at in kept] for row in rows], less)
+    return {names[at]: value for at, value in zip(kept, found, strict=True)}
+
+
 def minimum(function: Callable[[float], float], low: float, high: float, steps: int) -> float:
     """Where a function with one valley is least, by golden section."""
     ratio = 0.6180339887498949
@@ -129,8 +163,8 @@ def _units(kib: float) -> float:
     return max(0.0, -(-kib // UNIT_KIB) - 1)
 
 
-def fit_zns(given: Sequence[Point], model: Model) -> Model:
-    """What the points say about a ZNS SSD; ``model`` gives the rest.
+def fit_zns(given: Sequence[Point], model: Model, capacity_mib: float = 1077) -> Model:
+    """What the points say about a ZNS SSD; ``model`` gives the rest. ``capacity_mib``: of a zone.
 
     Command times are linear in five parameters: base, time per 8 KiB unit, PRP list, and for
     appends an extra and a time per unit of their own. The flash's rate comes from latencies and
@@ -139,18 +173,23 @@ def fit_zns(given: Sequence[Point], model: Model) -> Model:
     """
     points = [p for p in given if p.fitted]
     changes: dict[str, float] = {}
-    changes |= _fit_commands([p for p in points if p.what in ("write", "append")])
-    changes |= _fit_reset(points)
-    changes |= _fit_rate([p for p in points if p.saturated], model.but(**changes))
+    changes |= _fit_commands([p for p in points if p.what in ("write", "append")], model)
+    changes |= _fit_reset(points, model)
+    saturated = [p for p in points if p.saturated]
+    changes |= _fit_rate(saturated, model.but(**changes), capacity_mib)
     for what, name in (("write zones", "write"), ("append depth", "append")):
         ceiling = [p.value for p in points if p.what == what and p.saturated]
         if ceiling:
             changes[f"zns__{name}_service_us"] = len(ceiling) / sum(ceiling) * 1e3
-    changes |= _fit_finish([p for p in points if p.what == "finish"], model)
+    changes |= _fit_finish([p for p in points if p.what == "finish"], model, capacity_mib)
     return model.but(**changes)
 
 
-def _fit_commands(points: Sequence[Point]) -> dict[str, float]:
+def _named(model: Model, names: Sequence[str]) -> dict[str, float]:
+    return {name: float(model.get(f"zns.{name}")) for name in names}
+
+
+def _fit_commands(points: Sequence[Point], model: Model) -> dict[str, float]:
     rows, targets = [], []
     for point in points:
         if point.stat != "median_us":
@@ -161,23 +200,17 @@ def _fit_commands(points: Sequence[Point]) -> dict[str, float]:
         targets.append(point.value)
     if not rows:
         return {}
-    base, unit, prp_list, extra, append_unit = least_absolute(rows, targets)
-    return {
-        "zns__write_base_us": base,
-        "zns__write_unit_us": unit,
-        "zns__list_us": prp_list,
-        "zns__append_extra_us": extra,
-        "zns__append_unit_us": append_unit,
-    }
+    names = ("write_base_us", "write_unit_us", "list_us", "append_extra_us", "append_unit_us")
+    found = determined(names, rows, targets, _named(model, names), least_absolute)
+    return {f"zns__{name}": value for name, value in found.items()}
 
 
-def _fit_rate(points: Sequence[Point], model: Model) -> dict[str, float]:
+def _fit_rate(points: Sequence[Point], model: Model, capacity: float) -> dict[str, float]:
     """MiB/s of the flash. A mean latency at depth 1 gives it straight; a rate over a long run lost
     the time of its resets, one for each zone filled.
     """
     host = model.host_us
     found: list[float] = []
-    capacity = ZN540_CAPACITY_MIB
     reset_s = (float(model.get("zns.reset_base_ms")) + float(model.get("zns.reset_full_ms"))) / 1e3
     for point in points:
         if point.what not in ("write", "append"):
@@ -189,10 +222,7 @@ def _fit_rate(points: Sequence[Point], model: Model) -> dict[str, float]:
     return {"zns__write_mib_s": sum(found) / len(found)} if found else {}
 
 
-ZN540_CAPACITY_MIB = 1077.0
-
-
-def _fit_finish(points: Sequence[Point], model: Model) -> dict[str, float]:
+def _fit_finish(points: Sequence[Point], model: Model, capacity: float) -> dict[str, float]:
     """finish = base + what is unwritten / rate. An empty zone is a case of its own."""
     changes: dict[str, float] = {}
     line = [p for p in points if p.x > 0]
@@ -201,7 +231,7 @@ def _fit_finish(points: Sequence[Point], model: Model) -> dict[str, float]:
         changes["zns__finish_empty_us"] = empty[0]
     if len(line) < 2:
         return changes
-    rows = [[1.0, (1 - p.x) * ZN540_CAPACITY_MIB] for p in line]
+    rows = [[1.0, (1 - p.x) * capacity] for p in line]
     base, per_mib = least_squares(rows, [p.value for p in line], [1 / p.value for p in line])
     if not any(p.x > 0.9 for p in line):
         base = float(model.get("zns.finish_base_ms"))
@@ -212,7 +242,7 @@ def _fit_finish(points: Sequence[Point], model: Model) -> dict[str, float]:
     return changes
 
 
-def _fit_reset(points: Sequence[Point]) -> dict[str, float]:
+def _fit_reset(points: Sequence[Point], model: Model) -> dict[str, float]:
     """reset = base + full * occupancy + data if anything is written + unfinished if it was not
     finished by command + open while it is partly written.
     """
@@ -225,9 +255,13 @@ def _fit_reset(points: Sequence[Point]) -> dict[str, float]:
             targets.append(p.value)
     if not rows:
         return {}
-    names = ("base", "full", "data", "unfinished", "open")
-    found = least_squares(rows, targets, [1 / value for value in targets])
-    return {f"zns__reset_{name}_ms": max(v, 0.0) for name, v in zip(names, found, strict=True)}
+    names = [f"reset_{name}_ms" for name in ("base", "full", "data", "unfinished", "open")]
+
+    def relative(rows: Sequence[Sequence[float]], left: Sequence[float]) -> list[float]:
+        return least_squares(rows, left, [1 / value for value in targets])
+
+    found = determined(names, rows, targets, _named(model, names), relative)
+    return {f"zns__{name}": max(value, 0.0) for name, value in found.items()}
 
 
 # ----------------------------------------------------------------------------------- hard disk
@@ -236,21 +270,26 @@ Predict = Callable[[Model, Point], float]
 """Simulates one point's experiment with a model and gives the figure."""
 
 
-def fit_hdd(points: Sequence[Point], model: Model, predict: Predict) -> Model:
-    """What the points say about a hard disk, by simulating them.
+def fit_hdd(
+    points: Sequence[Point], model: Model, predict: Predict, what: str | None = None
+) -> Model:
+    """What the points say about a hard disk, most of it by simulating them.
 
-    Random reads determine the seek over one cylinder (average and full stroke are data-sheet
-    values), random writes how many commands the write cache holds, sequential runs what a stream
-    loses between two zones.
+    Medians of sequential runs give the media's rate, random reads the seek over one cylinder
+    (average and full stroke are data-sheet values), random writes how many commands the write cache
+    holds, sequential rates what a stream loses between two zones. ``what``: only the parameters
+    that this experiment ("sequential write", "random read", "random write") depends on.
     """
+    model = model.but(**_fit_hdd_rate(points, model))
     searches = (
         ("hdd__seek_one_ms", "random read", 0.5, 5.0, 14, False),
         ("hdd__cache_entries", "random write", 16, 512, 10, True),
         ("hdd__zone_switch_ms", "sequential", 0.0, 80.0, 12, False),
     )
-    for name, what, low, high, steps, whole in searches:
-        mine = [p for p in points if p.fitted and p.what.startswith(what)]
-        if not mine:
+    needed = "sequential" if what is not None and what.startswith("sequential") else what
+    for name, kind, low, high, steps, whole in searches:
+        mine = [p for p in points if p.fitted and p.what.startswith(kind) and p.stat != "median_ms"]
+        if not mine or (needed is not None and kind not in (needed, _BEFORE.get(needed))):
             continue
 
         def error(
@@ -266,3 +305,29 @@ def fit_hdd(points: Sequence[Point], model: Model, predict: Predict) -> Model:
         best = minimum(error, low, high, steps)
         model = model.but(**{name: round(best) if whole else best})
     return model
+
+
+_BEFORE = {"random write": "random read", "streams": "sequential"}
+"""What else must be fitted first: writes are placed by the same seeks."""
+
+WINDOW = 8 * 2**18
+"""Bytes on their way in a sequential run of depth 8 in 256 KiB: what its median latency moves."""
+FIRST_ZONE = 524 / 55879
+"""Where these runs begin, as a part of the way from the first zone to the last."""
+
+
+def _fit_hdd_rate(points: Sequence[Point], model: Model) -> dict[str, float]:
+    """The data rate from the median latency of sequential runs.
+
+    Their window is a little less than a track, so in most places the median command waits for the
+    window's media time and one head switch. The rate at the inner edge keeps its part of the outer.
+    """
+    medians = [p.value for p in points if p.fitted and p.stat == "median_ms"]
+    if not medians:
+        return {}
+    turn = 60e3 / float(model.get("hdd.rpm"))
+    switch = float(model.get("hdd.head_switch_ms"))
+    inner = float(model.get("hdd.rate_inner_mb_s")) / float(model.get("hdd.rate_outer_mb_s"))
+    here = sum(WINDOW * turn / (ms - switch) / (turn + switch) for ms in medians) / len(medians)
+    outer = here / 1e3 / (1 - (1 - inner) * FIRST_ZONE)
+    return {"hdd__rate_outer_mb_s": outer, "hdd__rate_inner_mb_s": outer * inner}

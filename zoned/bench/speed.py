@@ -14,19 +14,26 @@ from zoned.geometry import Geometry, resolve
 ZONE = 2**28
 
 
-def _disk(size: int) -> Geometry:
+def empty_disk(size: int) -> Geometry:
+    """Sequential zones of 256 MiB without limits."""
     return resolve({}, {"size": size, "zone_size": ZONE, "conventional": 0}, profile="speed")
 
 
-def _writer(size: int, block: int) -> Job:
+def writer(size: int, block: int) -> Job:
+    """Writes that much in order, one command at a time."""
     return Job("w", size=size, writes=True, zbd=True).set_bs(block)
 
 
-def commands_per_second(model: str, size: int = 32 * 2**30) -> float:
-    """4 KiB sequential writes, depth 1, with the model "null" or "hdd"."""
+def commands_per_second(model: str, jobs: int = 1, size: int = 32 * 2**30) -> float:
+    """4 KiB sequential writes, depth 1, with the model "null" or "hdd". One job alone on the model
+    null runs in bursts; with two jobs every command goes through the queue of events.
+    """
     chosen = null_model() if model == "null" else load_drive("hc620")[1]
-    sim = Simulation(_disk(size), chosen)
-    sim.add(_writer(size, 4096))
+    sim = Simulation(empty_disk(size), chosen)
+    for number in range(jobs):
+        job = writer(size // jobs, 4096)
+        job.offset = number * (size // jobs)
+        sim.add(job)
     begun = time.process_time()
     run = sim.run()
     return run.commands / (time.process_time() - begun)
@@ -37,7 +44,7 @@ def bare_rates(size: int = 32 * 2**30) -> tuple[float, float]:
     the simulator's own zone words.
     """
     count = size // 4096
-    sim = Simulation(_disk(size), null_model())
+    sim = Simulation(empty_disk(size), null_model())
     with memory(size=size, zone_size=ZONE, conventional=0, data="none", max_open=0) as device:
         buffer = ffi.new("uint8_t[]", 4096)
         begun = time.process_time()
@@ -56,7 +63,7 @@ def whole_drive() -> float:
     geometry = profile.geometry()
     sim = Simulation(geometry, model)
     first = 1043 * geometry.zone_size
-    job = _writer(geometry.size - first, 2**20)
+    job = writer(geometry.size - first, 2**20)
     job.offset = first
     sim.add(job)
     begun = time.process_time()

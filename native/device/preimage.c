@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pre-images: what blocks of conventional and preferred zones held at the last flush, so that a power cut may take
+ * any of their newer contents away. Shared by all openers, as everything about a zone.
+ *
+ * A zone that is overwritten takes two more slots: one for the old bytes, at the offsets that they have in the zone,
+ * one for the map of which blocks those are. The first write to a block since the last flush copies the block there
+ * before it stores anything; a flush forgets it all. The order of steps is such that a process killed between any
+ * two of them leaves either the block's bit unset and the block unchanged, or its old bytes complete under a set bit.
+ */
+#include "internal.h"
+
+#include <stdlib.h>
+
+#define PIECE 16384u /* bytes copied at a time */
+#define PER_WORD 64u /* blocks */
+#define MAP_RESERVED 65536u /* bytes of a map that are kept in the mapping; the rest goes by system calls */
+
+static uint64_t map_size(const zd_dev *dev)
+{
+	uint64_t blocks = dev->g.h.slot_size / dev->g.h.logical_block;
+
+	return (blocks + PER_WORD - 1) / PER_WORD * 16;
+}
+
+bool zd_pre_any(const zd_dev *dev, uint32_t zone)
+{
+	const struct zd_pre *pre = zd_pre_peek(dev, zone);
+	uint64_t first;
+	uint32_t n;
+
+	return (pre && atomic_load_explicit(&pre->from, memory_order_relaxed) !=
+			       atomic_load_explicit(&pre->to, memory_order_relaxed)) ||
+	       zd_view_pre(dev, zone, &first, &n);
+}
+
+/* ---------------------------------------------------------------- the map */
+
+static int load_words(zd_dev *dev, const struct zd_pre *pre, uint64_t word, uint64_t pair[2])
+{
+	return zd_load(dev, pre->map - 1, word * 16, (uint8_t *)pair, 16);
+}
+
+static int store_words(zd_dev *dev, const struct zd_pre *pre, uint64_t word, const uint64_t pair[2])
+{
+	return zd_store_bytes(dev, pre->map - 1, word * 16, (const uint8_t *)pair, 16);
+}
+
+/* The bits of blocks from .. to-1 that lie in a word. */
+static uint64_t mask_of(uint64_t word, uint64_t from, uint64_t to)
+{
+	uint64_t first = word * PER_WORD, mask = UINT64_MAX;
+
+	if (from > first)
+		mask &= UINT64_MAX << (from - first);
+	if (to < first + PER_WORD)
+		mask &= UINT64_MAX >> (first + PER_WORD - to);
+	return mask;
+}
+
+/* The marks grow before bits are set and shrink after they are cleared. */
+static void widen(struct zd_pre *pre, uint64_t from, uint64_t to)
+{
+	bool none = pre->from == pre->to;
+
+	if (none) {
+		/* Between the two stores the range is one that holds no bit yet. */
+		atomic_store_explicit(&pre->from, 0, memory_order_relaxed);
+		atomic_store_explicit(&pre->to, to, memory_order_relaxed);
+		atomic_store_explicit(&pre->from, from, memory_order_relaxed);
+		return;
+	}
+	if (to > pre->to)
+		atomic_store_explicit(&pre->to, to, memory_order_relaxed);
+	if (from < pre->from)
+		atomic_store_explicit(&pre->from, from, memory_order_relaxed);
+}
+
+/* Whole words of the map, but no block behind the zone's last: the range is what will be punched. */
+static void widen_words(const zd_dev *dev, struct zd_pre *pre, uint64_t first, uint64_t n)
+{
+	uint64_t last = dev->g.h.slot_size / dev->g.h.logical_block, to = (first + n) * PER_WORD;
+
+	widen(pre, first * PER_WORD, to < last ? to : last);
+}
+
+static void narrow_to_nothing(struct zd_pre *pre)
+{
+	atomic_store_explicit(&pre->to, pre->from, memory_order_relaxed);
+}
+
+/* ---------------------------------------------------------------- slots */
+
+/* Under the resource lock. */
+static void attach(zd_dev *dev, uint32_t slot, uint32_t *to)
+{
+	dev->slots[slot].pins = 0;
+	*to = slot + 1;
+	zd_count32(&dev->head->nr_pre, 1);
+}
+
+static void detach(zd_dev *dev, uint32_t *from)
+{
+	uint32_t slot = *from - 1;
+
+	*from = 0;
+	zd_count32(&dev->head->nr_pre, (uint32_t)-1);
+	zd_slot_give_up(dev, slot);
+}
+
+static void lock_surely(zd_dev *dev)
+{
+	while (zd_lock_resource(dev))
+		; /* interrupted, but slots must find an owner */
+}
+
+static int take_map(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
+{
+	uint64_t size = map_size(dev) < MAP_RESERVED ? map_size(dev) : MAP_RESERVED;
+	uint32_t slot;
+	int r = zd_slot_take(dev, zone, true, &slot);
+
+	if (r)
+		return r;
+	size = (size + ZD_PAGE - 1) / ZD_PAGE * ZD_PAGE;
+	r = zd_host_reserve(dev->fd, zd_slot_offset(dev, slot), size);
+	lock_surely(dev);
+	if (r) {
+		dev->slots[slot].pins = 0;
+		zd_slot_give_up(dev, slot);
+	} else {
+		dev->slots[slot].filled = size;
+		attach(dev, slot, &pre->map);
+	}
+	zd_unlock_resource(dev);
+	return r;
+}
+
+struct copying {
+	const struct zd_pre *pre;
+	uint32_t into;
+};
+
+static int copy_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *block, void *arg)
+{
+	const struct copying *c = arg;
+	uint8_t bytes[ZD_PAGE];
+	int r = zd_pre_load(dev, zone, block->rel, bytes);
+
+	return r ? r : zd_store_bytes(dev, c->into, block->rel, bytes, dev->g.h.logical_block);
+}
+
+/* A data slot that nobody else reads, with what the map names. */
+static int take_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
+{
+	struct copying c = { pre, 0 };
+	int r = zd_slot_take(dev, zone, true, &c.into);
+
+	if (r)
+		return r;
+	if (pre->data)
+		r = zd_pre_each(dev, zone, copy_block, &c);
+	lock_surely(dev);
+	if (r) {
+		dev->slots[c.into].pins = 0;
+		zd_slot_give_up(dev, c.into);
+	} else {
+		if (pre->data)
+			detach(dev, &pre->data);
+		attach(dev, c.into, &pre->data);
+		pre->flags = 0;
+	}
+	zd_unlock_resource(dev);
+	return r;
+}
+
+static int prepare(zd_dev *dev, uint32_t zone, struct zd_pre **out)
+{
+	uint64_t at = dev->g.rt_pre - dev->g.rt_zones + (uint64_t)zone * sizeof(struct zd_pre);
+	struct zd_pre *pre = &dev->pre[zone];
+	int r = zd_reserve_chunk(dev, (uint32_t)(at / ZD_CHUNK));
+
+	if (!r && !pre->map)
+		r = take_map(dev, zone, pre);
+	if (!r && (!pre->data || (pre->flags & ZD_PRE_FROZEN)))
+		r = take_data(dev, zone, pre);
+	*out = pre;
+	return r;
+}
+
+/* ---------------------------------------------------------------- writing */
+
+static bool all_zero(const uint8_t *bytes, uint64_t n)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
+}
+
+/* What the zone shows now at rel. */
+static int load_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	uint64_t end = zd_is_conv(dev, zone) ? UINT64_MAX : zd_word_written(rt->word);
+	uint64_t valid = end > rel ? (end - rel < n ? end - rel : n) : 0;
+	int r = 0;
+
+	if (valid && dev->view)
+		r = zd_view_load(dev, zone, rt->slot, rel, to, valid);
+	else if (valid && rt->slot)
+		r = zd_load(dev, rt->slot - 1, rel, to, valid);
+	else
+		valid = 0;
+	memset(to + valid, 0, n - valid);
+	return r;
+}
+
+static int keep_blocks(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, struct zd_pre *pre, uint64_t rel, uint64_t n)
+{
+	uint8_t piece[PIECE];
+	int r = 0;
+
+	if (!rt->slot && !dev->view && !(pre->flags & ZD_PRE_STALE))
+		return 0; /* nothing was ever written there */
+	while (!r && n) {
+		uint64_t part = n < sizeof(piece) ? n : sizeof(piece);
+
+		r = load_zone(dev, zone, rt, rel, piece, part);
+		/* A hole of the data slot says zero as well. */
+		if (!r && ((pre->flags & ZD_PRE_STALE) || !all_zero(piece, part)))
+			r = zd_store_bytes(dev, pre->data - 1, rel, piece, part);
+		rel += part;
+		n -= part;
+	}
+	return r;
+}
+
+static int keep_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, struct zd_pre *pre, uint64_t word, uint64_t fresh)
+{
+	uint64_t block = dev->g.h.logical_block;
+	int r = 0;
+
+	while (!r && fresh) {
+		unsigned at = (unsigned)__builtin_ctzll(fresh);
+		uint64_t rest = ~(fresh >> at);
+		unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : PER_WORD;
+
+		r = keep_blocks(dev, zone, rt, pre, (word * PER_WORD + at) * block, run * block);
+		fresh &= run + at >= PER_WORD ? (1ull << at) - 1 : ~(((1ull << run) - 1) << at);
+	}
+	return r;
+}
+
+int zd_pre_log(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n, bool always)
+{
+	bool wanted = always || !atomic_load_explicit(&dev->head->no_pre, memory_order_relaxed);
+	uint64_t from = rel / dev->g.h.logical_block, to = (rel + n) / dev->g.h.logical_block, word;
+	struct zd_pre *pre;
+	int r;
+
+	if (!dev->g.keeps_pre || (!wanted && !zd_pre_any(dev, zone)))
+		return 0;
+	r = zd_pre_home(dev, zone);
+	if (!r)
+		r = prepare(dev, zone, &pre);
+	if (r)
+		return r;
+	if (wanted)
+		widen(pre, from, to);
+	for (word = from / PER_WORD; !r && word * PER_WORD < to; word++) {
+		uint64_t mask = mask_of(word, from, to), pair[2], old[2];
+
+		r = load_words(dev, pre, word, pair);
+		if (r)
+			break;
+		memcpy(old, pair, sizeof(old));
+		if (wanted) {
+			r = keep_word(dev, zone, rt, pre, word, mask & ~pair[ZD_PRE_WRITTEN]);
+			pair[ZD_PRE_WRITTEN] |= mask;
+		} else {
+			pre->flags |= ZD_PRE_STALE | (dev->slots[pre->data - 1].pins ? ZD_PRE_FROZEN : 0);
+			pair[ZD_PRE_WRITTEN] &= ~mask;
+		}
+		pair[ZD_PRE_LOST] &= ~mask; /* a later write takes a lost one's place */
+		if (!r && memcmp(old, pair, sizeof(old)))
+			r = store_words(dev, pre, word, pair);
+	}
+	return r;
+}
+
+int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n)
+{
+	uint64_t from = rel / dev->g.h.logical_block, to = (rel + n) / dev->g.h.logical_block, word;
+	struct zd_pre *pre = zd_pre_peek(dev, zone);
+	int r = 0;
+
+	if (!pre || !pre->map)
+		return 0; /* a disk that keeps no data */
+	for (word = from / PER_WORD; !r && word * PER_WORD < to; word++) {
+		uint64_t pair[2];
+
+		r = load_words(dev, pre, word, pair);
+		pair[ZD_PRE_LOST] |= mask_of(word, from, to) & pair[ZD_PRE_WRITTEN];
+		if (!r)
+			r = store_words(dev, pre, word, pair);
+	}
+	return r;
+}
+
+/* ---------------------------------------------------------------- forgetting */
+
+/* Clear all bits but those of lost blocks, or these too; *left: some stay. */
+static int clear(zd_dev *dev, struct zd_pre *pre, bool lost_too, bool *left)
+{
+	uint64_t word;
+	int r = 0;
+
+	*left = false;
+	pre->flags |= ZD_PRE_STALE;
+	for (word = pre->from / PER_WORD; !r && word * PER_WORD < pre->to; word++) {
+		uint64_t pair[2], old;
+
+		r = load_words(dev, pre, word, pair);
+		if (r || !(pair[0] | pair[1]))
+			continue;
+		old = pair[ZD_PRE_WRITTEN];
+		if (lost_too)
+			pair[ZD_PRE_LOST] = 0;
+		pair[ZD_PRE_WRITTEN] &= pair[ZD_PRE_LOST];
+		*left |= pair[ZD_PRE_WRITTEN] != 0;
+		if (old != pair[ZD_PRE_WRITTEN] || lost_too)
+			r = store_words(dev, pre, word, pair);
+	}
+	return r;
+}
+
+/* No bit is set any more: the data slot becomes a hole again, or is left to those who pinned it. */
+static void empty(zd_dev *dev, struct zd_pre *pre, bool resource_held)
+{
+	uint64_t block = dev->g.h.logical_block, from = pre->from * block, length = (pre->to - pre->from) * block;
+
+	if (pre->data && dev->slots[pre->data - 1].pins) {
+		if (!resource_held)
+			lock_surely(dev);
+		detach(dev, &pre->data);
+		if (!resource_held)
+			zd_unlock_resource(dev);
+		pre->flags = 0;
+	} else if (pre->data) {
+		struct zd_slot_rt *slot = &dev->slots[pre->data - 1];
+
+		/* The mark first, as a mark beyond a hole would lead to a store that needs a block. */
+		if (slot->filled > from)
+			slot->filled = from;
+		if (zd_host_punch(dev->fd, zd_slot_offset(dev, pre->data - 1) + from, length) == 0)
+			pre->flags = 0;
+	}
+	narrow_to_nothing(pre);
+}
+
+int zd_pre_flush(zd_dev *dev, uint32_t zone)
+{
+	struct zd_pre *pre = zd_pre_peek(dev, zone);
+	uint64_t first, lost = 0;
+	uint32_t n = 0, i;
+	bool left;
+	int r = 0;
+	const uint64_t *words = zd_view_pre(dev, zone, &first, &n);
+
+	for (i = 0; i < n; i++)
+		lost |= words[2 * i + ZD_PRE_LOST];
+	if (lost) {
+		r = zd_pre_home(dev, zone);
+		pre = zd_pre_peek(dev, zone);
+	} else if (words) {
+		zd_view_pre_drop(dev, zone);
+	}
+	if (r || !pre || pre->from == pre->to)
+		return r;
+	r = clear(dev, pre, false, &left);
+	if (!r && left && dev->slots[pre->data - 1].pins)
+		pre->flags |= ZD_PRE_FROZEN;
+	else if (!r && !left)
+		empty(dev, pre, false);
+	return r;
+}
+
+void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held)
+{
+	struct zd_pre *pre = zd_pre_peek(dev, zone);
+	bool left;
+
+	zd_view_pre_drop(dev, zone);
+	if (pre && pre->from != pre->to && clear(dev, pre, true, &left) == 0)
+		empty(dev, pre, resource_held);
+}
+
+/* ---------------------------------------------------------------- looking */
+
+int zd_pre_each(zd_dev *dev, uint32_t zone, zd_pre_fn *each, void *arg)
+{
+	const struct zd_pre *pre = zd_pre_peek(dev, zone);
+	uint64_t word;
+	int r = 0;
+
+	for (word = pre ? pre->from / PER_WORD : 0; pre && !r && word * PER_WORD < pre->to; word++) {
+		uint64_t pair[2];
+
+		r = load_words(dev, pre, word, pair);
+		while (!r && pair[ZD_PRE_WRITTEN]) {
+			unsigned bit = (unsigned)__builtin_ctzll(pair[ZD_PRE_WRITTEN]);
+			const struct zd_pre_block block = { (word * PER_WORD + bit) * dev->g.h.logical_block, pair[ZD_PRE_LOST] >> bit & 1 };
+
+			pair[ZD_PRE_WRITTEN] &= pair[ZD_PRE_WRITTEN] - 1;
+			r = each(dev, zone, &block, arg);
+		}
+	}
+	return r;
+}
+
+int zd_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to)
+{
+	return zd_load(dev, dev->pre[zone].data - 1, rel, to, dev->g.h.logical_block);
+}
+
+/* ---------------------------------------------------------------- snapshots and forks */
+
+int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, uint32_t *n, uint32_t *slot)
+{
+	const struct zd_pre *pre = zd_pre_peek(dev, zone);
+	uint64_t *copy;
+	uint32_t i;
+	int r = 0;
+
+	*words = NULL;
+	*n = 0;
+	*slot = 0;
+	if (!pre || pre->from == pre->to)
+		return 0;
+	*first = pre->from / PER_WORD;
+	*n = (uint32_t)((pre->to - 1) / PER_WORD - *first + 1);
+	copy = malloc((size_t)*n * 16);
+	if (!copy)
+		return -ENOMEM;
+	for (i = 0; !r && i < *n; i++)
+		r = load_words(dev, pre, *first + i, copy + 2 * i);
+	if (r) {
+		free(copy);
+		return r;
+	}
+	*words = copy;
+	*slot = pre->data;
+	return 0;
+}
+
+void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t first, uint32_t n, uint32_t slot)
+{
+	struct zd_pre *pre = zd_pre_peek(dev, zone);
+	uint32_t i, map;
+
+	zd_pre_drop(dev, zone, true);
+	if (!n || !pre)
+		return;
+	if (pre->data != slot) {
+		if (pre->data)
+			detach(dev, &pre->data);
+		zd_slot_claim(dev, slot - 1, zone);
+		pre->data = slot;
+		zd_count32(&dev->head->nr_pre, 1);
+	}
+	pre->flags = ZD_PRE_FROZEN | ZD_PRE_STALE;
+	if (!pre->map) {
+		if (zd_slot_take_locked(dev, zone, true, &map))
+			return; /* no room: then all that was written survives, which may be */
+		attach(dev, map, &pre->map);
+	}
+	widen_words(dev, pre, first, n);
+	for (i = 0; i < n; i++) {
+		if (store_words(dev, pre, first + i, words + 2 * i))
+			return;
+	}
+}
+
+int zd_pre_home(zd_dev *dev, uint32_t zone)
+{
+	uint64_t first, block = dev->g.h.logical_block;
+	uint32_t n, i;
+	const uint64_t *words = zd_view_pre(dev, zone, &first, &n);
+	struct zd_pre *pre;
+	int r;
+
+	if (likely(!words))
+		return 0;
+	r = prepare(dev, zone, &pre);
+	if (!r)
+		widen_words(dev, pre, first, n);
+	for (i = 0; !r && i < n; i++) {
+		uint64_t bits = words[2 * i + ZD_PRE_WRITTEN];
+
+		for (; !r && bits; bits &= bits - 1) {
+			uint64_t rel = ((first + i) * PER_WORD + (unsigned)__builtin_ctzll(bits)) * block;
+			uint8_t bytes[ZD_PAGE];
+
+			r = zd_view_pre_load(dev, zone, rel, bytes);
+			if (!r)
+				r = zd_store_bytes(dev, pre->data - 1, rel, bytes, block);
+		}
+		if (!r)
+			r = store_words(dev, pre, first + i, words + 2 * i);
+	}
+	if (!r)
+		zd_view_pre_drop(dev, zone);
+	return r;
+}
+
+/* ---------------------------------------------------------------- the first opener */
+
+void zd_pre_start(zd_dev *dev)
+{
+	uint32_t zone;
+
+	for (zone = 0; zone < dev->g.h.nr_zones; zone++) {
+		struct zd_pre *pre = zd_pre_peek(dev, zone);
+		uint32_t slots = dev->head->nr_slots;
+
+		if (!pre || (!pre->data && !pre->map))
+			continue;
+		if (pre->data > slots || pre->map > slots || pre->data == pre->map || (pre->data && dev->slots[pre->data - 1].zone) ||
+		    (pre->map && dev->slots[pre->map - 1].zone) || pre->from > pre->to ||
+		    pre->to > dev->g.h.slot_size / dev->g.h.logical_block || (pre->from != pre->to && (!pre->data || !pre->map))) {
+			memset(pre, 0, sizeof(*pre));
+			continue;
+		}
+		if (pre->data)
+			dev->slots[pre->data - 1].zone = zone + 1;
+		if (pre->map)
+			dev->slots[pre->map - 1].zone = zone + 1;
+		if (pre->from != pre->to)
+			zd_set_dirty(dev, zone); /* the next flush must find it */
+	}
+}
