@@ -278,9 +278,7 @@ def test_a_lost_dask_worker_costs_nothing(
     """One of two workers dies in the middle: the other takes its points."""
     found = grid(
         tmp_path,
-        GRID.replace("[1, 2]", "[1, 2, 3, 4, 5]").replace(
-            "seconds = [2]", "seconds = [300]"
-        ),
+        GRID.replace("[1, 2]", "[1, 2, 3, 4, 5]").replace("seconds = [2]", "seconds = [300]"),
     )
 
     def told(done: int, total: int, text: str) -> None:
