@@ -214,7 +214,7 @@ def _list() -> None:
 _MEANT = {
     "--list": (),
     "compare": ("output",),
-    "sweep": ("dask", "jobs", "quiet"),
+    "sweep": ("dask", "jobs"),
 }
 """Which options mean something there."""
 
@@ -233,7 +233,7 @@ def _check_options(context: click.Context, kind: str, what: Sequence[str]) -> No
         name
         for name in context.params
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    } - {"what", "listing"}
+    } - {"what", "listing", "quiet"}
     if kind in _MEANT:
         names = {"settings": "set", "form": "format", "trace_format": "trace-format"}
         for name in sorted(given - set(_MEANT[kind])):
