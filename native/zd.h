@@ -502,7 +502,7 @@ uint64_t zd_fault_virtual_ns(zd_dev *dev);
  */
 #define ZD_TRACE_VERSION 1
 #define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */
-#define ZD_TRACE_KEEP_CHOSEN 3
+#define ZD_TRACE_CHOSEN 3   /* the survivor of a cut was chosen by zd_power_cut_to() */
 #define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
 
 enum zd_trace_kind { /* of a record, and of an item in the file */
@@ -514,7 +514,7 @@ enum zd_trace_kind { /* of a record, and of an item in the file */
 	ZD_TRACE_END = 6          /* behind them, last: their number, and that of commands */
 };
 enum zd_trace_event { /* in cmd, beside enum zd_cmd: what happens to a disk without being a command */
-	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_KEEP_CHOSEN (zd_power_cut_to()) */
+	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_CHOSEN */
 	ZD_TRACE_POWER_ON = 33,
 	ZD_TRACE_ROLLBACK = 34
 };
@@ -569,6 +569,31 @@ int zd_trace_status(zd_dev *dev, struct zd_trace_status *out, struct zd_error *e
  */
 int zd_trace_keep(zd_dev *dev, int on, struct zd_error *err);
 int64_t zd_trace_last(zd_dev *dev, struct zd_trace_record *out, uint32_t max, struct zd_error *err);
+
+/*
+ * What one handle's commands did, told to its own process. before, after: the sequential zone's state; of other
+ * zones, and where a command concerns all zones, condition 0.
+ */
+struct zd_told_zone {
+	uint64_t written;     /* bytes up to the write pointer */
+	uint8_t cond;         /* enum zd_cond */
+	uint8_t finished;     /* 1: FULL by FINISH */
+	uint8_t reserved[6];
+};
+struct zd_told {
+	int32_t cmd;          /* enum zd_cmd */
+	uint32_t zone;        /* where it began; ZD_NO_ZONE: it concerns all */
+	uint64_t offset;      /* data: where; an append: where it landed */
+	uint64_t length;      /* data: bytes transferred */
+	struct zd_told_zone before, after;
+};
+typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
+/*
+ * From now on call `told` for each command of this handle that took effect, a write cut short included; NULL: no longer
+ * (returns when no thread is in it any more). It runs in the thread that gave the command, mostly under the zone's
+ * lock, and must not use dev. A forked child is told nothing. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
+ */
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err);
 
 /* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
 enum zd_trace_damage {

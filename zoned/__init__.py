@@ -19,6 +19,7 @@ if sys.platform != "linux":
 if TYPE_CHECKING:
     from zoned import rules
     from zoned.checking import Finding, FindingKind, check
+    from zoned.clock import Clock
     from zoned.counters import Counters, ZoneCounters
     from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 # every pytest run of a project that has zoned installed import this package and use none of it.
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
+    "clock": ("Clock",),
     "counters": ("Counters", "ZoneCounters"),
     "crashes": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
@@ -141,6 +143,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AppendLimitError",
     "BlockAlignmentError",
+    "Clock",
     "CommandTimeoutError",
     "ConventionalZoneError",
     "Counters",

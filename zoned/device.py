@@ -22,6 +22,8 @@ from uuid import UUID
 from zoned import openers, profiles
 from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
 from zoned.checking import path_bytes
+from zoned.clock import Clock
+from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
 from zoned.crashes import CrashStates, Strategy
 from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
@@ -126,6 +128,7 @@ class Device(Core):
 
     __slots__ = (
         "__weakref__",
+        "_clock",
         "_crash_id",
         "_geometry",
         "_handle",
@@ -149,6 +152,7 @@ class Device(Core):
         self._readonly = bool(info.readonly)
         self._origin: Snapshot | None = None
         self._crash_id: str | None = None
+        self._clock = ClockState()
         self._recording: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
@@ -221,6 +225,13 @@ class Device(Core):
         written.
         """
         self._call(lib.zd_power_cycle)
+
+    @property
+    def clock(self) -> Clock:
+        """How long this handle's commands would take on a modelled drive; off until
+        ``dev.clock.start("hc620")``.
+        """
+        return Clock(self, self._clock)
 
     # ------------------------------------------------------------ failing on purpose
 

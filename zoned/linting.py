@@ -160,6 +160,7 @@ def _judge(disk: Device, commands: Iterable[TraceRecord], report: LintReport) ->
             continue
         report.commands += 1
         outcome = performer.give(item)
+        report.notes += performer.doubt(item)
         if outcome.code == 0:
             continue
         if outcome.code > lib.ZD_E_FIRST_RULE:

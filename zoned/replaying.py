@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoned._lib import ffi, lib
 from zoned.errors import broken_rule, rule_name
+from zoned.faults import KEEPS, Keep
+from zoned.geometry import Model
 from zoned.trace import DATA, NUMBERS, Trace, TraceCommand, TraceError, TraceRecord, ZoneRow
 from zoned.zone import ZoneCondition, ZoneType
 
@@ -107,11 +109,11 @@ class Performer:
                 f"command {item.number}: a rollback to a snapshot cannot be repeated; zones may "
                 "differ from here on"
             )
-        if item.command is TraceCommand.POWER_CUT and item.length == lib.ZD_TRACE_KEEP_CHOSEN:
-            self.give(item._replace(length=lib.ZD_KEEP_DURABLE))
+        if item.command is TraceCommand.POWER_CUT and item.length not in KEEPS.values():
+            self.device.power_cut()
             return (
-                f"command {item.number}: a power cut with a choice of survivors cannot be "
-                "repeated; only what was durable survived this one"
+                f"command {item.number}: a power cut to a chosen survivor cannot be repeated; "
+                "zones may differ from here on"
             )
         if item.command in DATA and LONGEST < item.length <= self.device.geometry.size:
             return f"command {item.number}: {item.length} bytes at once are more than can be given"
@@ -120,6 +122,18 @@ class Performer:
         if item.done and item.command is not TraceCommand.READ:
             self.give(item, item.done)
         return ""
+
+    def doubt(self, item: TraceRecord) -> list[str]:
+        """What may come out otherwise on this disk than on the one recorded, a sentence each."""
+        if (
+            item.command is TraceCommand.POWER_CUT
+            and item.length == KEEPS[Keep.RANDOM]
+            and not self._keeps
+            and self.device.geometry.model is Model.HOST_AWARE
+        ):
+            why = "which overwritten blocks survived a power cut is not known without their data"
+            return [f"command {item.number}: {why}; zones may differ from here on"]
+        return []
 
     def sentence(self, code: int) -> str:
         """The rule that the last command broke, as the exception for it says it."""
@@ -271,6 +285,7 @@ def _one(
         report.notes += [why] if why else []
         return
     outcome = performer.give(item)
+    report.notes += performer.doubt(item)
     report.commands += 1
     report.failed += outcome.code < 0
     if compare:

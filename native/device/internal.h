@@ -6,9 +6,9 @@
  * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
  * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
  * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
- * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), preimage (what
- * overwritten blocks held at the last flush), trace (recording commands), recorder (to a file), tracefile (reading
- * one), power (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
+ * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
+ * recorder (to a file), tracefile (reading one), preimage (what overwritten blocks held at the last flush), power
+ * (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
  */
 #ifndef ZD_INTERNAL_H
 #define ZD_INTERNAL_H
@@ -190,6 +190,7 @@ struct zd_trace_rt {
 	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
 	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
 	_Atomic uint64_t waits;   /* commands that waited for room */
+	_Atomic uint32_t observers; /* handles; too many when one was killed */
 	_Atomic uint32_t waiting; /* now; too many when one was killed */
 	_Atomic uint32_t wake, room; /* futexes: of the recorder, of those who wait */
 };
@@ -231,6 +232,9 @@ struct zd_dev {
 	struct zd_trace_rt *trace;
 	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
 	struct zd_recorder *recorder; /* this handle records */
+	_Atomic(zd_told_fn) told;   /* zd_observe() */
+	void *told_arg;
+	_Atomic uint32_t telling;   /* threads that are in it */
 	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
@@ -610,6 +614,7 @@ struct zd_traced {
 	struct zd_trace_rt *trace;
 	struct zd_trace_record r;
 	struct zd_error err; /* for callers that want none */
+	uint64_t before;     /* the zone's word, for an observer */
 	bool done;           /* it is in the ring */
 	bool held;           /* a fault rule acts on it: what becomes of it is known at its end only */
 };

@@ -679,8 +679,8 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
 	return write_iov(dev, iov, iovcnt, length, offset, err);
 }
 
-static inline __attribute__((always_inline)) int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length,
-								bool lost, uint64_t *landed, struct zd_traced *t, struct zd_error *err)
+static inline __attribute__((always_inline)) int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, bool lost,
+								uint64_t *landed, struct zd_traced *t, struct zd_error *err)
 {
 	struct iovec one = { (void *)(uintptr_t)buf, length };
 	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false, lost };

@@ -510,6 +510,8 @@ void zd_trace_close(zd_dev *dev)
 {
 	if (dev->recorder && atomic_load(dev->cookie) == ZD_COOKIE)
 		zd_trace_stop(dev, NULL, NULL);
+	if (atomic_load(&dev->told) && atomic_load(dev->cookie) == ZD_COOKIE)
+		zd_observe(dev, NULL, NULL, NULL);
 	zd_trace_forked(dev);
 }
 
@@ -519,6 +521,8 @@ void zd_trace_forked(zd_dev *dev)
 	if (dev->recorder)
 		free_recorder(dev->recorder);
 	dev->recorder = NULL;
+	atomic_store(&dev->told, NULL);
+	atomic_store(&dev->telling, 0);
 	zd_trace_unmap(dev);
 }
 

@@ -12,6 +12,7 @@
 #include "trace.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
@@ -143,6 +144,7 @@ uint32_t zd_trace_run(zd_dev *dev)
 {
 	uint32_t modes = atomic_load(&dev->trace->modes) & ZD_TRACE_KEEP;
 
+	atomic_store(&dev->trace->observers, 0);
 	atomic_store(&dev->trace->modes, modes);
 	return modes ? ZD_GATE_TRACE : 0;
 }
@@ -159,6 +161,81 @@ void zd_trace_unmap(zd_dev *dev)
 	if (dev->trace_map && dev->trace_map != MAP_FAILED)
 		munmap(dev->trace_map, ZD_TRACE_BYTES);
 	dev->trace_map = NULL;
+}
+
+/* ---------------------------------------------------------------- the observer */
+
+static struct zd_told_zone told_zone(const zd_dev *dev, uint32_t zone, uint64_t word)
+{
+	struct zd_told_zone out = { 0 };
+	int type = zd_zone_type(dev, zone);
+
+	if (type != ZD_CONVENTIONAL) {
+		out.written = zd_word_written(word);
+		out.cond = (uint8_t)zd_word_cond(word, type);
+		out.finished = (word & ZD_W_FINISHED) != 0;
+	}
+	return out;
+}
+
+static uint64_t first_word(zd_dev *dev, uint32_t zone, uint64_t offset)
+{
+	if (zone == ZD_NO_ZONE && offset < dev->g.h.size)
+		zone = zd_zone_of(dev, offset);
+	return zone < dev->g.h.nr_zones ? zd_load_word(dev, zone) : 0;
+}
+
+static void tell(zd_dev *dev, const struct zd_traced *t, int64_t result)
+{
+	struct zd_told what = { .cmd = t->r.cmd, .zone = t->r.zone, .offset = t->r.offset, .length = t->r.done };
+	zd_told_fn told;
+
+	if (t->r.cmd <= ZD_CMD_APPEND ? !t->r.done : result < 0)
+		return;
+	if (t->r.cmd == ZD_CMD_APPEND && t->r.landed != ZD_NONE)
+		what.offset = t->r.landed;
+	if (t->r.cmd == ZD_CMD_READ || t->r.cmd == ZD_CMD_WRITE)
+		what.zone = zd_zone_of(dev, what.offset);
+	if (what.zone < dev->g.h.nr_zones) {
+		what.before = told_zone(dev, what.zone, t->before);
+		what.after = told_zone(dev, what.zone, zd_load_word(dev, what.zone));
+	}
+	atomic_fetch_add(&dev->telling, 1);
+	told = atomic_load(&dev->told);
+	if (told)
+		told(dev->told_arg, &what);
+	atomic_fetch_sub(&dev->telling, 1);
+}
+
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err)
+{
+	bool had = atomic_load(&dev->told);
+	int r;
+
+	if (told && had)
+		return zd_fail(err, -EALREADY, "the commands of this handle are observed already");
+	r = zd_trace_enter(dev, err);
+	if (r && told)
+		return r;
+	if (told) {
+		dev->told_arg = arg;
+		atomic_store(&dev->told, told);
+		zd_trace_lock(dev->trace);
+		atomic_fetch_add(&dev->trace->observers, 1);
+		zd_trace_modes(dev, dev->trace, 0, ZD_TRACE_TELL);
+		zd_trace_unlock(dev->trace);
+	} else if (had) {
+		atomic_store(&dev->told, NULL);
+		while (atomic_load(&dev->telling))
+			sched_yield();
+		if (r)
+			return 0; /* without the shared state there is nothing else to undo */
+		zd_trace_lock(dev->trace);
+		if (atomic_load(&dev->trace->observers) && atomic_fetch_sub(&dev->trace->observers, 1) == 1)
+			zd_trace_modes(dev, dev->trace, ZD_TRACE_TELL, 0);
+		zd_trace_unlock(dev->trace);
+	}
+	return 0;
 }
 
 /* ---------------------------------------------------------------- one command */
@@ -208,6 +285,8 @@ int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uin
 		t->r.cond = 0xFF;
 		sign(dev, &t->r);
 		t->r.start_ns = zd_now();
+		if (atomic_load_explicit(&dev->told, memory_order_relaxed))
+			t->before = first_word(dev, zone, offset);
 	}
 	r = zd_gate_rest(dev, changes, *err);
 	return r < 0 ? (int)zd_trace_end(dev, t, r, *err) : 0;
@@ -246,6 +325,8 @@ void zd_trace_put(zd_dev *dev, struct zd_traced *t, int64_t result, const struct
 	else if (t->r.length)
 		t->r.done = t->r.length;
 	put(dev, t->trace, &t->r);
+	if (atomic_load_explicit(&dev->told, memory_order_relaxed))
+		tell(dev, t, result);
 }
 
 void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)

@@ -18,7 +18,8 @@ _Static_assert(sizeof(struct zd_trace_rt) <= ZD_PAGE, "the ring begins a page be
 enum zd_trace_mode { /* bits of modes; any of them sets the gate's bit */
 	ZD_TRACE_KEEP = 1, /* the last commands are kept, whoever looks */
 	ZD_TRACE_FILE = 2, /* a recorder takes all of them to a file: commands wait for room */
-	ZD_TRACE_SOON = 4  /* a recorder is about to */
+	ZD_TRACE_SOON = 4, /* a recorder is about to */
+	ZD_TRACE_TELL = 8  /* some handle has an observer */
 };
 
 /* Parts of a command in the file: docs/trace-format.md. */
