@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many threads on one disk: writers, appenders, readers, resetters, reporters, flushers. Built under
+ * Many threads on one disk: writers, appenders, readers, resetters, reporters, flushers, a recorder. Built under
  * ThreadSanitizer it shows races; by itself it shows lost, torn or misplaced data.
  *
  *     stress SECONDS [IMAGE [HANDLES]]      without IMAGE in RAM; HANDLES 2: half of the threads use a second one
@@ -242,10 +242,50 @@ static void *viewer(void *arg)
 	return NULL;
 }
 
+/* Recordings come and go beside all the others: each file has its end, and nothing is missing in it. */
+static void *recorder(void *arg)
+{
+	struct worker *w = arg;
+	struct timespec pause = { 0, 20000000 };
+	struct zd_trace_status status;
+	struct zd_error err;
+	FILE *file = tmpfile();
+
+	CLAIM(file);
+	while (!atomic_load(&stop)) {
+		struct zd_trace_reader reader = { .crc = 0 };
+		struct zd_trace_record records[64];
+		uint64_t used, at, found = 0;
+		uint32_t size;
+		uint8_t *bytes;
+		int64_t n;
+
+		CLAIM(lseek(fileno(file), 0, SEEK_SET) == 0);
+		CLAIM(zd_trace_start(w->dev, fileno(file), &err) == 0);
+		nanosleep(&pause, NULL);
+		CLAIM(zd_trace_stop(w->dev, &status, &err) == 0);
+		CLAIM(status.lost == 0);
+		bytes = malloc(status.bytes);
+		CLAIM(bytes && pread(fileno(file), bytes, status.bytes, 0) == (ssize_t)status.bytes);
+		memcpy(&size, bytes + 12, sizeof(size));
+		memcpy(&reader.crc, bytes + size - 4, sizeof(reader.crc));
+		for (at = size; (n = zd_trace_read(&reader, bytes + at, status.bytes - at, records, 64, &used)) > 0; at += used) {
+			for (int64_t i = 0; i < n; i++)
+				found += records[i].kind == ZD_TRACE_COMMAND;
+		}
+		CLAIM(reader.ended && !reader.damage && at == status.bytes && found == status.records);
+		free(bytes);
+		settle(0, &err);
+		nanosleep(&pause, NULL);
+	}
+	fclose(file);
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	static void *(*const jobs[])(void *) = { own_zone, own_zone, own_zone, shared_zones, shared_zones, shared_zones,
-						 conventional, conventional, reader, reader, looker, flusher, viewer };
+						 conventional, conventional, reader, reader, looker, flusher, recorder, viewer };
 	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - ZD_TSAN_BUILD };
 	struct zd_range conv = { 0, CONV };
