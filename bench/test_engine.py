@@ -19,7 +19,7 @@ from zoned.bench.models import load_drive, null_model
 from zoned.bench.patterns import find
 from zoned.bench.runner import execute
 from zoned.bench.speed import ZONE, empty_disk, writer
-from zoned.bench.traces import Trace
+from zoned.blocktrace import BlockTrace
 
 SIZE = 8 * 2**30
 COMMANDS = SIZE // 4096
@@ -119,7 +119,7 @@ def test_parsing_a_trace(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
     def work() -> int:
-        return sum(count for _, count in Trace(path).records())
+        return sum(count for _, count in BlockTrace(path).records())
 
     assert benchmark.pedantic(work, rounds=5, warmup_rounds=1) == 200_000
 

@@ -495,6 +495,139 @@ uint32_t zd_fault_commands(int kind);
 /* Virtual latency that faults have added since the runtime area began, ns. */
 uint64_t zd_fault_virtual_ns(zd_dev *dev);
 
+/* ---------------------------------------------------------------- recording commands */
+
+/*
+ * A recording holds every command of every opener from zd_trace_start() to zd_trace_stop(), with its result and times,
+ * in a file (docs/trace-format.md). Commands pass through a ring in the disk's shared state; a thread of the recording
+ * process takes them from there. If it cannot keep up, commands wait for it before they begin: no record is lost. The
+ * one exception is counted: more than 256 commands that were under way at once when the ring was full.
+ *
+ * Commands of one zone stand in the order in which they took effect. A command that began before the recording did is
+ * not in it, and neither is what a handle refuses by itself (a write on a handle opened read-only, a closed one).
+ * Reads of a handle opened read-only are recorded where its user may write the image. zd_map_begin() gives 0 while
+ * somebody records. When the recorder dies, commands go on without, and the file ends with what it had written.
+ * While nobody records, the data path executes the same instructions as if there were none of this.
+ */
+#define ZD_TRACE_VERSION 1
+#define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */
+#define ZD_TRACE_CHOSEN 3   /* the survivor of a cut was chosen by zd_power_cut_to() */
+#define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
+
+enum zd_trace_kind { /* of a record, and of an item in the file */
+	ZD_TRACE_COMMAND = 1,
+	ZD_TRACE_ZONE_BEFORE = 2, /* a zone that was not as new when the recording began */
+	ZD_TRACE_BEGIN = 3,       /* behind them: their number */
+	ZD_TRACE_LOST = 4,        /* commands that are missing about here */
+	ZD_TRACE_ZONE_AFTER = 5,  /* a zone that was not as new when it ended */
+	ZD_TRACE_END = 6          /* behind them, last: their number, and that of commands */
+};
+enum zd_trace_event { /* in cmd, beside enum zd_cmd: what happens to a disk without being a command */
+	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_CHOSEN */
+	ZD_TRACE_POWER_ON = 33,
+	ZD_TRACE_ROLLBACK = 34
+};
+
+struct zd_trace_record {
+	uint64_t number;      /* zd_trace_last(): of all that were ever put into the ring; a file: from 0 on */
+	uint64_t start_ns;    /* CLOCK_MONOTONIC when it came */
+	uint64_t duration_ns; /* till it had taken effect, locks waited for and latency by faults included */
+	uint64_t virtual_ns;  /* zd_fault_virtual_ns() at its end */
+	uint64_t offset;      /* read, write: as given; else ZD_NONE. Zones: when it was implicitly opened, as a number */
+	uint64_t length;      /* data: bytes asked for; zone commands out of range: zones asked for. Zones: durable bytes */
+	uint64_t done;        /* bytes transferred, failed or not. Zones: bytes written */
+	uint64_t landed;      /* append: where; else ZD_NONE */
+	uint64_t wp;          /* failed: of the zone, absolute; ZD_NONE where invalid */
+	uint64_t bound;       /* failed: as in struct zd_error. LOST: how many. BEGIN, END: how many zones */
+	int32_t result;       /* 0, or the code that it failed with */
+	uint32_t zone;        /* append, zone commands: as given; data: of the failure; else ZD_NO_ZONE */
+	uint32_t pid, tid;    /* who gave it */
+	uint32_t fault;       /* the rule that made it fail, or happen */
+	uint8_t kind;         /* enum zd_trace_kind */
+	uint8_t cmd;          /* enum zd_cmd, enum zd_trace_event */
+	uint8_t cond;         /* failed: of the zone, 0xFF if none is concerned. Zones: condition */
+	uint8_t injected;     /* 1: a fault rule made it fail, or happen */
+	uint8_t flags;        /* zones: 1 non_seq, 2 reset recommended, 4 finished */
+	uint8_t reserved[19];
+};
+
+struct zd_trace_status {
+	uint64_t records, lost, waits; /* of the recording: commands put down, missing, made to wait for room */
+	uint64_t bytes;                /* zd_trace_stop(): size of the file */
+	uint32_t recorder;             /* pid of who records to a file; 0: nobody */
+	int32_t error;                 /* mine: the errno that ended it early; 0: none */
+	uint8_t mine;                  /* it is this handle */
+	uint8_t keeps;                 /* zd_trace_keep() */
+	uint8_t reserved[6];
+};
+
+/*
+ * Record to a file, from its present position on; the descriptor is duplicated. -EALREADY: this handle does so;
+ * -EBUSY: another does. ZD_E_READONLY_HANDLE, -EINTR, host errors of writing, -ENOSPC (no room for the ring).
+ * zd_trace_stop() takes the rest from the ring, writes the end and closes the file; out may be NULL. -ENOENT: this
+ * handle records nothing. Other errors: the file could not be written on, and lacks its end. zd_close() does it too.
+ * A forked child does not go on recording. Both work without power.
+ */
+int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err);
+int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err);
+int zd_trace_status(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err);
+/*
+ * Keep the last commands of all openers in the shared state, or no longer. It stays so through close and open, until
+ * the host boots anew. zd_trace_last() copies up to max of them, oldest first, and returns how many; at most
+ * ZD_TRACE_LAST are there. It works while a recording runs, too, and on what the last opener left.
+ */
+int zd_trace_keep(zd_dev *dev, int on, struct zd_error *err);
+int64_t zd_trace_last(zd_dev *dev, struct zd_trace_record *out, uint32_t max, struct zd_error *err);
+
+/*
+ * What one handle's commands did, told to its own process. before, after: the sequential zone's state; of other
+ * zones, and where a command concerns all zones, condition 0.
+ */
+struct zd_told_zone {
+	uint64_t written;     /* bytes up to the write pointer */
+	uint8_t cond;         /* enum zd_cond */
+	uint8_t finished;     /* 1: FULL by FINISH */
+	uint8_t reserved[6];
+};
+struct zd_told {
+	int32_t cmd;          /* enum zd_cmd */
+	uint32_t zone;        /* where it began; ZD_NO_ZONE: it concerns all */
+	uint64_t offset;      /* data: where; an append: where it landed */
+	uint64_t length;      /* data: bytes transferred */
+	struct zd_told_zone before, after;
+};
+typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
+/*
+ * From now on call `told` for each command of this handle that took effect, a write cut short included; NULL: no longer
+ * (returns when no thread is in it any more). It runs in the thread that gave the command, mostly under the zone's
+ * lock, and must not use dev. A forked child is told nothing. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
+ */
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err);
+
+/* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
+enum zd_trace_damage {
+	ZD_TRACE_SOUND = 0,
+	ZD_TRACE_CHECKSUM = 1, /* an item's checksum is wrong */
+	ZD_TRACE_KIND = 2,     /* an item of an unknown kind */
+	ZD_TRACE_BODY = 3      /* an item that says what cannot be */
+};
+struct zd_trace_reader {
+	uint64_t at;        /* bytes behind the header that were understood: damage lies here */
+	uint64_t commands;  /* so far */
+	uint64_t start_ns, virtual_ns;
+	uint32_t pid, tid;
+	uint32_t crc;       /* of everything so far */
+	uint32_t damage;    /* enum zd_trace_damage; nothing more is read */
+	uint32_t ended;     /* the END item was met */
+	uint32_t reserved;
+};
+/*
+ * The records in a piece of a file. *used: bytes taken; an item that is not whole yet stays. out has room for max.
+ * Returns the number of records; none and *used 0 means that more bytes are needed, or damage.
+ */
+int64_t zd_trace_read(struct zd_trace_reader *reader, const void *bytes, uint64_t length, struct zd_trace_record *out,
+		      uint64_t max, uint64_t *used);
+
 /* ---------------------------------------------------------------- power */
 
 /*

@@ -132,7 +132,8 @@ enum zd_sim_distribution {
 	ZD_SIM_ZIPF = 1,      /* theta: a */
 	ZD_SIM_PARETO = 2,    /* power: a, 0 < a < 1 */
 	ZD_SIM_NORMAL = 3,    /* deviation in percent: a */
-	ZD_SIM_HOTCOLD = 4    /* a of the accesses go to the first b of the space (0 < a, b < 1) */
+	ZD_SIM_HOTCOLD = 4,   /* a of the accesses go to the first b of the space (0 < a, b < 1) */
+	ZD_SIM_ZONED = 5      /* FIO jobs: the ranges below */
 };
 enum zd_sim_policy { ZD_SIM_FIFO = 0, ZD_SIM_GREEDY = 1, ZD_SIM_COST_BENEFIT = 2, ZD_SIM_OUTSIDE = 3 };
 
@@ -141,6 +142,10 @@ struct zd_sim_split { /* a block size and how many of 100 commands have it */
 	uint64_t bytes;
 	uint32_t percent;
 	uint32_t reserved;
+};
+
+struct zd_sim_range { /* percent of the accesses that go to so many percent of the space */
+	double access, space;
 };
 
 struct zd_sim_job {
@@ -163,12 +168,16 @@ struct zd_sim_job {
 	uint8_t zones_finish;      /* ZONES: 1 finish, 0 reset */
 	uint8_t zones_finished;    /* ZONES, reset: finish the zone (untimed) before */
 	uint8_t zones_command;     /* ZONES: 0 as zones_finish says, 1 OPEN of a zone that is empty or closed, 2 CLOSE of an open one */
-	uint8_t reserved[6];
+	uint8_t thinktime_issue;   /* thinktime_blocks counts commands sent; 0: commands done */
+	uint8_t reserved[5];
 	uint32_t sequence;         /* a new random offset only each this many commands. 0: 1 */
 	int64_t sequence_add;      /* sequential: bytes left out between commands (may be negative) */
 	uint32_t mix_read;         /* reads in 100 commands where reads and writes are mixed */
 	uint32_t distribution;     /* enum zd_sim_distribution */
 	double a, b;               /* of the distribution */
+	struct zd_sim_range ranges[ZD_SIM_MAX_SPLIT]; /* ZONED: of the job's range, from its start */
+	uint32_t nr_ranges;
+	uint32_t loops;            /* how often the whole is done. 0: once */
 	uint32_t nr_split[3];      /* by direction; from 1 for a direction used */
 	struct zd_sim_split split[3][ZD_SIM_MAX_SPLIT];
 	uint64_t bs_min[3], bs_max[3]; /* nr_split 0: uniform in steps of bs_min */
@@ -176,7 +185,7 @@ struct zd_sim_job {
 	uint32_t rate_iops[3];
 	uint32_t thinktime_blocks;
 	uint64_t thinktime;        /* ns of rest after each thinktime_blocks commands */
-	uint64_t runtime;          /* ns from its start. 0: no limit */
+	uint64_t runtime;          /* ns from its start, ramp included. 0: no limit */
 	uint64_t ramp;             /* ns from its start that do not count (warm-up) */
 	uint64_t startdelay;       /* ns */
 	uint32_t wait_for;         /* starts when all jobs below this index have ended. 0: at once */
@@ -293,6 +302,14 @@ struct zd_sim_sample {
 int zd_sim_series(zd_sim *sim, struct zd_sim_sample *out, uint32_t max);
 /* KiB written in each bin of zones in each entry of the series: out[entry * ZD_SIM_ZONE_BINS + bin]. */
 int zd_sim_picture(zd_sim *sim, uint32_t *written, uint32_t max_entries);
+/* The sequential zones of a bin at the end of an entry of the series; of a large bin, 16 of them, evenly spaced. */
+struct zd_sim_bin {
+	uint8_t filled;            /* how far write pointers are: 0..255 of the capacity, on average; a FULL zone is 255 */
+	uint8_t open, closed, full; /* 0..255 of the zones are in this condition */
+	uint32_t resets;           /* that were done in the bin during this entry */
+};
+/* out[entry * ZD_SIM_ZONE_BINS + bin]. Returns how many entries. */
+int zd_sim_bins(zd_sim *sim, struct zd_sim_bin *out, uint32_t max_entries);
 
 /* ---------------------------------------------------------------- zones, without time */
 
@@ -308,6 +325,37 @@ int zd_sim_fill(zd_sim *sim, uint32_t zone, uint32_t count, uint64_t bytes, int 
 uint64_t zd_sim_bare(zd_sim *sim, uint64_t offset, uint64_t bytes, uint64_t n);
 /* The same writes, through zd_pwrite() on dev. */
 uint64_t zd_sim_bare_device(zd_dev *dev, uint64_t offset, uint64_t bytes, uint64_t n, const void *buf);
+
+/* ---------------------------------------------------------------- the clock of a disk in use */
+
+/*
+ * What the commands that a zd_dev carries out would take on a modelled drive, one at a time. Only time passes here:
+ * the zones' states are told, not decided. Any number of threads may use a clock; their commands queue up in it.
+ */
+typedef struct zd_clock zd_clock;
+struct zd_clock_state {
+	uint64_t now;              /* ns since it began */
+	uint64_t last;             /* ns that the last command took */
+	uint64_t busy;             /* ns that all of them took: the rest was idle */
+	uint64_t commands;
+	uint64_t parts[16];        /* ns by enum zd_sim_part */
+	uint32_t failed;           /* 1: memory ran out once, and the time is too short since */
+	uint32_t reserved;
+};
+/* disk, model: as for zd_sim_create(), but not REAL. Errors: ZD_E_GEOMETRY, -ENOMEM. */
+int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed, zd_clock **out,
+		    struct zd_error *err);
+void zd_clock_free(zd_clock *clock);
+/* Let the time of each command of dev pass, by zd_observe() (whose errors it has), or no longer. The disk must have
+ * the geometry that the clock was made for. */
+int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+/* Let one command's time pass. A command that concerns all zones takes the time of one zone command; power events take
+ * none. -EINVAL: outside the disk; -ENOMEM. */
+int zd_clock_command(zd_clock *clock, const struct zd_told *command);
+/* Let time pass in which nothing is asked of the drive. */
+void zd_clock_idle(zd_clock *clock, uint64_t ns);
+void zd_clock_look(zd_clock *clock, struct zd_clock_state *out);
 
 /* ---------------------------------------------------------------- the log-structured layer by itself */
 
@@ -359,11 +407,16 @@ uint64_t zd_log_clock(const zd_log *log);
 enum zd_trace_format {
 	ZD_TRACE_MSR = 0, ZD_TRACE_ALIBABA, ZD_TRACE_TENCENT, ZD_TRACE_IOLOG2, ZD_TRACE_IOLOG3, ZD_TRACE_BLKPARSE
 };
+enum zd_trace_dir { /* of a record, behind the directions of jobs; ZD_SIM_NR_DIRS itself is a flush */
+	ZD_TRACE_DIR_RESET = 16, ZD_TRACE_DIR_RESET_ALL, ZD_TRACE_DIR_OPEN, ZD_TRACE_DIR_CLOSE, ZD_TRACE_DIR_FINISH,
+	ZD_TRACE_DIR_APPEND
+};
 struct zd_trace_parser {
 	uint32_t format;           /* enum zd_trace_format */
 	uint32_t iolog_ns;         /* iolog v3: 1 if its times are nanoseconds, 0 if milliseconds */
 	uint32_t action;           /* blkparse: the action taken, 'D' or 'Q' */
-	uint32_t started;          /* inside */
+	uint32_t zones;            /* blkparse: 1 takes zone commands too, with dir from ZD_TRACE_DIR_RESET on */
+	uint32_t started, reserved; /* inside */
 	uint64_t line;             /* lines read so far */
 	uint64_t records, bad, ignored; /* lines that gave a command, were malformed, were well-formed and not commands */
 	uint64_t first_time;       /* inside: the trace's own first timestamp */

@@ -19,6 +19,7 @@ if sys.platform != "linux":
 if TYPE_CHECKING:
     from zoned import rules
     from zoned.checking import Finding, FindingKind, check
+    from zoned.clock import Clock
     from zoned.counters import Counters, ZoneCounters
     from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
@@ -56,10 +57,13 @@ if TYPE_CHECKING:
     from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
     from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
     from zoned.info import DiskInfo, Limits
+    from zoned.linting import LintReport, lint
     from zoned.openers import Opener, Openers
     from zoned.profiles import Profile, ProfileError
+    from zoned.replaying import ReplayReport, replay
     from zoned.report import Report
     from zoned.snapshots import Snapshot, ZoneState
+    from zoned.trace import Trace, TraceCommand, TraceCutError, TraceError, TraceRecord
     from zoned.units import SizeError, format_size, parse_size
     from zoned.zone import Zone, ZoneCondition, ZoneType
     from zoned.zonelist import ZoneListError, ZoneSet
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
 # every pytest run of a project that has zoned installed import this package and use none of it.
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
+    "clock": ("Clock",),
     "counters": ("Counters", "ZoneCounters"),
     "crashes": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
@@ -105,10 +110,13 @@ _NAMES = {
     "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
     "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
     "info": ("DiskInfo", "Limits"),
+    "linting": ("LintReport", "lint"),
     "openers": ("Opener", "Openers"),
     "profiles": ("Profile", "ProfileError"),
+    "replaying": ("ReplayReport", "replay"),
     "report": ("Report",),
     "snapshots": ("Snapshot", "ZoneState"),
+    "trace": ("Trace", "TraceCommand", "TraceCutError", "TraceError", "TraceRecord"),
     "units": ("SizeError", "format_size", "parse_size"),
     "zone": ("Zone", "ZoneCondition", "ZoneType"),
     "zonelist": ("ZoneListError", "ZoneSet"),
@@ -135,6 +143,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "AppendLimitError",
     "BlockAlignmentError",
+    "Clock",
     "CommandTimeoutError",
     "ConventionalZoneError",
     "Counters",
@@ -168,6 +177,7 @@ __all__ = [
     "InvalidTransitionError",
     "Keep",
     "Limits",
+    "LintReport",
     "MediumError",
     "Model",
     "NotAnImageError",
@@ -178,12 +188,18 @@ __all__ = [
     "Profile",
     "ProfileError",
     "ReadBoundaryError",
+    "ReplayReport",
     "Report",
     "SizeError",
     "Snapshot",
     "Strategy",
     "TooManyActiveError",
     "TooManyOpenError",
+    "Trace",
+    "TraceCommand",
+    "TraceCutError",
+    "TraceError",
+    "TraceRecord",
     "UnalignedWriteError",
     "UnsupportedCommandError",
     "WriteBoundaryError",
@@ -202,8 +218,10 @@ __all__ = [
     "check",
     "create",
     "format_size",
+    "lint",
     "memory",
     "open",
     "parse_size",
+    "replay",
     "rules",
 ]

@@ -49,7 +49,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -57,7 +57,7 @@ from zoned.reportformats import CONDITION_NAMES, ZONE
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
-    from zoned import Device
+    from zoned import Device, Geometry
 
 VERSION = 1
 MAGIC = b"\x89ZDMP\r\n\x1a"
@@ -119,7 +119,9 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Record:
+class ZoneRecord:
+    """The state of a zone that is not as new."""
+
     index: int
     condition: ZoneCondition
     flags: int
@@ -212,13 +214,18 @@ def dump(
 
 def describe(device: Device) -> dict[str, Any]:
     """The keywords of `zoned.create` that make a disk like this one, as JSON can hold them."""
+    return describe_geometry(device.geometry)
+
+
+def describe_geometry(geometry: Geometry) -> dict[str, Any]:
+    """The keywords of `zoned.create` for a geometry, as JSON can hold them."""
     from zoned.geometry import KEYWORDS
 
     keywords: dict[str, Any] = {}
     for name in KEYWORDS:
-        value = getattr(device.geometry, name)
+        value = getattr(geometry, name)
         keywords[name] = str(value) if isinstance(value, str) else value
-    keywords["conventional"] = [list(pair) for pair in device.geometry.conventional.ranges()]
+    keywords["conventional"] = [list(pair) for pair in geometry.conventional.ranges()]
     return keywords
 
 
@@ -375,6 +382,24 @@ def verify(
     return Summary(disk["geometry"], disk["profile"], disk["uuid"], disk["payload"], zones, data)
 
 
+def in_order(records: Iterable[tuple[int, ZoneRecord]]) -> list[ZoneRecord]:
+    """Zones in an order in which a disk can be brought into their state under its own limits, as in
+    the format; the number beside each says when it was implicitly opened.
+    """
+    places = {
+        ZoneCondition.CLOSED: 1,
+        ZoneCondition.EXPLICIT_OPEN: 2,
+        ZoneCondition.IMPLICIT_OPEN: 3,
+    }
+
+    def rank(pair: tuple[int, ZoneRecord]) -> tuple[int, int, int]:
+        opened, record = pair
+        place = places.get(record.condition, 0)
+        return place, opened if place == 3 else 0, record.index
+
+    return [record for _, record in sorted(records, key=rank)]
+
+
 def clone_state(device: Device) -> Device:
     """A disk in RAM in the same state, without payload: to try a command on, and see what it would
     do.
@@ -386,9 +411,9 @@ def clone_state(device: Device) -> Device:
     keywords = describe(device) | {"data": "none", "host_sync": "never"}
     copy = zoned.memory(**_arguments(keywords))
     try:
-        builder = _Builder(copy, payload=False)
+        builder = Builder(copy, payload=False)
         for index, condition, flags, _, written in _RECORD.iter_unpack(_records(device)):
-            builder.begin(_Record(index, ZoneCondition(condition), flags, written))
+            builder.begin(ZoneRecord(index, ZoneCondition(condition), flags, written))
             builder.end()
     except BaseException:
         copy.close()
@@ -416,7 +441,7 @@ def _arguments(keywords: dict[str, Any]) -> dict[str, Any]:
 
 def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summary:
     disk = reader.disk()
-    builder = _Builder(device, payload=disk["payload"] and device.geometry.data == "store")
+    builder = Builder(device, payload=disk["payload"] and device.geometry.data == "store")
     zones = data = 0
     for kind, body, offset in reader.chunks():
         if kind == b"ZONE":
@@ -446,16 +471,16 @@ def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summ
     return Summary(disk["geometry"], disk["profile"], disk["uuid"], disk["payload"], zones, data)
 
 
-class _Builder:
+class Builder:
     """Brings the zones of a new disk into their conditions, one after the other."""
 
     def __init__(self, device: Device, payload: bool) -> None:
         self.device = device
         self.payload = payload
-        self.record: _Record | None = None
+        self.record: ZoneRecord | None = None
         self.start = self.position = 0
 
-    def begin(self, record: _Record) -> None:
+    def begin(self, record: ZoneRecord) -> None:
         self.record = record
         self.start = self.position = record.index * self.device.geometry.zone_size
         if record.condition is ZoneCondition.EXPLICIT_OPEN or (
@@ -648,13 +673,13 @@ class _Reader:
                 return
             yield kind, body, offset
 
-    def records(self, body: bytes) -> Iterator[_Record]:
+    def records(self, body: bytes) -> Iterator[ZoneRecord]:
         if len(body) % _RECORD.size:
             raise self.damaged("the list of zones ends within a zone")
         for index, condition, flags, zero, written in _RECORD.iter_unpack(body):
             if condition not in CONDITION_NAMES or zero or flags > _NON_SEQ | _RESET:
                 raise self.damaged(f"zone {index} has a condition or flag that does not exist")
-            yield _Record(index, ZoneCondition(condition), flags, written)
+            yield ZoneRecord(index, ZoneCondition(condition), flags, written)
 
     def check_end(self, zones: int, data: int) -> None:
         assert self._end is not None

@@ -22,6 +22,8 @@ from uuid import UUID
 from zoned import openers, profiles
 from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
 from zoned.checking import path_bytes
+from zoned.clock import Clock
+from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
 from zoned.crashes import CrashStates, Strategy
 from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
@@ -39,6 +41,7 @@ from zoned.geometry import (
 from zoned.info import DiskInfo, Limits
 from zoned.report import ROW, Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot, cut_of
+from zoned.trace import DeviceTrace
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -125,12 +128,14 @@ class Device(Core):
 
     __slots__ = (
         "__weakref__",
+        "_clock",
         "_crash_id",
         "_geometry",
         "_handle",
         "_origin",
         "_path",
         "_readonly",
+        "_recording",
         "_uuid",
     )
 
@@ -147,6 +152,8 @@ class Device(Core):
         self._readonly = bool(info.readonly)
         self._origin: Snapshot | None = None
         self._crash_id: str | None = None
+        self._clock = ClockState()
+        self._recording: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
         address = int(ffi.cast("uintptr_t", handle))
@@ -219,12 +226,24 @@ class Device(Core):
         """
         self._call(lib.zd_power_cycle)
 
+    @property
+    def clock(self) -> Clock:
+        """How long this handle's commands would take on a modelled drive; off until
+        ``dev.clock.start("hc620")``.
+        """
+        return Clock(self, self._clock)
+
     # ------------------------------------------------------------ failing on purpose
 
     @property
     def faults(self) -> Faults:
         """The disk's fault rules: ``dev.faults.add("medium", on="write", zones=3)``."""
         return Faults(self)
+
+    @property
+    def trace(self) -> DeviceTrace:
+        """Recording commands: ``with dev.trace.record("x.trace"):``, ``dev.trace.last(20)``."""
+        return DeviceTrace(self)
 
     def power_cut(
         self, keep: Keep | str = Keep.DURABLE, seed: int = 0, *, choice: str | None = None

@@ -8,7 +8,8 @@ an image), ``zonefs`` (a mounted-in-process file system), ``zonefs_mount`` (a fo
 Where a setting comes from, first found: the factory's keywords, the marker, the fixture
 ``zoned_settings`` where a project overrides it, the command line (``--zoned-profile``), the ini
 file (``zoned_profile``), the environment (``ZONED_PROFILE``). A test that fails shows the zones and
-the last commands of its disks; one that leaves a disk or a mount open fails.
+the last commands of its disks, whoever gave them: the test, a ZoneFS, a mount, a child process. One
+that leaves a disk or a mount open fails.
 
 Imports nothing of zoned but what a test asks for: a run that uses none of it pays nothing.
 """
@@ -38,6 +39,7 @@ _SETTINGS = {
     "dialect": "zbc, zns or nullblk",
 }
 _DEFAULT_ZONE_SIZE = "1MiB"
+_SHOWN = 30
 
 _disks: pytest.StashKey[list[Any]] = pytest.StashKey()
 _before: pytest.StashKey[tuple[set[int], set[str]]] = pytest.StashKey()
@@ -132,7 +134,6 @@ def zoned_device_factory(
 ) -> Iterator[Callable[..., Device]]:
     """``zoned_device_factory(**keywords)``: a new disk in RAM each time; closed after the test."""
     from zoned.device import _create, _resolve
-    from zoned.testing import Watched
 
     settings, rules = _zoned_keywords
     disks = request.node.stash.setdefault(_disks, [])
@@ -141,9 +142,10 @@ def zoned_device_factory(
         def make(**keywords: Any) -> Device:
             shape = _shape(settings | keywords)
             geometry = _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
-            device = stack.enter_context(_create(None, geometry, replace=False, kind=Watched))
+            device = stack.enter_context(_create(None, geometry, replace=False))
             disks.append(device)
             device.faults.set_all(rules)
+            device.trace.keep()
             return device
 
         yield make
@@ -156,7 +158,11 @@ def zoned_device(zoned_device_factory: Callable[..., Device]) -> Device:
 
 
 @pytest.fixture
-def zoned_image(tmp_path: Path, _zoned_keywords: tuple[dict[str, Any], list[Any]]) -> Path:
+def zoned_image(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    _zoned_keywords: tuple[dict[str, Any], list[Any]],
+) -> Path:
     """The path of a disk's image, new for each test and open by nobody."""
     from zoned.device import create
 
@@ -164,6 +170,8 @@ def zoned_image(tmp_path: Path, _zoned_keywords: tuple[dict[str, Any], list[Any]
     path = tmp_path / "zoned.img"
     with create(path, **_shape({"host_sync": "never"} | settings)) as device:
         device.faults.set_all(rules)
+        device.trace.keep()
+    request.node.stash.setdefault(_disks, []).append(path)
     return path
 
 
@@ -220,17 +228,28 @@ def pytest_runtest_makereport(
 
 
 def _add_sections(item: pytest.Item, report: pytest.TestReport) -> None:
+    from zoned.device import open as open_disk
+
+    disks: list[Any] = item.stash[_disks]
+    for number, disk in enumerate(disks, 1):
+        title = f"zoned disk {number}"
+        if not isinstance(disk, Path):
+            if not disk.closed:
+                report.sections.append((title, _story(disk)))
+            continue
+        try:
+            with open_disk(disk, readonly=True) as device:
+                report.sections.append((title, _story(device)))
+        except OSError as error:  # the test may have removed or damaged it
+            report.sections.append((title, f"{disk}: {error}"))
+
+
+def _story(device: Device) -> str:
     from zoned.testing import zone_lines
 
-    disks = item.stash[_disks]
-    for number, device in enumerate(disks, 1):
-        if device.closed:
-            continue
-        lines = zone_lines(device) if device.powered else "  the disk has no power"
-        commands = "\n".join(f"  {text}" for text in device.last) or "  none"
-        report.sections.append(
-            (f"zoned disk {number}", f"{device!r}\n{lines}\nLast commands:\n{commands}")
-        )
+    lines = zone_lines(device) if device.powered else "  the disk has no power"
+    commands = "\n".join(f"  {record}" for record in device.trace.last(_SHOWN)) or "  none"
+    return f"{device!r}\n{lines}\nLast commands:\n{commands}"
 
 
 def _open_devices() -> dict[int, Any]:

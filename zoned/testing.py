@@ -28,7 +28,6 @@ import sys
 import time
 import traceback
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
@@ -75,13 +74,12 @@ class Cut:
 
 
 class Watched(Device):
-    """A Device that remembers its last commands that change it, for people to read."""
+    """A Device that tells who derives from it of each command that changes it."""
 
-    __slots__ = ("_watcher", "last")
+    __slots__ = ("_watcher",)
 
     def __init__(self, out: Any, path: str | None) -> None:
         super().__init__(out, path)
-        self.last: deque[str] = deque(maxlen=_SHOWN)
         # The core forgets both with the handle. A weak reference: a strong one would never end.
         self._watcher = ffi.new_handle(weakref.ref(self))
         lib.zd_watch(self._handle, lib.zd_python_watch, self._watcher)
@@ -96,7 +94,7 @@ class Watched(Device):
         self._done(text)
 
     def _done(self, text: str) -> None:
-        self.last.append(text)
+        """A command has ended."""
 
     def _told(self, command: int, place: int, length: int, result: int) -> None:
         """Of a command that zonefs gave through this handle, in C."""

@@ -244,7 +244,7 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_error *err)
 	if (kind == ZD_COMMIT_FLUSH && zd_powerless(dev)) {
 		/* Cut while we waited: what was to be flushed may be gone. */
 		zd_unlock_commit(dev);
-		return zd_gate(dev, false, err);
+		return zd_gate_rest(dev, false, err);
 	}
 	if (atomic_load(&dev->head->gate) & ZD_GATE_FAILED) {
 		zd_unlock_commit(dev);
@@ -316,18 +316,29 @@ int zd_mark_dirty(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
-/* With fault rules: they meet it, and a write may have left an error for it. */
+/* Recorded, and with fault rules: they meet it, and a write may have left an error for it. */
 static int flush_slowly(zd_dev *dev, struct zd_error *err)
 {
 	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	struct zd_traced t;
 	struct zd_hit hit;
-	int r = zd_fault_before(dev, &c, &hit, err);
+	int r;
 
-	if (!r && !dev->readonly)
+	if (dev->readonly) { /* it flushes nothing, so there is nothing to record */
+		r = zd_gate_rest(dev, false, err);
+		if (!r)
+			r = zd_fault_before(dev, &c, &hit, err);
+		return r;
+	}
+	r = zd_trace_begin(dev, &t, ZD_CMD_FLUSH, ZD_NO_ZONE, ZD_NONE, 0, false, &err);
+	if (r)
+		return r;
+	r = zd_fault_before(dev, &c, &hit, err);
+	if (!r && (atomic_load(&dev->head->gate) & ZD_GATE_FAULTS))
 		r = zd_fault_flush(dev, err);
-	if (!r && !dev->readonly)
+	if (!r)
 		r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
-	return (int)zd_fault_after(dev, &c, &hit, r, 0, err);
+	return (int)zd_trace_end(dev, &t, zd_fault_after(dev, &c, &hit, r, 0, err), err);
 }
 
 int zd_flush(zd_dev *dev, struct zd_error *err)

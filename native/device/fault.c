@@ -258,7 +258,7 @@ static int no_power(zd_dev *dev, const struct zd_command *c, struct zd_error *er
 
 	if (!(atomic_load(&dev->head->gate) & ZD_GATE_POWER))
 		return 0;
-	r = zd_gate(dev, false, err);
+	r = zd_gate_rest(dev, false, err);
 	if (err)
 		err->cmd = c->cmd;
 	return r;
@@ -319,7 +319,7 @@ static int carry_out(zd_dev *dev, struct zd_fault_rt *r, const struct zd_command
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
 			return 0;
-		return zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, err);
+		return zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id, err);
 	case ZD_FAULT_LATENCY:
 		return ns ? wait_for(dev, r, c, hit, ns, 0, err) : 0;
 	case ZD_FAULT_HANG:
@@ -351,6 +351,10 @@ int zd_fault_before(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit,
 	int e;
 
 	memset(hit, 0, sizeof(*hit));
+	if (!(atomic_load(&dev->head->gate) & ZD_GATE_FAULTS)) { /* only recorded */
+		hit->cut = c->length;
+		return 0;
+	}
 	if (dev->readonly) {
 		r = match_readonly(dev, c, hit);
 		if (!r) {
@@ -438,7 +442,7 @@ int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_
 	case ZD_FAULT_READ_ONLY:
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
-			e = zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, err);
+			e = zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id, err);
 		break;
 	case ZD_FAULT_POWER_CUT:
 		if (hit->after)

@@ -170,8 +170,10 @@ static int derive(struct zd_geometry *g, struct zd_error *err)
 	g->rt_dirty = round_up(g->rt_chunks + g->nr_chunks, ZD_CACHELINE);
 	g->rt_implicit = round_up(g->rt_dirty + (h->nr_zones + 63) / 64 * 8, ZD_CACHELINE);
 	g->rt_faults = round_up(g->rt_implicit + (h->nr_zones + 63) / 64 * 8, ZD_CACHELINE);
-	g->rt_fixed = round_up(g->rt_faults + sizeof(struct zd_faults), ZD_PAGE);
-	g->rt_zones = round_up(g->rt_fixed, ZD_CHUNK);
+	g->rt_trace = round_up(g->rt_faults + sizeof(struct zd_faults), ZD_PAGE);
+	g->rt_fixed = g->rt_trace + ZD_PAGE;
+	/* The ring of records is reserved when somebody records. */
+	g->rt_zones = round_up(g->rt_fixed + ZD_TRACE_RING * ZD_TRACE_RECORD, ZD_CHUNK);
 	g->rt_slots = g->rt_zones + zones_bytes;
 	g->rt_pre = g->rt_slots + slots_bytes;
 	g->rt_size = g->rt_pre + pre_bytes;

@@ -31,6 +31,7 @@ static zd_dev *new_handle(const char *path)
 	if (!dev)
 		return NULL;
 	dev->fd = -1;
+	dev->pid = (uint32_t)getpid();
 	if (path)
 		snprintf(dev->path, sizeof(dev->path), "%s", path);
 	pthread_mutex_init(&dev->seg_lock, NULL);
@@ -103,13 +104,21 @@ static int map_runtime(zd_dev *dev, uint8_t **at, struct zd_error *err)
 	return 0;
 }
 
-static bool living_area(const zd_dev *dev, const uint8_t *rt)
+static bool same_area(const zd_dev *dev, const uint8_t *rt)
 {
-	const struct zd_rt_head *head = (const struct zd_rt_head *)rt;
 	struct zd_rt_tag tag;
 
-	return zd_runtime_tag(dev, dev->fd, &tag) == 0 && memcmp(&tag, &head->tag, sizeof(tag)) == 0 &&
-	       head->state == ZD_RT_OPEN;
+	return zd_runtime_tag(dev, dev->fd, &tag) == 0 && memcmp(&tag, &((const struct zd_rt_head *)rt)->tag, sizeof(tag)) == 0;
+}
+
+bool zd_runtime_same(const zd_dev *dev)
+{
+	return same_area(dev, dev->shared_rt);
+}
+
+static bool living_area(const zd_dev *dev, const uint8_t *rt)
+{
+	return same_area(dev, rt) && ((const struct zd_rt_head *)rt)->state == ZD_RT_OPEN;
 }
 
 /* Under the gate. On success the writers' byte is held shared. */
@@ -197,6 +206,8 @@ static int follow_fork(zd_dev *dev, struct zd_error *err)
 	int fd;
 
 	pthread_mutex_init(&dev->seg_lock, NULL);
+	zd_trace_forked(dev);
+	dev->pid = (uint32_t)getpid();
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dev->fd);
 	fd = open(link, (dev->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
 	if (fd < 0)
@@ -249,11 +260,9 @@ int zd_reattach(zd_dev *dev, struct zd_error *err)
 	return 0;
 }
 
-int zd_gate(zd_dev *dev, bool changes, struct zd_error *err)
+int zd_gate_rest(zd_dev *dev, bool changes, struct zd_error *err)
 {
 	uint32_t gate = atomic_load_explicit(&dev->head->gate, memory_order_acquire);
-
-	int r = 0;
 
 	if (gate & ZD_GATE_POWER) {
 		zd_refuse(dev, err, ZD_E_POWER_LOSS, -1, ZD_NO_ZONE, ZD_NONE, 0, 0);
@@ -264,9 +273,18 @@ int zd_gate(zd_dev *dev, bool changes, struct zd_error *err)
 	if (changes && (gate & ZD_GATE_FAILED))
 		return zd_fail(err, ZD_E_FAILED,
 			       "an earlier sync of this image to the host's disk failed; close it and run `zonedctl check --repair`");
-	if (changes && (gate & ZD_GATE_MARK))
-		r = zd_mark_dirty(dev, err);
-	return r || !(gate & ZD_GATE_SLOW) ? r : ZD_SLOW;
+	return changes && (gate & ZD_GATE_MARK) ? zd_mark_dirty(dev, err) : 0;
+}
+
+int zd_gate(zd_dev *dev, bool changes, struct zd_error *err)
+{
+	uint32_t gate = atomic_load_explicit(&dev->head->gate, memory_order_acquire);
+	int r;
+
+	if (gate & ZD_GATE_TRACE)
+		return ZD_SLOW; /* refusals are recorded too */
+	r = zd_gate_rest(dev, changes, err);
+	return r || !(gate & ZD_GATE_FAULTS) ? r : ZD_SLOW;
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -563,6 +581,7 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 {
 	int r = 0;
 
+	zd_trace_close(dev);
 	if (dev->view && zd_view_recycle(dev))
 		return 0;
 	zd_view_close(dev);

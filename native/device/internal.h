@@ -6,8 +6,9 @@
  * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
  * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
  * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
- * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), preimage (what
- * overwritten blocks held at the last flush), power (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
+ * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
+ * recorder (to a file), tracefile (reading one), preimage (what overwritten blocks held at the last flush), power
+ * (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
  */
 #ifndef ZD_INTERNAL_H
 #define ZD_INTERNAL_H
@@ -103,10 +104,10 @@ enum zd_gate { /* bits of head->gate: anything set sends commands the slow way *
 	ZD_GATE_MARK = 1,   /* the image is still marked clean on disk */
 	ZD_GATE_FAILED = 2, /* a host sync failed */
 	ZD_GATE_POWER = 4,  /* the emulated disk has no power */
-	ZD_GATE_FAULTS = 8  /* fault rules are set, or a flush owes an error */
+	ZD_GATE_FAULTS = 8, /* fault rules are set, or a flush owes an error */
+	ZD_GATE_TRACE = 16  /* somebody records */
 };
-#define ZD_GATE_SLOW ZD_GATE_FAULTS /* bits that make zd_gate() answer ZD_SLOW */
-#define ZD_SLOW 1                   /* not refused, but by way of the fault rules */
+#define ZD_SLOW 1 /* what zd_gate() answers for a command that goes by way of traces and fault rules */
 
 enum zd_rt_state { ZD_RT_NONE = 0, ZD_RT_OPEN = 0x4F50454E, ZD_RT_CLOSED = 0x434C4F53 };
 
@@ -176,6 +177,24 @@ struct zd_faults {
 	struct zd_lost lost[ZD_MAX_LOST];
 };
 
+/* Recording: in the shared state, so that all openers' commands are met. The ring lies in the page behind it. */
+#define ZD_TRACE_RING 1024u  /* records */
+#define ZD_TRACE_RECORD 128u /* bytes of each */
+
+struct zd_trace_rt {
+	pthread_mutex_t lock;     /* of head, modes and the ring; the last of all locks */
+	pthread_mutex_t recorder; /* the recorder's thread holds it all its life */
+	_Atomic uint32_t modes;   /* enum zd_trace_mode */
+	uint32_t pid;             /* of the recorder */
+	_Atomic uint64_t head;    /* records ever put in; number n lies at n % ZD_TRACE_RING */
+	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
+	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
+	_Atomic uint64_t waits;   /* commands that waited for room */
+	_Atomic uint32_t observers; /* handles; too many when one was killed */
+	_Atomic uint32_t waiting; /* now; too many when one was killed */
+	_Atomic uint32_t wake, room; /* futexes: of the recorder, of those who wait */
+};
+
 struct zd_stripe {
 	_Alignas(ZD_CACHELINE) pthread_mutex_t lock;
 };
@@ -191,7 +210,7 @@ struct zd_geometry {
 	uint64_t slots_per_seg;
 	uint32_t nr_segs;
 	/* offsets in the runtime area */
-	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_faults, rt_zones, rt_slots, rt_pre, rt_size;
+	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_faults, rt_trace, rt_zones, rt_slots, rt_pre, rt_size;
 	uint64_t rt_fixed;    /* bytes from the start on that are always reserved */
 	uint32_t nr_chunks;
 	uint8_t *conv;        /* bitmap of conventional zones, or NULL if there are none */
@@ -210,6 +229,13 @@ struct zd_dev {
 	_Atomic uint64_t *dirty;    /* bitmap: the entry on disk may be behind */
 	uint64_t *implicit;         /* bitmap of implicitly open zones; resource lock */
 	struct zd_faults *faults;
+	struct zd_trace_rt *trace;
+	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
+	struct zd_recorder *recorder; /* this handle records */
+	_Atomic(zd_told_fn) told;   /* zd_observe() */
+	void *told_arg;
+	_Atomic uint32_t telling;   /* threads that are in it */
+	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
 	struct zd_pre *pre;
@@ -232,6 +258,10 @@ struct zd_dev {
 int zd_reattach(zd_dev *dev, struct zd_error *err);
 /* The gate is not 0: 0, ZD_SLOW, or why the command is refused. */
 int zd_gate(zd_dev *dev, bool changes, struct zd_error *err);
+/* The same for commands that are on the slow way already, whose refusal is recorded: never ZD_SLOW. */
+int zd_gate_rest(zd_dev *dev, bool changes, struct zd_error *err);
+/* Read-only with a private copy: the file's area is one of this boot, this build and this file. */
+bool zd_runtime_same(const zd_dev *dev);
 /*
  * What faults, power cuts, snapshots and forks ask on the way of a plain read or write. bench/instructions.py builds
  * the core with ZD_BARE as well, without any of it, to tell what it costs; nothing else does.
@@ -535,8 +565,8 @@ static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
 int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n);
 /* Flip one bit of what a zone stores; nothing happens where nothing is stored. */
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit);
-/* One zone command on one zone, without meeting any rule. */
-int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err);
+/* One zone command on one zone, done by fault rule `fault`: it meets no rule. */
+int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err);
 
 /* ---------------------------------------------------------------- fault.c */
 
@@ -578,6 +608,36 @@ uint32_t zd_fault_start(zd_dev *dev);
 /* Mark an error as made by a rule. */
 void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
 uint64_t zd_splitmix(uint64_t *state); /* splitmix64 */
+
+/* ---------------------------------------------------------------- trace.c, recorder.c */
+
+/* A command on the slow way, while it is recorded; trace NULL: it is not. */
+struct zd_traced {
+	struct zd_trace_rt *trace;
+	struct zd_trace_record r;
+	struct zd_error err; /* for callers that want none */
+	uint64_t before;     /* the zone's word, for an observer */
+	bool done;           /* it is in the ring */
+	bool held;           /* a fault rule acts on it: what becomes of it is known at its end only */
+};
+/*
+ * The gate said ZD_SLOW: look at the rest of the gate and begin to record. zone ZD_NO_ZONE, offset ZD_NONE: there is
+ * none. Negative: the command is refused, and has been recorded.
+ */
+int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, bool changes,
+		   struct zd_error **err);
+/* Under the command's locks, when it took effect or was refused. */
+void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+/* The command's end, whatever was recorded of it before; gives result. */
+int64_t zd_trace_end(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+/* What happens to the disk without being a command. */
+void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint32_t fault);
+void zd_trace_close(zd_dev *dev);
+void zd_trace_forked(zd_dev *dev);
+void zd_trace_unmap(zd_dev *dev);
+uint32_t zd_trace_run(zd_dev *dev); /* first opener: the gate's bits for what an earlier run of this boot keeps */
+int zd_trace_init_locks(zd_dev *dev);
+void zd_recorder_status(zd_dev *dev, struct zd_trace_status *out);
 
 /* ---------------------------------------------------------------- preimage.c; all under the zone's stripe */
 

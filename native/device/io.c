@@ -248,8 +248,9 @@ static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struc
 }
 
 /* The order of checks is the dialect's: scsi_debug's check_zbc_access_params(), QEMU's nvme_check_zone_write(). */
-static int check_seq_write(zd_dev *dev, const struct write *w, uint32_t zone, uint64_t written, const struct zd_cell *cell,
-			   uint64_t rel, struct zd_error *err)
+static inline __attribute__((always_inline)) int check_seq_write(zd_dev *dev, const struct write *w, uint32_t zone,
+								 uint64_t written, const struct zd_cell *cell, uint64_t rel,
+								 struct zd_error *err)
 {
 	const struct zd_header *h = &dev->g.h;
 	uint64_t capacity = zd_zone_capacity(dev, zone), start = zd_zone_start(dev, zone);
@@ -407,7 +408,9 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 	}
 }
 
-static int64_t write_required(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed, struct zd_error *err)
+/* t: as which command it is recorded; a constant NULL on the way that all take while nobody records. */
+static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed,
+								    struct zd_traced *t, struct zd_error *err)
 {
 	int type = zd_zone_type(dev, zone);
 	struct zd_zone_rt *rt;
@@ -418,7 +421,7 @@ static int64_t write_required(zd_dev *dev, struct write *w, uint32_t zone, uint6
 	if (unlikely(r))
 		return host_failed(err, r, zone);
 	if (zd_powerless(dev)) {
-		r = zd_gate(dev, false, err);
+		r = zd_gate_rest(dev, false, err);
 		goto out;
 	}
 	r = zd_zone_get(dev, zone, &rt);
@@ -434,13 +437,31 @@ static int64_t write_required(zd_dev *dev, struct write *w, uint32_t zone, uint6
 		r = write_seq_part(dev, w, zone, rt, rel, w->length, &done, err);
 	if (landed)
 		*landed = start + rel;
+	if (t) {
+		t->r.done = done;
+		if (w->cmd == ZD_CMD_APPEND && !r)
+			t->r.landed = start + rel;
+	}
 out:
+	if (t)
+		zd_trace_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
 	return r ? r : (int64_t)done;
 }
 
+static int64_t write_required(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed, struct zd_error *err)
+{
+	return required_write(dev, w, zone, landed, NULL, err);
+}
+
+static __attribute__((noinline, cold)) int64_t write_required_traced(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed,
+								     struct zd_traced *t, struct zd_error *err)
+{
+	return required_write(dev, w, zone, landed, t, err);
+}
+
 /* Preferred zones: anywhere, and over their boundaries. All is checked before anything is written. */
-static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_error *err)
+static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
 {
 	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
 	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
@@ -449,7 +470,7 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_error *er
 	if (r)
 		return host_failed(err, r, first);
 	if (zd_powerless(dev))
-		r = zd_gate(dev, false, err);
+		r = zd_gate_rest(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), capacity = zd_zone_capacity(dev, zone);
 		uint64_t zone_end = start + zd_zone_length(dev, zone), from = at > start ? at : start;
@@ -483,11 +504,15 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_error *er
 		at += done;
 		total += done;
 	}
+	if (t) {
+		t->r.done = total;
+		zd_trace_effect(dev, t, r, err);
+	}
 	zd_unlock_zones(dev, first, last);
 	return r ? r : (int64_t)total;
 }
 
-static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error *err)
+static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
 {
 	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
 	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
@@ -496,7 +521,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error 
 	if (r)
 		return host_failed(err, r, first);
 	if (zd_powerless(dev))
-		r = zd_gate(dev, false, err);
+		r = zd_gate_rest(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
 		const struct zd_cell *cell;
 
@@ -525,6 +550,10 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_error 
 		at += done;
 		total += done;
 	}
+	if (t) {
+		t->r.done = total;
+		zd_trace_effect(dev, t, r, err);
+	}
 	zd_unlock_zones(dev, first, last);
 	return r ? r : (int64_t)total;
 }
@@ -540,15 +569,26 @@ static int64_t write_now(zd_dev *dev, struct write *w, struct zd_error *err)
 	uint32_t zone = zd_zone_of(dev, w->offset);
 
 	if (unlikely(zd_is_conv(dev, zone)))
-		return write_conventional(dev, w, err);
+		return write_conventional(dev, w, NULL, err);
 	if (likely(dev->g.h.model == ZD_HOST_MANAGED))
 		return write_required(dev, w, zone, NULL, err);
-	return write_preferred(dev, w, err);
+	return write_preferred(dev, w, NULL, err);
+}
+
+static int64_t write_traced(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
+{
+	uint32_t zone = zd_zone_of(dev, w->offset);
+
+	if (zd_is_conv(dev, zone))
+		return write_conventional(dev, w, t, err);
+	if (dev->g.h.model == ZD_HOST_MANAGED)
+		return write_required_traced(dev, w, zone, NULL, t, err);
+	return write_preferred(dev, w, t, err);
 }
 
 /* As write_iov(), with fault rules: they may shorten it, refuse it, hold it up, or spoil what it did. */
-static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const struct iovec *iov, int n, uint64_t length,
-							    uint64_t offset, struct zd_error *err)
+static int64_t write_met(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset, struct zd_traced *t,
+			 struct zd_error *err)
 {
 	struct zd_command c = { ZD_CMD_WRITE, 0, 0, offset, length };
 	struct zd_hit hit;
@@ -562,13 +602,14 @@ static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const s
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
+	t->held = hit.id;
 	if (hit.cut) {
 		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false, hit.kind == ZD_FAULT_LOST };
 
-		done = write_now(dev, &w, err);
+		done = write_traced(dev, &w, t, err);
 		if (make_room(dev, done)) {
 			w.source = (struct source){ iov, n, 0 };
-			done = write_now(dev, &w, err);
+			done = write_traced(dev, &w, t, err);
 		}
 		if (done >= 0 && dev->g.h.host_sync == ZD_SYNC_COMMAND) {
 			r = zd_after_change(dev, err);
@@ -579,6 +620,15 @@ static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const s
 	if (done >= 0 && hit.cut < length)
 		return zd_fault_medium(dev, &c, &hit, err);
 	return zd_fault_after(dev, &c, &hit, done, offset, err);
+}
+
+static __attribute__((noinline, cold)) int64_t write_slowly(zd_dev *dev, const struct iovec *iov, int n, uint64_t length,
+							    uint64_t offset, struct zd_error *err)
+{
+	struct zd_traced t;
+	int r = zd_trace_begin(dev, &t, ZD_CMD_WRITE, ZD_NO_ZONE, offset, length, true, &err);
+
+	return r ? r : zd_trace_end(dev, &t, write_met(dev, iov, n, length, offset, &t, err), err);
 }
 
 static int64_t write_iov(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset,
@@ -629,8 +679,8 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
 	return write_iov(dev, iov, iovcnt, length, offset, err);
 }
 
-static int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, bool lost, uint64_t *landed,
-			  struct zd_error *err)
+static inline __attribute__((always_inline)) int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, bool lost,
+								uint64_t *landed, struct zd_traced *t, struct zd_error *err)
 {
 	struct iovec one = { (void *)(uintptr_t)buf, length };
 	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false, lost };
@@ -647,10 +697,10 @@ static int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t 
 		return zd_refuse(dev, err, ZD_E_CONVENTIONAL, ZD_CMD_APPEND, zone, w.offset, length, 0);
 	if (h->append_limit && length > h->append_limit)
 		return zd_refuse(dev, err, ZD_E_APPEND_LIMIT, ZD_CMD_APPEND, zone, w.offset, length, h->append_limit);
-	done = write_required(dev, &w, zone, landed, err);
+	done = t ? write_required_traced(dev, &w, zone, landed, t, err) : write_required(dev, &w, zone, landed, err);
 	if (unlikely(make_room(dev, done))) {
 		w.source = (struct source){ &one, 1, 0 };
-		done = write_required(dev, &w, zone, landed, err);
+		done = t ? write_required_traced(dev, &w, zone, landed, t, err) : write_required(dev, &w, zone, landed, err);
 	}
 	if (done >= 0 && unlikely(h->host_sync == ZD_SYNC_COMMAND)) {
 		r = zd_after_change(dev, err);
@@ -660,9 +710,15 @@ static int64_t append_now(zd_dev *dev, uint32_t zone, const void *buf, uint64_t 
 	return done;
 }
 
+static int64_t append_traced(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, bool lost, uint64_t *landed,
+			     struct zd_traced *t, struct zd_error *err)
+{
+	return append_now(dev, zone, buf, length, lost, landed, t, err);
+}
+
 /* As zd_append(), with fault rules. */
-static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length,
-							     uint64_t *landed, struct zd_error *err)
+static int64_t append_met(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_traced *t,
+			  struct zd_error *err)
 {
 	struct zd_command c = { ZD_CMD_APPEND, zone, zone, 0, length };
 	uint64_t at = 0, start;
@@ -672,16 +728,17 @@ static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32
 
 	/* What can never be an append meets no rule. */
 	if (zone >= dev->g.h.nr_zones || length == 0 || (length & dev->g.block_mask) || zd_is_conv(dev, zone))
-		return append_now(dev, zone, buf, length, false, landed, err);
+		return append_traced(dev, zone, buf, length, false, landed, t, err);
 	start = zd_zone_start(dev, zone);
 	c.offset = start + zd_word_written(zd_load_word(dev, zone));
 	if (c.offset + length > start + zd_zone_length(dev, zone))
-		return append_now(dev, zone, buf, length, false, landed, err);
+		return append_traced(dev, zone, buf, length, false, landed, t, err);
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
+	t->held = hit.id;
 	if (hit.cut)
-		done = append_now(dev, zone, buf, hit.cut, hit.kind == ZD_FAULT_LOST, &at, err);
+		done = append_traced(dev, zone, buf, hit.cut, hit.kind == ZD_FAULT_LOST, &at, t, err);
 	if (landed)
 		*landed = at;
 	if (done >= 0 && hit.cut < length) {
@@ -692,13 +749,22 @@ static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32
 	return zd_fault_after(dev, &c, &hit, done, at, err);
 }
 
+static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length,
+							     uint64_t *landed, struct zd_error *err)
+{
+	struct zd_traced t;
+	int r = zd_trace_begin(dev, &t, ZD_CMD_APPEND, zone, ZD_NONE, length, true, &err);
+
+	return r ? r : zd_trace_end(dev, &t, append_met(dev, zone, buf, length, landed, &t, err), err);
+}
+
 int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err)
 {
 	int r = begin_change(dev, err);
 
 	if (unlikely(r))
 		return r == ZD_SLOW ? append_slowly(dev, zone, buf, length, landed, err) : r;
-	return append_now(dev, zone, buf, length, false, landed, err);
+	return append_now(dev, zone, buf, length, false, landed, NULL, err);
 }
 
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
@@ -943,8 +1009,7 @@ static inline __attribute__((always_inline)) int64_t read_now(zd_dev *dev, void 
 }
 
 /* As zd_pread(), with fault rules. */
-static __attribute__((noinline, cold)) int64_t read_slowly(zd_dev *dev, void *buf, uint64_t length, uint64_t offset,
-							   struct zd_error *err)
+static int64_t read_met(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_traced *t, struct zd_error *err)
 {
 	struct zd_command c = { ZD_CMD_READ, 0, 0, offset, length };
 	struct zd_hit hit;
@@ -961,11 +1026,21 @@ static __attribute__((noinline, cold)) int64_t read_slowly(zd_dev *dev, void *bu
 	done = check_read(dev, offset, length, err);
 	if (done == 0 && hit.cut)
 		done = read_now(dev, buf, hit.cut, offset, err);
+	t->r.done = done > 0 ? (uint64_t)done : 0;
 	if (done >= 0 && hit.cut < length)
 		return zd_fault_medium(dev, &c, &hit, err);
 	if (done >= 0 && hit.kind == ZD_FAULT_FLIP_READ)
 		((uint8_t *)buf)[hit.at - offset + hit.bit / 8] ^= (uint8_t)(1u << hit.bit % 8);
 	return zd_fault_after(dev, &c, &hit, done, offset, err);
+}
+
+static __attribute__((noinline, cold)) int64_t read_slowly(zd_dev *dev, void *buf, uint64_t length, uint64_t offset,
+							   struct zd_error *err)
+{
+	struct zd_traced t;
+	int r = zd_trace_begin(dev, &t, ZD_CMD_READ, ZD_NO_ZONE, offset, length, false, &err);
+
+	return r ? r : zd_trace_end(dev, &t, read_met(dev, buf, length, offset, &t, err), err);
 }
 
 int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)

@@ -101,7 +101,7 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 		return interrupted(err, r);
 	if (zd_powerless(dev)) {
 		zd_unlock_resource(dev);
-		return zd_gate(dev, false, err);
+		return zd_gate_rest(dev, false, err);
 	}
 	word = atomic_load_explicit(&rt->word, memory_order_acquire);
 	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
@@ -122,32 +122,48 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	return r;
 }
 
-static int one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+/* t: as which command it is recorded; may be NULL. */
+static int one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, struct zd_error *err)
 {
 	int r = zd_lock_zone(dev, zone);
 
 	if (r)
 		return interrupted(err, r);
 	r = one_locked(dev, cmd, zone, err);
+	if (unlikely(t))
+		zd_trace_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
 	return r;
 }
 
-int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err)
 {
-	return one(dev, cmd, zone, err);
+	int r = zd_lock_zone(dev, zone);
+
+	if (r)
+		return interrupted(err, r);
+	r = one_locked(dev, cmd, zone, err);
+	if (!r)
+		zd_trace_event(dev, cmd, zone, ZD_NONE, 0, fault);
+	zd_unlock_zone(dev, zone);
+	return r;
 }
 
-/* With fault rules. */
+/* Recorded, and with fault rules. */
 static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 {
 	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0 };
+	struct zd_traced t;
 	struct zd_hit hit;
-	int r = zd_fault_before(dev, &c, &hit, err);
+	int r = zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err);
 
+	if (r)
+		return r;
+	r = zd_fault_before(dev, &c, &hit, err);
+	t.held = hit.id;
 	if (!r)
-		r = (int)zd_fault_after(dev, &c, &hit, one(dev, cmd, zone, err), 0, err);
-	return r;
+		r = (int)zd_fault_after(dev, &c, &hit, one(dev, cmd, zone, &t, err), 0, err);
+	return (int)zd_trace_end(dev, &t, r, err);
 }
 
 /* All stripes are held: whichever zones are CLOSED now; a zone closed to make room for another stays closed. */
@@ -195,7 +211,7 @@ static int each(zd_dev *dev, int cmd, struct zd_error *err)
 	return r;
 }
 
-static int all(zd_dev *dev, int cmd, struct zd_error *err)
+static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 {
 	const struct zd_cell *cell =
 		zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED,
@@ -208,6 +224,8 @@ static int all(zd_dev *dev, int cmd, struct zd_error *err)
 	if (r)
 		return interrupted(err, r);
 	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, err) : each(dev, cmd, err);
+	if (t)
+		zd_trace_effect(dev, t, r, err);
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
 	return r;
 }
@@ -215,12 +233,29 @@ static int all(zd_dev *dev, int cmd, struct zd_error *err)
 static int all_slowly(zd_dev *dev, int cmd, struct zd_error *err)
 {
 	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	struct zd_traced t;
 	struct zd_hit hit;
-	int r = zd_fault_before(dev, &c, &hit, err);
+	int r = zd_trace_begin(dev, &t, cmd, ZD_NO_ZONE, ZD_NONE, 0, true, &err);
 
+	if (r)
+		return r;
+	r = zd_fault_before(dev, &c, &hit, err);
+	t.held = hit.id;
 	if (!r)
-		r = (int)zd_fault_after(dev, &c, &hit, all(dev, cmd, err), 0, err);
-	return r;
+		r = (int)zd_fault_after(dev, &c, &hit, all(dev, cmd, &t, err), 0, err);
+	return (int)zd_trace_end(dev, &t, r, err);
+}
+
+/* A command on zones that do not exist. */
+static int refuse_zones(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, bool slow, struct zd_error *err)
+{
+	struct zd_traced t;
+	int r = slow ? zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, count_, true, &err) : 0;
+
+	if (r)
+		return r;
+	r = zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, count_, dev->g.h.nr_zones);
+	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
 }
 
 int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, struct zd_error *err)
@@ -236,13 +271,13 @@ int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, struct zd
 	if (cmd < ZD_CMD_OPEN || cmd > ZD_CMD_RESET_ALL)
 		return zd_fail_host(err, EINVAL, "no zone management command");
 	if (cmd >= ZD_CMD_OPEN_ALL) {
-		r = slow ? all_slowly(dev, cmd, err) : all(dev, cmd, err);
+		r = slow ? all_slowly(dev, cmd, err) : all(dev, cmd, NULL, err);
 	} else {
 		if (zone >= dev->g.h.nr_zones || count_ == 0 || count_ > dev->g.h.nr_zones - zone)
-			return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, count_, dev->g.h.nr_zones);
+			return refuse_zones(dev, cmd, zone, count_, slow, err);
 		last = count_ > 1 ? zd_now() : 0;
 		for (z = zone; !r && z < zone + count_; z++) {
-			r = slow ? one_slowly(dev, cmd, z, err) : one(dev, cmd, z, err);
+			r = slow ? one_slowly(dev, cmd, z, err) : one(dev, cmd, z, NULL, err);
 			if (!r && z % 64 == 63 && count_ > 1 && zd_interrupted(dev, &last))
 				r = interrupted(err, -EINTR);
 			if (!r && count_ > 1 && zd_slots_pressing(dev))
@@ -256,8 +291,10 @@ int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, struct zd
 int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
 {
 	int r = begin(dev, err), cmd;
+	struct zd_traced t;
+	bool slow = r == ZD_SLOW;
 
-	if (r && r != ZD_SLOW)
+	if (r && !slow)
 		return r;
 	switch (cond) {
 	case ZD_EMPTY: cmd = ZD_CMD_SET_EMPTY; break;
@@ -266,18 +303,30 @@ int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
 	default: return zd_fail_host(err, EINVAL, "a zone can be set READ_ONLY, OFFLINE, or back to EMPTY, to nothing else");
 	}
 	if (zone >= dev->g.h.nr_zones)
-		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
-	r = one(dev, cmd, zone, err);
-	return r ? r : zd_after_change(dev, err);
+		return refuse_zones(dev, cmd, zone, 1, slow, err);
+	r = slow ? zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err) : 0;
+	if (r)
+		return r;
+	r = one(dev, cmd, zone, slow ? &t : NULL, err);
+	if (!r)
+		r = zd_after_change(dev, err);
+	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
 }
 
 int zd_power_cycle(zd_dev *dev, struct zd_error *err)
 {
 	int r = begin(dev, err);
+	struct zd_traced t;
+	bool slow = r == ZD_SLOW;
 
-	if (!r || r == ZD_SLOW)
-		r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
+	if (slow)
+		r = zd_trace_begin(dev, &t, ZD_CMD_POWER_CYCLE, ZD_NO_ZONE, ZD_NONE, 0, true, &err);
+	if (r)
+		return r;
+	r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
 	if (!r)
-		r = all(dev, ZD_CMD_POWER_CYCLE, err);
-	return r ? r : zd_after_change(dev, err);
+		r = all(dev, ZD_CMD_POWER_CYCLE, slow ? &t : NULL, err);
+	if (!r)
+		r = zd_after_change(dev, err);
+	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
 }

@@ -53,13 +53,14 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 /* What survives. */
 struct choice {
 	int keep;
-	uint64_t rng;
+	uint64_t seed;
 	const struct zd_cut *exactly; /* or NULL: by keep */
 	/* while the zones are walked: */
 	uint32_t next_kept;
 	uint64_t next_undone;
 	/* in the zone at work: */
 	struct zd_zone_rt *rt;
+	uint64_t rng; /* its own: what one zone draws changes nothing for the others */
 	uint64_t top; /* preferred: behind the last block that survived */
 };
 
@@ -207,6 +208,8 @@ static int cut_all(zd_dev *dev, struct choice *c)
 
 		if (!rt)
 			continue;
+		c->rng = c->seed + zone * 0x9E3779B97F4A7C15u;
+		c->rng = zd_splitmix(&c->rng);
 		written = zd_word_written(rt->word);
 		/* A zone that filled up gave its active resource to another one, and cannot have it back. */
 		crowded = dev->g.h.max_active && !zd_is_conv(dev, zone) && zd_word_cond(rt->word, ZD_SEQ_WRITE_REQUIRED) == ZD_FULL &&
@@ -248,12 +251,13 @@ static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *lab
 		memcpy(dev->faults->power_label, label, strnlen(label, sizeof(dev->faults->power_label) - 1));
 	atomic_fetch_or(&dev->head->gate, ZD_GATE_POWER);
 	r = cut_all(dev, c);
+	zd_trace_event(dev, ZD_TRACE_POWER_CUT, ZD_NO_ZONE, c->seed, c->exactly ? ZD_TRACE_CHOSEN : (uint64_t)c->keep, fault);
 	return host_failed(r, err);
 }
 
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err)
 {
-	struct choice c = { .keep = keep, .rng = seed };
+	struct choice c = { .keep = keep, .seed = seed };
 	int r = lock_data(dev);
 
 	if (r)
@@ -354,7 +358,7 @@ int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was cut");
 	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
-		r = zd_gate(dev, false, err);
+		r = zd_gate_rest(dev, false, err);
 	if (!r)
 		r = check_possible(dev, cut, err);
 	if (!r)
@@ -380,6 +384,7 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 		dev->faults->power_fault = 0;
 		dev->faults->flush_fault = 0; /* what the cache owed is gone with its power */
 		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_POWER);
+		zd_trace_event(dev, ZD_TRACE_POWER_ON, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	}
 	unlock_data(dev);
 	return r;

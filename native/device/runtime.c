@@ -43,8 +43,8 @@ static int boot_id(uint8_t id[16])
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
 	const uint32_t sizes[] = { 3 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
-				   sizeof(struct zd_faults), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt), sizeof(struct zd_pre),
-				   sizeof(struct zd_stripe), ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
+				   sizeof(struct zd_faults), sizeof(struct zd_trace_rt), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt),
+				   sizeof(struct zd_pre), sizeof(struct zd_stripe), ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
 	struct statx sx;
 
 	memset(tag, 0, sizeof(*tag));
@@ -75,6 +75,7 @@ void zd_runtime_bind(zd_dev *dev, uint8_t *rt)
 	dev->dirty = (_Atomic uint64_t *)(rt + g->rt_dirty);
 	dev->implicit = (uint64_t *)(rt + g->rt_implicit);
 	dev->faults = (struct zd_faults *)(rt + g->rt_faults);
+	dev->trace = (struct zd_trace_rt *)(rt + g->rt_trace);
 	dev->zones = (struct zd_zone_rt *)(rt + g->rt_zones);
 	dev->slots = (struct zd_slot_rt *)(rt + g->rt_slots);
 	dev->pre = g->keeps_pre ? (struct zd_pre *)(rt + g->rt_pre) : NULL;
@@ -121,6 +122,8 @@ int zd_runtime_init_locks(zd_dev *dev)
 		r = zd_mutex_init(&dev->head->resource);
 	if (!r)
 		r = zd_mutex_init(&dev->faults->lock);
+	if (!r)
+		r = zd_trace_init_locks(dev);
 	for (i = 0; !r && i < ZD_STRIPES; i++)
 		r = zd_mutex_init(&dev->stripes[i].lock);
 	return r;
@@ -531,7 +534,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (r)
 		return r;
 	/* Rules and a cut power stay through close and open; what was wiped has none. */
-	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
+	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | zd_trace_run(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
 	head->was_clean = status.clean;
 	head->status_seq = status.seq;
 	head->open_clock = 0;

@@ -206,6 +206,8 @@ static bool clean(zd_dev *dev)
 
 		memset((uint8_t *)dev->faults + lock, 0, sizeof(*dev->faults) - lock);
 	}
+	atomic_store(&dev->trace->modes, 0);
+	atomic_store(&dev->trace->head, 0);
 	head->gate = 0;
 	clear_parts(dev);
 	dev->interrupt = NULL;
@@ -743,8 +745,8 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 	if (s->owner != getpid())
 		return zd_fail(err, -EINVAL, "the snapshot belongs to the process that took it, not to its child");
 	if (atomic_load(&dev->head->gate)) {
-		r = zd_gate(dev, true, err);
-		if (r < 0)
+		r = zd_gate_rest(dev, true, err);
+		if (r)
 			return r;
 	}
 	r = lock_all(dev);
@@ -766,6 +768,7 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 		dev->zones[s->rows[i].zone].open_seq = ++dev->head->open_clock;
 	}
 	zd_runtime_rebuild(dev, true);
+	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	unlock_all(dev);
 	return zd_after_change(dev, err);
 }

@@ -64,6 +64,11 @@ static inline struct event next_event(struct zd_sim *sim)
 	return top;
 }
 
+struct event zd_next_event(struct zd_sim *sim)
+{
+	return next_event(sim);
+}
+
 /* ---------------------------------------------------------------- counting */
 
 static inline uint32_t bucket(uint64_t v)
@@ -80,6 +85,58 @@ static inline uint32_t bucket(uint64_t v)
 uint64_t zd_sim_bucket(uint32_t i)
 {
 	return i < 128 ? i : (uint64_t)(64 + (i & 63)) << ((i >> 6) - 1);
+}
+
+#define LOOKED_AT 16u /* zones of a bin */
+
+/* How the zones stand now, into an entry of the series. */
+static void states_take(struct zd_sim *sim, struct zd_sim_bin *row)
+{
+	uint32_t bin, step = (sim->zones_per_bin + LOOKED_AT - 1) / LOOKED_AT;
+
+	for (bin = 0; bin < sim->bins; bin++) {
+		uint32_t first = sim->first_zone + bin * sim->zones_per_bin, end = first + sim->zones_per_bin, z, n = 0;
+		uint32_t open = 0, closed = 0, full = 0;
+		double filled = 0;
+
+		if (end > sim->m.nr_zones)
+			end = sim->m.nr_zones;
+		for (z = first; z < end; z += step) {
+			int cond = zone_cond(&sim->m, z);
+
+			if (zone_conv(&sim->m, z))
+				continue;
+			n++;
+			open += cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN;
+			closed += cond == ZD_CLOSED;
+			full += cond == ZD_FULL;
+			filled += cond == ZD_FULL ? 1 : (double)zone_written(&sim->m, z) / (double)zone_capacity(&sim->m, z);
+		}
+		if (!n)
+			continue;
+		row[bin].filled = (uint8_t)(255 * filled / n);
+		row[bin].open = (uint8_t)(255 * open / n);
+		row[bin].closed = (uint8_t)(255 * closed / n);
+		row[bin].full = (uint8_t)(255 * full / n);
+	}
+}
+
+static inline struct zd_sim_bin *states_row(struct zd_sim *sim, uint64_t slot)
+{
+	return &sim->states[slot * ZD_SIM_ZONE_BINS];
+}
+
+/* The states of one entry become another's, which keeps its resets. */
+static void states_copy(struct zd_sim_bin *to, const struct zd_sim_bin *from)
+{
+	uint32_t i;
+
+	for (i = 0; i < ZD_SIM_ZONE_BINS; i++) {
+		uint32_t resets = to[i].resets;
+
+		to[i] = from[i];
+		to[i].resets = resets;
+	}
 }
 
 /* The series is full: two entries become one. */
@@ -100,7 +157,16 @@ static void series_halve(struct zd_sim *sim)
 		for (j = 0; j < ZD_SIM_ZONE_BINS; j++)
 			sim->picture[i * ZD_SIM_ZONE_BINS + j] = sim->picture[2 * i * ZD_SIM_ZONE_BINS + j] +
 								 sim->picture[(2 * i + 1) * ZD_SIM_ZONE_BINS + j];
+		for (j = 0; j < ZD_SIM_ZONE_BINS; j++) {
+			const struct zd_sim_bin *early = &states_row(sim, 2 * i)[j], *late = &states_row(sim, 2 * i + 1)[j];
+			struct zd_sim_bin both = 2 * i + 1 < sim->series_used ? *late : *early;
+
+			both.resets = early->resets + late->resets;
+			states_row(sim, i)[j] = both;
+		}
 	}
+	memset(states_row(sim, ZD_SIM_SLOTS / 2), 0, (size_t)ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS * sizeof(*sim->states));
+	sim->series_used = (sim->series_used + 1) / 2;
 	memset(&sim->series[ZD_SIM_SLOTS / 2], 0, ZD_SIM_SLOTS / 2 * sizeof(*sim->series));
 	memset(&sim->picture[ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS], 0, ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS * sizeof(*sim->picture));
 	sim->series_step *= 2;
@@ -110,10 +176,14 @@ static void series_move(struct zd_sim *sim, uint64_t now)
 {
 	uint64_t slot = now / sim->series_step;
 
+	if (sim->series_used)
+		states_take(sim, states_row(sim, sim->series_used - 1));
 	while (slot >= ZD_SIM_SLOTS) {
 		series_halve(sim);
 		slot = now / sim->series_step;
 	}
+	for (; sim->series_used && sim->series_used < slot; sim->series_used++) /* nothing was done meanwhile */
+		states_copy(states_row(sim, sim->series_used), states_row(sim, sim->series_used - 1));
 	sim->series_used = (uint32_t)slot + 1;
 	sim->series_end = (slot + 1) * sim->series_step;
 	sim->sample = &sim->series[slot];
@@ -128,6 +198,15 @@ static inline void picture_add(struct zd_sim *sim, const struct command *c)
 		sim->picture_row[at] += (uint32_t)(c->length >> 10);
 }
 
+static void reset_add(struct zd_sim *sim, const struct command *c)
+{
+	uint32_t at = (c->zone - sim->first_zone) / sim->zones_per_bin;
+
+	sim->sample->resets++;
+	if (c->zone >= sim->first_zone && at < ZD_SIM_ZONE_BINS)
+		states_row(sim, sim->series_used - 1)[at].resets++;
+}
+
 static inline void count_done(struct zd_sim *sim, struct job *job, const struct command *c)
 {
 	uint64_t now = sim->now, latency = now - c->sent;
@@ -138,7 +217,7 @@ static inline void count_done(struct zd_sim *sim, struct job *job, const struct 
 	if (c->cmd == ZD_CMD_WRITE || c->cmd == ZD_CMD_APPEND)
 		picture_add(sim, c);
 	else if (c->cmd == ZD_CMD_RESET)
-		sim->sample->resets++;
+		reset_add(sim, c);
 	if (unlikely(c->dir >= ZD_SIM_NR_DIRS))
 		return;
 	sim->sample->bytes[c->dir] += c->length;
@@ -196,6 +275,11 @@ static inline void command_free(struct zd_sim *sim, uint32_t i)
 {
 	sim->cmds[i].next = sim->free_cmd;
 	sim->free_cmd = i + 1;
+}
+
+void zd_command_free(struct zd_sim *sim, uint32_t i)
+{
+	command_free(sim, i);
 }
 
 static void release_zone(struct zd_sim *sim, uint32_t zone);
@@ -609,6 +693,8 @@ static void command_done(struct zd_sim *sim, uint32_t i)
 	sim->barren = 0;
 	command_free(sim, i);
 	job->inflight--;
+	if (unlikely(job->p.thinktime) && !(flags & C_HIDDEN) && !job->p.thinktime_issue)
+		job->since_rest++;
 	job->cpu = (job->cpu > sim->now ? job->cpu : sim->now) + sim->model.host_ns;
 	if (unlikely(flags & C_HIDDEN)) {
 		job->hidden--;
@@ -678,6 +764,18 @@ static void sleep_until(struct zd_sim *sim, uint64_t time)
 	nanosleep(&t, NULL);
 }
 
+void zd_drive_event(struct zd_sim *sim, const struct event *e)
+{
+	if ((e->tag >> 24 & 15) == EV_IDLE) {
+		if ((sim->arrivals & 0xFFFFFF) == (e->tag & 0xFFFFFF))
+			zd_dm_idle(sim);
+	} else if (sim->model.kind == ZD_SIM_HDD) {
+		zd_hdd_event(sim);
+	} else {
+		zd_dm_event(sim);
+	}
+}
+
 int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 {
 	uint32_t i;
@@ -708,16 +806,7 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 		switch (e.tag >> 24 & 15) {
 		case EV_DONE: command_done(sim, (uint32_t)(e.tag & 0xFFFFFF)); break;
 		case EV_JOB: job_event(sim, (uint32_t)(e.tag & 0xFFFFFF)); break;
-		case EV_DRIVE:
-			if (sim->model.kind == ZD_SIM_HDD)
-				zd_hdd_event(sim);
-			else
-				zd_dm_event(sim);
-			break;
-		case EV_IDLE:
-			if ((sim->arrivals & 0xFFFFFF) == (e.tag & 0xFFFFFF))
-				zd_dm_idle(sim);
-			break;
+		default: zd_drive_event(sim, &e);
 		}
 		if (unlikely(sim->failed))
 			return zd_sim_fail(err, -ENOMEM, "no memory for what is under way");
@@ -750,8 +839,9 @@ int zd_sim_create(const struct zd_config *disk, const struct zd_sim_model *model
 	sim->picture = calloc((size_t)ZD_SIM_SLOTS * ZD_SIM_ZONE_BINS, sizeof(*sim->picture));
 	sim->heap_room = 256;
 	sim->heap = malloc(sim->heap_room * sizeof(*sim->heap));
+	sim->states = calloc((size_t)ZD_SIM_SLOTS * ZD_SIM_ZONE_BINS, sizeof(*sim->states));
 	sim->series_step = 1000000;
-	if (!sim->host_wp || !sim->host_flags || !sim->plug_first || !sim->plug_last || !sim->series || !sim->picture || !sim->heap) {
+	if (!sim->host_wp || !sim->host_flags || !sim->plug_first || !sim->plug_last || !sim->series || !sim->picture || !sim->states || !sim->heap) {
 		r = zd_sim_fail(err, -ENOMEM, "no memory for %u zones", sim->m.nr_zones);
 		goto fail;
 	}
@@ -799,6 +889,7 @@ void zd_sim_free(zd_sim *sim)
 	free(sim->open_list);
 	free(sim->series);
 	free(sim->picture);
+	free(sim->states);
 	free(sim->heap);
 	free(sim->cmds);
 	free(sim);
@@ -921,6 +1012,16 @@ int zd_sim_series(zd_sim *sim, struct zd_sim_sample *out, uint32_t max)
 	uint32_t n = sim->series_used < max ? sim->series_used : max;
 
 	memcpy(out, sim->series, n * sizeof(*out));
+	return (int)n;
+}
+
+int zd_sim_bins(zd_sim *sim, struct zd_sim_bin *out, uint32_t max_entries)
+{
+	uint32_t n = sim->series_used < max_entries ? sim->series_used : max_entries;
+
+	if (sim->series_used)
+		states_take(sim, states_row(sim, sim->series_used - 1));
+	memcpy(out, sim->states, (size_t)n * ZD_SIM_ZONE_BINS * sizeof(*out));
 	return (int)n;
 }
 

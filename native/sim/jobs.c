@@ -103,12 +103,24 @@ static enum next writable_zone(struct zd_sim *sim, struct job *job, uint32_t *zo
 static int init_draw(struct job *job, uint64_t blocks, struct zd_error *err)
 {
 	const struct zd_sim_job *p = &job->p;
-	int r = zd_draw_init(&job->draw, p->distribution, p->a, p->b, blocks, &job->rng);
+	int r;
 
+	if (p->distribution == ZD_SIM_ZONED) {
+		r = zd_draw_init_ranges(&job->draw, p->ranges, p->nr_ranges, blocks);
+		return r ? zd_sim_fail(err, ZD_E_GEOMETRY, "the ranges of random_distribution must each have a block of %llu, and add up to 100",
+				       (unsigned long long)blocks) : 0;
+	}
+	r = zd_draw_init(&job->draw, p->distribution, p->a, p->b, blocks, &job->rng);
 	if (r == -ERANGE)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "the range has %llu blocks, and a hot part of %g of it leaves none hot or none cold",
 				   (unsigned long long)blocks, p->b);
 	return r ? zd_sim_fail(err, ZD_E_GEOMETRY, "the parameters of random_distribution are out of range") : 0;
+}
+
+/* Whether a sequential job begins again when it came to the end of its range. */
+static bool goes_round(const struct zd_sim_job *p)
+{
+	return p->time_based || p->io_size > (p->trimwrite ? 2 * p->size : p->size);
 }
 
 static uint64_t block_size(struct job *job, uint32_t dir)
@@ -140,8 +152,10 @@ static bool sequential_place(struct job *job, uint32_t dir, uint64_t *offset)
 
 	if (p->sequence_add && job->dir_count[dir] && at != p->offset)
 		at = (uint64_t)((int64_t)at + p->sequence_add);
+	if (p->sequence_add < 0 && (at < p->offset || at >= end)) /* backwards past the start: from the end again, as fio */
+		at = end - p->offset >= (uint64_t)-p->sequence_add ? (uint64_t)((int64_t)end + p->sequence_add) : end;
 	if (at < p->offset || at >= end || end - at < p->bs_min[dir]) {
-		if (!p->time_based && p->io_size <= p->size)
+		if (!goes_round(p))
 			return false;
 		at = p->offset;
 	}
@@ -213,22 +227,8 @@ static enum next zbd_read(struct zd_sim *sim, struct job *job, uint64_t *offset,
 	if (zone_conv(m, zone))
 		return NEXT_COMMAND;
 	rel = *offset - zone_start(m, zone);
-	if (job->p.read_beyond_wp) {
-		if (rel >= zone_capacity(m, zone)) {
-			if (job->p.random) {
-				rel %= zone_capacity(m, zone);
-			} else {
-				if (zone + 1 >= m->nr_zones || !in_range(sim, job, zone + 1))
-					return NEXT_END;
-				zone++;
-				rel = 0;
-			}
-			*offset = zone_start(m, zone) + rel;
-		}
-		if (*length > zone_capacity(m, zone) - rel)
-			*length = zone_capacity(m, zone) - rel;
+	if (job->p.read_beyond_wp) /* as it falls; the caller keeps it within the zone */
 		return NEXT_COMMAND;
-	}
 	if (!job->p.random) {
 		if (host_valid(sim, zone) < rel + least) {
 			if (host_valid(sim, zone) > rel && host_valid(sim, zone) - rel >= m->logical) {
@@ -294,6 +294,20 @@ static void make_write(struct zd_sim *sim, struct job *job, struct command *c, u
 	sim->valid_bytes += length;
 }
 
+/* The zone, or the next one in the range that is not full: what is to be read back is not overwritten. */
+static bool next_with_room(const struct zd_sim *sim, const struct job *job, uint32_t *zone)
+{
+	uint32_t first = zone_of(&sim->m, job->p.offset), last = zone_of(&sim->m, job->p.offset + job->p.size - 1), i, z = *zone;
+
+	for (i = first; i <= last; i++, z = z == last ? first : z + 1) {
+		if (zone_conv(&sim->m, z) || sim->host_wp[z] >= zone_capacity(&sim->m, z))
+			continue;
+		*zone = z;
+		return true;
+	}
+	return false;
+}
+
 static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *c, uint64_t offset, uint64_t length)
 {
 	const struct machine *m = &sim->m;
@@ -311,15 +325,17 @@ static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *
 		return NEXT_COMMAND;
 	}
 	/* A sequential job that came to a zone's capacity goes on in the next zone. */
-	if (!job->p.random && offset - zone_start(m, zone) >= zone_capacity(m, zone)) {
+	if (!job->p.random && offset - zone_start(m, zone) >= zone_capacity(m, zone) && (!job->p.sequence_add || host_full(sim, job, zone))) {
 		if (zone + 1 >= m->nr_zones || !in_range(sim, job, zone + 1)) {
-			if (!job->p.time_based && job->p.io_size <= job->p.size)
+			if (!goes_round(&job->p))
 				return NEXT_END;
 			zone = zone_of(m, job->p.offset);
 		} else {
 			zone++;
 		}
 	}
+	if (job->p.verify && !next_with_room(sim, job, &zone))
+		return NEXT_END;
 	n = writable_zone(sim, job, &zone);
 	if (n != NEXT_COMMAND)
 		return n;
@@ -386,7 +402,7 @@ static void count_issue(struct job *job, const struct command *c, uint32_t dir)
 	job->dir_count[dir]++;
 	job->in_sequence[dir]++;
 	job->last_pos[dir] = c->offset + c->length;
-	job->since_rest++;
+	job->since_rest += job->p.thinktime_issue;
 }
 
 static bool over(const struct zd_sim *sim, const struct job *job)
@@ -453,7 +469,7 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 /* The range is used up: from its start again (a sequential job that is to go on), the time to verify, or the end. */
 static enum next no_more(struct zd_sim *sim, struct job *job, struct command *c, uint32_t dir)
 {
-	if (!job->p.random && (job->p.time_based || job->p.io_size > job->p.size) && job->last_pos[dir] != job->p.offset) {
+	if (!job->p.random && goes_round(&job->p) && job->last_pos[dir] != job->p.offset) {
 		job->last_pos[dir] = job->p.offset; /* nothing there either: then it is the end */
 		return fio_next(sim, job, c);
 	}
@@ -474,6 +490,17 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 
 	if (job->verifying)
 		return verify_next(sim, job, c);
+	if (p->verify && p->zbd && p->writes) { /* fio: zbd_file_reset() */
+		uint32_t last = zone_of(m, p->offset + p->size - 1);
+
+		for (; job->clear_at <= last; job->clear_at++) {
+			if (zone_conv(m, job->clear_at) || !sim->host_wp[job->clear_at])
+				continue;
+			job->r.zone_resets++;
+			make_reset(sim, c, job->clear_at++);
+			return NEXT_COMMAND;
+		}
+	}
 	if (job->pending) {
 		uint32_t zone = zone_of(m, job->pending_offset);
 
@@ -506,8 +533,18 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 			count_issue(job, c, ZD_SIM_WRITE);
 		return n == NEXT_END ? no_more(sim, job, c, ZD_SIM_TRIM) : n;
 	}
-	dir = p->trimwrite ? ZD_SIM_TRIM : p->reads && p->writes ? (rng_below(&job->rng, 100) < p->mix_read ? ZD_SIM_READ : ZD_SIM_WRITE) :
+	if (p->trimwrite && !p->random && job->last_pos[ZD_SIM_WRITE] < p->offset + p->size &&
+	    !zone_conv(m, zone_of(m, job->last_pos[ZD_SIM_WRITE]))) {
+		uint64_t *at = &job->last_pos[ZD_SIM_WRITE], start = zone_start(m, zone_of(m, *at));
+
+		if (*at - start >= zone_capacity(m, zone_of(m, *at)))
+			*at = start + zone_length(m, zone_of(m, *at));
+	}
+	dir = p->trimwrite ? (p->random || job->last_pos[ZD_SIM_WRITE] == job->last_pos[ZD_SIM_TRIM] ? ZD_SIM_TRIM : ZD_SIM_WRITE) : p->reads && p->writes ? (rng_below(&job->rng, 100) < p->mix_read ? ZD_SIM_READ : ZD_SIM_WRITE) :
 	      p->reads ? ZD_SIM_READ : p->writes ? ZD_SIM_WRITE : ZD_SIM_TRIM;
+	/* Nothing to read anywhere yet: a mixed job begins with a write (fio: zbd_adjust_ddir()). */
+	if (p->zbd && p->reads && p->writes && dir == ZD_SIM_READ && !sim->valid_bytes && !p->read_beyond_wp)
+		dir = ZD_SIM_WRITE;
 	if (p->rate[dir] || p->rate_iops[dir]) {
 		uint64_t at = due(job, dir);
 
@@ -523,16 +560,17 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 	in_zone = zone_start(m, zone_of(m, offset)) + zone_length(m, zone_of(m, offset)) - offset;
 	if (dir == ZD_SIM_TRIM) {
 		job->trim_offset = offset;
-		job->trim_length = p->trimwrite ? block_size(job, ZD_SIM_WRITE) : 0;
+		job->trim_length = 0;
 		n = make_trim(sim, job, c, offset);
-		if (p->trimwrite && n == NEXT_END) { /* nothing to trim there */
-			n = zbd_write(sim, job, c, offset, job->trim_length);
+		if (p->trimwrite && p->random && n == NEXT_END) { /* nothing to trim there */
+			n = zbd_write(sim, job, c, offset, zone_capacity(m, zone_of(m, offset)));
 			dir = ZD_SIM_WRITE;
-		} else if (p->trimwrite) {
+		} else if (p->trimwrite && p->random) { /* what was trimmed is written again, in one command */
 			job->trim_next = true;
+			job->trim_length = zone_capacity(m, c->zone);
 			job->trim_offset = c->offset;
 			job->last_pos[ZD_SIM_TRIM] = c->offset + c->length;
-			job->since_rest++;
+			job->since_rest += p->thinktime_issue;
 			return n;
 		}
 	} else if (p->zbd && dir == ZD_SIM_WRITE) {
@@ -878,13 +916,36 @@ static enum next zones_next(struct zd_sim *sim, struct job *job, struct command 
 	return NEXT_COMMAND;
 }
 
+/* A job with loops begins anew when it came to its end, once nothing is under way. */
+static enum next fio_loop(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	enum next n = fio_next(sim, job, c);
+	uint32_t dir;
+
+	if (n != NEXT_END || job->loops_left <= 1 || (job->p.runtime && sim->now >= job->start + job->p.runtime))
+		return n;
+	if (job->inflight)
+		return NEXT_DRAIN;
+	job->loops_left--;
+	job->issued = job->issued_bytes = 0;
+	job->verifying = false;
+	job->clear_at = zone_of(&sim->m, job->p.offset);
+	job->p.io_size = job->io_size;
+	job->p.time_based = job->time_based;
+	for (dir = 0; dir < 3; dir++) {
+		job->last_pos[dir] = job->p.offset;
+		job->in_sequence[dir] = 0;
+	}
+	return fio_next(sim, job, c);
+}
+
 enum next zd_job_next(struct zd_sim *sim, struct job *job, struct command *c)
 {
 	switch (job->p.kind) {
 	case ZD_SIM_JOB_LOG: return log_next(sim, job, c);
 	case ZD_SIM_JOB_TRACE: return trace_next(sim, job, c);
 	case ZD_SIM_JOB_ZONES: return zones_next(sim, job, c);
-	default: return fio_next(sim, job, c);
+	default: return fio_loop(sim, job, c);
 	}
 }
 
@@ -920,6 +981,8 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 		if (p->bs_min[dir] > p->size)
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is larger than the range of %llu bytes",
 					   (unsigned long long)p->bs_min[dir], (unsigned long long)p->size);
+		if (dir == ZD_SIM_TRIM)
+			continue; /* always a whole zone */
 		if (p->bs_max[dir] > sim->m.capacity)
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is larger than a zone's capacity, %llu",
 					   (unsigned long long)p->bs_max[dir], (unsigned long long)sim->m.capacity);
@@ -957,7 +1020,13 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 	job->index = index;
 	if (!p->io_size)
 		p->io_size = p->kind == ZD_SIM_JOB_FIO ? p->size : UINT64_MAX;
+	if (p->trimwrite && !p->random && p->io_size <= UINT64_MAX / 2)
+		p->io_size *= 2; /* both count */
 	zd_rng_seed(&job->rng, p->seed ? p->seed : sim->seed, p->seed ? 0 : index + 1ull);
+	job->loops_left = p->loops;
+	job->io_size = p->io_size;
+	job->time_based = p->time_based;
+	job->clear_at = zone_of(&sim->m, p->offset);
 	job->wake = NEVER;
 	job->cpu = 0;
 	job->reset_credit = p->reset_frequency > 0 ? (uint32_t)(1 / p->reset_frequency) : 0;

@@ -153,12 +153,43 @@ static uint64_t scatter(const struct draw *d, uint64_t rank)
 	return (uint64_t)((unsigned __int128)zd_mix64(rank + d->rotate) * d->n >> 64);
 }
 
+int zd_draw_init_ranges(struct draw *d, const struct zd_sim_range *ranges, uint32_t nr, uint64_t n)
+{
+	double access = 0, space = 0;
+	uint32_t i;
+
+	memset(d, 0, sizeof(*d));
+	d->kind = ZD_SIM_ZONED;
+	d->n = n;
+	d->nr = nr;
+	if (!nr || nr > ZD_SIM_MAX_SPLIT)
+		return -ERANGE;
+	for (i = 0; i < nr; i++) {
+		if (!(ranges[i].access >= 0 && ranges[i].access <= 100 && ranges[i].space > 0 && ranges[i].space <= 100))
+			return -ERANGE;
+		access += ranges[i].access;
+		space += ranges[i].space;
+		d->upto[i] = access / 100;
+		d->end[i] = i + 1 == nr ? n : (uint64_t)(space / 100 * (double)n + 0.5);
+		if (d->end[i] <= (i ? d->end[i - 1] : 0) || d->end[i] > n)
+			return -ERANGE;
+	}
+	return access > 99.999 && access < 100.001 && space > 99.999 && space < 100.001 ? 0 : -ERANGE;
+}
+
 uint64_t zd_draw(struct draw *d, struct rng *r)
 {
 	double u, uz;
 	uint64_t rank;
+	uint32_t i;
 
 	switch (d->kind) {
+	case ZD_SIM_ZONED:
+		u = rng_unit(r);
+		for (i = 0; i + 1 < d->nr && u >= d->upto[i]; i++)
+			;
+		rank = i ? d->end[i - 1] : 0;
+		return rank + rng_below(r, d->end[i] - rank);
 	case ZD_SIM_HOTCOLD:
 		if (rng_unit(r) < d->a)
 			return rng_below(r, d->hot);

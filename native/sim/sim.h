@@ -61,8 +61,13 @@ struct draw {
 	uint64_t n, hot;          /* HOTCOLD: how many are hot */
 	double zetan, eta, alpha; /* ZIPF */
 	uint64_t rotate;          /* ZIPF, PARETO: where the favourites lie */
+	uint32_t nr;              /* ZONED: ranges, where each ends, and the share of accesses up to there */
+	uint64_t end[ZD_SIM_MAX_SPLIT];
+	double upto[ZD_SIM_MAX_SPLIT];
 };
 int zd_draw_init(struct draw *d, uint32_t kind, double a, double b, uint64_t n, struct rng *r);
+/* ZONED. -ERANGE: a range without a block, or accesses or space that do not add up to 100. */
+int zd_draw_init_ranges(struct draw *d, const struct zd_sim_range *ranges, uint32_t nr, uint64_t n);
 uint64_t zd_draw(struct draw *d, struct rng *r);
 
 /* A random order of 0..n-1 without memory (a Feistel network with cycle walking). */
@@ -213,6 +218,10 @@ struct job {
 	/* verify */
 	bool verifying;
 	uint64_t verify_at;
+	uint32_t clear_at;         /* the first zone that may still have to be reset before the first write */
+	uint32_t loops_left;
+	uint64_t io_size;          /* as given: what no_more() changes in p */
+	uint8_t time_based;
 	/* LOG, and TRACE through the log layer */
 	struct zd_log *log;
 	struct zd_sim *sim;        /* for tell() */
@@ -334,6 +343,7 @@ struct zd_sim {
 	uint64_t seeks[48], moved;
 	struct zd_sim_sample *series;
 	uint32_t *picture;
+	struct zd_sim_bin *states;
 	uint32_t series_used;
 	uint64_t series_step, series_end;
 	struct zd_sim_sample *sample; /* the current one */
@@ -358,7 +368,10 @@ static inline void sim_done_at(struct zd_sim *sim, struct command *c, uint64_t t
 {
 	zd_event(sim, time, EV_DONE, (uint32_t)(c - sim->cmds));
 }
+struct event zd_next_event(struct zd_sim *sim); /* the heap must not be empty */
+void zd_drive_event(struct zd_sim *sim, const struct event *e); /* of kind DRIVE or IDLE, sim->now being its time */
 uint32_t zd_command_new(struct zd_sim *sim); /* index, or NONE when there is no memory */
+void zd_command_free(struct zd_sim *sim, uint32_t i);
 void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_error *why);
 /* Another command may find room in the zones being written: who waits for that tries again. */
 void zd_unpark(struct zd_sim *sim);

@@ -202,6 +202,28 @@ static enum verdict iolog(struct zd_trace_parser *p, struct text *t, struct zd_s
 	return COMMAND;
 }
 
+/* What follows the Z in blkparse's rwbs: Linux's blk_fill_rwbs(). */
+static enum verdict zone_command(struct text name, struct zd_sim_record *r)
+{
+	static const struct {
+		const char *name;
+		uint32_t dir;
+	} names[] = { { "RA", ZD_TRACE_DIR_RESET_ALL }, { "R", ZD_TRACE_DIR_RESET },   { "O", ZD_TRACE_DIR_OPEN },
+		      { "C", ZD_TRACE_DIR_CLOSE },	 { "F", ZD_TRACE_DIR_FINISH }, { "A", ZD_TRACE_DIR_APPEND } };
+	unsigned i;
+
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		size_t n = strlen(names[i].name);
+
+		/* Behind it come marks such as S for synchronous. */
+		if ((size_t)(name.end - name.at) >= n && !memcmp(name.at, names[i].name, n)) {
+			r->dir = names[i].dir;
+			return COMMAND;
+		}
+	}
+	return IGNORED;
+}
+
 /* maj,min cpu seq time pid action rwbs sector + sectors [process] (man blkparse, default format). */
 static enum verdict blkparse(struct zd_trace_parser *p, struct text *t, struct zd_sim_record *r)
 {
@@ -245,8 +267,8 @@ static enum verdict blkparse(struct zd_trace_parser *p, struct text *t, struct z
 	r->length *= 512;
 	r->device = (uint32_t)(major << 20 | minor);
 	for (at = rwbs.at; at < rwbs.end; at++) {
-		if (*at == 'Z') /* a zone command */
-			return IGNORED;
+		if (*at == 'Z')
+			return p->zones ? zone_command((struct text){ at + 1, rwbs.end }, r) : IGNORED;
 		if (*at == 'W' || *at == 'R' || *at == 'D') {
 			r->dir = *at == 'W' ? ZD_SIM_WRITE : *at == 'R' ? ZD_SIM_READ : ZD_SIM_TRIM;
 			return COMMAND;

@@ -42,8 +42,9 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
-    # faults, power: tests/faults/test_cli.py; bench takes no image but with --clock real: tests/sim
-    others = {"create", "restore", "diff", "completion", "faults", "power", "bench"}
+    # faults, power: tests/faults/test_cli.py; trace: tests/traces/test_command.py; bench takes no image
+    # but with --clock real: tests/sim
+    others = {"create", "restore", "diff", "completion", "faults", "power", "trace", "bench"}
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 
 

@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,3 +168,16 @@ def test_links_between_pages_lead_somewhere() -> None:
             if not re.match(r"[a-z]+:", link) and not (page.parent / link).exists()
         ]
     assert broken == []
+
+
+def test_the_benchmarks_can_still_be_collected() -> None:
+    """They are no tests, so nothing else would notice that one imports what is gone."""
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest", "bench", "--collect-only", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
+    assert "test_engine.py" in found.stdout

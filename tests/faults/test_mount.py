@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import zonefs
 import zoned
+import zonefs
 
 BLOCK = 4096
 

@@ -134,9 +134,32 @@ def test_it(zoned_device):
     assert "zone 3: IMPLICIT_OPEN, wp +8192, durable +8192" in said
     start = 3 * 4 * 1024 * 1024
     assert (
-        f"  pwrite(8192 bytes, {start})\n  flush()\n  pwrite(4096 bytes, {start}) -> UnalignedWriteError"
-        in said
+        f"  write of 8192 bytes at {start} in zone 3: ok\n  flush: ok\n"
+        f"  write of 4096 bytes at {start} in zone 3: unaligned-write"
+        f" (zone was IMPLICIT_OPEN, wp {start + 8192})" in said
     )
+
+
+def test_a_failure_shows_what_others_did_to_the_image(tmp_path: Path) -> None:
+    """The test's own handle is not the only one that counts: a file system's, another process's."""
+    source = """
+import subprocess, sys
+import zoned
+def test_fs(zonefs):
+    with zonefs.open("seq/0", "ab") as file:
+        file.write(bytes(4096))
+    assert False
+def test_image(zoned_image):
+    code = "import sys, zoned\\nwith zoned.open(sys.argv[1]) as dev: dev.append(4, bytes(8192))"
+    subprocess.run([sys.executable, "-c", code, str(zoned_image)], check=True)
+    assert False
+"""
+    code, said = run(tmp_path, source)
+    assert code == 1
+    assert said.count("zoned disk 1") == 2
+    assert "write of 4096 bytes at" in said
+    assert "append of 8192 bytes to zone 4, landed at 16777216: ok" in said
+    assert "zone 4: IMPLICIT_OPEN, wp +8192" in said
 
 
 def test_a_leak_fails_the_test_that_made_it(tmp_path: Path) -> None:

@@ -70,9 +70,15 @@ def test_rate_iops() -> None:
 
 
 def test_thinktime_waits_for_all_and_rests() -> None:
-    result = run(reader(read_beyond_wp=True, iodepth=4, thinktime=1_000_000, thinktime_blocks=8))
+    rests = {"read_beyond_wp": True, "thinktime": 1_000_000, "thinktime_blocks": 8}
+    result = run(reader(iodepth=4, thinktime_issue=True, **rests))
     # 112 batches of 8 (two rounds of 4), each followed by a millisecond; the last rest ends the job.
     assert result.now == 112 * (2 * 1000 + 1_000_000)
+    # fio counts what is done: by then up to three more are under way, which are waited for.
+    result = run(reader(iodepth=4, **rests))
+    assert result.now // 1_000_000 == 112 - 1
+    alone = run(reader(iodepth=1, **rests))
+    assert alone.now // 1_000_000 == 112 - 1
 
 
 def test_runtime_and_time_based() -> None:
@@ -227,13 +233,23 @@ def test_trim_resets_zones() -> None:
 
 
 def test_trimwrite() -> None:
+    """A zone is trimmed, then filled, then the next: as fio, which trims when both are level."""
     sim = Simulation(disk(), null_model())
-    sim.fill(2, 14, 4 * MIB)
+    sim.fill(2, 14, 3 * MIB)
     sim.add(writer(trims=True, trimwrite=True, bs=2 * MIB))
     result = sim.run()
-    assert result.total(1).count == 14
     assert result.total(2).count == 14
-    assert [row[3] - row[0] for row in rows(result)[2:]] == [2 * MIB] * 14
+    assert result.total(1).count == 28
+    assert [row[3] - row[0] for row in rows(result)[2:] if row[7] != 0xE] == []
+
+
+def test_random_trimwrite_writes_what_it_trimmed() -> None:
+    sim = Simulation(disk(), null_model())
+    sim.fill(2, 14, 3 * MIB)
+    sim.add(writer(trims=True, trimwrite=True, random=True, bs=2 * MIB))
+    result = sim.run()
+    assert result.total(2).count == result.total(1).count == 14
+    assert result.total(1).bytes == 14 * 4 * MIB, "a whole zone in one command"
 
 
 def test_verify_reads_back_what_was_written() -> None:

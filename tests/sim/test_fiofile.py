@@ -11,7 +11,9 @@ import pytest
 
 from sim.helpers import KIB, MIB, SECOND, disk
 from zoned.bench import Job
-from zoned.bench.fiofile import ALIASES, MODES, OPTIONS, WITHOUT_EFFECT, FioError, Plan, load, parse
+from zoned.bench.fiofile import FioError, Plan, load, parse
+from zoned.bench.fiooptions import ALIASES, BLOCKS, MODES, OPTIONS, WITHOUT_EFFECT
+from zoned.bench.limits import limiting
 from zoned.bench.models import load_drive, null_model
 from zoned.bench.runner import execute
 from zoned.geometry import Geometry
@@ -37,6 +39,7 @@ def refused(text: str, geometry: Geometry | None = None) -> str:
 def test_modes() -> None:
     for mode, (reads, writes, trims, random) in MODES.items():
         extra = ZBD if trims or writes else ""
+        extra += f"bs=4k,4k,{4 * MIB}\n" if trims else ""
         found = job(f"rw={mode}\n{extra}")
         assert (found.reads, found.writes, found.trims, found.random) == (
             bool(reads),
@@ -85,18 +88,55 @@ def test_block_sizes() -> None:
     assert job("rw=read\nbssplit=4k/50:64k,128k").split[1] == [(131072, 100)]
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("bs=8k", [8192, 8192, 8192]),
+        ("bs=8k,", [8192, 4096, 4096]),
+        ("bs=8k,16k", [8192, 16384, 16384]),
+        ("bs=,16k", [4096, 16384, 16384]),
+        ("bs=8k,,32k", [8192, 4096, 32768]),
+        ("bs=8k ; a comment", [8192, 8192, 8192]),
+        ("bs=8k # another", [8192, 8192, 8192]),
+    ],
+)
+def test_block_sizes_by_direction_as_fio_prints_them(
+    text: str, sizes: list[int], tmp_path: Path, needs: object
+) -> None:
+    assert job(f"rw=rw\n{text}").bs_min == sizes
+    needs("fio", shutil.which("fio") is not None, "asking fio the same")  # type: ignore[operator]
+    path = tmp_path / "a.fio"
+    path.write_text(f"[j]\nioengine=null\nsize=1m\nrw=rw\n{text}\n", encoding="utf-8")
+    said = subprocess.run(["fio", str(path)], stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = re.findall(r"\([RWT]\) ([\d.]+)(B|KiB)-", said)
+    assert [int(float(n) * (1024 if unit == "KiB" else 1)) for n, unit in found[:3]] == sizes
+
+
+def test_what_stands_nearer_to_the_job_overrides() -> None:
+    """A section's bs wins over bssplit in [global]; within a section bssplit wins over bs."""
+    text = "[global]\nrw=read\nbssplit=4k/50:64k/50\n[a]\nbs=8k\n[b]\n[c]\nbs=8k\nbssplit=4k/50:64k/50\n"
+    a, b, c = parse(text, disk()).jobs
+    assert (a.split[0], a.bs_min[0]) == ([], 8192)
+    assert len(b.split[0]) == len(c.split[0]) == 2
+    d = parse("[a]\nrw=read\nbssplit=4k/50:64k/50\n", disk(), overrides={"bs": "16k"}).jobs[0]
+    assert (d.split[0], d.bs_min[0]) == ([], 16384)
+
+
 def test_zones_and_percentages() -> None:
     found = job(f"rw=write\noffset=2z\nsize=3z\n{ZBD}")
     assert (found.offset, found.size) == (8 * MIB, 12 * MIB)
     assert job("rw=read\nsize=50%").size == 32 * MIB
     assert job("rw=read").size == 64 * MIB
     assert job("rw=read\noffset=8m\nio_size=1z").io_size == 4 * MIB
+    assert job("rw=read\nsize=8m\nio_size=50%").io_size == 4 * MIB, "of size, as fio"
+    assert job("rw=read\noffset=7%").offset == -(-int(64 * MIB * 0.07) // 4096) * 4096
+    assert job("rw=read\noffset=75%\nsize=50%").size == 16 * MIB, "of the disk, cut at its end"
 
 
 def test_times() -> None:
     found = job("rw=read\nruntime=2m\nramp_time=500ms\nthinktime=7\nstartdelay=3\ntime_based")
     assert (found.runtime, found.ramp, found.thinktime, found.startdelay) == (
-        120 * SECOND,
+        120 * SECOND + SECOND // 2,  # ramp_time comes on top
         SECOND // 2,
         7000,
         3 * SECOND,
@@ -121,7 +161,22 @@ def test_distributions() -> None:
         job("rw=randread\nrandom_distribution=zipf:1.2").a,
     ) == ("zipf", 1.2)
     hot = job("rw=randread\nrandom_distribution=zoned:90/10:10/90")
-    assert (hot.distribution, hot.a, hot.b) == ("hotcold", 0.9, 0.1)
+    assert (hot.distribution, hot.ranges) == ("zoned", [(90, 10), (10, 90)])
+    four = job("rw=randread\nrandom_distribution=zoned:60/10:30/20:8/30:2/40")
+    assert four.ranges == [(60, 10), (30, 20), (8, 30), (2, 40)]
+
+
+def test_where_a_zoned_distribution_lands() -> None:
+    """60 % of the writes on the first tenth of the range, and so on: seen in the picture of zones."""
+    text = "[j]\nrw=randread\nnorandommap\nbs=4k\nnumber_ios=20000\nio_size=1g\nrandom_distribution=zoned:60/25:30/25:8/25:2/25\n"
+    geometry = disk(conventional=16)
+    result = execute(parse(text.replace("read", "write"), geometry), geometry, null_model(), 1)
+    quarters = [0] * 4
+    for row in result.picture:
+        for at, kib in enumerate(row):
+            quarters[at * 4 // result.bins] += kib
+    shares = [100 * kib / sum(quarters) for kib in quarters]
+    assert shares == pytest.approx([60, 30, 8, 2], abs=1.5)
 
 
 def test_rates_and_mixes() -> None:
@@ -158,7 +213,7 @@ def test_engines_and_depth() -> None:
 
 def test_ranges_are_rounded_to_zones_as_fio_does() -> None:
     plan = parse(f"[j]\nrw=write\noffset=9m\nsize=21m\n{ZBD}", disk())
-    assert (plan.jobs[0].offset, plan.jobs[0].size) == (12 * MIB, 20 * MIB)
+    assert (plan.jobs[0].offset, plan.jobs[0].size) == (12 * MIB, 16 * MIB), "fio keeps the end"
     assert len(plan.notes) == 2
 
 
@@ -181,7 +236,15 @@ def test_overrides_win(tmp_path: Path) -> None:
 
 
 def test_loops_repeat_the_size() -> None:
-    assert job("rw=read\nsize=8m\nloops=3").io_size == 24 * MIB
+    found = job("rw=read\nsize=8m\nloops=3")
+    assert (found.loops, found.io_size) == (3, 0)
+    result = execute(
+        parse("[j]\nrw=read\nsize=8m\nloops=3\n", disk(conventional=16)),
+        disk(conventional=16),
+        null_model(),
+        1,
+    )
+    assert result.total(0).bytes == 24 * MIB
 
 
 def test_verify() -> None:
@@ -227,9 +290,26 @@ def test_verify() -> None:
         ("[j]\nrw=read\nioengine=rados", "supported are sync"),
         ("[j]\nrw=randread\nrandom_distribution=zipf:1", "exactly 1 has no sum"),
         (
-            "[j]\nrw=randread\nrandom_distribution=zoned:50/5:30/15:20/80",
-            "two ranges are supported",
+            "[j]\nrw=randread\nrandom_distribution=zoned:50/5:30/15:10/80",
+            "my.fio:3: random_distribution=.*: the accesses add up to 90, not to 100",
         ),
+        ("[j]\nrw=randread\nrandom_distribution=zoned:50", "write accesses/space in percent"),
+        ("[j]\nrw=randread\nexitall", "my.fio:3: the option exitall is unknown or not supported"),
+        ("[j]\nrw=read\nfilename=/dev/a:/dev/b", "my.fio:3: .*a list of files cannot be had"),
+        ("[j]\nrw=read\ngtod_reduce=1", "my.fio:3: gtod_reduce=1: only 0 can be had here"),
+        ("[j]\nrw=read\nbs=4k,4k,4k,4k", "my.fio:3: .*at most three values"),
+        (
+            "[j]\nrw=read\nbs=4k\nbsrange=4k-8k",
+            r"my.fio:4: bsrange=4k-8k: it contradicts bs \(my.fio:3\)",
+        ),
+        ("[j]\nrw=read\nthinktime_spin=5", "my.fio:3: .*a part of thinktime"),
+        (f"[j]\nrw=trim\n{ZBD}bs=64k", "my.fio:5: bs=64k: a trim resets a zone, .* 4194304"),
+        (
+            f"[j]\nrw=write\n{ZBD}bs=80k\nverify=md5",
+            "my.fio:6: verify=md5: the block size 81920 is no divisor of the zone size",
+        ),
+        (f"[j]\nrw=write\n{ZBD}offset=63m", "my.fio:5: offset=63m: no whole zone lies behind it"),
+        ("[j]\nrw=read\nio_size=150%", "my.fio:3: io_size=150%: it must be 0 to 100"),
         ("[j]\nrw=randread\nrandom_distribution=poisson", "supported are random, zipf"),
         ("[j]\nrw=read\nrate_process=poisson", "only linear can be had here"),
         ("[j]\nrw=read\ncontinue_on_error=all", "only none and 0 can be had"),
@@ -264,15 +344,26 @@ def test_more_writers_than_open_zones_are_announced() -> None:
     )
     assert any("only 4 zones may be open" in note for note in plan.notes)
     result = execute(plan, disk(max_open=4), null_model(), 1)
-    assert (
-        sum(j.stats[1].count > 0 for j in result.jobs) == 4
-        or sum(j.stopped for j in result.jobs) == 2
+    assert sum(j.stats[1].count > 0 for j in result.jobs) == 4
+    assert sum(j.stopped for j in result.jobs) == 2
+    assert "2 jobs stopped early: no zone was left within the open limit" in limiting(result)
+
+
+def test_one_limit_of_open_zones_for_a_disk() -> None:
+    """fio refuses two values, and one above the disk's own."""
+    text = f"[global]\nrw=randwrite\n{ZBD}[a]\nmax_open_zones=2\n[b]\nmax_open_zones=3\n"
+    assert "my.fio:8: max_open_zones=3: job a says 2, and it is one limit" in refused(text)
+    text = f"[a]\nrw=randwrite\n{ZBD}max_open_zones=9\n"
+    assert "my.fio:5: max_open_zones=9: the disk has 4 open zones at most" in refused(
+        text, disk(max_open=4)
     )
+    found = job(f"rw=randwrite\n{ZBD}max_open_zones=9\nignore_zone_limits=1", disk(max_open=4))
+    assert found.max_open_zones == 9
 
 
 def test_no_option_is_both_used_and_without_effect() -> None:
-    assert not set(OPTIONS) & WITHOUT_EFFECT
-    assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS)
+    assert not (set(OPTIONS) | set(BLOCKS)) & WITHOUT_EFFECT
+    assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS) | set(BLOCKS)
 
 
 def test_every_option_is_one_of_fio(needs: object) -> None:
@@ -292,7 +383,7 @@ def test_every_option_is_one_of_fio(needs: object) -> None:
         "nonvectored",
         "ignore_zone_limits",
     }
-    missing = {name for name in [*OPTIONS, *WITHOUT_EFFECT] if name not in names} - engine
+    missing = {name for name in [*OPTIONS, *BLOCKS, *WITHOUT_EFFECT] if name not in names} - engine
     assert missing - {"stats", "eta"} == set()
 
 

@@ -102,8 +102,7 @@ def test_json_of_a_failed_job() -> None:
 
 def test_groups_are_added_up() -> None:
     jobs = [
-        writer(offset=(2 + at) * 4 * MIB, size=4 * MIB, options={"group_reporting": "1"})
-        for at in range(3)
+        writer(offset=(2 + at) * 4 * MIB, size=4 * MIB, group_reporting=True) for at in range(3)
     ]
     data = results.as_dict(run(*jobs, writer(offset=20 * MIB, size=4 * MIB, group=1)), "test")
     assert [job["jobs"] for job in data["jobs"]] == [3, 1]

@@ -13,7 +13,7 @@ import pytest
 from sim.helpers import MIB, disk
 from zoned.bench import Job, Simulation
 from zoned.bench.models import null_model
-from zoned.bench.traces import FORMATS, Trace, TraceError
+from zoned.blocktrace import FORMATS, BlockTrace, TraceError
 
 SAMPLES = {
     "msr": (
@@ -62,7 +62,7 @@ EXPECTED: dict[str, list[tuple[int, int, int, int]]] = {
 }
 
 
-def records(trace: Trace) -> list[tuple[int, int, int, int]]:
+def records(trace: BlockTrace) -> list[tuple[int, int, int, int]]:
     out = []
     for array, count in trace.records():
         out += [(r.time, r.offset, r.length, r.dir) for r in array[0:count]]
@@ -76,7 +76,7 @@ def save(path: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_each_format(form: str, tmp_path: Path) -> None:
-    trace = Trace(save(tmp_path / "t.txt", SAMPLES[form]))
+    trace = BlockTrace(save(tmp_path / "t.txt", SAMPLES[form]))
     assert trace.format == form, "told from its first lines"
     assert records(trace) == EXPECTED[form]
     assert trace.bad == 0
@@ -84,18 +84,18 @@ def test_each_format(form: str, tmp_path: Path) -> None:
 
 
 def test_blkparse_queue_events(tmp_path: Path) -> None:
-    trace = Trace(save(tmp_path / "t", SAMPLES["blkparse"]), action="Q")
+    trace = BlockTrace(save(tmp_path / "t", SAMPLES["blkparse"]), action="Q")
     assert [r[1] for r in records(trace)] == [223490 * 512]
 
 
 def test_iolog3_in_nanoseconds(tmp_path: Path) -> None:
-    trace = Trace(save(tmp_path / "t", SAMPLES["iolog3"]), iolog_ns=True)
+    trace = BlockTrace(save(tmp_path / "t", SAMPLES["iolog3"]), iolog_ns=True)
     assert [r[0] for r in records(trace)] == [1, 3]
 
 
 def test_malformed_lines_are_counted_and_the_first_is_shown(tmp_path: Path) -> None:
     good = SAMPLES["alibaba"]
-    trace = Trace(
+    trace = BlockTrace(
         save(
             tmp_path / "t",
             good + "0,X,1,2,3\n" + "0,R,-5,4096,1\nrubbish\n" + "0,W,0,4096,1577808002000000\n",
@@ -118,7 +118,7 @@ def test_damaged_lines_never_crash(form: str, tmp_path: Path) -> None:
         ):
             if not damaged:
                 continue
-            trace = Trace(save(tmp_path / "t", damaged), form)
+            trace = BlockTrace(save(tmp_path / "t", damaged), form)
             try:
                 found = records(trace)
             except TraceError:
@@ -128,12 +128,12 @@ def test_damaged_lines_never_crash(form: str, tmp_path: Path) -> None:
 
 def test_last_line_without_newline_and_dos_ends(tmp_path: Path) -> None:
     text = SAMPLES["msr"].replace("\n", "\r\n").rstrip("\r\n")
-    assert records(Trace(save(tmp_path / "t", text))) == EXPECTED["msr"]
+    assert records(BlockTrace(save(tmp_path / "t", text))) == EXPECTED["msr"]
 
 
 def test_going_back_in_time_stands_still(tmp_path: Path) -> None:
     text = "0,W,0,4096,1000000\n0,W,4096,4096,999000\n"
-    assert [r[0] for r in records(Trace(save(tmp_path / "t", text), "alibaba"))] == [0, 0]
+    assert [r[0] for r in records(BlockTrace(save(tmp_path / "t", text), "alibaba"))] == [0, 0]
 
 
 # ------------------------------------------------------------------------------------------- files
@@ -149,7 +149,7 @@ def long_text(lines: int = 200_000) -> str:
 def test_gz(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(long_text().encode()))
-    trace = Trace(path)
+    trace = BlockTrace(path)
     assert len(records(trace)) == 200_000
     assert len(records(trace)) == 200_000, "a trace can be read again"
 
@@ -158,12 +158,12 @@ def test_gz_that_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(long_text().encode())[:-5000])
     with pytest.raises(TraceError, match="cut off"):
-        records(Trace(path))
+        records(BlockTrace(path))
 
 
 def test_gz_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="not compressed as its name says"):
-        Trace(save(tmp_path / "t.csv.gz", SAMPLES["msr"]))
+        BlockTrace(save(tmp_path / "t.csv.gz", SAMPLES["msr"]))
 
 
 def test_zst(tmp_path: Path, needs: Callable[[str, bool, str], None]) -> None:
@@ -172,10 +172,10 @@ def test_zst(tmp_path: Path, needs: Callable[[str, bool, str], None]) -> None:
 
     data = zstandard.ZstdCompressor().compress(long_text().encode())
     (tmp_path / "t.zst").write_bytes(data)
-    assert len(records(Trace(tmp_path / "t.zst"))) == 200_000
+    assert len(records(BlockTrace(tmp_path / "t.zst"))) == 200_000
     (tmp_path / "bad.zst").write_bytes(b"no such thing")
     with pytest.raises(TraceError, match="damaged or"):
-        records(Trace(tmp_path / "bad.zst"))
+        records(BlockTrace(tmp_path / "bad.zst"))
 
 
 @pytest.mark.parametrize(
@@ -188,16 +188,16 @@ def test_zst(tmp_path: Path, needs: Callable[[str, bool, str], None]) -> None:
 )
 def test_wrong_files(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=message):
-        Trace(save(tmp_path / "t", text))
+        BlockTrace(save(tmp_path / "t", text))
 
 
 def test_the_wrong_format_has_no_command(tmp_path: Path) -> None:
     with pytest.raises(
         TraceError, match="no command in 3 lines read as msr; first malformed line 1"
     ):
-        records(Trace(save(tmp_path / "t", SAMPLES["tencent"]), "msr"))
+        records(BlockTrace(save(tmp_path / "t", SAMPLES["tencent"]), "msr"))
     with pytest.raises(TraceError, match="there is no trace format 'vscsi'"):
-        Trace(save(tmp_path / "t", SAMPLES["tencent"]), "vscsi")
+        BlockTrace(save(tmp_path / "t", SAMPLES["tencent"]), "vscsi")
 
 
 # ------------------------------------------------------------------------------------------ replay
@@ -205,7 +205,7 @@ def test_the_wrong_format_has_no_command(tmp_path: Path) -> None:
 
 def replay(text: str, path: Path, job: Job, **keywords: Any) -> Any:
     sim = Simulation(disk(**keywords), null_model(), 1)
-    trace = Trace(save(path, text))
+    trace = BlockTrace(save(path, text))
     sim.feed(sim.add(job), trace.records())
     return sim.run()
 

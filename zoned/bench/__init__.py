@@ -2,10 +2,10 @@
 
 Everything that takes time runs in C (native/sim); this package describes what is to run and tells
 what came out. Modules, from the bottom up: models (a drive's parameters from its profile), jobs
-(one job), simulation (a run), fiofile (fio's job files), patterns (named ones), traces, cleaning
-(the log-structured layer by itself), fit (parameters from published figures), results (what a run
-gives, as numbers), table, html, compare, sweep. Used by ``zonedctl bench``; nothing else in zoned
-imports it.
+(one job), simulation (a run), fiofile (fio's job files), patterns (named ones), cleaning (the
+log-structured layer by itself), fit (parameters from published figures), results (what a run gives,
+as numbers), table, html, compare, sweep. Used by ``zonedctl bench``; nothing else in zoned imports
+it.
 """
 
 from __future__ import annotations

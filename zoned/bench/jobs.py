@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "pareto": lib.ZD_SIM_PARETO,
     "normal": lib.ZD_SIM_NORMAL,
     "hotcold": lib.ZD_SIM_HOTCOLD,
+    "zoned": lib.ZD_SIM_ZONED,
 }
 DIRECTIONS = ("read", "write", "trim")
 
@@ -67,6 +68,9 @@ class Job:
     distribution: str = "random"
     a: float = 0.0
     b: float = 0.0
+    ranges: list[tuple[float, float]] = field(default_factory=list)
+    """zoned: percent of the accesses, percent of the space."""
+    loops: int = 1
     split: list[Split] = field(default_factory=lambda: [[], [], []])
     bs_min: list[int] = field(default_factory=lambda: [4096, 4096, 4096])
     bs_max: list[int] = field(default_factory=lambda: [4096, 4096, 4096])
@@ -74,6 +78,7 @@ class Job:
     rate_iops: list[int] = field(default_factory=lambda: [0, 0, 0])
     thinktime: int = 0
     thinktime_blocks: int = 1
+    thinktime_issue: bool = False
     runtime: int = 0
     ramp: int = 0
     startdelay: int = 0
@@ -97,8 +102,13 @@ class Job:
     trace: str = ""
     """TRACE: the file, for reports; and its format."""
     trace_format: str = ""
+    group_reporting: bool = False
+    percentiles: tuple[float, ...] = ()
+    """To be reported; none: fio's own."""
+    clat_percentiles: bool = True
+    lat_percentiles: bool = False
     options: dict[str, str] = field(default_factory=dict)
-    """fio's options as they were written, for its JSON."""
+    """fio's options of the job's own section as they were written, for its JSON."""
 
     def set_bs(self, size: int) -> Job:
         """One block size for all directions."""
@@ -114,6 +124,9 @@ class Job:
         out.kind = KINDS[self.kind]
         out.distribution = DISTRIBUTIONS[self.distribution]
         out.log_policy = POLICIES[self.log_policy]
+        out.nr_ranges = len(self.ranges)
+        for at, (access, space) in enumerate(self.ranges[: lib.ZD_SIM_MAX_SPLIT]):
+            out.ranges[at].access, out.ranges[at].space = access, space
         for at in range(3):
             split = self.split[at]
             out.nr_split[at] = len(split)
@@ -131,7 +144,16 @@ _PLAIN = (
     *("iodepth", "offset", "size", "io_size", "number_ios", "reads", "writes", "trims", "random"),
     *("zbd", "append", "identical", "norandommap", "read_beyond_wp", "ignore_zone_limits"),
     *("time_based", "verify", "trimwrite", "sequence", "sequence_add", "mix_read", "a", "b"),
-    *("thinktime", "thinktime_blocks", "runtime", "ramp", "startdelay", "wait_for"),
+    *(
+        "loops",
+        "thinktime",
+        "thinktime_blocks",
+        "thinktime_issue",
+        "runtime",
+        "ramp",
+        "startdelay",
+        "wait_for",
+    ),
     *("max_open_zones", "job_max_open_zones", "reset_threshold", "reset_frequency"),
     *(
         "log_separate",

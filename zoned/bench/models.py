@@ -245,9 +245,14 @@ def load_drive(profile: str | os.PathLike[str]) -> tuple[profiles.Profile, Model
     return loaded, model
 
 
-def load_model(profile: str | os.PathLike[str]) -> Model:
-    """The model of a profile. Raises ProfileError, OSError."""
-    return load_drive(profile)[1]
+def load_model(profile: str | os.PathLike[str], *, needed: bool = False) -> Model:
+    """The model of a profile. Raises OSError, ProfileError; also where it has none, if needed."""
+    loaded, model = load_drive(profile)
+    if needed and not loaded.model:
+        raise ProfileError(
+            f"profile {loaded.name} has no [model]: how long its commands take is not known"
+        )
+    return model
 
 
 def _near(word: str, known: list[str]) -> str:

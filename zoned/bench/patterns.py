@@ -144,7 +144,7 @@ def _streams(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
             job.offset = (first + at) * geometry.zone_size
             job.size = zones * geometry.zone_size
             job.time_based, job.runtime = True, round(float(values["seconds"]) * SECOND)
-            job.options = {"group_reporting": "1"}
+            job.group_reporting = True
             plan.jobs.append(job.set_bs(_block(geometry, values)))
             at += zones
             del index
@@ -161,7 +161,7 @@ def _random_zones(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
         job.offset, job.size = first * geometry.zone_size, zones * geometry.zone_size
         job.ignore_zone_limits = job.norandommap = job.time_based = True
         job.runtime = round(float(values["seconds"]) * SECOND)
-        job.options = {"group_reporting": "1"}
+        job.group_reporting = True
         plan.jobs.append(job.set_bs(_block(geometry, values)))
     if geometry.max_active:  # an active zone can only be given back by finishing or filling it
         for job in plan.jobs:

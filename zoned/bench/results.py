@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zoned
@@ -27,16 +27,13 @@ def groups(run: Run) -> list[list[JobResult]]:
     """Jobs that are reported together: those of a section with group_reporting, else each alone."""
     out: list[list[JobResult]] = []
     for job in run.jobs:
-        together = job.job.options.get("group_reporting") in ("", "1")
-        if together and out and out[-1][0].job.group == job.job.group and _together(out[-1][0]):
+        last = out[-1][0].job if out else job.job
+        together = job.job.group_reporting and last.group_reporting
+        if out and together and last.group == job.job.group:
             out[-1].append(job)
         else:
             out.append([job])
     return out
-
-
-def _together(job: JobResult) -> bool:
-    return job.job.options.get("group_reporting") in ("", "1")
 
 
 def added(members: Sequence[JobResult], direction: int) -> Stats:
@@ -51,7 +48,7 @@ def _round(value: float) -> float:
     return round(value, 6)
 
 
-def _latency(stats: Stats, percentiles: bool) -> dict[str, Any]:
+def _latency(stats: Stats, percentiles: Sequence[float]) -> dict[str, Any]:
     out: dict[str, Any] = {
         "min": stats.minimum,
         "max": stats.maximum,
@@ -60,7 +57,7 @@ def _latency(stats: Stats, percentiles: bool) -> dict[str, Any]:
         "N": stats.count,
     }
     if percentiles and stats.count:
-        out["percentile"] = {f"{p:.6f}": stats.percentile(p) for p in PERCENTILES}
+        out["percentile"] = {f"{p:.6f}": stats.percentile(p) for p in percentiles}
     return out
 
 
@@ -88,6 +85,8 @@ def _samples(run: Run, direction: int, alone: bool) -> dict[str, Any]:
 
 def _direction(run: Run, members: Sequence[JobResult], direction: int) -> dict[str, Any]:
     stats = added(members, direction)
+    job = members[0].job
+    shown = job.percentiles or PERCENTILES
     return {
         "io_bytes": stats.bytes,
         "io_kbytes": stats.bytes // 1024,
@@ -98,9 +97,9 @@ def _direction(run: Run, members: Sequence[JobResult], direction: int) -> dict[s
         "total_ios": stats.count,
         "short_ios": 0,
         "drop_ios": 0,
-        "slat_ns": _latency(Stats(), percentiles=False),
-        "clat_ns": _latency(stats, percentiles=True),
-        "lat_ns": _latency(stats, percentiles=False),
+        "slat_ns": _latency(Stats(), ()),
+        "clat_ns": _latency(stats, shown if job.clat_percentiles else ()),
+        "lat_ns": _latency(stats, shown if job.lat_percentiles else ()),
         **_samples(run, direction, len(run.jobs) == 1),
     }
 
@@ -147,7 +146,7 @@ def _job(run: Run, members: Sequence[JobResult]) -> dict[str, Any]:
         "error": 5 if failed else 0,
         "eta": 0,
         "elapsed": round((max(m.ended for m in members) - min(m.started for m in members)) / 1e9),
-        "job options": {key: value for key, value in first.job.options.items() if value},
+        "job options": first.job.options,
     }
     if failed:
         out["error text"] = failed.error
@@ -177,11 +176,17 @@ def conditions(run: Run) -> dict[str, int]:
     return dict(sorted(out.items()))
 
 
-def as_dict(run: Run, profile: str, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """The run under fio's names."""
+def as_dict(
+    run: Run,
+    profile: str,
+    notes: Sequence[str] = (),
+    global_options: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The run under fio's names; ``global_options``: those of the job file's [global]."""
     ramp = max((job.job.ramp for job in run.jobs), default=0)
     return {
         "fio version": f"zoned-{zoned.__version__}",
+        **({"global options": dict(global_options)} if global_options else {}),
         "jobs": [_job(run, members) for members in groups(run)],
         "zoned": {
             "profile": profile,
@@ -208,9 +213,15 @@ def as_dict(run: Run, profile: str, notes: Sequence[str] = ()) -> dict[str, Any]
     }
 
 
-def as_json(run: Run, profile: str, notes: Sequence[str] = ()) -> str:
+def as_json(
+    run: Run,
+    profile: str,
+    notes: Sequence[str] = (),
+    global_options: Mapping[str, str] | None = None,
+) -> str:
     """One JSON text, ending in a newline."""
-    return json.dumps(as_dict(run, profile, notes), indent=2, ensure_ascii=False) + "\n"
+    data = as_dict(run, profile, notes, global_options)
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
 CSV_COLUMNS = (

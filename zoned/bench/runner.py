@@ -11,7 +11,7 @@ from collections.abc import Callable
 from zoned.bench.fiofile import Plan
 from zoned.bench.models import Model
 from zoned.bench.simulation import Run, Simulation
-from zoned.bench.traces import Trace
+from zoned.blocktrace import BlockTrace
 from zoned.device import Device
 from zoned.geometry import Geometry
 
@@ -25,7 +25,7 @@ def execute(
     seed: int,
     *,
     progress: Progress | None = None,
-    trace: Trace | None = None,
+    trace: BlockTrace | None = None,
 ) -> Run:
     """Run a plan in virtual time. ``trace`` feeds the plan's trace jobs.
 

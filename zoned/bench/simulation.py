@@ -6,6 +6,7 @@ run against a real emulated disk (``on_device``), which measures the emulator in
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from zoned._lib import ffi, lib
 from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.models import Model
+from zoned.clock import PARTS
 from zoned.device import Device, _config_of
 from zoned.errors import ZonedError, raise_error
 from zoned.geometry import Geometry, GeometryError
@@ -22,10 +24,8 @@ from zoned.zone import ZoneCondition
 
 CHUNK = 1_000_000
 """Commands between two looks at Ctrl-C and the progress bar."""
-PARTS = (
-    *("seek", "rotate", "media", "switch", "interface", "zone command", "controller"),
-    *("buffer full", "flash", "die", "clean", "move"),
-)
+STATE = struct.Struct("=4BI")
+"""Of a bin of zones at a time: filled, open, closed, full (0 to 255 each), and zones reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,8 @@ class Run:
     series: tuple[Sample, ...]
     picture: tuple[tuple[int, ...], ...]
     """KiB written, by time and by bin of zones."""
+    states: tuple[bytes, ...]
+    """By time: an array of ``struct zd_sim_bin`` (STATE), how the zones of each bin stood."""
     first_zone: int
     zones_per_bin: int
     bins: int
@@ -305,6 +307,8 @@ class Simulation:
         samples = ffi.new("struct zd_sim_sample[]", max(used, 1))
         lib.zd_sim_series(self._sim, samples, used)
         bins = lib.ZD_SIM_ZONE_BINS
+        states = ffi.new("struct zd_sim_bin[]", max(used, 1) * bins)
+        lib.zd_sim_bins(self._sim, states, used)
         picture = ffi.new("uint32_t[]", max(used, 1) * bins)
         lib.zd_sim_picture(self._sim, picture, used)
         names = (*("opens", "closes", "finishes", "resets", "implicit_opens", "implicit_closes"),)
@@ -326,6 +330,10 @@ class Simulation:
             ),
             picture=tuple(
                 tuple(picture[row * bins : row * bins + summary.bins]) for row in range(used)
+            ),
+            states=tuple(
+                bytes(ffi.buffer(states + row * bins, summary.bins * STATE.size))
+                for row in range(used)
             ),
             first_zone=summary.first_zone,
             zones_per_bin=summary.zones_per_bin,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoned.bench.jobs import DIRECTIONS
+from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.limits import limiting
 from zoned.bench.results import PERCENTILES, added, conditions, groups
 from zoned.bench.simulation import JobResult, Run, Stats
@@ -46,7 +46,21 @@ def _unit(stats: Stats) -> tuple[str, float]:
     return ("usec", 1e3) if stats.mean >= 2000 else ("nsec", 1.0)
 
 
-def _direction(name: str, stats: Stats, resets: int) -> list[str]:
+def called(job: Job, direction: str) -> str:
+    """A direction's name for people: jobs of zone commands count them as trims."""
+    if job.kind == "zones":
+        return "finish" if job.zones_finish else "reset"
+    return direction
+
+
+def _short(value: float) -> str:
+    """Four figures, and never an exponent."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _direction(
+    name: str, stats: Stats, resets: int, percentiles: Sequence[float] = PERCENTILES
+) -> list[str]:
     unit, scale = _unit(stats)
     head = (
         f"  {name}: IOPS={number(stats.iops)}, BW={_bytes(stats.rate)}/s "
@@ -57,14 +71,14 @@ def _direction(name: str, stats: Stats, resets: int) -> list[str]:
         head = f"  {name}: IOPS={number(stats.iops)} ({took})"
     if name == "write":
         head += f"; {resets} zone resets"
-    ends = f"min={stats.minimum / scale:.5g}, max={stats.maximum / scale:.5g}"
+    ends = f"min={_short(stats.minimum / scale)}, max={_short(stats.maximum / scale)}"
     middle = f"avg={stats.mean / scale:.2f}, stdev={stats.deviation / scale:.2f}"
     lines = [
         head,
         f"    lat ({unit}): {ends}, {middle}",
         f"    lat percentiles ({unit}):",
     ]
-    shown = [f"{p:5.2f}th=[{stats.percentile(p) / scale:>6.5g}]" for p in PERCENTILES]
+    shown = [f"{p:5.2f}th=[{_short(stats.percentile(p) / scale):>6}]" for p in percentiles]
     for at in range(0, len(shown), 4):
         comma = "," if at + 4 < len(shown) else ""
         lines.append("     | " + ", ".join(shown[at : at + 4]) + comma)
@@ -80,7 +94,8 @@ def _job(members: Sequence[JobResult]) -> list[str]:
     for at, name in enumerate(DIRECTIONS):
         stats = added(members, at)
         if stats.count:
-            lines += _direction(name, stats, resets)
+            shown = first.job.percentiles or PERCENTILES
+            lines += _direction(called(first.job, name), stats, resets, shown)
     if len(lines) == 1:
         lines.append("  no command was done")
     stopped = sum(member.stopped for member in members)

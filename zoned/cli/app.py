@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "Check a disk image, and mend it."),
     "power": ("power", "Cut a disk's power, give it back, list what may survive."),
     "faults": ("faults", "Make a disk fail on purpose: set, list and clear fault rules."),
+    "trace": ("trace", "Record, show, replay and judge the commands that a disk gets."),
     "dump": ("move", "Pack a disk into one portable, compressed file."),
     "restore": ("move", "Make a disk from a dump."),
     "mkfs": ("mkfs", "Make a zonefs on a disk: every zone a file."),

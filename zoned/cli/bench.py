@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zoned.bench.fiofile import Plan
     from zoned.bench.models import Model
     from zoned.bench.simulation import Run
-    from zoned.bench.traces import Trace
+    from zoned.blocktrace import BlockTrace
     from zoned.geometry import Geometry
 
 
@@ -194,7 +194,7 @@ def bench_command(
     _give(runs, title, drive, form, output, html, quiet)
 
 
-Make = Any  # Callable[[], tuple[Plan, Trace | None]], which click would evaluate
+Make = Any  # Callable[[], tuple[Plan, BlockTrace | None]], which click would evaluate
 
 
 def _list() -> None:
@@ -281,16 +281,16 @@ def _prepare(
 
 def _replay(
     path: str, form: str | None, straight: bool, geometry: Geometry, settings: dict[str, str]
-) -> tuple[Plan, Trace]:
+) -> tuple[Plan, BlockTrace]:
     from zoned.bench import patterns
     from zoned.bench.fiofile import Plan
-    from zoned.bench.traces import Trace
+    from zoned.blocktrace import BlockTrace
 
     action = settings.pop("action", "D")
     iolog_ns = settings.pop("iolog", "ms")
     if action not in ("D", "Q") or iolog_ns not in ("ms", "ns"):
         raise click.UsageError("--set action= takes D or Q, --set iolog= takes ms or ns")
-    trace = Trace(path, form, action=action, iolog_ns=iolog_ns == "ns")
+    trace = BlockTrace(path, form, action=action, iolog_ns=iolog_ns == "ns")
     if straight:
         from zoned.bench.jobs import Job
 
@@ -310,7 +310,7 @@ def _replay(
 
 
 def _run(
-    plan: Plan, geometry: Geometry, model: Model, seed: int, trace: Trace | None, quiet: bool
+    plan: Plan, geometry: Geometry, model: Model, seed: int, trace: BlockTrace | None, quiet: bool
 ) -> tuple[Run, list[str]]:
     from zoned.bench.runner import execute
 

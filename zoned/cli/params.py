@@ -239,6 +239,77 @@ def range_options(command: F) -> F:
     return command
 
 
+def geometry_options(command: F) -> F:
+    """A profile, and every keyword of ``zoned.create`` that describes a disk."""
+    options = (
+        click.option(
+            "--profile",
+            type=ProfileName(),
+            metavar="NAME|FILE",
+            help="Start from a profile: test (the default), hc620, hc680, zn540, or a TOML file.",
+        ),
+        click.option("--size", type=SIZE, help="Size of the disk; the last zone may be smaller."),
+        click.option(
+            "--zone-size", type=SIZE, help="Size of a zone: any multiple of the physical block."
+        ),
+        click.option("--zone-capacity", type=SIZE, help="Writable part of a sequential zone."),
+        click.option(
+            "--conventional",
+            metavar="N|LIST",
+            help="Conventional zones: a number of them at the front (2), or by list (0-1,8-9).",
+        ),
+        click.option("--logical-block", type=SIZE, help="512 or 4096."),
+        click.option(
+            "--physical-block", type=SIZE, help="512 or 4096, not below the logical block."
+        ),
+        click.option("--max-open", type=NATURAL, metavar="N", help="Most open zones; 0: no limit."),
+        click.option(
+            "--max-active",
+            type=NATURAL,
+            metavar="N",
+            help="Most open and closed zones; 0: no limit.",
+        ),
+        click.option(
+            "--dialect",
+            type=click.Choice(["zbc", "zns", "nullblk"]),
+            help="Rule book: a SCSI or ATA disk, an NVMe drive, or Linux's null_blk.",
+        ),
+        click.option(
+            "--model",
+            type=click.Choice(["host-managed", "host-aware"]),
+            help="Whether sequential writes are required or preferred.",
+        ),
+        click.option(
+            "--implicit-close",
+            type=click.Choice(["oldest", "lowest", "round-robin"]),
+            help="Which implicitly open zone is closed when another needs its place.",
+        ),
+        click.option(
+            "--unrestricted-read/--no-unrestricted-read",
+            default=None,
+            help="Whether reads may cross zones and pass write pointers (URSWRZ).",
+        ),
+        click.option(
+            "--data",
+            type=click.Choice(["store", "none"]),
+            help="Whether payload is kept; none: for simulating whole drives.",
+        ),
+        click.option(
+            "--host-sync",
+            type=click.Choice(["flush", "command", "never"]),
+            help="When the host's own disk is synced.",
+        ),
+        click.option(
+            "--append-limit", type=SIZE, help="Longest zone append; 0: the zone's capacity."
+        ),
+        click.option("--slot-cache", type=SIZE, help="Bytes of freed zones kept ready for reuse."),
+        click.option("--seed", type=NATURAL, metavar="N", help="Seed of everything random."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def format_option(*formats: str, default: str = "text") -> Callable[[F], F]:
     """``--format`` for commands that can print more than text."""
     return click.option(

@@ -46,7 +46,8 @@ def example_lines(command: click.Command) -> list[str]:
 
 
 def _usage(name: str, command: click.Command) -> str:
-    parts = ["zonedctl", name, "[OPTIONS]"]
+    group = isinstance(command, click.Group)
+    parts = ["zonedctl", name, *(["COMMAND"] if group else []), "[OPTIONS]"]
     for param in command.params:
         if isinstance(param, click.Argument):
             word = (param.name or "").upper()
@@ -83,15 +84,23 @@ def render_markdown() -> str:
     ]
     parent = click.Context(cli, info_name="zonedctl")
     for name, command in commands():
-        ctx = click.Context(command, info_name=name, parent=parent)
-        lines += [f"## {name}", "", "```", _usage(name, command), "```", ""]
-        lines += [_paragraphs(command.help or ""), ""]
-        options = [
-            param
-            for param in command.get_params(ctx)
-            if isinstance(param, click.Option) and not param.hidden
-        ]
-        lines += ["| Option | |", "|---|---|"]
-        lines += [_option_row(ctx, param) for param in options]
-        lines += ["", "```sh", *example_lines(command), "```", ""]
+        lines += _section("##", name, command, parent)
+        if isinstance(command, click.Group):
+            for part, below in command.commands.items():
+                lines += _section("###", f"{name} {part}", below, parent)
     return "\n".join(lines)
+
+
+def _section(mark: str, name: str, command: click.Command, parent: click.Context) -> list[str]:
+    ctx = click.Context(command, info_name=name, parent=parent)
+    options = [
+        param
+        for param in command.get_params(ctx)
+        if isinstance(param, click.Option) and not param.hidden
+    ]
+    return [
+        *(f"{mark} {name}", "", "```", _usage(name, command), "```", ""),
+        *(_paragraphs(command.help or ""), "", "| Option | |", "|---|---|"),
+        *(_option_row(ctx, param) for param in options),
+        *("", "```sh", *example_lines(command), "```", ""),
+    ]

@@ -1,8 +1,9 @@
-"""Block traces as input: which format a file has, and its commands as a stream of C records.
+"""Block traces of other programs as input: which format a file has, and its commands as a stream of
+C records. (zoned's own traces: zoned.trace.)
 
-Files are read in pieces (plain, .gz, .zst), parsed in C (native/sim/trace.c) and never held in
-memory as a whole. Malformed lines are counted and the first is shown; a file without one good line
-is an error.
+Files are read in pieces (plain, gzip, zstd, told by their first bytes), parsed in C
+(native/sim/trace.c) and never held in memory as a whole. Malformed lines are counted and the first
+is shown; a file without one good line is an error.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ class TraceError(ValueError):
     """A trace that cannot be read: wrong format, cut off, or without a single command."""
 
 
-class Trace:
+class BlockTrace:
     """A trace file. After reading, ``records_read``, ``bad``, ``ignored`` and ``first_bad`` tell.
 
     ``action``: of blkparse's lines, those to take (D: issued to the drive; Q: queued by the host).
     ``iolog_ns``: times of an iolog version 3 are nanoseconds (newer versions of fio), not
-    milliseconds.
+    milliseconds. ``zones``: blkparse's zone commands are commands too (directions from
+    ZD_TRACE_DIR_RESET on), not ignored.
     Raises TraceError for a format that cannot be told from the file's beginning.
     """
 
@@ -49,22 +51,18 @@ class Trace:
         *,
         action: str = "D",
         iolog_ns: bool = False,
+        zones: bool = False,
     ) -> None:
         self.path = Path(path)
         if form is not None and form not in FORMATS:
             raise TraceError(f"there is no trace format {form!r}: use {', '.join(FORMATS)}")
-        with self._open() as file:
-            try:
-                head = file.read(65536)
-            except (EOFError, zlib.error, OSError) as error:
-                raise TraceError(
-                    f"{self.path}: damaged or not compressed as its name says ({error})"
-                ) from None
+        head = head_of(self.path)
         if not head:
             raise TraceError(f"{self.path}: the file is empty")
         self.format = form or guess(head, str(self.path))
         self.action = action
         self.iolog_ns = iolog_ns
+        self.zones = zones
         self._parser = ffi.new("struct zd_trace_parser *")
         self._reset()
 
@@ -76,6 +74,7 @@ class Trace:
         )
         self._parser.format = FORMATS[self.format]
         self._parser.iolog_ns = self.iolog_ns
+        self._parser.zones = self.zones
         self._parser.action = ord(self.action)
 
     @property
@@ -106,13 +105,6 @@ class Trace:
         text = ffi.string(self._parser.bad_text).decode("utf-8", "replace")
         return f"line {self._parser.bad_line}: {text!r}"
 
-    def _open(self) -> BinaryIO:
-        if self.path.suffix == ".gz":
-            return cast("BinaryIO", gzip.open(self.path, "rb"))
-        if self.path.suffix == ".zst":
-            return _open_zst(self.path)
-        return open(self.path, "rb")
-
     def records(self) -> Iterator[tuple[Any, int]]:
         """Arrays of ``struct zd_sim_record`` and how many of each are filled.
 
@@ -121,16 +113,11 @@ class Trace:
         self._reset()
         out = ffi.new("struct zd_sim_record[]", BATCH)
         used = ffi.new("uint64_t *")
-        with self._open() as file:
+        with open_input(self.path) as file:
             rest = b""
             last = False
             while not last:
-                try:
-                    piece = file.read(PIECE)
-                except EOFError:
-                    raise TraceError(f"{self.path}: the compressed file is cut off") from None
-                except (zlib.error, gzip.BadGzipFile) as error:
-                    raise TraceError(f"{self.path}: damaged ({error})") from None
+                piece = read_piece(file, self.path)
                 last = not piece
                 text = rest + piece
                 at = 0
@@ -150,6 +137,41 @@ class Trace:
             raise TraceError(
                 f"{self.path}: no command in {self.lines} lines read as {self.format}{hint}"
             )
+
+
+def open_input(path: str | os.PathLike[str]) -> BinaryIO:
+    """A trace's bytes, unpacked where its name or its first bytes say gzip or zstd. Raises OSError,
+    TraceError.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        begin = file.read(4)
+    if path.suffix == ".gz" or begin[:2] == b"\x1f\x8b":
+        return cast("BinaryIO", gzip.open(path, "rb"))
+    if path.suffix == ".zst" or begin == b"\x28\xb5\x2f\xfd":
+        return _open_zst(path)
+    return open(path, "rb")
+
+
+def read_piece(file: BinaryIO, path: Path, size: int = PIECE) -> bytes:
+    """The next bytes; none at the end. Raises TraceError for damaged compression."""
+    try:
+        return file.read(size)
+    except EOFError:
+        raise TraceError(f"{path}: the compressed file is cut off") from None
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise TraceError(f"{path}: damaged ({error})") from None
+
+
+def head_of(path: Path) -> bytes:
+    """How a trace begins, unpacked. Raises TraceError where it is not compressed as it says."""
+    with open_input(path) as file:
+        try:
+            return file.read(65536)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise TraceError(
+                f"{path}: damaged or not compressed as its name says ({error})"
+            ) from None
 
 
 def _open_zst(path: Path) -> BinaryIO:

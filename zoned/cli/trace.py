@@ -1,0 +1,450 @@
+"""``zonedctl trace``: record the commands that a disk gets; show, replay and judge recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoned.cli import disk
+from zoned.cli.app import Failure, Terminated, example
+from zoned.cli.ask import confirm, confirm_replace, say
+from zoned.cli.params import (
+    ZONES,
+    FilePath,
+    dry_run_option,
+    force_option,
+    format_option,
+    geometry_options,
+    image_argument,
+    verbose_option,
+)
+
+if TYPE_CHECKING:
+    from zoned import Device, Geometry, LintReport, ReplayReport, Trace, TraceRecord
+
+_HELP = """Record every command that a disk gets, with its result and times; show recordings, give
+them to another disk and compare, or tell what a zoned disk would refuse of them.
+
+A recording meets the commands of every process that has the disk open, a running mount included."""
+
+
+@click.group(
+    "trace",
+    help=_HELP,
+    epilog=example(
+        "zonedctl trace record disk.img x.trace -- zonedctl reset disk.img --zones 3",
+        "zonedctl trace record disk.img x.trace -- true && zonedctl trace show x.trace",
+    ),
+)
+def trace_command() -> None:
+    """The group; its help is above."""
+
+
+# ---------------------------------------------------------------- record
+
+
+@trace_command.command(
+    "record",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog=example(
+        "zonedctl trace record disk.img x.trace",
+        "zonedctl trace record disk.img x.trace -- fio job.fio",
+    ),
+)
+@force_option
+@verbose_option
+@image_argument
+@click.argument("file", type=FilePath())
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def record_command(
+    image: str, file: str, command: tuple[str, ...], force: bool, verbose: bool
+) -> int:
+    """Record the commands that the disk IMAGE gets to FILE: until Ctrl-C, or while COMMAND runs.
+
+    Exit status: that of COMMAND; without one 0.
+    """
+    import os
+
+    words = list(command[1:] if command[:1] == ("--",) else command)
+    if words and shutil.which(words[0]) is None:
+        raise Failure(f"{words[0]}: no such command")
+    with disk.to_change(image) as device:
+        if os.path.exists(file):
+            confirm_replace(file, force)
+        device.trace.start(file)
+        try:
+            status = _run(words) if words else _wait(device, verbose)
+        finally:
+            done = device.trace.stop()
+    say(verbose, f"{file}: {done.records} commands in {done.size} bytes")
+    if done.lost:
+        click.echo(f"{file}: {done.lost} commands are missing", err=True)
+    return status
+
+
+def _wait(device: Device, verbose: bool) -> int:
+    """Until Ctrl-C, or until the file cannot be written on."""
+    say(verbose, "recording; Ctrl-C ends it")
+    with contextlib.suppress(KeyboardInterrupt, Terminated):
+        while device.trace.failure is None:
+            time.sleep(0.1)
+    return 0
+
+
+def _run(words: list[str]) -> int:
+    """Run a command to its end, whatever Ctrl-C means to it."""
+    with subprocess.Popen(words) as process:
+        while True:
+            try:
+                status = process.wait()
+                break
+            except KeyboardInterrupt:
+                continue
+            except Terminated:
+                process.terminate()
+    return status if status >= 0 else 128 - status
+
+
+# ---------------------------------------------------------------- show
+
+
+@trace_command.command(
+    "show",
+    epilog=example(
+        "zonedctl trace show x.trace --errors",
+        "zonedctl trace show x.trace --format iolog > x.iolog",
+        "zonedctl trace show x.trace --summary --format json",
+    ),
+)
+@click.argument("file", type=FilePath())
+@format_option("text", "json", "iolog")
+@click.option("--zones", "-z", type=ZONES, metavar="LIST", help="Only commands in these zones.")
+@click.option("--errors", is_flag=True, help="Only commands that failed.")
+@click.option("--summary", is_flag=True, help="Counts instead of commands.")
+@click.option(
+    "--iolog-version", type=click.Choice(["2", "3"]), default="2", help="Of fio's iolog format."
+)
+@click.option("--iolog-name", default="/dev/zoned", help="The file that the iolog is about.")
+@click.option("--iolog-waits", is_flag=True, help="Keep the times in an iolog of version 2.")
+@click.option("--no-trims", is_flag=True, help="Leave resets out of an iolog.")
+def show_command(
+    file: str,
+    form: str,
+    zones: str | None,
+    errors: bool,
+    summary: bool,
+    iolog_version: str,
+    iolog_name: str,
+    iolog_waits: bool,
+    no_trims: bool,
+) -> int:
+    """Show the trace FILE: a line for each command, JSON lines, or fio's iolog.
+
+    A trace that was cut off is shown up to that place; then the exit status is 1.
+    """
+    from zoned import Trace, traceforms
+
+    if summary and form == "iolog":
+        raise click.UsageError("an iolog has no summary")
+    if len(iolog_name.split()) != 1:
+        raise click.UsageError(f"--iolog-name is {iolog_name!r}: fio reads one word without blanks")
+    trace = Trace(file, partial=True)
+    chosen = _chosen(trace, file, zones, errors)
+    iolog = traceforms.Iolog(trace, int(iolog_version), iolog_name, iolog_waits, not no_trims)
+    if summary:
+        _summary(trace, chosen, form)
+    elif form == "json":
+        _print(traceforms.json_lines(trace, chosen))
+    elif form == "iolog":
+        _print(iolog.lines(chosen))
+    else:
+        _print(traceforms.text_lines(chosen, trace.header.monotonic_ns))
+    if iolog.left_out:
+        click.echo(f"{file}: {iolog.left_out} commands have no place in an iolog", err=True)
+    if trace.lost:
+        click.echo(f"{file}: {trace.lost} commands are missing", err=True)
+    if trace.cut is not None:
+        raise Failure(trace.cut)
+    return 0
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _chosen(trace: Trace, file: str, zones: str | None, errors: bool) -> Iterator[TraceRecord]:
+    from zoned.zonelist import ZoneListError, ZoneSet
+
+    geometry = trace.geometry
+    wanted = None
+    if zones is not None:
+        try:
+            wanted = ZoneSet.parse(zones, geometry.nr_zones)
+        except ZoneListError as error:
+            raise Failure(f"{file}: {error}") from error
+    for item in trace:
+        if errors and item.ok:
+            continue
+        if wanted is None or any(zone in wanted for zone in _touched(item, geometry)):
+            yield item
+
+
+def _touched(item: TraceRecord, geometry: Geometry) -> Iterator[int]:
+    """The zones that a command is about; none for those on the whole disk."""
+    if item.zone is not None:
+        yield item.zone
+    if item.offset is not None and item.done > 0:
+        last = min(item.offset + item.done, geometry.size) - 1
+        yield from range(item.offset // geometry.zone_size, last // geometry.zone_size + 1)
+
+
+def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
+    from zoned.trace import DATA
+
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
+    processes: Counter[int] = Counter()
+    first = last = None
+    for item in records:
+        counts[item.command] += 1
+        processes[item.pid] += 1
+        if item.command in DATA:
+            sizes[item.command] += item.done
+        if not item.ok:
+            failed[item.command, item.result] += 1
+        first = item.start_ns if first is None else first
+        last = item.start_ns + item.duration_ns
+    span = (last - first) / 1e9 if first is not None and last is not None else 0.0
+    if form == "json":
+        told = {
+            "summary": 1,
+            "disk": trace.geometry.describe(),
+            "commands": dict(counts),
+            "bytes": dict(sizes),
+            "failed": [
+                {"command": name, "result": result, "count": count}
+                for (name, result), count in failed.items()
+            ],
+            "processes": {str(pid): count for pid, count in processes.items()},
+            "seconds": span,
+            "lost": trace.lost,
+            "complete": trace.complete,
+        }
+        click.echo(json.dumps(told, indent=2))
+        return
+    click.echo(f"disk: {trace.geometry.describe()}")
+    click.echo(
+        f"{sum(counts.values())} commands of {len(processes)} processes in {span:.6f} s, from "
+        f"{trace.header.started:%Y-%m-%d %H:%M:%S} UTC on"
+    )
+    for name, count in counts.items():
+        size = f", {sizes[name]} bytes" if name in sizes else ""
+        click.echo(f"  {name}: {count}{size}")
+    for (name, result), count in failed.items():
+        click.echo(f"  {name} failed with {result}: {count}")
+
+
+# ---------------------------------------------------------------- replay
+
+
+@trace_command.command(
+    "replay",
+    epilog=example(
+        "zonedctl trace replay x.trace other.img --compare",
+        "zonedctl trace replay x.trace --memory --compare --max-open 2",
+    ),
+)
+@click.argument("file", type=FilePath())
+@click.argument("image", type=FilePath(), required=False)
+@click.option("--memory", is_flag=True, help="On a disk in RAM, as the recorded one.")
+@click.option("--compare", is_flag=True, help="Compare results, write pointers, zones at the end.")
+@click.option("--as-is", is_flag=True, help="Begin whatever state the disk is in.")
+@click.option("--speed", type=float, metavar="N", help="1: with the original times; 2: twice.")
+@click.option("--show", type=int, default=20, metavar="N", help="Differences to print.")
+@click.option("--pattern", type=int, default=0, metavar="SEED", help="Seed of what is written.")
+@dry_run_option
+@force_option
+@verbose_option
+@geometry_options
+def replay_command(
+    file: str,
+    image: str | None,
+    memory: bool,
+    compare: bool,
+    as_is: bool,
+    speed: float | None,
+    show: int,
+    pattern: int,
+    dry_run: bool,
+    force: bool,
+    verbose: bool,
+    **shape: Any,
+) -> int:
+    """Give the commands of the trace FILE to the disk IMAGE, or to one in RAM.
+
+    The disk is brought to the state in which the recording began, so it must be new, or in that
+    state. What is written is a pattern: a trace holds no data. The options of a geometry change the
+    disk in RAM. Exit status with --compare: 1 something differed.
+    """
+    from zoned import Trace, replay
+    from zoned.archive import clone_state
+    from zoned.device import _create
+
+    if (image is None) == (not memory):
+        raise click.UsageError("give a disk to replay on: IMAGE or --memory")
+    if image is not None and any(value is not None for value in shape.values()):
+        raise click.UsageError("the options of a geometry go with --memory: an IMAGE has its own")
+    trace = Trace(file, partial=True)
+    with contextlib.ExitStack() as stack:
+        device: Device
+        if image is None:
+            geometry = _geometry(trace.geometry, shape)
+            device = stack.enter_context(_create(None, geometry, replace=False))
+        elif dry_run:
+            device = stack.enter_context(clone_state(stack.enter_context(disk.to_look(image))))
+        else:
+            device = stack.enter_context(disk.to_change(image))
+            confirm(f"Write the commands of {file} to {image}?", force)
+        report = replay(
+            trace, device, compare=compare, prepare=not as_is, speed=speed, seed=pattern, show=show
+        )
+    _tell_replay(file, report, compare, verbose)
+    if trace.cut is not None:
+        raise Failure(trace.cut)
+    return 1 if compare and not report.same else 0
+
+
+def _tell_replay(file: str, report: ReplayReport, compare: bool, verbose: bool) -> None:
+    for difference in report.differences:
+        click.echo(str(difference))
+    for note in report.notes:
+        click.echo(f"{file}: {note}", err=True)
+    skipped = f", {report.skipped} that cannot be repeated were left out" if report.skipped else ""
+    text = f"{report.commands} commands given, {report.failed} of them refused{skipped}"
+    if compare:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in report.counts.items())
+        click.echo(f"{text}; " + (f"differences: {kinds}" if kinds else "no difference"))
+        if not report.zones_compared:
+            click.echo(f"{file}: the zones at the end could not be compared", err=True)
+    else:
+        say(verbose, text)
+
+
+def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
+    """The recorded disk's, with what the options say; or a profile's."""
+    from zoned.archive import describe_geometry
+    from zoned.device import _resolve
+    from zoned.geometry import resolve
+
+    profile = shape.get("profile")
+    given = {key: value for key, value in shape.items() if key != "profile" and value is not None}
+    if profile is not None:
+        return _resolve(profile, given)  # type: ignore[arg-type]
+    if not given:
+        return base
+    values = describe_geometry(base)
+    values["conventional"] = [tuple(pair) for pair in values["conventional"]]
+    return resolve(values, given, profile=base.profile, implied=True)
+
+
+# ---------------------------------------------------------------- lint
+
+
+@trace_command.command(
+    "lint",
+    epilog=example(
+        "zonedctl trace lint x.trace",
+        "zonedctl trace lint x.trace --max-open 2",
+        "zonedctl trace lint server.iolog --profile hc620",
+        "blkparse sda | zonedctl trace lint - --profile hc620",
+    ),
+)
+@click.argument("file", type=FilePath(dash=True))
+@click.option("--from", "source", metavar="FORMAT", help="zoned, iolog2, iolog3, blkparse, ...")
+@click.option("--device", metavar="MAJ,MIN", help="Of a trace of several devices, the one.")
+@click.option("--action", type=click.Choice(["D", "Q"]), default="D", help="Of blkparse's lines.")
+@format_option("text", "json")
+@geometry_options
+def lint_command(
+    file: str, source: str | None, device: str | None, action: str, form: str, **shape: Any
+) -> int:
+    """Tell which commands of a trace a host-managed disk would refuse, why, how often, and where.
+
+    FILE is a trace of zonedctl trace record, fio's iolog (version 2 or 3) or blkparse's output,
+    plain, gzip or zstd, or - for standard input. The disk is the recorded one, or what the options
+    say. Exit status: 0 nothing would be refused, 1 something would.
+    """
+    from zoned.device import _resolve
+    from zoned.linting import ALL_FORMATS, lint
+    from zoned.trace import Trace, is_trace
+
+    if source is not None and source not in ALL_FORMATS:
+        raise click.UsageError(f"--from is {source!r}: it must be one of {', '.join(ALL_FORMATS)}")
+    with _readable(file) as path:
+        given = any(value is not None for value in shape.values())
+        geometry = None
+        if given and _is_own(path, source, is_trace):
+            geometry = _geometry(Trace(path).geometry, shape)
+        elif given:
+            geometry = _resolve(shape.pop("profile"), shape)  # type: ignore[arg-type]
+        elif not _is_own(path, source, is_trace):
+            raise click.UsageError(
+                f"{file} does not tell which disk it is for: give --profile, or --size and "
+                "--zone-size"
+            )
+        report = lint(path, geometry, form=source, device=device, action=action)
+    if form == "json":
+        click.echo(json.dumps({"file": file} | report.as_json(), indent=2))
+    else:
+        _tell_lint(file, report)
+    return 0 if report.clean else 1
+
+
+def _is_own(path: str, source: str | None, is_trace: Any) -> bool:
+    from pathlib import Path
+
+    from zoned.blocktrace import head_of
+
+    return source == "zoned" or (source is None and bool(is_trace(head_of(Path(path)))))
+
+
+@contextlib.contextmanager
+def _readable(file: str) -> Iterator[str]:
+    """A path to read as often as needed; standard input goes to a file first."""
+    import sys
+    import tempfile
+
+    if file != "-":
+        yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="zonedctl-trace-") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield copy.name
+
+
+def _tell_lint(file: str, report: LintReport) -> None:
+    from zoned.linting import zones_in_order
+
+    click.echo(
+        f"{file}: {report.refusals} of {report.commands} commands would be refused by "
+        f"{report.geometry.describe()}"
+    )
+    for item in report.refused.values():
+        click.echo(
+            f"{item.rule}: {item.count} refused, first command {item.first}: {item.sentence}"
+        )
+        for zone, count in zones_in_order(item):
+            click.echo(f"  {'beyond the disk' if zone is None else f'zone {zone}'}: {count}")
+    for note in report.notes:
+        click.echo(f"{file}: {note}", err=True)
