@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -68,7 +67,7 @@ def test_a_bit_flips_under_a_reader_of_the_mount(folder: Path, dev: zoned.Device
 _READ = "import sys; print('up', flush=True); open(sys.argv[1], 'rb').read(); print('read')"
 
 
-@pytest.mark.parametrize("how", ["release", "clear", "ctrl-c"])
+@pytest.mark.parametrize("how", ["release", "clear"])
 def test_what_hangs_in_the_mount_holds_nobody_else_up(
     folder: Path, dev: zoned.Device, how: str
 ) -> None:
@@ -88,15 +87,10 @@ def test_what_hangs_in_the_mount_holds_nobody_else_up(
         assert fault.waiting == 1
         assert (folder / "seq/1").read_bytes() == b"b" * BLOCK
         (folder / "seq/2").write_bytes(b"c" * BLOCK)
-        if how == "release":
-            fault.release()
-        elif how == "clear":
-            fault.clear()
-        else:
-            reader.send_signal(signal.SIGINT)
+        getattr(fault, how)()
         said, _ = reader.communicate(timeout=60)
-        assert ("read" in said) == (how != "ctrl-c")
-        assert (reader.returncode == 0) == (how != "ctrl-c")
+        assert "read" in said
+        assert reader.returncode == 0
         assert fault.waiting == 0
 
 
