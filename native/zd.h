@@ -644,7 +644,8 @@ int64_t zd_trace_read(struct zd_trace_reader *reader, const void *bytes, uint64_
  * that could not be brought back survived.
  */
 int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err);
-/* Give it back. A cut whose process was killed half-way is brought to its end first; what it had not come to survives. */
+/* Give it back. A cut whose process was killed half-way is brought to its end first: in zones that it had not
+ * finished nothing survives that was not flushed. */
 int zd_power_on(zd_dev *dev, struct zd_error *err);
 
 /* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */

@@ -368,7 +368,7 @@ int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 
 int zd_power_on(zd_dev *dev, struct zd_error *err)
 {
-	struct choice c = { .keep = ZD_KEEP_ALL };
+	struct choice c = { .keep = ZD_KEEP_DURABLE };
 	int r = begin(dev, true, err);
 
 	if (r)
@@ -376,7 +376,10 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 	r = lock_data(dev);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was on");
-	/* Whoever cut it may have been killed before it came to all zones. What it did is not changed by this. */
+	/*
+	 * Whoever cut it may have been killed half-way, in the middle of a block even: what it had not finished is taken back.
+	 * Of a zone that it had finished nothing is unflushed any more.
+	 */
 	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
 		r = host_failed(cut_all(dev, &c), err);
 	if (!r) {
