@@ -184,6 +184,10 @@ def _latencies(run: Run) -> str:
                 )
     out = []
     for title, name, stats in shown[:SHOWN]:
+        if stats.minimum == stats.maximum:
+            same = f"{stats.count:,} commands, each {duration(stats.minimum)}"
+            out.append(f'<p>{escape(title)} <span class="soft">{same}</span></p>')
+            continue
         marks = ", ".join(f"p{p:g} {duration(stats.percentile(p))}" for p in (50, 99, 99.9))
         out.append(f'<p>{escape(title)} <span class="soft">{marks}</span></p>')
         out.append(pictures.histogram(stats, name))
