@@ -130,6 +130,8 @@ void zd_fs_read_end(zd_fs_file *file, uint64_t pos); /* pos: as given to zd_fs_r
 int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t pos, int flags, uint64_t *landed,
 		    struct zd_error *err);
 int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err);
+/* fallocate(2): there is none (-EOPNOTSUPP), and less than that for the file of a dead zone (-EPERM). */
+int zd_fs_fallocate(zd_fs_file *file, struct zd_error *err);
 /* mmap(2)'s checks: -EINVAL for a mapping that could be written on a sequential file. prot and flags as mmap's. */
 int zd_fs_check_mmap(zd_fs_file *file, int prot, int flags);
 

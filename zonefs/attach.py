@@ -174,6 +174,14 @@ def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: boo
     raise OSError(-code, f"{path} cannot be mounted on: {os.strerror(-code)}")
 
 
+def make_writable(lib: Any, path: str) -> None:
+    """Take "ro" from a mount. Raises PermissionError: only root may."""
+    code = lib.zd_fuse_sys_remount(os.fsencode(path))
+    if code < 0:
+        text = f"{path} was mounted read-only, and cannot be made writable: {os.strerror(-code)}"
+        raise OSError(-code, text)
+
+
 def missing() -> str:
     """What of FUSE this machine lacks, as a sentence; "" if nothing does."""
     try:

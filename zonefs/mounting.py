@@ -86,6 +86,7 @@ class Mount:
         self._lock = threading.RLock()
         self._fuse_ffi, self._fuse = _server()
         self._strict = strict
+        self._readonly = readonly
         options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
         with contextlib.ExitStack() as undo:
             self._device = _disk(image, readonly)
@@ -178,8 +179,7 @@ class Mount:
         raw = ffi.new("struct zd_fs_counters *")
         with self._lock:
             self._check_open()
-            with contextlib.suppress(OSError):  # behind each close(2) that has returned
-                os.getxattr(self._path, "user.zonefs.nr_wro_seq_files")
+            self._await_closes()
             lib.zd_fs_get_counters(self._fs, raw)
         return SeqFileCounters(
             raw.max_wro_seq_files,
@@ -212,6 +212,46 @@ class Mount:
             self._check_open()
             self._fuse.zd_fuse_last_error(self._server, text)
         return str(self._fuse_ffi.string(text).decode("utf-8", "replace"))
+
+    # ------------------------------------------------------------ changing
+
+    def remount(
+        self,
+        errors: Errors | str | None = None,
+        explicit_open: bool | None = None,
+        readonly: bool | None = None,
+    ) -> None:
+        """As mount -o remount: what is None stays. readonly=False ends a read-only state that an
+        error caused.
+
+        Raises OSError EBUSY if made read-only while files are open for writing, EACCES to make
+        writable what was mounted from an image with readonly=True (its disk is open read-only),
+        PermissionError to make a RAM disk's read-only mount writable without root.
+        """
+        now = self.options
+        options = ffi.new("struct zd_fs_options *")
+        with self._lock:
+            self._check_open()
+            self._await_closes()
+            lib.zd_fs_get_options(self._fs, options)
+            options.errors = ERRORS_NUMBERS[now.errors if errors is None else Errors.parse(errors)]
+            for flag, value in (
+                (lib.ZD_FS_EXPLICIT_OPEN, explicit_open),
+                (lib.ZD_FS_READONLY, readonly),
+            ):
+                if value is not None:
+                    options.flags = options.flags | flag if value else options.flags & ~flag
+            writable = not options.flags & lib.ZD_FS_READONLY
+            if writable and self._readonly and not self._device.readonly:
+                attach.make_writable(self._fuse, self._path)
+                self._readonly = False
+            code = lib.zd_fs_remount(self._fs, options)
+        if code < 0:
+            why = {
+                -errnos.EBUSY: "files are open for writing",
+                -errnos.EACCES: "its disk is open read-only: unmount it and mount it anew",
+            }.get(code, os.strerror(-code))
+            raise OSError(-code, f"{self._path} cannot be remounted: {why}")
 
     # ------------------------------------------------------------ the end
 
@@ -306,6 +346,11 @@ class Mount:
         return f"<zonefs.Mount of {self._source} at {self._path}{state}>"
 
     # ------------------------------------------------------------ inside
+
+    def _await_closes(self) -> None:
+        """Until the server knows of each close(2) that has returned."""
+        with contextlib.suppress(OSError):
+            os.getxattr(self._path, "user.zonefs.nr_wro_seq_files")
 
     def _check_process(self) -> None:
         if self._pid != os.getpid():

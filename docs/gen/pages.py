@@ -3,6 +3,7 @@ docs/gen/pages.py`.
 
     state-table.md   from zoned.rules, the same table that the C core asks
     errors.md        from zoned.errors and zoned.rules, with messages that real disks gave
+    differences.md   from the lists of tests/kernel, which a real kernel has confirmed
     cli.md           from the commands of zonedctl
     zonedctl.svg     from a real run of zonedctl
 
@@ -22,6 +23,7 @@ DOCS = Path(__file__).resolve().parent.parent
 def pages() -> dict[str, Callable[[], str]]:
     """Each generated page with the function that makes its text."""
     sys.path.insert(0, str(Path(__file__).parent))
+    import differences_page
     import errors_page
     import session
     import state_table
@@ -30,6 +32,7 @@ def pages() -> dict[str, Callable[[], str]]:
     return {
         "state-table.md": state_table.render,
         "errors.md": errors_page.render,
+        "differences.md": differences_page.render,
         "cli.md": render_markdown,
         "zonedctl.svg": session.render,
     }

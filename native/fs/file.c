@@ -100,6 +100,24 @@ static uint64_t advanced(zd_fs *fs, struct zd_node *node)
 }
 
 /*
+ * The errno of a write that the disk refused. Linux keeps the write pointers of zones that are partly written, and
+ * refuses a misplaced write there itself (EIO). Of an empty or full zone it keeps none, so that the disk is asked;
+ * what a SCSI disk calls an illegal request, Linux calls EREMOTEIO (scsi_check_sense(), blk_status_to_errno()).
+ */
+static int refused(zd_fs *fs, struct zd_node *node, int64_t code)
+{
+	const struct zd_rule_info *rule = zd_rule_info((int)code, fs->info.dialect);
+	struct zd_zone zone;
+	int r = zd_fs_errno(fs, code);
+
+	if (r != -EIO || !rule || fs->info.dialect != ZD_ZBC || rule->sense_key != 5)
+		return r;
+	if (zd_report(fs->dev, node->zone, 1, &zone, NULL) != 1)
+		return r;
+	return zone.cond == ZD_FULL || zone.wp == zone.start ? -EREMOTEIO : r;
+}
+
+/*
  * Write n bytes (whole blocks, all of iov) at the end of a sequential file. Returns what landed, n or less when a
  * signal came, or a negative errno after the file was dealt with.
  */
@@ -117,8 +135,9 @@ static int64_t write_end(zd_fs *fs, struct zd_node *node, const struct iovec *io
 		r = (int64_t)n;
 	}
 	if (unlikely(r < 0)) {
+		r = refused(fs, node, r);
 		zd_fs_io_error(fs, node, true);
-		return zd_fs_errno(fs, r);
+		return r;
 	}
 	zd_fs_set_size(fs, node, before + n);
 	if (unlikely(before == 0) || unlikely(!(node->flags & ZD_NODE_ACTIVE)))
@@ -522,11 +541,12 @@ static int64_t write_locked(zd_fs *fs, struct zd_node *node, const uint8_t *from
 	r = write_range(fs, node, from, length, *pos, &done, err);
 	if (r == -EINTR)
 		return done ? (int64_t)done : r;
+	if (r && direct)
+		return zd_fs_errno(fs, r); /* the kernel leaves a conventional file alone here */
 	if (r) {
 		zd_fs_io_error(fs, node, true);
-		r = zd_fs_errno(fs, r);
 		/* The kernel writes its page cache back later, and then knows two errors only. */
-		return direct || r == -ENOSPC ? r : -EIO;
+		return zd_fs_errno(fs, r) == -ENOSPC ? -ENOSPC : -EIO;
 	}
 	return synced(fs, node, (int64_t)done, flags, err);
 }
@@ -611,6 +631,19 @@ int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err)
 	zd_fs_io_error(fs, node, true);
 	pthread_rwlock_unlock(&node->lock);
 	return zd_fs_errno(fs, r);
+}
+
+int zd_fs_fallocate(zd_fs_file *file, struct zd_error *err)
+{
+	char name[24];
+
+	if (unlikely(atomic_load(&file->fs->dead)))
+		return gone(err);
+	if (zd_node_immutable(file->node)) /* vfs_fallocate() asks this first */
+		return zd_fs_fail(err, EPERM, "%s cannot be changed: its zone is %s",
+				  zd_node_name(file->fs, file->node, name),
+				  file->node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
+	return zd_fs_fail(err, EOPNOTSUPP, "zonefs has no fallocate: a file's space is its zone");
 }
 
 int zd_fs_check_mmap(zd_fs_file *file, int prot, int flags)

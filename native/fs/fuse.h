@@ -51,6 +51,7 @@ void zd_fuse_forget(zd_fuse *fuse);
 
 /* mount(2) and umount2(2), for their errno. readonly: MS_RDONLY. lazy: MNT_DETACH. */
 int zd_fuse_sys_mount(const char *source, const char *dir, const char *type, int readonly, const char *options);
+int zd_fuse_sys_remount(const char *dir); /* read-write */
 int zd_fuse_sys_umount(const char *dir, int lazy);
 /* The version of libfuse in use, such as "3.14.0". Static storage. */
 const char *zd_fuse_library(void);

@@ -164,9 +164,21 @@ static void op_link(fuse_req_t req, fuse_ino_t node, fuse_ino_t parent, const ch
 	refuse_name(req, parent, name);
 }
 
+/* The VFS asks first whether it may write, where a name is to go away; FUSE's does not know that it may not. */
+static bool readonly(struct zd_fuse *fuse)
+{
+	struct zd_fs_options options;
+
+	fuse->fn->get_options(fuse->fs, &options);
+	return options.flags & ZD_FS_READONLY;
+}
+
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	refuse_name(req, parent, name);
+	if (readonly(fuse_of(req)))
+		fuse_reply_err(req, EROFS);
+	else
+		refuse_name(req, parent, name);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent, const char *newname,
@@ -175,7 +187,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	(void)parent;
 	(void)name;
 	(void)flags;
-	refuse_name(req, newparent, newname);
+	if (readonly(fuse_of(req)))
+		fuse_reply_err(req, EROFS);
+	else
+		refuse_name(req, newparent, newname);
 }
 
 /* ---------------------------------------------------------------- the mount */

@@ -51,9 +51,18 @@ static void reply_attr(fuse_req_t req, uint64_t ino)
 		fuse_reply_attr(req, &st, 0);
 }
 
+/* -EPERM for the file of a dead zone of which nothing can be read, else 0. */
+static int64_t unreadable(struct zd_fuse *fuse, struct open_file *open, const struct stat *st, struct zd_error *err)
+{
+	if (likely((st->st_mode & 0777) || st->st_size))
+		return 0;
+	return fuse->fn->read(open->file, NULL, 0, 0, 0, err);
+}
+
 /*
  * The kernel names an open file here before a read through its page cache (and before lseek to the end). Such a
- * read of a dead zone's file, whose size is 0, would end there and then; zonefs says EPERM.
+ * read, of a file whose zone died and whose size is 0 since, would end there and then; zonefs says EPERM. (Files
+ * whose zone was dead when they were opened are read past the page cache.)
  */
 static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
@@ -62,8 +71,8 @@ static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	struct stat st;
 	int64_t r = zd_fuse_attr(fuse, ino_of(fuse, node), &st);
 
-	if (!r && fi && S_ISREG(st.st_mode) && unlikely(!(st.st_mode & 0777)) && st.st_size == 0)
-		r = fuse->fn->read(open_of(fi)->file, NULL, 0, 0, 0, &err);
+	if (!r && fi && S_ISREG(st.st_mode) && !open_of(fi)->direct)
+		r = unreadable(fuse, open_of(fi), &st, &err);
 	if (r)
 		zd_fuse_refuse(req, r, &err);
 	else
@@ -134,6 +143,7 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	struct zd_error err = { 0 };
 	struct open_file *open;
 	bool changed = false;
+	struct stat st;
 	int r;
 
 	open = calloc(1, sizeof(*open));
@@ -164,6 +174,10 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		 */
 		open->direct = open->writes || (!fuse->strict && (fi->flags & O_DIRECT));
 		fi->direct_io = open->direct;
+	}
+	if (!open->writes && !fuse->fn->getattr(fuse->fs, ino, &st) && unlikely(unreadable(fuse, open, &st, &err))) {
+		open->direct = true;
+		fi->direct_io = true;
 	}
 	fi->keep_cache = !changed && !(fi->flags & O_TRUNC);
 	fi->fh = (uintptr_t)open;
@@ -212,6 +226,19 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 		zd_fuse_refuse(req, r, &err);
 	else
 		fuse_reply_err(req, 0);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
+			 struct fuse_file_info *fi)
+{
+	struct zd_error err = { 0 };
+	int r = fuse_of(req)->fn->fallocate(open_of(fi)->file, &err);
+
+	(void)node;
+	(void)mode;
+	(void)offset;
+	(void)length;
+	zd_fuse_refuse(req, r, &err);
 }
 
 /* ---------------------------------------------------------------- data */
@@ -304,6 +331,7 @@ void zd_fuse_file_ops(struct fuse_lowlevel_ops *ops)
 	ops->flush = op_flush;
 	ops->release = op_release;
 	ops->fsync = op_fsync;
+	ops->fallocate = op_fallocate;
 	ops->read = op_read;
 	ops->write = op_write;
 }

@@ -600,6 +600,11 @@ int zd_fuse_sys_mount(const char *source, const char *dir, const char *type, int
 	return mount(source, dir, type, flags, options) ? -errno : 0;
 }
 
+int zd_fuse_sys_remount(const char *dir)
+{
+	return mount(NULL, dir, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, NULL) ? -errno : 0;
+}
+
 int zd_fuse_sys_umount(const char *dir, int lazy)
 {
 	return umount2(dir, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) ? -errno : 0;

@@ -78,21 +78,28 @@ static int file_leave_moving(File *self)
 	return file_leave(self);
 }
 
-/* An int in 0 .. 2^63-1, or -1 with an exception set. */
+/* An int in 0 .. 2^63-1, or -1 with an exception set: OSError EINVAL out of this range, as the kernel has it. */
 static int64_t to_offset(const char *name, PyObject *arg)
 {
-	PyObject *index = PyNumber_Index(arg);
+	PyObject *index = PyNumber_Index(arg), *text, *error;
 	long long value;
 
 	if (index == NULL)
 		return -1;
 	value = PyLong_AsLongLong(index);
-	Py_DECREF(index);
-	if (value < 0 && (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_OverflowError))) {
-		PyErr_Clear();
-		PyErr_Format(PyExc_ValueError, "%s must be 0 to 2**63 - 1", name);
+	if (value >= 0 || (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError))) {
+		Py_DECREF(index);
+		return value;
 	}
-	return value;
+	PyErr_Clear();
+	text = PyUnicode_FromFormat("%s is %S: it must be 0 to 2**63 - 1", name, index);
+	Py_DECREF(index);
+	error = text ? Py_BuildValue("(iN)", EINVAL, text) : NULL;
+	if (error) {
+		PyErr_SetObject(PyExc_OSError, error);
+		Py_DECREF(error);
+	}
+	return -1;
 }
 
 PyDoc_STRVAR(write_doc,

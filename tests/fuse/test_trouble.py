@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -71,7 +72,7 @@ def test_a_zone_that_is_reset_behind_a_strict_mount(disk, place, errors, size, m
         direct_write(path, bytes(2 * BLOCK), 0)
         device.reset_zone(2)
         assert os.stat(path).st_size == 2 * BLOCK  # as the kernel, it cannot know
-        assert error_of(direct_write, path, bytes(BLOCK), 2 * BLOCK) == errno.EIO
+        assert error_of(direct_write, path, bytes(BLOCK), 2 * BLOCK) == errno.EREMOTEIO
         assert size_and_mode(path) == (size, mode)
         if errors == "repair":
             assert direct_write(path, bytes(BLOCK), 0) == BLOCK
@@ -99,6 +100,88 @@ def test_reading_a_zone_that_went_offline(disk, place):
             assert error_of(os.pread, fd, BLOCK, 0) == errno.EIO
         assert size_and_mode(path) == (0, 0)
         assert error_of(os.open, path, os.O_WRONLY) == errno.EPERM
+
+
+def test_the_file_of_a_dead_zone_is_read_by_the_rules(disk, place):
+    """A buffered read gives EPERM, not the end of the file; where that lies can be asked."""
+    with zoned.open(disk) as device:
+        device.set_condition(2, OFFLINE)
+    with (
+        zonefs.mount(disk, place, strict=True) as mount,
+        opened(f"{mount.path}/seq/0", os.O_RDONLY) as fd,
+    ):
+        assert error_of(os.pread, fd, BLOCK, 0) == errno.EPERM
+        assert error_of(os.read, fd, 1) == errno.EPERM
+        assert os.lseek(fd, 0, os.SEEK_END) == 0
+        assert error_of(os.fsync, fd) == errno.EPERM
+
+
+def test_fallocate_is_refused_by_the_rules(disk, place):
+    """There is none; posix_fallocate would write to the file instead, so fallocate(2) itself is asked."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def fallocate(fd: int) -> int:
+        assert libc.fallocate(fd, 1, ctypes.c_long(0), ctypes.c_long(BLOCK)) == -1
+        return ctypes.get_errno()
+
+    with (
+        zonefs.mount(disk, place, strict=True, errors="zone-ro") as mount,
+        zoned.open(disk) as device,
+        opened(f"{mount.path}/seq/0", os.O_RDWR | os.O_DIRECT) as fd,
+    ):
+        assert fallocate(fd) == errno.EOPNOTSUPP
+        device.set_condition(2, READ_ONLY)
+        assert error_of(os.pwrite, fd, aligned(bytes(BLOCK)), 0) == errno.EIO
+        assert fallocate(fd) == errno.EPERM
+
+
+def test_names_cannot_go_once_an_error_made_it_read_only(disk, place):
+    with zonefs.mount(disk, place, strict=True) as mount, zoned.open(disk) as device:
+        path = f"{mount.path}/seq/0"
+        assert error_of(os.unlink, path) == errno.EPERM
+        direct_write(path, bytes(BLOCK), 0)
+        device.reset_zone(2)
+        assert error_of(direct_write, path, bytes(BLOCK), BLOCK) == errno.EREMOTEIO
+        assert mount.options.readonly
+        for call in (
+            (os.unlink, path),
+            (os.rmdir, f"{mount.path}/seq"),
+            (os.rename, path, f"{mount.path}/seq/1"),
+            (os.rename, path, f"{mount.path}/seq/new"),
+        ):
+            assert error_of(*call) == errno.EROFS, call
+        mount.remount(readonly=False)
+        assert error_of(os.unlink, path) == errno.EPERM
+        assert direct_write(path, bytes(BLOCK), 0) == BLOCK
+
+
+def test_remount(place):
+    """Options that are not named stay; what is open for writing keeps a mount from becoming read-only."""
+    with zoned.memory(size="32MiB", zone_size="4MiB", conventional=1, max_open=1) as device:
+        zonefs.mkfs(device)
+        with zonefs.mount(device, place, strict=True, errors="zone-ro", readonly=True) as mount:
+            path = f"{mount.path}/seq/0"
+            assert error_of(os.open, path, os.O_WRONLY) == errno.EROFS
+            mount.remount(readonly=False, explicit_open=True)
+            assert mount.options == zonefs.MountOptions("zone-ro", True, False)
+            with opened(path, os.O_WRONLY | os.O_DIRECT):
+                assert error_of(os.open, f"{mount.path}/seq/1", os.O_WRONLY) == errno.EBUSY
+                with pytest.raises(OSError, match="files are open for writing") as caught:
+                    mount.remount(readonly=True)
+                assert caught.value.errno == errno.EBUSY
+            mount.remount(readonly=True, errors="repair")
+            assert mount.options == zonefs.MountOptions("repair", True, True)
+            assert error_of(direct_write, path, bytes(BLOCK), 0) == errno.EROFS
+            mount.remount(readonly=False)
+            assert direct_write(path, bytes(BLOCK), 0) == BLOCK
+
+
+def test_remount_of_an_image_that_is_open_read_only(disk, place):
+    with zonefs.mount(disk, place, readonly=True) as mount:
+        with pytest.raises(OSError, match="open read-only: unmount it and mount it anew") as caught:
+            mount.remount(readonly=False)
+        assert caught.value.errno == errno.EACCES
+        assert mount.options.readonly
 
 
 def test_zones_that_were_dead_before(disk, place):

@@ -12,6 +12,9 @@ import pytest
 
 from kernel import emulator, lab
 from kernel.judge import Judge
+from kernel.zonefs_differences import KNOWN as ZONEFS_KNOWN
+from kernel.zonefs_doors import DOORS
+from zonefs.mounting import available
 
 NOTES = pytest.StashKey[list[str]]()
 
@@ -57,6 +60,20 @@ def kernel(boots: Boots) -> lab.Kernel:
 def judge(boots: Boots) -> Judge:
     """Emulator against kernel, on the commands of the disk itself."""
     return Judge(boots.kernel(), emulator.run)
+
+
+@pytest.fixture(scope="module")
+def zonefs_judge(boots: Boots, needs: Callable[[str, bool, str], None]) -> Judge:
+    """Our zonefs, at both its doors, against the kernel's."""
+    needs("fuse", available() == "", available())
+    needs("root", os.geteuid() == 0, "files of other users, and mounting for them")
+    return Judge(
+        boots.kernel(),
+        DOORS,
+        interpreter="guest_zonefs.py",
+        libraries=("guest.py", "zonefs_calls.py"),
+        known=ZONEFS_KNOWN,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernel.scenario import Disk, Record, Step
+from kernel.scenario import Disk, Record, Scenario, Step
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,27 @@ class Difference:
     ours: Callable[[Disk, Step, list[str], Record], bool]
     ends: bool = False
     """The disks are no longer in the same state after it: nothing that follows is compared."""
+
+    def explains(
+        self,
+        scenario: Scenario,
+        at: int,
+        before: Record | None,
+        ours: Record,
+        theirs: Record,
+        door: str,
+    ) -> bool:
+        """Whether the two records differ in this way, and in no other."""
+        if before is None:
+            return False
+        disk, zones, step = scenario.disk, before["zones"], scenario.steps[at - 1]
+        return (
+            self.kind == disk.kind
+            and self.applies(disk, step, zones)
+            and self.theirs(disk, step, zones, theirs)
+            and self.ours(disk, step, zones, ours)
+            and (self.ends or ours["zones"] == theirs["zones"])
+        )
 
 
 # ---------------------------------------------------------------- scsi_debug: reads in a gap

@@ -1,6 +1,6 @@
 """Runs scenarios on the kernel's own emulated disks; this file is what the guest executes.
 
-Standard library only, and root in the guest: ``python guest.py SCENARIOS RECORDS`` reads scenarios as
+Standard library only, and root in the guest: ``python -m kernel.guest SCENARIOS RECORDS`` reads scenarios as
 JSON lines (kernel.scenario) and writes one JSON line of records for each. A scenario gets a fresh disk:
 null_blk through configfs, driven by the block layer's ioctls and O_DIRECT reads and writes; scsi_debug
 driven by SG_IO, so that no block layer stands between and the sense data is seen.
@@ -14,12 +14,14 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import json
 import mmap
 import os
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +31,8 @@ CONDITIONS = {0: "nw", 1: "em", 2: "oi", 3: "oe", 4: "cl", 0xD: "ro", 0xE: "fu",
 WP_VALID = {1, 2, 3, 4}
 LONGEST = 4 << 20  # bytes of one read or write
 Record = dict[str, Any]
+SKIPPED = "not done here"
+"""The error of a step that one of our sides has no call for: what the step left is compared, not what it gave."""
 
 
 # ---------------------------------------------------------------- what both sides share
@@ -40,7 +44,9 @@ def payload(fill: int, at: int, length: int, block: int) -> bytes:
     """
     first = at // block
     blocks = range(first, first - (-length // block))
-    return b"".join(struct.pack("<II", number, fill) * (block // 8) for number in blocks)[:length]
+    return b"".join(
+        struct.pack("<II", number & 0xFFFFFFFF, fill) * (block // 8) for number in blocks
+    )[:length]
 
 
 def describe(data: bytes, block: int) -> str:
@@ -125,64 +131,17 @@ def _mib(value: int) -> int:
     return value >> 20
 
 
-class NullBlk(Disk):
-    """null_blk, through the block layer."""
+class BlockDevice(Disk):
+    """A disk through the block layer: ``fd`` is open for O_DIRECT, ``buffer`` has room for LONGEST bytes."""
 
-    BASE = "/sys/kernel/config/nullb"
     ZONE = struct.Struct("<QQQBBBB4xQ24x")  # struct blk_zone, in 512-byte sectors
     IOCTLS = {"reset": 131, "open": 134, "close": 135, "finish": 136}
-    serial = 0
+    fd: int
+    buffer: memoryview
 
     def __init__(self, spec: dict[str, Any]) -> None:
         super().__init__(spec)
-        if not os.path.isdir(self.BASE):
-            _command("modprobe", "null_blk", "nr_devices=0")
-        NullBlk.serial += 1
-        name = f"judge{NullBlk.serial}"
-        self.folder = f"{self.BASE}/{name}"
-        os.mkdir(self.folder)
-        settings = {
-            "zoned": 1,
-            "memory_backed": 1,
-            "blocksize": self.block,
-            "max_sectors": LONGEST >> 9,
-            "size": _mib(spec["size"]),
-            "zone_size": _mib(spec["zone_size"]),
-            "zone_capacity": _mib(spec["zone_capacity"]),
-            "zone_nr_conv": spec["conventional"],
-            "zone_max_open": spec["max_open"],
-            "zone_max_active": spec["max_active"],
-            "power": 1,
-        }
-        for key, value in settings.items():
-            try:
-                self._set(key, value)
-            except OSError as exc:
-                os.rmdir(self.folder)
-                raise ValueError(
-                    f"null_blk refuses {key}={value} of {spec}: {exc.strerror}"
-                ) from exc
-        for key in ("zone_max_open", "zone_max_active", "zone_nr_conv"):
-            # null_blk quietly changes limits that it cannot enforce.
-            with open(f"{self.folder}/{key}") as file:
-                got = int(file.read())
-            if got != settings[key]:
-                raise ValueError(f"null_blk made {key} {got} of {settings[key]}")
-        path = f"/dev/{name}"
-        _wait(f"{path} did not appear", lambda: os.path.exists(path))
-        with open(f"/sys/block/{name}/queue/max_sectors_kb", "w") as file:
-            file.write(str(LONGEST >> 10))
-        self.fd = os.open(path, os.O_RDWR | os.O_DIRECT)
         self.nr_zones = -(-spec["size"] // spec["zone_size"])
-        self.buffer, _ = _buffer()
-
-    def close(self) -> None:
-        os.close(self.fd)
-        os.rmdir(self.folder)
-
-    def _set(self, key: str, value: int) -> None:
-        with open(f"{self.folder}/{key}", "w") as file:
-            file.write(f"{value}\n")
 
     def zones(self) -> list[Zone]:
         # struct blk_zone_report; the report also makes the kernel look anew at write pointers it lost
@@ -233,6 +192,71 @@ class NullBlk(Disk):
     def do_reset_all(self) -> Record:
         return self._zones("reset", 0, self.nr_zones)
 
+    @staticmethod
+    def _try(call: Any) -> Record:
+        try:
+            return {"result": call() or 0}
+        except OSError as exc:
+            return {"result": None, "error": errno.errorcode.get(exc.errno or 0, str(exc.errno))}
+
+
+class NullBlk(BlockDevice):
+    """null_blk, made through configfs."""
+
+    BASE = "/sys/kernel/config/nullb"
+    serial = 0
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        super().__init__(spec)
+        if not os.path.isdir(self.BASE):
+            command("modprobe", "null_blk", "nr_devices=0")
+        NullBlk.serial += 1
+        name = f"judge{NullBlk.serial}"
+        self.folder = f"{self.BASE}/{name}"
+        os.mkdir(self.folder)
+        settings = {
+            "zoned": 1,
+            "memory_backed": 1,
+            "blocksize": self.block,
+            "max_sectors": LONGEST >> 9,
+            "size": _mib(spec["size"]),
+            "zone_size": _mib(spec["zone_size"]),
+            "zone_capacity": _mib(spec["zone_capacity"]),
+            "zone_nr_conv": spec["conventional"],
+            "zone_max_open": spec["max_open"],
+            "zone_max_active": spec["max_active"],
+            "power": 1,
+        }
+        for key, value in settings.items():
+            try:
+                self._set(key, value)
+            except OSError as exc:
+                os.rmdir(self.folder)
+                raise ValueError(
+                    f"null_blk refuses {key}={value} of {spec}: {exc.strerror}"
+                ) from exc
+        for key in ("zone_max_open", "zone_max_active", "zone_nr_conv"):
+            # null_blk quietly changes limits that it cannot enforce.
+            with open(f"{self.folder}/{key}") as file:
+                got = int(file.read())
+            if got != settings[key]:
+                raise ValueError(f"null_blk made {key} {got} of {settings[key]}")
+        path = f"/dev/{name}"
+        wait_for(f"{path} did not appear", lambda: os.path.exists(path))
+        with open(f"/sys/block/{name}/queue/max_sectors_kb", "w") as file:
+            file.write(str(LONGEST >> 10))
+        self.fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+        self.buffer, _ = aligned_memory()
+
+    def close(self) -> None:
+        """The kernel takes its time to remove a disk; the next scenario need not wait for that."""
+        os.close(self.fd)
+        threading.Thread(target=os.rmdir, args=(self.folder,)).start()
+
+    def _set(self, key: str, value: int) -> None:
+        with open(f"{self.folder}/{key}", "w") as file:
+            file.write(f"{value}\n")
+
     def do_condition(self, zone: int, to: str) -> Record:
         """See kernel.emulator for the two resets."""
         now = CONDITIONS[self.zones()[zone][5]]
@@ -248,13 +272,6 @@ class NullBlk(Disk):
         if to == dead.get(now):
             self._zones("reset", zone)
         return record
-
-    @staticmethod
-    def _try(call: Any) -> Record:
-        try:
-            return {"result": call() or 0}
-        except OSError as exc:
-            return {"result": None, "error": errno.errorcode.get(exc.errno or 0, str(exc.errno))}
 
 
 class SgHeader(ctypes.Structure):
@@ -315,17 +332,17 @@ class ScsiDebug(Disk):
         if spec["max_active"]:
             raise ValueError("scsi_debug has no limit of active zones")
         if ScsiDebug.loaded != options:
-            _command("modprobe", "sg")
+            command("modprobe", "sg")
             if os.path.isdir("/sys/module/scsi_debug"):  # of an earlier job, too
-                _command("rmmod", "scsi_debug")
-            _command("modprobe", "scsi_debug", *options)
+                command("rmmod", "scsi_debug")
+            command("modprobe", "scsi_debug", *options)
             ScsiDebug.loaded = options
         before = set(_sg_nodes())
         self._hosts(1)
-        _wait("scsi_debug's disk did not appear", lambda: set(_sg_nodes()) - before)
+        wait_for("scsi_debug's disk did not appear", lambda: set(_sg_nodes()) - before)
         (self.path,) = set(_sg_nodes()) - before
         self.fd = os.open(self.path, os.O_RDWR)
-        self.buffer, self.address = _buffer()
+        self.buffer, self.address = aligned_memory()
         for _ in range(10):  # a new disk has unit attentions to report
             if "error" not in self._command(bytes(6), self.NONE, 0):
                 break
@@ -334,7 +351,7 @@ class ScsiDebug(Disk):
     def close(self) -> None:
         os.close(self.fd)
         self._hosts(-1)
-        _wait(f"{self.path} did not go away", lambda: not os.path.exists(self.path))
+        wait_for(f"{self.path} did not go away", lambda: not os.path.exists(self.path))
 
     def _scrub(self) -> None:
         """The store is one that an earlier host has left, with its data."""
@@ -461,7 +478,7 @@ def _sg_nodes() -> list[str]:
     return [f"/dev/{name}" for name in os.listdir("/dev") if name.startswith("sg")]
 
 
-def _wait(otherwise: str, condition: Callable[[], object]) -> None:
+def wait_for(otherwise: str, condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 10
     while not condition():
         if time.monotonic() > deadline:
@@ -469,9 +486,10 @@ def _wait(otherwise: str, condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
-def _buffer() -> tuple[memoryview, int]:
-    """For data, in large pages: the block layer splits a request that lies in many pieces of memory, and then a
-    part of a write that fails may be done. Also its address.
+@functools.cache
+def aligned_memory() -> tuple[memoryview, int]:
+    """LONGEST bytes for data, in large pages: the block layer splits a request that lies in many pieces of memory,
+    and then a part of a write that fails may be done. Also its address. All disks use the same.
     """
     huge = 2 << 20
     memory = mmap.mmap(-1, LONGEST + huge, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -483,7 +501,7 @@ def _buffer() -> tuple[memoryview, int]:
     return view, address + skip
 
 
-def _command(*argv: str) -> None:
+def command(*argv: str) -> None:
     done = subprocess.run(
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -9,17 +9,39 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from kernel import lab
-from kernel.differences import KNOWN, Difference
-from kernel.scenario import Record, Scenario, Step
+from kernel.differences import KNOWN
+from kernel.guest import SKIPPED
+from kernel.scenario import Record, Scenario
 
 HERE = Path(__file__).parent
 BATCH = 24
 MOST_ROUNDS = 40
+STATE = ("zones", "files", "free", "ro", "counters")
+Ours = Callable[[Scenario], list[Record]]
+
+
+class AnyDifference(Protocol):
+    """A known difference: of the disk (kernel.differences) or of zonefs (kernel.zonefs_differences)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ends(self) -> bool: ...
+    def explains(
+        self,
+        scenario: Scenario,
+        at: int,
+        before: Record | None,
+        ours: Record,
+        theirs: Record,
+        door: str,
+    ) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -32,20 +54,31 @@ class Finding:
     ours: Record
     theirs: Record
     before: Record | None
+    door: str = "emulator"
+    """Which of our sides."""
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What kind of difference it is; a smaller scenario should show the same."""
         step = self.scenario.steps[self.at - 1].do if self.at else "fresh"
-        return (step, *(tuple(self._brief(record)) for record in (self.ours, self.theirs)))
+        return (
+            self.door,
+            step,
+            *(tuple(self._brief(record)) for record in (self.ours, self.theirs)),
+        )
 
     def _brief(self, record: Record) -> Iterator[object]:
         yield record.get("error")
         yield record.get("result") is None
+        for name in sorted(set(self.ours) | set(self.theirs)):
+            if self.ours.get(name) != self.theirs.get(name):
+                yield name
 
     def __str__(self) -> str:
         scenario = self.scenario
         lines = [f"scenario {scenario.name} on {scenario.disk}"]
+        if "mount" in scenario.options:
+            lines.append(f"mounted: {scenario.options['mount']}")
         lines += [f"  {n:3} {step}" for n, step in enumerate(scenario.steps[: self.at], 1)]
         where = f"after step {self.at} ({scenario.steps[self.at - 1]})" if self.at else "fresh"
         lines.append(f"first difference: {where}")
@@ -60,10 +93,10 @@ class Finding:
                 for zone, (mine, its, old) in enumerate(zip(ours, theirs, before, strict=True)):
                     if mine != its:
                         lines.append(
-                            f"  {name}[{zone}]: kernel {its}, emulator {mine}, before {old}"
+                            f"  {name}[{zone}]: kernel {its}, {self.door} {mine}, before {old}"
                         )
                 continue
-            lines.append(f"  {name}: kernel {theirs!r}, emulator {ours!r}")
+            lines.append(f"  {name}: kernel {theirs!r}, {self.door} {ours!r}")
         if self.before is not None:
             lines.append(f"zones before the step: {' '.join(self.before['zones'])}")
         lines.append(f"as JSON: {scenario.with_steps(scenario.steps[: self.at]).dumps()}")
@@ -75,27 +108,33 @@ def _brief(value: object) -> str:
 
 
 class Judge:
-    """``interpreter`` and ``libraries`` are files of this folder, run in the guest as
-    ``python interpreter SCENARIOS RECORDS``.
+    """``interpreter`` and ``libraries`` are files of this folder; the first is run in the guest as
+    ``python -m kernel.INTERPRETER SCENARIOS RECORDS``. ``ours`` is one side of ours, or several by name.
     """
 
     def __init__(
         self,
         kernel: lab.Kernel,
-        ours: Callable[[Scenario], list[Record]],
+        ours: Ours | Mapping[str, Ours],
         *,
         interpreter: str = "guest.py",
         libraries: Sequence[str] = (),
-        known: Sequence[Difference] = KNOWN,
+        known: Sequence[AnyDifference] = KNOWN,
     ) -> None:
         self.kernel = kernel
-        self.ours = ours
+        self.doors = ours if isinstance(ours, Mapping) else {"emulator": ours}
         self.known = known
-        self.compared = 0  # steps
+        self.compared = 0  # steps, for each door
+        self.skipped = (
+            0  # of them, those for which the door has no call: what they left is compared
+        )
         self.tolerated: dict[str, int] = {}
+        self.tolerated_at: set[tuple[str, str]] = set()  # door and name
         self._interpreter = interpreter
+        package = kernel.share / "kernel"
+        package.mkdir(exist_ok=True)
         for name in (interpreter, *libraries):
-            shutil.copy(HERE / name, kernel.share / name)
+            shutil.copy(HERE / name, package / name)
 
     def ask(self, scenarios: Sequence[Scenario], timeout: float = 600.0) -> list[list[Record]]:
         """What the kernel answers: for each scenario the fresh disk's record and one for each step."""
@@ -106,8 +145,9 @@ class Judge:
         order = sorted(range(len(scenarios)), key=lambda i: (repr(scenarios[i].disk), i))
         asked.write_text("".join(scenarios[i].dumps() + "\n" for i in order))
         told.unlink(missing_ok=True)
+        module = f"kernel.{self._interpreter.removesuffix('.py')}"
         done = self.kernel.run(
-            [lab.python(), f"/job/{self._interpreter}", "/job/scenarios", "/job/records"],
+            [lab.python(), "-m", module, "/job/scenarios", "/job/records"],
             timeout=timeout,
         )
         if done.status:
@@ -117,26 +157,37 @@ class Judge:
         return [json.loads(answers[i]) for i in range(len(scenarios))]
 
     def judge(self, scenarios: Sequence[Scenario]) -> list[Finding]:
-        """The first difference of each scenario that has one."""
+        """The first difference of each scenario that has one, for each door."""
         found = []
         for scenario, theirs in zip(scenarios, self.ask(scenarios), strict=True):
-            finding = self.compare(scenario, self.ours(scenario), theirs)
-            if finding is not None:
-                found.append(finding)
+            for door, ours in self.doors.items():
+                if door in scenario.options.get("doors", [door]):
+                    finding = self.compare(scenario, ours(scenario), theirs, door)
+                    if finding is not None:
+                        found.append(finding)
         return found
 
     def compare(
-        self, scenario: Scenario, ours: Sequence[Record], theirs: Sequence[Record]
+        self,
+        scenario: Scenario,
+        ours: Sequence[Record],
+        theirs: Sequence[Record],
+        door: str = "emulator",
     ) -> Finding | None:
         before: Record | None = None
-        steps: list[Step | None] = [None, *scenario.steps]
-        for at, (step, mine, its) in enumerate(zip(steps, ours, theirs, strict=True)):
+        assert len(ours) == len(theirs) == len(scenario.steps) + 1
+        for at, (seen, its) in enumerate(zip(ours, theirs, strict=True)):
+            mine = seen
             self.compared += at > 0
+            if seen.get("error") == SKIPPED:
+                mine = its | {name: seen[name] for name in STATE if name in seen}
+                self.skipped += at > 0
             if mine != its:
-                known = self._known(scenario, step, before, mine, its)
+                known = self._known(scenario, at, before, mine, its, door)
                 if known is None:
-                    return Finding(scenario, at, mine, its, before)
+                    return Finding(scenario, at, mine, its, before, door)
                 self.tolerated[known.name] = self.tolerated.get(known.name, 0) + 1
+                self.tolerated_at.add((door, known.name))
                 if known.ends:
                     return None
             before = mine
@@ -145,22 +196,14 @@ class Judge:
     def _known(
         self,
         scenario: Scenario,
-        step: Step | None,
+        at: int,
         before: Record | None,
         ours: Record,
         theirs: Record,
-    ) -> Difference | None:
-        if step is None or before is None:
-            return None
-        disk, zones = scenario.disk, before["zones"]
+        door: str,
+    ) -> AnyDifference | None:
         for known in self.known:
-            if (
-                known.kind == disk.kind
-                and known.applies(disk, step, zones)
-                and known.theirs(disk, step, zones, theirs)
-                and known.ours(disk, step, zones, ours)
-                and (known.ends or ours["zones"] == theirs["zones"])
-            ):
+            if known.explains(scenario, at, before, ours, theirs, door):
                 return known
         return None
 
@@ -194,4 +237,4 @@ class Judge:
     def _cut(finding: Finding) -> Finding:
         """Nothing behind the difference matters."""
         scenario = finding.scenario.with_steps(finding.scenario.steps[: finding.at])
-        return Finding(scenario, finding.at, finding.ours, finding.theirs, finding.before)
+        return replace(finding, scenario=scenario)

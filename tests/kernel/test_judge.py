@@ -22,11 +22,12 @@ class TwoEmulators(Judge):
     def __init__(
         self, theirs: Callable[[Scenario], list[Record]], known: Sequence[Difference] = ()
     ) -> None:
-        self.ours = emulator.run
+        self.doors = {"emulator": emulator.run}
         self.theirs = theirs
         self.known = known
-        self.compared = 0
+        self.compared = self.skipped = 0
         self.tolerated = {}
+        self.tolerated_at = set()
 
     def ask(self, scenarios: Sequence[Scenario], timeout: float = 0.0) -> list[list[Record]]:
         return [self.theirs(scenario) for scenario in scenarios]

@@ -61,8 +61,10 @@ def test_write_at_and_across_the_capacity(fs: zonefs.ZoneFS, fails: Any, block: 
             for data in (block, b"", b"x"):
                 with fails(errno.EFBIG):
                     file.pwrite(data, at)
-        with pytest.raises(ValueError, match="offset"):
+        with fails(errno.EINVAL, "offset is -1: it must be 0 to 2**63 - 1"):
             file.pwrite(block, -1)
+        with fails(errno.EINVAL, "offset is -4096"):
+            file.pread(4096, -4096)
     assert fs.device.zones[2].condition is ZoneCondition.FULL
 
 
@@ -139,7 +141,7 @@ def test_write_when_the_file_system_became_read_only(
 ) -> None:
     with fs.open_raw("seq/1", DIRECT) as file, fs.open_raw("seq/0", DIRECT) as bad:
         fs.device.finish_zone(2)
-        with fails(errno.EIO):
+        with fails(errno.EREMOTEIO):
             bad.write(block)
         assert fs.options.readonly
         for data, at in ((block, 0), (b"x", 1), (b"", 0), (block, 4 * MIB)):
