@@ -28,6 +28,7 @@
  * two looks: waking a thread, on a CPU that may have gone idle, costs more than all else about a small request.
  */
 #define LOOK_NS 50000u
+#define LOOK_MOST (32u << 10) /* bytes moved: behind a large request the copying is what costs, and others need the CPU */
 #define MISSES 3 /* in a row: requests come too slowly to be looked for, until one comes within LOOK_NS again */
 #define WATCH_NS 50000000l /* a request that takes longer has another worker take over */
 #define WRITE_HEADER 80 /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
@@ -195,8 +196,12 @@ static void *watcher_main(void *arg)
 /* An answer goes back by the descriptor that the request came from. */
 static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
+	ssize_t n = writev(me ? me->answer : fd, iov, count);
+
 	(void)userdata;
-	return writev(me ? me->answer : fd, iov, count);
+	if (me && n > 0)
+		me->moved += (size_t)n;
+	return n;
 }
 
 static ssize_t io_read(int fd, void *buf, size_t size, void *userdata)
@@ -255,7 +260,7 @@ static ssize_t next(struct worker *w, void *to)
 	ssize_t n;
 	int old;
 
-	if (w->clone >= 0 && w->misses < MISSES) {
+	if (w->clone >= 0 && w->misses < MISSES && w->moved <= LOOK_MOST) {
 		w->answer = w->clone;
 		for (;;) {
 			uint64_t at;
@@ -303,6 +308,7 @@ static void serve(struct worker *w)
 			break;
 		}
 		buf.size = (size_t)n;
+		w->moved = (size_t)n;
 		atomic_store(&w->busy, true);
 		if (unlikely(!atomic_load(&fuse->watching)))
 			wake_watcher(fuse);
