@@ -9,16 +9,27 @@
  */
 #include "fuse_server.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WORKERS 2 /* more help with four jobs, one is best for the smallest writes: bench/fuse_ratios.py --workers N compares */
 #define REQUEST_SIZE (ZD_FUSE_IO + 4096)
+/*
+ * A worker that has answered looks for the next request for a while before it sleeps, and lets others run between
+ * two looks: waking a thread, on a CPU that may have gone idle, costs more than all else about a small request.
+ */
+#define LOOK_NS 50000u
+#define LOOK_MOST (32u << 10) /* bytes moved: behind a large request the copying is what costs, and others need the CPU */
+#define MISSES 3 /* in a row: requests come too slowly to be looked for, until one comes within LOOK_NS again */
 #define WATCH_NS 50000000l /* a request that takes longer has another worker take over */
 #define WRITE_HEADER 80 /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
 
@@ -68,6 +79,9 @@ static void finished(void *arg)
 	struct worker *w = arg;
 	struct zd_fuse *fuse = w->fuse;
 
+	if (w->clone >= 0)
+		close(w->clone);
+	w->clone = -1;
 	free(w->memory);
 	free(w->reply);
 	w->memory = w->reply = NULL;
@@ -176,20 +190,116 @@ static void *watcher_main(void *arg)
 	return NULL;
 }
 
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 14)
+#define CLONE _IOR(229, 0, uint32_t) /* FUSE_DEV_IOC_CLONE of linux/fuse.h, which need not be installed */
+
+/* An answer goes back by the descriptor that the request came from. */
+static ssize_t io_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+	ssize_t n = writev(me ? me->answer : fd, iov, count);
+
+	(void)userdata;
+	if (me && n > 0)
+		me->moved += (size_t)n;
+	return n;
+}
+
+static ssize_t io_read(int fd, void *buf, size_t size, void *userdata)
+{
+	(void)userdata;
+	return read(fd, buf, size);
+}
+
+static int set_io(struct zd_fuse *fuse)
+{
+	const struct fuse_custom_io io = { .writev = io_writev, .read = io_read };
+
+	return fuse_session_custom_io(fuse->session, &io, fuse->fd);
+}
+
+/* A second descriptor of the same connection, but one that does not wait. */
+static int clone_of(const struct zd_fuse *fuse)
+{
+	uint32_t first = (uint32_t)fuse->fd;
+	int fd = open("/dev/fuse", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0 && ioctl(fd, CLONE, &first)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+#else
+static int set_io(struct zd_fuse *fuse)
+{
+	char place[32];
+
+	snprintf(place, sizeof(place), "/dev/fd/%d", fuse->fd);
+	return fuse_session_mount(fuse->session, place); /* takes the descriptor as it is */
+}
+
+static int clone_of(const struct zd_fuse *fuse)
+{
+	(void)fuse;
+	return -1;
+}
+#endif
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The next request, as read(2). */
+static ssize_t next(struct worker *w, void *to)
+{
+	uint64_t began = 0;
+	ssize_t n;
+	int old;
+
+	if (w->clone >= 0 && w->misses < MISSES && w->moved <= LOOK_MOST) {
+		w->answer = w->clone;
+		for (;;) {
+			uint64_t at;
+
+			n = read(w->clone, to, REQUEST_SIZE);
+			if (n >= 0 || errno != EAGAIN || atomic_load_explicit(&w->fuse->stopping, memory_order_relaxed)) {
+				w->misses = 0;
+				return n;
+			}
+			at = now();
+			if (!began)
+				began = at;
+			else if (at - began > LOOK_NS)
+				break;
+			sched_yield();
+		}
+		w->misses++;
+	}
+	w->answer = w->fuse->fd;
+	began = now();
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
+	n = read(w->fuse->fd, to, REQUEST_SIZE);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	if (now() - began < LOOK_NS)
+		w->misses = 0;
+	return n;
+}
+
 static void serve(struct worker *w)
 {
 	struct zd_fuse *fuse = w->fuse;
 	char *to = (char *)w->memory + 4096 - WRITE_HEADER;
 	uint64_t served = 0;
-	int old;
 
 	while (!atomic_load_explicit(&fuse->stopping, memory_order_relaxed)) {
 		struct fuse_buf buf = { .mem = to };
 		ssize_t n;
 
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old);
-		n = read(fuse->fd, to, REQUEST_SIZE);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+		n = next(w, to);
 		if (unlikely(n < 0)) {
 			/* ENOENT: the request was taken back */
 			if (errno == EINTR || errno == EAGAIN || errno == ENOENT)
@@ -198,6 +308,7 @@ static void serve(struct worker *w)
 			break;
 		}
 		buf.size = (size_t)n;
+		w->moved = (size_t)n;
 		atomic_store(&w->busy, true);
 		if (unlikely(!atomic_load(&fuse->watching)))
 			wake_watcher(fuse);
@@ -219,6 +330,7 @@ static void *worker_main(void *arg)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
 	prctl(PR_SET_NAME, "zonefs", 0, 0, 0);
 	me = w;
+	w->clone = clone_of(w->fuse);
 	atomic_store(&w->id, (int)syscall(SYS_gettid));
 	pthread_cleanup_push(finished, w);
 	serve(w);
@@ -256,7 +368,7 @@ static int add_worker(struct zd_fuse *fuse)
 		return -EAGAIN;
 	if (w->used)
 		pthread_join(w->thread, NULL);
-	*w = (struct worker){ .fuse = fuse };
+	*w = (struct worker){ .fuse = fuse, .clone = -1, .answer = fuse->fd };
 	if (posix_memalign(&w->memory, 4096, 4096 + REQUEST_SIZE))
 		return -ENOMEM;
 	r = start_thread(&w->thread, worker_main, w);
@@ -393,7 +505,7 @@ static void init_locks(struct zd_fuse *fuse)
 static int open_session(struct zd_fuse *fuse)
 {
 	struct fuse_lowlevel_ops ops = { .init = op_init };
-	char name[] = "zonefs", place[32];
+	char name[] = "zonefs";
 	char *argv[] = { name, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(1, argv);
 
@@ -403,8 +515,7 @@ static int open_session(struct zd_fuse *fuse)
 	fuse_opt_free_args(&args);
 	if (!fuse->session)
 		return -ENOMEM;
-	snprintf(place, sizeof(place), "/dev/fd/%d", fuse->fd);
-	if (fuse_session_mount(fuse->session, place)) /* takes the descriptor as it is */
+	if (set_io(fuse))
 		return -EINVAL;
 	fuse->given = true;
 	return 0;
@@ -478,6 +589,10 @@ void zd_fuse_stop(zd_fuse *fuse)
 
 void zd_fuse_forget(zd_fuse *fuse)
 {
+	for (int i = 0; i < ZD_FUSE_MAX_WORKERS; i++) {
+		if (fuse->workers[i].used && !fuse->workers[i].finished && fuse->workers[i].clone >= 0)
+			close(fuse->workers[i].clone);
+	}
 	close(fuse->fd);
 	close(fuse->event);
 }

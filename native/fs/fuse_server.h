@@ -50,6 +50,10 @@ struct worker {
 	_Atomic uint64_t served; /* requests so far */
 	uint64_t seen;        /* of those, when the watcher last looked; the watcher's own */
 	_Atomic bool away;    /* in something slow: not counted as ready; changes under zd_fuse.lock */
+	int clone;            /* of /dev/fuse, for this worker's reads that do not wait; -1: there is none */
+	int answer;           /* the descriptor that the request came from, which takes the answer */
+	size_t moved;         /* bytes of the last request and its answer */
+	uint32_t misses;      /* looked for the next request in vain, so many times in a row */
 	void *memory;         /* where requests are read to */
 	void *reply;          /* room for a read's data, made when first needed */
 };

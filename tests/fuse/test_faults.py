@@ -154,7 +154,7 @@ def test_a_zone_that_a_rule_kills(door, other, errors, kind):
 
 @pytest.mark.parametrize("errors", MODES)
 def test_a_medium_error_in_a_conventional_file(door, other, errors):
-    """A direct write that fails is told and changes nothing: Linux deals with the files of sequential zones only."""
+    """A direct write that fails tells its caller, and acts on nothing else."""
     at = door(errors)
     with other.faults.add("medium", on="write", zones=1):
         assert error_of(at.write, "cnv/0", b"b" * BLOCK, 0) == errno.EIO

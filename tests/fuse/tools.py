@@ -15,6 +15,7 @@ FIO = (
     "--allow_file_create=0",
     "--unlink=0",
     "--fallocate=none",
+    "--verify_state_save=0",
     "--output-format=json",
 )
 
