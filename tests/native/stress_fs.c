@@ -49,7 +49,7 @@ static uint32_t draw(struct worker *w, uint32_t below)
 static void settle(int64_t ret)
 {
 	static const int known[] = { EIO,  EPERM,  EROFS, EFBIG, EINVAL, EBUSY,
-				     EBADF, ETOOMANYREFS, ENODATA, EAGAIN, EACCES };
+				     EBADF, ETOOMANYREFS, ENODATA, EAGAIN, EACCES, EREMOTEIO };
 	bool found = ret >= 0;
 
 	atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
