@@ -262,6 +262,8 @@ int zd_close(zd_dev *dev, struct zd_error *err);
 
 /* Polled in long calls, with locks held. Return nonzero to end the call with -EINTR. fn NULL: none. */
 void zd_set_interrupt(zd_dev *dev, int (*fn)(void *arg), void *arg);
+/* The hook that is set, and its arg, for one that takes its place and asks it too. */
+int (*zd_get_interrupt(zd_dev *dev, void **arg))(void *arg);
 
 /*
  * Be told of commands that C code on top of this library gives through the handle (zonefs does), once each has ended:

@@ -78,6 +78,12 @@ void zd_set_interrupt(zd_dev *dev, int (*fn)(void *), void *arg)
 	dev->interrupt = fn;
 }
 
+int (*zd_get_interrupt(zd_dev *dev, void **arg))(void *)
+{
+	*arg = dev->interrupt_arg;
+	return dev->interrupt;
+}
+
 void zd_watch(zd_dev *dev, zd_watch_fn *fn, void *arg)
 {
 	dev->watch_arg = arg;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -92,6 +93,45 @@ def test_what_hangs_in_the_mount_holds_nobody_else_up(
         assert "read" in said
         assert reader.returncode == 0
         assert fault.waiting == 0
+
+
+_WRITE = """
+import mmap, os, sys
+data = mmap.mmap(-1, 4096)
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_DIRECT)
+print("up", flush=True)
+os.pwrite(fd, data, 0)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_a_program_that_hangs_in_the_mount(
+    folder: Path, dev: zoned.Device, number: int
+) -> None:
+    """Ctrl-C and the others end the program, and with it the command: nothing is written, nobody waits."""
+    zone = dev.geometry.nr_conventional + 3
+    with dev.faults.add("hang", on="write", zones=zone) as fault:
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITE, str(folder / "seq/3")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while not fault.waiting and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert fault.waiting == 1
+            writer.send_signal(number)
+            assert writer.wait(30) != 0
+            while fault.waiting and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert fault.waiting == 0
+        finally:
+            writer.kill()
+            writer.communicate()
+    assert dev.zones[zone].wp == dev.zones[zone].start
+    (folder / "seq/3").write_bytes(b"a" * BLOCK)
+    assert (folder / "seq/3").read_bytes() == b"a" * BLOCK
 
 
 def test_a_power_cut_under_the_mount(folder: Path, dev: zoned.Device, image: Path) -> None:

@@ -265,6 +265,6 @@ def test_a_project_of_its_own_tests_with_the_plugin(
     assert done.returncode == 1
     assert "UnalignedWriteError" in done.stdout
     assert "IMPLICIT_OPEN, wp +8192, durable +0" in done.stdout
-    assert "Last commands:\n  pwrite(8192 bytes, " in done.stdout
+    assert "Last commands:\n  write of 8192 bytes at " in done.stdout
     assert "the test left open: <zoned.Device in RAM" in done.stdout
     assert "1 failed, 1 passed, 1 error" in done.stdout
