@@ -262,6 +262,17 @@ int zd_close(zd_dev *dev, struct zd_error *err);
 
 /* Polled in long calls, with locks held. Return nonzero to end the call with -EINTR. fn NULL: none. */
 void zd_set_interrupt(zd_dev *dev, int (*fn)(void *arg), void *arg);
+/* The hook that is set, and its arg, for one that takes its place and asks it too. */
+int (*zd_get_interrupt(zd_dev *dev, void **arg))(void *arg);
+
+/*
+ * Be told of commands that C code on top of this library gives through the handle (zonefs does), once each has ended:
+ * place is a byte offset, or for zone commands the zone; result what the call gave. No lock of the disk is held. fn
+ * NULL: none. zd_watched() tells; it gives result back.
+ */
+typedef void zd_watch_fn(void *arg, int cmd, uint64_t place, uint64_t length, int64_t result);
+void zd_watch(zd_dev *dev, zd_watch_fn *fn, void *arg);
+int64_t zd_watched(zd_dev *dev, int cmd, uint64_t place, uint64_t length, int64_t result);
 
 /* ---------------------------------------------------------------- data */
 
@@ -502,7 +513,7 @@ uint64_t zd_fault_virtual_ns(zd_dev *dev);
  */
 #define ZD_TRACE_VERSION 1
 #define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */
-#define ZD_TRACE_CHOSEN 3   /* the survivor of a cut was chosen by zd_power_cut_to() */
+#define ZD_TRACE_KEEP_CHOSEN 3
 #define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
 
 enum zd_trace_kind { /* of a record, and of an item in the file */
@@ -514,7 +525,7 @@ enum zd_trace_kind { /* of a record, and of an item in the file */
 	ZD_TRACE_END = 6          /* behind them, last: their number, and that of commands */
 };
 enum zd_trace_event { /* in cmd, beside enum zd_cmd: what happens to a disk without being a command */
-	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_CHOSEN */
+	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_KEEP_CHOSEN (zd_power_cut_to()) */
 	ZD_TRACE_POWER_ON = 33,
 	ZD_TRACE_ROLLBACK = 34
 };
@@ -635,7 +646,8 @@ int64_t zd_trace_read(struct zd_trace_reader *reader, const void *bytes, uint64_
  * that could not be brought back survived.
  */
 int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err);
-/* Give it back. A cut whose process was killed half-way is brought to its end first; what it had not come to survives. */
+/* Give it back. A cut whose process was killed half-way is brought to its end first: in zones that it had not
+ * finished nothing survives that was not flushed. */
 int zd_power_on(zd_dev *dev, struct zd_error *err);
 
 /* What a crash survivor keeps of one zone: bytes from its start, in whole logical blocks. */

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
 from zoned.zone import ZoneCondition, ZoneType
@@ -45,6 +45,9 @@ class CrashSpaceError(ValueError):
     def __init__(self, message: str, count: int) -> None:
         super().__init__(message)
         self.count = count
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.count), self.__dict__
 
 
 class CrashIdError(ValueError):

@@ -89,8 +89,10 @@ def _modes(process: Path, wanted: tuple[int, int]) -> Iterator[str]:
             status = os.stat(process / "fd" / name)
             if (status.st_dev, status.st_ino) == wanted:
                 yield _mode(process / "fdinfo" / name)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # closed meanwhile
+        except PermissionError:
+            raise
+        except OSError:
+            continue  # closed meanwhile, or a file of a mount whose server died
 
 
 def _mode(fdinfo: Path) -> str:

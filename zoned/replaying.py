@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from zoned._lib import ffi, lib
 from zoned.errors import broken_rule, rule_name
-from zoned.faults import KEEPS, Keep
 from zoned.geometry import Model
 from zoned.trace import DATA, NUMBERS, Trace, TraceCommand, TraceError, TraceRecord, ZoneRow
 from zoned.zone import ZoneCondition, ZoneType
@@ -109,11 +108,11 @@ class Performer:
                 f"command {item.number}: a rollback to a snapshot cannot be repeated; zones may "
                 "differ from here on"
             )
-        if item.command is TraceCommand.POWER_CUT and item.length not in KEEPS.values():
-            self.device.power_cut()
+        if item.command is TraceCommand.POWER_CUT and item.length == lib.ZD_TRACE_KEEP_CHOSEN:
+            self.give(item._replace(length=lib.ZD_KEEP_DURABLE))
             return (
-                f"command {item.number}: a power cut to a chosen survivor cannot be repeated; "
-                "zones may differ from here on"
+                f"command {item.number}: a power cut with a choice of survivors cannot be "
+                "repeated; only what was durable survived this one"
             )
         if item.command in DATA and LONGEST < item.length <= self.device.geometry.size:
             return f"command {item.number}: {item.length} bytes at once are more than can be given"
@@ -127,7 +126,7 @@ class Performer:
         """What may come out otherwise on this disk than on the one recorded, a sentence each."""
         if (
             item.command is TraceCommand.POWER_CUT
-            and item.length == KEEPS[Keep.RANDOM]
+            and item.length == lib.ZD_KEEP_RANDOM
             and not self._keeps
             and self.device.geometry.model is Model.HOST_AWARE
         ):

@@ -15,7 +15,8 @@
 
 A failure shows the shortest history that leads to it, the zones before and after the cut, and the
 line that repeats exactly that one. The workload must do the same each time it runs: it is run once
-per process, and once more for a replay. Only commands given through the Device are recorded.
+per process, and once more for a replay. Commands are recorded that are given through the Device,
+and through a ZoneFS on it; those of other openers are not.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ import random
 import sys
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
 
-from zoned.crashes import CrashIdError, CrashStates, Strategy
+from zoned._lib import ffi, lib
+from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
 from zoned.device import Device, GeometryKeywords, _create, _resolve
+from zoned.errors import rule_name
 from zoned.faults import FaultRule
 from zoned.snapshots import Snapshot
 from zoned.zone import ZoneCondition
@@ -40,6 +44,22 @@ Workload = Callable[[Device, Callable[[Any], None]], object]
 Verify = Callable[[Device, list[Any]], object]
 
 _SHOWN = 30
+_NAMES = {
+    lib.ZD_CMD_WRITE: "pwrite",
+    lib.ZD_CMD_APPEND: "append",
+    lib.ZD_CMD_OPEN: "open_zone",
+    lib.ZD_CMD_CLOSE: "close_zone",
+    lib.ZD_CMD_FINISH: "finish_zone",
+    lib.ZD_CMD_RESET: "reset_zone",
+    lib.ZD_CMD_FLUSH: "flush",
+}
+
+
+@ffi.def_extern(name="zd_python_watch")  # type: ignore[untyped-decorator]
+def _watched(arg: Any, command: int, place: int, length: int, result: int) -> None:
+    device = ffi.from_handle(arg)()
+    if device is not None:
+        device._told(command, place, length, result)
 
 
 @dataclass(slots=True)
@@ -56,7 +76,13 @@ class Cut:
 class Watched(Device):
     """A Device that tells who derives from it of each command that changes it."""
 
-    __slots__ = ()
+    __slots__ = ("_watcher",)
+
+    def __init__(self, out: Any, path: str | None) -> None:
+        super().__init__(out, path)
+        # The core forgets both with the handle. A weak reference: a strong one would never end.
+        self._watcher = ffi.new_handle(weakref.ref(self))
+        lib.zd_watch(self._handle, lib.zd_python_watch, self._watcher)
 
     @contextlib.contextmanager
     def _command(self, text: str) -> Iterator[None]:
@@ -69,6 +95,15 @@ class Watched(Device):
 
     def _done(self, text: str) -> None:
         """A command has ended."""
+
+    def _told(self, command: int, place: int, length: int, result: int) -> None:
+        """Of a command that zonefs gave through this handle, in C."""
+        name = _NAMES.get(command, str(command))
+        if command in (lib.ZD_CMD_WRITE, lib.ZD_CMD_APPEND):
+            text = f"{name}({length} bytes, {place})"
+        else:
+            text = f"{name}()" if command == lib.ZD_CMD_FLUSH else f"{name}({place})"
+        self._done(text if result >= 0 else f"{text} -> {rule_name(result) or result}")
 
     # The commands. Reads change nothing and are not remembered.
 
@@ -115,9 +150,8 @@ class Watched(Device):
             super().reset_all()
 
     def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
-        names = {3: "open_zone", 4: "close_zone", 5: "finish_zone", 6: "reset_zone"}
         more = "" if count == 1 else f", {count}"
-        with self._command(f"{names.get(command, command)}({zone}{more})"):
+        with self._command(f"{_NAMES.get(command, command)}({zone}{more})"):
             super()._zones_command(command, zone, count)
 
 
@@ -167,7 +201,7 @@ class CrashFailure(AssertionError):  # noqa: N818 - a test that fails is no erro
         self.replay = replay
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.replay)
+        return type(self), (str(self), self.replay), self.__dict__
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +297,12 @@ class _Job:
     ) -> None:
         cut = recorder.cuts[number]
         told = acknowledged(cut)
-        space = self.space(cut)
+        try:
+            space = self.space(cut)
+        except CrashSpaceError as error:
+            behind = f"behind command {number}, {cut.command}" if number else "before all commands"
+            error.add_note(f"check_crashes: at the cut {behind}")
+            raise
         try:
             for choice in space.choices():
                 self.states += 1

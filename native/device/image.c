@@ -78,6 +78,25 @@ void zd_set_interrupt(zd_dev *dev, int (*fn)(void *), void *arg)
 	dev->interrupt = fn;
 }
 
+int (*zd_get_interrupt(zd_dev *dev, void **arg))(void *)
+{
+	*arg = dev->interrupt_arg;
+	return dev->interrupt;
+}
+
+void zd_watch(zd_dev *dev, zd_watch_fn *fn, void *arg)
+{
+	dev->watch_arg = arg;
+	dev->watch = fn;
+}
+
+int64_t zd_watched(zd_dev *dev, int cmd, uint64_t place, uint64_t length, int64_t result)
+{
+	if (unlikely(dev->watch))
+		dev->watch(dev->watch_arg, cmd, place, length, result);
+	return result;
+}
+
 /* ---------------------------------------------------------------- attaching */
 
 static int map_runtime(zd_dev *dev, uint8_t **at, struct zd_error *err)

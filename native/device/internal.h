@@ -247,6 +247,8 @@ struct zd_dev {
 	struct zd_view *view;       /* a fork: what it reads from elsewhere; NULL for all other disks */
 	int (*interrupt)(void *);
 	void *interrupt_arg;
+	zd_watch_fn *watch;
+	void *watch_arg;
 	char path[192];             /* for error texts */
 };
 

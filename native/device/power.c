@@ -53,14 +53,14 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 /* What survives. */
 struct choice {
 	int keep;
-	uint64_t seed;
+	uint64_t rng;
+	uint64_t block_rng; /* of blocks: which sequential zones keep what must not depend on whether data is kept */
 	const struct zd_cut *exactly; /* or NULL: by keep */
 	/* while the zones are walked: */
 	uint32_t next_kept;
 	uint64_t next_undone;
 	/* in the zone at work: */
 	struct zd_zone_rt *rt;
-	uint64_t rng; /* its own: what one zone draws changes nothing for the others */
 	uint64_t top; /* preferred: behind the last block that survived */
 };
 
@@ -76,7 +76,7 @@ static bool survives(struct choice *c, uint64_t offset, bool lost)
 	}
 	if (lost)
 		return false;
-	return c->keep == ZD_KEEP_ALL || (c->keep == ZD_KEEP_RANDOM && (zd_splitmix(&c->rng) >> 63));
+	return c->keep == ZD_KEEP_ALL || (c->keep == ZD_KEEP_RANDOM && (zd_splitmix(&c->block_rng) >> 63));
 }
 
 static int cut_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *block, void *arg)
@@ -208,8 +208,6 @@ static int cut_all(zd_dev *dev, struct choice *c)
 
 		if (!rt)
 			continue;
-		c->rng = c->seed + zone * 0x9E3779B97F4A7C15u;
-		c->rng = zd_splitmix(&c->rng);
 		written = zd_word_written(rt->word);
 		/* A zone that filled up gave its active resource to another one, and cannot have it back. */
 		crowded = dev->g.h.max_active && !zd_is_conv(dev, zone) && zd_word_cond(rt->word, ZD_SEQ_WRITE_REQUIRED) == ZD_FULL &&
@@ -243,6 +241,7 @@ static int host_failed(int r, struct zd_error *err)
 
 static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *label, struct zd_error *err)
 {
+	uint64_t seed = c->rng;
 	int r;
 
 	dev->faults->power_fault = fault;
@@ -251,13 +250,13 @@ static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *lab
 		memcpy(dev->faults->power_label, label, strnlen(label, sizeof(dev->faults->power_label) - 1));
 	atomic_fetch_or(&dev->head->gate, ZD_GATE_POWER);
 	r = cut_all(dev, c);
-	zd_trace_event(dev, ZD_TRACE_POWER_CUT, ZD_NO_ZONE, c->seed, c->exactly ? ZD_TRACE_CHOSEN : (uint64_t)c->keep, fault);
+	zd_trace_event(dev, ZD_TRACE_POWER_CUT, ZD_NO_ZONE, seed, c->exactly ? ZD_TRACE_KEEP_CHOSEN : (uint64_t)c->keep, fault);
 	return host_failed(r, err);
 }
 
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err)
 {
-	struct choice c = { .keep = keep, .seed = seed };
+	struct choice c = { .keep = keep, .rng = seed, .block_rng = ~seed };
 	int r = lock_data(dev);
 
 	if (r)
@@ -369,7 +368,7 @@ int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 
 int zd_power_on(zd_dev *dev, struct zd_error *err)
 {
-	struct choice c = { .keep = ZD_KEEP_ALL };
+	struct choice c = { .keep = ZD_KEEP_DURABLE };
 	int r = begin(dev, true, err);
 
 	if (r)
@@ -377,7 +376,10 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 	r = lock_data(dev);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was on");
-	/* Whoever cut it may have been killed before it came to all zones. What it did is not changed by this. */
+	/*
+	 * Whoever cut it may have been killed half-way, in the middle of a block even: what it had not finished is taken back.
+	 * Of a zone that it had finished nothing is unflushed any more.
+	 */
 	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
 		r = host_failed(cut_all(dev, &c), err);
 	if (!r) {

@@ -564,6 +564,7 @@ static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 		return;
 	memcpy(dev->faults, shared + dev->g.rt_faults, sizeof(*dev->faults));
 	dev->head->gate |= (from->gate & ZD_GATE_POWER) | zd_fault_start(dev);
+	dev->head->no_pre = from->no_pre;
 	dev->head->flushes = from->flushes;
 	dev->head->max_open_seen = from->max_open_seen;
 	dev->head->max_active_seen = from->max_active_seen;

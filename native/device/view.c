@@ -211,6 +211,7 @@ static bool clean(zd_dev *dev)
 	head->gate = 0;
 	clear_parts(dev);
 	dev->interrupt = NULL;
+	dev->watch = NULL;
 	return true;
 }
 

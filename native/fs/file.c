@@ -69,12 +69,12 @@ static int write_range(zd_fs *fs, struct zd_node *node, const uint8_t *from, uin
 			r = zd_pread(fs->dev, edge, mask + 1, at, err);
 			if (r >= 0) {
 				memcpy(edge + in_block, from, part);
-				r = zd_pwrite(fs->dev, edge, mask + 1, at, err);
+				r = zd_fs_pwrite(fs->dev, edge, mask + 1, at, err);
 			}
 			n = part;
 		} else {
 			n &= ~mask;
-			r = zd_pwrite(fs->dev, from, n, node->start + pos, err);
+			r = zd_fs_pwrite(fs->dev, from, n, node->start + pos, err);
 		}
 		if (r < 0)
 			return (int)r;
@@ -125,8 +125,8 @@ static int64_t write_end(zd_fs *fs, struct zd_node *node, const struct iovec *io
 			 struct zd_error *err)
 {
 	uint64_t before = node->size;
-	int64_t r = count == 1 ? zd_pwrite(fs->dev, iov->iov_base, n, node->start + before, err) :
-				 zd_pwritev(fs->dev, iov, count, node->start + before, err);
+	int64_t r = count == 1 ? zd_fs_pwrite(fs->dev, iov->iov_base, n, node->start + before, err) :
+				 zd_fs_pwritev(fs->dev, iov, count, n, node->start + before, err);
 
 	if (unlikely(r == -EINTR)) {
 		n = advanced(fs, node);
@@ -434,7 +434,7 @@ static int64_t synced(zd_fs *fs, struct zd_node *node, int64_t done, int flags, 
 	r = node->tail_length ? zd_fs_pad_tail(fs, node, err) : 0;
 	if (r)
 		return r;
-	r = zd_flush(fs->dev, err);
+	r = zd_fs_flush(fs->dev, err);
 	if (r) {
 		zd_fs_io_error(fs, node, true);
 		return zd_fs_errno(fs, r);
@@ -622,7 +622,7 @@ int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err)
 		if (r)
 			return r;
 	}
-	r = zd_flush(fs->dev, err);
+	r = zd_fs_flush(fs->dev, err);
 	if (!r)
 		return 0;
 	if (r == -EINTR)

@@ -112,6 +112,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *to, int wha
 	if (set & ZD_FS_SET_SIZE) { /* a reset, or a finish, which flushes */
 		zd_fuse_await_close(fuse, ZD_FUSE_ANY);
 		zd_fuse_slow_begin(fuse);
+		zd_fuse_serving(req);
 		if (fi) {
 			r = fuse->fn->ftruncate(open_of(fi)->file, (uint64_t)to->st_size, &err);
 			set &= ~ZD_FS_SET_SIZE;
@@ -119,6 +120,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *to, int wha
 	}
 	if (!r && set)
 		r = fuse->fn->setattr(fuse->fs, ino_of(fuse, node), to, set, &err);
+	zd_fuse_serving(NULL);
 	if (what & FUSE_SET_ATTR_SIZE)
 		zd_fuse_slow_end(fuse);
 	if (r)
@@ -158,7 +160,9 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		changed = fuse->fn->revalidate(fuse->fs, ino) == 1;
 	if (fi->flags & O_TRUNC)
 		zd_fuse_slow_begin(fuse);
+	zd_fuse_serving(req);
 	r = fuse->fn->open(fuse->fs, ino, fi->flags, &open->file, &err);
+	zd_fuse_serving(NULL);
 	if (fi->flags & O_TRUNC)
 		zd_fuse_slow_end(fuse);
 	if (r) {
@@ -220,7 +224,9 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 	(void)datasync;
 	(void)fi;
 	zd_fuse_slow_begin(fuse);
+	zd_fuse_serving(req);
 	r = fuse->fn->fsync(fuse->fs, ino_of(fuse, node), &err);
+	zd_fuse_serving(NULL);
 	zd_fuse_slow_end(fuse);
 	if (r)
 		zd_fuse_refuse(req, r, &err);
@@ -262,7 +268,9 @@ static void reply_copy(fuse_req_t req, size_t size, off_t pos, struct fuse_file_
 		fuse_reply_err(req, size <= ZD_FUSE_IO ? ENOMEM : EINVAL);
 		return;
 	}
+	zd_fuse_serving(req);
 	n = fuse_of(req)->fn->read(open->file, room, size, (uint64_t)pos, fi->flags, &err);
+	zd_fuse_serving(NULL);
 	if (likely(n >= 0)) {
 		fuse_reply_buf(req, room, (size_t)n);
 		return;
@@ -285,7 +293,9 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, str
 		reply_copy(req, size, pos, fi);
 		return;
 	}
+	zd_fuse_serving(req);
 	n = fuse->fn->read_begin(open->file, size, (uint64_t)pos, fi->flags, &at, &err);
+	zd_fuse_serving(NULL);
 	if (likely(n > 0 && at)) { /* the kernel copies straight from the disk's pages to the reader's */
 		/* With the answer the reader may go on and close the file, before read_end() here. */
 		atomic_fetch_add(&open->lent, 1);
@@ -316,7 +326,9 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 		zd_fuse_late_forget(fuse, open);
 	if (fi->flags & O_APPEND)
 		pos = 0; /* the kernel put its idea of the file's end there; zonefs asks about the position first */
+	zd_fuse_serving(req);
 	n = fuse->fn->write(open->file, buf, size, (uint64_t)pos, fi->flags, NULL, &err);
+	zd_fuse_serving(NULL);
 	if (likely(n >= 0))
 		fuse_reply_write(req, (size_t)n);
 	else

@@ -45,6 +45,19 @@ void *zd_fuse_room(void)
 	return me->reply;
 }
 
+void zd_fuse_serving(fuse_req_t req)
+{
+	me->req = req;
+}
+
+/* Polled by the core in what takes long, in the thread that is at it. */
+static int interrupted(void *arg)
+{
+	const struct zd_fuse *fuse = arg;
+
+	return (fuse->interrupt && fuse->interrupt(fuse->interrupt_arg)) || (me && me->req && fuse_req_interrupted(me->req));
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
 	(void)userdata;
@@ -433,6 +446,7 @@ void zd_fuse_slow_end(struct zd_fuse *fuse)
 
 static void free_server(struct zd_fuse *fuse)
 {
+	fuse->fn->set_interrupt(fuse->dev, fuse->interrupt, fuse->interrupt_arg);
 	/* Files whose RELEASE never came: the mount was cut off, or its end came first. */
 	while (fuse->opened) {
 		fuse->fn->close(fuse->opened->file, NULL);
@@ -538,6 +552,8 @@ int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const st
 	fuse->dev = (zd_dev *)dev;
 	fuse->fs = (zd_fs *)fs;
 	fuse->root = fn->root(fuse->fs);
+	fuse->interrupt = fn->get_interrupt(fuse->dev, &fuse->interrupt_arg);
+	fn->set_interrupt(fuse->dev, interrupted, fuse);
 	fuse->strict = (options->flags & ZD_FUSE_STRICT) != 0;
 	fuse->wanted = options->workers ? options->workers : WORKERS;
 	fuse->fd = fd;

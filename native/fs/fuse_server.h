@@ -53,6 +53,7 @@ struct worker {
 	int clone;            /* of /dev/fuse, for this worker's reads that do not wait; -1: there is none */
 	int answer;           /* the descriptor that the request came from, which takes the answer */
 	size_t moved;         /* bytes of the last request and its answer */
+	fuse_req_t req;       /* what it is at, where a signal to the caller may end it early */
 	uint32_t misses;      /* looked for the next request in vain, so many times in a row */
 	void *memory;         /* where requests are read to */
 	void *reply;          /* room for a read's data, made when first needed */
@@ -61,6 +62,8 @@ struct worker {
 struct zd_fuse {
 	const struct zd_fuse_table *fn;
 	zd_dev *dev;
+	int (*interrupt)(void *); /* the device's own hook, and its argument */
+	void *interrupt_arg;
 	zd_fs *fs;
 	uint64_t root;
 	bool strict;
@@ -111,6 +114,11 @@ void zd_fuse_slow_begin(struct zd_fuse *fuse);
 void zd_fuse_slow_end(struct zd_fuse *fuse);
 /* Whether no other worker has a request, or has just got one. */
 bool zd_fuse_others_idle(struct zd_fuse *fuse);
+/*
+ * From here to the call with NULL, a signal that the caller gets ends with EINTR what takes long (a hang, a finish).
+ * NULL must come before the answer.
+ */
+void zd_fuse_serving(fuse_req_t req);
 /* Room for ZD_FUSE_IO bytes that belongs to this worker; NULL when there is no memory. */
 void *zd_fuse_room(void);
 

@@ -34,6 +34,8 @@ struct zd_fuse_table {
 	int (*revalidate)(zd_fs *, uint64_t);
 	void (*get_options)(zd_fs *, struct zd_fs_options *);
 	int (*fallocate)(zd_fs_file *, struct zd_error *);
+	void (*set_interrupt)(zd_dev *, int (*)(void *), void *);
+	int (*(*get_interrupt)(zd_dev *, void **))(void *);
 };
 
 #define ZD_FUSE_TABLE_INIT                                                                                    \
@@ -41,7 +43,8 @@ struct zd_fuse_table {
 		sizeof(struct zd_fuse_table), sizeof(struct zd_error), zd_rule_name, zd_report, zd_fs_root,       \
 			zd_fs_lookup, zd_fs_getattr, zd_fs_readdir, zd_fs_setattr, zd_fs_ftruncate, zd_fs_open,       \
 			zd_fs_close, zd_fs_read, zd_fs_read_begin, zd_fs_read_end, zd_fs_write, zd_fs_fsync,          \
-			zd_fs_statfs, zd_fs_get_counters, zd_fs_revalidate, zd_fs_get_options, zd_fs_fallocate        \
+			zd_fs_statfs, zd_fs_get_counters, zd_fs_revalidate, zd_fs_get_options, zd_fs_fallocate,       \
+			zd_set_interrupt, zd_get_interrupt                                                            \
 	}
 
 #endif

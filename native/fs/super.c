@@ -76,7 +76,7 @@ static int reset_all(zd_dev *dev, const struct zd_info *info, struct zd_error *e
 			if (zones[i].type == ZD_CONVENTIONAL || zones[i].cond == ZD_EMPTY ||
 			    ((zones[i].cond == ZD_READ_ONLY || zones[i].cond == ZD_OFFLINE) && zones[i].index))
 				continue;
-			r = zd_zone_mgmt(dev, ZD_CMD_RESET, zones[i].index, 1, err);
+			r = zd_fs_zone_mgmt(dev, ZD_CMD_RESET, zones[i].index, err);
 			if (r)
 				return disk_error(r, info);
 		}
@@ -118,11 +118,11 @@ int zd_fs_mkfs(zd_dev *dev, const struct zd_fs_format *format, struct zd_error *
 	r = reset_all(dev, &info, err);
 	if (r)
 		return (int)r;
-	r = zd_pwrite(dev, block, sizeof(block), 0, err);
+	r = zd_fs_pwrite(dev, block, sizeof(block), 0, err);
 	if (r >= 0 && first.type != ZD_CONVENTIONAL)
-		r = zd_zone_mgmt(dev, ZD_CMD_FINISH, 0, 1, err);
+		r = zd_fs_zone_mgmt(dev, ZD_CMD_FINISH, 0, err);
 	if (r >= 0)
-		r = zd_flush(dev, err);
+		r = zd_fs_flush(dev, err);
 	return r < 0 ? disk_error(r, &info) : 0;
 }
 

@@ -12,7 +12,7 @@ int zd_fs_zone_command(zd_fs *fs, struct zd_node *node, int cmd, struct zd_error
 	/* A ZNS zone that is closed without being written stays active, so it is reset instead. */
 	if (cmd == ZD_CMD_CLOSE && node->size == 0)
 		cmd = ZD_CMD_RESET;
-	r = zd_zone_mgmt(fs->dev, cmd, node->zone, 1, err);
+	r = zd_fs_zone_mgmt(fs->dev, cmd, node->zone, err);
 	if (cmd == ZD_CMD_RESET)
 		node->seen = zd_fs_seen(fs, node);
 	return r ? zd_fs_errno(fs, r) : 0;

@@ -150,4 +150,27 @@ int zd_fs_change(zd_fs *fs, uint64_t ino, const struct stat *to, unsigned set, s
 /* file.c */
 int zd_fs_pad_tail(zd_fs *fs, struct zd_node *node, struct zd_error *err);
 
+/* ---------------------------------------------------------------- the disk's commands, told to who watches the handle */
+
+static inline int64_t zd_fs_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
+{
+	return zd_watched(dev, ZD_CMD_WRITE, offset, length, zd_pwrite(dev, buf, length, offset, err));
+}
+
+static inline int64_t zd_fs_pwritev(zd_dev *dev, const struct iovec *iov, int count, uint64_t length, uint64_t offset,
+				    struct zd_error *err)
+{
+	return zd_watched(dev, ZD_CMD_WRITE, offset, length, zd_pwritev(dev, iov, count, offset, err));
+}
+
+static inline int zd_fs_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+{
+	return (int)zd_watched(dev, cmd, zone, 1, zd_zone_mgmt(dev, cmd, zone, 1, err));
+}
+
+static inline int zd_fs_flush(zd_dev *dev, struct zd_error *err)
+{
+	return (int)zd_watched(dev, ZD_CMD_FLUSH, 0, 0, zd_flush(dev, err));
+}
+
 #endif

@@ -120,6 +120,7 @@ ffibuilder.cdef(
     + declarations((NATIVE / "zd_sim.h").read_text(encoding="utf-8"))
     + "\nuintptr_t zd_fast_table_address(void);\nuintptr_t zd_fast_fs_table_address(void);\n"
     + "uintptr_t zd_fuse_table_address(void);\n"
+    + 'extern "Python" void zd_python_watch(void *, int, uint64_t, uint64_t, int64_t);\n'
 )
 ffibuilder.set_source(
     "zoned._native",

@@ -498,12 +498,12 @@ static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, ui
 {
 	const struct zd_sim_job *p = &job->p;
 	const struct machine *m = &sim->m;
-	uint64_t at = job->last_pos[ZD_SIM_WRITE], bytes = p->bs_min[ZD_SIM_WRITE], cap, n, left, each;
+	uint64_t at = job->last_pos[ZD_SIM_WRITE], bytes = p->bs_min[ZD_SIM_WRITE], cap, n, left, each, first;
 
 	if (sim->model.kind != ZD_SIM_NULL || sim->heap_used || sim->wants || p->kind != ZD_SIM_JOB_FIO || p->iodepth != 1 ||
 	    p->reads || p->trims || p->random || p->append || p->sequence_add || p->thinktime || p->rate[ZD_SIM_WRITE] ||
 	    p->rate_iops[ZD_SIM_WRITE] || p->reset_frequency > 0 || p->nr_split[ZD_SIM_WRITE] || p->bs_max[ZD_SIM_WRITE] != bytes ||
-	    bytes % m->physical || job->verifying || job->pending || job->inflight || sim->now < job->start + p->ramp ||
+	    bytes % m->physical || p->verify || job->pending || job->inflight || sim->now < job->start + p->ramp ||
 	    at < p->offset || at >= p->offset + p->size)
 		return 0;
 	*zone = zone_of(m, at);
@@ -525,6 +525,10 @@ static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, ui
 	left = !p->runtime ? UINT64_MAX : job->start + p->runtime > sim->now ? (job->start + p->runtime - sim->now - 1) / each : 0;
 	n = left < n ? left : n;
 	left = sim->stop > sim->commands ? sim->stop - sim->commands : 0;
+	n = left < n ? left : n;
+	/* Within one entry of the series, which takes down how the zones stand at its end. */
+	first = sim->now + sim->model.null_ns;
+	left = first < sim->series_end ? (sim->series_end - first - 1) / each + 1 : 0;
 	return left < n ? left : n;
 }
 
@@ -534,7 +538,7 @@ static void count_burst(struct zd_sim *sim, struct job *job, uint32_t zone, uint
 	struct zd_sim_stats *s = &job->r.dir[ZD_SIM_WRITE];
 	uint64_t latency = sim->model.null_ns, bytes = job->p.bs_min[ZD_SIM_WRITE], i;
 	double square = (double)latency * (double)latency;
-	struct command like = { .zone = zone };
+	struct command like = { .zone = zone, .length = n * (bytes >> 10 << 10) };
 
 	if (!s->count) {
 		s->first = done - latency;
@@ -553,23 +557,12 @@ static void count_burst(struct zd_sim *sim, struct job *job, uint32_t zone, uint
 	}
 	s->last = done + (n - 1) * each;
 	job->histogram[ZD_SIM_WRITE][bucket(latency)] += n;
-	while (n) {
-		uint64_t here;
-
-		if (done >= sim->series_end)
-			series_move(sim, done);
-		here = (sim->series_end - done - 1) / each + 1;
-		here = here < n ? here : n;
-		sim->sample->bytes[ZD_SIM_WRITE] += here * bytes;
-		sim->sample->count[ZD_SIM_WRITE] += here;
-		sim->sample->lat_sum[ZD_SIM_WRITE] += here * latency;
-		if (latency > sim->sample->lat_max[ZD_SIM_WRITE])
-			sim->sample->lat_max[ZD_SIM_WRITE] = latency;
-		like.length = here * (bytes >> 10 << 10);
-		picture_add(sim, &like);
-		n -= here;
-		done += here * each;
-	}
+	sim->sample->bytes[ZD_SIM_WRITE] += n * bytes;
+	sim->sample->count[ZD_SIM_WRITE] += n;
+	sim->sample->lat_sum[ZD_SIM_WRITE] += n * latency;
+	if (latency > sim->sample->lat_max[ZD_SIM_WRITE])
+		sim->sample->lat_max[ZD_SIM_WRITE] = latency;
+	picture_add(sim, &like);
 }
 
 /* Each command goes through the state machine; only the queue of events has nothing to decide, and is left out. */
@@ -597,7 +590,6 @@ static bool burst(struct zd_sim *sim, struct job *job)
 	job->dir_bytes[ZD_SIM_WRITE] += i * bytes;
 	job->in_sequence[ZD_SIM_WRITE] += (uint32_t)i;
 	job->last_pos[ZD_SIM_WRITE] += i * bytes;
-	job->since_rest += (uint32_t)i;
 	sim->host_wp[zone] += i * bytes;
 	sim->valid_bytes += i * bytes;
 	sim->arrivals += i;

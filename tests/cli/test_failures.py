@@ -42,8 +42,8 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
-    # faults: tests/faults/test_cli.py; trace: tests/traces/test_command.py; bench takes no image but with --clock real: tests/sim
-    others = {"create", "restore", "diff", "completion", "faults", "trace", "bench"}
+    # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench.
+    others = {"create", "restore", "diff", "completion", "faults", "power", "trace", "bench"}
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 
 

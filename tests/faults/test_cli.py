@@ -84,3 +84,72 @@ def test_bad_rules(image: Path, arguments: list[str], said: str, status: int) ->
 
 def test_clearing_what_is_not_there(image: Path) -> None:
     assert "there is no fault 7" in refused("faults", "clear", image, "--id", 7)
+
+
+# ---------------------------------------------------------------- power
+
+
+def test_the_power_is_cut_and_given_back_under_a_disk_in_use(image: Path) -> None:
+    with zoned.open(image) as dev:
+        dev.pwrite(b"o" * BLOCK, 0)
+        dev.append(3, b"o" * BLOCK)
+        dev.flush()
+        dev.pwrite(b"n" * BLOCK, 0)
+        dev.append(3, b"n" * BLOCK)
+        ok("power", "cut", image)
+        with pytest.raises(zoned.PowerLossError):
+            dev.pread(BLOCK, 0)
+        said = ok("info", image).text
+        assert "power         cut: zonedctl power on gives it back" in said
+        assert "conditions    not to be seen without power" in said
+        assert json.loads(ok("info", image, "--json").text)["power"] is False
+        assert "no power" in refused("report", image)
+        ok("power", "on", image)
+        assert dev.pread(BLOCK, 0) == b"o" * BLOCK
+        assert dev.zones[3].wp == dev.zones[3].start + BLOCK
+        assert "power         on" in ok("info", image).text
+
+
+def test_a_survivor_is_chosen_by_its_id(image: Path) -> None:
+    with zoned.open(image) as dev:
+        dev.pwrite(b"n" * 2 * BLOCK, 0)
+        dev.append(3, b"n" * BLOCK)
+    ids = ok("power", "states", image, "--strategy", "exhaustive").text.split()
+    assert len(ids) == len(set(ids)) == 8
+    ok("power", "cut", image, "--choice", ids[-2])
+    ok("power", "on", image)
+    with zoned.open(image) as dev:
+        assert dev.zones[3].wp == dev.zones[3].start + BLOCK
+        assert dev.pread(2 * BLOCK, 0) == b"n" * BLOCK + bytes(BLOCK)
+    assert "another disk or another history" in refused("power", "cut", image, "--choice", ids[1])
+    assert "is no id of a crash state" in refused("power", "cut", image, "--choice", "no hex")
+    assert "there is no choice of survivors 'most'" in refused(
+        "power", "cut", image, "--keep", "most"
+    )
+    assert "there is no strategy 'all'" in refused("power", "states", image, "--strategy", "all")
+
+
+def test_a_crash_space_beyond_the_limit_is_counted(image: Path) -> None:
+    with zoned.open(image) as dev:
+        dev.pwrite(b"n" * 14 * BLOCK, 0)
+    told = refused("power", "states", image, "--strategy", "exhaustive")
+    assert "there are 16384 survivors, and the limit is 10000: raise limit" in told
+
+
+def test_tracking_is_switched_from_the_shell(image: Path) -> None:
+    ok("power", "track", image, "off")
+    assert json.loads(ok("info", image, "--json").text)["power_tracking"] is False
+    with zoned.open(image) as dev:
+        dev.pwrite(b"n" * BLOCK, 0)
+        dev.power_cut()
+        dev.power_on()
+        assert dev.pread(BLOCK, 0) == b"n" * BLOCK
+    ok("power", "track", image, "on")
+    assert json.loads(ok("info", image, "--json").text)["power_tracking"] is True
+
+
+def test_info_counts_the_rules(image: Path) -> None:
+    assert "faults        none set" in ok("info", image).text
+    ok("faults", "add", image, "medium", "--zones", "3")
+    assert "faults        1 rule set" in ok("info", image).text
+    assert json.loads(ok("info", image, "--json").text)["faults"] == 1

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import pty
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 import zoned
+import zonefs
 from zoned.crashes import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
 from zoned.testing import CrashFailure, check_crashes
@@ -247,3 +253,115 @@ def test_conventional_zones_are_cut_block_by_block() -> None:
 
     with pytest.raises(CrashFailure, match="torn"):
         check_crashes(workload, verify, **DISK)
+
+
+# ---------------------------------------------------------------- zonefs on the recorded disk
+
+
+def zonefs_workload(fsync: bool) -> Callable:
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        zonefs.mkfs(dev)
+        with zonefs.ZoneFS(dev) as fs, fs.open("seq/0", "ab", buffering=0) as file:
+            for number in range(3):
+                file.write(record(number))
+                if fsync:
+                    file.fsync()
+                ack(number)
+
+    return workload
+
+
+def zonefs_verify(dev: zoned.Device, acknowledged: list[int]) -> None:
+    if not acknowledged:
+        return
+    with zonefs.ZoneFS(dev) as fs, fs.open("seq/0", "rb") as file:
+        kept = len(file.read()) // BLOCK
+    assert kept >= len(acknowledged), f"{len(acknowledged)} records were promised, {kept} are there"
+
+
+def test_a_workload_on_zonefs_is_cut_behind_each_command_of_its_files() -> None:
+    report = check_crashes(zonefs_workload(True), zonefs_verify, strategy="exhaustive", **DISK)
+    assert report.commands == 2 + 3 * 2  # the superblock and its flush, three writes and fsyncs
+    with pytest.raises(CrashFailure, match="1 records were promised, 0 are there") as caught:
+        check_crashes(zonefs_workload(False), zonefs_verify, **DISK)
+    assert f"  3. pwrite(4096 bytes, {MIB})\nZones before" in str(caught.value)
+    with pytest.raises(CrashFailure) as again:
+        check_crashes(zonefs_workload(False), zonefs_verify, replay=caught.value.replay, **DISK)
+    assert str(again.value) == str(caught.value)
+
+
+# ---------------------------------------------------------------- what people see
+
+_WITH_TERMINAL = """
+from zoned.testing import check_crashes
+
+def workload(dev, ack):
+    for number in range(6):
+        dev.append(1, bytes(4096))
+
+check_crashes(workload, lambda dev, acknowledged: None, size="8MiB", zone_size="1MiB", conventional=0)
+"""
+
+
+def run_on_a_terminal(script: str) -> str:
+    """What a Python script prints whose standard error is a terminal."""
+    here, there = pty.openpty()
+    try:
+        done = subprocess.Popen([sys.executable, "-c", script], stderr=there, stdout=there)
+        os.close(there)
+        said = b""
+        with contextlib.suppress(OSError):  # EIO: the last writer is gone
+            while piece := os.read(here, 4096):
+                said += piece
+        assert done.wait(60) == 0, said
+    finally:
+        os.close(here)
+    return said.decode()
+
+
+def test_a_terminal_sees_progress_and_nobody_else_does(capfd: pytest.CaptureFixture[str]) -> None:
+    said = run_on_a_terminal(_WITH_TERMINAL)
+    bars = re.findall(r"\rcrashes: \[(#*)(\.*)\] (\d)/7 cuts", said)
+    assert [int(done) for _, _, done in bars] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(len(full) + len(rest) == 30 for full, rest, _ in bars)
+    assert bars[-1][1] == ""
+    assert re.search(
+        r"\r\d+ crash states of 7 cuts in 6 commands passed: [\d.]+ s, \d+ states", said
+    )
+    check_crashes(log_workload(flush=True), log_verify, **DISK)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_space_beyond_the_limit_names_the_cut(jobs: int) -> None:
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, bytes(9 * BLOCK))
+        dev.append(2, bytes(9 * BLOCK))
+
+    with pytest.raises(
+        CrashSpaceError, match="there are 100 survivors, and the limit is 20"
+    ) as caught:
+        check_crashes(
+            workload,
+            lambda dev, acknowledged: None,
+            strategy="exhaustive",
+            limit=20,
+            jobs=jobs,
+            **DISK,
+        )
+    assert caught.value.__notes__ == [
+        "check_crashes: at the cut behind command 2, append(2, 36864 bytes)"
+    ]
+    assert caught.value.count == 100
+
+
+def test_verify_may_raise_anything_and_the_cause_is_kept() -> None:
+    def verify(dev: zoned.Device, acknowledged: list[int]) -> None:
+        raise ZeroDivisionError("recovery fell over")
+
+    with pytest.raises(CrashFailure, match="ZeroDivisionError: recovery fell over") as caught:
+        check_crashes(log_workload(flush=True), verify, **DISK)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(CrashFailure) as caught:
+        check_crashes(log_workload(flush=True), verify, jobs=2, **DISK)
+    assert "recovery fell over" in caught.value.__notes__[0]

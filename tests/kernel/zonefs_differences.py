@@ -198,11 +198,10 @@ def _writable_for_the_vfs(seen: Past, ours: Record, theirs: Record) -> bool:
     if seen.do == "flags":
         said = [(record["statvfs"], record["mounts"]) for record in (ours, theirs)]
         return said == [(False, "rw"), (True, "ro")]
-    return (
-        seen.do in ("unlink", "rmdir", "rename")
-        and theirs.get("error") == "EROFS"
-        and ours.get("error") in ("ENOENT", "ENOTDIR", "EISDIR")
-    )
+    if seen.do not in ("unlink", "rmdir", "rename") or theirs.get("error") != "EROFS":
+        return False
+    itself = seen.do == "rename" and seen.path == seen.argument("to")
+    return (itself and ours["result"] == 0) or ours.get("error") in ("ENOENT", "ENOTDIR", "EISDIR")
 
 
 def _permission_first(seen: Past, ours: Record, theirs: Record) -> bool:
@@ -331,7 +330,7 @@ KNOWN: tuple[ZonefsDifference, ...] = (
         title="after errors=remount-ro, /proc/mounts and statvfs still say rw",
         cause="A FUSE server cannot make its superblock read-only while files are open for writing. Each call that "
         "would change something fails with EROFS as in zonefs; only where Linux itself answers first is another errno "
-        "seen (unlink of a name that does not exist: ENOENT). `Mount.options` tells the true state.",
+        "seen (unlink of a name that does not exist: ENOENT; rename to the same name: 0). `Mount.options` tells the true state.",
         shows=_writable_for_the_vfs,
     ),
     ZonefsDifference(

@@ -870,6 +870,7 @@ def remounting(script: Script) -> None:
     for do in ("unlink", "mkdir", "create"):
         script.step(do, path="seq/0")
         script.step(do, path="seq/new")
+    script.step("rename", path="seq/1", to="seq/1")
     script.step("chmod", path="seq", mode=0o777)
     script.step("remount", errors="repair")
     script.open("a", "seq/0", WRITE)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many threads on one disk: writers, appenders, readers, resetters, reporters, flushers. Built under
+ * Many threads on one disk: writers, appenders, readers, resetters, reporters, flushers, a recorder. Built under
  * ThreadSanitizer it shows races; by itself it shows lost, torn or misplaced data.
  *
  *     stress SECONDS [IMAGE [HANDLES]]      without IMAGE in RAM; HANDLES 2: half of the threads use a second one
@@ -8,6 +8,12 @@
  * Under ThreadSanitizer only one handle: two mappings of one lock are two locks to it.
  */
 #include "testing.h"
+
+#ifdef __SANITIZE_THREAD__
+#define ZD_TSAN_BUILD 1
+#else
+#define ZD_TSAN_BUILD 0
+#endif
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -205,11 +211,83 @@ static void *flusher(void *arg)
 	return NULL;
 }
 
+/* Snapshots and forks while all is being written: a fork does not change. */
+static void *viewer(void *arg)
+{
+	struct worker *w = arg;
+	static _Thread_local uint8_t first[CONV * ZONE_SIZE], again[CONV * ZONE_SIZE];
+	struct timespec pause = { 0, 500000 };
+	struct zd_snapshot_block blocks[8];
+	struct zd_error err;
+	zd_snapshot *snapshot;
+	zd_dev *fork;
+
+	while (!atomic_load(&stop)) {
+		CLAIM(zd_snapshot_take(w->dev, &snapshot, &err) == 0);
+		CLAIM(zd_snapshot_unflushed(snapshot, blocks, 8, &err) >= 0);
+		CLAIM(zd_fork(snapshot, NULL, &fork, &err) == 0);
+		zd_snapshot_free(snapshot);
+		CLAIM(zd_pread(fork, first, sizeof(first), 0, &err) == (int64_t)sizeof(first));
+		nanosleep(&pause, NULL);
+		CLAIM(zd_pread(fork, again, sizeof(again), 0, &err) == (int64_t)sizeof(again));
+		CLAIM(memcmp(first, again, sizeof(first)) == 0);
+		if (draw(w, 2)) {
+			CLAIM(zd_power_cut(fork, (int)draw(w, 3), draw(w, 100), &err) == 0);
+			CLAIM(zd_power_on(fork, &err) == 0);
+			claim_disk_is_sound(fork, 1);
+		}
+		CLAIM(zd_close(fork, &err) == 0);
+		settle(0, &err);
+	}
+	return NULL;
+}
+
+/* Recordings come and go beside all the others: each file has its end, and nothing is missing in it. */
+static void *recorder(void *arg)
+{
+	struct worker *w = arg;
+	struct timespec pause = { 0, 20000000 };
+	struct zd_trace_status status;
+	struct zd_error err;
+	FILE *file = tmpfile();
+
+	CLAIM(file);
+	while (!atomic_load(&stop)) {
+		struct zd_trace_reader reader = { .crc = 0 };
+		struct zd_trace_record records[64];
+		uint64_t used, at, found = 0;
+		uint32_t size;
+		uint8_t *bytes;
+		int64_t n;
+
+		CLAIM(lseek(fileno(file), 0, SEEK_SET) == 0);
+		CLAIM(zd_trace_start(w->dev, fileno(file), &err) == 0);
+		nanosleep(&pause, NULL);
+		CLAIM(zd_trace_stop(w->dev, &status, &err) == 0);
+		CLAIM(status.lost == 0);
+		bytes = malloc(status.bytes);
+		CLAIM(bytes && pread(fileno(file), bytes, status.bytes, 0) == (ssize_t)status.bytes);
+		memcpy(&size, bytes + 12, sizeof(size));
+		memcpy(&reader.crc, bytes + size - 4, sizeof(reader.crc));
+		for (at = size; (n = zd_trace_read(&reader, bytes + at, status.bytes - at, records, 64, &used)) > 0; at += used) {
+			for (int64_t i = 0; i < n; i++)
+				found += records[i].kind == ZD_TRACE_COMMAND;
+		}
+		CLAIM(reader.ended && !reader.damage && at == status.bytes && found == status.records);
+		free(bytes);
+		settle(0, &err);
+		nanosleep(&pause, NULL);
+	}
+	fclose(file);
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	static void *(*const jobs[])(void *) = { own_zone, own_zone, own_zone, shared_zones, shared_zones, shared_zones,
-						 conventional, conventional, reader, reader, looker, flusher };
-	enum { NR = sizeof(jobs) / sizeof(jobs[0]) };
+						 conventional, conventional, reader, reader, looker, flusher, recorder, viewer };
+	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
+	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - ZD_TSAN_BUILD };
 	struct zd_range conv = { 0, CONV };
 	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
 				    .physical_block = BLOCK, .max_open = 8, .unrestricted_read = 1, .nr_conv = 1,

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -186,6 +193,13 @@ def test_real_clock(tmp_path: Path) -> None:
         (("compare", "only-one"), 2, "compare needs two results"),
         (("sweep",), 2, "sweep needs one file"),
         (("--trace", "nowhere.csv"), 1, "nowhere.csv: No such file"),
+        (("--list", "--html", "x"), 2, "--html means nothing for --list"),
+        (("compare", "a", "b", "--seed", "2"), 2, "--seed means nothing for compare"),
+        (("sweep", "g.toml", "--set", "bs=4k"), 2, "--set means nothing for sweep"),
+        (("stream", "--dask", "x"), 2, "--dask and --jobs are for zonedctl bench sweep"),
+        (("stream", "--straight"), 2, "say how to read a --trace"),
+        (("--trace", "t", "--clock", "real"), 2, "a trace is replayed in virtual time only"),
+        (("stream", "--clock", "real", "--profile", "hc620"), 2, "--profile is a drive's model"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
@@ -221,3 +235,64 @@ def test_a_user_profile_without_a_parameter(tmp_path: Path, job: Path) -> None:
     assert "model.null.command_us is missing: the model null needs it" in refused(
         "bench", "stream", "--profile", path
     )
+
+
+# --------------------------------------------------------------------------------- at a terminal
+
+
+def at_a_terminal(*arguments: str, interrupt: bool = False) -> tuple[str, int]:
+    """Runs `zonedctl bench` with stderr on a terminal; Ctrl-C once it shows how far it is."""
+    master, terminal = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zoned", "bench", *arguments],
+        stdin=terminal, stdout=subprocess.DEVNULL, stderr=terminal, start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # a terminal that nobody has open any more gives EIO
+        while piece := os.read(master, 4096):
+            shown += piece
+            if interrupt and b"commands" in shown:
+                process.send_signal(signal.SIGINT)
+                interrupt = False
+    os.close(master)
+    return shown.decode(), process.wait(timeout=60)
+
+
+def test_a_live_progress_bar_on_a_terminal_only() -> None:
+    shown, status = at_a_terminal("append-depth", "--set", "seconds=3")
+    assert status == 0
+    parts = [int(part) for part in re.findall(r"(\d+)%", shown)]
+    assert len(parts) >= 2
+    assert parts == sorted(parts)
+    assert " s virtual  " in shown
+    assert shown.endswith("\r"), "the line is cleared at the end"
+    quiet, _ = at_a_terminal("append-depth", "--set", "seconds=1", "--quiet")
+    assert quiet == ""
+    assert ok("bench", "append-depth", "--set", "seconds=1").err == ""
+
+
+def test_ctrl_c_ends_it_and_leaves_no_file(tmp_path: Path) -> None:
+    out, page = tmp_path / "a.json", tmp_path / "a.html"
+    shown, status = at_a_terminal(
+        "append-depth", "--set", "seconds=10000", "--format", "json", "--output", str(out),
+        "--html", str(page), interrupt=True,
+    )  # fmt: skip
+    assert status == 130
+    assert "zonedctl: interrupted" in shown
+    assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_regular_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    text = zonedctl("bench", "stream", "-q", "--format", "csv", "--output", "/dev/stdout").text
+    assert text.startswith("jobname,")
+    assert "/dev/full: No space left on device" in refused(
+        "bench", "stream", "--quiet", "--html", "/dev/full"
+    )
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    (tmp_path / "real.html").write_text("old", encoding="utf-8")
+    (tmp_path / "link.html").symlink_to("real.html")
+    ok("bench", "stream", "--quiet", "--html", tmp_path / "link.html")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").read_text(encoding="utf-8").startswith("<!doctype html>")

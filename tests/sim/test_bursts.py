@@ -14,7 +14,7 @@ from zoned.bench.results import as_csv, as_json
 
 def text(run: Run) -> str:
     return (
-        as_json(run, "any") + as_csv([run]) + repr(run.series) + repr(run.picture) + run.zones.hex()
+        as_json(run, "any") + as_csv([run]) + repr((run.series, run.picture, run.states, run.zones))
     )
 
 

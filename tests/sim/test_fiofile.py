@@ -71,13 +71,13 @@ def test_mode_with_a_number() -> None:
     ],
 )
 def test_sizes_as_fio_reads_them(text: str, size: int) -> None:
-    assert job(f"rw=read\nbs={text}").bs_min == [size] * 3
+    assert job(f"rw=read\nio_size={text}").io_size == size
 
 
 def test_kb_base_turns_the_prefixes_round() -> None:
-    assert job("rw=read\nkb_base=1000\nbs=4k").bs_min[0] == 4000
-    assert job("rw=read\nbs=4k\nkb_base=1000").bs_min[0] == 4000, "wherever it stands"
-    assert job("rw=read\nkb_base=1000\nbs=4ki").bs_min[0] == 4096
+    assert job("rw=read\nkb_base=1000\nio_size=4k").io_size == 4000
+    assert job("rw=read\nio_size=4k\nkb_base=1000").io_size == 4000, "wherever it stands"
+    assert job("rw=read\nkb_base=1000\nio_size=4ki").io_size == 4096
 
 
 def test_block_sizes() -> None:
@@ -309,6 +309,8 @@ def test_verify() -> None:
             "my.fio:6: verify=md5: the block size 81920 is no divisor of the zone size",
         ),
         (f"[j]\nrw=write\n{ZBD}offset=63m", "my.fio:5: offset=63m: no whole zone lies behind it"),
+        ("[j]\nrw=read\nbs=5k", "my.fio:3: bs=5k: 5120: it is no multiple of the disk's block"),
+        ("[j]\nrw=read\nbs=8m", "my.fio:3: bs=8m: 8388608: it is larger than a zone's capacity"),
         ("[j]\nrw=read\nio_size=150%", "my.fio:3: io_size=150%: it must be 0 to 100"),
         ("[j]\nrw=randread\nrandom_distribution=poisson", "supported are random, zipf"),
         ("[j]\nrw=read\nrate_process=poisson", "only linear can be had here"),

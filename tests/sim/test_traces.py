@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -241,6 +244,41 @@ def test_a_long_trace_is_streamed(tmp_path: Path) -> None:
     job = Job("t", kind="trace", iodepth=32, size=64 * MIB)
     result = replay(long_text(150_000), tmp_path / "t", job, conventional=16)
     assert result.total(1).count == 150_000
+
+
+PEAK = """
+import resource, sys
+from zoned.bench import Job, Simulation
+from zoned.bench.models import null_model
+from zoned.blocktrace import BlockTrace
+from sim.helpers import disk
+sim = Simulation(disk(conventional=16), null_model())
+sim.feed(sim.add(Job("t", kind="trace", iodepth=32, size=64 << 20)), BlockTrace(sys.argv[1]).records())
+print(sim.run().total(1).count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_the_length_of_a_trace_does_not_show_in_memory(tmp_path: Path) -> None:
+    """Six times the lines, 19 MiB of text: the peak is the same within a few MiB."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    peaks = []
+    for lines in (100_000, 600_000):
+        path = tmp_path / f"{lines}.gz"
+        with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
+            for start in range(0, lines, 50_000):
+                file.write(
+                    "".join(
+                        f"0,W,{i % 997 * 4096:014},4096,{i:08}\n"
+                        for i in range(start, start + 50_000)
+                    )
+                )
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(path)], env=environment, check=True,
+            stdout=subprocess.PIPE, text=True,
+        ).stdout.split()  # fmt: skip
+        assert int(done[0]) == lines
+        peaks.append(int(done[1]))
+    assert peaks[1] < peaks[0] + 8 * 1024, peaks
 
 
 def test_sync_is_a_barrier(tmp_path: Path) -> None:

@@ -378,7 +378,7 @@ def _go_on(process: subprocess.Popen[str]) -> None:
 
 
 def test_commands_wait_for_a_slow_recorder(tmp_path: Path) -> None:
-    """A recorder that stands still loses nothing: commands wait, and Ctrl-C would end them."""
+    """A recorder that stands still loses nothing: commands wait."""
     image, path = tmp_path / "disk.img", tmp_path / "x.trace"
     with zoned.create(image, **(SHAPE | {"host_sync": "never"})) as dev:
         process = _stopped_recorder(image, path)
@@ -395,6 +395,31 @@ def test_commands_wait_for_a_slow_recorder(tmp_path: Path) -> None:
     trace = Trace(path)
     assert 768 <= len(list(trace)) <= 2000
     assert trace.lost == 0
+
+
+def test_ctrl_c_ends_waiting_for_a_recorder(tmp_path: Path) -> None:
+    image, path = tmp_path / "disk.img", tmp_path / "x.trace"
+    code = (
+        "import sys, zoned\n"
+        "with zoned.open(sys.argv[1]) as dev:\n"
+        "  try:\n"
+        "    for n in range(2000): dev.pread(512, 0)\n"
+        "  except KeyboardInterrupt: print('interrupted', flush=True)\n"
+    )
+    with zoned.create(image, **(SHAPE | {"host_sync": "never"})) as dev:
+        process = _stopped_recorder(image, path)
+        reader = subprocess.Popen(
+            [sys.executable, "-c", code, str(image)], stdout=subprocess.PIPE, text=True
+        )
+        while dev.counters.reads < 768:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        reader.send_signal(signal.SIGINT)
+        assert reader.communicate(timeout=60)[0] == "interrupted\n"
+        assert dev.counters.reads == 768
+        _go_on(process)
+    records = recorded(path)
+    assert len(records) == 768  # the one that was given up had not begun
 
 
 def test_what_is_lost_is_counted(tmp_path: Path) -> None:

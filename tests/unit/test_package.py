@@ -190,3 +190,112 @@ def test_without_libfuse3_all_but_the_mount_works(built: Path, tmp_path: Path) -
     (line,) = refused.stderr.splitlines()
     assert "zoned was built without libfuse3; install it (Debian, Ubuntu: apt install " in line
     assert os.listdir(tmp_path / "mnt") == []
+
+
+PROJECT = {
+    "pytest.ini": "[pytest]\nzoned_zones = 6\n",
+    "conftest.py": """
+import pytest
+
+@pytest.fixture
+def zoned_settings(request):
+    return {"max_open": 3} if "own" in request.node.name else {}
+""",
+    "plan.toml": '[[fault]]\nkind = "medium"\non = "write"\nnth = 2\nlabel = "from the plan"\n',
+    "test_disk.py": """
+import os
+import pytest
+import zoned
+
+def test_settings(zoned_device):
+    assert len(zoned_device.zones) == int(os.environ["EXPECTED_ZONES"])
+
+@pytest.mark.zoned(zones=9, max_open=2, dialect="zns")
+def test_marker(zoned_device_factory):
+    one, two = zoned_device_factory(), zoned_device_factory(max_open=1)
+    assert [len(one.zones), one.limits.max_open, two.limits.max_open] == [9, 2, 1]
+
+def test_own_fixture(zoned_device):
+    assert zoned_device.limits.max_open == 3
+
+@pytest.mark.zoned(faults="plan.toml")
+def test_plan(zoned_image):
+    with zoned.open(zoned_image) as dev:
+        start = dev.zones[-1].start
+        dev.pwrite(bytes(4096), start)
+        with pytest.raises(zoned.MediumError, match="from the plan"):
+            dev.pwrite(bytes(4096), start + 4096)
+
+def test_zonefs(zonefs):
+    with zonefs.open("seq/0", "ab") as file:
+        file.write(bytes(4096))
+
+@pytest.mark.parametrize("n", range(20))
+def test_mounts(zonefs_mount, n):
+    assert not (zonefs_mount / "seq" / "0").stat().st_size
+    (zonefs_mount / "seq" / "0").write_bytes(bytes(4096))
+
+def workload(dev, ack):
+    dev.append(3, b"a" * 4096)
+    ack("a")
+
+def verify(dev, acknowledged):
+    assert dev.zones[3].wp > dev.zones[3].start or not acknowledged
+
+def test_crashes(zoned_crashes):
+    with pytest.raises(AssertionError, match="replay=") as caught:
+        zoned_crashes(workload, verify, conventional=0)
+    with pytest.raises(AssertionError):
+        zoned_crashes(workload, verify, conventional=0, replay=caught.value.replay)
+""",
+    "failing.py": """
+import zoned
+kept = []
+
+def test_refused(zoned_device):
+    zone = zoned_device.zones[-1]
+    zoned_device.pwrite(bytes(8192), zone.start)
+    zoned_device.pwrite(bytes(4096), zone.start)
+
+def test_leak():
+    kept.append(zoned.memory())
+""",
+}
+
+
+def test_a_project_of_its_own_tests_with_the_plugin(
+    wheel: Path, tmp_path: Path, needs: Callable[[str, bool, str], None]
+) -> None:
+    """As a new user would: a fresh environment, an empty project, xdist."""
+    needs("fuse", os.access("/dev/fuse", os.R_OK | os.W_OK), "the fixture zonefs_mount mounts")
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", wheel, "pytest", "pytest-xdist")
+    project = tmp_path / "project"
+    project.mkdir()
+    for name, text in PROJECT.items():
+        (project / name).write_text(text, encoding="utf-8")
+    pytest_ = [python, "-m", "pytest", "-p", "no:cacheprovider"]
+    helped = run(*pytest_, "--fixtures", cwd=project)
+    for name in ("device", "device_factory", "image", "crashes", "settings"):
+        assert f"zoned_{name}" in helped
+    assert "zonefs_mount" in helped
+    assert "@pytest.mark.zoned(" in run(*pytest_, "--markers", cwd=project)
+    for more, environment, zones in (
+        ([], {"ZONED_ZONES": "5"}, "6"),  # the ini file before the environment
+        (["--zoned-zones", "7"], {}, "7"),  # the command line before both
+    ):
+        said = run(*pytest_, "-n", "2", *more, cwd=project, EXPECTED_ZONES=zones, **environment)
+        assert "26 passed" in said, said
+    (project / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    said = run(*pytest_, "-k", "settings", cwd=project, EXPECTED_ZONES="5", ZONED_ZONES="5")
+    assert "1 passed" in said
+    done = subprocess.run(
+        [*map(str, pytest_), "failing.py"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "UnalignedWriteError" in done.stdout
+    assert "IMPLICIT_OPEN, wp +8192, durable +0" in done.stdout
+    assert "Last commands:\n  write of 8192 bytes at " in done.stdout
+    assert "the test left open: <zoned.Device in RAM" in done.stdout
+    assert "1 failed, 1 passed, 1 error" in done.stdout

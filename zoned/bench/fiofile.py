@@ -224,6 +224,7 @@ def _finish(c: Context, name: str, where: str) -> None:
         raise c.options["time_based"].fail("it needs runtime")
     if job.reset_frequency > 0 and not job.reset_threshold:
         c.notes.append(f"job {name}: zone_reset_threshold is 0, so resets begin at once")
+    _finish_blocks(c, where)
     if job.trims:
         _finish_trims(c)
     job.verify = c.verify and c.do_verify and job.writes
@@ -232,6 +233,25 @@ def _finish(c: Context, name: str, where: str) -> None:
     if job.runtime and job.ramp:
         job.runtime += job.ramp  # fio: ramp_time comes on top
     job.loops = c.loops
+
+
+def _finish_blocks(c: Context, where: str) -> None:
+    """Block sizes against the disk's blocks and its zones."""
+    job, geometry = c.job, c.geometry
+    said = next((c.options[n] for n in ("bssplit", "bsrange", "bs") if n in c.options), None)
+    for at, used in enumerate((job.reads, job.writes)):
+        for size in [size for size, _ in job.split[at]] or [job.bs_min[at], job.bs_max[at]]:
+            if not used:
+                continue
+            text = ""
+            if size % geometry.logical_block:
+                text = f"it is no multiple of the disk's block, {geometry.logical_block}"
+            elif size > geometry.zone_capacity:
+                text = f"it is larger than a zone's capacity, {geometry.zone_capacity}"
+            if text and said:
+                raise said.fail(f"{size}: {text}")
+            if text:
+                raise FioError(f"{where}: job {job.name}: the block size is {size}: {text}")
 
 
 def _finish_trims(c: Context) -> None:

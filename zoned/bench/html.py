@@ -85,22 +85,30 @@ def page(run: Run, title: str, profile: str, notes: Sequence[str] = ()) -> str:
 
 
 def write(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all. Raises OSError naming the file, on a full disk too."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent or ".")
+    """Write a file whole or not at all; what is no regular file (a pipe, /dev/stdout) directly.
+
+    A file that was there keeps its content until the new one is safe, and its mode. Raises OSError
+    naming the file, on a full disk too.
+    """
+    target = Path(os.path.realpath(path))
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, target)
+        if os.path.exists(path) and not os.path.isfile(path):
+            Path(path).write_text(text, encoding="utf-8")
+            return
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, target.stat().st_mode & 0o777 if target.exists() else 0o644)
+            os.replace(name, target)
+        finally:
+            if os.path.exists(name):
+                os.unlink(name)
     except OSError as error:
         code = error.errno or errno.EIO
         raise OSError(code, os.strerror(code), os.fspath(path)) from None
-    finally:
-        if os.path.exists(name):
-            os.unlink(name)
 
 
 # ----------------------------------------------------------------------------------- sections
@@ -176,6 +184,10 @@ def _latencies(run: Run) -> str:
                 )
     out = []
     for title, name, stats in shown[:SHOWN]:
+        if stats.minimum == stats.maximum:
+            same = f"{stats.count:,} commands, each {duration(stats.minimum)}"
+            out.append(f'<p>{escape(title)} <span class="soft">{same}</span></p>')
+            continue
         marks = ", ".join(f"p{p:g} {duration(stats.percentile(p))}" for p in (50, 99, 99.9))
         out.append(f'<p>{escape(title)} <span class="soft">{marks}</span></p>')
         out.append(pictures.histogram(stats, name))

@@ -13,7 +13,7 @@ Verdict = tuple[float, str]
 
 
 def limiting(run: Run) -> str:
-    """One sentence, and more where cleaning or the open limit took part."""
+    """One sentence, and another where jobs were stopped by the open limit or had several stages."""
     if not run.now or not run.commands:
         return "Nothing was done: no job had a command to send."
     if run.real:
@@ -23,14 +23,25 @@ def limiting(run: Run) -> str:
     if share < MOST:
         sentence = _host(run) or sentence
     if any(job.log_moved for job in run.jobs):
-        user = sum(job.log_user for job in run.jobs)
-        moved = sum(job.log_moved for job in run.jobs)
-        sentence += f" Of all blocks written, cleaning moved {moved / (user + moved):.0%}."
+        sentence = _cleaning(run, sentence)
     stopped = sum(job.stopped for job in run.jobs)
     if stopped:
         jobs = "1 job" if stopped == 1 else f"{stopped} jobs"
         sentence += f" {jobs} stopped early: no zone was left within the open limit."
+    stages = len({job.job.wait_for for job in run.jobs})
+    if stages > 1:
+        sentence += f" (Over all {stages} stages of the run.)"
     return sentence
+
+
+def _cleaning(run: Run, sentence: str) -> str:
+    """Leads where cleaning wrote more than the user did, and follows where it wrote less."""
+    user = sum(job.log_user for job in run.jobs)
+    moved = sum(job.log_moved for job in run.jobs)
+    share = f"{moved / (user + moved):.0%} of all blocks written"
+    if moved < user:
+        return f"{sentence[:-1]}; cleaning moved {share}."
+    return f"Cleaning, which moved {share}; below it {sentence[0].lower()}{sentence[1:]}"
 
 
 def _share(run: Run, *parts: str) -> float:
@@ -54,15 +65,24 @@ def _host(run: Run) -> str:
     if latency and waits / latency > FEW:
         return (
             "The order within zones: writes to a zone go one at a time, and waiting for that was "
-            f"{waits / latency:.0%} of all latency."
+            f"{waits / latency:.0%} of all latency{_few_zones(run)}."
         )
+    return ""
+
+
+def _few_zones(run: Run) -> str:
+    """Whether it was the jobs' own limit that left few zones to write to."""
+    for name in ("max_open_zones", "job_max_open_zones"):
+        values = [getattr(job.job, name) for job in run.jobs]
+        if all(values):
+            return f", with {name}={max(values)}"
     return ""
 
 
 def _one_at_a_time(run: Run) -> Verdict:
     return 0.0, (
-        f"The number of commands under way, {_depth(run):.1f} on average: no part of the drive was "
-        "busy all the time."
+        f"The queue depth: {_depth(run):.1f} commands were under way on average, and no part of "
+        "the drive was busy all the time."
     )
 
 
@@ -71,6 +91,11 @@ def _hdd(run: Run) -> Verdict:
     data, switches = _share(run, "media"), _share(run, "switch")
     interface, zones = _share(run, "interface"), _share(run, "zone command")
     busy = moving + data + switches
+    if _absorbed(run):
+        return 0.0, (
+            f"The time of each command, with {_depth(run):.1f} under way on average: the drive's "
+            "cache took the data as fast as it was sent."
+        )
     if zones > max(busy, interface):
         return zones, f"Zone commands, which took {zones:.0%} of the time."
     if interface > max(busy, FEW):
@@ -81,11 +106,24 @@ def _hdd(run: Run) -> Verdict:
         return _one_at_a_time(run)
     if moving > data:
         seek, rotate = _share(run, "seek"), _share(run, "rotate")
+        if seek >= rotate:
+            return busy, (
+                f"The head's way to the data: {seek:.0%} of the time went to seeks, {rotate:.0%} "
+                f"to waiting for the platter, {data:.0%} to data."
+            )
         return busy, (
-            f"The head's way to the data: {seek:.0%} of the time went to seeks, {rotate:.0%} to "
-            f"waiting for the platter, {data:.0%} to data."
+            f"The platter's rotation: {rotate:.0%} of the time went to waiting for it, {seek:.0%} "
+            f"to seeks, {data:.0%} to data."
         )
     return busy, f"The media's data rate: the head was passing data {data:.0%} of the time."
+
+
+def _absorbed(run: Run) -> bool:
+    """Writes only, and hardly any of them had to wait for room in the drive's cache: what the head
+    did meanwhile held up nobody.
+    """
+    reads = sum(job.stats[0].count for job in run.jobs) or any(job.log_moved for job in run.jobs)
+    return not reads and run.total(1).count > 0 and run.parts["buffer full"] < 0.2 * run.now
 
 
 def _drive_managed(run: Run) -> Verdict:

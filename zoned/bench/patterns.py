@@ -358,8 +358,15 @@ def find(name: str) -> Pattern:
     return PATTERNS[name]
 
 
+def _shown(value: Value) -> str:
+    """As it would be typed: 256KiB, not 262144."""
+    if isinstance(value, int) and value >= KIB and value % KIB == 0:
+        return f"{value // KIB}KiB"
+    return f"{value:g}" if isinstance(value, float) else str(value) or '""'
+
+
 def listing() -> Iterator[tuple[str, str, str, str]]:
     """Name, what it shows, its drive and its parameters, for ``--list``."""
     for pattern in PATTERNS.values():
-        parameters = " ".join(f"{key}={value}" for key, value in pattern.defaults.items())
+        parameters = " ".join(f"{key}={_shown(value)}" for key, value in pattern.defaults.items())
         yield pattern.name, pattern.text, pattern.profile, parameters

@@ -228,7 +228,7 @@ CSV_COLUMNS = (
     *("jobname", "groupid", "jobs", "direction", "seed", "total_ios", "io_bytes", "runtime_ms"),
     *("iops", "bw_bytes", "lat_min_ns", "lat_mean_ns", "lat_stddev_ns", "lat_p50_ns"),
     *("lat_p90_ns", "lat_p99_ns", "lat_p99.9_ns", "lat_max_ns", "zone_resets"),
-    *("write_amplification", "error"),
+    *("write_amplification", "warm_up_ns", "warm_up_blocks", "error"),
 )
 
 
@@ -250,7 +250,8 @@ def csv_rows(run: Run) -> list[list[object]]:
                     *(s.minimum, _round(s.mean), _round(s.deviation)),
                     *(s.percentile(p) for p in (50, 90, 99, 99.9)),
                     *(s.maximum, sum(member.zone_resets for member in members)),
-                    *(_round((user + moved) / user) if user else "", failed),
+                    _round((user + moved) / user) if user else "",
+                    *(members[0].job.ramp, members[0].job.log_warm, failed),
                 ]
             )
     return rows

@@ -53,6 +53,7 @@ def execute_real(plan: Plan, device: Device, seed: int, progress: Progress | Non
     for first, count, size, finish in plan.fills:
         block = bytes(size)
         for zone in range(first, first + count):
+            device.reset_zone(zone)
             device.pwrite(block, device.zones[zone].start)
             if finish:
                 device.finish_zone(zone)

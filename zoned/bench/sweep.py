@@ -26,6 +26,7 @@ import io
 import itertools
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -35,14 +36,16 @@ from pathlib import Path
 from typing import Any
 
 from zoned.bench import html, results
+from zoned.bench.fiofile import FioError
 from zoned.bench.models import load_drive, parse_model
-from zoned.bench.patterns import find
+from zoned.bench.patterns import Pattern, PatternError, find
+from zoned.profiles import ProfileError
 
 Told = Callable[[int, int, str], None]
 
 
 class SweepError(ValueError):
-    """A sweep file that says what cannot be; names the file and the key."""
+    """A sweep file that says what cannot be; names file, line and key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ _KEYS = ("folder", "seeds", "profiles", "patterns", "jobs", "parameters", "model
 def load(path: str | os.PathLike[str]) -> Grid:
     """A Grid from a TOML file; every plan is made once, so that mistakes show before anything runs.
 
-    Raises SweepError, ProfileError, FioError, PatternError, OSError.
+    Raises SweepError, and FioError for a job file, OSError.
     """
     file = Path(path)
     table = _table(file)
@@ -98,12 +101,12 @@ def load(path: str | os.PathLike[str]) -> Grid:
     models = _axes(file, table, "model")
     folder = table.get("folder", file.stem)
     if not isinstance(folder, str):
-        raise SweepError(f"{path}: folder must be a text")
+        raise SweepError(f"{_where(file, 'folder')}: folder must be a text")
     if not jobs:
         _known(file, parameters, patterns)
     grid = Grid(file.parent / folder)
     for name in patterns:
-        pattern = find(name)
+        pattern = _pattern(file, name)
         mine = {key: values for key, values in parameters.items() if key in pattern.defaults}
         for profile in names or [pattern.profile]:
             grid.points += _points(file, name, "", profile, mine, models, seeds)
@@ -123,18 +126,39 @@ def _table(file: Path) -> dict[str, Any]:
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
             hint = f" (did you mean {near[0]}?)" if near else f"; there are {', '.join(_KEYS)}"
-            raise SweepError(f"{file}: unknown key {key}{hint}")
+            raise SweepError(f"{_where(file, key)}: unknown key {key}{hint}")
     return table
+
+
+def _where(file: Path, *keys: str) -> str:
+    """File and line: of the last key behind the first ones' table, or of a value in quotes."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    at = 0
+    for key in keys:
+        name = re.escape(key)
+        said = re.compile(rf"""^\s*\[?\s*["']?{name}["']?\s*[\]=.]|["']{name}["']""")
+        at = next((n for n in range(at, len(lines)) if said.search(lines[n])), at)
+    return f"{file}:{at + 1}"
+
+
+def _pattern(file: Path, name: str) -> Pattern:
+    try:
+        return find(name)
+    except PatternError as error:
+        raise SweepError(f"{_where(file, 'patterns', name)}: {error}") from None
 
 
 def _known(file: Path, parameters: Mapping[str, Any], patterns: Sequence[str]) -> None:
     """A parameter that none of the patterns has is a typo."""
-    known = sorted({key for name in patterns for key in find(name).defaults})
+    known = sorted({key for name in patterns for key in _pattern(file, name).defaults})
     for key in parameters:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f" (did you mean {near[0]}?)" if near else f"; they have {', '.join(known)}"
-            raise SweepError(f"{file}: no pattern of this sweep has a parameter {key}{hint}")
+            raise SweepError(
+                f"{_where(file, 'parameters', key)}: no pattern of this sweep has a parameter "
+                f"{key}{hint}"
+            )
 
 
 def _list(
@@ -145,21 +169,25 @@ def _list(
         isinstance(item, kind) and not isinstance(item, bool) for item in value
     )
     if not good or (key in table and not value):
-        raise SweepError(f"{file}: {key} must be a list of {kind.__name__} values")
+        kinds = {int: "whole numbers", str: "texts"}[kind]
+        raise SweepError(f"{_where(file, key)}: {key} must be a list of {kinds}")
     return list(value)
 
 
 def _axes(file: Path, table: Mapping[str, Any], key: str) -> dict[str, list[str | int | float]]:
     axes = table.get(key, {})
     if not isinstance(axes, dict):
-        raise SweepError(f"{file}: {key} must be a table of lists")
+        raise SweepError(f"{_where(file, key)}: {key} must be a table of lists")
     out: dict[str, list[str | int | float]] = {}
     for name, values in axes.items():
         if not isinstance(values, list) or not values:
-            raise SweepError(f"{file}: {key}.{name} must be a list of values")
+            raise SweepError(f"{_where(file, key, name)}: {key}.{name} must be a list of values")
         for value in values:
             if not isinstance(value, str | int | float) or isinstance(value, bool):
-                raise SweepError(f"{file}: {key}.{name}: {value!r} is neither a number nor a text")
+                raise SweepError(
+                    f"{_where(file, key, name)}: {key}.{name}: {value!r} is neither a number nor "
+                    "a text"
+                )
         out[name] = values
     return out
 
@@ -178,14 +206,20 @@ def _points(
         if "/" not in profile and not profile.endswith(".toml")
         else str(file.parent / profile)
     )
-    loaded, model = load_drive(where)
+    try:
+        loaded, model = load_drive(where)
+    except ProfileError as error:
+        raise SweepError(f"{_where(file, 'profiles', profile)}: {error}") from None
     geometry = dict(loaded.values)
     points = []
     for values in itertools.product(*parameters.values()):
         chosen = {key: str(value) for key, value in zip(parameters, values, strict=True)}
         for changes in itertools.product(*models.values()):
             varied = dict(zip(models, changes, strict=True))
-            described = _describe_model(model, varied)
+            try:
+                described = _describe_model(model, varied)
+            except ValueError as error:
+                raise SweepError(f"{_where(file, 'model', *varied)}: {error}") from None
             for seed in seeds:
                 shown = {**chosen, **{key: str(value) for key, value in varied.items()}}
                 label = " ".join([name, loaded.name, *(f"{k}={v}" for k, v in shown.items())])
@@ -194,9 +228,22 @@ def _points(
                     chosen, seed,
                 )  # fmt: skip
                 if seed == seeds[0]:
-                    _plan(point)
+                    _try(file, point)
                 points.append(point)
     return points
+
+
+def _try(file: Path, point: PointSpec) -> None:
+    """Whether the point's plan can be made. Raises SweepError naming the parameter, FioError."""
+    try:
+        _plan(point)
+    except ValueError as error:
+        text = str(error).removeprefix("command line: ")
+        key = next((k for k in point.parameters if re.search(rf"\b{re.escape(k)}\b", text)), None)
+        if isinstance(error, FioError) and key is None:
+            raise  # the job file's own, which names it
+        where = _where(file, "parameters", key) if key else str(file)
+        raise SweepError(f"{where}: {text}") from None
 
 
 def _describe_model(model: Any, varied: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,12 +333,13 @@ def run(
         state.tell("finished before")
     while todo:
         todo = _with_pool(workers, dask, todo, state)
-    # Whoever was under way when a worker died runs again alone: only the culprit fails.
-    suspects, state.suspects = state.suspects, []
-    for point in suspects:
-        _with_pool(1, dask, [point], state)
+    # Whoever was under way when a worker died runs again, alone, twice: only the culprit fails.
+    for _ in range(2):
+        suspects, state.suspects = state.suspects, []
+        for point in suspects:
+            _with_pool(1, dask, [point], state)
     for point in state.suspects:
-        state.fail(point, "its worker died twice")
+        state.fail(point, "its worker died, alone with it, twice")
     _write_tables(grid, state.failures)
     return len(state.failures)
 

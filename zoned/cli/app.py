@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "read": ("data", "Read data to a file or pipe."),
     "write": ("data", "Write a file or pipe to zones."),
     "check": ("check", "Check a disk image, and mend it."),
+    "power": ("power", "Cut a disk's power, give it back, list what may survive."),
     "faults": ("faults", "Make a disk fail on purpose: set, list and clear fault rules."),
     "trace": ("trace", "Record, show, replay and judge the commands that a disk gets."),
     "dump": ("move", "Pack a disk into one portable, compressed file."),

@@ -19,7 +19,6 @@ from zoned.cli.params import FilePath, ProfileName
 if TYPE_CHECKING:
     from zoned.bench.fiofile import Plan
     from zoned.bench.models import Model
-    from zoned.bench.simulation import Run
     from zoned.blocktrace import BlockTrace
     from zoned.geometry import Geometry
 
@@ -53,7 +52,8 @@ def _seeds(text: str) -> list[int]:
 class Bar:
     """A live line on stderr: how far, and how fast. Silent when stderr is no terminal."""
 
-    def __init__(self, plan: Plan, quiet: bool) -> None:
+    def __init__(self, plan: Plan, quiet: bool, real: bool = False) -> None:
+        self.clock = "s" if real else "s virtual"
         self.total_ns = max((job.runtime for job in plan.jobs), default=0)
         staged = {job.wait_for for job in plan.jobs}
         self.total_ns *= len(staged)
@@ -77,18 +77,21 @@ class Bar:
             part = commands / self.commands if self.commands else 0.0
         part = min(part, 1.0)
         filled = round(30 * part)
-        rate = commands / max(moment - self.begun, 1e-9) / 1e6
-        click.echo(
-            f"\r[{'#' * filled}{'.' * (30 - filled)}] {part:4.0%}  {now_ns / 1e9:,.1f} s virtual  "
-            f"{commands / 1e6:,.1f} M commands  {rate:.1f} M/s ",
-            nl=False,
-            err=True,
+        rate = commands / max(moment - self.begun, 1e-9)
+        line = (
+            f"[{'#' * filled}{'.' * (30 - filled)}] {part:4.0%}  {now_ns / 1e9:,.1f} {self.clock}  "
+            f"{_thousands(commands)} commands  {_thousands(rate)}/s"
         )
+        click.echo(f"\r{line:<90}", nl=False, err=True)
 
     def done(self) -> None:
         """Clear the line."""
         if self.show:
             click.echo("\r" + " " * 100 + "\r", nl=False, err=True)
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1e6:,.1f} M" if value >= 1e6 else f"{value / 1e3:,.1f} k"
 
 
 @click.command(
@@ -164,36 +167,32 @@ def bench_command(
     WHAT is a fio job file, the name of a pattern (--list), "compare A.json B.json", or "sweep
     FILE.toml".
     """
-    if listing:
+    kind = _kind(what, listing)
+    _check_options(click.get_current_context(), kind, what)
+    if kind == "--list":
         _list()
         return
-    if what and what[0] == "compare" and not os.path.exists("compare"):
-        _compare(what[1:])
+    if kind == "compare":
+        _compare(what[1:], output)
         return
-    if what and what[0] == "sweep" and not os.path.exists("sweep"):
+    if kind == "sweep":
         _sweep(what[1:], dask, jobs, quiet)
         return
-    if len(what) + (trace is not None) != 1:
-        raise click.UsageError(
-            "name one job file, one pattern (see --list) or one --trace"
-            + (f", not {len(what)}" if len(what) > 1 else "")
-        )
     chosen = _settings(settings)
     if clock == "real":
         _real(what, disk, chosen, seed, form, output, html, quiet)
         return
-    if disk is not None:
-        raise click.UsageError("--disk is for --clock real; in virtual time use --profile")
     title, drive, geometry, model, make = _prepare(
         what, profile, chosen, trace, trace_format, straight
     )
-    runs: list[tuple[Run, list[str]]] = []
+    runs: list[Result] = []
     for number in _seeds(seed):
         plan, feed = make()
         runs.append(_run(plan, geometry, model, number, feed, quiet))
     _give(runs, title, drive, form, output, html, quiet)
 
 
+Result = Any  # tuple[Run, list[str], dict[str, str]]: a run, its notes, its global options
 Make = Any  # Callable[[], tuple[Plan, BlockTrace | None]], which click would evaluate
 
 
@@ -212,12 +211,69 @@ def _list() -> None:
         click.echo(f"  {name:<18} {loaded.description}; model {model.kind}")
 
 
-def _compare(names: Sequence[str]) -> None:
+_MEANT = {
+    "--list": (),
+    "compare": ("output",),
+    "sweep": ("dask", "jobs"),
+}
+"""Which options mean something there."""
+
+
+def _kind(what: Sequence[str], listing: bool) -> str:
+    if listing:
+        return "--list"
+    if what and what[0] in ("compare", "sweep") and not os.path.exists(what[0]):
+        return what[0]
+    return "run"
+
+
+def _check_options(context: click.Context, kind: str, what: Sequence[str]) -> None:
+    """An option that would be ignored is a mistake. Raises UsageError."""
+    given = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    } - {"what", "listing", "quiet"}
+    if kind in _MEANT:
+        names = {"settings": "set", "form": "format", "trace_format": "trace-format"}
+        for name in sorted(given - set(_MEANT[kind])):
+            raise click.UsageError(f"--{names.get(name, name)} means nothing for {kind}")
+        return
+    real = context.params["clock"] == "real"
+    for wrong, text in (
+        (given & {"dask", "jobs"}, "--dask and --jobs are for zonedctl bench sweep GRID.toml"),
+        (
+            "trace" not in given and given & {"trace_format", "straight"},
+            "--trace-format and --straight say how to read a --trace",
+        ),
+        (real and "trace" in given, "a trace is replayed in virtual time only"),
+        (real and "profile" in given, "--profile is a drive's model; --clock real measures --disk"),
+        (
+            not real and "disk" in given,
+            "--disk is for --clock real; in virtual time use --profile",
+        ),
+    ):
+        if wrong:
+            raise click.UsageError(text)
+    if len(what) + ("trace" in given) != 1:
+        raise click.UsageError(
+            "name one job file, one pattern (see --list) or one --trace"
+            + (f", not {len(what)}" if len(what) > 1 else "")
+        )
+
+
+def _compare(names: Sequence[str], output: str | None) -> None:
     from zoned.bench import compare
 
     if len(names) != 2:
         raise click.UsageError("compare needs two results: zonedctl bench compare A.json B.json")
-    click.echo(compare.as_text(compare.load(names[0]), compare.load(names[1])), nl=False)
+    text = compare.as_text(compare.load(names[0]), compare.load(names[1]))
+    if output is not None:
+        from zoned.bench import html
+
+        html.write(output, text)
+    else:
+        click.echo(text, nl=False)
 
 
 def _sweep(names: Sequence[str], dask: str | None, jobs: int | None, quiet: bool) -> None:
@@ -311,7 +367,7 @@ def _replay(
 
 def _run(
     plan: Plan, geometry: Geometry, model: Model, seed: int, trace: BlockTrace | None, quiet: bool
-) -> tuple[Run, list[str]]:
+) -> Result:
     from zoned.bench.runner import execute
 
     bar = Bar(plan, quiet)
@@ -326,7 +382,7 @@ def _run(
         )
         if trace.bad:
             notes.append(f"{trace.bad} malformed lines were left out; first {trace.first_bad}")
-    return run, notes
+    return run, notes, plan.global_options
 
 
 def _real(
@@ -353,17 +409,17 @@ def _real(
                 plan = fiofile.load(name, device.geometry, settings)
             else:
                 plan = patterns.find(name).plan(device.geometry, settings)
-            bar = Bar(plan, quiet)
+            bar = Bar(plan, quiet, real=True)
             try:
                 run = execute_real(plan, device, number, bar)
             finally:
                 bar.done()
-            runs.append((run, list(plan.notes)))
+            runs.append((run, list(plan.notes), plan.global_options))
     _give(runs, os.path.basename(what[0]), os.path.basename(disk), form, output, html, quiet)
 
 
 def _give(
-    runs: Sequence[tuple[Run, list[str]]],
+    runs: Sequence[Result],
     title: str,
     drive: str,
     form: str,
@@ -375,16 +431,16 @@ def _give(
     from zoned.bench import html as pages
     from zoned.bench import results, table
 
-    run, notes = runs[0]
+    run, notes, _ = runs[0]
     if form == "json":
-        texts = [results.as_json(r, drive, n) for r, n in runs]
+        texts = [results.as_json(r, drive, n, options) for r, n, options in runs]
         text = (
             texts[0] if len(texts) == 1 else "[\n" + ",\n".join(t.rstrip() for t in texts) + "\n]\n"
         )
     elif form == "csv":
-        text = results.as_csv([r for r, _ in runs])
+        text = results.as_csv([r for r, *_ in runs])
     elif len(runs) > 1:
-        text = table.seeds_table([r for r, _ in runs])
+        text = table.seeds_table([r for r, *_ in runs])
     else:
         text = table.as_text(run, drive, notes)
     if output is not None:
@@ -396,6 +452,6 @@ def _give(
     if not quiet and form != "text":
         for note in notes:
             click.echo(f"note: {note}", err=True)
-    failed = [job for r, _ in runs for job in r.jobs if job.error]
+    failed = [job for r, *_ in runs for job in r.jobs if job.error]
     if failed:
         raise Failure(f"job {failed[0].job.name}: {failed[0].error}")

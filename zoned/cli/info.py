@@ -61,9 +61,11 @@ def info_command(image: str, form: str, as_json: bool, zone_counters: bool) -> N
 
 
 def _look(device: Device) -> tuple[Counter[int], dict[int, list[int]]]:
-    """How many zones are in each condition, and which hold resources."""
+    """How many zones are in each condition, and which hold resources. Nothing without power."""
     conditions: Counter[int] = Counter()
     holders: dict[int, list[int]] = {number: [] for number in _HOLDERS}
+    if not device.powered:
+        return conditions, holders
     for row in device.report().rows():
         conditions[row[7]] += 1
         if row[7] in holders:
@@ -100,6 +102,9 @@ def _as_json(
         "open": sorted(holders[0x2] + holders[0x3]),
         "active": sorted(holders[0x2] + holders[0x3] + holders[0x4]),
     } | {name: holders[number] for number, name in _HOLDERS.items()}
+    document["power"] = device.powered
+    document["power_tracking"] = device.power_tracking
+    document["faults"] = len(device.faults)
     document["openers"] = openers
     document["openers_complete"] = complete
     document["counters"] = device.counters.as_dict()
@@ -152,7 +157,7 @@ def _lines(
     yield "created", f"{facts.created:%Y-%m-%d %H:%M:%S} UTC, profile {facts.profile}"
     yield from _geometry_lines(geometry)
     listed = ", ".join(f"{n} {CONDITION_NAMES[c]}" for c, n in sorted(conditions.items()))
-    yield "conditions", listed
+    yield "conditions", listed or "not to be seen without power"
     opened = {number: holders[number] for number in (0x3, 0x2)}
     closing = f"; implicit close: {geometry.implicit_close}" if geometry.max_open else ""
     yield "open", _held(opened, facts.limits.max_open) + closing
@@ -163,6 +168,9 @@ def _lines(
     yield "slots", f"{slots} for a sync; of {human_size(facts.slot_size)} each"
     yield "host sync", str(geometry.host_sync)
     yield "state", _state(facts)
+    yield "power", "on" if device.powered else "cut: zonedctl power on gives it back"
+    rules = len(device.faults)
+    yield "faults", f"{rules} {'rule' if rules == 1 else 'rules'} set" if rules else "none set"
     openers, complete = _openers(device)
     for opener in openers:
         yield "opened by", f"pid {opener['pid']} ({opener['mode']}): {opener['command']}"
