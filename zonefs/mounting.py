@@ -39,7 +39,7 @@ def _server() -> tuple[Any, Any]:
     try:
         from zonefs import _fuse
     except ImportError as error:
-        why = str(error) if "libfuse" in str(error) else "zoned was built without libfuse3"
+        why = str(error) if "libfuse3.so" in str(error) else "zoned was built without libfuse3"
         raise OSError(
             errnos.EOPNOTSUPP,
             f"mounting is not possible: {why}; install it (Debian, Ubuntu: apt install fuse3"

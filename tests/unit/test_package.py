@@ -161,6 +161,37 @@ def test_the_wheel_works_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> 
     assert "zcond: 1(em) [type: 2(SEQ_WRITE_REQUIRED)]" in report
 
 
+def test_without_libfuse3_all_but_the_mount_works(built: Path, tmp_path: Path) -> None:
+    """Built from source where pkg-config does not know fuse3."""
+    (source,) = built.glob("*.tar.gz")
+    hidden = tmp_path / "bin" / "pkg-config"
+    hidden.parent.mkdir()
+    hidden.write_text("#!/bin/sh\nexit 1\n")
+    hidden.chmod(0o755)
+    path = f"{hidden.parent}:{os.environ['PATH']}"
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    python, zonedctl = (tmp_path / "venv" / "bin" / name for name in ("python", "zonedctl"))
+    run(python, "-m", "pip", "install", "-q", source, PATH=path)
+    run(zonedctl, "create", "disk.img", cwd=tmp_path)
+    run(zonedctl, "mkfs", "disk.img", cwd=tmp_path)
+    listing = (
+        "import zoned, zonefs; print(zonefs.ZoneFS(zoned.open('disk.img')).listdir('seq')[:2])"
+    )
+    assert "['0', '1']" in run(python, "-c", listing, cwd=tmp_path)
+    (tmp_path / "mnt").mkdir()
+    refused = subprocess.run(
+        [zonedctl, "mount", "disk.img", "mnt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "zoned was built without libfuse3; install it (Debian, Ubuntu: apt install " in line
+    assert os.listdir(tmp_path / "mnt") == []
+
+
 PROJECT = {
     "pytest.ini": "[pytest]\nzoned_zones = 6\n",
     "conftest.py": """
