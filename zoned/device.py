@@ -312,7 +312,8 @@ class Device(Core):
 
     def fork(self) -> Device:
         """A disk of its own in RAM that begins as this one is now; neither sees what the other does
-        from here on. No data is copied: it reads this disk's, which is kept for it.
+        from here on. No data is copied: it reads this disk's, which is kept for it. Only of a fork
+        that is itself snapshotted or forked, what it still reads from its origin is copied, once.
         """
         with self.snapshot() as snapshot:
             return snapshot.fork()
