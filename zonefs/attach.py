@@ -12,6 +12,7 @@ import os
 import re
 import stat as stats
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import subprocess
 
 FS_TYPE = "fuse.zonefs"
+_PASSING = 1.0
+"""Seconds that a mount may be busy without anybody having anything open in it."""
 DEVICE = "/dev/fuse"
 HELPER = "fusermount3"
 
@@ -278,22 +281,31 @@ def detach(path: str, *, lazy: bool) -> None:
 
     Raises OSError EBUSY with who uses it, PermissionError.
     """
-    from zonefs._fuse import lib
-
-    code = lib.zd_fuse_sys_umount(os.fsencode(path), lazy)
-    if code == -errnos.EPERM:
-        done = _run_helper(["-u", *(["-z"] if lazy else []), "--", path])
-        if done.returncode == 0:
-            return
-        failure = _helper_failed(done, f"{path} cannot be unmounted")
-        if failure.errno != errnos.EBUSY:
-            raise failure
-        code = -errnos.EBUSY
-    if code == -errnos.EBUSY:
-        users = ", ".join(sorted(set(_users(path)))) or "some process"
-        raise OSError(errnos.EBUSY, f"{path} is in use by {users}")
+    until = time.monotonic() + _PASSING
+    while (code := _umount(path, lazy)) == -errnos.EBUSY:
+        users = ", ".join(sorted(set(_users(path))))
+        # Nobody has it open: somebody only looked (a walk over all mounts), and is gone soon.
+        if users or time.monotonic() > until:
+            raise OSError(errnos.EBUSY, f"{path} is in use by {users or 'some process'}")
+        time.sleep(0.003)
     if code < 0:
         raise OSError(-code, f"{path} cannot be unmounted: {os.strerror(-code)}")
+
+
+def _umount(path: str, lazy: bool) -> int:
+    """0 or a negative errno. Raises what fusermount3 said where that is not EBUSY."""
+    from zonefs._fuse import lib
+
+    code = int(lib.zd_fuse_sys_umount(os.fsencode(path), lazy))
+    if code != -errnos.EPERM:
+        return code
+    done = _run_helper(["-u", *(["-z"] if lazy else []), "--", path])
+    if done.returncode == 0:
+        return 0
+    failure = _helper_failed(done, f"{path} cannot be unmounted")
+    if failure.errno != errnos.EBUSY:
+        raise failure
+    return -errnos.EBUSY
 
 
 def _users(path: str) -> Iterator[str]:

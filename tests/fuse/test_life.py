@@ -479,3 +479,22 @@ def test_cycles_leak_nothing(disk, place, long_run):
     # KiB; a leak of one buffer in each cycle would be 50 times that. AddressSanitizer keeps what was
     # freed for a while, up to its quarantine's 256 MiB.
     assert memory() - kib < (300 << 10 if os.environ.get("ZONED_SANITIZED") else 1024)
+
+
+def test_who_only_looks_is_no_user(disk, place, monkeypatch):
+    """Another process's walk over all mounts makes an unmount fail for a moment, and only that."""
+    really, refusals = attach._umount, [-errno.EBUSY] * 3
+    monkeypatch.setattr(
+        attach,
+        "_umount",
+        lambda path, lazy: refusals.pop() if refusals else really(path, lazy),
+    )
+    with zonefs.mount(disk, place):
+        assert is_mounted(place)
+    assert refusals == []
+    assert not is_mounted(place)
+    monkeypatch.setattr(attach, "_PASSING", 0.01)
+    monkeypatch.setattr(attach, "_umount", lambda path, lazy: -errno.EBUSY)
+    with pytest.raises(OSError, match="is in use by some process") as caught:
+        attach.detach(str(place), lazy=False)
+    assert caught.value.errno == errno.EBUSY
