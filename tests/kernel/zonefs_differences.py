@@ -35,6 +35,8 @@ class Past:
     """Of the step's file, or that the step names."""
     bad: bool
     """There are bad blocks."""
+    sought: bool
+    """The step's descriptor was moved by lseek."""
 
     @property
     def do(self) -> str:
@@ -60,16 +62,19 @@ class Past:
 
 def past(scenario: Scenario, at: int, before: Record | None) -> Past:
     step = scenario.steps[at - 1] if at else None
-    bad, flags, path = False, "", ""
+    bad, sought, flags, path = False, False, "", ""
     fd = step.arguments.get("fd") if step else None
     for earlier in scenario.steps[: max(at - 1, 0)]:
         if earlier.do == "bad":
             bad = earlier.arguments["length"] > 0
         elif earlier.do == "open" and earlier.arguments["fd"] == fd:
             flags, path = earlier.arguments["flags"], earlier.arguments["path"]
+            sought = False
+        elif earlier.do == "lseek" and earlier.arguments["fd"] == fd:
+            sought = True
     if step is not None:
         path = step.arguments.get("path", path)
-    return Past(scenario.disk, step, before, flags, path, bad)
+    return Past(scenario.disk, step, before, flags, path, bad, sought)
 
 
 @dataclass(frozen=True)
@@ -157,13 +162,24 @@ def _append_once(seen: Past, ours: Record, theirs: Record) -> bool:
 
 def _appended_at(seen: Past, ours: Record, theirs: Record) -> bool:
     at = seen.argument("at")
+    far = isinstance(at, int) and at >= min(seen.disk.zone_capacity, seen.disk.zone_size)
     return (
         seen.do in ("pwrite", "writev")
+        and far
         and "O_APPEND" in seen.flags
-        and isinstance(at, int)
-        and at >= min(seen.disk.zone_capacity, seen.disk.zone_size)
         and theirs.get("error") == "EFBIG"
         and (ours.get("error") == "EINVAL" or ours["result"] is not None)
+    )
+
+
+def _appended_behind(seen: Past, ours: Record, theirs: Record) -> bool:
+    return (
+        seen.do in ("write", "pwrite", "writev")
+        and (seen.sought or seen.do != "write")
+        and "O_APPEND" in seen.flags
+        and not seen.direct
+        and theirs.get("error") == "EFBIG"
+        and ours.get("error") == "EIO"
     )
 
 
@@ -306,6 +322,14 @@ KNOWN: tuple[ZonefsDifference, ...] = (
         "position that was asked for.",
         shows=_appended_at,
         ends=True,
+    ),
+    ZonefsDifference(
+        name="append-position-buffered",
+        doors=(MOUNT,),
+        title="a buffered write through O_APPEND at the end of a full sequential file fails with EIO",
+        cause="zonefs looks at the position first: EFBIG. FUSE sends the end of the file whatever the position was, so "
+        "that the mount can say only what it says before the end: EIO.",
+        shows=_appended_behind,
     ),
     ZonefsDifference(
         name="long-and-not-aligned",

@@ -418,6 +418,14 @@ def appends_asked_for_past_the_capacity(script: Script) -> None:
     script.step("pwrite", fd="a", at=MIB, length=4096)
 
 
+@case()
+def a_buffered_append_behind_a_full_file(script: Script) -> None:
+    script.step("truncate", path="seq/0", size=MIB)
+    script.open("a", "seq/0", "O_WRONLY|O_APPEND")
+    script.step("lseek", fd="a", offset=MIB, whence="SEEK_SET")
+    script.step("write", fd="a", length=4096)
+
+
 @case(*(small(disk, conventional=5) for disk in BOTH), mkfs={"aggregate_conventional": True})
 def writes_to_an_aggregated_file(script: Script) -> None:
     block, zone = script.disk.block, script.disk.zone_size
