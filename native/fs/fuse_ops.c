@@ -61,8 +61,8 @@ static int64_t unreadable(struct zd_fuse *fuse, struct open_file *open, const st
 
 /*
  * The kernel names an open file here before a read through its page cache (and before lseek to the end). Such a
- * read, of a file whose zone died and whose size is 0 since, would end there and then; zonefs says EPERM. (Files
- * whose zone was dead when they were opened are read past the page cache.)
+ * read, of a file whose zone is dead and whose size is 0, would end there and then; zonefs says EPERM. (Reading such
+ * files past the page cache would do too, but then Linux refuses to map them, which zonefs does not.)
  */
 static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
@@ -145,7 +145,6 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	struct zd_error err = { 0 };
 	struct open_file *open;
 	bool changed = false;
-	struct stat st;
 	int r;
 
 	open = calloc(1, sizeof(*open));
@@ -178,10 +177,6 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 		 */
 		open->direct = open->writes || (!fuse->strict && (fi->flags & O_DIRECT));
 		fi->direct_io = open->direct;
-	}
-	if (!open->writes && !fuse->fn->getattr(fuse->fs, ino, &st) && unlikely(unreadable(fuse, open, &st, &err))) {
-		open->direct = true;
-		fi->direct_io = true;
 	}
 	fi->keep_cache = !changed && !(fi->flags & O_TRUNC);
 	fi->fh = (uintptr_t)open;

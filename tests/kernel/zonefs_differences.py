@@ -295,7 +295,7 @@ KNOWN: tuple[ZonefsDifference, ...] = (
         doors=(MOUNT,),
         title="lseek(SEEK_END) gives EPERM for an open file whose zone died meanwhile",
         cause="zonefs says 0. A buffered read of such a file must give EPERM, and FUSE asks the same question "
-        "(GETATTR by the open file) before both. A file opened after its zone's death does as zonefs's.",
+        "(GETATTR by the open file) before both.",
         shows=_dead_end,
     ),
     ZonefsDifference(

@@ -1047,6 +1047,27 @@ def _register_more_errors() -> None:
 
             case(NULL_BLK, name=f"dead-at-mount-{how}-{mode}")(dead_at_mount)
 
+            def mapped(script: Script, how: str = how, mode: str = mode) -> None:
+                """A dead zone's file can be mapped; behind its size is SIGBUS."""
+                script.fill("seq/1", 8)
+                script.open("a", "seq/1", READ)
+                script.step("mmap", fd="a", kind="shared", prot="r", at=0, length=8192)
+                for path in ("seq/0", "seq/1"):
+                    script.kill(path, how)
+                script.step("mmap", fd="a", kind="private", prot="rw", at=MIB, length=4096)
+                script.close("a")
+                script.cycle(errors=mode)
+                for path in ("seq/0", "seq/1"):
+                    for flags in (READ, "O_RDONLY|O_DIRECT"):
+                        script.open("a", path, flags)
+                        for kind in ("shared", "private"):
+                            for at in (0, MIB):
+                                script.step("mmap", fd="a", kind=kind, prot="r", at=at, length=4096)
+                        script.step("pread", fd="a", at=0, length=4096)
+                        script.close("a")
+
+            case(NULL_BLK, name=f"mapped-when-dead-{how}-{mode}", doors=("mount",))(mapped)
+
             def idle(script: Script, how: str = how) -> None:
                 """It dies while nobody looks, and is met by each other call than a write."""
                 for do in range(7):
