@@ -276,9 +276,9 @@ def fit_hdd(
     """What the points say about a hard disk, most of it by simulating them.
 
     Medians of sequential runs give the media's rate, random reads the margin with which the drive
-    puts its queue in order (the seeks are data-sheet values), random writes how many commands the write cache
-    holds, sequential rates what a stream loses between two zones. ``what``: only the parameters
-    that this experiment ("sequential write", "random read", "random write") depends on.
+    puts its queue in order (the seeks are data-sheet values), random writes how many commands the
+    write cache holds, sequential rates what a stream loses between two zones. ``what``: only the
+    parameters that this experiment ("sequential write", "random read", "random write") depends on.
     """
     model = model.but(**_fit_hdd_rate(points, model))
     searches = (
