@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import zoned
+from waiting import PATIENCE
 from zoned.crashes import CrashIdError
 from zoned.testing import CrashFailure, check_crashes
 
@@ -176,7 +177,7 @@ def test_what_one_process_overwrites_another_ones_cut_takes(tmp_path: Path) -> N
         write = (
             f"import zoned; dev = zoned.open({str(path)!r}); dev.pwrite(b'n' * {BLOCK}, {BLOCK})"
         )
-        subprocess.run([sys.executable, "-c", write], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", write], check=True, timeout=PATIENCE)
         assert letters(dev, 0, 2) == "on"
         dev.power_cut()
         dev.power_on()
@@ -352,7 +353,7 @@ def test_a_killed_writer_leaves_pre_images_whole(tmp_path: Path, what: str, mode
             assert writer.stdout is not None and writer.stdout.readline() == b"up\n"
             time.sleep(draw.uniform(0.001, 0.05))
             writer.send_signal(signal.SIGKILL)
-            writer.wait(60)
+            writer.wait(PATIENCE)
             writer.stdout.close()
             assert [str(finding) for finding in zoned.check(path) if finding.error] == []
             if not dev.powered:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import zoned
+from waiting import PATIENCE
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -320,7 +321,7 @@ def child(path: str, ready: object, go: object) -> None:
     snapshot = dev.snapshot()
     assert snapshot.zones()
     ready.set()
-    go.wait(60)
+    go.wait(PATIENCE)
     os._exit(9)
 
 
@@ -332,10 +333,10 @@ def test_pins_of_a_killed_process_cost_nothing_lasting(tmp_path: Path) -> None:
         dev.pwrite(b"a" * BLOCK, 3 * MIB)
         process = context.Process(target=child, args=(str(path), ready, go))
         process.start()
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE)
         dev.reset_zone(3)
         go.set()
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 9
         dev.flush()
         assert dev.info().slots_used == 1
