@@ -86,7 +86,12 @@ def test_the_open_limit_is_named() -> None:
         ("log", {"spare": "0.5"}, "The media's data rate", "; cleaning moved "),
         ("drive-managed", {}, "Cleaning of bands, 9", "was full after 16.9 s"),
         ("drive-managed", {"writes": "5000"}, "The time of each command", "as fast as it was sent"),
-        ("streams", {"streams": "64,128", "zones": "1"}, "The platter's rotation: 3", "(Over all 2 stages"),
+        (
+            "streams",
+            {"streams": "64,128", "zones": "1"},
+            "The platter's rotation: 3",
+            "(Over all 2 stages",
+        ),
     ],
 )
 def test_patterns(pattern: str, settings: dict[str, str], begin: str, inside: str) -> None:
