@@ -119,7 +119,9 @@ def test_an_iolog_of_several_files(tmp_path: Path, version: int) -> None:
         lint(path, GEOMETRY)
     assert lint(path, GEOMETRY, device="/dev/sdb").clean
     assert lint(path, GEOMETRY, device="/dev/sdc").refusals == 1
-    with pytest.raises(TraceError, match=r"device asked for; there are some of /dev/sdb, /dev/sdc$"):
+    with pytest.raises(
+        TraceError, match=r"device asked for; there are some of /dev/sdb, /dev/sdc$"
+    ):
         lint(path, GEOMETRY, device="sdb")
 
 
