@@ -17,6 +17,7 @@ import pytest
 
 import zoned
 import zonefs
+from waiting import PATIENCE
 from zoned.crashes import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
 from zoned.testing import CrashFailure, check_crashes
@@ -323,7 +324,7 @@ def run_on_a_terminal(script: str) -> str:
         with contextlib.suppress(OSError):  # EIO: the last writer is gone
             while piece := os.read(here, 4096):
                 said += piece
-        assert done.wait(60) == 0, said
+        assert done.wait(PATIENCE) == 0, said
     finally:
         os.close(here)
     return said.decode()
