@@ -229,26 +229,42 @@ def zoned_image(
 
 
 @pytest.fixture
-def zonefs(zoned_device: Device) -> Iterator[Any]:
-    """A zonefs on ``zoned_device``, used in this process."""
+def zonefs(
+    zoned_device: Device, _zoned_keywords: tuple[dict[str, Any], list[Any]]
+) -> Iterator[Any]:
+    """A zonefs on ``zoned_device``, used in this process. The marker's faults begin once it is
+    there.
+    """
     import zonefs as library
 
+    _, rules = _zoned_keywords
+    zoned_device.faults.clear()
     library.mkfs(zoned_device)
     with library.ZoneFS(zoned_device) as fs:
+        zoned_device.faults.set_all(rules)
         yield fs
 
 
 @pytest.fixture
-def zonefs_mount(zoned_image: Path, tmp_path: Path) -> Iterator[Path]:
-    """The folder at which a zonefs on ``zoned_image`` is mounted, for any program."""
+def zonefs_mount(
+    zoned_image: Path, tmp_path: Path, _zoned_keywords: tuple[dict[str, Any], list[Any]]
+) -> Iterator[Path]:
+    """The folder at which a zonefs on ``zoned_image`` is mounted, for any program. The marker's
+    faults begin once it is there.
+    """
     import zonefs as library
     from zoned.device import open as open_disk
 
+    _, rules = _zoned_keywords
     folder = tmp_path / "zonefs"
     folder.mkdir()
     with open_disk(zoned_image) as device:
+        device.faults.clear()
         library.mkfs(device)
     with library.mount(zoned_image, folder):
+        if rules:
+            with open_disk(zoned_image) as device:
+                device.faults.set_all(rules)
         yield folder
 
 

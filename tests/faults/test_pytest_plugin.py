@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from waiting import PATIENCE
+from zonefs.mounting import available
 
 ROOT = Path(__file__).parents[2]
 
@@ -207,6 +208,33 @@ def test_it(zoned_device):
     )
 
 
+def test_the_faults_of_a_file_system_begin_once_it_is_there(
+    tmp_path: Path, needs: Callable[[str, bool, str], None]
+) -> None:
+    needs("fuse", available() == "", available())
+    source = """
+import errno, os
+import pytest
+first = pytest.mark.zoned(faults={"kind": "medium", "on": "write,read", "nth": 1})
+@first
+def test_fs(zonefs, zoned_device):
+    with zonefs.open("seq/0", "ab", buffering=0) as file, pytest.raises(OSError) as caught:
+        file.write(bytes(4096))
+    assert caught.value.errno == errno.EIO
+    assert [fault.matched for fault in zoned_device.faults] == [1]
+@first
+def test_mount(zonefs_mount):
+    file = os.open(zonefs_mount / "seq" / "0", os.O_WRONLY)
+    with pytest.raises(OSError) as caught:
+        os.write(file, bytes(4096))
+        os.fsync(file)
+    os.close(file)
+    assert caught.value.errno == errno.EIO
+"""
+    code, said = run(tmp_path, source)
+    assert code == 0, said
+
+
 def test_a_failure_shows_what_others_did_to_the_image(tmp_path: Path) -> None:
     """The test's own handle is not the only one that counts: a file system's, another process's."""
     source = """
@@ -248,7 +276,7 @@ def test_innocent(zoned_device):
 def test_a_leaked_mount_fails_its_test_and_is_taken_away(
     tmp_path: Path, needs: Callable[[str, bool, str], None]
 ) -> None:
-    needs("fuse", os.path.exists("/dev/fuse"), "/dev/fuse is not there")
+    needs("fuse", available() == "", available())
     source = """
 import subprocess, sys
 def test_leaks(zoned_image, tmp_path):
