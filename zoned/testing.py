@@ -38,6 +38,7 @@ from zoned.device import Device, GeometryKeywords, _create, _resolve
 from zoned.errors import rule_name
 from zoned.faults import FaultRule
 from zoned.snapshots import Snapshot
+from zoned.units import counted
 from zoned.zone import ZoneCondition
 
 Workload = Callable[[Device, Callable[[Any], None]], object]
@@ -220,7 +221,8 @@ class CrashReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.states} crash states of {self.cuts} cuts in {self.commands} commands passed: "
+            f"{counted(self.states, 'crash state')} of {counted(self.cuts, 'cut')} in "
+            f"{counted(self.commands, 'command')} passed: "
             f"{self.seconds:.1f} s, {self.states_per_second:.0f} states per second"
         )
 
@@ -255,7 +257,8 @@ class _Job:
                 self.workload(device, device.ack)
             except BaseException as error:
                 number = len(device.cuts) - 1
-                error.add_note(f"check_crashes: the workload raised this after {number} commands")
+                after = counted(number, "command")
+                error.add_note(f"check_crashes: the workload raised this after {after}")
                 raise
         except BaseException:
             device.drop()
@@ -510,10 +513,11 @@ def _story(
         lines.insert(0, f"  ... {left_out} commands before")
     with recorder.cuts[number].snapshot.fork() as before:
         zones = zone_lines(before)
+    done = f"{counted(len(history), 'command')}, {counted(len(told), 'thing')} acknowledged"
     return "\n".join(
         [
             f"verify refused a survivor: {type(error).__name__}: {error}",
-            f"The power was cut after {len(history)} commands, {len(told)} things acknowledged:",
+            f"The power was cut after {done}:",
             *(lines or ["  (none)"]),
             "Zones before the cut:",
             zones,

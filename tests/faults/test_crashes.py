@@ -171,7 +171,7 @@ def test_a_missing_flush_is_found_told_and_repeated(jobs: int) -> None:
     said = str(caught.value)
     assert "lost [0]" in said
     assert (
-        "The power was cut after 1 commands, 1 things acknowledged:\n  1. append(1, 4096 bytes)\n"
+        "The power was cut after 1 command, 1 thing acknowledged:\n  1. append(1, 4096 bytes)\n"
         in said
     )
     assert "zone 1: IMPLICIT_OPEN, wp +4096, durable +0" in said
@@ -228,7 +228,7 @@ def test_a_workload_that_raises_is_told() -> None:
 
     with pytest.raises(KeyError, match="oops") as caught:
         check_crashes(workload, log_verify, **DISK)
-    assert caught.value.__notes__ == ["check_crashes: the workload raised this after 1 commands"]
+    assert caught.value.__notes__ == ["check_crashes: the workload raised this after 1 command"]
 
 
 def test_sampled_cuts_and_bad_numbers() -> None:
