@@ -728,7 +728,7 @@ struct zd_snapshot_block {
  * Those of them whose fate in a power cut can be seen (not those that hold what they held), ascending. Fill up to max;
  * returns how many there are. Errors: those of the host.
  */
-int64_t zd_snapshot_unflushed(zd_snapshot *snapshot, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err);
+int64_t zd_snapshot_unflushed(const zd_snapshot *snapshot, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err);
 /* Fill up to max; returns how many there are. */
 int zd_snapshot_rows(const zd_snapshot *snapshot, struct zd_snapshot_zone *out, uint32_t max);
 

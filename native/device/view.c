@@ -9,9 +9,9 @@
  * only ever append, so a fork of them copies nothing; a zone that is overwritten in place is copied with its first
  * write.
  *
- * A snapshot of a fork pins the fork's own slots. What the fork reads elsewhere its rows name as pieces: each a
- * snapshot of another disk, which has the bytes pinned, and the slot there. The rows hold these snapshots (refs), and
- * not the disks between: forks of forks share data at any depth, each byte is one step away, and whoever is closed
+ * A snapshot of a fork pins the fork's own slots. What the fork reads elsewhere its rows name as pieces: slots of other
+ * disks, pinned before, each counted by all rows that name it (struct pinned). Rows hold those slots and their disks, but
+ * no fork or snapshot between: forks of forks share data at any depth, each byte is one step away, and whoever is closed
  * first leaves behind what others still read, and nothing else.
  *
  * Pins are counted in the origin's shared state. A process that is killed leaves its pins there until the last
@@ -36,10 +36,17 @@ struct zd_origin {
 	zd_dev *pool[POOL];
 };
 
-/* Bytes of a zone that lie in a slot of another disk, from where the piece before ends. */
+/* A slot of a disk, with a pin of this process on it; shared by all rows that name it. */
+struct pinned {
+	struct zd_origin *origin;
+	_Atomic uint32_t refs;
+	uint32_t slot; /* + 1 */
+	pid_t owner;   /* the pin is this process's, not a forked child's */
+};
+
+/* Bytes of a zone, from where the piece before ends. */
 struct piece {
-	zd_snapshot *of; /* which has that slot pinned */
-	uint32_t slot;   /* + 1; 0: zeros */
+	struct pinned *at; /* NULL: zeros */
 	uint64_t end;
 };
 
@@ -48,28 +55,26 @@ struct blocks {
 	uint64_t *words; /* NULL: there are none */
 	uint64_t first;
 	uint32_t n;      /* pairs */
-	uint32_t slot;   /* + 1 */
-	zd_snapshot *of; /* which has that slot pinned */
+	struct pinned *at;
 };
 
 struct row {
-	uint32_t zone, slot, opened; /* slot + 1; opened: rank among the implicitly open zones, oldest first */
+	uint32_t zone, opened; /* opened: rank among the implicitly open zones, oldest first */
 	uint32_t nr_pieces;
-	struct piece *pieces;        /* what a fork's zone reads elsewhere; behind the last of them comes the slot */
+	struct piece *pieces;  /* what a fork's zone reads elsewhere */
+	struct pinned *own;    /* behind the last of them: the zone's slot */
 	uint64_t word, durable, lost;
-	struct blocks pre;           /* unflushed */
-	struct blocks undone;        /* in the pieces; they show what they held before. Never beside pre: a survivor is flushed */
+	struct blocks pre;     /* unflushed */
+	struct blocks undone;  /* in the pieces; they show what they held before. Never beside pre: a survivor is flushed */
 };
 
 struct zd_snapshot {
 	struct zd_origin *origin;
-	_Atomic uint32_t refs; /* its makers', of forks, and of rows in other snapshots that name it */
-	pid_t owner; /* the pins are this process's, not a forked child's */
-	bool pinned;
+	_Atomic uint32_t refs;
+	pid_t owner;
 	uint32_t n;
 	uint32_t no_pre;
 	struct row *rows; /* zones that are not as new, ascending */
-	zd_snapshot *next; /* while it is freed */
 };
 
 /*
@@ -129,7 +134,7 @@ static int open_origin(zd_dev *dev, struct zd_origin **out, struct zd_error *err
 	r = zd_open(path, 0, &o->dev, err);
 	if (r) {
 		free(o);
-		return r == -EMFILE ? zd_fail_host(err, EMFILE, "a snapshot keeps its disk open") : r;
+		return r == -EMFILE ? zd_fail_host(err, EMFILE, "each disk with a snapshot takes another file descriptor") : r;
 	}
 	o->refs = 1;
 	*out = o;
@@ -352,11 +357,11 @@ static bool has_bit(const struct blocks *b, uint64_t block)
 	return word >= b->first && word - b->first < b->n && b->words[2 * (word - b->first)] >> block % 64 & 1;
 }
 
-static int load_pinned(zd_snapshot *of, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
+static int load_pinned(const struct pinned *p, uint64_t rel, uint8_t *to, uint64_t n)
 {
-	int r = zd_enter(of->origin->dev, NULL);
+	int r = zd_enter(p->origin->dev, NULL);
 
-	return r ? r : zd_load(of->origin->dev, slot - 1, rel, to, n);
+	return r ? r : zd_load(p->origin->dev, p->slot - 1, rel, to, n);
 }
 
 /* n bytes of a zone that were read: over them what the blocks held before. */
@@ -369,33 +374,33 @@ static int overlay(const struct blocks *b, uint64_t size, uint64_t rel, uint8_t 
 		uint64_t end = at - at % size + size, part_end = end < rel + n ? end : rel + n;
 
 		if (has_bit(b, at / size))
-			r = load_pinned(b->of, b->slot, at, to + (at - rel), part_end - at);
+			r = load_pinned(b->at, at, to + (at - rel), part_end - at);
 		at = part_end;
 	}
 	return r;
 }
 
 /* Piece i of a row; the last one is the slot of its own. */
-static struct piece piece_of(zd_snapshot *s, const struct row *row, uint32_t i)
+static struct piece piece_of(const struct row *row, uint32_t i)
 {
-	return i < row->nr_pieces ? row->pieces[i] : (struct piece){ s, row->slot, UINT64_MAX };
+	return i < row->nr_pieces ? row->pieces[i] : (struct piece){ row->own, UINT64_MAX };
 }
 
 /* What a zone showed at the snapshot. */
-static int load_row(zd_snapshot *s, const struct row *row, uint64_t rel, uint8_t *to, uint64_t n)
+static int load_row(const zd_snapshot *s, const struct row *row, uint64_t rel, uint8_t *to, uint64_t n)
 {
 	uint64_t at = rel, end = rel + n;
 	uint32_t i;
 	int r = 0;
 
 	for (i = 0; !r && at < end; i++) {
-		struct piece piece = piece_of(s, row, i);
+		struct piece piece = piece_of(row, i);
 		uint64_t part = piece.end < end ? piece.end : end;
 
 		if (part <= at)
 			continue;
-		if (piece.slot)
-			r = load_pinned(piece.of, piece.slot, at, to + (at - rel), part - at);
+		if (piece.at)
+			r = load_pinned(piece.at, at, to + (at - rel), part - at);
 		else
 			memset(to + (at - rel), 0, part - at);
 		at = part;
@@ -419,9 +424,7 @@ const uint64_t *zd_view_pre(const zd_dev *dev, uint32_t zone, uint64_t *first, u
 
 int zd_view_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to)
 {
-	const struct blocks *pre = &dev->view->parts[zone].row->pre;
-
-	return load_pinned(pre->of, pre->slot, rel, to, dev->g.h.logical_block);
+	return load_pinned(dev->view->parts[zone].row->pre.at, rel, to, dev->g.h.logical_block);
 }
 
 void zd_view_pre_drop(zd_dev *dev, uint32_t zone)
@@ -485,80 +488,56 @@ void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept)
 
 /* ---------------------------------------------------------------- snapshots */
 
-static uint64_t pinned_part(const zd_dev *dev, const struct row *row)
+/* All locks are held. Bytes 0 .. length-1 of a slot stay as they are till it is let go. */
+static int pin(zd_dev *dev, zd_snapshot *s, uint32_t number, uint64_t length, struct pinned **out)
 {
-	return zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED ? zd_word_written(row->word) : UINT64_MAX;
+	struct zd_slot_rt *slot = &dev->slots[number - 1];
+	struct pinned *p = malloc(sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	atomic_fetch_add(&s->origin->refs, 1);
+	*p = (struct pinned){ s->origin, 1, number, s->owner };
+	slot->pins++;
+	if (slot->pinned < length)
+		slot->pinned = length;
+	*out = p;
+	return 0;
 }
 
-/* All locks are held. */
-static void pin(zd_dev *dev, zd_snapshot *s)
+static struct pinned *hold(struct pinned *p)
 {
-	uint32_t i;
-
-	for (i = 0; i < s->n; i++) {
-		struct row *row = &s->rows[i];
-		struct zd_slot_rt *slot;
-
-		if (row->pre.words && row->pre.of == s)
-			dev->slots[row->pre.slot - 1].pins++;
-		if (!row->slot)
-			continue;
-		slot = &dev->slots[row->slot - 1];
-		slot->pins++;
-		if (slot->pinned < pinned_part(dev, row))
-			slot->pinned = pinned_part(dev, row);
-	}
-	s->pinned = true;
+	if (p)
+		atomic_fetch_add(&p->refs, 1);
+	return p;
 }
 
-static void unpin_slot(zd_dev *dev, uint32_t number)
+static void unpin(zd_dev *dev, uint32_t number)
 {
 	struct zd_slot_rt *slot = &dev->slots[number - 1];
 
+	while (zd_lock_resource(dev))
+		;
 	/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
 	if (slot->pins && --slot->pins == 0) {
 		slot->pinned = 0;
 		if (slot->state == ZD_SLOT_PINNED)
 			zd_slot_give_up(dev, number - 1);
 	}
+	zd_unlock_resource(dev);
 }
 
-static void unpin(zd_dev *dev, zd_snapshot *s)
+static void let_go(struct pinned *p)
 {
-	uint32_t i;
-
-	for (i = 0; i < s->n; i++) {
-		const struct row *row = &s->rows[i];
-
-		if (row->slot)
-			unpin_slot(dev, row->slot);
-		if (row->pre.words && row->pre.of == s)
-			unpin_slot(dev, row->pre.slot);
-	}
+	if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+		return;
+	if (p->owner == getpid() && zd_enter(p->origin->dev, NULL) == 0)
+		unpin(p->origin->dev, p->slot);
+	drop_origin(p->origin);
+	free(p);
 }
 
-static void hold(zd_snapshot *s)
-{
-	atomic_fetch_add(&s->refs, 1);
-}
-
-/* The last one is put to those that are to be freed: by a list, as rows of theirs may hold more of them. */
-static void let_go(zd_snapshot *s, zd_snapshot **dead)
-{
-	if (s && atomic_fetch_sub(&s->refs, 1) == 1) {
-		s->next = *dead;
-		*dead = s;
-	}
-}
-
-static void free_blocks(zd_snapshot *s, struct blocks *b, zd_snapshot **dead)
-{
-	if (b->words && b->of != s)
-		let_go(b->of, dead);
-	free(b->words);
-}
-
-static void free_rows(zd_snapshot *s, zd_snapshot **dead)
+static void free_rows(zd_snapshot *s)
 {
 	uint32_t i, k;
 
@@ -566,10 +545,13 @@ static void free_rows(zd_snapshot *s, zd_snapshot **dead)
 		struct row *row = &s->rows[i];
 
 		for (k = 0; k < row->nr_pieces; k++)
-			let_go(row->pieces[k].of, dead);
+			let_go(row->pieces[k].at);
+		let_go(row->own);
+		let_go(row->pre.at);
+		let_go(row->undone.at);
 		free(row->pieces);
-		free_blocks(s, &row->pre, dead);
-		free_blocks(s, &row->undone, dead);
+		free(row->pre.words);
+		free(row->undone.words);
 	}
 	free(s->rows);
 }
@@ -590,12 +572,12 @@ static int share_blocks(struct blocks *to, const struct blocks *from)
 	memcpy(words, from->words, (size_t)from->n * 16);
 	*to = *from;
 	to->words = words;
-	hold(to->of);
+	hold(to->at);
 	return 0;
 }
 
 /* What a fork's zone reads elsewhere, for its row in a snapshot of the fork. */
-static int inherit(const struct zd_part *part, zd_snapshot *from, struct row *row)
+static int inherit(const struct zd_part *part, struct row *row)
 {
 	uint64_t length = part->length, at = 0;
 	const struct row *old = part->row;
@@ -610,10 +592,10 @@ static int inherit(const struct zd_part *part, zd_snapshot *from, struct row *ro
 		for (; at < length; row->nr_pieces++) {
 			struct piece *piece = &row->pieces[row->nr_pieces];
 
-			*piece = piece_of(from, old, row->nr_pieces);
+			*piece = piece_of(old, row->nr_pieces);
 			if (piece->end > length)
 				piece->end = length;
-			hold(piece->of);
+			hold(piece->at);
 			at = piece->end;
 		}
 		if (undone->words)
@@ -624,48 +606,57 @@ static int inherit(const struct zd_part *part, zd_snapshot *from, struct row *ro
 	return r;
 }
 
+static int fill_row(zd_dev *dev, zd_snapshot *s, struct row *row)
+{
+	struct zd_zone_rt *rt = &dev->zones[row->zone];
+	uint64_t written = zd_word_written(rt->word);
+	uint32_t pre = 0;
+	int r = 0;
+
+	row->word = rt->word;
+	row->durable = rt->durable < written ? rt->durable : written;
+	row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
+	if (rt->slot)
+		r = pin(dev, s, rt->slot, zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED ? written : UINT64_MAX, &row->own);
+	if (!r)
+		r = zd_pre_copy(dev, row->zone, &row->pre.words, &row->pre.first, &row->pre.n, &pre);
+	if (!r && pre)
+		r = pin(dev, s, pre, 0, &row->pre.at);
+	if (!r && dev->view)
+		r = inherit(&dev->view->parts[row->zone], row);
+	return r;
+}
+
+static int add_row(zd_snapshot *s, uint32_t zone, uint32_t opened, uint32_t *room)
+{
+	if (s->n == *room) {
+		uint32_t more = *room ? 2 * *room : 64;
+		struct row *rows = realloc(s->rows, more * sizeof(*rows));
+
+		if (!rows)
+			return -ENOMEM;
+		s->rows = rows;
+		*room = more;
+	}
+	s->rows[s->n++] = (struct row){ .zone = zone, .opened = opened };
+	return 0;
+}
+
 static int fill_rows(zd_dev *dev, zd_snapshot *s)
 {
 	uint32_t z, room = 0, rank = 0;
 	int r = 0;
 
-	for (z = dev->head->imp_head; z; z = dev->zones[z - 1].next) {
-		if (s->n == room) {
-			struct row *rows = realloc(s->rows, (room = room ? 2 * room : 64) * sizeof(*rows));
-
-			if (!rows)
-				return -ENOMEM;
-			s->rows = rows;
-		}
-		s->rows[s->n++] = (struct row){ .zone = z - 1, .opened = ++rank };
-	}
-	for (z = 0; z < dev->g.h.nr_zones; z++) {
+	for (z = dev->head->imp_head; !r && z; z = dev->zones[z - 1].next)
+		r = add_row(s, z - 1, ++rank, &room);
+	for (z = 0; !r && z < dev->g.h.nr_zones; z++) {
 		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
 
-		if (!rt || (!rt->word && !rt->slot && !zd_view_has(dev, z)) || zd_word_cond(rt->word, zd_zone_type(dev, z)) == ZD_IMPLICIT_OPEN)
-			continue;
-		if (s->n == room) {
-			struct row *rows = realloc(s->rows, (room = room ? 2 * room : 64) * sizeof(*rows));
-
-			if (!rows)
-				return -ENOMEM;
-			s->rows = rows;
-		}
-		s->rows[s->n++] = (struct row){ .zone = z };
+		if (rt && (rt->word || rt->slot || zd_view_has(dev, z)) && zd_word_cond(rt->word, zd_zone_type(dev, z)) != ZD_IMPLICIT_OPEN)
+			r = add_row(s, z, 0, &room);
 	}
-	for (z = 0; z < s->n; z++) {
-		struct row *row = &s->rows[z];
-		struct zd_zone_rt *rt = &dev->zones[row->zone];
-
-		row->word = rt->word;
-		row->slot = rt->slot;
-		row->durable = rt->durable < zd_word_written(rt->word) ? rt->durable : zd_word_written(rt->word);
-		row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
-		row->pre.of = s;
-		r = r ? r : zd_pre_copy(dev, row->zone, &row->pre.words, &row->pre.first, &row->pre.n, &row->pre.slot);
-		if (!r && dev->view)
-			r = inherit(&dev->view->parts[row->zone], dev->view->snapshot, row);
-	}
+	for (z = 0; !r && z < s->n; z++)
+		r = fill_row(dev, s, &s->rows[z]);
 	if (r)
 		return r;
 	s->no_pre = dev->head->no_pre;
@@ -704,8 +695,6 @@ int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
 	r = lock_all(dev);
 	if (!r) {
 		r = fill_rows(dev, s);
-		if (!r)
-			pin(dev, s);
 		unlock_all(dev);
 	}
 	if (r) {
@@ -719,30 +708,20 @@ int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
 
 void zd_snapshot_free(zd_snapshot *s)
 {
-	zd_snapshot *dead = NULL;
-
-	for (let_go(s, &dead); dead;) {
-		s = dead;
-		dead = s->next;
-		if (s->pinned && s->owner == getpid() && zd_enter(s->origin->dev, NULL) == 0) {
-			while (zd_lock_resource(s->origin->dev))
-				;
-			unpin(s->origin->dev, s);
-			zd_unlock_resource(s->origin->dev);
-		}
-		drop_origin(s->origin);
-		free_rows(s, &dead);
-		free(s);
-	}
+	if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+		return;
+	free_rows(s);
+	drop_origin(s->origin);
+	free(s);
 }
 
 zd_snapshot *zd_snapshot_share(zd_snapshot *s)
 {
-	hold(s);
+	atomic_fetch_add(&s->refs, 1);
 	return s;
 }
 
-int64_t zd_snapshot_unflushed(zd_snapshot *s, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err)
+int64_t zd_snapshot_unflushed(const zd_snapshot *s, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err)
 {
 	zd_dev *dev = s->origin->dev;
 	uint64_t size = dev->g.h.logical_block, n = 0;
@@ -755,14 +734,14 @@ int64_t zd_snapshot_unflushed(zd_snapshot *s, struct zd_snapshot_block *out, uin
 	for (i = 0; i < s->n; i++) {
 		const struct row *row = &s->rows[i];
 
-		for (w = 0; (row->slot || row->nr_pieces) && row->pre.words && w < row->pre.n; w++) {
+		for (w = 0; (row->own || row->nr_pieces) && row->pre.words && w < row->pre.n; w++) {
 			uint64_t bits = row->pre.words[2 * w + ZD_PRE_WRITTEN];
 
 			for (; bits; bits &= bits - 1) {
 				unsigned bit = (unsigned)__builtin_ctzll(bits);
 				uint64_t rel = ((row->pre.first + w) * 64 + bit) * size;
 
-				r = load_pinned(row->pre.of, row->pre.slot, rel, then, size);
+				r = load_pinned(row->pre.at, rel, then, size);
 				if (!r)
 					r = load_row(s, row, rel, now, size);
 				if (r)
@@ -817,12 +796,12 @@ static void put_back(zd_dev *dev, const zd_snapshot *s, uint32_t zone, struct zd
 {
 	int type = zd_zone_type(dev, zone);
 	uint64_t word = row ? row->word : 0;
-	uint32_t slot = row ? row->slot : 0;
-	bool pre = row && row->pre.words, own_pre = pre && row->pre.of == s, moved;
+	uint32_t slot = row && row->own ? row->own->slot : 0;
+	bool pre = row && row->pre.words, own_pre = pre && row->pre.at->origin == s->origin, moved;
 
 	if (zd_pre_any(dev, zone) || pre) {
 		zd_pre_put_back(dev, zone, own_pre ? row->pre.words : NULL, own_pre ? row->pre.first : 0, own_pre ? row->pre.n : 0,
-				own_pre ? row->pre.slot : 0);
+				own_pre ? row->pre.at->slot : 0);
 		if (pre && !own_pre)
 			dev->view->parts[zone].unflushed = true;
 		zd_set_dirty(dev, zone);
@@ -934,7 +913,7 @@ static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_cut *cut, stru
 		if (row->durable < written)
 			zd_set_dirty(dev, row->zone); /* the next flush must find it */
 		part->row = row;
-		if (row->slot || row->nr_pieces)
+		if (row->own || row->nr_pieces)
 			part->length = zd_is_conv(dev, row->zone) ? zd_zone_length(dev, row->zone) : written;
 		while (k < n && kept[k].zone < row->zone)
 			k++;
@@ -986,7 +965,7 @@ int zd_fork(zd_snapshot *s, const struct zd_cut *cut, zd_dev **out, struct zd_er
 	}
 	(*out)->view = view;
 fill:
-	hold(s);
+	atomic_fetch_add(&s->refs, 1);
 	(*out)->view->snapshot = s;
 	r = fill_fork(*out, s, cut, err);
 	if (r) {

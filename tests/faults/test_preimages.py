@@ -544,6 +544,35 @@ class Machine(RuleBasedStateMachine):
             _, snapshot, then = self.snapshots[number % len(self.snapshots)]
             self.disks.append((snapshot.fork(), copy.deepcopy(then)))
 
+    @rule(number=number, seed=st.integers(0, 99))
+    def survivor(self, number: int, seed: int) -> None:
+        """A disk as a power cut would have left it; it is forked, cut and gone back to as the others are."""
+        if self.snapshots and len(self.disks) < 5:
+            _, snapshot, then = self.snapshots[number % len(self.snapshots)]
+            draw, model = random.Random(seed), copy.deepcopy(then)
+            blocks = snapshot.unflushed()
+            undone = {block.offset for block in blocks if block.lost or draw.random() < 0.5}
+            known = {block.offset for block in blocks}
+            tops = list(model.durable)
+            for zone in (0, 1):
+                for block in model.old[zone]:
+                    offset = zone * LENGTH + block * BLOCK
+                    if block in model.lost[zone]:
+                        continue
+                    if (offset in known and offset not in undone) or (
+                        offset not in known and not self.aware
+                    ):
+                        tops[zone] = max(tops[zone], (block + 1) * BLOCK)
+            kept = {zone: top for zone, top in enumerate(tops) if self.aware}
+            model.cut(lambda zone, block: zone * LENGTH + block * BLOCK not in undone)
+            model.written[:] = model.durable[:] = tops
+            self.disks.append((snapshot.survivor(kept, sorted(undone)), model))
+
+    @rule(number=number)
+    def close_a_fork(self, number: int) -> None:
+        if len(self.disks) > 1:
+            self.disks.pop(1 + number % (len(self.disks) - 1))[0].close()
+
     @rule(number=number)
     def forget(self, number: int) -> None:
         if self.snapshots:

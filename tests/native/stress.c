@@ -219,8 +219,8 @@ static void *viewer(void *arg)
 	struct timespec pause = { 0, 500000 };
 	struct zd_snapshot_block blocks[8];
 	struct zd_error err;
-	zd_snapshot *snapshot;
-	zd_dev *fork;
+	zd_snapshot *snapshot, *inner;
+	zd_dev *fork, *deeper;
 
 	while (!atomic_load(&stop)) {
 		CLAIM(zd_snapshot_take(w->dev, &snapshot, &err) == 0);
@@ -231,6 +231,23 @@ static void *viewer(void *arg)
 		nanosleep(&pause, NULL);
 		CLAIM(zd_pread(fork, again, sizeof(again), 0, &err) == (int64_t)sizeof(again));
 		CLAIM(memcmp(first, again, sizeof(first)) == 0);
+		/* A fork of the fork, which shows the same when that one is overwritten or gone. */
+		CLAIM(zd_snapshot_take(fork, &inner, &err) == 0);
+		CLAIM(zd_snapshot_unflushed(inner, blocks, 8, &err) >= 0);
+		CLAIM(zd_fork(inner, NULL, &deeper, &err) == 0);
+		zd_snapshot_free(inner);
+		CLAIM(zd_pwrite(fork, again + BLOCK, sizeof(again) / 2, 0, &err) == (int64_t)sizeof(again) / 2);
+		if (draw(w, 2)) {
+			zd_dev *closed = fork;
+
+			fork = deeper;
+			deeper = NULL;
+			CLAIM(zd_close(closed, &err) == 0);
+		}
+		CLAIM(zd_pread(deeper ? deeper : fork, again, sizeof(again), 0, &err) == (int64_t)sizeof(again));
+		CLAIM(memcmp(first, again, sizeof(first)) == 0);
+		if (deeper)
+			CLAIM(zd_close(deeper, &err) == 0);
 		if (draw(w, 2)) {
 			CLAIM(zd_power_cut(fork, (int)draw(w, 3), draw(w, 100), &err) == 0);
 			CLAIM(zd_power_on(fork, &err) == 0);
