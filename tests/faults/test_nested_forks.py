@@ -208,9 +208,7 @@ def claim_level(dev: zoned.Device, level: int, last: bool) -> None:
 def test_closed_in_any_order(order: tuple[int, ...], kind: str, tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
     before = len(ram_disks())
-    root = (
-        zoned.memory(**DISK) if kind == "ram" else zoned.create(path, host_sync="never", **DISK)
-    )
+    root = zoned.memory(**DISK) if kind == "ram" else zoned.create(path, host_sync="never", **DISK)
     chain = grow(root, 3)
     for count, level in enumerate(order):
         chain[level].close()
@@ -465,6 +463,13 @@ def test_a_killed_holder_of_forks_harms_nobody(tmp_path: Path) -> None:
         assert dev.pread(MIB, 12 * MIB) == b"b" * MIB
 
 
+def descend(chain: list[zoned.Device], levels: int) -> None:
+    for _ in range(levels):
+        chain[-1].append(3, bytes([len(chain) % 251]) * BLOCK)
+        chain.append(chain[-1].fork())
+        chain[-2].close()
+
+
 def test_more_levels_than_open_files(dev: zoned.Device) -> None:
     """A level whose data is read takes a descriptor, and running out of them is one clear error."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -472,11 +477,8 @@ def test_more_levels_than_open_files(dev: zoned.Device) -> None:
     highest = max(map(int, os.listdir("/proc/self/fd")))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, limits[1]))
     try:
-        with pytest.raises(OSError, match="takes (a|another) file descriptor") as caught:
-            for _ in range(highest + 64):
-                chain[-1].append(3, bytes([len(chain) % 251]) * BLOCK)
-                chain.append(chain[-1].fork())
-                chain[-2].close()
+        with pytest.raises(OSError, match=r"takes (a|another) file descriptor") as caught:
+            descend(chain, highest + 64)
         assert caught.value.errno == errno.EMFILE
         assert len(chain) > 50
         last = chain[-1]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from waiting import PATIENCE, until
 from zoned import FaultError
 
 MIB = 1 << 20
@@ -188,13 +189,12 @@ def test_a_hang_holds_no_lock_and_is_released(dev: zoned.Device) -> None:
     with dev.faults.add("hang", on="write", zones=3) as fault:
         thread = threading.Thread(target=dev.pwrite, args=(b"a" * BLOCK, zone(3)))
         thread.start()
-        while not fault.waiting:
-            time.sleep(0.001)
+        until(lambda: fault.waiting, "the write hangs")
         dev.reset_zone(3)  # the zone's lock is free
         dev.pwrite(b"b" * BLOCK, zone(4))
         assert dev.zones[3].wp == zone(3)
         fault.release()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         assert fault.waiting == 0
     assert dev.zones[3].wp == zone(3) + BLOCK
@@ -223,10 +223,9 @@ def test_clearing_lets_go_what_hangs_and_a_power_cut_ends_it(dev: zoned.Device) 
         fault = dev.faults.add("hang", on="write")
         thread = threading.Thread(target=write)
         thread.start()
-        while not fault.waiting:
-            time.sleep(0.001)
+        until(lambda fault=fault: fault.waiting, "the write hangs")
         end()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         dev.power_on()
         dev.faults.clear()
@@ -550,6 +549,43 @@ def test_plans(dev: zoned.Device, tmp_path: Path) -> None:
             "fault 1: probability is 'often': it must be a number",
         ),
         ("[[fault]]\nkind = 'medium'\nlabel = 3\n", "fault 1: label is 3: it must be a text"),
+        (
+            "[[fault]]\nkind = 'medium'\nonce = 'no'\n",
+            "fault 1: once is 'no': it must be true or false",
+        ),
+        (
+            "[[fault]]\nkind = 'offline'\nafter = 'false'\n",
+            "fault 1: after is 'false': it must be true or false",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nnth = true\n",
+            "fault 1: nth is True: it must be a whole number",
+        ),
+        ("[[fault]]\nkind = 'medium'\non = 3\n", "fault 1: on is 3: it must be names of commands"),
+        (
+            "[[fault]]\nkind = 'medium'\nzones = [3, 7]\n",
+            "fault 1: zones is [3, 7]: it must be a zone, a text such as 3-7, or (first, count)",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nzones = 1.5\n",
+            "fault 1: zones is 1.5: it must be a zone, a text such as 3-7, or (first, count)",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nrange = 5.0\n",
+            "fault 1: range is 5.0: it must be a pair, the first byte and the first behind it",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nrange = ['a', 'b']\n",
+            "fault 1: range: 'a' is not a size",
+        ),
+        (
+            "[[fault]]\nkind = 'hang'\ntimeout = 1e-12\n",
+            "fault 1: timeout is 1e-12: less than a nanosecond is none",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\n[[fault]]\nkind = 'torn'\nzones = 99\norder = 1\n",
+            "fault 2: zone 99 does not exist: the disk has zones 0 to 15",
+        ),
         ("faults = 3\n", "unknown key faults; rules are tables [[fault]]"),
         ("fault = 3\n", "it needs at least one table [[fault]]"),
         ("[[fault", "not TOML"),

@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,7 +95,7 @@ Zone = tuple[int, int, int, int, int, int, bool, bool]
 """start, length, capacity, wp (bytes, absolute), type, condition, non_seq, reset."""
 
 
-class Disk:
+class Disk(ABC):
     """A fresh disk of the kernel. Each method is a kind of step; its result becomes the record."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -102,11 +103,13 @@ class Disk:
         self.block: int = spec["block"]
         self.zone_size: int = spec["zone_size"]
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """The disk goes away."""
 
+    @abstractmethod
     def zones(self) -> list[Zone]:
-        raise NotImplementedError
+        """The whole report."""
 
     def layout(self) -> list[list[int]]:
         return [[kind, start, length, cap] for start, length, cap, _, kind, _, _, _ in self.zones()]
@@ -479,7 +482,7 @@ def _sg_nodes() -> list[str]:
 
 
 def wait_for(otherwise: str, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise)

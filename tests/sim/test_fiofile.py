@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from zoned.bench.runner import execute
 from zoned.geometry import Geometry
 
 ZBD = "zonemode=zbd\ndirect=1\n"
+Needs = Callable[[str, bool, str], None]
 
 
 def job(text: str, geometry: Geometry | None = None) -> Job:
@@ -101,10 +103,10 @@ def test_block_sizes() -> None:
     ],
 )
 def test_block_sizes_by_direction_as_fio_prints_them(
-    text: str, sizes: list[int], tmp_path: Path, needs: object
+    text: str, sizes: list[int], tmp_path: Path, needs: Needs
 ) -> None:
     assert job(f"rw=rw\n{text}").bs_min == sizes
-    needs("fio", shutil.which("fio") is not None, "asking fio the same")  # type: ignore[operator]
+    needs("fio", shutil.which("fio") is not None, "asking fio the same")
     path = tmp_path / "a.fio"
     path.write_text(f"[j]\nioengine=null\nsize=1m\nrw=rw\n{text}\n", encoding="utf-8")
     said = subprocess.run(["fio", str(path)], stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -368,9 +370,9 @@ def test_no_option_is_both_used_and_without_effect() -> None:
     assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS) | set(BLOCKS)
 
 
-def test_every_option_is_one_of_fio(needs: object) -> None:
+def test_every_option_is_one_of_fio(needs: Needs) -> None:
     """fio itself knows each name that is taken here."""
-    needs("fio", shutil.which("fio") is not None, "asking fio for its options")  # type: ignore[operator]
+    needs("fio", shutil.which("fio") is not None, "asking fio for its options")
     known = subprocess.run(
         ["fio", "--cmdhelp"], stdout=subprocess.PIPE, text=True, check=True
     ).stdout

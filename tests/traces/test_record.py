@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -19,6 +20,7 @@ import pytest
 
 import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, every_command, refused
+from waiting import PATIENCE, until
 from zoned import Trace, TraceCommand
 
 
@@ -134,8 +136,8 @@ def test_what_a_fault_does_to_a_zone_is_in_the_trace(tmp_path: Path) -> None:
         with dev.faults.add("power-cut", on="flush"):
             refused(zoned.PowerLossError, dev.flush)
     assert [str(item).partition(" (")[0] for item in recorded(path)] == [
-        "set-offline of zone 3: ok, by fault 1",
         "write of 4096 bytes at 3145728 in zone 3: ok",
+        "set-offline of zone 3: ok, by fault 1",
         "write of 16384 bytes at 4194304 in zone 4: medium-error",
         "power-cut: ok, by fault 3",
         "flush: power-loss, by fault 3",
@@ -204,23 +206,29 @@ with zoned.open(path) as dev:
 """
 
 
-def test_processes_that_work_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("host_sync", "each"), [("never", 3000), ("command", 100)])
+@pytest.mark.parametrize("slow", [False, True])
+def test_processes_that_work_at_once(tmp_path: Path, host_sync: str, each: int, slow: bool) -> None:
     """No record is missing or double, and each zone's records stand in the order in which they took effect."""
+    if slow:
+        each //= 10
     image, path = tmp_path / "disk.img", tmp_path / "x.trace"
-    with zoned.create(image, **(SHAPE | {"max_open": 0, "host_sync": "never"})) as dev:
+    with zoned.create(image, **(SHAPE | {"max_open": 0, "host_sync": host_sync})) as dev:
+        if slow:
+            dev.faults.add("latency", latency="50us")
         with dev.trace.record(path):
             workers = [
-                subprocess.Popen([sys.executable, "-c", WORKER, str(image), str(number), "3000"])
+                subprocess.Popen([sys.executable, "-c", WORKER, str(image), str(number), str(each)])
                 for number in range(3)
             ]
-            assert [worker.wait(120) for worker in workers] == [0, 0, 0]
+            assert [worker.wait(PATIENCE) for worker in workers] == [0, 0, 0]
         totals = dev.counters
         disk = {zone.index: zone.wp for zone in dev.zones}
     records = recorded(path)
     counts = Counter((item.command, item.ok) for item in records)
     assert counts[TraceCommand.APPEND, True] == totals.appends
     assert counts[TraceCommand.RESET, True] == totals.resets
-    assert sum(counts.values()) == 9000 + totals.resets
+    assert sum(counts.values()) == 3 * each + totals.resets
     assert {item.pid for item in records} == {worker.pid for worker in workers}
     pointers = {zone: zone * ZONE for zone in range(2, 6)}
     for item in records:
@@ -236,6 +244,39 @@ def test_processes_that_work_at_once(tmp_path: Path) -> None:
     with zoned.memory(**(SHAPE | {"max_open": 0})) as other:
         report = zoned.replay(Trace(path), other)
         assert report.same, report.differences
+
+
+def test_what_took_effect_before_a_power_cut_stands_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    stop = threading.Event()
+    with zoned.memory(**SHAPE) as dev, dev.trace.record(path):
+
+        def work(zone: int) -> None:
+            while not stop.is_set():
+                with contextlib.suppress(zoned.PowerLossError):
+                    dev.append(zone, bytes(BLOCK))
+                    dev.flush()
+                    dev.reset_zone(zone)
+
+        workers = [threading.Thread(target=work, args=(zone,)) for zone in (2, 3, 4)]
+        for worker in workers:
+            worker.start()
+        for _ in range(100):
+            time.sleep(0.001)
+            dev.power_cut()
+            time.sleep(0.0002)
+            dev.power_on()
+        stop.set()
+        for worker in workers:
+            worker.join()
+    powered, done = True, Counter[TraceCommand]()
+    for item in recorded(path):
+        if item.command in (TraceCommand.POWER_CUT, TraceCommand.POWER_ON):
+            powered = item.command is TraceCommand.POWER_ON
+        else:
+            assert item.ok == powered or (item.result == "power-loss" and powered), item
+            done[item.command] += item.ok
+    assert done[TraceCommand.FLUSH] > 100 and done[TraceCommand.RESET] > 100, done
 
 
 def test_threads_forked_children_and_readers(tmp_path: Path) -> None:
@@ -322,7 +363,7 @@ def test_kill_9(tmp_path: Path, victim: str) -> None:
         if victim == "recorded":
             dev.trace.start(path)
         process = run(path if victim == "recorder" else "")
-        time.sleep(0.3)
+        until(lambda: dev.counters.appends > 500 and path.stat().st_size > 2000, "a trace grows")
         process.send_signal(signal.SIGKILL)
         process.communicate()
         for _ in range(
@@ -373,7 +414,7 @@ def _stopped_recorder(image: Path, path: Path) -> subprocess.Popen[str]:
 
 def _go_on(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGCONT)
-    assert process.communicate(timeout=60)[0] == "None\n"
+    assert process.communicate(timeout=PATIENCE)[0] == "None\n"
     assert process.returncode == 0
 
 
@@ -384,13 +425,12 @@ def test_commands_wait_for_a_slow_recorder(tmp_path: Path) -> None:
         process = _stopped_recorder(image, path)
         thread = threading.Thread(target=lambda: [dev.pread(512, 0) for _ in range(2000)])
         thread.start()
-        while dev.counters.reads < 768:
-            time.sleep(0.01)
+        until(lambda: dev.counters.reads >= 768, "the room for commands is full")
         time.sleep(0.1)
         assert dev.counters.reads == 768
         assert thread.is_alive()
         _go_on(process)
-        thread.join(60)
+        thread.join(PATIENCE)
         assert dev.counters.reads == 2000
     trace = Trace(path)
     assert 768 <= len(list(trace)) <= 2000
@@ -411,11 +451,10 @@ def test_ctrl_c_ends_waiting_for_a_recorder(tmp_path: Path) -> None:
         reader = subprocess.Popen(
             [sys.executable, "-c", code, str(image)], stdout=subprocess.PIPE, text=True
         )
-        while dev.counters.reads < 768:
-            time.sleep(0.01)
+        until(lambda: dev.counters.reads >= 768, "the room for commands is full")
         time.sleep(0.1)
         reader.send_signal(signal.SIGINT)
-        assert reader.communicate(timeout=60)[0] == "interrupted\n"
+        assert reader.communicate(timeout=PATIENCE)[0] == "interrupted\n"
         assert dev.counters.reads == 768
         _go_on(process)
     records = recorded(path)
@@ -433,11 +472,10 @@ def test_what_is_lost_is_counted(tmp_path: Path) -> None:
             threads = [threading.Thread(target=dev.pread, args=(512, ZONE)) for _ in range(400)]
             for thread in threads:
                 thread.start()
-            while fault.waiting < 400:
-                time.sleep(0.01)
+            until(lambda: fault.waiting == 400, "all reads hang")
             fault.release()
             for thread in threads:
-                thread.join(60)
+                thread.join(PATIENCE)
         assert dev.counters.reads == 1100
         _go_on(process)
     trace = Trace(path)
@@ -489,7 +527,7 @@ with zoned.memory(size="16MiB", zone_size="1MiB") as dev:
 """
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     lines = done.stdout.splitlines()
     assert lines[0] == f"[Errno 27] File too large: '{path}'"
