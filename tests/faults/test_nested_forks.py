@@ -10,6 +10,7 @@ import random
 import resource
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,8 @@ def test_no_level_copies_what_it_shares(dev: zoned.Device) -> None:
         assert chain[-1].info().slots_used == 1  # the zone that it wrote, not the ten it reads
         assert chain[-1].info().file_blocks < MIB
     assert sum(ram_disks().values()) - disks < 8 * MIB // 2  # a copy at one level is 40 MiB
-    assert own_memory() - memory < 16 * MIB
+    if "ZONED_SANITIZED" not in os.environ:  # a sanitizer holds freed memory back
+        assert own_memory() - memory < 16 * MIB
     assert dev.info().file_blocks == blocks
     assert dev.info().slots_used == 10
     for fork in reversed(chain[1:]):
@@ -203,8 +205,11 @@ def claim_level(dev: zoned.Device, level: int, last: bool) -> None:
         assert word(dev, block * BLOCK)[:1] == (str(block).encode() if block % 2 else b"\0")
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-@pytest.mark.parametrize("kind", ["ram", "image"])
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [("ram", order) for order in itertools.permutations(range(4))]
+    + [("image", order) for order in list(itertools.permutations(range(4)))[::3]],
+)
 def test_closed_in_any_order(order: tuple[int, ...], kind: str, tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
     before = len(ram_disks())
@@ -367,7 +372,6 @@ def test_a_flipped_bit_on_the_media_stays_in_its_disk(dev: zoned.Device) -> None
 def test_many_threads_fork_forks(dev: zoned.Device) -> None:
     """Each thread grows a chain of its own from one disk that others go on writing, closing from the front."""
     stop = threading.Event()
-    failures: list[BaseException] = []
 
     def write() -> None:
         number = 0
@@ -380,39 +384,35 @@ def test_many_threads_fork_forks(dev: zoned.Device) -> None:
 
     def chain(seed: int) -> None:
         draw = random.Random(seed)
-        try:
-            disks = [dev.fork()]
-            for step in range(60):
-                disk = disks[-1]
-                shown, count = disk.pread(4 * BLOCK, 0), disk._written(3) // BLOCK
-                assert shown == shown[:1] * 4 * BLOCK
-                assert disk.pread(count * BLOCK, 12 * MIB)[::BLOCK] == bytes(range(1, count + 1))
-                disks.append(disk.fork())
-                disk.reset_zone(3)
-                disk.pwrite(b"\xff" * 4 * BLOCK, 0)
-                assert disks[-1].pread(4 * BLOCK, 0) == shown
-                if count < 250 and draw.random() < 0.3:
-                    disks[-1].append(3, bytes([count + 1]) * BLOCK)
-                if draw.random() < 0.7:
-                    disks.pop(draw.randrange(len(disks) - 1)).close()
-                if step % 20 == 19:
-                    for disk in disks:
-                        disk.close()
-                    disks = [dev.fork()]
-            for disk in disks:
-                disk.close()
-        except BaseException as failure:
-            failures.append(failure)
+        disks = [dev.fork()]
+        for step in range(40):
+            disk = disks[-1]
+            shown, count = disk.pread(4 * BLOCK, 0), disk._written(3) // BLOCK
+            assert shown == shown[:1] * 4 * BLOCK
+            assert disk.pread(count * BLOCK, 12 * MIB)[::BLOCK] == bytes(range(1, count + 1))
+            disks.append(disk.fork())
+            disk.reset_zone(3)
+            disk.pwrite(b"\xff" * 4 * BLOCK, 0)
+            assert disks[-1].pread(4 * BLOCK, 0) == shown
+            if count < 250 and draw.random() < 0.3:
+                disks[-1].append(3, bytes([count + 1]) * BLOCK)
+            if draw.random() < 0.7:
+                disks.pop(draw.randrange(len(disks) - 1)).close()
+            if step % 20 == 19:
+                for disk in disks:
+                    disk.close()
+                disks = [dev.fork()]
+        for disk in disks:
+            disk.close()
 
-    writer = threading.Thread(target=write)
-    threads = [threading.Thread(target=chain, args=(seed,)) for seed in range(4)]
-    for thread in (writer, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stop.set()
-    writer.join()
-    assert failures == []
+    with ThreadPoolExecutor(5) as pool:
+        writer = pool.submit(write)
+        done = [pool.submit(chain, seed) for seed in range(4)]
+        wait(done)
+        stop.set()
+        writer.result()
+        for one in done:
+            one.result()
     dev.reset_all()
     assert dev.info().slots_used == 1
 
@@ -436,7 +436,7 @@ def test_a_killed_holder_of_forks_harms_nobody(tmp_path: Path) -> None:
     ready = context.Semaphore(0)
     with zoned.create(path, host_sync="never", **DISK) as dev:
         dev.append(3, b"a" * MIB)
-        holders = [context.Process(target=holder, args=(str(path), ready)) for _ in range(3)]
+        holders = [context.Process(target=holder, args=(str(path), ready)) for _ in range(2)]
         for process in holders:
             process.start()
         try:
