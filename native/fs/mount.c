@@ -73,6 +73,7 @@ static int start_node(zd_fs *fs, struct zd_node *node, const struct zd_zone *las
 	zd_attr_init(&node->attr, fs->perm, fs->uid, fs->gid, now);
 	zone.cond = cond;
 	node->size = zd_fs_check_condition(node, &zone);
+	node->end = node->size;
 	if (node->flags & (ZD_NODE_OFFLINE | ZD_NODE_READONLY)) {
 		/* How much a zone found read-only holds is not known, so its file cannot be read either. */
 		node->flags |= ZD_NODE_IMMUTABLE;
@@ -202,7 +203,7 @@ void zd_fs_umount(zd_fs *fs)
 			pthread_rwlock_wrlock(&node->lock);
 			node->writers = 1;
 			zd_fs_write_close(fs, node, NULL);
-			pthread_rwlock_unlock(&node->lock);
+			zd_node_changed(node);
 		}
 	}
 	zd_fs_detach(fs);
