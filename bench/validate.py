@@ -213,7 +213,7 @@ def _first_half_second(run: Run) -> float:
     return done
 
 
-HDD_FITTED = ("rate_outer_mb_s", "seek_one_ms", "cache_entries", "zone_switch_ms")
+HDD_FITTED = ("rate_outer_mb_s", "seek_margin_ms", "cache_entries", "zone_switch_ms")
 
 
 def rows_hc620() -> Iterator[Row]:

@@ -505,11 +505,13 @@ uint64_t zd_fault_virtual_ns(zd_dev *dev);
  * process takes them from there. If it cannot keep up, commands wait for it before they begin: no record is lost. The
  * one exception is counted: more than 256 commands that were under way at once when the ring was full.
  *
- * Commands of one zone stand in the order in which they took effect. A command that began before the recording did is
- * not in it, and neither is what a handle refuses by itself (a write on a handle opened read-only, a closed one).
- * Reads of a handle opened read-only are recorded where its user may write the image. zd_map_begin() gives 0 while
- * somebody records. When the recorder dies, commands go on without, and the file ends with what it had written.
- * While nobody records, the data path executes the same instructions as if there were none of this.
+ * Commands of one zone stand in the order in which they took effect, and every command on its side of a power cut. Of
+ * writes by others that ran beside a flush it is not recorded which the flush made durable. A host sync that fails behind
+ * a command (ZD_SYNC_COMMAND) is not in its record. A command that began before the recording did is not in it, and
+ * neither is what a handle refuses by itself (a write on a handle opened read-only, a closed one). Reads of a handle
+ * opened read-only are recorded where its user may write the image. zd_map_begin() gives 0 while somebody records.
+ * When the recorder dies, commands go on without, and the file ends with what it had written. While nobody records,
+ * the data path executes the same instructions as if there were none of this.
  */
 #define ZD_TRACE_VERSION 1
 #define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */

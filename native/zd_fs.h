@@ -142,7 +142,7 @@ struct zd_fs_statfs {
 };
 int zd_fs_statfs(zd_fs *fs, struct zd_fs_statfs *out);
 
-/* /sys/fs/zonefs/<dev>/: 0 is no limit. */
+/* /sys/fs/zonefs/<dev>/: 0 is no limit, or one that the sequential zones cannot reach. */
 struct zd_fs_counters {
 	uint32_t max_wro_seq_files, nr_wro_seq_files, max_active_seq_files, nr_active_seq_files;
 };

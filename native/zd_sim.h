@@ -48,6 +48,7 @@ struct zd_sim_hdd {
 	double rate_outer;         /* sustained, at the first zone; head switches included */
 	double rate_inner;         /* at the last zone; 0 < rate_inner <= rate_outer */
 	uint64_t seek_one, seek_avg, seek_full; /* ns; one <= avg <= full */
+	uint64_t seek_margin;      /* ns longer than that, each seek is expected to take when the queue is put in order */
 	uint64_t head_switch;      /* ns, to the next track */
 	uint64_t write_settle;     /* ns, added to each seek before a write */
 	uint64_t overhead;         /* ns of electronics, each command */

@@ -21,12 +21,12 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from zoned._lib import ffi, lib
 from zoned.errors import raise_error
@@ -215,11 +215,14 @@ class Fault:
             self.clear()
 
     def __str__(self) -> str:
+        return f"fault {self._told(*self._counts())}"
+
+    def _told(self, seen: int, matched: int, waiting: int) -> str:
+        """ "3 'label': medium on write; met 2, acted on 1"."""
         label = f" {self.rule.label!r}" if self.rule.label else ""
-        return (
-            f"fault {self.id}{label}: {self.rule.describe()}; "
-            f"met {self.seen}, acted on {self.matched}"
-        )
+        hangs = f", {waiting} waiting" if waiting else ""
+        rule = replace(self.rule, label="").describe()
+        return f"{self.id}{label}: {rule}; met {seen}, acted on {matched}{hangs}"
 
     def _counts(self) -> tuple[int, int, int]:
         for raw in _rows(self._device):
@@ -296,16 +299,24 @@ class Faults:
         """Set the rules of a TOML plan, all or none: a table ``[[fault]]`` each, keys as
         FaultRule's.
 
-        Raises FaultError, which names the file, the rule and the key; OSError.
+        Raises FaultError, which names the file and the rule; OSError.
         """
-        return self.set_all(read_plan(plan))
+        return self.set_all(read_plan(plan), where=f"plan {os.fsdecode(plan)}")
 
-    def set_all(self, rules: Iterable[FaultRule]) -> Plan:
-        """Set several rules; all or none."""
+    def set_all(self, rules: Iterable[FaultRule], *, where: str = "") -> Plan:
+        """Set several rules; all or none. ``where`` they stand is told with the one that is wrong.
+
+        Raises FaultError.
+        """
         done: list[Fault] = []
         try:
             for rule in rules:
                 done.append(self.set(rule))  # noqa: PERF401 - what was set must be known
+        except FaultError as error:
+            Plan(done).clear()
+            if not where:
+                raise
+            raise FaultError(f"{where}, fault {len(done) + 1}: {error}") from None
         except BaseException:
             Plan(done).clear()
             raise
@@ -369,7 +380,7 @@ def _from_table(entry: Mapping[str, Any], where: str) -> FaultRule:
     rule = FaultRule(**entry)
     try:
         _check(rule)
-    except (FaultError, TypeError) as exc:
+    except FaultError as exc:
         raise FaultError(f"{where}: {exc}") from None
     return rule
 
@@ -415,7 +426,7 @@ def _raw(rule: FaultRule, device: Device | None) -> Any:
     raw.limit = _limit(rule)
     raw.probability = _probability(rule.probability)
     raw.bit = _ANYWHERE if rule.bit is None else _number("bit", rule.bit)
-    raw.after, raw.active = bool(rule.after), bool(rule.active)
+    raw.after, raw.active = _flag("after", rule.after), _flag("active", rule.active)
     raw.keep = KEEPS[_choice(Keep, "choice of survivors", rule.keep)]
     raw.virtual_ns = _nanoseconds("virtual_latency", rule.virtual_latency)
     raw.real_ns = _nanoseconds("latency", rule.latency) or _nanoseconds("timeout", rule.timeout)
@@ -432,8 +443,10 @@ def _range(rule: FaultRule, block: int) -> tuple[int, int]:
         return first, first + block
     if rule.range is None:
         return 0, 0
-    if isinstance(rule.range, str | int) or len(rule.range) != 2:
-        raise FaultError("range is a pair: the first byte, and the first behind it")
+    if not isinstance(rule.range, Sequence) or isinstance(rule.range, str) or len(rule.range) != 2:
+        raise FaultError(
+            f"range is {rule.range!r}: it must be a pair, the first byte and the first behind it"
+        )
     first, behind = (_bytes("range", value) for value in rule.range)
     if behind == 0:
         raise FaultError("range ends at 0: it must end behind its first byte")
@@ -442,9 +455,16 @@ def _range(rule: FaultRule, block: int) -> tuple[int, int]:
 
 def _limit(rule: FaultRule) -> int:
     times = _number("times", rule.times)
-    if rule.once and times > 1:
+    if _flag("once", rule.once) and times > 1:
         raise FaultError(f"once and times={times} exclude each other: give one of them")
     return 1 if rule.once else times
+
+
+def _flag(name: str, value: object) -> bool:
+    """A text such as "no" is not taken for a yes."""
+    if not isinstance(value, bool | int) or value not in (0, 1):
+        raise FaultError(f"{name} is {value!r}: it must be true or false")
+    return bool(value)
 
 
 def _probability(value: object) -> int:
@@ -535,8 +555,8 @@ def keep_number(keep: Keep | str) -> int:
 def _commands(on: str | Iterable[str] | None) -> int:
     if on is None:
         return 0
-    names = on.split(",") if isinstance(on, str) else list(on)
-    if not all(isinstance(name, str) for name in names):
+    names = on.split(",") if isinstance(on, str) else on
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise FaultError(f"on is {on!r}: it must be names of commands")
     bits = 0
     for name in names:
@@ -555,7 +575,7 @@ def _zones(zones: Zones | None) -> tuple[int, int]:
         return 0, _LAST_ZONE
     try:
         if isinstance(zones, bool):
-            raise FaultError("zones must be a zone, a text such as 3-7, or (first, count)")
+            raise TypeError
         if isinstance(zones, int):
             found = ZoneSet([(zones, 1)])
         elif isinstance(zones, str):
@@ -563,9 +583,15 @@ def _zones(zones: Zones | None) -> tuple[int, int]:
         elif isinstance(zones, range):
             found = ZoneSet.of(zones)
         else:
-            found = ZoneSet([cast("tuple[int, int]", tuple(zones))])
-    except (ZoneListError, TypeError, ValueError) as exc:
+            # A list, as a plan may have it, could as well mean these zones, or from the one to the other.
+            first, count = zones if isinstance(zones, tuple) else ()
+            found = ZoneSet([(operator.index(first), operator.index(count))])
+    except ZoneListError as exc:
         raise FaultError(f"zones: {exc}") from None
+    except (TypeError, ValueError):
+        raise FaultError(
+            f"zones is {zones!r}: it must be a zone, a text such as 3-7, or (first, count)"
+        ) from None
     ranges = found.ranges()
     if len(ranges) != 1:
         raise FaultError(f"zones are {found or 'none'}: a rule holds for one range of zones")
@@ -577,11 +603,13 @@ def _bytes(name: str, value: int | str) -> int:
     try:
         return _number(name, parse_size(value, name) if isinstance(value, str) else value)
     except SizeError as exc:
-        raise FaultError(str(exc)) from None
+        raise FaultError(f"{name}: {exc}") from None
 
 
 def _number(name: str, value: int, most: int = _MOST) -> int:
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = operator.index(value)
     except TypeError:
         raise FaultError(f"{name} is {value!r}: it must be a whole number") from None
@@ -601,7 +629,10 @@ def _nanoseconds(name: str, value: float | str) -> int:
         amount = None
     if match is None or amount is None or match[2] not in _UNITS:
         raise FaultError(f"{name} is {value!r}: write seconds, or a text such as 50ms")
-    return _number(name, int(amount * _UNITS[match[2]]))
+    exact = amount * _UNITS[match[2]]
+    if 0 < exact < 1:
+        raise FaultError(f"{name} is {value!r}: less than a nanosecond is none")
+    return _number(name, int(exact))
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

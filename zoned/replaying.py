@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,10 @@ class Performer:
         self._random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
         self._pattern = b""
         self._zeros = bytearray()
+        self._wrote: dict[int, int] = {}
+        """When each thread's last write ended, ns."""
+        self._crossed = False
+        """Whether a flush since the last power cut ran beside another thread's write."""
 
     def give(self, item: TraceRecord, length: int | None = None) -> Outcome:
         """One command, or the first ``length`` bytes of it."""
@@ -124,15 +128,29 @@ class Performer:
 
     def doubt(self, item: TraceRecord) -> list[str]:
         """What may come out otherwise on this disk than on the one recorded, a sentence each."""
+        if item.command is TraceCommand.POWER_CUT:
+            whys = list(self._doubts_of_cut(item))
+            return [f"command {item.number}: {why}; zones may differ from here on" for why in whys]
+        if item.command in (TraceCommand.WRITE, TraceCommand.APPEND):
+            self._wrote[item.tid] = item.start_ns + item.duration_ns
+        elif item.command is TraceCommand.FLUSH and item.ok:
+            ends = (end for tid, end in self._wrote.items() if tid != item.tid)
+            self._crossed = self._crossed or max(ends, default=0) > item.start_ns
+        return []
+
+    def _doubts_of_cut(self, item: TraceRecord) -> Iterator[str]:
         if (
-            item.command is TraceCommand.POWER_CUT
-            and item.length == lib.ZD_KEEP_RANDOM
+            item.length == lib.ZD_KEEP_RANDOM
             and not self._keeps
             and self.device.geometry.model is Model.HOST_AWARE
         ):
-            why = "which overwritten blocks survived a power cut is not known without their data"
-            return [f"command {item.number}: {why}; zones may differ from here on"]
-        return []
+            yield "which overwritten blocks survived a power cut is not known without their data"
+        crossed, self._crossed = self._crossed, False
+        if crossed and item.length != lib.ZD_KEEP_ALL:
+            yield (
+                "a flush before this power cut ran beside writes of other threads, and which of "
+                "these it made durable is not recorded"
+            )
 
     def sentence(self, code: int) -> str:
         """The rule that the last command broke, as the exception for it says it."""

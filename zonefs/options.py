@@ -43,7 +43,11 @@ ERRORS_NUMBERS: dict[Errors, int] = {
 
 @dataclass(frozen=True, slots=True)
 class SeqFileCounters:
-    """The attributes of /sys/fs/zonefs/<dev>/ (Linux fs/zonefs/sysfs.c). 0 is no limit."""
+    """The attributes of /sys/fs/zonefs/<dev>/ (Linux fs/zonefs/sysfs.c).
+
+    0 is no limit, or one that is no smaller than the number of sequential zones: Linux forgets
+    those (disk_update_zone_resources() in block/blk-zoned.c).
+    """
 
     max_wro_seq_files: int
     """How many sequential files may be open for writing: the disk's open limit."""

@@ -234,7 +234,7 @@ static int publish_durable(zd_dev *dev, const struct items *items)
 	return 0;
 }
 
-int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_error *err)
+int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_traced *t, struct zd_error *err)
 {
 	struct items items = { NULL, 0, 0 };
 	int r = zd_lock_commit(dev);
@@ -272,6 +272,8 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_error *err)
 	}
 	if (!r && dev->head->warm_bytes > dev->g.h.slot_cache)
 		zd_slots_trim(dev);
+	if (!r && t)
+		zd_trace_effect(dev, t, r, err); /* under the lock: a power cut that comes next stands behind it */
 	zd_unlock_commit(dev);
 	free(items.at);
 	return r;
@@ -282,12 +284,12 @@ int zd_after_change(zd_dev *dev, struct zd_error *err)
 	int r = 0;
 
 	if (unlikely(dev->g.h.host_sync == ZD_SYNC_COMMAND) && !dev->in_ram)
-		r = zd_commit(dev, ZD_COMMIT_HOST, err);
+		r = zd_commit(dev, ZD_COMMIT_HOST, NULL, err);
 	if (unlikely(zd_slots_pressing(dev))) {
 		/* To save room; flush and close will tell if it cannot be done. */
-		zd_commit(dev, ZD_COMMIT_RESETS, NULL);
+		zd_commit(dev, ZD_COMMIT_RESETS, NULL, NULL);
 		if (zd_slots_pressing(dev))
-			zd_commit(dev, ZD_COMMIT_HOST, NULL);
+			zd_commit(dev, ZD_COMMIT_HOST, NULL, NULL);
 	} else if (unlikely(dev->head->warm_bytes > dev->g.h.slot_cache) && zd_lock_commit(dev) == 0) {
 		zd_slots_trim(dev);
 		zd_unlock_commit(dev);
@@ -337,7 +339,7 @@ static int flush_slowly(zd_dev *dev, struct zd_error *err)
 	if (!r && (atomic_load(&dev->head->gate) & ZD_GATE_FAULTS))
 		r = zd_fault_flush(dev, err);
 	if (!r)
-		r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
+		r = zd_commit(dev, ZD_COMMIT_FLUSH, &t, err);
 	return (int)zd_trace_end(dev, &t, zd_fault_after(dev, &c, &hit, r, 0, err), err);
 }
 
@@ -351,5 +353,5 @@ int zd_flush(zd_dev *dev, struct zd_error *err)
 		return flush_slowly(dev, err);
 	if (r || dev->readonly)
 		return r;
-	return zd_commit(dev, ZD_COMMIT_FLUSH, err);
+	return zd_commit(dev, ZD_COMMIT_FLUSH, NULL, err);
 }

@@ -273,6 +273,13 @@ static int inject(zd_dev *dev, const struct zd_command *c, const struct zd_hit *
 	return code;
 }
 
+bool zd_fault_decides_late(const struct zd_command *c, const struct zd_hit *hit)
+{
+	bool dies = (hit->kind == ZD_FAULT_READ_ONLY || hit->kind == ZD_FAULT_OFFLINE) && !hit->after;
+
+	return hit->cut < c->length || dies;
+}
+
 int zd_fault_medium(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, struct zd_error *err)
 {
 	return inject(dev, c, hit, c->cmd == ZD_CMD_READ ? ZD_E_MEDIUM_READ : ZD_E_MEDIUM_WRITE,

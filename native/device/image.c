@@ -568,7 +568,7 @@ static int settle(zd_dev *dev, struct zd_error *err)
 		dev->head->state = ZD_RT_CLOSED; /* nothing was changed */
 		return 0;
 	}
-	r = zd_commit(dev, ZD_COMMIT_HOST, err);
+	r = zd_commit(dev, ZD_COMMIT_HOST, NULL, err);
 	if (r)
 		return r;
 	/* Also the second copies: from "clean" on either copy must do. */

@@ -596,6 +596,8 @@ int zd_fault_before(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit,
 /* result: what the command gave (< 0: err is filled); landed: where its data lies. Returns what the caller gets. */
 int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, int64_t result,
 		       uint64_t landed, struct zd_error *err);
+/* Whether what becomes of a command is known only behind zd_fault_after(), not when it took effect. */
+bool zd_fault_decides_late(const struct zd_command *c, const struct zd_hit *hit);
 /* The error of a command that was cut short at hit->cut. */
 int zd_fault_medium(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, struct zd_error *err);
 /* A flush that owes an error gives it, once. */
@@ -618,7 +620,7 @@ struct zd_traced {
 	struct zd_error err; /* for callers that want none */
 	uint64_t before;     /* the zone's word, for an observer */
 	bool done;           /* it is in the ring */
-	bool held;           /* a fault rule acts on it: what becomes of it is known at its end only */
+	bool held;           /* zd_fault_decides_late() */
 };
 /*
  * The gate said ZD_SLOW: look at the rest of the gate and begin to record. zone ZD_NO_ZONE, offset ZD_NONE: there is
@@ -700,7 +702,7 @@ enum zd_commit_kind {
 	ZD_COMMIT_HOST,   /* only the host's side: close, host_sync=command, too many slots pending */
 	ZD_COMMIT_RESETS  /* no data sync: entries of zones whose old slot waits, as they were right after the reset */
 };
-int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_error *err);
+int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_traced *t, struct zd_error *err);
 /* After a change: what host_sync=command asks for, and room for pending slots. No lock held. */
 int zd_after_change(zd_dev *dev, struct zd_error *err);
 int zd_mark_dirty(zd_dev *dev, struct zd_error *err); /* first change: the image is no longer clean */

@@ -561,7 +561,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 /* No room on the host: slots of zones that were reset may be held back only because no entry says so yet. */
 static bool make_room(zd_dev *dev, int64_t r)
 {
-	return r == -ENOSPC && dev->head->nr_pending && zd_commit(dev, ZD_COMMIT_RESETS, NULL) == 0;
+	return r == -ENOSPC && dev->head->nr_pending && zd_commit(dev, ZD_COMMIT_RESETS, NULL, NULL) == 0;
 }
 
 static int64_t write_now(zd_dev *dev, struct write *w, struct zd_error *err)
@@ -602,7 +602,7 @@ static int64_t write_met(zd_dev *dev, const struct iovec *iov, int n, uint64_t l
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
-	t->held = hit.id;
+	t->held = zd_fault_decides_late(&c, &hit);
 	if (hit.cut) {
 		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false, hit.kind == ZD_FAULT_LOST };
 
@@ -736,7 +736,7 @@ static int64_t append_met(zd_dev *dev, uint32_t zone, const void *buf, uint64_t 
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
-	t->held = hit.id;
+	t->held = zd_fault_decides_late(&c, &hit);
 	if (hit.cut)
 		done = append_traced(dev, zone, buf, hit.cut, hit.kind == ZD_FAULT_LOST, &at, t, err);
 	if (landed)

@@ -160,7 +160,7 @@ static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	if (r)
 		return r;
 	r = zd_fault_before(dev, &c, &hit, err);
-	t.held = hit.id;
+	t.held = zd_fault_decides_late(&c, &hit);
 	if (!r)
 		r = (int)zd_fault_after(dev, &c, &hit, one(dev, cmd, zone, &t, err), 0, err);
 	return (int)zd_trace_end(dev, &t, r, err);
@@ -240,7 +240,7 @@ static int all_slowly(zd_dev *dev, int cmd, struct zd_error *err)
 	if (r)
 		return r;
 	r = zd_fault_before(dev, &c, &hit, err);
-	t.held = hit.id;
+	t.held = zd_fault_decides_late(&c, &hit);
 	if (!r)
 		r = (int)zd_fault_after(dev, &c, &hit, all(dev, cmd, &t, err), 0, err);
 	return (int)zd_trace_end(dev, &t, r, err);
@@ -323,7 +323,7 @@ int zd_power_cycle(zd_dev *dev, struct zd_error *err)
 		r = zd_trace_begin(dev, &t, ZD_CMD_POWER_CYCLE, ZD_NO_ZONE, ZD_NONE, 0, true, &err);
 	if (r)
 		return r;
-	r = zd_commit(dev, ZD_COMMIT_FLUSH, err);
+	r = zd_commit(dev, ZD_COMMIT_FLUSH, NULL, err);
 	if (!r)
 		r = all(dev, ZD_CMD_POWER_CYCLE, slow ? &t : NULL, err);
 	if (!r)

@@ -331,8 +331,8 @@ void zd_trace_put(zd_dev *dev, struct zd_traced *t, int64_t result, const struct
 
 void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
 {
-	/* What may yet be tried again or become an error is put down at the end. */
-	if (!t->held && result != -ENOSPC && dev->g.h.host_sync != ZD_SYNC_COMMAND)
+	/* What may yet be tried again, or become an error by a fault rule, is put down at the end. */
+	if (!t->held && result != -ENOSPC)
 		zd_trace_put(dev, t, result, err);
 }
 

@@ -19,6 +19,17 @@ static int check_options(const struct zd_fs_options *options, struct zd_error *e
 	return 0;
 }
 
+/* Linux forgets limits that a disk's sequential zones cannot reach: disk_update_zone_resources(), block/blk-zoned.c. */
+static void forget_idle_limits(struct zd_info *info)
+{
+	uint32_t nr_seq = info->nr_zones - info->nr_conv_zones;
+
+	if (info->max_open >= nr_seq)
+		info->max_open = 0;
+	if (info->max_active >= nr_seq)
+		info->max_active = 0;
+}
+
 static void set_options(zd_fs *fs, const struct zd_fs_options *options)
 {
 	const struct zd_fs_format *format = &fs->format;
@@ -174,6 +185,7 @@ int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, s
 		r = zd_fs_fail(err, EACCES, "the disk is open read-only: it can be mounted read-only");
 		goto fail;
 	}
+	forget_idle_limits(&fs->info);
 	fs->block = fs->info.physical_block;
 	r = zd_fs_read_super(dev, &fs->format, err);
 	if (r)

@@ -48,8 +48,8 @@ static inline uint64_t seek_ns(const struct zd_sim *sim, uint64_t distance)
 	return sim->model.hdd.seek_one + (uint64_t)(sim->hdd.seek_a * d + sim->hdd.seek_b * sqrt(d));
 }
 
-/* When the head stands over `offset`, if it leaves at t. */
-uint64_t zd_hdd_position(const struct zd_sim *sim, uint64_t t, uint64_t offset, bool write, uint64_t *seek,
+/* When the head stands over `offset`, if it leaves at t and each seek takes `margin` longer. */
+static uint64_t position(const struct zd_sim *sim, uint64_t t, uint64_t offset, bool write, uint64_t margin, uint64_t *seek,
 			 uint64_t *distance)
 {
 	const struct zd_sim_hdd *p = &sim->model.hdd;
@@ -68,6 +68,7 @@ uint64_t zd_hdd_position(const struct zd_sim *sim, uint64_t t, uint64_t offset, 
 		*seek = seek_ns(sim, *distance);
 		if (*seek < p->head_switch)
 			*seek = p->head_switch;
+		*seek += margin;
 		if (write && *distance)
 			*seek += p->write_settle;
 		/* A stream that goes on in the next zone pays for that, whichever of its commands is first there. */
@@ -78,6 +79,15 @@ uint64_t zd_hdd_position(const struct zd_sim *sim, uint64_t t, uint64_t offset, 
 	angle = (uint32_t)((t % h->turn << 32) / h->turn);
 	wait = angle_of(h, &to) - angle;
 	return t + ((uint64_t)wait * h->turn >> 32);
+}
+
+/* The same as the drive expects it when it puts its queue in order: on the safe side, for who comes too late waits
+ * for a whole turn. */
+static uint64_t expected(const struct zd_sim *sim, uint64_t t, uint64_t offset, bool write)
+{
+	uint64_t seek, distance;
+
+	return position(sim, t, offset, write, sim->model.hdd.seek_margin, &seek, &distance);
 }
 
 /* From `offset` on, once the head is there. Within one zone. */
@@ -93,7 +103,7 @@ static uint64_t transfer_ns(const struct zd_sim *sim, const struct place *from, 
 uint64_t zd_hdd_pass(struct zd_sim *sim, uint64_t t, uint64_t offset, uint64_t length, bool write)
 {
 	struct hdd *h = &sim->hdd;
-	uint64_t seek, distance, at = zd_hdd_position(sim, t, offset, write, &seek, &distance);
+	uint64_t seek, distance, at = position(sim, t, offset, write, 0, &seek, &distance);
 
 	if (offset == h->head_offset && t == h->free_at) {
 		sim->parts[ZD_SIM_SWITCH] += seek;
@@ -341,18 +351,18 @@ static uint32_t choose_extent(struct zd_sim *sim, uint64_t t, uint64_t *best_at)
 {
 	struct hdd *h = &sim->hdd;
 	uint32_t i, left, best = h->current;
-	uint64_t seek, distance, at;
+	uint64_t at;
 
 	*best_at = NEVER;
 	if (best) {
-		*best_at = zd_hdd_position(sim, t, h->extents[best - 1].offset, true, &seek, &distance);
+		*best_at = expected(sim, t, h->extents[best - 1].offset, true);
 		return best;
 	}
 	for (i = 0, left = h->nr_extents; left; i++) {
 		if (!h->extents[i].length)
 			continue;
 		left--;
-		at = zd_hdd_position(sim, t, h->extents[i].offset, true, &seek, &distance);
+		at = expected(sim, t, h->extents[i].offset, true);
 		if (at < *best_at) {
 			*best_at = at;
 			best = i + 1;
@@ -378,11 +388,11 @@ static uint32_t choose_read(struct zd_sim *sim, uint64_t t, uint64_t *best_at, u
 {
 	struct hdd *h = &sim->hdd;
 	uint32_t i, before = 0, best = 0, seen = 0;
-	uint64_t seek, distance, at;
+	uint64_t at;
 
 	*best_at = NEVER;
 	for (i = h->queue_first; i && seen < sim->model.hdd.queue; before = i, i = sim->cmds[i - 1].next, seen++) {
-		at = zd_hdd_position(sim, t, sim->cmds[i - 1].offset, sim->cmds[i - 1].dir == ZD_SIM_WRITE, &seek, &distance);
+		at = expected(sim, t, sim->cmds[i - 1].offset, sim->cmds[i - 1].dir == ZD_SIM_WRITE);
 		if (at < *best_at) {
 			*best_at = at;
 			best = i;

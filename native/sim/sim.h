@@ -396,8 +396,6 @@ void zd_hdd_submit(struct zd_sim *sim, struct command *c);
 void zd_hdd_event(struct zd_sim *sim);
 /* Move the head to `offset` and pass `length` bytes from time t on; returns when that is done. */
 uint64_t zd_hdd_pass(struct zd_sim *sim, uint64_t t, uint64_t offset, uint64_t length, bool write);
-uint64_t zd_hdd_position(const struct zd_sim *sim, uint64_t t, uint64_t offset, bool write, uint64_t *seek_ns,
-			 uint64_t *distance);
 /* dm.c */
 int zd_dm_init(struct zd_sim *sim, struct zd_error *err);
 void zd_dm_free(struct zd_sim *sim);

@@ -550,6 +550,43 @@ def test_plans(dev: zoned.Device, tmp_path: Path) -> None:
             "fault 1: probability is 'often': it must be a number",
         ),
         ("[[fault]]\nkind = 'medium'\nlabel = 3\n", "fault 1: label is 3: it must be a text"),
+        (
+            "[[fault]]\nkind = 'medium'\nonce = 'no'\n",
+            "fault 1: once is 'no': it must be true or false",
+        ),
+        (
+            "[[fault]]\nkind = 'offline'\nafter = 'false'\n",
+            "fault 1: after is 'false': it must be true or false",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nnth = true\n",
+            "fault 1: nth is True: it must be a whole number",
+        ),
+        ("[[fault]]\nkind = 'medium'\non = 3\n", "fault 1: on is 3: it must be names of commands"),
+        (
+            "[[fault]]\nkind = 'medium'\nzones = [3, 7]\n",
+            "fault 1: zones is [3, 7]: it must be a zone, a text such as 3-7, or (first, count)",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nzones = 1.5\n",
+            "fault 1: zones is 1.5: it must be a zone, a text such as 3-7, or (first, count)",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nrange = 5.0\n",
+            "fault 1: range is 5.0: it must be a pair, the first byte and the first behind it",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\nrange = ['a', 'b']\n",
+            "fault 1: range: 'a' is not a size",
+        ),
+        (
+            "[[fault]]\nkind = 'hang'\ntimeout = 1e-12\n",
+            "fault 1: timeout is 1e-12: less than a nanosecond is none",
+        ),
+        (
+            "[[fault]]\nkind = 'medium'\n[[fault]]\nkind = 'torn'\nzones = 99\norder = 1\n",
+            "fault 2: zone 99 does not exist: the disk has zones 0 to 15",
+        ),
         ("faults = 3\n", "unknown key faults; rules are tables [[fault]]"),
         ("fault = 3\n", "it needs at least one table [[fault]]"),
         ("[[fault", "not TOML"),

@@ -103,7 +103,7 @@ def test_reading_a_zone_that_went_offline(disk, place):
 
 
 def test_the_file_of_a_dead_zone_is_read_by_the_rules(disk, place):
-    """A buffered read gives EPERM, not the end of the file; where that lies can be asked."""
+    """A buffered read gives EPERM, not the end of the file."""
     with zoned.open(disk) as device:
         device.set_condition(2, OFFLINE)
     with (
@@ -112,7 +112,6 @@ def test_the_file_of_a_dead_zone_is_read_by_the_rules(disk, place):
     ):
         assert error_of(os.pread, fd, BLOCK, 0) == errno.EPERM
         assert error_of(os.read, fd, 1) == errno.EPERM
-        assert os.lseek(fd, 0, os.SEEK_END) == 0
         assert error_of(os.fsync, fd) == errno.EPERM
 
 

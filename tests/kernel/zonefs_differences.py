@@ -35,8 +35,8 @@ class Past:
     """Of the step's file, or that the step names."""
     bad: bool
     """There are bad blocks."""
-    sought: bool
-    """The step's descriptor was moved by lseek."""
+    sought: int | None
+    """Where lseek last put the step's descriptor."""
 
     @property
     def do(self) -> str:
@@ -62,16 +62,17 @@ class Past:
 
 def past(scenario: Scenario, at: int, before: Record | None) -> Past:
     step = scenario.steps[at - 1] if at else None
-    bad, sought, flags, path = False, False, "", ""
+    bad, flags, path = False, "", ""
+    sought: int | None = None
     fd = step.arguments.get("fd") if step else None
     for earlier in scenario.steps[: max(at - 1, 0)]:
         if earlier.do == "bad":
             bad = earlier.arguments["length"] > 0
         elif earlier.do == "open" and earlier.arguments["fd"] == fd:
             flags, path = earlier.arguments["flags"], earlier.arguments["path"]
-            sought = False
+            sought = None
         elif earlier.do == "lseek" and earlier.arguments["fd"] == fd:
-            sought = True
+            sought = earlier.arguments["offset"]
     if step is not None:
         path = step.arguments.get("path", path)
     return Past(scenario.disk, step, before, flags, path, bad, sought)
@@ -161,10 +162,10 @@ def _append_once(seen: Past, ours: Record, theirs: Record) -> bool:
 
 
 def _appended_at(seen: Past, ours: Record, theirs: Record) -> bool:
-    at = seen.argument("at")
+    at = seen.sought if seen.do == "write" else seen.argument("at")
     far = isinstance(at, int) and at >= min(seen.disk.zone_capacity, seen.disk.zone_size)
     return (
-        seen.do in ("pwrite", "writev")
+        seen.do in ("write", "pwrite", "writev")
         and far
         and "O_APPEND" in seen.flags
         and theirs.get("error") == "EFBIG"
@@ -175,7 +176,7 @@ def _appended_at(seen: Past, ours: Record, theirs: Record) -> bool:
 def _appended_behind(seen: Past, ours: Record, theirs: Record) -> bool:
     return (
         seen.do in ("write", "pwrite", "writev")
-        and (seen.sought or seen.do != "write")
+        and (seen.sought is not None or seen.do != "write")
         and "O_APPEND" in seen.flags
         and not seen.direct
         and theirs.get("error") == "EFBIG"
@@ -317,7 +318,7 @@ KNOWN: tuple[ZonefsDifference, ...] = (
     ZonefsDifference(
         name="append-position",
         doors=(MOUNT,),
-        title="pwrite at or past the capacity through O_APPEND appends",
+        title="a write at or past the capacity through O_APPEND appends",
         cause="zonefs says EFBIG before it puts the position at the end of the file. FUSE sends the end alone, not the "
         "position that was asked for.",
         shows=_appended_at,

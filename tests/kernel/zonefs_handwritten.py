@@ -419,6 +419,15 @@ def appends_asked_for_past_the_capacity(script: Script) -> None:
 
 
 @case()
+def an_append_where_the_file_ended_before(script: Script) -> None:
+    script.step("truncate", path="seq/0", size=MIB)
+    script.open("a", "seq/0", "O_WRONLY|O_DIRECT|O_APPEND")
+    script.step("lseek", fd="a", offset=MIB, whence="SEEK_SET")
+    script.step("truncate", path="seq/0", size=0)
+    script.step("write", fd="a", length=4096)
+
+
+@case()
 def a_buffered_append_behind_a_full_file(script: Script) -> None:
     script.step("truncate", path="seq/0", size=MIB)
     script.open("a", "seq/0", "O_WRONLY|O_APPEND")
@@ -918,6 +927,22 @@ def _remount_without_limits(script: Script) -> None:
     script.open("b", "seq/1", WRITE)
     script.pwrite("b", 0)
     script.close("a", "b")
+
+
+@case(
+    *(small(SCSI_DEBUG, conventional=conventional, max_open=4) for conventional in (7, 8, 9)),
+    small(NULL_BLK, conventional=8, max_open=3),
+    small(NULL_BLK, conventional=8, max_open=2, max_active=3),
+    name="limits-that-cannot-be-reached",
+    explicit_open=True,
+)
+def _idle_limits(script: Script) -> None:
+    """As many as there are sequential zones, or more: for Linux there is no limit, and so no explicit open."""
+    for number in range(3):
+        script.open("abc"[number], f"seq/{number}", WRITE)
+        script.pwrite("abc"[number], 0)
+    script.step("remount", explicit_open=True)
+    script.close("a", "b", "c")
 
 
 @case(doors=("mount",))

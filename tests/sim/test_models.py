@@ -137,10 +137,19 @@ def test_one_random_read_takes_seek_and_half_a_turn() -> None:
 
 def test_a_deep_queue_is_served_by_position() -> None:
     """Shortest positioning first: 16 commands under way more than double the rate, first come would not."""
-    one, many = reads(hdd(), 1).total(0), reads(hdd(), 16).total(0)
+    model = hdd(seek_margin_ms=0)
+    one, many = reads(model, 1).total(0), reads(model, 16).total(0)
     assert many.iops > 1.6 * one.iops
-    alone = reads(hdd(queue=1), 16).total(0)
+    alone = reads(hdd(seek_margin_ms=0, queue=1), 16).total(0)
     assert alone.iops == pytest.approx(one.iops, rel=0.1)
+
+
+def test_a_margin_costs_a_queue_but_no_command_alone() -> None:
+    """A drive that expects seeks to take longer passes over places that it could just have reached."""
+    for depth, same in ((1, True), (16, False)):
+        exact, careful = (reads(hdd(seek_margin_ms=ms), depth).total(0) for ms in (0, 2))
+        assert (exact == careful) is same
+    assert 0.5 * exact.iops < careful.iops < 0.8 * exact.iops
 
 
 def test_faster_rotation_and_shorter_seeks_help() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -134,8 +135,8 @@ def test_what_a_fault_does_to_a_zone_is_in_the_trace(tmp_path: Path) -> None:
         with dev.faults.add("power-cut", on="flush"):
             refused(zoned.PowerLossError, dev.flush)
     assert [str(item).partition(" (")[0] for item in recorded(path)] == [
-        "set-offline of zone 3: ok, by fault 1",
         "write of 4096 bytes at 3145728 in zone 3: ok",
+        "set-offline of zone 3: ok, by fault 1",
         "write of 16384 bytes at 4194304 in zone 4: medium-error",
         "power-cut: ok, by fault 3",
         "flush: power-loss, by fault 3",
@@ -204,13 +205,19 @@ with zoned.open(path) as dev:
 """
 
 
-def test_processes_that_work_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("host_sync", "each"), [("never", 3000), ("command", 100)])
+@pytest.mark.parametrize("slow", [False, True])
+def test_processes_that_work_at_once(tmp_path: Path, host_sync: str, each: int, slow: bool) -> None:
     """No record is missing or double, and each zone's records stand in the order in which they took effect."""
+    if slow:
+        each //= 10
     image, path = tmp_path / "disk.img", tmp_path / "x.trace"
-    with zoned.create(image, **(SHAPE | {"max_open": 0, "host_sync": "never"})) as dev:
+    with zoned.create(image, **(SHAPE | {"max_open": 0, "host_sync": host_sync})) as dev:
+        if slow:
+            dev.faults.add("latency", latency="50us")
         with dev.trace.record(path):
             workers = [
-                subprocess.Popen([sys.executable, "-c", WORKER, str(image), str(number), "3000"])
+                subprocess.Popen([sys.executable, "-c", WORKER, str(image), str(number), str(each)])
                 for number in range(3)
             ]
             assert [worker.wait(120) for worker in workers] == [0, 0, 0]
@@ -220,7 +227,7 @@ def test_processes_that_work_at_once(tmp_path: Path) -> None:
     counts = Counter((item.command, item.ok) for item in records)
     assert counts[TraceCommand.APPEND, True] == totals.appends
     assert counts[TraceCommand.RESET, True] == totals.resets
-    assert sum(counts.values()) == 9000 + totals.resets
+    assert sum(counts.values()) == 3 * each + totals.resets
     assert {item.pid for item in records} == {worker.pid for worker in workers}
     pointers = {zone: zone * ZONE for zone in range(2, 6)}
     for item in records:
@@ -236,6 +243,39 @@ def test_processes_that_work_at_once(tmp_path: Path) -> None:
     with zoned.memory(**(SHAPE | {"max_open": 0})) as other:
         report = zoned.replay(Trace(path), other)
         assert report.same, report.differences
+
+
+def test_what_took_effect_before_a_power_cut_stands_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    stop = threading.Event()
+    with zoned.memory(**SHAPE) as dev, dev.trace.record(path):
+
+        def work(zone: int) -> None:
+            while not stop.is_set():
+                with contextlib.suppress(zoned.PowerLossError):
+                    dev.append(zone, bytes(BLOCK))
+                    dev.flush()
+                    dev.reset_zone(zone)
+
+        workers = [threading.Thread(target=work, args=(zone,)) for zone in (2, 3, 4)]
+        for worker in workers:
+            worker.start()
+        for _ in range(100):
+            time.sleep(0.001)
+            dev.power_cut()
+            time.sleep(0.0002)
+            dev.power_on()
+        stop.set()
+        for worker in workers:
+            worker.join()
+    powered, done = True, Counter[TraceCommand]()
+    for item in recorded(path):
+        if item.command in (TraceCommand.POWER_CUT, TraceCommand.POWER_ON):
+            powered = item.command is TraceCommand.POWER_ON
+        else:
+            assert item.ok == powered or (item.result == "power-loss" and powered), item
+            done[item.command] += item.ok
+    assert done[TraceCommand.FLUSH] > 100 and done[TraceCommand.RESET] > 100, done
 
 
 def test_threads_forked_children_and_readers(tmp_path: Path) -> None:

@@ -275,14 +275,14 @@ def fit_hdd(
 ) -> Model:
     """What the points say about a hard disk, most of it by simulating them.
 
-    Medians of sequential runs give the media's rate, random reads the seek over one cylinder
-    (average and full stroke are data-sheet values), random writes how many commands the write cache
-    holds, sequential rates what a stream loses between two zones. ``what``: only the parameters
-    that this experiment ("sequential write", "random read", "random write") depends on.
+    Medians of sequential runs give the media's rate, random reads the margin with which the drive
+    puts its queue in order (the seeks are data-sheet values), random writes how many commands the
+    write cache holds, sequential rates what a stream loses between two zones. ``what``: only the
+    parameters that this experiment ("sequential write", "random read", "random write") depends on.
     """
     model = model.but(**_fit_hdd_rate(points, model))
     searches = (
-        ("hdd__seek_one_ms", "random read", 0.5, 5.0, 14, False),
+        ("hdd__seek_margin_ms", "random read", 0.0, 5.0, 14, False),
         ("hdd__cache_entries", "random write", 16, 512, 10, True),
         ("hdd__zone_switch_ms", "sequential", 0.0, 80.0, 12, False),
     )

@@ -68,6 +68,7 @@ HDD = (
     Parameter("seek_one_ms", "seek_one", MS),
     Parameter("seek_avg_ms", "seek_avg", MS),
     Parameter("seek_full_ms", "seek_full", MS),
+    Parameter("seek_margin_ms", "seek_margin", MS),
     Parameter("head_switch_ms", "head_switch", MS),
     Parameter("write_settle_ms", "write_settle", MS),
     Parameter("overhead_us", "overhead", US),

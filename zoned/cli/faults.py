@@ -92,7 +92,8 @@ def add_command(
     else:
         rules = [FaultRule(str(kind), **asked)]
     with disk.to_change(image) as device:
-        for fault in device.faults.set_all(rules):
+        where = "" if plan is None else f"plan {plan}"
+        for fault in device.faults.set_all(rules, where=where):
             click.echo(str(fault) if verbose else fault.id)
     return 0
 
@@ -116,11 +117,7 @@ def list_command(image: str, form: str) -> int:
         )
         return 0
     for fault in faults:
-        seen, matched, waiting = fault._last
-        label = f" {fault.rule.label!r}" if fault.rule.label else ""
-        hangs = f", {waiting} waiting" if waiting else ""
-        rule = replace(fault.rule, label="").describe()
-        click.echo(f"{fault.id}{label}: {rule}; met {seen}, acted on {matched}{hangs}")
+        click.echo(fault._told(*fault._last))
     if not powered:
         click.echo(f"{image}: the emulated disk has no power", err=True)
     return 0
