@@ -445,6 +445,13 @@ class ZoneFS:
 
     # ------------------------------------------------------------ inside
 
+    def _after_fork(self) -> None:
+        """In the child, where no thread is that was inside a call: whatever it held is free."""
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        if self._handle != ffi.NULL and not self._device.closed:
+            lib.zd_fs_forked(self._handle)
+
     def _using(self) -> _Use:
         """Around every call on the handle: close() waits for it, and so does the device's."""
         return _Use(self)
@@ -675,3 +682,11 @@ def _parse_mode(
     if not text and buffering == 1:
         raise ValueError("line buffering is for text only: give a size, or leave buffering out")
     return _MODES[kinds.pop()]["+" in letters], text
+
+
+def _after_fork() -> None:
+    for fs in list(_mounted):
+        fs._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

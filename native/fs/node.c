@@ -121,6 +121,18 @@ int zd_fs_lookup(zd_fs *fs, uint64_t parent, const char *name, uint64_t *ino)
 
 #define LOOK_NS 50000000 /* between two looks at the interrupt hook */
 
+int zd_node_init_lock(struct zd_node *node)
+{
+	pthread_rwlockattr_t kind;
+	int r;
+
+	pthread_rwlockattr_init(&kind);
+	pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	r = pthread_rwlock_init(&node->lock, &kind);
+	pthread_rwlockattr_destroy(&kind);
+	return -r;
+}
+
 bool zd_node_lock_soon(struct zd_node *node, bool write)
 {
 	struct timespec until;

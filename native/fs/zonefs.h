@@ -125,6 +125,8 @@ struct zd_attr *zd_fs_attr(zd_fs *fs, uint64_t ino, struct zd_node **node);
 void zd_attr_init(struct zd_attr *attr, uint32_t mode, uint32_t uid, uint32_t gid, int64_t now);
 /* "seq/3", for sentences; to has room for 24 bytes. */
 const char *zd_node_name(const zd_fs *fs, const struct zd_node *node, char *to);
+/* 0 or a negative errno. */
+int zd_node_init_lock(struct zd_node *node);
 /* Take the lock for reading or writing. -EINTR, with nothing held: the disk's interrupt hook ended the wait. */
 int zd_node_lock(zd_fs *fs, struct zd_node *node, bool write, struct zd_error *err);
 /* The same for who can do without: false if it was not to be had within 50 ms. */

@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import shutil
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -355,6 +357,30 @@ def test_threads_append_to_one_file(fs: zonefs.ZoneFS) -> None:
         assert all(block == block[:2] * 2048 for block in blocks)
 
 
+@pytest.mark.parametrize("mode", ["ab", "a+b"])
+def test_threads_share_a_buffered_file(fs: zonefs.ZoneFS, mode: str) -> None:
+    """Records that are no whole blocks: each comes out once, and in one piece."""
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with fs.open("seq/0", mode, buffering=4096, pad=True) as file:
+
+            def work(number: int) -> None:
+                for _ in range(1000):
+                    assert file.write(bytes([number]) * 100) == 100
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2, 3, 4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(often)
+    data = (fs / "seq/0").read_bytes().rstrip(b"\0")
+    records = [data[at : at + 100] for at in range(0, len(data), 100)]
+    assert sorted(records) == [bytes([n]) * 100 for n in (1, 2, 3, 4) for _ in range(1000)]
+
+
 def test_a_shared_position(fs: zonefs.ZoneFS) -> None:
     """Without O_APPEND too: threads that share a descriptor take turns with its position."""
     file = fs.open("seq/0", "wb", buffering=0)
@@ -427,3 +453,46 @@ def test_a_forked_child(fs: zonefs.ZoneFS, block: bytes) -> None:
         assert fs.revalidate("seq/0")
         assert fs.stat("seq/0").st_size == 8192
         assert file.write(block) == 4096
+
+
+def test_a_child_forked_while_threads_are_inside_calls(fs: zonefs.ZoneFS) -> None:
+    """Whatever lock they held is free in the child: it reads, writes, closes."""
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        with fs.open(f"seq/{number}", "ab", buffering=0) as file:
+            while not stop.is_set():
+                file.write(bytes(MIB))
+                if fs.stat(f"seq/{number}").st_size == 4 * MIB:
+                    file.truncate(0)
+                    file.seek(0)
+
+    def child() -> None:
+        for number in range(3):
+            with fs.open(f"seq/{number}", "rb") as file:
+                file.read(4096)
+        with fs.open("seq/9", "ab", buffering=0) as file:
+            assert file.write(bytes(4096)) == 4096
+        fs.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    ends = []
+    for _ in range(15):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            signal.alarm(20)
+            try:
+                child()
+                code = 0
+            finally:
+                os._exit(code)
+        ends.append(os.waitpid(pid, 0)[1])
+        fs.revalidate("seq/9")  # each child wrote a block
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert ends == [0] * 15
+    assert fs.stat("seq/9").st_size == 15 * 4096
