@@ -26,7 +26,7 @@ from zonefs.files import ZoneFile, buffered
 from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
 from zonefs.paths import ZonePath
 from zonefs.stream import StreamFile
-from zonefs.superblock import Superblock, superblock_of
+from zonefs.superblock import Superblock, check_device, superblock_of
 
 _T = TypeVar("_T")
 Name = str | bytes | PurePosixPath | ZonePath
@@ -67,8 +67,9 @@ class ZoneFS:
         explicit_open: bool = False,
         readonly: bool = False,
     ) -> None:
-        self._device = dev
         self._closed = True
+        check_device(dev)
+        self._device = dev
         self._handle: Any = ffi.NULL
         self._pid = os.getpid()
         self._users = 0

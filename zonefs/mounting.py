@@ -22,10 +22,11 @@ from typing import Any, Self
 
 from zoned import Device
 from zoned import open as open_disk
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zonefs import attach
 from zonefs.errors import raise_os_error
 from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
+from zonefs.superblock import MAX_ID, check_number
 
 __all__ = ["Mount", "available", "mount"]
 
@@ -87,6 +88,7 @@ class Mount:
         self._fuse_ffi, self._fuse = _server()
         self._strict = strict
         self._readonly = readonly
+        check_number("workers", workers, int(self._fuse.ZD_FUSE_MAX_WORKERS) // 2)
         options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
         with contextlib.ExitStack() as undo:
             self._device = _disk(image, readonly)
@@ -133,10 +135,8 @@ class Mount:
             out,
         )
         if code == -errnos.EINVAL:
-            most = self._fuse.ZD_FUSE_MAX_WORKERS // 2
-            raise ValueError(
-                f"workers is {workers}: it must be 0 to {most} (or zonefs._fuse and zoned._native"
-                " come from different builds: build both anew)"
+            raise ImportError(
+                "zonefs._fuse and zoned._native come from different builds: install zoned again"
             )
         if code < 0:
             raise OSError(-code, f"the file system cannot be served: {os.strerror(-code)}")
@@ -419,6 +419,20 @@ def mount(
     )
 
 
+def mount_points(device: Device) -> list[str]:
+    """Where a disk's zonefs is mounted, as far as that can be seen: by any process if it has an
+    image, by this one if it is in RAM."""
+    if device.path is not None:
+        return attach.mounts_of(os.path.realpath(device.path))
+    with Guard(device):
+        disk = os.fstat(lib.zd_fd(device._handle))
+    return [
+        one.path
+        for one in list(_live)
+        if os.path.samestat(disk, os.fstat(lib.zd_fd(one._device._handle)))
+    ]
+
+
 def _options(
     errors: Errors | str,
     explicit_open: bool,
@@ -428,11 +442,9 @@ def _options(
     perm: int | None,
     readonly: bool,
 ) -> Any:
-    if perm is not None and not 0 <= perm <= 0o777:
-        raise ValueError(f"perm is {perm:#o}: it must be 0 to 0o777")
-    for name, value in (("uid", uid), ("gid", gid)):
-        if value is not None and not 0 <= value < _NO_ID:
-            raise ValueError(f"{name} is {value}: it must be 0 to {_NO_ID - 1}")
+    for name, value, largest in (("uid", uid, MAX_ID), ("gid", gid, MAX_ID), ("perm", perm, 0o777)):
+        if value is not None:
+            check_number(name, value, largest)
     if not strict:
         uid = os.geteuid() if uid is None else uid
         gid = os.getegid() if gid is None else gid

@@ -7,6 +7,7 @@ other way round (Linux fs/zonefs/zonefs.h; zonefs-tools, mkzonefs).
 from __future__ import annotations
 
 import errno
+import operator
 import uuid as uuids
 from dataclasses import dataclass
 from enum import IntFlag
@@ -63,20 +64,15 @@ def mkfs(
     zone if it is sequential; zone 0 is never a file. ``label`` is at most 64 bytes of UTF-8,
     ``perm`` 0 to 0o777, ``uid`` and ``gid`` 0 to 2^32 - 2, ``uuid`` random if not given.
 
-    Raises ValueError for an argument out of range; OSError EBUSY while this process has the disk
-    mounted, EROFS for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the
-    disk refuses.
+    Raises ValueError for an argument out of range; OSError EBUSY while the disk is mounted, EROFS
+    for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the disk refuses.
     """
-    from zonefs.filesystem import mounted_here
-
+    check_device(dev)
     name = _checked_label(label)
-    _check_number("uid", uid, MAX_ID)
-    _check_number("gid", gid, MAX_ID)
-    _check_number("perm", perm, 0o777)
-    if mounted_here(dev):
-        raise OSError(
-            errno.EBUSY, "the disk is mounted in this process: close its ZoneFS first", dev.path
-        )
+    check_number("uid", uid, MAX_ID)
+    check_number("gid", gid, MAX_ID)
+    check_number("perm", perm, 0o777)
+    _refuse_mounted(dev)
     features = (
         (Features.AGGREGATE_CONVENTIONAL if aggregate_conventional else Features(0))
         | (Features.UID if uid != 0 else Features(0))
@@ -98,6 +94,7 @@ def mkfs(
 
 def read_superblock(dev: Device) -> Superblock:
     """The superblock of a disk. Raises OSError EINVAL with the check that failed if it has none."""
+    check_device(dev)
     raw = ffi.new("struct zd_fs_format *")
     err = ffi.new("struct zd_error *")
     with Guard(dev):
@@ -107,8 +104,29 @@ def read_superblock(dev: Device) -> Superblock:
     return superblock_of(raw)
 
 
+def _refuse_mounted(dev: Device) -> None:
+    from zonefs.filesystem import mounted_here
+    from zonefs.mounting import mount_points
+
+    if mounted_here(dev):
+        text = "the disk is mounted in this process: close its ZoneFS first"
+        raise OSError(errno.EBUSY, text, dev.path)
+    for path in mount_points(dev):
+        raise OSError(errno.EBUSY, f"the disk is mounted at {path}: unmount it first", dev.path)
+
+
+def check_device(dev: object) -> None:
+    """Raise TypeError for what is no disk: most often the path of one."""
+    if not isinstance(dev, Device):
+        text = "zoned.open(path) or zoned.memory(...) gives one"
+        raise TypeError(f"dev must be a zoned.Device, not {type(dev).__name__}: {text}")
+
+
 def _checked_label(label: str) -> bytes:
-    name = label.encode("utf-8")
+    try:
+        name = label.encode("utf-8", "surrogateescape")  # any bytes, as superblock_of() gives them
+    except UnicodeEncodeError as error:
+        raise ValueError(f"label {label!r} is no text: {error.reason}") from None
     if len(name) > LABEL_LENGTH:
         raise ValueError(f"label is {len(name)} bytes long: it must be at most {LABEL_LENGTH}")
     if b"\0" in name:
@@ -116,7 +134,13 @@ def _checked_label(label: str) -> bytes:
     return name
 
 
-def _check_number(what: str, number: int, largest: int) -> None:
+def check_number(what: str, number: int, largest: int) -> None:
+    """Raise ValueError for one out of range, TypeError for what is none."""
+    try:
+        number = operator.index(number)
+    except TypeError:
+        text = f"{what} must be a whole number, not {type(number).__name__}"
+        raise TypeError(text) from None
     if not 0 <= number <= largest:
         show = oct if what == "perm" else str
         raise ValueError(f"{what} is {show(number)}: it must be 0 to {show(largest)}")
