@@ -1,8 +1,8 @@
 """What all tests share: hypothesis profiles, the long run, scratch folders in memory, required helpers.
 
 ``ZONED_LONG=1`` (``make test-long``) asks for the long proofs: more model steps, more kills, every cut.
-``ZONED_REQUIRE=a,b`` names what must be there (``fuse``, ``kernel``, ``root``, ``clang``): a test that
-needs one of them then fails instead of being skipped.
+``ZONED_REQUIRE=a,b`` names what must be there (``fuse``, ``kernel``, ``root``, ``fio``; any name that a test
+gives to ``needs``): a test that needs one of them then fails instead of being skipped.
 """
 
 from __future__ import annotations

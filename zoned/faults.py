@@ -543,7 +543,9 @@ def _choice(kinds: type[_E], what: str, value: object) -> _E:
         return kinds(text)
     except ValueError:
         names = tuple(kinds)
-        hint = _nearest(text, names) or f": there are {', '.join(names)}"
+        hint = (
+            isinstance(value, str) and _nearest(text, names)
+        ) or f": there are {', '.join(names)}"
         raise FaultError(f"there is no {what} {value!r}{hint}") from None
 
 
@@ -583,7 +585,7 @@ def _zones(zones: Zones | None) -> tuple[int, int]:
         elif isinstance(zones, range):
             found = ZoneSet.of(zones)
         else:
-            # A list, as a plan may have it, could as well mean these zones, or from the one to the other.
+            # A list, as a plan may have it, could as well mean zones 3 and 7, or 3 to 7.
             first, count = zones if isinstance(zones, tuple) else ()
             found = ZoneSet([(operator.index(first), operator.index(count))])
     except ZoneListError as exc:

@@ -13,7 +13,7 @@ import io
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -170,6 +170,9 @@ class ZoneFile(io.RawIOBase):
             super().close()
         finally:
             self._file.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ZoneFile belongs to its process and cannot be copied or pickled")
 
     def __repr__(self) -> str:
         state = " [closed]" if self.closed else ""

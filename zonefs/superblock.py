@@ -7,7 +7,6 @@ other way round (Linux fs/zonefs/zonefs.h; zonefs-tools, mkzonefs).
 from __future__ import annotations
 
 import errno
-import operator
 import uuid as uuids
 from dataclasses import dataclass
 from enum import IntFlag
@@ -67,7 +66,11 @@ def mkfs(
     Raises ValueError for an argument out of range; OSError EBUSY while the disk is mounted, EROFS
     for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the disk refuses.
     """
-    check_device(dev)
+    checked_device(dev)
+    if aggregate_conventional not in (True, False):
+        raise TypeError(
+            f"aggregate_conventional must be True or False, not {aggregate_conventional!r}"
+        )
     name = _checked_label(label)
     check_number("uid", uid, MAX_ID)
     check_number("gid", gid, MAX_ID)
@@ -94,7 +97,7 @@ def mkfs(
 
 def read_superblock(dev: Device) -> Superblock:
     """The superblock of a disk. Raises OSError EINVAL with the check that failed if it has none."""
-    check_device(dev)
+    checked_device(dev)
     raw = ffi.new("struct zd_fs_format *")
     err = ffi.new("struct zd_error *")
     with Guard(dev):
@@ -115,14 +118,17 @@ def _refuse_mounted(dev: Device) -> None:
         raise OSError(errno.EBUSY, f"the disk is mounted at {path}: unmount it first", dev.path)
 
 
-def check_device(dev: object) -> None:
-    """Raise TypeError for what is no disk: most often the path of one."""
+def checked_device(dev: object) -> None:
+    """A path in place of a disk is an easy mistake, and told as one."""
     if not isinstance(dev, Device):
-        text = "zoned.open(path) or zoned.memory(...) gives one"
-        raise TypeError(f"dev must be a zoned.Device, not {type(dev).__name__}: {text}")
+        raise TypeError(
+            f"dev must be a zoned.Device, not {type(dev).__name__}; zoned.open(path) gives one"
+        )
 
 
 def _checked_label(label: str) -> bytes:
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a text, not {type(label).__name__}")
     try:
         name = label.encode("utf-8", "surrogateescape")  # any bytes, as superblock_of() gives them
     except UnicodeEncodeError as error:
@@ -136,11 +142,8 @@ def _checked_label(label: str) -> bytes:
 
 def check_number(what: str, number: int, largest: int) -> None:
     """Raise ValueError for one out of range, TypeError for what is none."""
-    try:
-        number = operator.index(number)
-    except TypeError:
-        text = f"{what} must be a whole number, not {type(number).__name__}"
-        raise TypeError(text) from None
+    if not isinstance(number, int):
+        raise TypeError(f"{what} must be an integer, not {type(number).__name__}")
     if not 0 <= number <= largest:
         show = oct if what == "perm" else str
         raise ValueError(f"{what} is {show(number)}: it must be 0 to {show(largest)}")

@@ -15,13 +15,12 @@ from pathlib import Path
 from click.testing import CliRunner
 
 import zoned
+from waiting import PATIENCE
 from zoned.cli.app import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parent / "data"
 COMMAND = [sys.executable, "-m", "zoned"]
-PATIENCE = 60.0
-"""Seconds after which a process that should have ended counts as hanging."""
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 import zoned
 from cli.shell import COMMAND, environment, inside, refused, sentence, zonedctl
+from waiting import PATIENCE, until
 from zoned.cli.app import COMMANDS
 
 TAKE_IMAGE = {
@@ -148,7 +148,7 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
         if args[-1] != "1":
             os.read(reader, 10)
         os.close(reader)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=PATIENCE)
         assert err == b"", args
         assert child.returncode in (0, 141), args
         if args[0] == "report":
@@ -167,7 +167,7 @@ def test_a_full_output(disk: Path, args: list[str]) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             env=environment(),
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
     assert done.returncode == 1
@@ -183,7 +183,7 @@ def test_closed_descriptors(disk: Path) -> None:
             ["sh", "-c", line, "sh", *COMMAND, "finish", str(disk), "--zones", "3"],
             capture_output=True,
             env=environment(),
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.returncode == 0, (redirection, done)
@@ -204,15 +204,14 @@ def test_signals_end_with_one_line(disk: Path, number: signal.Signals, told: str
     assert child.stdin is not None
     child.stdin.write(bytes(65536))
     child.stdin.flush()
-    deadline = time.monotonic() + 60
-    while True:
+
+    def has_it_open() -> bool:
         with zoned.open(disk, readonly=True) as device:
-            if child.pid in [opener.pid for opener in device.openers]:
-                break
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+            return child.pid in [opener.pid for opener in device.openers]
+
+    until(has_it_open, "the child opens the disk")
     child.send_signal(number)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 128 + number
     assert err.decode() == f"zonedctl: {told}\n"
     assert zonedctl("check", disk).status == 0
@@ -240,7 +239,7 @@ def test_a_host_that_takes_no_more(disk: Path) -> None:
         input=bytes(20 << 20),
         capture_output=True,
         env=environment(),
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 1
@@ -260,7 +259,7 @@ def test_two_creates_at_once(tmp_path: Path) -> None:
         subprocess.Popen([*COMMAND, "create", str(path)], stderr=subprocess.PIPE, env=environment())
         for _ in range(4)
     ]
-    errors = [child.communicate(timeout=60)[1].decode() for child in children]
+    errors = [child.communicate(timeout=PATIENCE)[1].decode() for child in children]
     assert sorted(child.returncode for child in children) == [0, 1, 1, 1]
     for child, err in zip(children, errors, strict=True):
         assert ("exists" in err) == (child.returncode == 1)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,11 +14,13 @@ import pytest
 
 import zoned
 from cli.shell import ROOT, environment, inside, ok, zonedctl
+from waiting import PATIENCE
 from zoned.cli import reference
 from zoned.cli.app import COMMANDS
 
 ALL = reference.commands()
 BY_NAME = dict(ALL)
+Needs = Callable[[str, bool, str], None]
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -115,7 +118,7 @@ def test_examples_work(name: str, line: str, tmp_path: Path) -> None:
         env=environment(PATH=path),
         capture_output=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, (line, done)
@@ -134,12 +137,12 @@ def test_reference_is_whole_and_documented() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell: str) -> None:
+def test_completion_scripts(shell: str, needs: Needs) -> None:
     text = ok("completion", shell).text
     assert "_ZONEDCTL_COMPLETE" in text
     assert "zonedctl" in text
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=text.encode(), check=True, timeout=60)
+    needs(shell, shutil.which(shell) is not None, "the script's syntax, judged by the shell itself")
+    subprocess.run([shell, "-n"], input=text.encode(), check=True, timeout=PATIENCE)
 
 
 def complete(*words: str) -> list[str]:
@@ -166,11 +169,11 @@ def test_completion_offers() -> None:
     assert complete("create", "--profile", "./x") == ["file,./x"]
 
 
-def test_bash_completes_for_real(tmp_path: Path) -> None:
+def test_bash_completes_for_real(tmp_path: Path, needs: Needs) -> None:
     """The printed script in a real bash."""
     bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("needs bash: completing in a real shell")
+    needs("bash", bash is not None, "completing in a real shell")
+    assert bash is not None
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "zonedctl"
@@ -186,7 +189,7 @@ def test_bash_completes_for_real(tmp_path: Path) -> None:
         env=environment(PATH=f"{folder}:{environment()['PATH']}"),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("report\n", "")
@@ -207,7 +210,7 @@ def test_help_imports_no_command() -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     loaded = set(done.stdout.splitlines()[-1].split()[1:])
     assert loaded & {f"zoned.cli.{module}" for module, _ in COMMANDS.values()} == set()

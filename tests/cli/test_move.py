@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from cli.shell import (
     sentence,
     zonedctl,
 )
+from waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_through_a_pipe(disk: Path, tmp_path: Path) -> None:
     )
     assert taker.stdin is not None
     taker.stdin.close()
-    assert (giver.returncode, taker.wait(60)) == (0, 0)
+    assert (giver.returncode, taker.wait(PATIENCE)) == (0, 0)
     assert rows(copy) == rows(disk)
 
 
@@ -145,12 +145,9 @@ def test_a_signal_in_the_middle_leaves_nothing(
     assert child.stdin is not None
     child.stdin.write(data[:-8])
     child.stdin.flush()
-    deadline = time.monotonic() + 60
-    while not any("restoring" in name for name in os.listdir(tmp_path)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: any("restoring" in name for name in os.listdir(tmp_path)), "the restore begins")
     child.send_signal(number)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 128 + number
     assert err in (b"zonedctl: interrupted\n", b"zonedctl: terminated\n")
     assert os.listdir(tmp_path) == ["disk.img"]

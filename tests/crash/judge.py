@@ -16,12 +16,11 @@ from types import FrameType
 
 import zoned
 from crash.writer import BLOCK, content
-
-WAIT = 60.0  # seconds after which a process that says nothing hangs; nothing here takes one
+from waiting import PATIENCE
 
 
 @contextmanager
-def bounded(what: str, seconds: int = int(WAIT)) -> Iterator[None]:
+def bounded(what: str, seconds: int = int(PATIENCE)) -> Iterator[None]:
     """Fail instead of hanging: a lock left held shows as a call that does not return."""
 
     def ring(_number: int, _frame: FrameType | None) -> None:
@@ -77,7 +76,7 @@ class Process:
         return words
 
     def wait_for(self, word: str, ledger: Ledger) -> None:
-        end = time.monotonic() + WAIT
+        end = time.monotonic() + PATIENCE
         while word not in self.hear(ledger, 0.2):
             assert self.process.poll() is None, (
                 f"a writer ended by itself: {self.process.returncode}"
@@ -103,7 +102,7 @@ class Process:
     def end(self, ledger: Ledger) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(timeout=WAIT) == 0
+        assert self.process.wait(timeout=PATIENCE) == 0
         self.hear(ledger)
         self.close_pipes()
 

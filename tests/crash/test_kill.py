@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import zoned
-from crash.judge import WAIT, Ledger, Process, bounded
+from crash.judge import Ledger, Process, bounded
+from waiting import PATIENCE
 
 WRITERS, ZONES_EACH = 4, 5
 CONVENTIONAL = WRITERS  # a conventional zone for each
@@ -89,7 +90,7 @@ class Herd:
         for other in self.writers:
             if other is self.writers[number]:
                 continue
-            before, end = other.done, time.monotonic() + WAIT
+            before, end = other.done, time.monotonic() + PATIENCE
             while other.done < before + 3:
                 other.hear(self.ledger, 0.05)
                 assert time.monotonic() < end, "a writer stands still behind a killed one"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import os
 import re
@@ -126,11 +125,14 @@ def test_every_public_name_has_a_docstring() -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_file_says_what_it_is_for(path: Path) -> None:
     """A module begins with a docstring that tells a newcomer what it is for."""
-    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    if path.name == "__init__.py" and not path.read_text(encoding="utf-8").strip():
+    text = path.read_text(encoding="utf-8")
+    if path.name == "__init__.py" and not text.strip():
         return
+    # Not by ast.parse(): Python 3.11 counts its depth once per interpreter, so that it ends with a SystemError
+    # where a garbage collection in the middle of it lets anyone else parse (printing a traceback does).
+    doc = re.match(r'(?:\s|#[^\n]*\n)*[rR]?"""(.*?)"""', text, re.DOTALL)
     assert doc is not None
-    assert len(doc) >= 30, doc
+    assert len(doc[1].strip()) >= 30, doc[1]
 
 
 @pytest.mark.parametrize("path", NATIVE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 import zoned
 import zonefs
+from waiting import PATIENCE, until
 
 BLOCK = 4096
 
@@ -82,14 +82,11 @@ def test_what_hangs_in_the_mount_holds_nobody_else_up(
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        deadline = time.monotonic() + 30
-        while not fault.waiting and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert fault.waiting == 1
+        until(lambda: fault.waiting == 1, "the reader hangs")
         assert (folder / "seq/1").read_bytes() == b"b" * BLOCK
         (folder / "seq/2").write_bytes(b"c" * BLOCK)
         getattr(fault, how)()
-        said, _ = reader.communicate(timeout=60)
+        said, _ = reader.communicate(timeout=PATIENCE)
         assert "read" in said
         assert reader.returncode == 0
         assert fault.waiting == 0
@@ -117,15 +114,10 @@ def test_a_signal_ends_a_program_that_hangs_in_the_mount(
             stderr=subprocess.DEVNULL,
         )
         try:
-            deadline = time.monotonic() + 30
-            while not fault.waiting and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert fault.waiting == 1
+            until(lambda: fault.waiting == 1, "the writer hangs")
             writer.send_signal(number)
-            assert writer.wait(30) != 0
-            while fault.waiting and time.monotonic() < deadline:
-                time.sleep(0.01)
-            assert fault.waiting == 0
+            assert writer.wait(PATIENCE) != 0
+            until(lambda: fault.waiting == 0, "the command is given up")
         finally:
             writer.kill()
             writer.communicate()

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, rule
 
 import zoned
+from faults.family import NUMBER, Family
+from waiting import PATIENCE
 from zoned.crashes import CrashIdError
 from zoned.testing import CrashFailure, check_crashes
 
@@ -176,7 +178,7 @@ def test_what_one_process_overwrites_another_ones_cut_takes(tmp_path: Path) -> N
         write = (
             f"import zoned; dev = zoned.open({str(path)!r}); dev.pwrite(b'n' * {BLOCK}, {BLOCK})"
         )
-        subprocess.run([sys.executable, "-c", write], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", write], check=True, timeout=PATIENCE)
         assert letters(dev, 0, 2) == "on"
         dev.power_cut()
         dev.power_on()
@@ -352,7 +354,7 @@ def test_a_killed_writer_leaves_pre_images_whole(tmp_path: Path, what: str, mode
             assert writer.stdout is not None and writer.stdout.readline() == b"up\n"
             time.sleep(draw.uniform(0.001, 0.05))
             writer.send_signal(signal.SIGKILL)
-            writer.wait(60)
+            writer.wait(PATIENCE)
             writer.stdout.close()
             assert [str(finding) for finding in zoned.check(path) if finding.error] == []
             if not dev.powered:
@@ -428,32 +430,19 @@ class Model:
                 assert dev._written(zone) == self.written[zone]
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Family):
     """Disks and forks of forks in all orders of writing, flushing, cutting, snapshotting."""
 
-    number = st.integers(0, 99)
     zone = st.integers(0, 1)
 
     @initialize(aware=st.booleans(), in_file=st.booleans())
     def start(self, aware: bool, in_file: bool) -> None:
         self.aware = aware
-        self.path = None
-        keywords = {**(HOST_AWARE if aware else MIXED), "host_sync": "never", "slot_cache": LENGTH}
-        if in_file:
-            folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
-            self.path = Path(folder) / f"zoned-pre-{os.getpid()}.img"
-            first = zoned.create(self.path, replace=True, **keywords)
-        else:
-            first = zoned.memory(**keywords)
-        self.disks = [(first, Model(aware))]
-        self.snapshots: list[tuple[zoned.Device, zoned.Snapshot, Model]] = []
-        self.tick = 0
-
-    def disk(self, number: int) -> tuple[zoned.Device, Model]:
-        return self.disks[number % len(self.disks)]
+        shape = HOST_AWARE if aware else MIXED
+        self.begin(Model(aware), in_file, **shape, host_sync="never", slot_cache=LENGTH)
 
     @rule(
-        number=number,
+        number=NUMBER,
         zone=zone,
         block=st.integers(0, BLOCKS - 4),
         blocks=st.integers(1, 4),
@@ -461,8 +450,7 @@ class Machine(RuleBasedStateMachine):
     )
     def write(self, number: int, zone: int, block: int, blocks: int, lost: bool) -> None:
         dev, model = self.disk(number)
-        self.tick += 1
-        data = self.tick.to_bytes(4, "big") * (blocks * BLOCK // 4)
+        data = self.fresh(blocks * BLOCK)
         lost = lost and self.tick % 3 == 0
         if lost:
             with dev.faults.add("lost", on="write"):
@@ -471,14 +459,14 @@ class Machine(RuleBasedStateMachine):
             dev.pwrite(data, zone * LENGTH + block * BLOCK)
         model.write(zone, block, data, lost)
 
-    @rule(number=number)
+    @rule(number=NUMBER)
     def flush(self, number: int) -> None:
         dev, model = self.disk(number)
         dev.flush()
         model.flush(0)
         model.flush(1)
 
-    @rule(number=number, zone=zone)
+    @rule(number=NUMBER, zone=zone)
     def reset(self, number: int, zone: int) -> None:
         dev, model = self.disk(number)
         if self.aware:
@@ -488,14 +476,14 @@ class Machine(RuleBasedStateMachine):
             dev.set_condition(zone, "EMPTY")
         model.reset(zone)
 
-    @rule(number=number, keep=st.sampled_from(["durable", "all"]))
+    @rule(number=NUMBER, keep=st.sampled_from(["durable", "all"]))
     def power(self, number: int, keep: str) -> None:
         dev, model = self.disk(number)
         dev.power_cut(keep)
         dev.power_on()
         model.cut(lambda zone, block: keep == "all")
 
-    @rule(number=number, seed=st.integers(0, 9))
+    @rule(number=NUMBER, seed=st.integers(0, 9))
     def choice(self, number: int, seed: int) -> None:
         """A survivor that was looked at is what a live cut leaves, and what the model says."""
         dev, model = self.disk(number)
@@ -523,51 +511,11 @@ class Machine(RuleBasedStateMachine):
         if self.aware:
             assert [dev._written(zone) for zone in (0, 1)] == written
 
-    @rule(number=number)
-    def snapshot(self, number: int) -> None:
-        if len(self.snapshots) < 5:
-            dev, model = self.disk(number)
-            self.snapshots.append((dev, dev.snapshot(), copy.deepcopy(model)))
-
-    @rule(number=number)
-    def rollback(self, number: int) -> None:
-        if self.snapshots:
-            dev, snapshot, then = self.snapshots[number % len(self.snapshots)]
-            for where, (disk, _) in enumerate(self.disks):
-                if disk is dev:
-                    dev.rollback(snapshot)
-                    self.disks[where] = (dev, copy.deepcopy(then))
-
-    @rule(number=number)
-    def fork(self, number: int) -> None:
-        if self.snapshots and len(self.disks) < 5:
-            _, snapshot, then = self.snapshots[number % len(self.snapshots)]
-            self.disks.append((snapshot.fork(), copy.deepcopy(then)))
-
-    @rule(number=number)
-    def forget(self, number: int) -> None:
-        if self.snapshots:
-            self.snapshots.pop(number % len(self.snapshots))[1].close()
-
     @rule()
     def reopen(self) -> None:
         if self.path and not self.snapshots and len(self.disks) == 1:
             self.disks[0][0].close()
             self.disks[0] = (zoned.open(self.path), self.disks[0][1])
-
-    @invariant()
-    def agree(self) -> None:
-        for dev, model in getattr(self, "disks", ()):
-            model.agrees(dev)
-
-    def teardown(self) -> None:
-        for _, snapshot, _ in getattr(self, "snapshots", ()):
-            snapshot.close()
-        for dev, _ in reversed(getattr(self, "disks", ())):
-            dev.close()
-        if getattr(self, "path", None):
-            assert [str(found) for found in zoned.check(self.path) if found.error] == []
-            self.path.unlink()
 
 
 TestPreImages = Machine.TestCase

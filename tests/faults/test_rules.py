@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from waiting import PATIENCE, until
 from zoned import FaultError
 
 MIB = 1 << 20
@@ -188,13 +189,12 @@ def test_a_hang_holds_no_lock_and_is_released(dev: zoned.Device) -> None:
     with dev.faults.add("hang", on="write", zones=3) as fault:
         thread = threading.Thread(target=dev.pwrite, args=(b"a" * BLOCK, zone(3)))
         thread.start()
-        while not fault.waiting:
-            time.sleep(0.001)
+        until(lambda: fault.waiting, "the write hangs")
         dev.reset_zone(3)  # the zone's lock is free
         dev.pwrite(b"b" * BLOCK, zone(4))
         assert dev.zones[3].wp == zone(3)
         fault.release()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         assert fault.waiting == 0
     assert dev.zones[3].wp == zone(3) + BLOCK
@@ -223,10 +223,9 @@ def test_clearing_lets_go_what_hangs_and_a_power_cut_ends_it(dev: zoned.Device) 
         fault = dev.faults.add("hang", on="write")
         thread = threading.Thread(target=write)
         thread.start()
-        while not fault.waiting:
-            time.sleep(0.001)
+        until(lambda fault=fault: fault.waiting, "the write hangs")
         end()
-        thread.join(10)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
         dev.power_on()
         dev.faults.clear()

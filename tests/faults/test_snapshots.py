@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import multiprocessing
 import os
@@ -13,9 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, rule
 
 import zoned
+from faults.family import NUMBER, Family
+from waiting import PATIENCE
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -56,42 +57,23 @@ class Model:
         assert limits.open <= 3
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Family):
     """Disks (the first, and forks of forks) with a model each; snapshots with a copy of the model."""
 
-    model_number = st.integers(0, 99)
     zones = st.integers(0, ZONES - 1)
 
     @initialize(in_file=st.booleans(), dialect=st.sampled_from(["zbc", "zns"]))
     def start(self, in_file: bool, dialect: str) -> None:
-        self.folder = None
-        keywords = {
-            "size": ZONES * LENGTH, "zone_size": LENGTH, "zone_capacity": CAPACITY, "conventional": 2,
-            "max_open": 3, "dialect": dialect, "host_sync": "never", "unrestricted_read": True,
-        }  # fmt: skip
-        if in_file:
-            self.folder = (
-                Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp")
-                / f"zoned-snap-{os.getpid()}.img"
-            )
-            first = zoned.create(self.folder, replace=True, **keywords)
-        else:
-            first = zoned.memory(**keywords)
-        self.disks = [(first, Model())]
-        self.snapshots: list[tuple[zoned.Device, zoned.Snapshot, Model]] = []
-        self.tick = 0
+        self.begin(
+            Model(), in_file,
+            size=ZONES * LENGTH, zone_size=LENGTH, zone_capacity=CAPACITY, conventional=2,
+            max_open=3, dialect=dialect, host_sync="never", unrestricted_read=True,
+        )  # fmt: skip
 
-    def disk(self, number: int) -> tuple[zoned.Device, Model]:
-        return self.disks[number % len(self.disks)]
-
-    def fill(self, blocks: int) -> bytes:
-        self.tick += 1
-        return self.tick.to_bytes(4, "big") * (blocks * BLOCK // 4)
-
-    @rule(number=model_number, zone=zones, blocks=st.integers(1, 6), where=st.integers(0, 60))
+    @rule(number=NUMBER, zone=zones, blocks=st.integers(1, 6), where=st.integers(0, 60))
     def write(self, number: int, zone: int, blocks: int, where: int) -> None:
         dev, model = self.disk(number)
-        data = self.fill(blocks)
+        data = self.fresh(blocks * BLOCK)
         offset = where % 58 * BLOCK if zone < 2 else len(model.data[zone])
         try:
             dev.pwrite(data, at(zone) + offset)
@@ -106,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         model.data[zone][offset : offset + len(data)] = data
 
     @rule(
-        number=model_number,
+        number=NUMBER,
         zone=st.integers(2, ZONES - 1),
         what=st.sampled_from(["reset", "finish", "open", "close"]),
     )
@@ -122,14 +104,14 @@ class Machine(RuleBasedStateMachine):
         elif what == "finish":
             model.finished[zone] = True
 
-    @rule(number=model_number)
+    @rule(number=NUMBER)
     def flush(self, number: int) -> None:
         dev, model = self.disk(number)
         dev.flush()
         model.flushed = [bytes(data) for data in model.data[:2]]
         assert all(z.durable_wp in (None, z.wp) or z.condition is C.FULL for z in dev.zones)
 
-    @rule(number=model_number)
+    @rule(number=NUMBER)
     def power(self, number: int) -> None:
         dev, model = self.disk(number)
         kept = {z.index: z.durable_wp - z.start for z in dev.zones if z.durable_wp is not None}
@@ -140,59 +122,21 @@ class Machine(RuleBasedStateMachine):
                 del model.data[zone][durable:]
         model.data[:2] = [bytearray(data) for data in model.flushed]
 
-    @rule(number=model_number)
-    def snapshot(self, number: int) -> None:
-        if len(self.snapshots) < 5:
-            dev, model = self.disk(number)
-            self.snapshots.append((dev, dev.snapshot(), copy.deepcopy(model)))
-
-    @rule(number=model_number)
-    def rollback(self, number: int) -> None:
-        if self.snapshots:
-            dev, snapshot, then = self.snapshots[number % len(self.snapshots)]
-            for where, (disk, _) in enumerate(self.disks):
-                if disk is dev:
-                    dev.rollback(snapshot)
-                    self.disks[where] = (dev, copy.deepcopy(then))
-
-    @rule(number=model_number)
-    def fork(self, number: int) -> None:
-        if self.snapshots and len(self.disks) < 5:
-            _, snapshot, then = self.snapshots[number % len(self.snapshots)]
-            self.disks.append((snapshot.fork(), copy.deepcopy(then)))
-
-    @rule(number=model_number)
-    def forget(self, number: int) -> None:
-        if self.snapshots:
-            self.snapshots.pop(number % len(self.snapshots))[1].close()
-
-    @rule(number=model_number)
+    @rule(number=NUMBER)
     def close_a_fork(self, number: int) -> None:
         if len(self.disks) > 1:
             self.disks.pop(1 + number % (len(self.disks) - 1))[0].close()
 
     @rule()
     def check(self) -> None:
-        if self.folder:
-            assert [str(found) for found in zoned.check(self.folder) if found.error] == []
+        if self.path:
+            assert [str(found) for found in zoned.check(self.path) if found.error] == []
 
-    @invariant()
-    def agree(self) -> None:
-        for dev, model in getattr(self, "disks", ()):
-            model.agrees(dev)
-
-    def teardown(self) -> None:
-        for _, snapshot, _ in getattr(self, "snapshots", ()):
-            snapshot.close()
-        disks = getattr(self, "disks", ())
-        for dev, _ in reversed(disks):
-            dev.close()
-        if disks and self.folder:
-            with zoned.open(self.folder) as dev:
-                disks[0][1].agrees(dev)
-                assert dev.info().slots_pending == 0
-            assert [str(found) for found in zoned.check(self.folder) if found.error] == []
-            self.folder.unlink()
+    def check_image(self, path: Path) -> None:
+        with zoned.open(path) as dev:
+            self.disks[0][1].agrees(dev)
+            assert dev.info().slots_pending == 0
+        super().check_image(path)
 
 
 TestSnapshots = Machine.TestCase
@@ -320,7 +264,7 @@ def child(path: str, ready: object, go: object) -> None:
     snapshot = dev.snapshot()
     assert snapshot.zones()
     ready.set()
-    go.wait(60)
+    go.wait(PATIENCE)
     os._exit(9)
 
 
@@ -332,10 +276,10 @@ def test_pins_of_a_killed_process_cost_nothing_lasting(tmp_path: Path) -> None:
         dev.pwrite(b"a" * BLOCK, 3 * MIB)
         process = context.Process(target=child, args=(str(path), ready, go))
         process.start()
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE)
         dev.reset_zone(3)
         go.set()
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 9
         dev.flush()
         assert dev.info().slots_used == 1

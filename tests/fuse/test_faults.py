@@ -23,6 +23,7 @@ import zoned
 import zonefs
 from fuse.conftest import ZONE
 from fuse.tools import aligned, direct_write, error_of, opened, serving, zonedctl
+from waiting import PATIENCE
 
 BLOCK = 4096
 MODES = ("remount-ro", "zone-ro", "zone-offline", "repair")
@@ -206,7 +207,7 @@ def test_rules_from_the_shell_act_on_a_running_mount(disk, place):
         assert direct_write(path, b"b" * BLOCK, BLOCK) == BLOCK
     finally:
         server.terminate()
-        assert server.wait(20) == 0
+        assert server.wait(PATIENCE) == 0
         server.stderr.close()
 
 
@@ -352,7 +353,9 @@ def test_power_goes_in_the_middle_of_fio(disk, place, other):
         command += ["--file_append=1", "--fsync=16", "--verify=pattern", "--verify_pattern=%o"]
         command += ["--do_verify=0", "--name=j", f"--filename={place}/seq/0"]
         with other.faults.add("power-cut", on="write", nth=500, keep="durable"):
-            child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            child = subprocess.run(
+                command, capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
         assert child.returncode != 0
         assert "Input/output error" in child.stdout + child.stderr
         assert mount.mounted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -10,6 +11,11 @@ import zonefs
 from fuse.tools import fio
 
 ENGINES = ("psync", "libaio", "io_uring")
+
+
+@pytest.fixture(autouse=True)
+def fio_is_there(needs):
+    needs("fio", shutil.which("fio") is not None, "writes with verification (apt install fio)")
 
 
 def jobs(folder: str, count: int = 4) -> list[str]:

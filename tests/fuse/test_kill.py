@@ -19,6 +19,7 @@ import zoned
 import zonefs
 from fuse.conftest import make_disk
 from fuse.tools import FIO, serving
+from waiting import PATIENCE
 
 BLOCK = 4096
 JOBS = 4
@@ -74,7 +75,7 @@ def test_no_acknowledged_write_is_lost(shm: Path, place: Path, long_run: bool):
         server.kill()
         server.wait()
         server.stderr.close()
-        said = fio.communicate(timeout=60)[0]
+        said = fio.communicate(timeout=PATIENCE)[0]
         with zonefs.mount(image, place, strict=True):
             for job in range(JOBS):
                 known = acknowledged(logs, job)
@@ -108,4 +109,4 @@ def test_the_disk_is_sound_after_the_kill(disk: str, place: Path):
 
 @pytest.fixture(autouse=True)
 def fio_is_there(needs):
-    needs("fuse", shutil.which("fio") is not None, "fio (apt install fio)")
+    needs("fio", shutil.which("fio") is not None, "writes with verification (apt install fio)")

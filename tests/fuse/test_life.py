@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 import zoned
 import zonefs
 from fuse.tools import error_of, opened, run, serving, zonedctl
+from waiting import PATIENCE, until
 from zonefs import attach
 
 BLOCK = 4096
@@ -24,15 +24,6 @@ BLOCK = 4096
 
 def is_mounted(place: Path) -> bool:
     return attach.top(str(place)) is not None
-
-
-def eventually(condition, seconds: float = 20) -> bool:
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 # ---------------------------------------------------------------- the mount point
@@ -120,8 +111,8 @@ def test_not_a_zonefs(shm, place):
         ({"workers": 1000}, "workers is 1000: it must be 0 to 32"),
         ({"workers": -1}, "workers is -1"),
         ({"workers": 1 << 70}, "workers is 1180591620717411303424"),
-        ({"workers": "2"}, "workers must be a whole number, not str"),
-        ({"gid": 1.5}, "gid must be a whole number, not float"),
+        ({"workers": "2"}, "workers must be an integer, not str"),
+        ({"gid": 1.5}, "gid must be an integer, not float"),
     ],
 )
 def test_options_out_of_range(disk, place, keywords, text):
@@ -273,7 +264,7 @@ def test_somebody_else_unmounts(disk, place):
     mount = zonefs.mount(disk, place)
     assert mount.wait(0.01) is False
     run("umount", place)
-    assert mount.wait(10) is True
+    assert mount.wait(PATIENCE) is True
     assert not mount.mounted
     mount.unmount()
     zoned.open(disk).close()
@@ -305,7 +296,7 @@ while True:
         assert is_mounted(place)
         child.send_signal(number)
         try:
-            assert child.wait(20) == -number
+            assert child.wait(PATIENCE) == -number
         finally:
             child.kill()
     assert not is_mounted(place)
@@ -394,7 +385,7 @@ def test_the_command_in_the_background(disk, place):
     assert os.readlink(f"/proc/{server}/fd/1") == "/dev/null"
     assert os.getsid(server) == server
     run("fusermount3", "-u", place)
-    assert eventually(lambda: not os.path.exists(f"/proc/{server}"))
+    until(lambda: not os.path.exists(f"/proc/{server}"), "the end of the server")
     with zoned.open(disk, readonly=True) as device:
         assert device.info().clean
 
@@ -404,7 +395,7 @@ def test_the_command_in_the_background_ends_by_sigterm(disk, place):
     with zoned.open(disk) as device:
         (server,) = [opener.pid for opener in device.openers if opener.pid != os.getpid()]
     os.kill(server, signal.SIGTERM)
-    assert eventually(lambda: not os.path.exists(f"/proc/{server}"))
+    until(lambda: not os.path.exists(f"/proc/{server}"), "the end of the server")
     assert not is_mounted(place)
 
 
@@ -414,7 +405,7 @@ def test_the_command_in_the_foreground(disk, place, number):
     now = os.stat(place / "seq/0")
     assert (now.st_uid, now.st_gid, now.st_mode & 0o777) == (3, 4, 0o600)
     child.send_signal(number)
-    said = child.communicate(timeout=20)[1]
+    said = child.communicate(timeout=PATIENCE)[1]
     name = "Ctrl-C" if number == signal.SIGINT else number.name
     assert (child.returncode, said) == (0, f"unmounted {place}: {name}\n")
     assert not is_mounted(place)
@@ -423,7 +414,7 @@ def test_the_command_in_the_foreground(disk, place, number):
 def test_the_command_is_unmounted_by_another(disk, place):
     child = serving(disk, place)
     run("umount", place)
-    said = child.communicate(timeout=20)[1]
+    said = child.communicate(timeout=PATIENCE)[1]
     assert (child.returncode, said) == (0, f"unmounted {place}: by another process\n")
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import zonefs
 from fuse.tools import error_of, run, zonedctl
+from waiting import PATIENCE
 
 BLOCK = 4096
 TEXT = b"".join(b"line %d of a file of no particular length\n" % i for i in range(40_000))
@@ -299,6 +300,6 @@ def test_two_programs_append_to_one_file(default: Path):
     target = default / "seq/0"
     script = f"for i in $(seq 50); do printf '%0100d\\n' $i; done >> {target}"
     both = [subprocess.Popen(["sh", "-c", script]) for _ in range(2)]
-    assert [child.wait(60) for child in both] == [0, 0]
+    assert [child.wait(PATIENCE) for child in both] == [0, 0]
     lines = target.read_bytes().rstrip(b"\0").replace(b"\0", b"").split()
     assert sorted(lines) == sorted(2 * [b"%0100d" % i for i in range(1, 51)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -277,9 +276,7 @@ def test_a_duplicate_that_is_closed_pads_nothing(disk, place):
             for i in range(3):
                 os.write(fd, b"abc")
                 os.close(os.dup(fd))
-                began = time.monotonic()
                 assert os.stat(path).st_size == 3 * (i + 1)
-                assert time.monotonic() - began < 5
         assert os.stat(path).st_size == BLOCK
 
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+from waiting import PATIENCE
+
 FIO = (
     "fio",
     "--create_on_open=0",
@@ -29,7 +31,7 @@ def run(*command, check=True, **keywords) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         **keywords,
     )
     if check:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from waiting import PATIENCE
 from zoned import FindingKind, ZoneCondition
 
 SCRIPT = """
@@ -75,7 +76,7 @@ def test_failed_sync(failsync: Path, shm: Path, host_sync: str) -> None:
         [sys.executable, "-c", SCRIPT, str(path), str(switch), host_sync],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env=os.environ
         | {

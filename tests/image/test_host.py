@@ -25,6 +25,7 @@ import pytest
 import zoned
 from image import disks
 from image.isolation import can_mount, on_small_filesystem
+from waiting import PATIENCE
 
 Needs = Callable[[str, bool, str], None]
 
@@ -362,7 +363,7 @@ if os.geteuid() == 0:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)),
     )
@@ -413,7 +414,7 @@ def test_image_belongs_to_its_maker_alone_or_as_umask_says(tmp_path: Path) -> No
 
 def _race(folder: str, rounds: int, seed: int, gate: Barrier, answers: Any) -> None:
     for number in range(rounds):
-        gate.wait(60)
+        gate.wait(PATIENCE)
         try:
             zoned.create(
                 Path(folder) / f"{number}.img", size="1MiB", zone_size="64KiB", seed=seed
@@ -433,9 +434,9 @@ def test_racing_creates_have_one_winner(shm: Path) -> None:
     ]
     for process in processes:
         process.start()
-    heard = [answers.get(timeout=120) for _ in range(rounds * racers)]
+    heard = [answers.get(timeout=PATIENCE) for _ in range(rounds * racers)]
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 0
     for number in range(rounds):
         winners = [seed for at, seed, word in heard if at == number and word == "made"]

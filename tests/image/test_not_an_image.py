@@ -14,6 +14,7 @@ import pytest
 import zoned
 from image import disks
 from image.layout import Image
+from waiting import PATIENCE
 
 FOREIGN = {
     "empty": b"",
@@ -87,7 +88,7 @@ except OSError as error:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)),
         )
         assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,7 +95,7 @@ Zone = tuple[int, int, int, int, int, int, bool, bool]
 """start, length, capacity, wp (bytes, absolute), type, condition, non_seq, reset."""
 
 
-class Disk:
+class Disk(ABC):
     """A fresh disk of the kernel. Each method is a kind of step; its result becomes the record."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -102,11 +103,13 @@ class Disk:
         self.block: int = spec["block"]
         self.zone_size: int = spec["zone_size"]
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """The disk goes away."""
 
+    @abstractmethod
     def zones(self) -> list[Zone]:
-        raise NotImplementedError
+        """The whole report."""
 
     def layout(self) -> list[list[int]]:
         return [[kind, start, length, cap] for start, length, cap, _, kind, _, _, _ in self.zones()]
@@ -245,7 +248,7 @@ class NullBlk(BlockDevice):
         wait_for(f"{path} did not appear", lambda: os.path.exists(path))
         with open(f"/sys/block/{name}/queue/max_sectors_kb", "w") as file:
             file.write(str(LONGEST >> 10))
-        self.fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+        self.fd = open_disk(path, os.O_RDWR | os.O_DIRECT)
         self.buffer, _ = aligned_memory()
 
     def close(self) -> None:
@@ -341,7 +344,7 @@ class ScsiDebug(Disk):
         self._hosts(1)
         wait_for("scsi_debug's disk did not appear", lambda: set(_sg_nodes()) - before)
         (self.path,) = set(_sg_nodes()) - before
-        self.fd = os.open(self.path, os.O_RDWR)
+        self.fd = open_disk(self.path, os.O_RDWR)
         self.buffer, self.address = aligned_memory()
         for _ in range(10):  # a new disk has unit attentions to report
             if "error" not in self._command(bytes(6), self.NONE, 0):
@@ -479,11 +482,29 @@ def _sg_nodes() -> list[str]:
 
 
 def wait_for(otherwise: str, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise)
         time.sleep(0.005)
+
+
+def open_disk(path: str, flags: int) -> int:
+    """A disk's node stands there a moment before the disk behind it does (ENXIO until then), and a node that has just
+    been seen may have been the last disk's (ENOENT).
+    """
+    opened: list[int] = []
+
+    def answers() -> bool:
+        try:
+            opened.append(os.open(path, flags))
+        except OSError as exc:
+            if exc.errno not in (errno.ENXIO, errno.ENOENT):
+                raise
+        return bool(opened)
+
+    wait_for(f"{path} has no disk behind it", answers)
+    return opened[0]
 
 
 @functools.cache

@@ -136,7 +136,7 @@ class Judge:
         for name in (interpreter, *libraries):
             shutil.copy(HERE / name, package / name)
 
-    def ask(self, scenarios: Sequence[Scenario], timeout: float = 600.0) -> list[list[Record]]:
+    def ask(self, scenarios: Sequence[Scenario], timeout: float = 1500.0) -> list[list[Record]]:
         """What the kernel answers: for each scenario the fresh disk's record and one for each step."""
         if not scenarios:
             return []

@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -199,12 +198,10 @@ def test_its_modules_load(kernel: lab.Kernel) -> None:
 
 @pytest.mark.kernel
 def test_a_job_over_its_time_ends_the_kernel(kernel: lab.Kernel) -> None:
-    began = time.monotonic()
     with pytest.raises(lab.LabError) as caught:
         kernel.run("echo began; sleep 1000", timeout=3)
     assert "did not answer in time" in str(caught.value)
     assert str(caught.value).endswith("the job had said:\nbegan")
-    assert time.monotonic() - began < 60
     assert not kernel.alive
     with pytest.raises(lab.LabError, match="has ended"):
         kernel.run("true")

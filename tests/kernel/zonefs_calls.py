@@ -8,15 +8,16 @@ the free blocks, whether the file system is read-only, and the four counters of 
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import ctypes
 import errno
 import fcntl
 import os
+import pickle
 import resource
 import stat
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -135,19 +136,20 @@ class Calls:
                     os.setgroups([])
                     os.setresgid(user, user, user)
                     os.setresuid(user, user, user)
-                answer = repr(call())
+                answer = pickle.dumps((call(), ""))
             except BaseException as error:  # noqa: BLE001 - the parent raises it
-                answer = repr(repr(error))
+                answer = pickle.dumps((None, repr(error)))
             with contextlib.suppress(OSError):
-                os.write(theirs, answer.encode())
+                os.write(theirs, answer)
             os._exit(0)
         os.close(theirs)
         with open(ours, "rb") as answers:
-            text = answers.read().decode()
-        os.waitpid(child, 0)
-        done = ast.literal_eval(text)
-        if not isinstance(done, dict):
-            raise RuntimeError(f"in the child: {done}")  # noqa: TRY004
+            data = answers.read()
+        _, status = os.waitpid(child, 0)
+        done: Record | None
+        done, error = pickle.loads(data) if data else (None, f"no answer, {status=}")
+        if done is None:
+            raise RuntimeError(f"in the child: {error}")
         return done
 
     # ------------------------------------------------------------ open files
@@ -397,7 +399,7 @@ class Calls:
         return record
 
 
-class Player:
+class Player(ABC):
     """Plays a scenario: makes the disk, formats it, mounts it, and does the steps."""
 
     RAW = ("open_zone", "close_zone", "finish_zone", "reset_zone", "write_zone", "condition", "bad")
@@ -418,45 +420,50 @@ class Player:
 
     # what subclasses do
 
+    @abstractmethod
     def mount(self, options: dict[str, Any]) -> None:
         """errors, explicit_open, ro. Raises OSError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def umount(self) -> None:
-        raise NotImplementedError
+        """Raises OSError."""
 
+    @abstractmethod
     def remount(self, options: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """As mount()."""
 
+    @abstractmethod
     def raw(self, do: str, arguments: dict[str, Any], number: int) -> Record:
         """A step of RAW: on the disk below the file system."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, step: dict[str, Any], number: int) -> Record:
         """A step of Calls."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close_files(self) -> None:
-        raise NotImplementedError
+        """All that the scenario left open."""
 
+    @abstractmethod
     def zones(self) -> list[str]:
-        raise NotImplementedError
+        """The disk's report, as Disk.report()."""
 
+    @abstractmethod
     def counters(self) -> list[int]:
-        raise NotImplementedError
+        """The values of COUNTERS."""
 
     def watch(self, names: list[str], numbers: list[int]) -> list[str]:
         """Of all files, by name and inode number, those to be looked at."""
         pairs = zip(names, numbers, strict=True)
         return [name for name, number in pairs if {name, number} & self.watched]
 
+    @abstractmethod
     def seen(self) -> tuple[bool, int, list[str]]:
         """Whether it is read-only, the free blocks, and file_text() of each watched file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tree(self) -> list[str]:
         """Every directory and file with full_text()."""
-        raise NotImplementedError
 
     # what all do
 

@@ -111,7 +111,7 @@ class Mounted(MountedPlayer):
 
     def umount(self) -> None:
         """Somebody on this machine who looks at all mounts may have it in hand for a moment."""
-        until = time.monotonic() + 2
+        until = time.monotonic() + 30
         while True:
             try:
                 return self.fs.unmount()

@@ -97,7 +97,7 @@ def config(case: Case, **more: object) -> ref.Config:
             "dialect": case.dialect,
             "model": "host-aware" if swp else "host-managed",
             **more,
-        }  # type: ignore[arg-type]
+        }
     )
 
 

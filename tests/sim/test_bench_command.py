@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from cli.shell import ok, refused, zonedctl
+from waiting import PATIENCE
 
 JOB = """[global]
 ioengine=libaio
@@ -256,7 +257,7 @@ def at_a_terminal(*arguments: str, interrupt: bool = False) -> tuple[str, int]:
                 process.send_signal(signal.SIGINT)
                 interrupt = False
     os.close(master)
-    return shown.decode(), process.wait(timeout=60)
+    return shown.decode(), process.wait(timeout=PATIENCE)
 
 
 def test_a_live_progress_bar_on_a_terminal_only() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from zoned.bench.runner import execute
 from zoned.geometry import Geometry
 
 ZBD = "zonemode=zbd\ndirect=1\n"
+Needs = Callable[[str, bool, str], None]
 
 
 def job(text: str, geometry: Geometry | None = None) -> Job:
@@ -101,10 +103,10 @@ def test_block_sizes() -> None:
     ],
 )
 def test_block_sizes_by_direction_as_fio_prints_them(
-    text: str, sizes: list[int], tmp_path: Path, needs: object
+    text: str, sizes: list[int], tmp_path: Path, needs: Needs
 ) -> None:
     assert job(f"rw=rw\n{text}").bs_min == sizes
-    needs("fio", shutil.which("fio") is not None, "asking fio the same")  # type: ignore[operator]
+    needs("fio", shutil.which("fio") is not None, "asking fio the same")
     path = tmp_path / "a.fio"
     path.write_text(f"[j]\nioengine=null\nsize=1m\nrw=rw\n{text}\n", encoding="utf-8")
     said = subprocess.run(["fio", str(path)], stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -215,6 +217,19 @@ def test_ranges_are_rounded_to_zones_as_fio_does() -> None:
     plan = parse(f"[j]\nrw=write\noffset=9m\nsize=21m\n{ZBD}", disk())
     assert (plan.jobs[0].offset, plan.jobs[0].size) == (12 * MIB, 16 * MIB), "fio keeps the end"
     assert len(plan.notes) == 2
+    several = parse(f"[j]\nrw=write\nnumjobs=3\noffset=9m\nsize=21m\n{ZBD}", disk())
+    assert {(j.offset, j.size) for j in several.jobs} == {(12 * MIB, 16 * MIB)}
+    assert several.notes == plan.notes, "said once"
+    beyond = f"[j]\nrw=write\nnumjobs=2\noffset_increment=61m\n{ZBD}"
+    assert "offset_increment=61m: no whole zone lies behind it" in refused(beyond)
+
+
+@pytest.mark.parametrize("rw", ["write", "randwrite", "randread", "rw"])
+def test_ranges_of_conventional_zones_stay_as_they_are(rw: str) -> None:
+    found = job(f"rw={rw}\noffset=1m\nsize=3m\n{ZBD}")
+    assert (found.offset, found.size) == (MIB, 3 * MIB)
+    found = job(f"rw={rw}\noffset=1m\nsize=15m\n{ZBD}")
+    assert (found.offset, found.size) == (4 * MIB, 12 * MIB), "it ends in sequential ones"
 
 
 def test_comments_includes_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +333,7 @@ def test_verify() -> None:
         ("[j]\nrw=randrw\nrwmixread=101", "it must be 0 to 100"),
         (f"[j]\nrw=write\nverify=md6\n{ZBD}", "supported are md5"),
         (f"[j]\nrw=write\nzone_reset_frequency=2\n{ZBD}", "it must be 0 to 1"),
-        (f"[j]\nrw=write\nsize=1m\n{ZBD}", "in zone mode it must hold a zone"),
+        (f"[j]\nrw=write\noffset=2z\nsize=1m\n{ZBD}", "in zone mode it must hold a zone"),
         ("bs=4k\n[j]\nrw=read", "stands before the first section"),
         ("[j\nrw=read", "is not a section"),
         ("", "there is no job section"),
@@ -368,9 +383,9 @@ def test_no_option_is_both_used_and_without_effect() -> None:
     assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS) | set(BLOCKS)
 
 
-def test_every_option_is_one_of_fio(needs: object) -> None:
+def test_every_option_is_one_of_fio(needs: Needs) -> None:
     """fio itself knows each name that is taken here."""
-    needs("fio", shutil.which("fio") is not None, "asking fio for its options")  # type: ignore[operator]
+    needs("fio", shutil.which("fio") is not None, "asking fio for its options")
     known = subprocess.run(
         ["fio", "--cmdhelp"], stdout=subprocess.PIPE, text=True, check=True
     ).stdout

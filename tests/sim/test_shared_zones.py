@@ -23,7 +23,7 @@ def resetter(**keywords: object) -> Job:
     """Resets zone 2 some time after the others began."""
     return Job(
         "t", offset=8 * MIB, size=4 * MIB, trims=True, zbd=True, startdelay=150_000, **keywords
-    )  # type: ignore[arg-type]
+    )
 
 
 def test_a_reset_that_waits_behind_a_write_is_not_forgotten() -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from waiting import until
 from zoned.bench import sweep
 from zoned.bench.fiofile import FioError
 
@@ -112,7 +113,7 @@ def test_a_lost_worker_costs_its_point_only(
     (tmp_path / "killer_points.py").write_text(KILLER, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    import killer_points  # type: ignore[import-not-found]
+    import killer_points
 
     monkeypatch.setattr(sweep, "run_point", killer_points.run_point)
     found = grid(
@@ -228,44 +229,40 @@ def cluster(
     }
     place = tmp_path / "scheduler.json"
     options = ["--scheduler-file", str(place)]
-    quiet = {
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-        "env": environment,
-        "cwd": tmp_path,
-    }
-    start = (
-        [sys.executable, "-m", "distributed.cli.dask_scheduler"],
-        [sys.executable, "-m", "distributed.cli.dask_worker"],
-    )
-    processes = [
-        subprocess.Popen(
-            [*start[0], *options, "--port", "0", "--no-dashboard", "--host", "127.0.0.1"], **quiet
-        )
-    ]  # type: ignore[call-overload]
-    until = time.monotonic() + 30
-    while not place.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    processes += [
-        subprocess.Popen(
-            [*start[1], *options, "--nthreads", "1", "--no-dashboard", "--no-nanny"], **quiet
-        )  # type: ignore[call-overload]
-        for _ in range(2)
-    ]
-    import json
+    processes: list[subprocess.Popen[bytes]] = []
+    log = tmp_path / "dask.log"
 
-    yield json.loads(place.read_text(encoding="utf-8"))["address"], processes
-    for process in reversed(processes):
-        process.kill()
-        process.wait()
+    def start(program: str, *more: str) -> None:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *options, "--no-dashboard"]
+        with open(log, "ab") as out:
+            processes.append(
+                subprocess.Popen(
+                    [*command, *more], stdout=out, stderr=out, env=environment, cwd=tmp_path
+                )
+            )
+
+    try:
+        start("dask_scheduler", "--port", "0", "--host", "127.0.0.1")
+        until(
+            lambda: place.exists() and place.read_text(encoding="utf-8").rstrip().endswith("}"),
+            f"the scheduler is up; its words: {log}",
+        )
+        for _ in range(2):
+            start("dask_worker", "--nthreads", "1", "--no-nanny")
+        yield json.loads(place.read_text(encoding="utf-8"))["address"], processes
+    finally:
+        for process in reversed(processes):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_dask_cluster_gives_the_same_bytes(
     cluster: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
 ) -> None:
-    here = grid(tmp_path / "here" if (tmp_path / "here").mkdir() is None else tmp_path)
-    there = grid(tmp_path / "there" if (tmp_path / "there").mkdir() is None else tmp_path)
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    here, there = grid(tmp_path / "here"), grid(tmp_path / "there")
     assert sweep.run(here, workers=1) == 0
     assert sweep.run(there, dask=cluster[0]) == 0
     assert content(here.folder) == content(there.folder)

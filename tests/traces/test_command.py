@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 import zoned
 from cli.shell import COMMAND, ROOT, environment, inside, ok, refused, zonedctl
 from traces.workload import BLOCK, SHAPE, ZONE
+from waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -71,15 +71,13 @@ def test_record_until_it_is_ended(image: Path, tmp_path: Path, number: signal.Si
         text=True,
     )
     with zoned.open(image) as dev:
-        while dev.trace.recorder != process.pid:
-            assert process.poll() is None
-            time.sleep(0.01)
+        until(lambda: dev.trace.recorder == process.pid, "the recorder is at work")
         dev.append(3, bytes(BLOCK))
         assert process.stderr is not None
         assert process.stderr.readline() == "recording; Ctrl-C ends it\n"
         process.send_signal(number)
         assert (
-            process.communicate(timeout=60)[1]
+            process.communicate(timeout=PATIENCE)[1]
             == f"{path}: 1 commands in {path.stat().st_size} bytes\n"
         )
         assert process.returncode == 0

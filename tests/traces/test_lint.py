@@ -13,12 +13,13 @@ import pytest
 
 import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, refused
+from waiting import PATIENCE
 from zoned import TraceError, lint
 from zoned.device import _resolve
 from zoned.linting import zones_in_order
 from zoned.traceforms import Iolog
 
-GEOMETRY = _resolve(None, SHAPE)  # type: ignore[arg-type]
+GEOMETRY = _resolve(None, SHAPE)
 
 IOLOG = """fio version 2 iolog
 /dev/sdb add
@@ -113,13 +114,13 @@ def test_an_own_trace_on_another_disk(tmp_path: Path) -> None:
             dev.append(9, bytes(BLOCK))
             refused(zoned.ConventionalZoneError, dev.reset_zone, 0)
     assert found(lint(path)) == {"conventional-zone": (1, 3, [(0, 1)])}
-    fewer = _resolve(None, SHAPE | {"max_open": 1})  # type: ignore[arg-type]
+    fewer = _resolve(None, SHAPE | {"max_open": 1})
     assert found(lint(path, fewer))["too-many-open"] == (2, 1, [(3, 1), (9, 1)])
-    smaller = _resolve(None, SHAPE | {"size": 8 * ZONE})  # type: ignore[arg-type]
+    smaller = _resolve(None, SHAPE | {"size": 8 * ZONE})
     report = lint(path, smaller)
     assert found(report)["out-of-range"] == (1, 2, [(None, 1)])
     assert "here all begin empty" in report.notes[0]
-    zns = _resolve(None, SHAPE | {"dialect": "zns", "conventional": 0, "physical_block": 512})  # type: ignore[arg-type]
+    zns = _resolve(None, SHAPE | {"dialect": "zns", "conventional": 0, "physical_block": 512})
     assert lint(path, zns).clean
 
 
@@ -165,7 +166,7 @@ def run_fio(program: str, *arguments: object) -> dict[str, dict[str, int]]:
         [program, *map(str, arguments), "--output-format=json"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -207,7 +208,7 @@ def test_lint_of_what_fio_wrote(tmp_path: Path, fio: str) -> None:
             *("--bs=64k", f"--write_iolog={log}", "--ioengine=psync", "--randseed=1"),
         )
         shape = SHAPE | {"conventional": 0, "zone_capacity": ZONE}
-        report = lint(log, _resolve(None, shape))  # type: ignore[arg-type]
+        report = lint(log, _resolve(None, shape))
         assert report.format == "iolog3"
         assert report.commands == 48
         assert report.clean is clean

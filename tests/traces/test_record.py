@@ -20,6 +20,7 @@ import pytest
 
 import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, every_command, refused
+from waiting import PATIENCE, until
 from zoned import Trace, TraceCommand
 
 
@@ -220,7 +221,7 @@ def test_processes_that_work_at_once(tmp_path: Path, host_sync: str, each: int, 
                 subprocess.Popen([sys.executable, "-c", WORKER, str(image), str(number), str(each)])
                 for number in range(3)
             ]
-            assert [worker.wait(120) for worker in workers] == [0, 0, 0]
+            assert [worker.wait(PATIENCE) for worker in workers] == [0, 0, 0]
         totals = dev.counters
         disk = {zone.index: zone.wp for zone in dev.zones}
     records = recorded(path)
@@ -362,7 +363,7 @@ def test_kill_9(tmp_path: Path, victim: str) -> None:
         if victim == "recorded":
             dev.trace.start(path)
         process = run(path if victim == "recorder" else "")
-        time.sleep(0.3)
+        until(lambda: dev.counters.appends > 500 and path.stat().st_size > 2000, "a trace grows")
         process.send_signal(signal.SIGKILL)
         process.communicate()
         for _ in range(
@@ -413,7 +414,7 @@ def _stopped_recorder(image: Path, path: Path) -> subprocess.Popen[str]:
 
 def _go_on(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGCONT)
-    assert process.communicate(timeout=60)[0] == "None\n"
+    assert process.communicate(timeout=PATIENCE)[0] == "None\n"
     assert process.returncode == 0
 
 
@@ -424,13 +425,12 @@ def test_commands_wait_for_a_slow_recorder(tmp_path: Path) -> None:
         process = _stopped_recorder(image, path)
         thread = threading.Thread(target=lambda: [dev.pread(512, 0) for _ in range(2000)])
         thread.start()
-        while dev.counters.reads < 768:
-            time.sleep(0.01)
+        until(lambda: dev.counters.reads >= 768, "the room for commands is full")
         time.sleep(0.1)
         assert dev.counters.reads == 768
         assert thread.is_alive()
         _go_on(process)
-        thread.join(60)
+        thread.join(PATIENCE)
         assert dev.counters.reads == 2000
     trace = Trace(path)
     assert 768 <= len(list(trace)) <= 2000
@@ -451,11 +451,10 @@ def test_ctrl_c_ends_waiting_for_a_recorder(tmp_path: Path) -> None:
         reader = subprocess.Popen(
             [sys.executable, "-c", code, str(image)], stdout=subprocess.PIPE, text=True
         )
-        while dev.counters.reads < 768:
-            time.sleep(0.01)
+        until(lambda: dev.counters.reads >= 768, "the room for commands is full")
         time.sleep(0.1)
         reader.send_signal(signal.SIGINT)
-        assert reader.communicate(timeout=60)[0] == "interrupted\n"
+        assert reader.communicate(timeout=PATIENCE)[0] == "interrupted\n"
         assert dev.counters.reads == 768
         _go_on(process)
     records = recorded(path)
@@ -473,11 +472,10 @@ def test_what_is_lost_is_counted(tmp_path: Path) -> None:
             threads = [threading.Thread(target=dev.pread, args=(512, ZONE)) for _ in range(400)]
             for thread in threads:
                 thread.start()
-            while fault.waiting < 400:
-                time.sleep(0.01)
+            until(lambda: fault.waiting == 400, "all reads hang")
             fault.release()
             for thread in threads:
-                thread.join(60)
+                thread.join(PATIENCE)
         assert dev.counters.reads == 1100
         _go_on(process)
     trace = Trace(path)
@@ -529,7 +527,7 @@ with zoned.memory(size="16MiB", zone_size="1MiB") as dev:
 """
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     lines = done.stdout.splitlines()
     assert lines[0] == f"[Errno 27] File too large: '{path}'"

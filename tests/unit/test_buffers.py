@@ -65,7 +65,7 @@ def test_every_kind_of_target(dev: zoned.Device, kind: str) -> None:
     start = dev.zones[3].start
     dev.pwrite(DATA, start)
     assert dev.preadinto(target, start) == SIZE  # type: ignore[arg-type]
-    assert bytes(target) == DATA if not isinstance(target, np.ndarray) else target.tobytes() == DATA  # type: ignore[arg-type]
+    assert bytes(target) == DATA if not isinstance(target, np.ndarray) else target.tobytes() == DATA
 
 
 def test_a_slice_of_a_larger_buffer(dev: zoned.Device) -> None:

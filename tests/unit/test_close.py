@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from waiting import PATIENCE
 
 BLOCK = bytes(4096)
 
@@ -29,7 +30,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
 
 

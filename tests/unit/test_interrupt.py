@@ -152,8 +152,8 @@ for attempt in range(200):
     time.sleep(0.002 * (attempt % 7))
     os.kill(child.pid, signal.SIGSTOP)
     os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
         dev.pwrite(bytes(4096), start + 4096)
     except zoned.ZonedError:

@@ -42,7 +42,7 @@ def fork(work: object) -> int:
             work()
             os._exit(0)
         except BaseException:  # noqa: BLE001
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 

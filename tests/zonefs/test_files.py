@@ -16,6 +16,7 @@ import pytest
 
 import zoned
 import zonefs
+from waiting import PATIENCE
 
 MIB = 1 << 20
 
@@ -423,7 +424,7 @@ def test_close_while_others_write(disk: Callable[..., zoned.Device]) -> None:
         started.wait()
         {"file": file, "fs": fs, "device": dev}[what].close()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
         assert len(ends) == 3
         allowed = {

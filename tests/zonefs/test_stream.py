@@ -333,7 +333,7 @@ def test_extents(steps: list[tuple[int, int, bool]]) -> None:
             model[offset:] = [None] * (200 - offset)
         else:
             extents.put(offset, length, number * 1000)
-            model[offset : offset + length] = [number * 1000 + i for i in range(length)]  # type: ignore[list-item]
+            model[offset : offset + length] = [number * 1000 + i for i in range(length)]
     found: list[int | None] = []
     for length, place in extents.find(0, 200):
         found += [None if place is None else place + i for i in range(length)]

@@ -130,7 +130,7 @@ def test_mkfs_on_a_dead_first_zone(disk: Callable[..., zoned.Device], fails: Any
         ({"perm": 0o1000}, "perm is 0o1000: it must be 0 to 0o777"),
         ({"perm": -1}, "perm is"),
         ({"label": "\ud800"}, "label '.ud800' is no text: surrogates not allowed"),
-        ({"uid": "0"}, "uid must be a whole number, not str"),
+        ({"uid": "0"}, "uid must be an integer, not str"),
     ],
 )
 def test_mkfs_refuses(
@@ -158,7 +158,7 @@ def test_mkfs_of_a_label_that_is_no_utf8(disk: Callable[..., zoned.Device]) -> N
 
 @pytest.mark.parametrize("use", [zonefs.mkfs, zonefs.ZoneFS, zonefs.read_superblock])
 def test_a_path_is_no_disk(use: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match=r"dev must be a zoned.Device, not str: zoned.open\(path\)"):
+    with pytest.raises(TypeError, match=r"dev must be a zoned.Device, not str; zoned.open\(path\)"):
         use("disk.img")
 
 
