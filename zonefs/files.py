@@ -219,6 +219,8 @@ class _Blocks(_Buffered):
         view = memoryview(data).cast("B")
         length = len(view)
         with self._turn():
+            if self.closed:
+                raise ValueError("write to closed file")
             if self._held:
                 missing = self._block - len(self._held)
                 self._held += view[:missing]

@@ -7,6 +7,7 @@ types of ``os``. It acts as root does: permission bits are kept and shown, not e
 
 from __future__ import annotations
 
+import atexit
 import errno as errnos
 import io
 import os
@@ -697,4 +698,25 @@ def _after_fork() -> None:
         fs._after_fork()
 
 
+def _close_all() -> None:
+    """At exit, before the disks: what files hold back is written, as that of Python's own files.
+
+    Not in a forked child, where it is the parent's; and not while daemon threads run, which may be
+    inside calls that never end.
+    """
+    failed: BaseException | None = None
+    for fs in list(_mounted):
+        if fs._pid != os.getpid() or threading.active_count() > 1:
+            continue
+        what = repr(fs)
+        try:
+            fs.close()
+        except (OSError, ValueError) as error:
+            failed = error
+        warnings.warn(f"unclosed {what}", ResourceWarning, source=fs, stacklevel=1)
+    if failed is not None:
+        raise failed
+
+
+atexit.register(_close_all)
 os.register_at_fork(after_in_child=_after_fork)

@@ -7,9 +7,11 @@ import io
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,6 +253,13 @@ def test_paths(fs: zonefs.ZoneFS, fails: Any, block: bytes) -> None:
     (fs / "cnv" / "0").write_bytes(b"front")
     with (fs / "cnv/0").open("rb") as file:
         assert file.read(6) == b"front\0"
+    assert path.write_text("zwölf\n", "utf-8", newline="\r\n", pad=True) == 6
+    assert path.read_text("utf-8").rstrip("\0") == "zwölf\n"
+    with path.open_stream("wb") as stream:
+        stream.write(b"abc")
+    with path.open_stream("rb") as stream:
+        assert stream.read() == b"abc"
+    assert path.parents == (fs / "seq", fs / "/")
     path.truncate(0)
     assert path.read_bytes() == b""
     path.chmod(0o600)
@@ -311,6 +320,43 @@ def test_the_device_goes_first(disk: Callable[..., zoned.Device], block: bytes) 
             call()
     file.close()
     fs.close()
+
+
+@pytest.mark.parametrize("mode", ["wb", "w+b"])
+def test_a_closed_file_takes_nothing(fs: zonefs.ZoneFS, mode: str) -> None:
+    """Less than a block would only be held back, and nobody would ask for it any more."""
+    file = fs.open("seq/0", mode, pad=True)
+    file.close()
+    for data in (b"x", b"", bytes(4096)):
+        with pytest.raises(ValueError, match="closed file"):
+            file.write(data)
+    assert fs.stat("seq/0").st_size == 0
+
+
+AT_EXIT = """
+import os, sys, zoned, zonefs
+fs = zonefs.ZoneFS(zoned.open(sys.argv[1]))
+held = fs.open("seq/0", "wb", pad=True)
+held.write(b"held back")
+stream = fs.open_stream("seq/1", "w")
+stream.write("a line")
+if os.fork() == 0:
+    sys.exit()  # what is held back is the parent's
+os.wait()
+"""
+
+
+def test_what_is_left_open_is_written_at_exit(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    with zoned.create(image, size="64MiB", zone_size="4MiB") as dev:
+        zonefs.mkfs(dev)
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", AT_EXIT, str(image)]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert "ResourceWarning: unclosed <zonefs.ZoneFS" in done.stderr
+    with zoned.open(image) as dev, zonefs.ZoneFS(dev) as fs:
+        assert (fs / "seq/0").read_bytes() == b"held back".ljust(4096, b"\0")
+        with fs.open_stream("seq/1") as stream:
+            assert stream.read() == "a line"
 
 
 def test_forgotten_files_and_mounts_warn(disk: Callable[..., zoned.Device]) -> None:
