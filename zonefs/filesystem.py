@@ -24,14 +24,21 @@ from zoned import Device, ZoneType
 from zoned._lib import FAST_FS_TABLE, File, Guard, ffi, lib
 from zonefs.errors import raise_os_error
 from zonefs.files import ZoneFile, buffered
-from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
+from zonefs.options import (
+    ERRORS_NUMBERS,
+    Errors,
+    MountOptions,
+    SeqFileCounters,
+    changed_options,
+    counters_of,
+    options_of,
+)
 from zonefs.paths import ZonePath
 from zonefs.stream import StreamFile
 from zonefs.superblock import Superblock, checked_device, superblock_of
 
 _T = TypeVar("_T")
 Name = str | bytes | PurePosixPath | ZonePath
-_ERRORS_BY_NUMBER = {number: name for name, number in ERRORS_NUMBERS.items()}
 _DEFAULT = 2**32 - 1  # uid, gid, perm: as the superblock says
 _MODES = {
     "r": (os.O_RDONLY, os.O_RDWR),
@@ -340,27 +347,14 @@ class ZoneFS:
     @property
     def options(self) -> MountOptions:
         """The mount's options, now."""
-        raw = ffi.new("struct zd_fs_options *")
         with self._using():
-            lib.zd_fs_get_options(self._handle, raw)
-        return MountOptions(
-            errors=_ERRORS_BY_NUMBER[raw.errors],
-            explicit_open=bool(raw.flags & lib.ZD_FS_EXPLICIT_OPEN),
-            readonly=bool(raw.flags & lib.ZD_FS_READONLY),
-        )
+            return options_of(self._handle)
 
     @property
     def counters(self) -> SeqFileCounters:
         """What /sys/fs/zonefs/<dev>/ shows."""
-        raw = ffi.new("struct zd_fs_counters *")
         with self._using():
-            lib.zd_fs_get_counters(self._handle, raw)
-        return SeqFileCounters(
-            max_wro_seq_files=raw.max_wro_seq_files,
-            nr_wro_seq_files=raw.nr_wro_seq_files,
-            max_active_seq_files=raw.max_active_seq_files,
-            nr_active_seq_files=raw.nr_active_seq_files,
-        )
+            return counters_of(self._handle)
 
     def remount(
         self,
@@ -374,12 +368,8 @@ class ZoneFS:
         Raises OSError EBUSY if made read-only while files are open for writing, EACCES if the disk
         is open read-only.
         """
-        now = self.options
-        options = _options(
-            now.errors if errors is None else Errors.parse(errors),
-            now.explicit_open if explicit_open is None else explicit_open,
-            now.readonly if readonly is None else readonly,
-        )
+        with self._using():
+            options = changed_options(self._handle, errors, explicit_open, readonly)
         self._call("remount", None, _without_error(lib.zd_fs_remount), options)
 
     def revalidate(self, path: Name) -> bool:

@@ -25,13 +25,20 @@ from zoned import open as open_disk
 from zoned._lib import Guard, ffi, lib
 from zonefs import attach
 from zonefs.errors import raise_os_error
-from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
+from zonefs.options import (
+    ERRORS_NUMBERS,
+    Errors,
+    MountOptions,
+    SeqFileCounters,
+    changed_options,
+    counters_of,
+    options_of,
+)
 from zonefs.superblock import MAX_ID, check_number
 
 __all__ = ["Mount", "available", "mount"]
 
 _NO_ID = 2**32 - 1
-_ERRORS_BY_NUMBER = {number: name for name, number in ERRORS_NUMBERS.items()}
 _PATIENCE = 1.0  # seconds that the end of a `with` waits for users to go
 
 
@@ -176,30 +183,17 @@ class Mount:
         """What the kernel shows in /sys/fs/zonefs; also extended attributes of the mount point:
         ``user.zonefs.nr_wro_seq_files`` and so on.
         """
-        raw = ffi.new("struct zd_fs_counters *")
         with self._lock:
             self._check_open()
             self._await_closes()
-            lib.zd_fs_get_counters(self._fs, raw)
-        return SeqFileCounters(
-            raw.max_wro_seq_files,
-            raw.nr_wro_seq_files,
-            raw.max_active_seq_files,
-            raw.nr_active_seq_files,
-        )
+            return counters_of(self._fs)
 
     @property
     def options(self) -> MountOptions:
         """How it is mounted, now: an error may have made it read-only."""
-        raw = ffi.new("struct zd_fs_options *")
         with self._lock:
             self._check_open()
-            lib.zd_fs_get_options(self._fs, raw)
-        return MountOptions(
-            errors=_ERRORS_BY_NUMBER[raw.errors],
-            explicit_open=bool(raw.flags & lib.ZD_FS_EXPLICIT_OPEN),
-            readonly=bool(raw.flags & lib.ZD_FS_READONLY),
-        )
+            return options_of(self._fs)
 
     @property
     def last_error(self) -> str:
@@ -228,19 +222,10 @@ class Mount:
         writable what was mounted from an image with readonly=True (its disk is open read-only),
         PermissionError to make a RAM disk's read-only mount writable without root.
         """
-        now = self.options
-        options = ffi.new("struct zd_fs_options *")
         with self._lock:
             self._check_open()
             self._await_closes()
-            lib.zd_fs_get_options(self._fs, options)
-            options.errors = ERRORS_NUMBERS[now.errors if errors is None else Errors.parse(errors)]
-            for flag, value in (
-                (lib.ZD_FS_EXPLICIT_OPEN, explicit_open),
-                (lib.ZD_FS_READONLY, readonly),
-            ):
-                if value is not None:
-                    options.flags = options.flags | flag if value else options.flags & ~flag
+            options = changed_options(self._fs, errors, explicit_open, readonly)
             writable = not options.flags & lib.ZD_FS_READONLY
             if writable and self._readonly and not self._device.readonly:
                 attach.make_writable(self._fuse, self._path)
