@@ -314,6 +314,8 @@ class Device(Core):
 
         Raises ValueError for a snapshot of another disk, or one that was closed.
         """
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(f"snapshot must be a zoned.Snapshot, not {type(snapshot).__name__}")
         snapshot._rollback(self)
 
     def fork(self) -> Device:
@@ -454,6 +456,8 @@ class Device(Core):
     # ------------------------------------------------------------ life
 
     def __enter__(self) -> Self:
+        if self.closed:
+            raise ValueError("the device is closed")
         return self
 
     def __exit__(

@@ -547,7 +547,9 @@ def _choice(kinds: type[_E], what: str, value: object) -> _E:
         return kinds(text)
     except ValueError:
         names = tuple(kinds)
-        hint = _nearest(text, names) or f": there are {', '.join(names)}"
+        hint = (
+            isinstance(value, str) and _nearest(text, names)
+        ) or f": there are {', '.join(names)}"
         raise FaultError(f"there is no {what} {value!r}{hint}") from None
 
 

@@ -19,6 +19,7 @@ from zoned.blocktrace import FORMATS, BlockTrace, TraceError, file_number, head_
 from zoned.geometry import DataMode, Geometry, HostSync
 from zoned.replaying import Performer, prepare_zones
 from zoned.trace import DATA, Trace, TraceCommand, TraceRecord, is_trace
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned.device import Device
@@ -276,7 +277,8 @@ class _Foreign:
             )
         if self.trace.bad:
             self.notes.append(
-                f"{self.trace.bad} malformed lines were left out; first {self.trace.first_bad}"
+                f"left out: {counted(self.trace.bad, 'malformed line')}; the first is "
+                f"{self.trace.first_bad}"
             )
 
 

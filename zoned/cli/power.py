@@ -82,11 +82,19 @@ def on_command(image: str) -> int:
     metavar="NAME",
     help="linear, log, exhaustive or random.",
 )
-@click.option("--limit", type=int, default=10_000, show_default=True, help="More are refused.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=10_000,
+    show_default=True,
+    help="More are refused.",
+)
 @click.option("--seed", type=int, default=0, metavar="N", help="Of the strategy random.")
 def states_command(image: str, strategy: str, limit: int, seed: int) -> int:
-    """List what a power cut now could leave of the disk IMAGE: an id a line, the least survivor
-    first.
+    """List what a power cut now could leave of the disk IMAGE.
+
+    One id a line, the least survivor first.
     """
     for line in _states(image, strategy, limit, seed):
         click.echo(line)
