@@ -129,6 +129,16 @@ def _bad_point(error: OSError, name: str) -> OSError:
     return OSError(error.errno, text)
 
 
+def where_mounted(source: str) -> str | None:
+    """Where this source is mounted, if it is; what a killed process left does not count."""
+    for entry in entries():
+        if entry.fs_type == FS_TYPE and entry.source == source:
+            with contextlib.suppress(OSError):
+                os.stat(entry.path)
+                return entry.path
+    return None
+
+
 def _remove_stale(source: str) -> None:
     """Unmount what killed processes left mounted of this source. What cannot be removed stays."""
     for entry in entries():
