@@ -204,5 +204,15 @@ def test_lint(trace: Path, tmp_path: Path) -> None:
         == 0
     )
     assert "--from is 'x'" in refused("trace", "lint", log, "--from", "x", status=2)
+    cut = tmp_path / "cut.trace"
+    cut.write_bytes(trace.read_bytes()[:-1])
+    partly = zonedctl("trace", "lint", cut)
+    assert (partly.status, partly.lines[1:]) == (1, done.lines[1:])
+    assert "cut off in the middle of an item" in partly.err
+    cut.write_bytes(b"")
+    assert "the file is empty" in refused("trace", "lint", cut)
+    assert "the file is empty" in refused("trace", "show", cut)
+    cut.write_bytes(b"ZDT")
+    assert "cut off in its header, at byte 3" in refused("trace", "show", cut)
     zns = inside("trace", "lint", trace, "--max-open", "0")
     assert zns.status == 1

@@ -48,6 +48,8 @@ def cut_command(image: str, keep: str, seed: int, choice: str | None) -> int:
     from zoned.crashes import CrashIdError
     from zoned.faults import FaultError
 
+    if choice is not None and (keep != "durable" or seed):
+        raise click.UsageError("--choice says all about what survives: no --keep, no --seed")
     with disk.to_change(image) as device:
         try:
             device.power_cut(keep, seed, choice=choice)

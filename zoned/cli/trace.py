@@ -376,7 +376,7 @@ def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
 )
 @click.argument("file", type=FilePath(dash=True))
 @click.option("--from", "source", metavar="FORMAT", help="zoned, iolog2, iolog3, blkparse, ...")
-@click.option("--device", metavar="MAJ,MIN", help="Of a trace of several devices, the one.")
+@click.option("--device", metavar="DEVICE", help="Of several, such as 8,16 or /dev/sdb.")
 @click.option("--action", type=click.Choice(["D", "Q"]), default="D", help="Of blkparse's lines.")
 @format_option("text", "json")
 @geometry_options
@@ -407,11 +407,13 @@ def lint_command(
                 f"{file} does not tell which disk it is for: give --profile, or --size and "
                 "--zone-size"
             )
-        report = lint(path, geometry, form=source, device=device, action=action)
+        report = lint(path, geometry, form=source, device=device, action=action, partial=True)
     if form == "json":
         click.echo(json.dumps({"file": file} | report.as_json(), indent=2))
     else:
         _tell_lint(file, report)
+    if report.cut is not None:
+        raise Failure(report.cut)
     return 0 if report.clean else 1
 
 
@@ -420,7 +422,10 @@ def _is_own(path: str, source: str | None, is_trace: Any) -> bool:
 
     from zoned.blocktrace import head_of
 
-    return source == "zoned" or (source is None and bool(is_trace(head_of(Path(path)))))
+    head = head_of(Path(path))
+    if not head:
+        raise Failure(f"{path}: the file is empty")
+    return source == "zoned" or (source is None and bool(is_trace(head)))
 
 
 @contextlib.contextmanager
