@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+BACKGROUND = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
+"""What Python runs (-c) in a background process of zonedctl; shown as the command that it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opener:
@@ -109,4 +112,7 @@ def _command(process: Path) -> str:
             return (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return "?"
-    return raw.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
+    words = raw.rstrip(b"\0").decode("utf-8", "replace").split("\0")
+    if BACKGROUND in words:
+        words = ["zonedctl", *words[words.index(BACKGROUND) + 2 :]]
+    return " ".join(words)

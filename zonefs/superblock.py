@@ -75,7 +75,7 @@ def mkfs(
     check_number("uid", uid, MAX_ID)
     check_number("gid", gid, MAX_ID)
     check_number("perm", perm, 0o777)
-    _refuse_mounted(dev)
+    refuse_mounted(dev)
     features = (
         (Features.AGGREGATE_CONVENTIONAL if aggregate_conventional else Features(0))
         | (Features.UID if uid != 0 else Features(0))
@@ -107,7 +107,8 @@ def read_superblock(dev: Device) -> Superblock:
     return superblock_of(raw)
 
 
-def _refuse_mounted(dev: Device) -> None:
+def refuse_mounted(dev: Device) -> None:
+    """Raises OSError EBUSY while the disk is mounted, as mkzonefs does: its files may be open."""
     from zonefs.filesystem import mounted_here
     from zonefs.mounting import mount_points
 

@@ -14,7 +14,7 @@ import pytest
 import zoned
 import zonefs
 from fuse.tools import serving, zonedctl
-from zonefs.attach import entries
+from zonefs.attach import detach, entries
 
 
 def packed(
@@ -195,3 +195,22 @@ def test_nothing_is_left_of_a_mount_that_failed(disk, place: Path):
         device.pwrite(bytes(4096), 0)
         refused(disk, place)
         assert len(device.openers) == 1
+
+
+def test_mkfs_under_a_mount(disk, place):
+    """A new superblock and empty zones under files that programs have open; told before anything is asked."""
+    assert zonedctl("mount", disk, place).returncode == 0
+    try:
+        (place / "seq" / "0").write_bytes(bytes(4096))
+        for options in ((), ("-f",), ("--dry-run",)):
+            done = zonedctl("mkfs", *options, disk)
+            assert (done.returncode, done.stdout) == (1, "")
+            text = f"{disk}: the disk is mounted at {place}: unmount it first"
+            assert done.stderr == f"zonedctl: {text}\n"
+        assert (place / "seq" / "0").stat().st_size == 4096
+        with zoned.open(disk, readonly=True) as device:
+            (server,) = [one.command for one in device.openers if "mount" in one.command]
+        assert server == f"zonedctl mount -- {disk} {place}"
+    finally:
+        detach(str(place), lazy=False)
+    assert zonedctl("mkfs", disk).returncode == 0

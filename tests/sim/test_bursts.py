@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,3 +86,24 @@ def test_a_whole_drive_in_small_commands_adds_up() -> None:
         sum(row[7] == 0xE for row in ROW.iter_unpack(result.zones))
         == geometry.nr_zones - geometry.nr_conventional
     )
+
+
+def looks(took: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many commands lay between two looks at the progress, if each stretch took so many seconds."""
+    clock = itertools.count()
+    time = SimpleNamespace(monotonic=lambda: next(clock) * took)
+    monkeypatch.setattr("zoned.bench.simulation.time", time)
+    sim = Simulation(disk(size=64 * MIB), Model("null", 0.0, {"null": {"command_us": 0.05}}), 1)
+    sim.add(writer(bs=4 * KIB, io_size=800 * MIB))
+    done = [0]
+    sim.run(lambda _, commands: done.append(commands))
+    return [after - before for before, after in itertools.pairwise(done)]
+
+
+def test_a_slow_run_looks_up_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million commands of an HDD took ten seconds, in which neither Ctrl-C nor the bar was looked at."""
+    slow, quick = looks(1.0, monkeypatch), looks(0.001, monkeypatch)
+    assert slow[0] <= 21_000
+    assert slow[5] <= 1_000
+    assert quick[1] >= 70_000
+    assert len(quick) < 6

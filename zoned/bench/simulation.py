@@ -7,6 +7,7 @@ run against a real emulated disk (``on_device``), which measures the emulator in
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,9 @@ from zoned.report import ROW
 from zoned.zone import ZoneCondition
 
 CHUNK = 1_000_000
-"""Commands between two looks at Ctrl-C and the progress bar."""
+"""Commands between two looks at Ctrl-C and the progress bar, at most."""
+FIRST_CHUNK = 20_000
+"""How many to begin with: a disk with seeks to plan takes its time over a million."""
 STATE = struct.Struct("=4BI")
 """Of a bin of zones at a time: filled, open, closed, full (0 to 255 each), and zones reset."""
 
@@ -241,9 +244,16 @@ class Simulation:
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Run:
         """Run to the end. ``progress`` gets the virtual time in ns and the commands done."""
-        limit = self.chunk if self.model.kind != "real" else 20_000
+        most = self.chunk if self.model.kind != "real" else FIRST_CHUNK
+        limit = min(most, FIRST_CHUNK)
         while True:
+            began = time.monotonic()
             state = self._call(lib.zd_sim_run, self._sim, limit)
+            took = time.monotonic() - began
+            if took < 0.05:
+                limit = min(4 * limit, most)
+            elif took > 0.25:
+                limit = max(limit // 2, min(most, 500))
             if state == lib.ZD_SIM_DONE:
                 break
             if state == lib.ZD_SIM_WANTS_TRACE:

@@ -101,15 +101,17 @@ def mkfs_command(
     """Make a zonefs on the disk IMAGE: every zone but the first becomes a file.
 
     Resets all sequential zones and writes the superblock to zone 0, as mkzonefs does; Linux mounts
-    what it makes. On a terminal it asks before data is lost.
+    what it makes. On a terminal it asks before data is lost. A mounted disk is refused.
     """
     import zonefs
+    from zonefs.superblock import refuse_mounted
 
     given = {"uid": uid, "gid": gid, "perm": perm}
     keywords = _features(features) | {name: n for name, n in given.items() if n is not None}
     if aggregate_conventional:
         keywords["aggregate_conventional"] = True
     with disk.to_look(image) if dry_run else disk.to_change(image) as device:
+        refuse_mounted(device)
         if dry_run or (not force and on_terminal()):
             lost, zones = _at_stake(device)
             loss = f"{human_size(lost)} of data in {counted(zones, 'zone')}"

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli.app import Failure, Terminated, example, sentence
+from zoned.cli.ask import say
 from zoned.cli.params import image_argument
+from zoned.openers import BACKGROUND
 
 if TYPE_CHECKING:
     from zonefs import Mount
@@ -128,7 +130,12 @@ def mount_command(
     if foreground:
         return _foreground(wanted)
     said = [word for text in texts for word in ("-o", text)]
-    return _spawn([*said, "--", wanted.image, wanted.directory])
+    status = _spawn([*said, "--", wanted.image, wanted.directory])
+    say(
+        verbose=False,
+        text=f"mounted {image} at {directory}; fusermount3 -u {directory} unmounts it",
+    )
+    return status
 
 
 # ---------------------------------------------------------------- the command's process
@@ -140,8 +147,7 @@ def _spawn(arguments: list[str]) -> int:
 
     reader, writer = os.pipe()
     home = os.path.dirname(os.path.dirname(os.path.abspath(zoned.__file__)))
-    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
-    command = [sys.executable, "-P", "-c", code, home, "mount"]
+    command = [sys.executable, "-P", "-c", BACKGROUND, home, "mount"]
     try:
         child = subprocess.Popen(
             [*command, *arguments],
