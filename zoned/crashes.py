@@ -63,6 +63,15 @@ class Strategy(StrEnum):
     RANDOM = "random"
 
 
+def strategy_of(name: Strategy | str) -> Strategy:
+    """The strategy of this name. Raises ValueError."""
+    try:
+        return Strategy(name)
+    except ValueError:
+        names = ", ".join(Strategy)
+        raise ValueError(f"there is no strategy {name!r}: there are {names}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class _Zone:
     """The lengths that a zone may keep: low, low + step, ..., high."""
@@ -117,11 +126,7 @@ class CrashStates:
         """Raises CrashSpaceError if there are more than ``limit`` (random never has more),
         ValueError for an unknown strategy.
         """
-        try:
-            self._strategy = Strategy(strategy)
-        except ValueError:
-            names = ", ".join(Strategy)
-            raise ValueError(f"there is no strategy {strategy!r}: there are {names}") from None
+        self._strategy = strategy_of(strategy)
         if limit < 1:
             raise ValueError(f"limit is {limit}: it must be 1 or more")
         self._limit, self._seed, self._kind = limit, seed, kind

@@ -583,7 +583,7 @@ def _zones(zones: Zones | None) -> tuple[int, int]:
         elif isinstance(zones, range):
             found = ZoneSet.of(zones)
         else:
-            # A list, as a plan may have it, could mean these zones, or all from one to the next.
+            # A list, as a plan may have it, could as well mean zones 3 and 7, or 3 to 7.
             first, count = zones if isinstance(zones, tuple) else ()
             found = ZoneSet([(operator.index(first), operator.index(count))])
     except ZoneListError as exc:

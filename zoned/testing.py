@@ -23,20 +23,22 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 import random
 import sys
 import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, SupportsIndex, cast
 
 from zoned._lib import ffi, lib
-from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
+from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy, strategy_of
 from zoned.device import Device, GeometryKeywords, _create, _resolve
 from zoned.errors import rule_name
 from zoned.faults import FaultRule
+from zoned.geometry import Geometry
 from zoned.snapshots import Snapshot
 from zoned.zone import ZoneCondition
 
@@ -44,6 +46,7 @@ Workload = Callable[[Device, Callable[[Any], None]], object]
 Verify = Callable[[Device, list[Any]], object]
 
 _SHOWN = 30
+_NO_CUT = 2**62
 _NAMES = {
     lib.ZD_CMD_WRITE: "pwrite",
     lib.ZD_CMD_APPEND: "append",
@@ -231,8 +234,7 @@ class _Job:
 
     workload: Workload
     verify: Verify
-    keywords: GeometryKeywords
-    profile: str | None
+    geometry: Geometry
     strategy: Strategy | str
     limit: int
     seed: int
@@ -240,13 +242,14 @@ class _Job:
     depth: int
     faults: Sequence[FaultRule]
     show: Callable[[int, int], None] | None = None
+    failed: Any = None
+    """Of several processes: the earliest cut at which one failed; -1: before the first."""
     states: int = 0
-    commands: int = field(default=0)
+    commands: int = 0
 
     def record(self) -> Recorder:
         """Run the workload once."""
-        geometry = _resolve(self.profile, self.keywords)
-        device = _create(None, geometry, replace=False, kind=Recorder)
+        device = _create(None, self.geometry, replace=False, kind=Recorder)
         assert isinstance(device, Recorder)
         try:
             device.faults.set_all(self.faults)
@@ -255,7 +258,8 @@ class _Job:
                 self.workload(device, device.ack)
             except BaseException as error:
                 number = len(device.cuts) - 1
-                error.add_note(f"check_crashes: the workload raised this after {number} commands")
+                done = _several(number, "command")
+                error.add_note(f"check_crashes: the workload raised this after {done}")
                 raise
         except BaseException:
             device.drop()
@@ -282,6 +286,8 @@ class _Job:
         for done, number in enumerate(chosen):
             if done % parts != part:
                 continue
+            if self.failed is not None and number > self.failed.value:
+                break  # what it may find is not the shortest history
             self._check_cut(recorder, number, "", recorder.acknowledged, self.depth)
             if self.show is not None:
                 self.show(done + 1, len(chosen))
@@ -294,6 +300,7 @@ class _Job:
         path: str,
         acknowledged: Callable[[Cut], list[Any]],
         depth: int,
+        before: Sequence[str] = (),
     ) -> None:
         cut = recorder.cuts[number]
         told = acknowledged(cut)
@@ -308,7 +315,7 @@ class _Job:
                 self.states += 1
                 with space.build(choice) as device:
                     replay = f"{path}{number}:{space.id_of(choice)}"
-                    self._verify(recorder, number, device, told, replay, depth)
+                    self._verify(recorder, number, device, told, replay, depth, before)
         finally:
             space.close()
 
@@ -320,7 +327,9 @@ class _Job:
         told: list[Any],
         replay: str,
         depth: int,
+        before: Sequence[str],
     ) -> None:
+        """``before``: what led to the cut before this one, where this is one in a recovery."""
         assert isinstance(device, Recorder)
         after = zone_lines(device)
         if depth > 1:
@@ -328,18 +337,22 @@ class _Job:
         try:
             try:
                 self.verify(device, list(told))
-            except Exception as error:
-                text = _story(recorder, number, after, told, replay, error)
+            except BaseException as error:
+                if not _refuses(error):
+                    raise
+                text = _story(recorder, number, before, after, told, replay, error)
                 raise CrashFailure(text, replay) from error
             if depth > 1:
+                history = [*before, *_history(recorder, number, told, again=bool(before))]
                 for again in range(1, len(device.cuts)):
-                    self._check_cut(device, again, f"{replay}/", lambda _: told, depth - 1)
+                    self._check_cut(device, again, f"{replay}/", lambda _: told, depth - 1, history)
         finally:
             device.drop()
 
     def replay(self, recorder: Recorder, path: str) -> None:
         """Verify exactly one survivor."""
         told: list[Any] | None = None
+        before: list[str] = []
         here, opened = recorder, contextlib.ExitStack()
         with opened:
             steps = path.split("/")
@@ -359,8 +372,9 @@ class _Job:
                 last = at == len(steps) - 1
                 done = "/".join(steps[: at + 1])
                 if last:
-                    self._verify(here, int(text), device, told, done, 1)
+                    self._verify(here, int(text), device, told, done, 1, before)
                 else:
+                    before += _history(here, int(text), told, again=at > 0)
                     device.start()
                     self.verify(device, list(told))
                     here = device
@@ -396,13 +410,18 @@ def check_crashes(
     KeyboardInterrupt and the like), CrashSpaceError where a cut has more survivors than ``limit``,
     CrashIdError for a replay of another history, and what the workload raises.
     """
-    for name, value, least in (("depth", depth, 1), ("jobs", jobs, 1), ("cuts", cuts, 0)):
-        if value < least:
+    _check_arguments(workload, verify, faults, replay)
+    for name, value, least in (
+        *(("depth", depth, 1), ("jobs", jobs, 1), ("cuts", cuts, 0)),
+        *(("limit", limit, 1), ("seed", seed, None)),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} is {value!r}: it must be a whole number")
+        if least is not None and value < least:
             raise ValueError(f"{name} is {value}: it must be {least} or more")
-    geometry = cast("GeometryKeywords", keywords)
-    job = _Job(
-        workload, verify, geometry, profile, strategy, limit, seed, cuts, depth, tuple(faults)
-    )
+    strategy = strategy_of(strategy)
+    geometry = _resolve(profile, cast("GeometryKeywords", keywords))
+    job = _Job(workload, verify, geometry, strategy, limit, seed, cuts, depth, tuple(faults))
     begin = time.monotonic()
     if replay is not None:
         recorder = job.record()
@@ -422,6 +441,20 @@ def check_crashes(
     return report
 
 
+def _check_arguments(workload: object, verify: object, faults: object, replay: object) -> None:
+    """Raises TypeError, before anything has run."""
+    for name, function in (("workload", workload), ("verify", verify)):
+        if not callable(function):
+            raise TypeError(f"{name} is {function!r}: it must be a function")
+    rules = faults if isinstance(faults, list | tuple) else [faults]
+    for rule in rules:
+        if rules is not faults or not isinstance(rule, FaultRule):
+            kind = type(rule).__name__
+            raise TypeError(f"faults must be a list of FaultRule, and not hold or be a {kind}")
+    if replay is not None and not isinstance(replay, str):
+        raise TypeError(f"replay is {replay!r}: it must be the text that a failure printed")
+
+
 def _alone(job: _Job, part: int, parts: int) -> int:
     recorder = job.record()
     try:
@@ -434,30 +467,35 @@ def _alone(job: _Job, part: int, parts: int) -> int:
 def _parallel(job: _Job, jobs: int) -> int:
     """Each process runs the workload and takes every jobs-th cut. The earliest failure is told."""
     context = multiprocessing.get_context("fork")
-    running = []
-    for part in range(jobs):
-        here, there = context.Pipe(duplex=False)
-        process = context.Process(target=_work, args=(job, part, jobs, there))
-        process.start()
-        there.close()
-        running.append((process, here))
-        job.show = None  # the first one tells for all
-    number = 0
+    job.failed = context.Value("q", _NO_CUT)
+    running: list[tuple[Any, Any]] = []
     failures: list[tuple[int, BaseException]] = []
-    for process, here in running:
-        try:
-            done, states, commands, failure = here.recv()
-        except EOFError:
+    number = 0
+    try:
+        for part in range(jobs):
+            here, there = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(job, part, jobs, there))
+            process.start()
+            there.close()
+            running.append((process, here))
+            job.show = None  # the first one tells for all
+        for process, here in running:
+            try:
+                done, states, job.commands, failure = here.recv()
+            except EOFError:
+                process.join()
+                raise RuntimeError(
+                    f"a process of check_crashes ended with status {process.exitcode}, in the "
+                    "middle of the workload or of verify"
+                ) from None
+            number += done
+            job.states += states
+            failures += [failure] if failure is not None else []
+    finally:
+        for process, here in running:
+            process.terminate()  # has ended, but for an error or Ctrl-C
             process.join()
-            raise RuntimeError(
-                f"a process of check_crashes ended with status {process.exitcode}"
-            ) from None
-        process.join()
-        number += done
-        job.states += states
-        job.commands = commands
-        if failure is not None:
-            failures.append(failure)
+            here.close()
     if failures:
         raise min(failures, key=lambda item: item[0])[1]
     return number
@@ -468,18 +506,26 @@ def _work(job: _Job, part: int, parts: int, there: Any) -> None:
     failure: tuple[int, BaseException] | None = None
     try:
         done = _alone(job, part, parts)
-    except CrashFailure as error:
-        error.add_note("".join(traceback.format_exception(error.__cause__)))
-        failure = int(error.replay.partition(":")[0]), error
     except BaseException as error:  # noqa: BLE001 - told by the process that asked
-        failure = -1, error
-    try:
-        there.send((done, job.states, job.commands, failure))
-    except Exception:  # noqa: BLE001 - an exception that cannot be pickled
-        assert failure is not None
-        text = "".join(traceback.format_exception(failure[1]))
-        there.send((done, job.states, job.commands, (failure[0], RuntimeError(text))))
+        number, shown = -1, error
+        if isinstance(error, CrashFailure) and error.__cause__ is not None:
+            number, shown = int(error.replay.partition(":")[0]), error.__cause__
+        failure = number, _portable(error, "".join(traceback.format_exception(shown)))
+        with job.failed.get_lock():
+            job.failed.value = min(job.failed.value, number)
+    there.send((done, job.states, job.commands, failure))
     there.close()
+
+
+def _portable(error: BaseException, story: str) -> BaseException:
+    """The exception as another process can have it, with where it came from."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - made here; many can be written, not read
+    except Exception:  # noqa: BLE001 - whatever its own methods raise
+        error = RuntimeError(f"{type(error).__qualname__}: {error}")
+    if not isinstance(error, CrashSpaceError):  # which says all by itself
+        error.add_note(story)
+    return error
 
 
 def _show(done: int, count: int) -> None:
@@ -500,21 +546,55 @@ def zone_lines(device: Device) -> str:
     return "\n".join(lines) or "  all zones are empty"
 
 
-def _story(
-    recorder: Recorder, number: int, after: str, told: list[Any], replay: str, error: Exception
-) -> str:
-    history = [cut.command for cut in recorder.cuts[1 : number + 1]]
-    left_out = max(0, len(history) - _SHOWN)
-    lines = [f"  {at + 1}. {text}" for at, text in enumerate(history)][left_out:]
+def _refuses(error: BaseException) -> bool:
+    """Whether what verify raised says that a survivor is bad; else it wants to end or skip."""
+    if isinstance(error, Exception | SystemExit):
+        return True
+    # pytest's fail() and raises() raise a BaseException.
+    pytest = sys.modules.get("pytest")
+    if pytest is None:
+        return False
+    return isinstance(error, pytest.fail.Exception) and not isinstance(
+        error, pytest.xfail.Exception
+    )
+
+
+def _history(recorder: Recorder, number: int, told: list[Any], again: bool) -> list[str]:
+    """What led to a cut, a line each; ``again``: in a recovery."""
+    commands = [cut.command for cut in recorder.cuts[1 : number + 1]]
+    left_out = max(0, len(commands) - _SHOWN)
+    lines = [f"  {at + 1}. {text}" for at, text in enumerate(commands)][left_out:]
     if left_out:
         lines.insert(0, f"  ... {left_out} commands before")
+    count = _several(len(commands), "command")
+    head = (
+        f"Then verify was cut after {count} of its own:"
+        if again
+        else f"The power was cut after {count}, {_several(len(told), 'thing')} acknowledged:"
+    )
+    return [head, *(lines or ["  (none)"])]
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _story(
+    recorder: Recorder,
+    number: int,
+    earlier: Sequence[str],
+    after: str,
+    told: list[Any],
+    replay: str,
+    error: BaseException,
+) -> str:
     with recorder.cuts[number].snapshot.fork() as before:
         zones = zone_lines(before)
     return "\n".join(
         [
             f"verify refused a survivor: {type(error).__name__}: {error}",
-            f"The power was cut after {len(history)} commands, {len(told)} things acknowledged:",
-            *(lines or ["  (none)"]),
+            *earlier,
+            *_history(recorder, number, told, again=bool(earlier)),
             "Zones before the cut:",
             zones,
             "Zones after it:",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -172,7 +174,7 @@ def test_a_missing_flush_is_found_told_and_repeated(jobs: int) -> None:
     said = str(caught.value)
     assert "lost [0]" in said
     assert (
-        "The power was cut after 1 commands, 1 things acknowledged:\n  1. append(1, 4096 bytes)\n"
+        "The power was cut after 1 command, 1 thing acknowledged:\n  1. append(1, 4096 bytes)\n"
         in said
     )
     assert "zone 1: IMPLICIT_OPEN, wp +4096, durable +0" in said
@@ -217,9 +219,17 @@ def test_recovery_is_cut_too() -> None:
     with pytest.raises(CrashFailure, match=r"lost \[7\]") as caught:
         check_crashes(workload, recover(flush=False), depth=2, **DISK)
     assert caught.value.replay.count("/") == 1
+    told = (
+        "The power was cut after 2 commands, 1 thing acknowledged:\n"
+        "  1. append(1, 4096 bytes)\n  2. flush()\n"
+        "Then verify was cut after 2 commands of its own:\n"
+        "  1. append(2, 4096 bytes)\n  2. reset_zone(1)\nZones before the cut:\n  zone 2: "
+    )
+    assert told in str(caught.value)
     with pytest.raises(CrashFailure, match=r"lost \[7\]") as again:
         check_crashes(workload, recover(flush=False), replay=caught.value.replay, **DISK)
     assert again.value.replay == caught.value.replay
+    assert str(again.value) == str(caught.value)
 
 
 def test_a_workload_that_raises_is_told() -> None:
@@ -229,7 +239,7 @@ def test_a_workload_that_raises_is_told() -> None:
 
     with pytest.raises(KeyError, match="oops") as caught:
         check_crashes(workload, log_verify, **DISK)
-    assert caught.value.__notes__ == ["check_crashes: the workload raised this after 1 commands"]
+    assert caught.value.__notes__ == ["check_crashes: the workload raised this after 1 command"]
 
 
 def test_sampled_cuts_and_bad_numbers() -> None:
@@ -366,3 +376,135 @@ def test_verify_may_raise_anything_and_the_cause_is_kept() -> None:
     with pytest.raises(CrashFailure) as caught:
         check_crashes(log_workload(flush=True), verify, jobs=2, **DISK)
     assert "recovery fell over" in caught.value.__notes__[0]
+
+
+class _TwofoldError(Exception):
+    """Pickle writes it, and cannot read it."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def test_what_no_other_process_can_raise_is_told_by_name() -> None:
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        raise _TwofoldError("this", "that")
+
+    with pytest.raises(RuntimeError, match="_TwofoldError: this and that") as caught:
+        check_crashes(workload, log_verify, jobs=2, **DISK)
+    assert 'raise _TwofoldError("this", "that")' in caught.value.__notes__[0]
+    assert multiprocessing.active_children() == []
+
+
+def _fail() -> None:
+    pytest.fail("no good")
+
+
+def _miss() -> None:
+    with pytest.raises(OSError):
+        pass
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("refuse", "told"),
+    [
+        (_fail, "Failed: no good"),
+        (_miss, "Failed: DID NOT RAISE"),
+        (lambda: sys.exit(3), "SystemExit: 3"),
+    ],
+)
+def test_whatever_verify_fails_by_is_told_with_its_replay(
+    refuse: Callable[[], None], told: str, jobs: int
+) -> None:
+    def verify(dev: zoned.Device, acknowledged: list[int]) -> None:
+        if acknowledged:
+            refuse()
+
+    with pytest.raises(CrashFailure, match=told) as caught:
+        check_crashes(log_workload(flush=True), verify, jobs=jobs, **DISK)
+    with pytest.raises(CrashFailure, match=told) as again:
+        check_crashes(log_workload(flush=True), verify, replay=caught.value.replay, **DISK)
+    assert str(again.value) == str(caught.value)
+
+
+def test_verify_may_skip_its_test() -> None:
+    with pytest.raises(pytest.skip.Exception, match="not here"):
+        check_crashes(log_workload(flush=True), lambda *_: pytest.skip("not here"), **DISK)
+
+
+def test_a_process_that_ends_takes_the_others_with_it() -> None:
+    def verify(dev: zoned.Device, acknowledged: list[int]) -> None:
+        if not acknowledged:
+            os._exit(3)
+        time.sleep(600)
+
+    with pytest.raises(RuntimeError, match="a process of check_crashes ended with status 3"):
+        check_crashes(log_workload(flush=True), verify, jobs=2, **DISK)
+    assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_ends_all_processes() -> None:
+    code = (
+        "import multiprocessing, os, signal, time\n"
+        "from zoned.testing import check_crashes\n"
+        "def verify(dev, told):\n"
+        "    if not told: os.kill(os.getppid(), signal.SIGINT)\n"
+        "    time.sleep(600)\n"
+        "def work(dev, ack): dev.flush(); ack(1); dev.flush()\n"
+        "try:\n"
+        "    check_crashes(work, verify, size='8MiB', zone_size='1MiB', jobs=2)\n"
+        "except KeyboardInterrupt:\n"
+        "    print(multiprocessing.active_children())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_behind_the_first_failure_nobody_looks_on() -> None:
+    """The second process fails at cut 1; the first one, at cut 0 till then, goes no further."""
+    seen = multiprocessing.get_context("fork").Value("i", 0)
+
+    def verify(dev: zoned.Device, acknowledged: list[int]) -> None:
+        if dev.zones[1].condition is zoned.ZoneCondition.EMPTY:
+            while not seen.value:
+                time.sleep(0.001)
+            time.sleep(0.05)  # for the other to tell
+            return
+        with seen.get_lock():
+            seen.value += 1
+        raise AssertionError("bad")
+
+    with pytest.raises(CrashFailure, match="bad") as caught:
+        check_crashes(finish_zones, verify, jobs=2, **DISK)
+    assert caught.value.replay.startswith("1:")
+    assert seen.value == 1
+
+
+def finish_zones(dev: zoned.Device, ack: Callable) -> None:
+    for zone in range(1, 8):
+        dev.finish_zone(zone)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "sentence"),
+    [
+        ({"jobs": "2"}, "jobs is '2': it must be a whole number"),
+        ({"cuts": 1.5}, "cuts is 1.5: it must be a whole number"),
+        ({"seed": None}, "seed is None: it must be a whole number"),
+        ({"limit": 0}, "limit is 0: it must be 1 or more"),
+        ({"replay": 1}, "replay is 1: it must be the text that a failure printed"),
+        ({"faults": [{"kind": "lost"}]}, "faults must be a list of FaultRule, and .* a dict"),
+        ({"faults": FaultRule("lost")}, "faults must be a list of FaultRule, and .* a FaultRule"),
+        ({"strategy": "lniear"}, "there is no strategy 'lniear'"),
+        ({"verify": None}, "verify is None: it must be a function"),
+        ({"zone_sizes": 1}, "there is no keyword zone_sizes"),
+    ],
+)
+def test_wrong_arguments_are_told_before_anything_runs(keywords: dict, sentence: str) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("it ran")
+
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        check_crashes(**{"workload": never, "verify": never} | DISK | keywords)
