@@ -516,36 +516,34 @@ static int by_zone(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static int add_row(zd_snapshot *s, uint32_t *room, uint32_t zone, uint32_t opened)
+{
+	if (s->n == *room) {
+		struct row *rows = realloc(s->rows, (*room = *room ? 2 * *room : 64) * sizeof(*rows));
+
+		if (!rows)
+			return -ENOMEM;
+		s->rows = rows;
+	}
+	s->rows[s->n++] = (struct row){ .zone = zone, .opened = opened };
+	return 0;
+}
+
 static int fill_rows(zd_dev *dev, zd_snapshot *s)
 {
 	uint32_t z, room = 0, rank = 0;
 	int r = 0;
 
-	for (z = dev->head->imp_head; z; z = dev->zones[z - 1].next) {
-		if (s->n == room) {
-			struct row *rows = realloc(s->rows, (room = room ? 2 * room : 64) * sizeof(*rows));
-
-			if (!rows)
-				return -ENOMEM;
-			s->rows = rows;
-		}
-		s->rows[s->n++] = (struct row){ .zone = z - 1, .opened = ++rank };
-	}
-	for (z = 0; z < dev->g.h.nr_zones; z++) {
+	for (z = dev->head->imp_head; z && !r; z = dev->zones[z - 1].next)
+		r = add_row(s, &room, z - 1, ++rank);
+	for (z = 0; z < dev->g.h.nr_zones && !r; z++) {
 		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
 
 		if (!rt || (!rt->word && !rt->slot) || zd_word_cond(rt->word, zd_zone_type(dev, z)) == ZD_IMPLICIT_OPEN)
 			continue;
-		if (s->n == room) {
-			struct row *rows = realloc(s->rows, (room = room ? 2 * room : 64) * sizeof(*rows));
-
-			if (!rows)
-				return -ENOMEM;
-			s->rows = rows;
-		}
-		s->rows[s->n++] = (struct row){ .zone = z };
+		r = add_row(s, &room, z, 0);
 	}
-	for (z = 0; z < s->n; z++) {
+	for (z = 0; z < s->n && !r; z++) {
 		struct row *row = &s->rows[z];
 		struct zd_zone_rt *rt = &dev->zones[row->zone];
 
@@ -553,7 +551,7 @@ static int fill_rows(zd_dev *dev, zd_snapshot *s)
 		row->slot = rt->slot;
 		row->durable = rt->durable < zd_word_written(rt->word) ? rt->durable : zd_word_written(rt->word);
 		row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
-		r = r ? r : zd_pre_copy(dev, row->zone, &row->words, &row->first_word, &row->nr_words, &row->pre_slot);
+		r = zd_pre_copy(dev, row->zone, &row->words, &row->first_word, &row->nr_words, &row->pre_slot);
 	}
 	if (r)
 		return r;
@@ -615,7 +613,7 @@ int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
 		unlock_all(dev);
 	}
 	if (r) {
-		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "no memory for a snapshot");
+		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : r == -ENOMEM ? "no memory for a snapshot" : "the host could not read the data back");
 		drop_origin(s->origin);
 		free_rows(s);
 		free(s);
@@ -735,7 +733,7 @@ static void put_back(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const st
 
 int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 {
-	uint32_t z, i = 0, rank;
+	uint32_t z, i = 0;
 	int r = begin(dev, err);
 
 	if (r)
@@ -759,13 +757,10 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 		if (rt)
 			put_back(dev, z, rt, row);
 	}
-	/* Open zones in the order in which they were opened. */
-	for (rank = 1; rank <= s->n; rank++) {
-		for (i = 0; i < s->n && s->rows[i].opened != rank; i++)
-			;
-		if (i == s->n)
-			break;
-		dev->zones[s->rows[i].zone].open_seq = ++dev->head->open_clock;
+	/* Open zones in the order in which they were opened; rebuilding takes the clock on to the last of them. */
+	for (i = 0; i < s->n; i++) {
+		if (s->rows[i].opened)
+			dev->zones[s->rows[i].zone].open_seq = dev->head->open_clock + s->rows[i].opened;
 	}
 	zd_runtime_rebuild(dev, true);
 	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);
