@@ -25,7 +25,7 @@ help: ## List the targets
 
 # --------------------------------------------------------------------------------------------- set-up
 
-$(VENV)/stamp-deps: pyproject.toml setup.py .ci/setup
+$(VENV)/stamp-deps: pyproject.toml setup.py .ci/setup .ci/packages
 	@.ci/setup $(VENV)
 	@touch $@
 
@@ -45,6 +45,7 @@ demo: build ## Set up, then do the real job on a real disk image (under a minute
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" docs/demo.sh
 
 test: build ## Set up, then run the whole suite that needs no kernel of its own
+	@.ci/packages fio
 	@$(PYTEST) $(ARGS)
 
 test-asan: build ## The same suite under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -54,6 +55,7 @@ test-long: build ## The long proofs: 200,000 model steps, 200 kills, every cut a
 	@ZONED_LONG=1 $(PYTEST) -m "not packaging" $(ARGS)
 
 test-kernel: build ## Ask a real Linux 6.12 kernel in a virtual machine (downloads it once)
+	@.ci/packages kernel
 	@$(PYTEST) tests/kernel -m kernel $(ARGS)
 
 test-packaging: build ## Build wheel and source archive, try both in empty environments (needs an index)

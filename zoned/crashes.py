@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
 from zoned.zone import ZoneCondition, ZoneType
@@ -127,6 +127,8 @@ class CrashStates:
         ValueError for an unknown strategy.
         """
         self._strategy = strategy_of(strategy)
+        if not isinstance(limit, int):
+            raise TypeError(f"limit must be an integer, not {type(limit).__name__}")
         if limit < 1:
             raise ValueError(f"limit is {limit}: it must be 1 or more")
         self._limit, self._seed, self._kind = limit, seed, kind
@@ -235,11 +237,23 @@ class CrashStates:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "CrashStates belong to their process and cannot be copied or pickled; ids can"
+        )
+
+    def __repr__(self) -> str:
+        if self._own.closed:
+            return "<zoned.CrashStates, closed>"
+        return f"<zoned.CrashStates {self._strategy}: {self.count} of {self.total}>"
+
     def __del__(self) -> None:
         if hasattr(self, "_own"):
             self.close()
 
     def _choice_of(self, crash_id: str) -> Choice:
+        if not isinstance(crash_id, str):
+            raise TypeError(f"the id of a crash state is a text, not {type(crash_id).__name__}")
         try:
             raw = bytes.fromhex(crash_id)
         except ValueError:

@@ -105,6 +105,8 @@ class Report(Sequence[Zone]):
     def __getitem__(self, index: int | slice) -> Zone | list[Zone]:
         if isinstance(index, slice):
             return self._slice(index)
+        if not isinstance(index, int):
+            raise TypeError(f"a zone's index is an integer or a slice, not {type(index).__name__}")
         if self._conditions is not None:
             return list(self)[index]
         at = index + self._count if index < 0 else index

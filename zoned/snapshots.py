@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from zoned._lib import ffi, lib
 from zoned.errors import raise_error
@@ -162,6 +162,9 @@ class Snapshot:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Snapshot belongs to its process and cannot be copied or pickled")
 
     def __repr__(self) -> str:
         name = "in RAM" if self._path is None else repr(self._path)

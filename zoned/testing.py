@@ -40,6 +40,7 @@ from zoned.errors import rule_name
 from zoned.faults import FaultRule
 from zoned.geometry import Geometry
 from zoned.snapshots import Snapshot
+from zoned.units import counted
 from zoned.zone import ZoneCondition
 
 Workload = Callable[[Device, Callable[[Any], None]], object]
@@ -223,7 +224,8 @@ class CrashReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.states} crash states of {self.cuts} cuts in {self.commands} commands passed: "
+            f"{counted(self.states, 'crash state')} of {counted(self.cuts, 'cut')} in "
+            f"{counted(self.commands, 'command')} passed: "
             f"{self.seconds:.1f} s, {self.states_per_second:.0f} states per second"
         )
 
@@ -258,7 +260,7 @@ class _Job:
                 self.workload(device, device.ack)
             except BaseException as error:
                 number = len(device.cuts) - 1
-                done = _several(number, "command")
+                done = counted(number, "command")
                 error.add_note(f"check_crashes: the workload raised this after {done}")
                 raise
         except BaseException:
@@ -566,17 +568,13 @@ def _history(recorder: Recorder, number: int, told: list[Any], again: bool) -> l
     lines = [f"  {at + 1}. {text}" for at, text in enumerate(commands)][left_out:]
     if left_out:
         lines.insert(0, f"  ... {left_out} commands before")
-    count = _several(len(commands), "command")
+    count = counted(len(commands), "command")
     head = (
         f"Then verify was cut after {count} of its own:"
         if again
-        else f"The power was cut after {count}, {_several(len(told), 'thing')} acknowledged:"
+        else f"The power was cut after {count}, {counted(len(told), 'thing')} acknowledged:"
     )
     return [head, *(lines or ["  (none)"])]
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _story(

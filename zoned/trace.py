@@ -213,6 +213,10 @@ class DeviceTrace:
     def __init__(self, device: Device) -> None:
         self._device = device
 
+    def __repr__(self) -> str:
+        name = self._device._recording
+        return f"<dev.trace, {f'recording to {name!r}' if name else 'this handle records nothing'}>"
+
     def start(self, path: str | os.PathLike[str]) -> None:
         """Record to a file, from now on until stop() or close(). An existing file is replaced.
 
@@ -295,6 +299,8 @@ class DeviceTrace:
 
         Works on what an earlier opener left, and without power.
         """
+        if not isinstance(count, int):
+            raise TypeError(f"count must be an integer, not {type(count).__name__}")
         if count < 0:
             raise ValueError(f"count is {count}: it must not be negative")
         most = min(count, lib.ZD_TRACE_LAST)
@@ -481,7 +487,9 @@ def _skip(file: BinaryIO, size: int, path: Path) -> None:
 
 def _read_header(file: BinaryIO, path: Path) -> Header:
     fixed = _read_exactly(file, _HEADER.size, path)
-    if not is_trace(fixed):
+    if not fixed:
+        raise TraceError(f"{path}: the file is empty")
+    if not is_trace(fixed) and not MAGIC.startswith(fixed):
         raise TraceError(f"{path}: not a trace of zoned (it begins with {fixed[:16]!r})")
     if len(fixed) < _HEADER.size:
         raise TraceError(f"{path}: cut off in its header, at byte {len(fixed)}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -167,6 +167,9 @@ class ZoneFile(io.RawIOBase):
             super().close()
         finally:
             self._file.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ZoneFile belongs to its process and cannot be copied or pickled")
 
     def __repr__(self) -> str:
         state = " [closed]" if self.closed else ""

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, NoReturn, Self, TypeVar
 
 from zoned import Device, ZoneType
 from zoned._lib import FAST_FS_TABLE, File, Guard, ffi, lib
@@ -26,7 +26,7 @@ from zonefs.files import ZoneFile, buffered
 from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
 from zonefs.paths import ZonePath
 from zonefs.stream import StreamFile
-from zonefs.superblock import Superblock, superblock_of
+from zonefs.superblock import Superblock, checked_device, superblock_of
 
 _T = TypeVar("_T")
 Name = str | bytes | PurePosixPath | ZonePath
@@ -67,8 +67,9 @@ class ZoneFS:
         explicit_open: bool = False,
         readonly: bool = False,
     ) -> None:
-        self._device = dev
         self._closed = True
+        checked_device(dev)
+        self._device = dev
         self._handle: Any = ffi.NULL
         self._pid = os.getpid()
         self._users = 0
@@ -420,6 +421,8 @@ class ZoneFS:
             raise first
 
     def __enter__(self) -> Self:
+        if self._closed:
+            raise ValueError("the file system is closed")
         return self
 
     def __exit__(
@@ -434,6 +437,9 @@ class ZoneFS:
         if not getattr(self, "_closed", True):
             _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ZoneFS cannot be copied or pickled: make another on its device")
 
     def __truediv__(self, part: str | PurePosixPath) -> ZonePath:
         """``fs / "seq" / "0"``."""
@@ -464,6 +470,8 @@ class ZoneFS:
         """The inode number behind a path, component by component."""
         if isinstance(path, ZonePath) and path.fs is not self:
             raise ValueError(f"{path!r} belongs to another ZoneFS")
+        if self._closed:
+            raise ValueError("the file system is closed")
         name = _name_of(path)
         known = self._known.get(name)
         if known is not None:

@@ -18,7 +18,7 @@ import time
 import warnings
 import weakref
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from zoned import Device
 from zoned import open as open_disk
@@ -340,6 +340,9 @@ class Mount:
         if not self._closed and self._pid == os.getpid():
             warnings.warn(f"{self!r} was not unmounted", ResourceWarning, source=self, stacklevel=2)
             self._leave(patience=0)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Mount belongs to its process and cannot be copied or pickled")
 
     def __repr__(self) -> str:
         state = ", unmounted" if self._closed else ", strict" if self._strict else ""

@@ -31,7 +31,7 @@ import threading
 import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -345,6 +345,9 @@ class StreamFile(io.RawIOBase):
             super().close()
         finally:
             self._raw.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a StreamFile belongs to its process and cannot be copied or pickled")
 
     def __repr__(self) -> str:
         state = " [closed]" if self.closed else ""

@@ -69,6 +69,11 @@ def mkfs(
     """
     from zonefs.filesystem import mounted_here
 
+    checked_device(dev)
+    if aggregate_conventional not in (True, False):
+        raise TypeError(
+            f"aggregate_conventional must be True or False, not {aggregate_conventional!r}"
+        )
     name = _checked_label(label)
     _check_number("uid", uid, MAX_ID)
     _check_number("gid", gid, MAX_ID)
@@ -98,6 +103,7 @@ def mkfs(
 
 def read_superblock(dev: Device) -> Superblock:
     """The superblock of a disk. Raises OSError EINVAL with the check that failed if it has none."""
+    checked_device(dev)
     raw = ffi.new("struct zd_fs_format *")
     err = ffi.new("struct zd_error *")
     with Guard(dev):
@@ -107,7 +113,17 @@ def read_superblock(dev: Device) -> Superblock:
     return superblock_of(raw)
 
 
+def checked_device(dev: object) -> None:
+    """A path in place of a disk is an easy mistake, and told as one."""
+    if not isinstance(dev, Device):
+        raise TypeError(
+            f"dev must be a zoned.Device, not {type(dev).__name__}; zoned.open(path) gives one"
+        )
+
+
 def _checked_label(label: str) -> bytes:
+    if not isinstance(label, str):
+        raise TypeError(f"label must be a text, not {type(label).__name__}")
     name = label.encode("utf-8")
     if len(name) > LABEL_LENGTH:
         raise ValueError(f"label is {len(name)} bytes long: it must be at most {LABEL_LENGTH}")
@@ -117,6 +133,8 @@ def _checked_label(label: str) -> bytes:
 
 
 def _check_number(what: str, number: int, largest: int) -> None:
+    if not isinstance(number, int):
+        raise TypeError(f"{what} must be an integer, not {type(number).__name__}")
     if not 0 <= number <= largest:
         show = oct if what == "perm" else str
         raise ValueError(f"{what} is {show(number)}: it must be 0 to {show(largest)}")

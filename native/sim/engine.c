@@ -465,13 +465,6 @@ static void job_over(struct zd_sim *sim, struct job *job)
 	job->running = false;
 	job->r.ended = sim->now;
 	sim->jobs_left--;
-	while (job->open_count) {
-		uint32_t i;
-
-		for (i = 0; sim->open_list[i].job != job->index; i++)
-			;
-		zd_open_list_drop(sim, sim->open_list[i].zone);
-	}
 	start_waiting(sim);
 }
 

@@ -118,9 +118,9 @@ static int init_draw(struct job *job, uint64_t blocks, struct zd_error *err)
 }
 
 /* Whether a sequential job begins again when it came to the end of its range. */
-static bool goes_round(const struct zd_sim_job *p)
+static bool goes_round(const struct job *job)
 {
-	return p->time_based || p->io_size > (p->trimwrite ? 2 * p->size : p->size);
+	return job->p.time_based || job->io_given;
 }
 
 static uint64_t block_size(struct job *job, uint32_t dir)
@@ -155,7 +155,7 @@ static bool sequential_place(struct job *job, uint32_t dir, uint64_t *offset)
 	if (p->sequence_add < 0 && (at < p->offset || at >= end)) /* backwards past the start: from the end again, as fio */
 		at = end - p->offset >= (uint64_t)-p->sequence_add ? (uint64_t)((int64_t)end + p->sequence_add) : end;
 	if (at < p->offset || at >= end || end - at < p->bs_min[dir]) {
-		if (!goes_round(p))
+		if (!goes_round(job))
 			return false;
 		at = p->offset;
 	}
@@ -327,7 +327,7 @@ static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *
 	/* A sequential job that came to a zone's capacity goes on in the next zone. */
 	if (!job->p.random && offset - zone_start(m, zone) >= zone_capacity(m, zone) && (!job->p.sequence_add || host_full(sim, job, zone))) {
 		if (zone + 1 >= m->nr_zones || !in_range(sim, job, zone + 1)) {
-			if (!goes_round(&job->p))
+			if (!goes_round(job))
 				return NEXT_END;
 			zone = zone_of(m, job->p.offset);
 		} else {
@@ -469,7 +469,7 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 /* The range is used up: from its start again (a sequential job that is to go on), the time to verify, or the end. */
 static enum next no_more(struct zd_sim *sim, struct job *job, struct command *c, uint32_t dir)
 {
-	if (!job->p.random && goes_round(&job->p) && job->last_pos[dir] != job->p.offset) {
+	if (!job->p.random && goes_round(job) && job->last_pos[dir] != job->p.offset) {
 		job->last_pos[dir] = job->p.offset; /* nothing there either: then it is the end */
 		return fio_next(sim, job, c);
 	}
@@ -557,7 +557,6 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 	if (!place(job, dir, &offset))
 		return no_more(sim, job, c, dir);
 	length = block_size(job, dir);
-	in_zone = zone_start(m, zone_of(m, offset)) + zone_length(m, zone_of(m, offset)) - offset;
 	if (dir == ZD_SIM_TRIM) {
 		job->trim_offset = offset;
 		job->trim_length = 0;
@@ -576,11 +575,10 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 	} else if (p->zbd && dir == ZD_SIM_WRITE) {
 		n = zbd_write(sim, job, c, offset, length);
 	} else {
-		n = NEXT_COMMAND;
+		n = p->zbd ? zbd_read(sim, job, &offset, &length) : NEXT_COMMAND;
+		in_zone = zone_start(m, zone_of(m, offset)) + zone_length(m, zone_of(m, offset)) - offset;
 		if (length > in_zone)
 			length = in_zone;
-		if (p->zbd)
-			n = zbd_read(sim, job, &offset, &length);
 		c->cmd = dir == ZD_SIM_READ ? ZD_CMD_READ : p->append ? ZD_CMD_APPEND : ZD_CMD_WRITE;
 		c->dir = (uint8_t)dir;
 		c->zone = zone_of(m, offset);
@@ -1018,6 +1016,7 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 	if (p->wait_for > index)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "it waits for job %u and is itself number %u: only for earlier ones", p->wait_for - 1, index);
 	job->index = index;
+	job->io_given = p->io_size;
 	if (!p->io_size)
 		p->io_size = p->kind == ZD_SIM_JOB_FIO ? p->size : UINT64_MAX;
 	if (p->trimwrite && !p->random && p->io_size <= UINT64_MAX / 2)
@@ -1042,6 +1041,8 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 		if (!job->blocks)
 			job->blocks = 1;
 		zd_permutation_init(&job->order, job->blocks, rng_next(&job->rng));
+		if (!job->io_given && !p->norandommap && p->distribution == ZD_SIM_UNIFORM && p->size >= job->align)
+			job->io_size = p->io_size = job->blocks * job->align; /* fio: until each block was drawn once */
 		r = init_draw(job, job->blocks, err);
 		if (r)
 			return r;

@@ -221,6 +221,7 @@ struct job {
 	uint32_t clear_at;         /* the first zone that may still have to be reset before the first write */
 	uint32_t loops_left;
 	uint64_t io_size;          /* as given: what no_more() changes in p */
+	bool io_given;             /* it was: the job goes on until so much is done */
 	uint8_t time_based;
 	/* LOG, and TRACE through the log layer */
 	struct zd_log *log;

@@ -258,9 +258,15 @@ def test_spurious_limits(dev: zoned.Device) -> None:
         with pytest.raises(zoned.TooManyOpenError) as caught:
             dev.pwrite(b"a" * BLOCK, zone(3))
         assert caught.value.injected
+        assert str(caught.value) == (
+            f"write at {zone(3)} in zone 3 needs one more open zone, and none is left "
+            "(injected by fault 1)"
+        )
         dev.pwrite(b"a" * BLOCK, zone(3))
     with dev.faults.add("limit", on="open", active=True):
-        with pytest.raises(zoned.TooManyActiveError):
+        with pytest.raises(
+            zoned.TooManyActiveError, match="one more active zone, and none is left"
+        ):
             dev.open_zone(5)
 
 

@@ -248,7 +248,7 @@ class NullBlk(BlockDevice):
         wait_for(f"{path} did not appear", lambda: os.path.exists(path))
         with open(f"/sys/block/{name}/queue/max_sectors_kb", "w") as file:
             file.write(str(LONGEST >> 10))
-        self.fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+        self.fd = open_disk(path, os.O_RDWR | os.O_DIRECT)
         self.buffer, _ = aligned_memory()
 
     def close(self) -> None:
@@ -344,7 +344,7 @@ class ScsiDebug(Disk):
         self._hosts(1)
         wait_for("scsi_debug's disk did not appear", lambda: set(_sg_nodes()) - before)
         (self.path,) = set(_sg_nodes()) - before
-        self.fd = os.open(self.path, os.O_RDWR)
+        self.fd = open_disk(self.path, os.O_RDWR)
         self.buffer, self.address = aligned_memory()
         for _ in range(10):  # a new disk has unit attentions to report
             if "error" not in self._command(bytes(6), self.NONE, 0):
@@ -487,6 +487,24 @@ def wait_for(otherwise: str, condition: Callable[[], object]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise)
         time.sleep(0.005)
+
+
+def open_disk(path: str, flags: int) -> int:
+    """A disk's node stands there a moment before the disk behind it does (ENXIO until then), and a node that has just
+    been seen may have been the last disk's (ENOENT).
+    """
+    opened: list[int] = []
+
+    def answers() -> bool:
+        try:
+            opened.append(os.open(path, flags))
+        except OSError as exc:
+            if exc.errno not in (errno.ENXIO, errno.ENOENT):
+                raise
+        return bool(opened)
+
+    wait_for(f"{path} has no disk behind it", answers)
+    return opened[0]
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from kernel.guest import (
     ScsiDebug,
     aligned_memory,
     command,
+    open_disk,
     wait_for,
 )
 from kernel.zonefs_calls import COUNTERS, LIBC, MountedPlayer, play
@@ -61,7 +62,7 @@ class ScsiBlock(BlockDevice):
         ):
             file.write(str(min(LONGEST >> 10, int(most.read()))))
         self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+        self.fd = open_disk(path, os.O_RDWR | os.O_DIRECT)
         self.buffer, _ = aligned_memory()
 
     def close(self) -> None:

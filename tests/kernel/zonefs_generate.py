@@ -168,7 +168,11 @@ class _Steps:
             at = capacity - block
         kind = self.random.random()
         if kind < 0.15:
-            return Step("write", {"fd": fd, "length": length})
+            step = Step("write", {"fd": fd, "length": length})
+            if append:  # not from behind the capacity, where the descriptor may be left
+                self.stack.append(step)
+                return Step("lseek", {"fd": fd, "offset": 0, "whence": "SEEK_SET"})
+            return step
         if kind < 0.22:
             lengths = [block, max(block, length // block * block)]
             return Step("writev", {"fd": fd, "at": at, "lengths": lengths})

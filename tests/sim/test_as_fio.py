@@ -37,6 +37,48 @@ class Recorded:
 
 
 FIO = {
+    "a zone left open counts for the next job": Recorded(
+        "max_open_zones=2\n[a]\nrw=randwrite\noffset=2z\nsize=4z\nio_size=1m\n"
+        "[b]\nstonewall\nrw=randwrite\noffset=8z\nsize=4z\nio_size=2m\n",
+        ((0, 0, 16, 1024, 0), (0, 0, 0, 0, 0)),
+        0,
+    ),
+    "a full zone does not": Recorded(
+        "max_open_zones=2\n[a]\nrw=write\noffset=2z\nsize=2z\nnumber_ios=48\n"
+        "[b]\nstonewall\nrw=randwrite\noffset=6z\nsize=4z\n",
+        ((0, 0, 48, 3072, 0), (0, 0, 256, 16384, 0)),
+        None,
+    ),
+    "io_size makes a job go on": Recorded(
+        "[a]\nrw=write\noffset=2z\nsize=4z\nio_size=15m\n",
+        ((0, 0, 240, 15360, 0),),
+        1,
+    ),
+    "in a zone for all": Recorded(
+        "offset=2z\nsize=1z\n[a]\nrw=write\nnumjobs=4\nio_size=4m\ngroup_reporting\n",
+        ((0, 0, 256, 16384, 0),),
+        None,
+    ),
+    "backwards from the start": Recorded(
+        "offset=2z\nsize=4z\n[a]\nrw=write\n[b]\nstonewall\nrw=read:-128k\nio_size=2m\n",
+        ((0, 0, 192, 12288, 0), (32, 2048, 0, 0, 0)),
+        0,
+    ),
+    "random reads begin at a zone": Recorded(
+        "[f]\nrw=write\noffset=2z\nsize=4z\n[a]\nstonewall\nrw=randread\noffset=9m\nsize=7m\n",
+        ((0, 0, 192, 12288, 0), (64, 4096, 0, 0, 0)),
+        0,
+    ),
+    "each block of the map once": Recorded(
+        "[f]\nrw=write\noffset=2z\nsize=4z\n[a]\nstonewall\nrw=randread\noffset=2z\nsize=4z\nbs=80k\n",
+        ((0, 0, 192, 12288, 0), (204, 16320, 0, 0, 0)),
+        0,
+    ),
+    "conventional zones at any offset": Recorded(
+        "[a]\nrw=randwrite\noffset=1m\nsize=3m\n",
+        ((0, 0, 48, 3072, 0),),
+        0,
+    ),
     "seqwrite": Recorded(
         "offset=2z\nsize=14z\n[w]\nrw=write\n",
         ((0, 0, 672, 43008, 0),),

@@ -217,6 +217,19 @@ def test_ranges_are_rounded_to_zones_as_fio_does() -> None:
     plan = parse(f"[j]\nrw=write\noffset=9m\nsize=21m\n{ZBD}", disk())
     assert (plan.jobs[0].offset, plan.jobs[0].size) == (12 * MIB, 16 * MIB), "fio keeps the end"
     assert len(plan.notes) == 2
+    several = parse(f"[j]\nrw=write\nnumjobs=3\noffset=9m\nsize=21m\n{ZBD}", disk())
+    assert {(j.offset, j.size) for j in several.jobs} == {(12 * MIB, 16 * MIB)}
+    assert several.notes == plan.notes, "said once"
+    beyond = f"[j]\nrw=write\nnumjobs=2\noffset_increment=61m\n{ZBD}"
+    assert "offset_increment=61m: no whole zone lies behind it" in refused(beyond)
+
+
+@pytest.mark.parametrize("rw", ["write", "randwrite", "randread", "rw"])
+def test_ranges_of_conventional_zones_stay_as_they_are(rw: str) -> None:
+    found = job(f"rw={rw}\noffset=1m\nsize=3m\n{ZBD}")
+    assert (found.offset, found.size) == (MIB, 3 * MIB)
+    found = job(f"rw={rw}\noffset=1m\nsize=15m\n{ZBD}")
+    assert (found.offset, found.size) == (4 * MIB, 12 * MIB), "it ends in sequential ones"
 
 
 def test_comments_includes_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +333,7 @@ def test_verify() -> None:
         ("[j]\nrw=randrw\nrwmixread=101", "it must be 0 to 100"),
         (f"[j]\nrw=write\nverify=md6\n{ZBD}", "supported are md5"),
         (f"[j]\nrw=write\nzone_reset_frequency=2\n{ZBD}", "it must be 0 to 1"),
-        (f"[j]\nrw=write\nsize=1m\n{ZBD}", "in zone mode it must hold a zone"),
+        (f"[j]\nrw=write\noffset=2z\nsize=1m\n{ZBD}", "in zone mode it must hold a zone"),
         ("bs=4k\n[j]\nrw=read", "stands before the first section"),
         ("[j\nrw=read", "is not a section"),
         ("", "there is no job section"),

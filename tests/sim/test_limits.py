@@ -29,8 +29,8 @@ def sentence(text: str, profile: str, filled: int = 0) -> str:
     ("text", "filled", "begin"),
     [
         (f"rw=randread\nbs=4k\n{TIMED}", 50000, "The head's way to the data: 6"),
-        (f"rw=randread\nbs=4k\niodepth=32\n{TIMED}", 50000, "The head's way to the data: 7"),
-        (f"rw=randread\nbs=4k\nsize=1z\n{TIMED}", 1, "The platter's rotation: 6"),
+        (f"rw=randread\nbs=4k\niodepth=32\n{TIMED}", 50000, "The head's way to the data: 5"),
+        (f"rw=randread\nbs=4k\nsize=1z\n{TIMED}", 1, "The platter's rotation: 8"),
         ("rw=read\nbs=1m\niodepth=8\nsize=2z\n", 2, "The media's data rate: "),
         ("rw=write\nbs=1m\niodepth=8\nsize=2z\n", 0, "The media's data rate: "),
         ("rw=write\nbs=4k\nsize=1z\nnumber_ios=9000\n", 0, "The time of each command, with 0."),
@@ -86,7 +86,12 @@ def test_the_open_limit_is_named() -> None:
         ("log", {"spare": "0.5"}, "The media's data rate", "; cleaning moved "),
         ("drive-managed", {}, "Cleaning of bands, 9", "was full after 16.9 s"),
         ("drive-managed", {"writes": "5000"}, "The time of each command", "as fast as it was sent"),
-        ("streams", {"streams": "64,128", "seconds": "5"}, "The head's way", "(Over all 2 stages"),
+        (
+            "streams",
+            {"streams": "64,128", "zones": "1"},
+            "The platter's rotation: 3",
+            "(Over all 2 stages",
+        ),
     ],
 )
 def test_patterns(pattern: str, settings: dict[str, str], begin: str, inside: str) -> None:

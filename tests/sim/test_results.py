@@ -192,7 +192,7 @@ class Page(HTMLParser):
 
 SETTINGS = {
     "append-depth": {"depths": "1,8", "seconds": "0.02"}, "read-while-write": {"seconds": "0.01"},
-    "log": {"zones": "24"}, "drive-managed": {"writes": "2000"}, "streams": {"streams": "1,2", "seconds": "1"},
+    "log": {"zones": "24"}, "drive-managed": {"writes": "2000"}, "streams": {"streams": "1,2", "zones": "1"},
 }  # fmt: skip
 
 

@@ -174,6 +174,7 @@ def parse(
             _range(context, job, name, where)
             _zone_limits(plan, context, job)
             plan.jobs.append(job)
+        plan.notes = list(dict.fromkeys(plan.notes))  # said by each of numjobs
         plan.global_options = {o.name: o.value or "1" for o in common.values()}
     _limits(plan, geometry)
     return plan
@@ -279,37 +280,55 @@ def _finish_verify(c: Context) -> None:
 
 def _range(c: Context, job: Job, name: str, where: str) -> None:
     """Offset and size on the disk, as fio rounds them in zone mode."""
-    geometry = c.geometry
-    if job.offset >= geometry.size:
-        option = c.options.get("offset_increment") or c.options.get("offset")
-        text = f"offset {job.offset} is beyond the disk, which has {geometry.size} bytes"
-        raise option.fail(text) if option else FioError(f"{where}: job {name}: {text}")
-    rounds = job.zbd and (job.writes or job.trims)
-    if rounds and job.offset % geometry.zone_size:
-        rounded = -(-job.offset // geometry.zone_size) * geometry.zone_size
-        if rounded >= geometry.size:
-            raise c.options["offset"].fail("no whole zone lies behind it on the disk")
-        c.notes.append(f"job {name}: offset {job.offset} rounded up to the zone at {rounded}")
-        if c.size is not None and "%" not in c.options["size"].value:
-            c.size -= rounded - job.offset  # fio keeps the end
-        job.offset = rounded
-    left = geometry.size - job.offset
-    size = left if c.size is None else c.size
-    if c.size is not None and c.options["size"].value.strip().endswith("%"):
+    whole = _whole_zones(c, job)
+    size = _offset(c, job, name, where, whole)
+    left = c.geometry.size - job.offset
+    if size is None:
+        size = left
+    elif c.options["size"].value.strip().endswith("%"):
         size = min(size, left)  # a percentage is of the whole disk; fio cuts it so
     if size > left:
         raise c.options["size"].fail(f"from offset {job.offset} on the disk has {left} bytes left")
-    if rounds and size % geometry.zone_size and job.offset + size != geometry.size:
-        rounded = max(size, 0) // geometry.zone_size * geometry.zone_size
+    zone = c.geometry.zone_size
+    if whole and size % zone and size != left:
+        rounded = max(size, 0) // zone * zone
         if not rounded:
-            raise c.options["size"].fail(
-                f"in zone mode it must hold a zone ({geometry.zone_size} bytes)"
-            )
+            raise c.options["size"].fail(f"in zone mode it must hold a zone ({zone} bytes)")
         c.notes.append(f"job {name}: size {size} rounded down to whole zones, {rounded}")
         size = rounded
     job.size = size
     if c.io_percent is not None:
         job.io_size = max(1, int(size * c.io_percent / 100))
+
+
+def _offset(c: Context, job: Job, name: str, where: str, whole: bool) -> int | None:
+    """Checks and rounds the offset; the size left (fio keeps the end), or None."""
+    geometry, size = c.geometry, c.size
+    placed = c.options.get("offset_increment") or c.options.get("offset")
+    if job.offset >= geometry.size:
+        text = f"offset {job.offset} is beyond the disk, which has {geometry.size} bytes"
+        raise placed.fail(text) if placed else FioError(f"{where}: job {name}: {text}")
+    if whole and placed and job.offset % geometry.zone_size:
+        rounded = -(-job.offset // geometry.zone_size) * geometry.zone_size
+        if rounded >= geometry.size:
+            raise placed.fail("no whole zone lies behind it on the disk")
+        c.notes.append(f"job {name}: offset {job.offset} rounded up to the zone at {rounded}")
+        if size is not None and "%" not in c.options["size"].value:
+            size -= rounded - job.offset
+        job.offset = rounded
+    return size
+
+
+def _whole_zones(c: Context, job: Job) -> bool:
+    """Whether the range must be whole zones: fio asks for it in zone mode, but for rw=read and
+    where all zones are conventional.
+    """
+    zone, disk = c.geometry.zone_size, c.geometry.size
+    end = min(job.offset + (c.size or disk), disk)
+    for first, count in c.geometry.conventional.ranges():
+        if first * zone <= job.offset and end <= (first + count) * zone:
+            return False
+    return job.zbd and (job.writes or job.trims or job.random)
 
 
 def _zone_limits(plan: Plan, c: Context, job: Job) -> None:
