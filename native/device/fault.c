@@ -204,7 +204,7 @@ static bool acts(zd_dev *dev, struct zd_fault_rt *r, const struct zd_hit *hit)
 		now = f->seen % f->every == 0;
 	else if (f->probability)
 		now = (zd_splitmix(&r->rng) & UINT32_MAX) < f->probability;
-	if (!now || (f->limit && f->matched >= f->limit) || 
+	if (!now || (f->limit && f->matched >= f->limit) ||
 	    (f->kind == ZD_FAULT_LOST && loses_tail(dev, hit->zone) && !lost_place(dev, hit->zone)))
 		return false;
 	f->matched++;

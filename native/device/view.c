@@ -698,7 +698,7 @@ int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
 		unlock_all(dev);
 	}
 	if (r) {
-		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "no memory for a snapshot");
+		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : r == -ENOMEM ? "no memory for a snapshot" : "the host could not read the data back");
 		zd_snapshot_free(s);
 		return r;
 	}
@@ -825,7 +825,7 @@ static void put_back(zd_dev *dev, const zd_snapshot *s, uint32_t zone, struct zd
 
 int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 {
-	uint32_t z, i = 0, rank;
+	uint32_t z, i = 0;
 	int r = begin(dev, err);
 
 	if (r)
@@ -849,13 +849,10 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 		if (rt)
 			put_back(dev, s, z, rt, row);
 	}
-	/* Open zones in the order in which they were opened. */
-	for (rank = 1; rank <= s->n; rank++) {
-		for (i = 0; i < s->n && s->rows[i].opened != rank; i++)
-			;
-		if (i == s->n)
-			break;
-		dev->zones[s->rows[i].zone].open_seq = ++dev->head->open_clock;
+	/* Open zones in the order in which they were opened; rebuilding takes the clock on to the last of them. */
+	for (i = 0; i < s->n; i++) {
+		if (s->rows[i].opened)
+			dev->zones[s->rows[i].zone].open_seq = dev->head->open_clock + s->rows[i].opened;
 	}
 	zd_runtime_rebuild(dev, true);
 	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);
