@@ -540,7 +540,8 @@ int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err)
 	dev->fd = memfd_create("zoned-fork", MFD_CLOEXEC);
 	r = dev->fd < 0 ? -errno : write_new(dev->fd, &dev->g.h, false);
 	if (r)
-		zd_fail_host(err, -r, "cannot make a disk in RAM");
+		zd_fail_host(err, -r, r == -EMFILE ? "each fork, and each disk that one still reads, takes a file descriptor" :
+						     "cannot make a disk in RAM");
 	else
 		r = start_handle(dev, err);
 	if (r)
