@@ -73,7 +73,7 @@ done
 note "Meanwhile, a second process looks at the same disk:"
 run "zonedctl report hc620.img --zones 523-526"
 if kill -0 "$writer" 2>/dev/null; then
-    note "(The first one, $writer, is still writing.) And once more when it is done:"
+    note "(The first one, process $writer, is still writing.) And once more when it is done:"
 else
     note "And once more, now that the first one is done:"
 fi

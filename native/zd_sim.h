@@ -417,7 +417,8 @@ struct zd_trace_parser {
 	uint32_t iolog_ns;         /* iolog v3: 1 if its times are nanoseconds, 0 if milliseconds */
 	uint32_t action;           /* blkparse: the action taken, 'D' or 'Q' */
 	uint32_t zones;            /* blkparse: 1 takes zone commands too, with dir from ZD_TRACE_DIR_RESET on */
-	uint32_t started, reserved; /* inside */
+	uint32_t files;            /* iolog: 1 tells files apart, device is the 32-bit FNV-1a hash of the name; 0: it is 0 */
+	uint32_t started;          /* inside */
 	uint64_t line;             /* lines read so far */
 	uint64_t records, bad, ignored; /* lines that gave a command, were malformed, were well-formed and not commands */
 	uint64_t first_time;       /* inside: the trace's own first timestamp */

@@ -40,7 +40,8 @@ class BlockTrace:
     ``action``: of blkparse's lines, those to take (D: issued to the drive; Q: queued by the host).
     ``iolog_ns``: times of an iolog version 3 are nanoseconds (newer versions of fio), not
     milliseconds. ``zones``: blkparse's zone commands are commands too (directions from
-    ZD_TRACE_DIR_RESET on), not ignored.
+    ZD_TRACE_DIR_RESET on), not ignored. ``files``: an iolog's files are devices of their own
+    (file_number()), not one.
     Raises TraceError for a format that cannot be told from the file's beginning.
     """
 
@@ -52,6 +53,7 @@ class BlockTrace:
         action: str = "D",
         iolog_ns: bool = False,
         zones: bool = False,
+        files: bool = False,
     ) -> None:
         self.path = Path(path)
         if form is not None and form not in FORMATS:
@@ -63,6 +65,7 @@ class BlockTrace:
         self.action = action
         self.iolog_ns = iolog_ns
         self.zones = zones
+        self.files = files
         self._parser = ffi.new("struct zd_trace_parser *")
         self._reset()
 
@@ -75,6 +78,7 @@ class BlockTrace:
         self._parser.format = FORMATS[self.format]
         self._parser.iolog_ns = self.iolog_ns
         self._parser.zones = self.zones
+        self._parser.files = self.files
         self._parser.action = ord(self.action)
 
     @property
@@ -137,6 +141,14 @@ class BlockTrace:
             raise TraceError(
                 f"{self.path}: no command in {self.lines} lines read as {self.format}{hint}"
             )
+
+
+def file_number(name: str) -> int:
+    """The device number of a file of an iolog: FNV-1a, as native/sim/trace.c has it."""
+    number = 2166136261
+    for byte in name.encode("utf-8", "surrogateescape"):
+        number = (number ^ byte) * 16777619 & 0xFFFFFFFF
+    return number
 
 
 def open_input(path: str | os.PathLike[str]) -> BinaryIO:

@@ -257,11 +257,17 @@ class Device(Core):
         of one of crash_states(): exactly that one survives. Management commands that returned stay
         done. Open zones become closed, or empty.
 
-        Raises CrashIdError for an id of another disk or of another state of this one.
+        Raises CrashIdError for an id of another disk or of another state of this one, ValueError
+        for a choice together with a keep.
         """
+        number, start = keep_number(keep), operator.index(seed) % 2**64
         if choice is None:
-            self._call(lib.zd_power_cut, keep_number(keep), operator.index(seed) % 2**64)
+            self._call(lib.zd_power_cut, number, start)
             return
+        if number != keep_number(Keep.DURABLE) or start:
+            raise ValueError(
+                "a choice says all about what survives: no keep and no seed goes with it"
+            )
         with self.snapshot() as snapshot:
             # The limit is one on looking at survivors, and this looks at none.
             states = CrashStates(snapshot, Strategy.RANDOM, limit=1)

@@ -189,7 +189,7 @@ class Fault:
 
     @property
     def waiting(self) -> int:
-        """Commands that hang by it now."""
+        """Commands that hang by it now. One whose process was killed counts till release()."""
         return self._counts()[2]
 
     def release(self) -> None:
@@ -368,10 +368,14 @@ def parse_plan(content: bytes, source: str = "plan") -> list[FaultRule]:
     rules = table.get("fault", [])
     if not isinstance(rules, list) or not rules or not all(isinstance(r, dict) for r in rules):
         raise FaultError(f"plan {source}: it needs at least one table [[fault]]")
-    return [_from_table(entry, f"plan {source}, fault {at}") for at, entry in enumerate(rules, 1)]
+    return [rule_of(entry, f"plan {source}, fault {at}") for at, entry in enumerate(rules, 1)]
 
 
-def _from_table(entry: Mapping[str, Any], where: str) -> FaultRule:
+def rule_of(entry: Mapping[str, Any], where: str) -> FaultRule:
+    """The rule in a table of a plan, or in a dict like it; errors begin with ``where``.
+
+    Raises FaultError.
+    """
     for key in entry:
         if key not in KEYS:
             raise FaultError(f"{where}: unknown key {key}{_nearest(key, KEYS)}")

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from zoned._lib import lib
-from zoned.blocktrace import FORMATS, BlockTrace, TraceError, head_of
+from zoned.blocktrace import FORMATS, BlockTrace, TraceError, file_number, head_of
 from zoned.geometry import DataMode, Geometry, HostSync
 from zoned.replaying import Performer, prepare_zones
 from zoned.trace import DATA, Trace, TraceCommand, TraceRecord, is_trace
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned.device import Device
@@ -57,6 +58,8 @@ class LintReport:
     """
     refused: dict[str, Refusals] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    cut: str | None = None
+    """Where the trace ends too early, in a sentence; None if it does not."""
 
     @property
     def refusals(self) -> int:
@@ -89,6 +92,7 @@ class LintReport:
                 for item in self.refused.values()
             ],
             "notes": self.notes,
+            "cut": self.cut,
         }
 
 
@@ -104,20 +108,22 @@ def lint(
     form: str | None = None,
     device: str | None = None,
     action: str = "D",
+    partial: bool = False,
 ) -> LintReport:
     """Judge a trace by the rules of a disk of this geometry.
 
     ``geometry``: None takes that of the recorded disk, which only zoned's own traces tell.
-    ``form``: one of ALL_FORMATS; None: told by the content. ``device``: "8,16", of a blkparse trace
-    with several, or the number of a volume. ``action``: of blkparse's lines, those to take (D:
-    issued to the drive; Q: queued).
+    ``form``: one of ALL_FORMATS; None: told by the content. ``device``: of a trace with several the
+    one: "8,16" in blkparse's, the file's name in an iolog, else the number of a volume. ``action``:
+    of blkparse's lines, those to take (D: issued to the drive; Q: queued). ``partial``: a trace of
+    zoned's own that is cut off is judged up to there, and ``cut`` of the report says it.
 
     Raises TraceError for a trace that cannot be read, or a geometry that is not told; TraceCutError
-    for one of zoned's own that is cut off, behind its last whole record.
+    for one of zoned's own that is cut off.
     """
     from zoned.device import _create
 
-    source = _source(path, form, action, device)
+    source = _source(path, form, action, device, partial)
     wanted = geometry or source.geometry
     if wanted is None:
         raise TraceError(
@@ -142,6 +148,7 @@ def lint(
         _judge(disk, source.commands(disk), report)
         report.notes += source.notes
         report.skipped += source.skipped
+    report.cut = source.trace.cut if isinstance(source, _Own) else None
     return report
 
 
@@ -187,8 +194,8 @@ class _Own:
     notes: tuple[str, ...] = ()
     skipped = 0
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.trace = Trace(path)
+    def __init__(self, path: str | os.PathLike[str], partial: bool) -> None:
+        self.trace = Trace(path, partial=partial)
         self.geometry: Geometry | None = self.trace.geometry
         self.before = self.trace.before
 
@@ -205,13 +212,16 @@ class _Foreign:
     def __init__(
         self, path: str | os.PathLike[str], form: str | None, action: str, device: str | None
     ) -> None:
-        self.trace = BlockTrace(path, form, action=action, zones=True)
+        self.trace = BlockTrace(path, form, action=action, zones=True, files=True)
         self.format = self.trace.format
+        self._names = _file_names(self.trace) if self.format.startswith("iolog") else {}
         self.wanted = None if device is None else self._number(device)
         self.skipped = 0
         self.notes: list[str] = []
 
     def _number(self, device: str) -> int:
+        if self.format.startswith("iolog"):
+            return file_number(device)
         major, comma, minor = device.partition(",")
         parts = [major, minor] if comma else [major]
         if not all(part.isdecimal() for part in parts) or bool(comma) != (
@@ -219,16 +229,19 @@ class _Foreign:
         ):
             example = "8,16" if self.format == "blkparse" else "3"
             raise TraceError(
-                f"device {device!r} is not one of a {self.format} trace: write {example}"
+                f"device {device!r} is not what a {self.format} trace calls one: write {example}"
             )
         return int(major) << 20 | int(minor) if comma else int(major)
 
     def _name(self, number: int) -> str:
-        return f"{number >> 20},{number & 0xFFFFF}" if self.format == "blkparse" else str(number)
+        if self.format == "blkparse":
+            return f"{number >> 20},{number & 0xFFFFF}"
+        return self._names.get(number, str(number))
 
     def commands(self, disk: Device) -> Iterator[TraceRecord]:
         numbers = itertools.count()
         only = self.wanted
+        others: set[int] = set()
         partial = 0
         for records, count in self.trace.records():
             for at in range(count):
@@ -241,6 +254,7 @@ class _Foreign:
                             f"{self.trace.path}: commands of several devices, such as "
                             f"{self._name(only)} and {self._name(raw.device)}: choose one"
                         )
+                    others.add(raw.device)
                     continue
                 number = next(numbers)
                 found = _command(raw, disk.geometry)
@@ -250,6 +264,12 @@ class _Foreign:
                     continue
                 command, zone, offset = found
                 yield _asked(number, command, zone, offset, raw.length, raw.time)
+        if others and next(numbers) == 0:
+            names = sorted(map(self._name, others))[:10]
+            raise TraceError(
+                f"{self.trace.path}: there is no command of the device asked for; there are some "
+                f"of {', '.join(names)}"
+            )
         if partial:
             self.notes.append(
                 f"{partial} trims or zone commands are not of one whole zone: a zoned disk has no "
@@ -257,8 +277,17 @@ class _Foreign:
             )
         if self.trace.bad:
             self.notes.append(
-                f"{self.trace.bad} malformed lines were left out; first {self.trace.first_bad}"
+                f"left out: {counted(self.trace.bad, 'malformed line')}; the first is "
+                f"{self.trace.first_bad}"
             )
+
+
+def _file_names(trace: BlockTrace) -> dict[int, str]:
+    """The files that an iolog names at its beginning, by their numbers."""
+    lines = head_of(trace.path).decode("utf-8", "surrogateescape").splitlines()
+    at = 1 if trace.format == "iolog3" else 0
+    names = (line.split()[at] for line in lines[1:] if len(line.split()) > at + 1)
+    return {file_number(name): name for name in names}
 
 
 _DIRECTIONS = {
@@ -320,7 +349,11 @@ def _asked(
 
 
 def _source(
-    path: str | os.PathLike[str], form: str | None, action: str, device: str | None
+    path: str | os.PathLike[str],
+    form: str | None,
+    action: str,
+    device: str | None,
+    partial: bool,
 ) -> _Own | _Foreign:
     from pathlib import Path
 
@@ -329,5 +362,5 @@ def _source(
     if form == OWN or (form is None and is_trace(head_of(Path(path)))):
         if device is not None:
             raise TraceError(f"{path}: a trace of zoned is of one disk, so no device can be chosen")
-        return _Own(path)
+        return _Own(path, partial)
     return _Foreign(path, form, action, device)

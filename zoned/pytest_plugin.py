@@ -19,8 +19,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,47 +61,95 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
+_INSTEAD = {"size": "zones", "zones": "size"}
+"""Two ways to tell one thing: whoever gives the one takes the other away."""
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, and others that go before them. Raises ValueError."""
+    given = {name: value for name, value in above.items() if value is not None}
+    if "size" in given and "zones" in given:
+        raise ValueError("size and zones exclude each other: give one of them")
+    return {name: value for name, value in below.items() if _INSTEAD.get(name) not in given} | given
+
+
 def _configured(config: pytest.Config) -> dict[str, Any]:
-    found = {}
-    for name in _SETTINGS:
-        value = config.getoption(f"zoned_{name}")
-        value = value or config.getini(f"zoned_{name}") or os.environ.get(f"ZONED_{name.upper()}")
-        if value:
-            found[name] = value
+    found: dict[str, Any] = {}
+    for read in (
+        lambda name: os.environ.get(f"ZONED_{name.upper()}"),
+        lambda name: config.getini(f"zoned_{name}"),
+        lambda name: config.getoption(f"zoned_{name}"),
+    ):
+        found = _over(found, {name: read(name) or None for name in _SETTINGS})
     return found
 
 
-def _shape(settings: dict[str, Any]) -> dict[str, Any]:
-    """Keywords of zoned.memory from settings: numbers as numbers, zones as a size."""
+def _whole(name: str, value: Any) -> Any:
+    """A number from the command line or a file, where it is a text. Raises ValueError."""
+    try:
+        return int(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f"{name} is {value!r}: it must be a whole number") from None
+
+
+def _shape(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Keywords of zoned.memory from settings: numbers as numbers, zones as a size.
+
+    Raises ValueError.
+    """
+    from zoned import profiles
     from zoned.units import parse_size
 
-    keywords = {key: value for key, value in settings.items() if value is not None}
-    for name in ("max_open", "zones"):
-        if isinstance(keywords.get(name), str):
-            try:
-                keywords[name] = int(keywords[name])
-            except ValueError:
-                raise pytest.UsageError(
-                    f"zoned: {name} is {keywords[name]!r}: it must be a whole number"
-                ) from None
-    zones = keywords.pop("zones", None)
-    if zones is not None:
-        keywords.pop("size", None)
-        zone_size = keywords.setdefault("zone_size", _DEFAULT_ZONE_SIZE)
-        keywords["size"] = zones * parse_size(zone_size, "zone_size")
+    keywords = dict(settings)
+    if "max_open" in keywords:
+        keywords["max_open"] = _whole("max_open", keywords["max_open"])
+    if "zones" not in keywords:
+        return keywords
+    zones = _whole("zones", keywords.pop("zones"))
+    if isinstance(zones, bool) or not isinstance(zones, int) or zones < 1:
+        raise ValueError(f"zones is {zones!r}: it must be a number of zones, 1 or more")
+    if keywords.get("profile") is None:
+        size = keywords.setdefault("zone_size", _DEFAULT_ZONE_SIZE)
+    else:
+        own: Any = profiles.load(keywords["profile"]).values["zone_size"]
+        size = keywords.get("zone_size", own)
+    keywords["size"] = zones * parse_size(size, "zone_size")
     return keywords
 
 
-def _rules(faults: Any) -> list[Any]:
-    """Rules from what the marker's ``faults`` may be: a plan's path, a table, or several tables."""
-    from zoned.faults import FaultRule, read_plan
+def _rules(faults: Any, folder: Path) -> list[Any]:
+    """Rules from what the marker's ``faults`` may be: a plan's path, a table, or several tables.
+
+    A path is one from the test's folder, or from where pytest runs. Raises FaultError, OSError.
+    """
+    from zoned.faults import FaultError, FaultRule, read_plan, rule_of
 
     if faults is None:
         return []
     if isinstance(faults, str | os.PathLike):
-        return list(read_plan(faults))
-    several = [faults] if isinstance(faults, dict | FaultRule) else list(faults)
-    return [FaultRule(**rule) if isinstance(rule, dict) else rule for rule in several]
+        beside = folder / faults
+        return list(read_plan(beside if beside.exists() else faults))
+    several = faults if isinstance(faults, list | tuple) else [faults]
+    if not all(isinstance(rule, dict | FaultRule) for rule in several):
+        raise FaultError(f"faults is {faults!r}: it must be the path of a plan, or its rules")
+    return [
+        rule_of(rule, f"fault {at}") if isinstance(rule, dict) else rule
+        for at, rule in enumerate(several, 1)
+    ]
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """What is wrong with a test's settings, without the plugin's own lines."""
+    text = ""
+    try:
+        yield
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (ValueError, TypeError) as error:
+        text = str(error)
+    if text:
+        pytest.fail(f"zoned settings of this test: {text}", pytrace=False)
 
 
 @pytest.fixture
@@ -114,18 +162,21 @@ def zoned_settings() -> dict[str, Any]:
 def _zoned_keywords(
     request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Any]]:
-    settings = _configured(request.config) | zoned_settings
-    faults = None
-    # The closest marker wins, key by key.
-    for marker in reversed(list(request.node.iter_markers("zoned"))):
-        if marker.args:
-            raise pytest.UsageError("the marker zoned takes keywords only, such as zones=16")
-        given = dict(marker.kwargs)
-        faults = given.pop("faults", faults)
-        if "size" in given:
-            settings.pop("zones", None)
-        settings |= given
-    return settings, _rules(faults)
+    from zoned.device import _resolve
+
+    with _in_a_sentence():
+        settings = _over(_configured(request.config), zoned_settings)
+        faults = None
+        # The closest marker wins, key by key.
+        for marker in reversed(list(request.node.iter_markers("zoned"))):
+            if marker.args:
+                raise TypeError("the marker zoned takes keywords only, such as zones=16")
+            given = dict(marker.kwargs)
+            faults = given.pop("faults", faults)
+            settings = _over(settings, given)
+        shape = _shape(settings)
+        _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
+        return settings, _rules(faults, request.path.parent)
 
 
 @pytest.fixture
@@ -140,7 +191,7 @@ def zoned_device_factory(
     with ExitStack() as stack:
 
         def make(**keywords: Any) -> Device:
-            shape = _shape(settings | keywords)
+            shape = _shape(_over(settings, keywords))
             geometry = _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
             device = stack.enter_context(_create(None, geometry, replace=False))
             disks.append(device)
@@ -154,7 +205,8 @@ def zoned_device_factory(
 @pytest.fixture
 def zoned_device(zoned_device_factory: Callable[..., Device]) -> Device:
     """A disk in RAM, new for each test."""
-    return zoned_device_factory()
+    with _in_a_sentence():
+        return zoned_device_factory()
 
 
 @pytest.fixture
@@ -169,33 +221,50 @@ def zoned_image(
     settings, rules = _zoned_keywords
     path = tmp_path / "zoned.img"
     with create(path, **_shape({"host_sync": "never"} | settings)) as device:
-        device.faults.set_all(rules)
+        with _in_a_sentence():
+            device.faults.set_all(rules)
         device.trace.keep()
     request.node.stash.setdefault(_disks, []).append(path)
     return path
 
 
 @pytest.fixture
-def zonefs(zoned_device: Device) -> Iterator[Any]:
-    """A zonefs on ``zoned_device``, used in this process."""
+def zonefs(
+    zoned_device: Device, _zoned_keywords: tuple[dict[str, Any], list[Any]]
+) -> Iterator[Any]:
+    """A zonefs on ``zoned_device``, used in this process. The marker's faults begin once it is
+    there.
+    """
     import zonefs as library
 
+    _, rules = _zoned_keywords
+    zoned_device.faults.clear()
     library.mkfs(zoned_device)
     with library.ZoneFS(zoned_device) as fs:
+        zoned_device.faults.set_all(rules)
         yield fs
 
 
 @pytest.fixture
-def zonefs_mount(zoned_image: Path, tmp_path: Path) -> Iterator[Path]:
-    """The folder at which a zonefs on ``zoned_image`` is mounted, for any program."""
+def zonefs_mount(
+    zoned_image: Path, tmp_path: Path, _zoned_keywords: tuple[dict[str, Any], list[Any]]
+) -> Iterator[Path]:
+    """The folder at which a zonefs on ``zoned_image`` is mounted, for any program. The marker's
+    faults begin once it is there.
+    """
     import zonefs as library
     from zoned.device import open as open_disk
 
+    _, rules = _zoned_keywords
     folder = tmp_path / "zonefs"
     folder.mkdir()
     with open_disk(zoned_image) as device:
+        device.faults.clear()
         library.mkfs(device)
     with library.mount(zoned_image, folder):
+        if rules:
+            with open_disk(zoned_image) as device:
+                device.faults.set_all(rules)
         yield folder
 
 
@@ -204,12 +273,18 @@ def zoned_crashes(
     _zoned_keywords: tuple[dict[str, Any], list[Any]],
 ) -> Callable[..., CrashReport]:
     """``zoned_crashes(workload, verify, **keywords)``: check_crashes on the test's kind of disk."""
+    from inspect import signature
+
     from zoned.testing import check_crashes
 
     settings, rules = _zoned_keywords
+    own = set(signature(check_crashes).parameters) - {"profile"}
 
     def check(workload: Any, verify: Any, **keywords: Any) -> CrashReport:
-        return check_crashes(workload, verify, **{"faults": rules, **_shape(settings), **keywords})
+        how = {name: value for name, value in keywords.items() if name in own}
+        disk = {name: value for name, value in keywords.items() if name not in own}
+        shape = _shape(_over({n: v for n, v in settings.items() if n != "seed"}, disk))
+        return check_crashes(workload, verify, **{"faults": rules} | shape | how)
 
     return check
 
@@ -259,7 +334,7 @@ def _open_devices() -> dict[int, Any]:
 
 def _mounts(item: pytest.Item) -> set[str]:
     """Mount points below this run's temporary folder."""
-    if "zonefs" not in sys.modules:
+    if "zoned.device" not in sys.modules:
         return set()
     factory = getattr(item.config, "_tmp_path_factory", None)
     if factory is None:
@@ -282,12 +357,23 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
         _look_for_leaks(item)
 
 
+def _unmount(point: str) -> None:
+    """Whoever serves it ends with it, and pytest can remove the folder."""
+    with suppress(OSError, ImportError):
+        from zonefs.attach import detach
+
+        detach(point, lazy=True)
+
+
 def _look_for_leaks(item: pytest.Item) -> None:
     devices, mounts = item.stash[_before]
     if set(_open_devices()) - devices:
         gc.collect()  # what is only garbage was not left open
     left = [repr(device) for key, device in _open_devices().items() if key not in devices]
-    left += [f"the mount at {point}" for point in sorted(_mounts(item) - mounts)]
+    points = sorted(_mounts(item) - mounts)
+    left += [f"the mount at {point}" for point in points]
+    for point in points:
+        _unmount(point)
     for device in [device for key, device in _open_devices().items() if key not in devices]:
         device.close()
     if left:

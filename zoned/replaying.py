@@ -19,6 +19,7 @@ from zoned._lib import ffi, lib
 from zoned.errors import broken_rule, rule_name
 from zoned.geometry import Model
 from zoned.trace import DATA, NUMBERS, Trace, TraceCommand, TraceError, TraceRecord, ZoneRow
+from zoned.units import counted
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ def replay(
         report.seconds = time.monotonic() - begin
     if trace.lost:
         report.notes.append(
-            f"{trace.lost} commands are missing from the trace, so the disks may differ"
+            f"the trace lacks {counted(trace.lost, 'command')}, so the disks may differ"
         )
     if compare and trace.complete:
         report.zones_compared = True

@@ -25,6 +25,7 @@ import contextlib
 import multiprocessing
 import pickle
 import random
+import signal
 import sys
 import time
 import traceback
@@ -40,6 +41,7 @@ from zoned.errors import rule_name
 from zoned.faults import FaultRule
 from zoned.geometry import Geometry
 from zoned.snapshots import Snapshot
+from zoned.units import counted
 from zoned.zone import ZoneCondition
 
 Workload = Callable[[Device, Callable[[Any], None]], object]
@@ -223,7 +225,8 @@ class CrashReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.states} crash states of {self.cuts} cuts in {self.commands} commands passed: "
+            f"{counted(self.states, 'crash state')} of {counted(self.cuts, 'cut')} in "
+            f"{counted(self.commands, 'command')} passed: "
             f"{self.seconds:.1f} s, {self.states_per_second:.0f} states per second"
         )
 
@@ -258,7 +261,7 @@ class _Job:
                 self.workload(device, device.ack)
             except BaseException as error:
                 number = len(device.cuts) - 1
-                done = _several(number, "command")
+                done = counted(number, "command")
                 error.add_note(f"check_crashes: the workload raised this after {done}")
                 raise
         except BaseException:
@@ -471,14 +474,17 @@ def _parallel(job: _Job, jobs: int) -> int:
     running: list[tuple[Any, Any]] = []
     failures: list[tuple[int, BaseException]] = []
     number = 0
+    # A Ctrl-C waits till every process is known, so that none is left behind.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for part in range(jobs):
             here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(job, part, jobs, there))
+            process = context.Process(target=_work, args=(job, part, jobs, there, mask))
             process.start()
             there.close()
             running.append((process, here))
             job.show = None  # the first one tells for all
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for process, here in running:
             try:
                 done, states, job.commands, failure = here.recv()
@@ -496,12 +502,14 @@ def _parallel(job: _Job, jobs: int) -> int:
             process.terminate()  # has ended, but for an error or Ctrl-C
             process.join()
             here.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if failures:
         raise min(failures, key=lambda item: item[0])[1]
     return number
 
 
-def _work(job: _Job, part: int, parts: int, there: Any) -> None:
+def _work(job: _Job, part: int, parts: int, there: Any, mask: set[Any]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     done = 0
     failure: tuple[int, BaseException] | None = None
     try:
@@ -566,17 +574,13 @@ def _history(recorder: Recorder, number: int, told: list[Any], again: bool) -> l
     lines = [f"  {at + 1}. {text}" for at, text in enumerate(commands)][left_out:]
     if left_out:
         lines.insert(0, f"  ... {left_out} commands before")
-    count = _several(len(commands), "command")
+    count = counted(len(commands), "command")
     head = (
         f"Then verify was cut after {count} of its own:"
         if again
-        else f"The power was cut after {count}, {_several(len(told), 'thing')} acknowledged:"
+        else f"The power was cut after {count}, {counted(len(told), 'thing')} acknowledged:"
     )
     return [head, *(lines or ["  (none)"])]
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _story(

@@ -487,7 +487,9 @@ def _skip(file: BinaryIO, size: int, path: Path) -> None:
 
 def _read_header(file: BinaryIO, path: Path) -> Header:
     fixed = _read_exactly(file, _HEADER.size, path)
-    if not is_trace(fixed):
+    if not fixed:
+        raise TraceError(f"{path}: the file is empty")
+    if not is_trace(fixed) and not MAGIC.startswith(fixed):
         raise TraceError(f"{path}: not a trace of zoned (it begins with {fixed[:16]!r})")
     if len(fixed) < _HEADER.size:
         raise TraceError(f"{path}: cut off in its header, at byte {len(fixed)}")

@@ -75,6 +75,11 @@ def _parse_text(text: str) -> int:
     return exact.numerator
 
 
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """A number and its noun: ``1 zone``, ``3 zones``; ``several`` where an s does not make it."""
+    return f"{number} {what if number == 1 else several or what + 's'}"
+
+
 def format_size(count: int) -> str:
     """A size for people: exact with a binary unit where that is short (``256 MiB``), else rounded
     (``13.6 TiB``).

@@ -157,10 +157,20 @@ static enum verdict tencent(struct text *t, struct zd_sim_record *r)
 	return COMMAND;
 }
 
+/* FNV-1a. */
+static uint32_t hash(struct text name)
+{
+	uint32_t h = 2166136261u;
+
+	for (; name.at < name.end; name.at++)
+		h = (h ^ (uint8_t)*name.at) * 16777619u;
+	return h;
+}
+
 /* [time] filename action [offset length] (fio's HOWTO, "Trace file format"). */
 static enum verdict iolog(struct zd_trace_parser *p, struct text *t, struct zd_sim_record *r)
 {
-	struct text action;
+	struct text action, name;
 	bool v3 = p->format == ZD_TRACE_IOLOG3;
 	uint64_t when = 0;
 
@@ -169,7 +179,7 @@ static enum verdict iolog(struct zd_trace_parser *p, struct text *t, struct zd_s
 			return BAD;
 		spaces(t);
 	}
-	word(t);
+	name = word(t);
 	spaces(t);
 	action = word(t);
 	spaces(t);
@@ -199,6 +209,7 @@ static enum verdict iolog(struct zd_trace_parser *p, struct text *t, struct zd_s
 		return IGNORED;
 	}
 	r->time = v3 ? when : p->clock;
+	r->device = p->files ? hash(name) : 0;
 	return COMMAND;
 }
 

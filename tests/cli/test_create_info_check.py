@@ -308,3 +308,16 @@ def test_repair_needs_the_disk_for_itself(path: Path) -> None:
         assert inside("check", path).status == 0
         told = refused("check", path, "--repair")
         assert "open" in told
+
+
+def test_info_counts_as_people_do(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    with zoned.create(path) as device:
+        device.pwrite(bytes(4096), device.zones[3].start)
+        device.flush()
+        device.finish_zone(3)
+    text = ok("info", path).text
+    assert "0 reads (0 B), 1 write and 0 appends (4.0 KiB), 1 flush\n" in text
+    assert "1 finish (4.0 MiB of capacity given up)\n" in text
+    assert "1 implicit open, 0 implicit closes\n" in text
+    assert "at most 1 zone open, 1 active at once\n" in text

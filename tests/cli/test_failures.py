@@ -99,9 +99,9 @@ def test_no_permission(command: str, disk: Path) -> None:
 
 
 def test_argument_with_a_nul_or_no_text(tmp_path: Path) -> None:
-    for name in ("", "x" * 5000):
+    for name, status in (("", 2), ("x" * 5000, 1)):
         done = inside("report", tmp_path / name if name else "")
-        assert done.status == 1
+        assert done.status == status
         assert done.err.count("\n") == 1
 
 
@@ -297,3 +297,117 @@ def test_a_read_only_image_can_be_looked_at(disk: Path) -> None:
             assert inside(command, disk).status == 0, command
         assert "Permission denied" in refused("reset", disk, "--all")
         assert inside("reset", disk, "--all", "--dry-run").status == 0
+
+
+@pytest.mark.parametrize("name", ["dir", "e", "a"])
+def test_a_name_that_is_part_of_the_message_is_named(
+    disk: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "dir" is found in "Is a directory", and yet that does not name it."""
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ("write", disk, name, "--zone", "3"),
+        ("restore", name, "copy.img"),
+        ("read", disk, "--zone", "3", "-O", name),
+        ("trace", "show", name),
+        ("faults", "add", disk, "--plan", name),
+    ):
+        assert refused(*command) == f"{name}: Is a directory", command
+
+
+def test_an_empty_name_is_refused(disk: Path) -> None:
+    for command in (
+        ("report", ""),
+        ("check", ""),
+        ("create", ""),
+        ("read", disk, "--zone", "3", "-O", ""),
+    ):
+        done = zonedctl(*command)
+        assert done.status == 2
+        assert "the name of a file is empty" in done.err
+
+
+def test_the_disk_itself_is_no_file_to_write_or_read(disk: Path, tmp_path: Path) -> None:
+    """zonedctl read disk.img -O disk.img would leave the zone's data where the disk was."""
+    before = disk.read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(disk)
+    hard = tmp_path / "hard"
+    os.link(disk, hard)
+    for name in (disk, link, hard):
+        for command, what in (
+            (("read", disk, "--zone", "1", "-O", name, "-f"), "payload"),
+            (("dump", disk, name, "-f"), "a dump"),
+            (("write", disk, name, "--zone", "3"), "the input"),
+            (("restore", disk, name, "--replace", "-f"), "a dump"),
+        ):
+            assert (
+                refused(*command)
+                == f"{name if command[0] != 'restore' else disk} is the disk itself: {what} needs a file of its own"
+            )
+    assert disk.read_bytes()[:8192] == before[:8192]
+    with zoned.open(disk) as device:
+        assert device.zones[3].wp == device.zones[3].start
+
+
+def test_what_is_no_regular_file_is_not_offered_for_replacing(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    dump = tmp_path / "dump"
+    with zoned.create(tmp_path / "disk.img"):
+        pass
+    zonedctl("dump", tmp_path / "disk.img", dump)
+    for name in (fifo, tmp_path, Path("/dev/null")):
+        for command in (
+            ("create", name),
+            ("create", name, "--replace"),
+            ("restore", dump, name, "--replace"),
+        ):
+            assert refused(*command) == f"{name} exists and is no regular file: choose another name"
+
+
+@pytest.mark.parametrize(
+    "args", [("--help",), ("--version",), ("report", "--help"), ("bench", "--list")]
+)
+def test_full_standard_output_is_told(args: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *args],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "zonedctl: cannot write to standard output: No space left on device\n"
+
+
+def test_a_full_disk_under_an_output_file_names_the_file(disk: Path) -> None:
+    assert refused("dump", disk, "/dev/full") == "/dev/full: No space left on device"
+    assert (
+        refused("read", disk, "--zone", "1", "-O", "/dev/full")
+        == "/dev/full: No space left on device"
+    )
+
+
+@pytest.mark.parametrize("group", ["power", "faults", "trace"])
+def test_a_group_without_a_command_shows_its_help(group: str) -> None:
+    done = zonedctl(group)
+    assert (done.status, done.out) == (2, b"")
+    assert done.err.startswith(f"Usage: zonedctl {group} [OPTIONS] COMMAND")
+    assert "zonedctl:" not in done.err
+
+
+def test_numbers_that_mean_nothing_are_refused(disk: Path, tmp_path: Path) -> None:
+    for args in (
+        ("faults", "add", disk, "medium", "--nth", "0"),
+        ("faults", "add", disk, "medium", "--every", "-1"),
+        ("faults", "add", disk, "medium", "--times", "0"),
+        ("power", "states", disk, "--limit", "0"),
+        ("trace", "replay", tmp_path / "x", "--memory", "--show", "-1"),
+    ):
+        done = zonedctl(*args)
+        assert done.status == 2
+        assert "is not in the range" in done.err

@@ -122,6 +122,9 @@ def test_a_survivor_is_chosen_by_its_id(image: Path) -> None:
         assert dev.zones[3].wp == dev.zones[3].start + BLOCK
         assert dev.pread(2 * BLOCK, 0) == b"n" * BLOCK + bytes(BLOCK)
     assert "another disk or another history" in refused("power", "cut", image, "--choice", ids[1])
+    for more in (("--keep", "all"), ("--seed", "3")):
+        said = refused("power", "cut", image, "--choice", ids[0], *more, status=2)
+        assert "--choice says all about what survives" in said
     assert "is no id of a crash state" in refused("power", "cut", image, "--choice", "no hex")
     assert "there is no choice of survivors 'most'" in refused(
         "power", "cut", image, "--keep", "most"

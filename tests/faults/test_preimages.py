@@ -115,6 +115,8 @@ def test_a_live_cut_leaves_exactly_the_chosen_survivor(dev: zoned.Device) -> Non
     dev.pwrite(fill("x"), 4 * BLOCK)
     with pytest.raises(CrashIdError, match="another disk or another history"):
         dev.power_cut(choice=some)
+    with pytest.raises(ValueError, match="no keep and no seed goes with it"):
+        dev.power_cut("all", choice=some)
     assert dev.powered
 
 

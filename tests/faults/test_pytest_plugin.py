@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 from waiting import PATIENCE
+from zonefs.mounting import available
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,6 +125,70 @@ def test_bad_settings_are_told(tmp_path: Path) -> None:
     assert "zones is 'many': it must be a whole number" in said
 
 
+BAD_MARKERS = (
+    ("zones='many'", "zones is 'many': it must be a whole number"),
+    ("zones=0", "zones is 0: it must be a number of zones, 1 or more"),
+    ("zones=4, size='4MiB'", "size and zones exclude each other: give one of them"),
+    ("4", "the marker zoned takes keywords only, such as zones=16"),
+    ("colour=1", "there is no keyword colour"),
+    ("profile='nope'", "there is no profile 'nope'; built in are "),
+    ("faults='no.toml'", "no.toml: No such file or directory"),
+    ("faults=3", "faults is 3: it must be the path of a plan, or its rules"),
+    ("faults={'kin': 'torn'}", "fault 1: unknown key kin (did you mean kind?)"),
+    ("faults={'kind': 'torn', 'zones': 99}", "zone 99 does not exist"),
+)
+
+
+def test_bad_markers_are_told_in_one_sentence(tmp_path: Path) -> None:
+    source = "import pytest\n" + "\n".join(
+        f"@pytest.mark.zoned({marker})\ndef test_{number}(zoned_device): pass"
+        for number, (marker, _) in enumerate(BAD_MARKERS)
+    )
+    code, said = run(tmp_path, source)
+    assert code == 1
+    assert f"{len(BAD_MARKERS)} errors" in said
+    for _, sentence in BAD_MARKERS:
+        assert f"\nzoned settings of this test: {sentence}" in said
+    assert "Traceback" not in said and "pytest_plugin.py" not in said
+
+
+def test_a_size_and_a_number_of_zones_take_each_others_place(tmp_path: Path) -> None:
+    """Whoever goes before tells the size, in whichever way; a profile keeps its own zones."""
+    (tmp_path / "plan.toml").write_text("[[fault]]\nkind = 'medium'\non = 'reset'\n")
+    source = """
+import pytest
+MIB = 1 << 20
+def test_option(zoned_device):
+    assert zoned_device.geometry.size == 5 * MIB
+def test_factory(zoned_device_factory):
+    assert zoned_device_factory(zones=3).geometry.size == 3 * MIB
+@pytest.mark.zoned(zones=4)
+class TestMarked:
+    def test_marker(self, zoned_image_size):
+        assert zoned_image_size == 4 * MIB
+    def test_factory(self, zoned_device_factory):
+        assert zoned_device_factory(size="7MiB").geometry.size == 7 * MIB
+    def test_crashes(self, zoned_crashes):
+        sizes = set()
+        zoned_crashes(lambda dev, ack: dev.flush(), lambda dev, told: sizes.add(dev.geometry.size))
+        zoned_crashes(lambda dev, ack: dev.flush(), lambda dev, told: sizes.add(dev.geometry.size), zones=6)
+        assert sizes == {4 * MIB, 6 * MIB}
+@pytest.mark.zoned(profile="zn540", zones=16, max_open=2, faults="plan.toml")
+def test_profile(zoned_device):
+    assert (zoned_device.geometry.zone_size, zoned_device.geometry.nr_zones) == (2048 * MIB, 16)
+    assert zoned_device.geometry.zone_capacity == 1077 * MIB
+    assert [fault.rule.on for fault in zoned_device.faults] == ["reset"]
+@pytest.fixture
+def zoned_image_size(zoned_image):
+    import zoned
+    with zoned.open(zoned_image) as dev:
+        return dev.geometry.size
+"""
+    code, said = run(tmp_path, source, "--zoned-size", "5MiB", ini="zoned_zones = 9\n")
+    assert code == 0, said
+    assert "6 passed" in said
+
+
 def test_a_failure_shows_zones_and_commands(tmp_path: Path) -> None:
     source = """
 def test_it(zoned_device):
@@ -140,6 +206,33 @@ def test_it(zoned_device):
         f"  write of 4096 bytes at {start} in zone 3: unaligned-write"
         f" (zone was IMPLICIT_OPEN, wp {start + 8192})" in said
     )
+
+
+def test_the_faults_of_a_file_system_begin_once_it_is_there(
+    tmp_path: Path, needs: Callable[[str, bool, str], None]
+) -> None:
+    needs("fuse", available() == "", available())
+    source = """
+import errno, os
+import pytest
+first = pytest.mark.zoned(faults={"kind": "medium", "on": "write,read", "nth": 1})
+@first
+def test_fs(zonefs, zoned_device):
+    with zonefs.open("seq/0", "ab", buffering=0) as file, pytest.raises(OSError) as caught:
+        file.write(bytes(4096))
+    assert caught.value.errno == errno.EIO
+    assert [fault.matched for fault in zoned_device.faults] == [1]
+@first
+def test_mount(zonefs_mount):
+    file = os.open(zonefs_mount / "seq" / "0", os.O_WRONLY)
+    with pytest.raises(OSError) as caught:
+        os.write(file, bytes(4096))
+        os.fsync(file)
+    os.close(file)
+    assert caught.value.errno == errno.EIO
+"""
+    code, said = run(tmp_path, source)
+    assert code == 0, said
 
 
 def test_a_failure_shows_what_others_did_to_the_image(tmp_path: Path) -> None:
@@ -178,6 +271,28 @@ def test_innocent(zoned_device):
     assert "the test left open: <zoned.Device in RAM, 4 MiB" in said
     assert "ERROR test_it.py::test_leaks" in said
     assert "2 passed, 1 error" in said
+
+
+def test_a_leaked_mount_fails_its_test_and_is_taken_away(
+    tmp_path: Path, needs: Callable[[str, bool, str], None]
+) -> None:
+    needs("fuse", available() == "", available())
+    source = """
+import subprocess, sys
+def test_leaks(zoned_image, tmp_path):
+    point = tmp_path / "mount point"
+    point.mkdir()
+    for words in (["mkfs", zoned_image], ["mount", zoned_image, point]):
+        subprocess.run([sys.executable, "-m", "zoned", *map(str, words)], check=True)
+def test_innocent(zonefs_mount):
+    assert (zonefs_mount / "seq").is_dir()
+"""
+    code, said = run(tmp_path, source, "--basetemp", str(tmp_path / "run"))
+    assert code == 1
+    point = tmp_path / "run" / "test_leaks0" / "mount point"
+    assert f"the test left open: the mount at {point}" in said
+    assert "2 passed, 1 error" in said
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
 
 
 def test_a_run_that_uses_none_of_it_imports_none_of_it(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_trace(tmp_path: Path) -> None:
     )
     text = ok("bench", "--trace", path, "--set", "zones=32", "--quiet").text
     assert "log: write amplification" in text
-    assert "1 malformed lines were left out; first line 3001: 'junk'" in text
+    assert "left out: 1 malformed line; the first is line 3001: 'junk'" in text
     refusal = refused("bench", "--trace", path, "--straight", "--profile", "zn540", "--quiet")
     assert "write pointer" in refusal
     text = ok("bench", "--trace", path, "--straight", "--profile", "st8000as0002", "--quiet").text

@@ -78,7 +78,7 @@ def test_record_until_it_is_ended(image: Path, tmp_path: Path, number: signal.Si
         process.send_signal(number)
         assert (
             process.communicate(timeout=PATIENCE)[1]
-            == f"{path}: 1 commands in {path.stat().st_size} bytes\n"
+            == f"{path}: 1 command in {path.stat().st_size} bytes\n"
         )
         assert process.returncode == 0
         assert zonedctl("trace", "record", image, path, "false").status == 1
@@ -106,7 +106,7 @@ def test_show(trace: Path) -> None:
         "/dev/x trim 2097152 1048576",
         "/dev/x close",
     ]
-    assert done.err == f"{trace}: 1 commands have no place in an iolog\n"
+    assert done.err == f"{trace}: 1 command left out, which an iolog has no place for\n"
     assert "zone 77" in refused("trace", "show", trace, "--zones", "77")
     assert "no summary" in refused(
         "trace", "show", trace, "--format", "iolog", "--summary", status=2
@@ -117,7 +117,7 @@ def test_show(trace: Path) -> None:
 def test_summary(trace: Path) -> None:
     lines = ok("trace", "show", trace, "--summary").lines
     assert lines[0].startswith("disk: 16 MiB, 16 zones of 1 MiB")
-    assert lines[1].startswith("4 commands of 1 processes in 0.")
+    assert lines[1].startswith("4 commands of 1 process in 0.")
     assert lines[2:] == [
         "  append: 1, 16384 bytes",
         "  read: 1, 4096 bytes",
@@ -194,7 +194,7 @@ def test_lint(trace: Path, tmp_path: Path) -> None:
     assert (
         ok("trace", "lint", log, "--profile", "test")
         .lines[0]
-        .startswith(f"{log}: 0 of 1 commands would be refused")
+        .startswith(f"{log}: 0 of 1 command would be refused")
     )
     assert ok("trace", "lint", "-", "--profile", "test", stdin=log.read_bytes()).status == 0
     assert (
@@ -204,5 +204,15 @@ def test_lint(trace: Path, tmp_path: Path) -> None:
         == 0
     )
     assert "--from is 'x'" in refused("trace", "lint", log, "--from", "x", status=2)
+    cut = tmp_path / "cut.trace"
+    cut.write_bytes(trace.read_bytes()[:-1])
+    partly = zonedctl("trace", "lint", cut)
+    assert (partly.status, partly.lines[1:]) == (1, done.lines[1:])
+    assert "cut off in the middle of an item" in partly.err
+    cut.write_bytes(b"")
+    assert "the file is empty" in refused("trace", "lint", cut)
+    assert "the file is empty" in refused("trace", "show", cut)
+    cut.write_bytes(b"ZDT")
+    assert "cut off in its header, at byte 3" in refused("trace", "show", cut)
     zns = inside("trace", "lint", trace, "--max-open", "0")
     assert zns.status == 1

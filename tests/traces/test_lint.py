@@ -99,9 +99,42 @@ def test_blkparse_of_several_devices(tmp_path: Path) -> None:
         lint(path, GEOMETRY)
     assert lint(path, GEOMETRY, device="8,16").commands == 1
     assert lint(path, GEOMETRY, device="8,0").commands == 8
-    with pytest.raises(TraceError, match="device 'sda' is not one"):
+    with pytest.raises(
+        TraceError, match="'sda' is not what a blkparse trace calls one: write 8,16"
+    ):
         lint(path, GEOMETRY, device="sda")
+    with pytest.raises(TraceError, match=r"no command of the device asked for; .* of 8,0, 8,16$"):
+        lint(path, GEOMETRY, device="8,32")
     assert lint(path, GEOMETRY, device="8,0", action="Q").commands == 1
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_iolog_of_several_files(tmp_path: Path, version: int) -> None:
+    """Each is a disk of its own: what two of them write at one place is no rewriting."""
+    path = tmp_path / "x"
+    lines = ["/dev/sdb add", "/dev/sdc add"]
+    lines += [f"{name} write {2 * ZONE} 4096" for name in ("/dev/sdb", "/dev/sdc", "/dev/sdc")]
+    times = "" if version == 2 else "7 "
+    path.write_text(f"fio version {version} iolog\n" + "".join(f"{times}{x}\n" for x in lines))
+    with pytest.raises(TraceError, match="such as /dev/sdb and /dev/sdc: choose one"):
+        lint(path, GEOMETRY)
+    assert lint(path, GEOMETRY, device="/dev/sdb").clean
+    assert lint(path, GEOMETRY, device="/dev/sdc").refusals == 1
+    with pytest.raises(
+        TraceError, match=r"device asked for; there are some of /dev/sdb, /dev/sdc$"
+    ):
+        lint(path, GEOMETRY, device="sdb")
+
+
+def test_an_own_trace_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "x.trace"
+    with zoned.memory(**SHAPE) as dev, dev.trace.record(path):
+        refused(zoned.UnalignedWriteError, dev.pwrite, bytes(BLOCK), 3 * ZONE + BLOCK)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(zoned.TraceCutError, match="cut off"):
+        lint(path)
+    report = lint(path, partial=True)
+    assert report.refusals == 1 and report.cut is not None and "cut off" in report.cut
 
 
 def test_an_own_trace_on_another_disk(tmp_path: Path) -> None:

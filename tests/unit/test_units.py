@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoned.units import LARGEST, SizeError, format_size, parse_size
+from zoned.units import LARGEST, SizeError, counted, format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,8 @@ def test_sizes_for_people(count: int, text: str) -> None:
 def test_exact_sizes_come_back(number: int, unit: str) -> None:
     size = parse_size(f"{number}{unit}")
     assert parse_size(format_size(size).replace("bytes", "B")) == size
+
+
+def test_a_number_and_its_noun() -> None:
+    assert [counted(number, "zone") for number in (0, 1, 2)] == ["0 zones", "1 zone", "2 zones"]
+    assert [counted(number, "flush", "flushes") for number in (1, 3)] == ["1 flush", "3 flushes"]

@@ -99,7 +99,10 @@ def _room(geometry: Geometry, zones: int) -> tuple[int, int]:
     first = _sequential(geometry)
     have = geometry.nr_zones - first - (geometry.last_zone_size != geometry.zone_size)
     if have < zones:
-        raise PatternError(f"it needs {zones} sequential zones, and the disk has {have}")
+        raise PatternError(
+            f"the pattern needs {zones} sequential zones, and the disk has {have}:"
+            " take fewer zones, or a larger disk"
+        )
     return first, have
 
 

@@ -11,7 +11,7 @@ from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.limits import limiting
 from zoned.bench.results import PERCENTILES, added, conditions, groups
 from zoned.bench.simulation import JobResult, Run, Stats
-from zoned.units import format_size
+from zoned.units import counted, format_size
 
 
 def number(value: float) -> str:
@@ -125,7 +125,8 @@ def as_text(run: Run, profile: str, notes: Sequence[str] = ()) -> str:
         lines.append("")
     kind = "real time" if run.real else f"virtual time, model {run.model.kind}"
     lines.append(f"Disk {profile}: {run.geometry.describe()}")
-    lines.append(f"Run  {duration(run.now)} of {kind}, {run.commands} commands, seed {run.seed}")
+    given = counted(run.commands, "command")
+    lines.append(f"Run  {duration(run.now)} of {kind}, {given}, seed {run.seed}")
     lines.append("Zones  " + ", ".join(f"{n} {name}" for name, n in conditions(run).items()))
     events = [f"{count} {name.replace('_', ' ')}" for name, count in run.counts.items() if count]
     if events:

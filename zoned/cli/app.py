@@ -9,6 +9,7 @@ here: as one sentence on stderr and an exit status.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -57,6 +58,9 @@ Example:
   zonedctl write disk.img --zone 3 < file
   zonedctl report disk.img
 """
+
+#: What writing can meet. Files that commands write are named in the error; stdout has no name.
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
@@ -141,6 +145,10 @@ class App(click.Group):
             if os.environ.get("ZONEDCTL_TRACEBACK"):
                 raise
             raise Failure(sentence(error)) from error
+        except click.exceptions.NoArgsIsHelpError as error:  # a group without a command
+            if error.ctx is not None:
+                click.echo(error.ctx.get_help(), err=True)
+            raise Failure("", click.UsageError.exit_code) from error
 
     def main(
         self,
@@ -170,11 +178,18 @@ class App(click.Group):
             where = error.ctx.command_path if error.ctx else "zonedctl"
             text = error.format_message().rstrip(".")
             text = text[:1].lower() + text[1:] if text[:2].istitle() else text
-            say_error(f"{text} (see {where} --help)", where)
+            say_error(f"{' '.join(text.split())} (see {where} --help)", where)
         except click.ClickException as error:
             status = error.status if isinstance(error, Failure) else error.exit_code
             if error.message:
                 say_error(error.format_message())
+        except BrokenPipeError:  # at the help or the version, before any command
+            status = PIPE_CLOSED
+        except OSError as error:
+            if os.environ.get("ZONEDCTL_TRACEBACK"):
+                raise
+            status = 1
+            say_error(sentence(error))
         sys.exit(status)
 
 
@@ -195,8 +210,11 @@ def sentence(error: BaseException) -> str:
         return "there is not enough memory"
     if isinstance(error, OSError) and type(error).__str__ is OSError.__str__ and error.strerror:
         text = error.strerror
-        if error.filename is not None and str(error.filename) not in text:
+        bare = error.errno is not None and text == os.strerror(error.errno)  # the host's own words
+        if error.filename is not None and (bare or str(error.filename) not in text):
             text = f"{os.fsdecode(error.filename)}: {text}"
+        elif bare and error.errno in _OF_OUTPUT:
+            text = f"cannot write to standard output: {text}"
         return text
     text = str(error) or type(error).__name__
     return " ".join(text.split())

@@ -15,6 +15,7 @@ import click
 
 from zoned.cli.app import Failure, example
 from zoned.cli.params import FilePath, ProfileName
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned.bench.fiofile import Plan
@@ -288,7 +289,7 @@ def _sweep(names: Sequence[str], dask: str | None, jobs: int | None, quiet: bool
             click.echo(f"{done}/{total} {text}", err=True)
 
     failed = sweep.run(grid, workers=jobs, dask=dask, told=told)
-    click.echo(f"{grid.folder}/points.csv and summary.csv: {len(grid.points)} points")
+    click.echo(f"{grid.folder}/points.csv and summary.csv: {counted(len(grid.points), 'point')}")
     if failed:
         raise Failure(f"{failed} of {len(grid.points)} points failed; see points.csv")
 
@@ -378,10 +379,12 @@ def _run(
     notes = list(plan.notes)
     if trace is not None:
         notes.append(
-            f"trace: {trace.records_read} commands in {trace.lines} lines of {trace.format}"
+            f"trace: {counted(trace.records_read, 'command')} in"
+            f" {counted(trace.lines, 'line')} of {trace.format}"
         )
         if trace.bad:
-            notes.append(f"{trace.bad} malformed lines were left out; first {trace.first_bad}")
+            bad = counted(trace.bad, "malformed line")
+            notes.append(f"left out: {bad}; the first is {trace.first_bad}")
     return run, notes, plan.global_options
 
 

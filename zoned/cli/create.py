@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from zoned.cli.app import Failure, example
+from zoned.cli.app import example
 from zoned.cli.ask import confirm_replace, say
+from zoned.cli.files import refuse_existing
 from zoned.cli.params import FilePath, force_option, geometry_options, verbose_option
 
 
@@ -41,8 +42,7 @@ def create_command(
     import zoned
 
     if os.path.lexists(image):
-        if not replace:
-            raise Failure(f"{image} exists; --replace replaces it")
+        refuse_existing(image, replace)
         confirm_replace(image, force)
     with zoned.create(
         image,

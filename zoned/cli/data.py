@@ -18,7 +18,7 @@ import click
 from zoned.cli import disk
 from zoned.cli.app import Failure, example
 from zoned.cli.ask import Meter, say
-from zoned.cli.files import fill, output, remaining, source
+from zoned.cli.files import fill, output, refuse_the_disk, remaining, source
 from zoned.cli.params import (
     COUNT,
     SIZE,
@@ -161,6 +161,8 @@ def write_command(
         raise click.UsageError("--append and --offset exclude each other")
     if file == "-" and sys.stdin.isatty():
         say(verbose, "reading from the terminal; Ctrl-D ends the input")
+    if file != "-":
+        refuse_the_disk(file, image, "the input")
     with ExitStack() as stack:
         stream = stack.enter_context(source(file))
         device = stack.enter_context(disk.to_change(image))
@@ -262,7 +264,8 @@ class _Write:
             room += last.end - last.begin
             if room >= expected:
                 break
-        if room < expected and self.place.offset is None and len(looked) != 1:
+        # One that takes nothing at all is the disk's to refuse: it names the rule.
+        if room < expected and self.place.offset is None and (room or len(looked) != 1):
             names = _name(looked) if looked else "these zones"
             raise Failure(
                 f"the input has {expected} bytes, and {names} of {self.image}"
@@ -390,7 +393,7 @@ def read_command(
         device = stack.enter_context(disk.to_look(image))
         pieces = _pieces(device, image, place, length)
         total = sum(size for _, size in pieces)
-        stream = stack.enter_context(output(output_path, force, "payload"))
+        stream = stack.enter_context(output(output_path, force, "payload", image))
         with Meter("read", total) as meter:
             for begin, size in pieces:
                 _copy(device, begin, size, stream, meter)

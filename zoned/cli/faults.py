@@ -49,11 +49,13 @@ def faults_command() -> None:
 @click.option("--zones", "-z", metavar="ZONES", help="One range of zones, such as 3-7.")
 @click.option("--range", "span", metavar="FROM:TO", help="Bytes of the disk, in whole blocks.")
 @click.option("--block", metavar="BYTE", help="The block that begins there, instead of a range.")
-@click.option("--nth", type=int, metavar="N", help="Only the nth command that it meets.")
-@click.option("--every", type=int, metavar="N", help="Every nth command.")
+@click.option(
+    "--nth", type=click.IntRange(min=1), metavar="N", help="Only the nth command that it meets."
+)
+@click.option("--every", type=click.IntRange(min=1), metavar="N", help="Every nth command.")
 @click.option("--probability", type=float, metavar="P", help="By chance, 0 to 1.")
 @click.option("--once", is_flag=True, help="A single time.")
-@click.option("--times", type=int, metavar="N", help="At most so often.")
+@click.option("--times", type=click.IntRange(min=1), metavar="N", help="At most so often.")
 @click.option("--order", type=int, metavar="N", help="Of rules that meet, the lower acts.")
 @click.option("--seed", type=int, metavar="N", help="Of everything random about it.")
 @click.option("--blocks", type=int, metavar="N", help="torn: logical blocks that land.")

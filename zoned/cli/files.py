@@ -19,9 +19,9 @@ from zoned.cli.ask import confirm_replace
 
 
 @contextmanager
-def output(path: str | None, force: bool, what: str) -> Iterator[BinaryIO]:
+def output(path: str | None, force: bool, what: str, image: str) -> Iterator[BinaryIO]:
     """A binary stream to write to. None: stdout, unless it is a terminal; ``-``: stdout, whatever
-    it is."""
+    it is. Never the disk that the command reads: it would be gone for what was read from it."""
     if path is None and sys.stdout.isatty():
         raise Failure(
             f"standard output is a terminal, and {what} is not for eyes: redirect it,"
@@ -31,12 +31,13 @@ def output(path: str | None, force: bool, what: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    refuse_the_disk(path, image, what)
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         mode = 0
     if mode and not stat.S_ISREG(mode):
-        with open(path, "wb") as stream:
+        with _named(path), open(path, "wb") as stream:
             yield stream
         return
     if mode:
@@ -45,7 +46,7 @@ def output(path: str | None, force: bool, what: str) -> Iterator[BinaryIO]:
     folder, base = os.path.split(real)
     temporary = os.path.join(folder, f".{base}.writing.{os.getpid()}")
     try:
-        with open(temporary, "xb") as stream:
+        with _named(path), open(temporary, "xb") as stream:
             yield stream
         if mode:
             os.chmod(temporary, stat.S_IMODE(mode))
@@ -66,6 +67,36 @@ def source(path: str) -> Iterator[BinaryIO]:
     else:
         with open(path, "rb") as stream:
             yield stream
+
+
+def refuse_the_disk(path: str, image: str, what: str) -> None:
+    """Raises Failure if a file that a command reads or writes is the disk itself."""
+    with contextlib.suppress(OSError):
+        if os.path.samefile(path, image):
+            raise Failure(f"{path} is the disk itself: {what} needs a file of its own")
+
+
+def refuse_existing(image: str, replace: bool) -> None:
+    """Raises Failure where a new image would be in the way of what is there."""
+    if not os.path.lexists(image):
+        return
+    if os.path.exists(image) and not os.path.isfile(image):
+        raise Failure(f"{image} exists and is no regular file: choose another name")
+    if not replace:
+        raise Failure(f"{image} exists; --replace replaces it")
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """What goes wrong in writing to a file says to which."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if type(error).__str__ is OSError.__str__ and error.filename is None:
+            error.filename = path
+        raise
 
 
 def remaining(stream: BinaryIO) -> int | None:

@@ -15,6 +15,7 @@ from zoned.cli import disk
 from zoned.cli.app import example
 from zoned.cli.params import format_option, image_argument
 from zoned.reportformats import CONDITION_NAMES, both_sizes, human_size
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned import Device, DiskInfo, Geometry, ZoneSet
@@ -170,7 +171,7 @@ def _lines(
     yield "state", _state(facts)
     yield "power", "on" if device.powered else "cut: zonedctl power on gives it back"
     rules = len(device.faults)
-    yield "faults", f"{rules} {'rule' if rules == 1 else 'rules'} set" if rules else "none set"
+    yield "faults", f"{counted(rules, 'rule')} set" if rules else "none set"
     openers, complete = _openers(device)
     for opener in openers:
         yield "opened by", f"pid {opener['pid']} ({opener['mode']}): {opener['command']}"
@@ -216,17 +217,22 @@ def _counter_lines(device: Device) -> Rows:
     counters = device.counters
     read, written = human_size(counters.bytes_read), human_size(counters.bytes_written)
     moved = (
-        f"{counters.reads} reads ({read}), {counters.writes} writes and {counters.appends} appends"
+        f"{counted(counters.reads, 'read')} ({read}),"
+        f" {counted(counters.writes, 'write')} and {counted(counters.appends, 'append')}"
     )
-    yield "counters", f"{moved} ({written}), {counters.flushes} flushes"
+    yield "counters", f"{moved} ({written}), {counted(counters.flushes, 'flush', 'flushes')}"
+    managed = (
+        counted(counters.opens, "open"),
+        counted(counters.closes, "close"),
+        counted(counters.resets, "reset"),
+    )
+    yield "", ", ".join(managed)
     wasted = human_size(counters.finish_wasted)
-    yield "", f"{counters.opens} opens, {counters.closes} closes, {counters.resets} resets"
-    yield "", f"{counters.finishes} finishes ({wasted} of capacity given up)"
-    implicit = (
-        f"{counters.implicit_opens} implicit opens, {counters.implicit_closes} implicit closes"
-    )
-    yield "", implicit
-    most = f"{counters.max_open_seen} zones open, {counters.max_active_seen} active"
+    finishes = counted(counters.finishes, "finish", "finishes")
+    yield "", f"{finishes} ({wasted} of capacity given up)"
+    implicit = counted(counters.implicit_opens, "implicit open")
+    yield "", f"{implicit}, {counted(counters.implicit_closes, 'implicit close')}"
+    most = f"{counted(counters.max_open_seen, 'zone')} open, {counters.max_active_seen} active"
     yield "", f"at most {most} at once"
     errors = {rule: number for rule, number in counters.errors.items() if number}
     if errors:

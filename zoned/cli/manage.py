@@ -31,6 +31,7 @@ from zoned.cli.params import (
 )
 from zoned.cli.select import Asked, Runs, show, to_manage
 from zoned.reportformats import CONDITION_NAMES, ZONE, human_size
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned import Device
@@ -109,10 +110,6 @@ def _measure(job: Job, device: Device) -> tuple[int, int]:
     return lost, zones
 
 
-def _count(number: int) -> str:
-    return "1 zone" if number == 1 else f"{number} zones"
-
-
 def _ask(job: Job, device: Device, whole: bool, force: bool) -> None:
     """The question before data goes, or before a command meets the whole disk."""
     if force or not on_terminal():
@@ -121,10 +118,12 @@ def _ask(job: Job, device: Device, whole: bool, force: bool) -> None:
     number = sum(count for _, count in job.runs)
     if not lost and not whole and job.condition is None:
         return
-    what = f"{job.verb.capitalize()} {'all ' if whole else ''}{_count(number)} of {job.image}"
+    what = (
+        f"{job.verb.capitalize()} {'all ' if whole else ''}{counted(number, 'zone')} of {job.image}"
+    )
     if job.condition is not None:
-        what = f"Make {_count(number)} of {job.image} {CONDITION_NAMES[job.condition]}"
-    loss = f" {human_size(lost)} of data in {_count(zones)} will be lost." if lost else ""
+        what = f"Make {counted(number, 'zone')} of {job.image} {CONDITION_NAMES[job.condition]}"
+    loss = f" {human_size(lost)} of data in {counted(zones, 'zone')} will be lost." if lost else ""
     others = [opener for opener in device.openers if opener.pid != os.getpid()]
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
@@ -158,7 +157,7 @@ def _pretend(job: Job, device: Device) -> int:
         lost = _tell(job, device, copy)
         others = _others(job, device, copy)
     if others:
-        click.echo(f"{_count(others)} more would change, to make room for open zones")
+        click.echo(f"{counted(others, 'zone')} more would change, to make room for open zones")
     if refusal is not None:
         message = refusal.message if isinstance(refusal, Failure) else str(refusal)
         raise Failure(f"it would be refused: {message}")

@@ -11,6 +11,7 @@ from zoned.cli.app import example
 from zoned.cli.ask import confirm, on_terminal, say
 from zoned.cli.params import dry_run_option, force_option, image_argument, verbose_option
 from zoned.reportformats import ZONE, human_size
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned import Device
@@ -111,8 +112,7 @@ def mkfs_command(
     with disk.to_look(image) if dry_run else disk.to_change(image) as device:
         if dry_run or (not force and on_terminal()):
             lost, zones = _at_stake(device)
-            many = "1 zone" if zones == 1 else f"{zones} zones"
-            loss = f"{human_size(lost)} of data in {many}"
+            loss = f"{human_size(lost)} of data in {counted(zones, 'zone')}"
             if dry_run:
                 click.echo(f"{loss} would be lost" if lost else "no data would be lost")
                 return 0

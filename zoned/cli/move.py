@@ -9,15 +9,12 @@ from contextlib import ExitStack
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, example
+from zoned.cli.app import example
 from zoned.cli.ask import Meter, confirm_replace, say
-from zoned.cli.files import output, remaining, source
+from zoned.cli.files import output, refuse_existing, refuse_the_disk, remaining, source
 from zoned.cli.params import FilePath, force_option, image_argument, verbose_option
 from zoned.reportformats import human_size
-
-
-def _zones(number: int) -> str:
-    return "1 zone" if number == 1 else f"{number} zones"
+from zoned.units import counted
 
 
 @click.command(
@@ -54,12 +51,12 @@ def dump_command(
 
     with ExitStack() as stack:
         device = stack.enter_context(disk.to_look(image))
-        stream = stack.enter_context(output(None if file == "-" else file, force, "a dump"))
+        stream = stack.enter_context(output(None if file == "-" else file, force, "a dump", image))
         with Meter("dump") as meter:
             summary = dump(device, stream, data=not no_data, level=level, progress=meter.at)
         say(
             verbose,
-            f"dumped {_zones(summary.zones)} in use, {human_size(summary.data)} of payload"
+            f"dumped {counted(summary.zones, 'zone')} in use, {human_size(summary.data)} of payload"
             + ("" if summary.payload else " (left out)"),
         )
 
@@ -106,9 +103,9 @@ def restore_command(
     if image is None and not dry_run:
         raise click.UsageError("name the IMAGE to make, or use --dry-run to check the dump")
     if image is not None and not dry_run and os.path.lexists(image):
-        if not replace:
-            raise Failure(f"{image} exists; --replace replaces it")
+        refuse_existing(image, replace)
         if file != "-":
+            refuse_the_disk(file, image, "a dump")
             confirm_replace(image, force)
     name = "the dump on standard input" if file == "-" else file
     with ExitStack() as stack:
@@ -128,12 +125,12 @@ def restore_command(
             geometry = summary.geometry
             click.echo(
                 f"{name} is good: disk {summary.uuid}, {geometry['size']} bytes in zones of"
-                f" {geometry['zone_size']}, {_zones(summary.zones)} in use,"
+                f" {geometry['zone_size']}, {counted(summary.zones, 'zone')} in use,"
                 f" {summary.data} bytes of payload{'' if summary.payload else ' (left out)'}"
             )
         else:
             say(
                 verbose,
-                f"restored {image}: {_zones(summary.zones)} in use,"
+                f"restored {image}: {counted(summary.zones, 'zone')} in use,"
                 f" {human_size(summary.data)} of payload",
             )

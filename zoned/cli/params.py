@@ -143,6 +143,11 @@ class FilePath(click.Path):
         # Whether it may be read is for the library to find, and to say in its own words.
         super().__init__(path_type=str, allow_dash=dash, readable=False)
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name of a file is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
     def shell_complete(
         self,
         ctx: click.Context,  # noqa: ARG002
@@ -252,7 +257,9 @@ def geometry_options(command: F) -> F:
         click.option(
             "--zone-size", type=SIZE, help="Size of a zone: any multiple of the physical block."
         ),
-        click.option("--zone-capacity", type=SIZE, help="Writable part of a sequential zone."),
+        click.option(
+            "--zone-capacity", type=SIZE, help="Writable part of a sequential zone; 0: all of it."
+        ),
         click.option(
             "--conventional",
             metavar="N|LIST",

@@ -48,6 +48,8 @@ def cut_command(image: str, keep: str, seed: int, choice: str | None) -> int:
     from zoned.crashes import CrashIdError
     from zoned.faults import FaultError
 
+    if choice is not None and (keep != "durable" or seed):
+        raise click.UsageError("--choice says all about what survives: no --keep, no --seed")
     with disk.to_change(image) as device:
         try:
             device.power_cut(keep, seed, choice=choice)
@@ -80,11 +82,19 @@ def on_command(image: str) -> int:
     metavar="NAME",
     help="linear, log, exhaustive or random.",
 )
-@click.option("--limit", type=int, default=10_000, show_default=True, help="More are refused.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=10_000,
+    show_default=True,
+    help="More are refused.",
+)
 @click.option("--seed", type=int, default=0, metavar="N", help="Of the strategy random.")
 def states_command(image: str, strategy: str, limit: int, seed: int) -> int:
-    """List what a power cut now could leave of the disk IMAGE: an id a line, the least survivor
-    first.
+    """List what a power cut now could leave of the disk IMAGE.
+
+    One id a line, the least survivor first.
     """
     for line in _states(image, strategy, limit, seed):
         click.echo(line)

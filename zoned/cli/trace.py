@@ -26,6 +26,7 @@ from zoned.cli.params import (
     image_argument,
     verbose_option,
 )
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned import Device, Geometry, LintReport, ReplayReport, Trace, TraceRecord
@@ -84,9 +85,9 @@ def record_command(
             status = _run(words) if words else _wait(device, verbose)
         finally:
             done = device.trace.stop()
-    say(verbose, f"{file}: {done.records} commands in {done.size} bytes")
+    say(verbose, f"{file}: {counted(done.records, 'command')} in {done.size} bytes")
     if done.lost:
-        click.echo(f"{file}: {done.lost} commands are missing", err=True)
+        click.echo(f"{file}: commands missing: {done.lost}", err=True)
     return status
 
 
@@ -168,9 +169,10 @@ def show_command(
     else:
         _print(traceforms.text_lines(chosen, trace.header.monotonic_ns))
     if iolog.left_out:
-        click.echo(f"{file}: {iolog.left_out} commands have no place in an iolog", err=True)
+        left = counted(iolog.left_out, "command")
+        click.echo(f"{file}: {left} left out, which an iolog has no place for", err=True)
     if trace.lost:
-        click.echo(f"{file}: {trace.lost} commands are missing", err=True)
+        click.echo(f"{file}: commands missing: {trace.lost}", err=True)
     if trace.cut is not None:
         raise Failure(trace.cut)
     return 0
@@ -244,7 +246,8 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
         return
     click.echo(f"disk: {trace.geometry.describe()}")
     click.echo(
-        f"{sum(counts.values())} commands of {len(processes)} processes in {span:.6f} s, from "
+        f"{counted(sum(counts.values()), 'command')} of"
+        f" {counted(len(processes), 'process', 'processes')} in {span:.6f} s, from "
         f"{trace.header.started:%Y-%m-%d %H:%M:%S} UTC on"
     )
     for name, count in counts.items():
@@ -270,7 +273,9 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
 @click.option("--compare", is_flag=True, help="Compare results, write pointers, zones at the end.")
 @click.option("--as-is", is_flag=True, help="Begin whatever state the disk is in.")
 @click.option("--speed", type=float, metavar="N", help="1: with the original times; 2: twice.")
-@click.option("--show", type=int, default=20, metavar="N", help="Differences to print.")
+@click.option(
+    "--show", type=click.IntRange(min=0), default=20, metavar="N", help="Differences to print."
+)
 @click.option("--pattern", type=int, default=0, metavar="SEED", help="Seed of what is written.")
 @dry_run_option
 @force_option
@@ -330,7 +335,7 @@ def _tell_replay(file: str, report: ReplayReport, compare: bool, verbose: bool) 
     for note in report.notes:
         click.echo(f"{file}: {note}", err=True)
     skipped = f", {report.skipped} that cannot be repeated were left out" if report.skipped else ""
-    text = f"{report.commands} commands given, {report.failed} of them refused{skipped}"
+    text = f"{counted(report.commands, 'command')} given, {report.failed} of them refused{skipped}"
     if compare:
         kinds = ", ".join(f"{kind} {count}" for kind, count in report.counts.items())
         click.echo(f"{text}; " + (f"differences: {kinds}" if kinds else "no difference"))
@@ -371,7 +376,7 @@ def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
 )
 @click.argument("file", type=FilePath(dash=True))
 @click.option("--from", "source", metavar="FORMAT", help="zoned, iolog2, iolog3, blkparse, ...")
-@click.option("--device", metavar="MAJ,MIN", help="Of a trace of several devices, the one.")
+@click.option("--device", metavar="DEVICE", help="Of several, such as 8,16 or /dev/sdb.")
 @click.option("--action", type=click.Choice(["D", "Q"]), default="D", help="Of blkparse's lines.")
 @format_option("text", "json")
 @geometry_options
@@ -402,11 +407,13 @@ def lint_command(
                 f"{file} does not tell which disk it is for: give --profile, or --size and "
                 "--zone-size"
             )
-        report = lint(path, geometry, form=source, device=device, action=action)
+        report = lint(path, geometry, form=source, device=device, action=action, partial=True)
     if form == "json":
         click.echo(json.dumps({"file": file} | report.as_json(), indent=2))
     else:
         _tell_lint(file, report)
+    if report.cut is not None:
+        raise Failure(report.cut)
     return 0 if report.clean else 1
 
 
@@ -415,7 +422,10 @@ def _is_own(path: str, source: str | None, is_trace: Any) -> bool:
 
     from zoned.blocktrace import head_of
 
-    return source == "zoned" or (source is None and bool(is_trace(head_of(Path(path)))))
+    head = head_of(Path(path))
+    if not head:
+        raise Failure(f"{path}: the file is empty")
+    return source == "zoned" or (source is None and bool(is_trace(head)))
 
 
 @contextlib.contextmanager
@@ -437,7 +447,7 @@ def _tell_lint(file: str, report: LintReport) -> None:
     from zoned.linting import zones_in_order
 
     click.echo(
-        f"{file}: {report.refusals} of {report.commands} commands would be refused by "
+        f"{file}: {report.refusals} of {counted(report.commands, 'command')} would be refused by "
         f"{report.geometry.describe()}"
     )
     for item in report.refused.values():
