@@ -354,6 +354,27 @@ def test_a_survivor_keeps_its_torn_blocks_through_forks(dev: zoned.Device) -> No
             assert two.pread(4 * BLOCK, 0)[::BLOCK] == b"nono"
 
 
+def test_a_deep_fork_cut_within_what_it_shares(dev: zoned.Device) -> None:
+    """What it writes where the cut took something away is its own, and its forks see that."""
+    dev.append(3, b"a" * BLOCK)
+    dev.flush()
+    dev.append(3, b"b" * 2 * BLOCK)
+    with dev.fork() as one:
+        one.append(3, b"c" * BLOCK)
+        with one.fork() as two, two.snapshot() as then:
+            two.power_cut()
+            two.power_on()
+            two.append(3, b"2" * 2 * BLOCK)
+            with two.fork() as three:
+                two.rollback(then)
+                three.append(3, b"3" * BLOCK)
+                with three.fork() as four:
+                    for disk, letters in (
+                        (dev, b"abb"), (one, b"abbc"), (two, b"abbc"), (three, b"a223"), (four, b"a223"),
+                    ):  # fmt: skip
+                        assert disk.pread(disk._written(3), 12 * MIB)[::BLOCK] == letters
+
+
 def test_a_flipped_bit_on_the_media_stays_in_its_disk(dev: zoned.Device) -> None:
     dev.append(3, b"a" * 2 * BLOCK)
     with dev.fork() as one:
