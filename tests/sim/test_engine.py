@@ -204,7 +204,7 @@ def test_writing_without_zone_mode_breaks_the_rules() -> None:
 def test_reading_without_data_ends_at_once() -> None:
     assert run(reader()).commands == 0
     assert run(reader(random=True)).commands == 0
-    assert zoned_limit(run(reader())) == "Nothing was done: no job had a command to send."
+    assert limiting(run(reader())) == "Nothing was done: no job had a command to send."
 
 
 def test_sequential_reads_skip_what_is_not_written() -> None:
