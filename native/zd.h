@@ -688,10 +688,10 @@ int zd_power(zd_dev *dev, struct zd_error *err);
 
 /*
  * A snapshot is the whole disk at one moment: conditions, write pointers, durable pointers, data. Taking one copies
- * no data: slots in use are pinned, which means kept as they are. It belongs to the process that took it, keeps the
- * disk open till it and all forks of it are freed, and outlives the handle it was taken by. Fault rules, counters
- * and power are no part of it. Works without power.
- * Errors: ZD_E_READONLY_HANDLE, -ENOMEM, -EINTR, those of zd_open().
+ * no data, also not of a fork: slots in use are pinned, which means kept as they are, wherever they lie. It belongs to
+ * the process that took it, keeps the disk open till it and all forks of it are freed, and outlives the handle it was
+ * taken by. Fault rules, counters and power are no part of it. Works without power.
+ * Errors: ZD_E_READONLY_HANDLE, -ENOMEM, -EINTR, -EMFILE, others of zd_open().
  */
 typedef struct zd_snapshot zd_snapshot;
 int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err);
@@ -705,8 +705,9 @@ int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
 
 /*
  * A disk of its own in RAM that begins as the snapshot: it sees nothing that is written, reset or punched in the
- * origin later, and the origin sees nothing of it. cut NULL: exactly the snapshot; else as that power cut would have left
- * it. It lives as long as its handle, in this process.
+ * origin later, and the origin sees nothing of it. It may be snapshotted and forked as any disk; whoever is closed
+ * first, the others keep what they read (and a file descriptor for each disk in which it lies). cut NULL: exactly the
+ * snapshot; else as that power cut would have left it. It lives as long as its handle, in this process.
  * Errors: -EINVAL (a survivor that cannot be), -ENOMEM, -EMFILE and other host errors.
  */
 int zd_fork(zd_snapshot *snapshot, const struct zd_cut *cut, zd_dev **out, struct zd_error *err);

@@ -80,6 +80,11 @@ int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, s
 void zd_fs_umount(zd_fs *fs);
 /* The same without touching the disk, for when that is gone already (its handle was closed). */
 void zd_fs_detach(zd_fs *fs);
+/*
+ * In a forked child, before any other call on fs there: the threads that were inside calls do not exist here, and
+ * locks of files that they held are free again. Of such a file the size is what its zone holds now.
+ */
+void zd_fs_forked(zd_fs *fs);
 int zd_fs_remount(zd_fs *fs, const struct zd_fs_options *options);
 void zd_fs_get_options(zd_fs *fs, struct zd_fs_options *out); /* readonly may have been set by an error */
 

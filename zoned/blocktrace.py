@@ -27,6 +27,7 @@ FORMATS = {
     "blkparse": lib.ZD_TRACE_BLKPARSE,
 }
 PIECE = 4 * 2**20
+PACKED = 4096  # bytes of a .zst at once: a few may unpack to very much
 BATCH = 65536
 
 
@@ -193,32 +194,52 @@ def _open_zst(path: Path) -> BinaryIO:
         raise TraceError(
             f"{path}: reading .zst needs the package zstandard: pip install 'zoned[bench]'"
         ) from None
-    file = open(path, "rb")  # noqa: SIM115 - closed by the reader
-    try:
-        reader = zstandard.ZstdDecompressor().stream_reader(file, closefd=True)
-        return cast("BinaryIO", _Zst(reader, path))
-    except BaseException:
-        file.close()
-        raise
+    return cast("BinaryIO", _Zst(path, zstandard))
 
 
 class _Zst(io.RawIOBase):
-    """zstandard's reader, with its errors as TraceError."""
+    """Unpacks zstd frame by frame, so that a file that was cut off is noticed (zstandard's own
+    reader takes it for the end). Errors are TraceError.
+    """
 
-    def __init__(self, reader: Any, path: Path) -> None:
-        self._reader = reader
+    def __init__(self, path: Path, zstandard: Any) -> None:
         self._path = path
+        self._zstandard = zstandard
+        self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
+        self._frame: Any = None
+        self._ready = bytearray()
 
     def read(self, size: int = -1) -> bytes:
-        import zstandard
+        while size < 0 or len(self._ready) < size:
+            packed = self._file.read(PACKED)
+            if not packed:
+                break
+            self._unpack(packed)
+        else:
+            return self._take(size)
+        if self._frame is not None:
+            raise TraceError(f"{self._path}: the compressed file is cut off")
+        return self._take(len(self._ready))
 
+    def _unpack(self, packed: bytes) -> None:
         try:
-            return bytes(self._reader.read(size))
-        except zstandard.ZstdError as error:
-            raise TraceError(f"{self._path}: damaged or cut off ({error})") from None
+            while packed:
+                if self._frame is None:
+                    self._frame = self._zstandard.ZstdDecompressor().decompressobj()
+                self._ready += self._frame.decompress(packed)
+                packed = b""
+                if self._frame.eof:
+                    packed, self._frame = self._frame.unused_data, None
+        except self._zstandard.ZstdError as error:
+            raise TraceError(f"{self._path}: damaged ({error})") from None
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._ready[:size])
+        del self._ready[:size]
+        return taken
 
     def close(self) -> None:
-        self._reader.close()
+        self._file.close()
         super().close()
 
 

@@ -320,8 +320,9 @@ class Device(Core):
 
     def fork(self) -> Device:
         """A disk of its own in RAM that begins as this one is now; neither sees what the other does
-        from here on. No data is copied: it reads this disk's, which is kept for it. Only of a fork
-        that is itself snapshotted or forked, what it still reads from its origin is copied, once.
+        from here on. No data is copied: it reads this disk's, which is kept for it, and a fork of
+        the fork does so too. Where forks of forks each have data that the last one reads, each of
+        these disks takes a file descriptor, closed or not. Raises OSError.
         """
         with self.snapshot() as snapshot:
             return snapshot.fork()

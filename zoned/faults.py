@@ -189,7 +189,7 @@ class Fault:
 
     @property
     def waiting(self) -> int:
-        """Commands that hang by it now."""
+        """Commands that hang by it now. One whose process was killed counts till release()."""
         return self._counts()[2]
 
     def release(self) -> None:

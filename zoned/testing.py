@@ -25,6 +25,7 @@ import contextlib
 import multiprocessing
 import pickle
 import random
+import signal
 import sys
 import time
 import traceback
@@ -473,14 +474,17 @@ def _parallel(job: _Job, jobs: int) -> int:
     running: list[tuple[Any, Any]] = []
     failures: list[tuple[int, BaseException]] = []
     number = 0
+    # A Ctrl-C waits till every process is known, so that none is left behind.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for part in range(jobs):
             here, there = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(job, part, jobs, there))
+            process = context.Process(target=_work, args=(job, part, jobs, there, mask))
             process.start()
             there.close()
             running.append((process, here))
             job.show = None  # the first one tells for all
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for process, here in running:
             try:
                 done, states, job.commands, failure = here.recv()
@@ -498,12 +502,14 @@ def _parallel(job: _Job, jobs: int) -> int:
             process.terminate()  # has ended, but for an error or Ctrl-C
             process.join()
             here.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     if failures:
         raise min(failures, key=lambda item: item[0])[1]
     return number
 
 
-def _work(job: _Job, part: int, parts: int, there: Any) -> None:
+def _work(job: _Job, part: int, parts: int, there: Any, mask: set[Any]) -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     done = 0
     failure: tuple[int, BaseException] | None = None
     try:

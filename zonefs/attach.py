@@ -42,8 +42,8 @@ def entries() -> list[Entry]:
     """What is mounted where this process can see it, oldest first. Empty without /proc."""
     found = []
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-            for line in lines:
+        with open("/proc/self/mountinfo", "rb") as lines:
+            for line in map(os.fsdecode, lines):  # as bytes: a carriage return ends no line here
                 front, _, back = line.partition(" - ")
                 fields, kind = front.split(" "), back.split(" ")
                 found.append(Entry(fields[2], _plain(fields[4]), kind[0], _plain(kind[1])))
@@ -55,6 +55,23 @@ def entries() -> list[Entry]:
 def _plain(field: str) -> str:
     """Blanks and the like stand as three octal digits there."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+
+
+def mounts_of(source: str) -> list[str]:
+    """Where a living zonefs of this source is mounted, as far as this process can see."""
+    return [
+        entry.path
+        for entry in entries()
+        if entry.fs_type == FS_TYPE and entry.source == source and not _dead(entry.path)
+    ]
+
+
+def _dead(path: str) -> bool:
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errnos.ENOTCONN
+    return False
 
 
 def top(path: str) -> Entry | None:
@@ -74,6 +91,8 @@ def mount_point(path: str | os.PathLike[str], source: str, *, nonempty: bool = F
     Raises FileNotFoundError, NotADirectoryError, PermissionError, OSError EBUSY where a zonefs is
     mounted already, ENOTEMPTY where the mount would hide something (unless nonempty).
     """
+    if not os.fspath(path):
+        raise FileNotFoundError(errnos.ENOENT, "the mount point has no name: give a directory")
     name = os.path.abspath(os.fsdecode(path))
     _remove_stale(source)
     try:
@@ -129,29 +148,14 @@ def _bad_point(error: OSError, name: str) -> OSError:
     return OSError(error.errno, text)
 
 
-def where_mounted(source: str) -> str | None:
-    """Where this source is mounted, if it is; what a killed process left does not count."""
-    for entry in entries():
-        if entry.fs_type == FS_TYPE and entry.source == source:
-            with contextlib.suppress(OSError):
-                os.stat(entry.path)
-                return entry.path
-    return None
-
-
 def _remove_stale(source: str) -> None:
     """Unmount what killed processes left mounted of this source. What cannot be removed stays."""
     for entry in entries():
         if entry.fs_type != FS_TYPE or entry.source != source:
             continue
-        try:
-            os.stat(entry.path)
-        except OSError as error:
-            if error.errno == errnos.ENOTCONN and top(entry.path) == entry:
-                try:
-                    detach(entry.path, lazy=True)
-                except OSError:
-                    continue
+        if _dead(entry.path) and top(entry.path) == entry:
+            with contextlib.suppress(OSError):
+                detach(entry.path, lazy=True)
 
 
 # ---------------------------------------------------------------- mounting

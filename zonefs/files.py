@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
+import weakref
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class ZoneFile(io.RawIOBase):
         self._readable = access in (os.O_RDONLY, os.O_RDWR)
         self._writable = access in (os.O_WRONLY, os.O_RDWR)
         self.name = name
+        _live.add(self)
         if access == os.O_RDONLY:
             self.mode = "rb"
         else:
@@ -184,11 +187,23 @@ class ZoneFile(io.RawIOBase):
             raise ValueError("I/O operation on closed file")
 
 
+_live: weakref.WeakSet[ZoneFile] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for file in list(_live):
+        file._file._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class _Blocks(_Buffered):
     """What BlockWriter and BlockRandom share: the bytes that make no whole block yet.
 
     Python's buffer below only ever holds whole blocks and its size is a multiple of the block, so
-    everything that it passes on is whole blocks too.
+    everything that it passes on is whole blocks too. As Python's buffers, any number of threads may
+    use one; a signal handler that comes amid a call on it gets RuntimeError.
     """
 
     def __init__(self, raw: ZoneFile, buffer_size: int, block: int, pad: bool) -> None:
@@ -196,32 +211,46 @@ class _Blocks(_Buffered):
         self._held = bytearray()
         self._block = block
         self._pad = pad
+        self._lock = threading.RLock()
         super().__init__(raw, buffer_size)
 
     def write(self, data: Buffer, /) -> int:
         """Take all of data; whole blocks go on when the buffer is full."""
         view = memoryview(data).cast("B")
         length = len(view)
-        if self._held:
-            missing = self._block - len(self._held)
-            self._held += view[:missing]
-            if len(self._held) < self._block:
-                return length
-            super().write(bytes(self._held))
-            self._held.clear()
-            view = view[missing:]
-        rest = len(view) % self._block
-        if rest < len(view):
-            super().write(view[: len(view) - rest])
-        if rest:
-            self._held += view[len(view) - rest :]
-        return length
+        with self._turn():
+            if self.closed:
+                raise ValueError("write to closed file")
+            if self._held:
+                missing = self._block - len(self._held)
+                self._held += view[:missing]
+                if len(self._held) < self._block:
+                    return length
+                super().write(bytes(self._held))
+                self._held.clear()
+                view = view[missing:]
+            rest = len(view) % self._block
+            if rest < len(view):
+                super().write(view[: len(view) - rest])
+            if rest:
+                self._held += view[len(view) - rest :]
+            return length
 
     def flush(self) -> None:
         """Pass on everything. EINVAL if the last block is not whole and there is no pad.
 
         After that error writing can go on: what was held back still is.
         """
+        with self._turn():
+            self._flush()
+
+    def _turn(self) -> threading.RLock:
+        """One thread at a time, and no thread within itself."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            raise RuntimeError(f"reentrant call inside {self!r}")
+        return self._lock
+
+    def _flush(self) -> None:
         super().flush()
         if not self._held:
             return
@@ -240,17 +269,20 @@ class _Blocks(_Buffered):
 
     def tell(self) -> int:
         """Where the next byte goes."""
-        return super().tell() + len(self._held)
+        with self._turn():
+            return super().tell() + len(self._held)
 
     def seek(self, target: int, whence: int = 0, /) -> int:
         """Flush, then move. Only the end of a sequential file can be written."""
-        self.flush()
-        return super().seek(target, whence)
+        with self._turn():
+            self._flush()
+            return super().seek(target, whence)
 
     def truncate(self, pos: int | None = None, /) -> int:
         """Flush, then truncate: to 0 or to the capacity."""
-        self.flush()
-        return super().truncate(pos)
+        with self._turn():
+            self._flush()
+            return super().truncate(pos)
 
 
 class BlockWriter(_Blocks, io.BufferedWriter):
@@ -266,37 +298,43 @@ class BlockRandom(_Blocks, io.BufferedRandom):  # type: ignore[misc]
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Flush what was written, then read."""
-        self._before_reading()
-        return super().read(size)
+        with self._turn():
+            self._flush_held()
+            return super().read(size)
 
     def read1(self, size: int = -1, /) -> bytes:
         """Flush what was written, then read what one call gives."""
-        self._before_reading()
-        return super().read1(size)
+        with self._turn():
+            self._flush_held()
+            return super().read1(size)
 
     def readinto(self, buffer: Buffer, /) -> int:
         """Flush what was written, then read into memory."""
-        self._before_reading()
-        return super().readinto(buffer)
+        with self._turn():
+            self._flush_held()
+            return super().readinto(buffer)
 
     def readinto1(self, buffer: Buffer, /) -> int:
         """Flush what was written, then read into memory what one call gives."""
-        self._before_reading()
-        return super().readinto1(buffer)
+        with self._turn():
+            self._flush_held()
+            return super().readinto1(buffer)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Flush what was written, then read a line."""
-        self._before_reading()
-        return super().readline(size)
+        with self._turn():
+            self._flush_held()
+            return super().readline(size)
 
     def peek(self, size: int = 0, /) -> bytes:
         """Flush what was written, then look ahead."""
-        self._before_reading()
-        return super().peek(size)
+        with self._turn():
+            self._flush_held()
+            return super().peek(size)
 
-    def _before_reading(self) -> None:
+    def _flush_held(self) -> None:
         if self._held:
-            self.flush()
+            self._flush()
 
 
 def buffered(raw: ZoneFile, buffering: int, block: int, pad: bool) -> io.BufferedIOBase:

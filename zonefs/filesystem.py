@@ -7,6 +7,7 @@ types of ``os``. It acts as root does: permission bits are kept and shown, not e
 
 from __future__ import annotations
 
+import atexit
 import errno as errnos
 import io
 import os
@@ -23,14 +24,21 @@ from zoned import Device, ZoneType
 from zoned._lib import FAST_FS_TABLE, File, Guard, ffi, lib
 from zonefs.errors import raise_os_error
 from zonefs.files import ZoneFile, buffered
-from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
+from zonefs.options import (
+    ERRORS_NUMBERS,
+    Errors,
+    MountOptions,
+    SeqFileCounters,
+    changed_options,
+    counters_of,
+    options_of,
+)
 from zonefs.paths import ZonePath
 from zonefs.stream import StreamFile
 from zonefs.superblock import Superblock, checked_device, superblock_of
 
 _T = TypeVar("_T")
 Name = str | bytes | PurePosixPath | ZonePath
-_ERRORS_BY_NUMBER = {number: name for name, number in ERRORS_NUMBERS.items()}
 _DEFAULT = 2**32 - 1  # uid, gid, perm: as the superblock says
 _MODES = {
     "r": (os.O_RDONLY, os.O_RDWR),
@@ -339,27 +347,14 @@ class ZoneFS:
     @property
     def options(self) -> MountOptions:
         """The mount's options, now."""
-        raw = ffi.new("struct zd_fs_options *")
         with self._using():
-            lib.zd_fs_get_options(self._handle, raw)
-        return MountOptions(
-            errors=_ERRORS_BY_NUMBER[raw.errors],
-            explicit_open=bool(raw.flags & lib.ZD_FS_EXPLICIT_OPEN),
-            readonly=bool(raw.flags & lib.ZD_FS_READONLY),
-        )
+            return options_of(self._handle)
 
     @property
     def counters(self) -> SeqFileCounters:
         """What /sys/fs/zonefs/<dev>/ shows."""
-        raw = ffi.new("struct zd_fs_counters *")
         with self._using():
-            lib.zd_fs_get_counters(self._handle, raw)
-        return SeqFileCounters(
-            max_wro_seq_files=raw.max_wro_seq_files,
-            nr_wro_seq_files=raw.nr_wro_seq_files,
-            max_active_seq_files=raw.max_active_seq_files,
-            nr_active_seq_files=raw.nr_active_seq_files,
-        )
+            return counters_of(self._handle)
 
     def remount(
         self,
@@ -373,12 +368,8 @@ class ZoneFS:
         Raises OSError EBUSY if made read-only while files are open for writing, EACCES if the disk
         is open read-only.
         """
-        now = self.options
-        options = _options(
-            now.errors if errors is None else Errors.parse(errors),
-            now.explicit_open if explicit_open is None else explicit_open,
-            now.readonly if readonly is None else readonly,
-        )
+        with self._using():
+            options = changed_options(self._handle, errors, explicit_open, readonly)
         self._call("remount", None, _without_error(lib.zd_fs_remount), options)
 
     def revalidate(self, path: Name) -> bool:
@@ -450,6 +441,13 @@ class ZoneFS:
         return f"<zonefs.ZoneFS{label} on {self._device!r}{', closed' if self._closed else ''}>"
 
     # ------------------------------------------------------------ inside
+
+    def _after_fork(self) -> None:
+        """In the child, where no thread is that was inside a call: whatever it held is free."""
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        if self._handle != ffi.NULL and not self._device.closed:
+            lib.zd_fs_forked(self._handle)
 
     def _using(self) -> _Use:
         """Around every call on the handle: close() waits for it, and so does the device's."""
@@ -683,3 +681,32 @@ def _parse_mode(
     if not text and buffering == 1:
         raise ValueError("line buffering is for text only: give a size, or leave buffering out")
     return _MODES[kinds.pop()]["+" in letters], text
+
+
+def _after_fork() -> None:
+    for fs in list(_mounted):
+        fs._after_fork()
+
+
+def _close_all() -> None:
+    """At exit, before the disks: what files hold back is written, as that of Python's own files.
+
+    Not in a forked child, where it is the parent's; and not while daemon threads run, which may be
+    inside calls that never end.
+    """
+    failed: BaseException | None = None
+    for fs in list(_mounted):
+        if fs._pid != os.getpid() or threading.active_count() > 1:
+            continue
+        what = repr(fs)
+        try:
+            fs.close()
+        except (OSError, ValueError) as error:
+            failed = error
+        warnings.warn(f"unclosed {what}", ResourceWarning, source=fs, stacklevel=1)
+    if failed is not None:
+        raise failed
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)

@@ -22,15 +22,23 @@ from typing import Any, NoReturn, Self
 
 from zoned import Device
 from zoned import open as open_disk
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zonefs import attach
 from zonefs.errors import raise_os_error
-from zonefs.options import ERRORS_NUMBERS, Errors, MountOptions, SeqFileCounters
+from zonefs.options import (
+    ERRORS_NUMBERS,
+    Errors,
+    MountOptions,
+    SeqFileCounters,
+    changed_options,
+    counters_of,
+    options_of,
+)
+from zonefs.superblock import MAX_ID, check_number
 
 __all__ = ["Mount", "available", "mount"]
 
 _NO_ID = 2**32 - 1
-_ERRORS_BY_NUMBER = {number: name for name, number in ERRORS_NUMBERS.items()}
 _PATIENCE = 1.0  # seconds that the end of a `with` waits for users to go
 
 
@@ -87,6 +95,7 @@ class Mount:
         self._fuse_ffi, self._fuse = _server()
         self._strict = strict
         self._readonly = readonly
+        check_number("workers", workers, int(self._fuse.ZD_FUSE_MAX_WORKERS) // 2)
         options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
         with contextlib.ExitStack() as undo:
             self._device = _disk(image, readonly)
@@ -133,10 +142,8 @@ class Mount:
             out,
         )
         if code == -errnos.EINVAL:
-            most = self._fuse.ZD_FUSE_MAX_WORKERS // 2
-            raise ValueError(
-                f"workers is {workers}: it must be 0 to {most} (or zonefs._fuse and zoned._native"
-                " come from different builds: build both anew)"
+            raise ImportError(
+                "zonefs._fuse and zoned._native come from different builds: install zoned again"
             )
         if code < 0:
             raise OSError(-code, f"the file system cannot be served: {os.strerror(-code)}")
@@ -176,30 +183,17 @@ class Mount:
         """What the kernel shows in /sys/fs/zonefs; also extended attributes of the mount point:
         ``user.zonefs.nr_wro_seq_files`` and so on.
         """
-        raw = ffi.new("struct zd_fs_counters *")
         with self._lock:
             self._check_open()
             self._await_closes()
-            lib.zd_fs_get_counters(self._fs, raw)
-        return SeqFileCounters(
-            raw.max_wro_seq_files,
-            raw.nr_wro_seq_files,
-            raw.max_active_seq_files,
-            raw.nr_active_seq_files,
-        )
+            return counters_of(self._fs)
 
     @property
     def options(self) -> MountOptions:
         """How it is mounted, now: an error may have made it read-only."""
-        raw = ffi.new("struct zd_fs_options *")
         with self._lock:
             self._check_open()
-            lib.zd_fs_get_options(self._fs, raw)
-        return MountOptions(
-            errors=_ERRORS_BY_NUMBER[raw.errors],
-            explicit_open=bool(raw.flags & lib.ZD_FS_EXPLICIT_OPEN),
-            readonly=bool(raw.flags & lib.ZD_FS_READONLY),
-        )
+            return options_of(self._fs)
 
     @property
     def last_error(self) -> str:
@@ -228,19 +222,10 @@ class Mount:
         writable what was mounted from an image with readonly=True (its disk is open read-only),
         PermissionError to make a RAM disk's read-only mount writable without root.
         """
-        now = self.options
-        options = ffi.new("struct zd_fs_options *")
         with self._lock:
             self._check_open()
             self._await_closes()
-            lib.zd_fs_get_options(self._fs, options)
-            options.errors = ERRORS_NUMBERS[now.errors if errors is None else Errors.parse(errors)]
-            for flag, value in (
-                (lib.ZD_FS_EXPLICIT_OPEN, explicit_open),
-                (lib.ZD_FS_READONLY, readonly),
-            ):
-                if value is not None:
-                    options.flags = options.flags | flag if value else options.flags & ~flag
+            options = changed_options(self._fs, errors, explicit_open, readonly)
             writable = not options.flags & lib.ZD_FS_READONLY
             if writable and self._readonly and not self._device.readonly:
                 attach.make_writable(self._fuse, self._path)
@@ -422,6 +407,20 @@ def mount(
     )
 
 
+def mount_points(device: Device) -> list[str]:
+    """Where a disk's zonefs is mounted, as far as that can be seen: by any process if it has an
+    image, by this one if it is in RAM."""
+    if device.path is not None:
+        return attach.mounts_of(os.path.realpath(device.path))
+    with Guard(device):
+        disk = os.fstat(lib.zd_fd(device._handle))
+    return [
+        one.path
+        for one in list(_live)
+        if os.path.samestat(disk, os.fstat(lib.zd_fd(one._device._handle)))
+    ]
+
+
 def _options(
     errors: Errors | str,
     explicit_open: bool,
@@ -431,11 +430,9 @@ def _options(
     perm: int | None,
     readonly: bool,
 ) -> Any:
-    if perm is not None and not 0 <= perm <= 0o777:
-        raise ValueError(f"perm is {perm:#o}: it must be 0 to 0o777")
-    for name, value in (("uid", uid), ("gid", gid)):
-        if value is not None and not 0 <= value < _NO_ID:
-            raise ValueError(f"{name} is {value}: it must be 0 to {_NO_ID - 1}")
+    for name, value, largest in (("uid", uid, MAX_ID), ("gid", gid, MAX_ID), ("perm", perm, 0o777)):
+        if value is not None:
+            check_number(name, value, largest)
     if not strict:
         uid = os.geteuid() if uid is None else uid
         gid = os.getegid() if gid is None else gid

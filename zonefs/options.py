@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from zoned._lib import lib
+from zoned._lib import ffi, lib
 
 
 class Errors(StrEnum):
@@ -68,3 +69,43 @@ class MountOptions:
     """Opening a sequential file for writing opens its zone explicitly."""
     readonly: bool
     """True also once an error made it so."""
+
+
+_ERRORS = {number: name for name, number in ERRORS_NUMBERS.items()}
+
+
+def counters_of(handle: Any) -> SeqFileCounters:
+    """Of a ``zd_fs *``."""
+    raw = ffi.new("struct zd_fs_counters *")
+    lib.zd_fs_get_counters(handle, raw)
+    return SeqFileCounters(
+        max_wro_seq_files=raw.max_wro_seq_files,
+        nr_wro_seq_files=raw.nr_wro_seq_files,
+        max_active_seq_files=raw.max_active_seq_files,
+        nr_active_seq_files=raw.nr_active_seq_files,
+    )
+
+
+def options_of(handle: Any) -> MountOptions:
+    """Of a ``zd_fs *``."""
+    raw = ffi.new("struct zd_fs_options *")
+    lib.zd_fs_get_options(handle, raw)
+    return MountOptions(
+        errors=_ERRORS[raw.errors],
+        explicit_open=bool(raw.flags & lib.ZD_FS_EXPLICIT_OPEN),
+        readonly=bool(raw.flags & lib.ZD_FS_READONLY),
+    )
+
+
+def changed_options(
+    handle: Any, errors: Errors | str | None, explicit_open: bool | None, readonly: bool | None
+) -> Any:
+    """The ``struct zd_fs_options *`` for a remount: what is None stays."""
+    raw = ffi.new("struct zd_fs_options *")
+    lib.zd_fs_get_options(handle, raw)
+    if errors is not None:
+        raw.errors = ERRORS_NUMBERS[Errors.parse(errors)]
+    for flag, value in ((lib.ZD_FS_EXPLICIT_OPEN, explicit_open), (lib.ZD_FS_READONLY, readonly)):
+        if value is not None:
+            raw.flags = raw.flags | flag if value else raw.flags & ~flag
+    return raw

@@ -5,6 +5,7 @@ It is not an ``os.PathLike``: no file of the host is behind it, and ``os.open`` 
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -47,6 +48,11 @@ class ZonePath:
     def parent(self) -> ZonePath:
         """The directory it is in; the root is its own."""
         return ZonePath(self._fs, self._path.parent)
+
+    @property
+    def parents(self) -> tuple[ZonePath, ...]:
+        """The directories it is in, from the innermost to the root."""
+        return tuple(ZonePath(self._fs, path) for path in self._path.parents)
 
     def joinpath(self, *parts: str | PurePosixPath) -> ZonePath:
         """As pathlib's."""
@@ -110,6 +116,21 @@ class ZonePath:
         """As ZoneFS.open."""
         return self._fs.open(self, mode, buffering, encoding, errors, newline, pad=pad)
 
+    def open_stream(
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        recover: bool = False,
+    ) -> IO[Any]:
+        """As ZoneFS.open_stream."""
+        return self._fs.open_stream(
+            self, mode, buffering, encoding, errors, newline, recover=recover
+        )
+
     def read_bytes(self) -> bytes:
         """Everything in the file, padding included."""
         with self._fs.open(self, "rb") as file:
@@ -125,6 +146,27 @@ class ZonePath:
         with self._fs.open(self, mode, pad=pad) as file:
             file.write(view)
         return len(view)
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """Everything in the file as text, padding (NUL characters) included."""
+        with self._fs.open(self, "r", encoding=encoding, errors=errors) as file:
+            return str(file.read())
+
+    def write_text(
+        self,
+        data: str,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        *,
+        pad: bool = False,
+    ) -> int:
+        """As write_bytes, of a text; returns its length in characters."""
+        text = io.TextIOWrapper(io.BytesIO(), encoding, errors, newline)
+        text.write(data)
+        text.flush()
+        self.write_bytes(text.buffer.getvalue(), pad=pad)
+        return len(data)
 
     def truncate(self, size: int) -> None:
         """As ZoneFS.truncate: 0 resets the zone, the capacity finishes it."""

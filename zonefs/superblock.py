@@ -63,25 +63,19 @@ def mkfs(
     zone if it is sequential; zone 0 is never a file. ``label`` is at most 64 bytes of UTF-8,
     ``perm`` 0 to 0o777, ``uid`` and ``gid`` 0 to 2^32 - 2, ``uuid`` random if not given.
 
-    Raises ValueError for an argument out of range; OSError EBUSY while this process has the disk
-    mounted, EROFS for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the
-    disk refuses.
+    Raises ValueError for an argument out of range; OSError EBUSY while the disk is mounted, EROFS
+    for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the disk refuses.
     """
-    from zonefs.filesystem import mounted_here
-
     checked_device(dev)
     if aggregate_conventional not in (True, False):
         raise TypeError(
             f"aggregate_conventional must be True or False, not {aggregate_conventional!r}"
         )
     name = _checked_label(label)
-    _check_number("uid", uid, MAX_ID)
-    _check_number("gid", gid, MAX_ID)
-    _check_number("perm", perm, 0o777)
-    if mounted_here(dev):
-        raise OSError(
-            errno.EBUSY, "the disk is mounted in this process: close its ZoneFS first", dev.path
-        )
+    check_number("uid", uid, MAX_ID)
+    check_number("gid", gid, MAX_ID)
+    check_number("perm", perm, 0o777)
+    refuse_mounted(dev)
     features = (
         (Features.AGGREGATE_CONVENTIONAL if aggregate_conventional else Features(0))
         | (Features.UID if uid != 0 else Features(0))
@@ -113,6 +107,18 @@ def read_superblock(dev: Device) -> Superblock:
     return superblock_of(raw)
 
 
+def refuse_mounted(dev: Device) -> None:
+    """Raises OSError EBUSY while the disk is mounted, as mkzonefs does: its files may be open."""
+    from zonefs.filesystem import mounted_here
+    from zonefs.mounting import mount_points
+
+    if mounted_here(dev):
+        text = "the disk is mounted in this process: close its ZoneFS first"
+        raise OSError(errno.EBUSY, text, dev.path)
+    for path in mount_points(dev):
+        raise OSError(errno.EBUSY, f"the disk is mounted at {path}: unmount it first", dev.path)
+
+
 def checked_device(dev: object) -> None:
     """A path in place of a disk is an easy mistake, and told as one."""
     if not isinstance(dev, Device):
@@ -124,7 +130,10 @@ def checked_device(dev: object) -> None:
 def _checked_label(label: str) -> bytes:
     if not isinstance(label, str):
         raise TypeError(f"label must be a text, not {type(label).__name__}")
-    name = label.encode("utf-8")
+    try:
+        name = label.encode("utf-8", "surrogateescape")  # any bytes, as superblock_of() gives them
+    except UnicodeEncodeError as error:
+        raise ValueError(f"label {label!r} is no text: {error.reason}") from None
     if len(name) > LABEL_LENGTH:
         raise ValueError(f"label is {len(name)} bytes long: it must be at most {LABEL_LENGTH}")
     if b"\0" in name:
@@ -132,7 +141,8 @@ def _checked_label(label: str) -> bytes:
     return name
 
 
-def _check_number(what: str, number: int, largest: int) -> None:
+def check_number(what: str, number: int, largest: int) -> None:
+    """Raise ValueError for one out of range, TypeError for what is none."""
     if not isinstance(number, int):
         raise TypeError(f"{what} must be an integer, not {type(number).__name__}")
     if not 0 <= number <= largest:

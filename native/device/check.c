@@ -390,6 +390,7 @@ static void recount(struct check *c, zd_dev *dev)
 {
 	const struct zd_rt_head *head = dev->head;
 	uint32_t z, s, imp = 0, exp = 0, closed = 0, free_ = 0, pending = 0, listed = 0, warm = 0, bits = 0, pre = 0;
+	uint32_t nr_zones = dev->g.h.nr_zones, nr_slots = head->nr_slots < dev->g.max_slots ? head->nr_slots : dev->g.max_slots;
 	uint64_t warm_bytes = 0, guard;
 
 	for (z = 0; z < dev->g.h.nr_zones; z++) {
@@ -407,22 +408,23 @@ static void recount(struct check *c, zd_dev *dev)
 		wrong = zd_entry_wrong(dev, z, rt->word, rt->durable, rt->slot);
 		if (wrong)
 			add(c, ZD_F_ENTRY_VALUE, z, ZD_NONE, true, false, "zone %u %s", z, wrong);
-		if (rt->slot && (rt->slot > head->nr_slots || dev->slots[rt->slot - 1].zone != z + 1 ||
+		if (rt->slot && (rt->slot > nr_slots || dev->slots[rt->slot - 1].zone != z + 1 ||
 				 dev->slots[rt->slot - 1].state != ZD_SLOT_USED))
 			add(c, ZD_F_SLOT_SHARED, z, ZD_NONE, true, false,
 			    "zone %u uses slot %u, which the shared state does not give it", z, rt->slot - 1);
 	}
-	for (z = head->imp_head, guard = 0; z && guard <= dev->g.h.nr_zones; z = dev->zones[z - 1].next, guard++)
+	/* Lists that lead out of their table or in a circle end where they do, and count wrong. */
+	for (z = head->imp_head, guard = 0; z && z <= nr_zones && guard <= nr_zones; z = dev->zones[z - 1].next, guard++)
 		listed++;
-	for (s = 0; s < head->nr_slots; s++) {
+	for (s = 0; s < nr_slots; s++) {
 		free_ += dev->slots[s].state == ZD_SLOT_FREE;
 		pending += dev->slots[s].state == ZD_SLOT_PENDING;
 		if (dev->slots[s].state == ZD_SLOT_FREE)
 			warm_bytes += dev->slots[s].filled;
 	}
-	for (s = head->warm_head, guard = 0; s && guard <= head->nr_slots; s = dev->slots[s - 1].next, guard++)
+	for (s = head->warm_head, guard = 0; s && s <= nr_slots && guard <= nr_slots; s = dev->slots[s - 1].next, guard++)
 		warm++;
-	for (s = head->cold_head; s && guard <= head->nr_slots; s = dev->slots[s - 1].next, guard++)
+	for (s = head->cold_head; s && s <= nr_slots && guard <= nr_slots; s = dev->slots[s - 1].next, guard++)
 		warm++;
 	differs(c, "implicitly open zones", head->nr_implicit, imp);
 	differs(c, "implicitly open zones in its list", listed, imp);

@@ -204,7 +204,7 @@ static bool acts(zd_dev *dev, struct zd_fault_rt *r, const struct zd_hit *hit)
 		now = f->seen % f->every == 0;
 	else if (f->probability)
 		now = (zd_splitmix(&r->rng) & UINT32_MAX) < f->probability;
-	if (!now || (f->limit && f->matched >= f->limit) || 
+	if (!now || (f->limit && f->matched >= f->limit) ||
 	    (f->kind == ZD_FAULT_LOST && loses_tail(dev, hit->zone) && !lost_place(dev, hit->zone)))
 		return false;
 	f->matched++;
@@ -332,7 +332,8 @@ static int carry_out(zd_dev *dev, struct zd_fault_rt *r, const struct zd_command
 	case ZD_FAULT_HANG:
 		e = wait_for(dev, r, c, hit, ns, released, err);
 		if (!dev->readonly && lock(dev) == 0) {
-			if (r->f.id == hit->id && r->f.waiting)
+			/* A release has counted it out already. */
+			if (r->f.id == hit->id && r->released == released && r->f.waiting)
 				r->f.waiting--;
 			unlock(dev);
 		}
@@ -691,6 +692,7 @@ static int each(zd_dev *dev, uint32_t id, bool clear, struct zd_error *err)
 			dev->faults->nr--;
 		} else {
 			atomic_fetch_add(&rule->released, 1);
+			rule->f.waiting = 0; /* those that were killed while they hung, too */
 		}
 	}
 	if (clear && !id)

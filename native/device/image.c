@@ -161,10 +161,13 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 	own = mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (own == MAP_FAILED)
 		return zd_fail_host(err, errno, "no memory for a private copy of the zones' state");
-	if (dev->shared_rt)
+	if (dev->own_rt) {
 		munmap(dev->rt, dev->g.rt_size); /* an earlier private copy */
-	else
+	} else {
+		if (dev->shared_rt)
+			munmap(dev->shared_rt, dev->g.rt_size); /* one that was left when a writer came */
 		dev->shared_rt = dev->rt;
+	}
 	zd_runtime_bind(dev, own);
 	dev->own_rt = true;
 	return zd_runtime_recover(dev, dev->shared_rt, err);
@@ -540,7 +543,8 @@ int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err)
 	dev->fd = memfd_create("zoned-fork", MFD_CLOEXEC);
 	r = dev->fd < 0 ? -errno : write_new(dev->fd, &dev->g.h, false);
 	if (r)
-		zd_fail_host(err, -r, "cannot make a disk in RAM");
+		zd_fail_host(err, -r, r == -EMFILE ? "each fork, and each disk that one still reads, takes a file descriptor" :
+						     "cannot make a disk in RAM");
 	else
 		r = start_handle(dev, err);
 	if (r)

@@ -673,9 +673,9 @@ void zd_pre_start(zd_dev *dev); /* first opener: forget what cannot be; before r
 
 /* ---------------------------------------------------------------- power.c */
 
-/* What a cut makes of a zone's word, durable bytes and generation; nothing else. Returns the condition it had. */
 /* Ascending, and no nonsense; needs no disk. */
 int zd_cut_check(const struct zd_cut *cut, struct zd_error *err);
+/* What a cut makes of a zone's word, durable bytes and generation; nothing else. Returns the condition it had. */
 int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept);
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err);
 

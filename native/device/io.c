@@ -147,13 +147,14 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 static int store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct source *s, uint64_t n,
 		      bool lost, uint64_t *done)
 {
+	uint64_t last = n > ZD_IO_CHUNK ? zd_now() : 0;
 	int r = 0;
 
 	*done = 0;
 	if (zd_asked(zd_view_has(dev, zone)))
 		r = zd_view_own(dev, zone, rt);
 	while (!r && *done < n) {
-		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed, last = 0;
+		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed;
 
 		if (zd_asked(dev->g.keeps_pre))
 			r = zd_pre_log(dev, zone, rt, rel + *done, part, lost);
@@ -187,10 +188,14 @@ static inline void fetch(uint8_t *to, const uint8_t *from, uint64_t n)
 
 int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
 {
-	uint64_t filled = atomic_load_explicit(&dev->slots[slot].filled, memory_order_acquire);
-	uint64_t below = rel < filled ? (n < filled - rel ? n : filled - rel) : 0;
+	uint64_t filled, below;
 	uint8_t *at;
 
+	/* A reader may look at what another user has open: nothing said there leads out of the tables and mappings. */
+	if (unlikely(slot >= dev->g.max_slots || rel + n > dev->g.h.slot_size))
+		return -EIO;
+	filled = atomic_load_explicit(&dev->slots[slot].filled, memory_order_acquire);
+	below = rel < filled ? (n < filled - rel ? n : filled - rel) : 0;
 	if (below && likely(zd_slot_map(dev, slot, &at) == 0))
 		fetch(to, at + rel, below);
 	else
@@ -840,6 +845,8 @@ static int check_read(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_e
 		int cond = zd_word_cond(word, type);
 		const struct zd_cell *cell = zd_cell(h->dialect, type, cond, ZD_CMD_READ);
 
+		if (unlikely(!cell))
+			return zd_fail(err, ZD_E_CORRUPT, "zone %u has a condition that its type cannot have", zone);
 		if (unlikely(cell->next == ZD_NEXT_ERROR))
 			return zd_refuse(dev, err, cell->error, ZD_CMD_READ, zone, offset, length, 0);
 		/* URSWRZ off: only required zones with a valid write pointer are restricted (ZBC-2 4.5.3.2.2). */

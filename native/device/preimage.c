@@ -297,9 +297,10 @@ int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n)
 		uint64_t pair[2];
 
 		r = load_words(dev, pre, word, pair);
+		if (r)
+			break;
 		pair[ZD_PRE_LOST] |= mask_of(word, from, to) & pair[ZD_PRE_WRITTEN];
-		if (!r)
-			r = store_words(dev, pre, word, pair);
+		r = store_words(dev, pre, word, pair);
 	}
 	return r;
 }

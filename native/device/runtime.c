@@ -352,12 +352,13 @@ static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uin
 static int load_entries(zd_dev *dev, bool clean, uint64_t file_size, struct zd_error *err)
 {
 	const struct zd_geometry *g = &dev->g;
-	struct zd_entry *a = malloc(2 * BATCH * sizeof(*a)), *b = a + BATCH;
+	struct zd_entry *a = malloc(2 * BATCH * sizeof(*a)), *b;
 	uint32_t z, i;
 	int r = 0;
 
 	if (!a)
 		return zd_fail_host(err, ENOMEM, "no memory to read the zone entries");
+	b = a + BATCH;
 	for (z = 0; !r && z < g->h.nr_zones; z += BATCH) {
 		uint32_t n = g->h.nr_zones - z < BATCH ? g->h.nr_zones - z : BATCH;
 

@@ -375,7 +375,7 @@ int zd_trace_keep(zd_dev *dev, int on, struct zd_error *err)
 int64_t zd_trace_last(zd_dev *dev, struct zd_trace_record *out, uint32_t max, struct zd_error *err)
 {
 	const struct zd_trace_record *ring;
-	struct zd_trace_rt *trace = dev->trace;
+	struct zd_trace_rt *trace;
 	uint64_t head, first, now, i, n = 0;
 	int r = zd_enter(dev, err);
 

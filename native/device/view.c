@@ -9,6 +9,11 @@
  * only ever append, so a fork of them copies nothing; a zone that is overwritten in place is copied with its first
  * write.
  *
+ * A snapshot of a fork pins the fork's own slots. What the fork reads elsewhere its rows name as pieces: slots of other
+ * disks, pinned before, each counted by all rows that name it (struct pinned). Rows hold those slots and their disks, but
+ * no fork or snapshot between: forks of forks share data at any depth, each byte is one step away, and whoever is closed
+ * first leaves behind what others still read, and nothing else.
+ *
  * Pins are counted in the origin's shared state. A process that is killed leaves its pins there until the last
  * opener of the disk is gone: that costs space, never data.
  */
@@ -31,29 +36,56 @@ struct zd_origin {
 	zd_dev *pool[POOL];
 };
 
+/* A slot of a disk, with a pin of this process on it; shared by all rows that name it. */
+struct pinned {
+	struct zd_origin *origin;
+	_Atomic uint32_t refs;
+	uint32_t slot; /* + 1 */
+	pid_t owner;   /* the pin is this process's, not a forked child's */
+};
+
+/* Bytes of a zone, from where the piece before ends. */
+struct piece {
+	struct pinned *at; /* NULL: zeros */
+	uint64_t end;
+};
+
+/* Blocks of a zone by bits, in pairs of words as in struct zd_pre; and where the bytes lie that they held before. */
+struct blocks {
+	uint64_t *words; /* NULL: there are none */
+	uint64_t first;
+	uint32_t n;      /* pairs */
+	struct pinned *at;
+};
+
 struct row {
-	uint32_t zone, slot, opened; /* slot + 1; opened: rank among the implicitly open zones, oldest first */
-	uint32_t pre_slot, nr_words; /* pre-images: where, and so many pairs of words */
-	uint64_t word, durable, lost, first_word;
-	uint64_t *words;             /* NULL: there are none */
+	uint32_t zone, opened; /* opened: rank among the implicitly open zones, oldest first */
+	uint32_t nr_pieces;
+	struct piece *pieces;  /* what a fork's zone reads elsewhere */
+	struct pinned *own;    /* behind the last of them: the zone's slot */
+	uint64_t word, durable, lost;
+	struct blocks pre;     /* unflushed */
+	struct blocks undone;  /* in the pieces; they show what they held before. Never beside pre: a survivor is flushed */
 };
 
 struct zd_snapshot {
 	struct zd_origin *origin;
 	_Atomic uint32_t refs;
-	pid_t owner; /* the pins are this process's, not a forked child's */
+	pid_t owner;
 	uint32_t n;
 	uint32_t no_pre;
 	struct row *rows; /* zones that are not as new, ascending */
 };
 
-/* What a fork still reads from its origin: bytes 0 .. length-1 of a zone. */
+/*
+ * What a fork still reads from its snapshot: bytes 0 .. length-1 of a zone. All but the length and `unflushed` stay as
+ * they are as long as the fork lives, so that a rollback needs to set these two only.
+ */
 struct zd_part {
-	uint32_t slot; /* + 1 */
-	bool unflushed;  /* the row's pre-images are those of the fork as well */
+	_Atomic bool unflushed; /* the row's pre-images are those of the fork as well */
 	_Atomic uint64_t length;
 	const struct row *row;
-	uint64_t *undone; /* the row's words: blocks that show their pre-images; NULL: none */
+	struct blocks undone;   /* by the power cut that made the fork */
 };
 
 struct zd_view {
@@ -90,22 +122,23 @@ static void unlock_all(zd_dev *dev)
 
 /* ---------------------------------------------------------------- the origin */
 
-static struct zd_origin *open_origin(zd_dev *dev, struct zd_error *err)
+static int open_origin(zd_dev *dev, struct zd_origin **out, struct zd_error *err)
 {
 	struct zd_origin *o = calloc(1, sizeof(*o));
 	char path[64];
+	int r;
 
-	if (!o) {
-		zd_fail_host(err, ENOMEM, "no memory for a snapshot");
-		return NULL;
-	}
+	if (!o)
+		return zd_fail_host(err, ENOMEM, "no memory for a snapshot");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", dev->fd);
-	if (zd_open(path, 0, &o->dev, err)) {
+	r = zd_open(path, 0, &o->dev, err);
+	if (r) {
 		free(o);
-		return NULL;
+		return r == -EMFILE ? zd_fail_host(err, EMFILE, "each disk with a snapshot takes another file descriptor") : r;
 	}
 	o->refs = 1;
-	return o;
+	*out = o;
+	return 0;
 }
 
 static void clear_parts(zd_dev *dev)
@@ -116,7 +149,7 @@ static void clear_parts(zd_dev *dev)
 	for (i = 0; s && i < s->n; i++) {
 		struct zd_part *part = &dev->view->parts[s->rows[i].zone];
 
-		free(part->undone);
+		free(part->undone.words);
 		memset(part, 0, sizeof(*part));
 	}
 }
@@ -147,27 +180,31 @@ static void drop_origin(struct zd_origin *o)
 }
 
 /* The handle that all snapshots of `dev` share; made with the first. */
-static struct zd_origin *take_origin(zd_dev *dev, struct zd_error *err)
+static int take_origin(zd_dev *dev, struct zd_origin **out, struct zd_error *err)
 {
 	struct zd_origin *o;
+	int r;
 
 	pthread_mutex_lock(&dev->seg_lock);
 	o = dev->origin;
 	if (o)
 		atomic_fetch_add(&o->refs, 1);
 	pthread_mutex_unlock(&dev->seg_lock);
-	if (o)
-		return o;
-	o = open_origin(dev, err);
-	if (!o)
-		return NULL;
+	if (o) {
+		*out = o;
+		return 0;
+	}
+	r = open_origin(dev, &o, err);
+	if (r)
+		return r;
 	pthread_mutex_lock(&dev->seg_lock);
 	if (!dev->origin) {
 		dev->origin = o;
 		atomic_fetch_add(&o->refs, 1);
 	}
 	pthread_mutex_unlock(&dev->seg_lock);
-	return o;
+	*out = o;
+	return 0;
 }
 
 void zd_view_close(zd_dev *dev)
@@ -249,25 +286,33 @@ static zd_dev *from_pool(struct zd_origin *o)
 	return dev;
 }
 
-/* ---------------------------------------------------------------- copying bytes from one slot to another */
+/* ---------------------------------------------------------------- copying */
 
-static int copy_slot(zd_dev *from, uint32_t slot, zd_dev *to, uint32_t into, uint64_t length)
+typedef int read_fn(zd_dev *dev, uint32_t number, uint64_t rel, uint8_t *to, uint64_t n);
+
+/* What read() gives for slot or zone `number` goes to a slot. */
+static int copy_into(zd_dev *dev, uint32_t slot, uint64_t length, read_fn *read, uint32_t number)
 {
-	uint8_t *piece = malloc(COPY);
+	uint8_t *bytes = malloc(COPY);
 	uint64_t at;
-	int r = piece ? 0 : -ENOMEM;
+	int r = bytes ? 0 : -ENOMEM;
 
 	for (at = 0; !r && at < length; at += COPY) {
 		uint64_t n = length - at < COPY ? length - at : COPY, i;
 
-		r = zd_host_pread(from->fd, piece, n, zd_slot_offset(from, slot) + at);
-		for (i = 0; !r && i < n && !piece[i]; i++)
+		r = read(dev, number, at, bytes, n);
+		for (i = 0; !r && i < n && !bytes[i]; i++)
 			;
 		if (!r && i < n) /* what is zero stays a hole */
-			r = zd_host_pwrite(to->fd, piece, n, zd_slot_offset(to, into) + at);
+			r = zd_host_pwrite(dev->fd, bytes, n, zd_slot_offset(dev, slot) + at);
 	}
-	free(piece);
+	free(bytes);
 	return r;
+}
+
+static int read_slot(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	return zd_host_pread(dev->fd, to, n, zd_slot_offset(dev, slot) + rel);
 }
 
 /* Under the stripe: the zone's slot is pinned, and bytes below the pinned part are to change. */
@@ -281,7 +326,7 @@ int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 		return r;
 	if (length > dev->g.h.slot_size)
 		length = dev->g.h.slot_size;
-	r = copy_slot(dev, old, dev, new, length);
+	r = copy_into(dev, new, length, read_slot, old);
 	while (zd_lock_resource(dev))
 		; /* interrupted, but the slot must find an owner */
 	dev->slots[new].pins = 0;
@@ -305,28 +350,62 @@ bool zd_view_has(const zd_dev *dev, uint32_t zone)
 	return dev->view && atomic_load_explicit(&dev->view->parts[zone].length, memory_order_acquire);
 }
 
-static bool has_bit(const uint64_t *words, uint64_t first, uint32_t n, uint64_t block)
+static bool has_bit(const struct blocks *b, uint64_t block)
 {
 	uint64_t word = block / 64;
 
-	return word >= first && word - first < n && words[2 * (word - first)] >> block % 64 & 1;
+	return word >= b->first && word - b->first < b->n && b->words[2 * (word - b->first)] >> block % 64 & 1;
 }
 
-/* n bytes of the origin's part that were read: over them what a cut brought back. */
-static int overlay(zd_dev *dev, const struct zd_part *part, uint64_t rel, uint8_t *to, uint64_t n)
+static int load_pinned(const struct pinned *p, uint64_t rel, uint8_t *to, uint64_t n)
 {
-	zd_dev *origin = dev->view->snapshot->origin->dev;
-	uint64_t size = dev->g.h.logical_block, at;
+	int r = zd_enter(p->origin->dev, NULL);
+
+	return r ? r : zd_load(p->origin->dev, p->slot - 1, rel, to, n);
+}
+
+/* n bytes of a zone that were read: over them what the blocks held before. */
+static int overlay(const struct blocks *b, uint64_t size, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	uint64_t at;
 	int r = 0;
 
-	for (at = rel; !r && at < rel + n;) {
+	for (at = rel; b->words && !r && at < rel + n;) {
 		uint64_t end = at - at % size + size, part_end = end < rel + n ? end : rel + n;
 
-		if (has_bit(part->undone, part->row->first_word, part->row->nr_words, at / size))
-			r = zd_load(origin, part->row->pre_slot - 1, at, to + (at - rel), part_end - at);
+		if (has_bit(b, at / size))
+			r = load_pinned(b->at, at, to + (at - rel), part_end - at);
 		at = part_end;
 	}
 	return r;
+}
+
+/* Piece i of a row; the last one is the slot of its own. */
+static struct piece piece_of(const struct row *row, uint32_t i)
+{
+	return i < row->nr_pieces ? row->pieces[i] : (struct piece){ row->own, UINT64_MAX };
+}
+
+/* What a zone showed at the snapshot. */
+static int load_row(const zd_snapshot *s, const struct row *row, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	uint64_t at = rel, end = rel + n;
+	uint32_t i;
+	int r = 0;
+
+	for (i = 0; !r && at < end; i++) {
+		struct piece piece = piece_of(row, i);
+		uint64_t part = piece.end < end ? piece.end : end;
+
+		if (part <= at)
+			continue;
+		if (piece.at)
+			r = load_pinned(piece.at, at, to + (at - rel), part - at);
+		else
+			memset(to + (at - rel), 0, part - at);
+		at = part;
+	}
+	return r ? r : overlay(&row->undone, s->origin->dev->g.h.logical_block, rel, to, n);
 }
 
 const uint64_t *zd_view_pre(const zd_dev *dev, uint32_t zone, uint64_t *first, uint32_t *n)
@@ -336,16 +415,16 @@ const uint64_t *zd_view_pre(const zd_dev *dev, uint32_t zone, uint64_t *first, u
 	if (likely(!dev->view))
 		return NULL;
 	part = &dev->view->parts[zone];
-	if (!part->unflushed || !part->row->words)
+	if (!part->unflushed)
 		return NULL;
-	*first = part->row->first_word;
-	*n = part->row->nr_words;
-	return part->row->words;
+	*first = part->row->pre.first;
+	*n = part->row->pre.n;
+	return part->row->pre.words;
 }
 
 int zd_view_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to)
 {
-	return zd_load(dev->view->snapshot->origin->dev, dev->view->parts[zone].row->pre_slot - 1, rel, to, dev->g.h.logical_block);
+	return load_pinned(dev->view->parts[zone].row->pre.at, rel, to, dev->g.h.logical_block);
 }
 
 void zd_view_pre_drop(zd_dev *dev, uint32_t zone)
@@ -354,20 +433,23 @@ void zd_view_pre_drop(zd_dev *dev, uint32_t zone)
 		dev->view->parts[zone].unflushed = false;
 }
 
+static int load_part(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t n)
+{
+	const struct zd_part *part = &dev->view->parts[zone];
+	int r = load_row(dev->view->snapshot, part->row, rel, to, n);
+
+	return r ? r : overlay(&part->undone, dev->g.h.logical_block, rel, to, n);
+}
+
 int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
 {
 	struct zd_part *part = &dev->view->parts[zone];
 	uint64_t length = atomic_load_explicit(&part->length, memory_order_acquire), below = 0;
-	zd_dev *origin = dev->view->snapshot->origin->dev;
 	int r;
 
 	if (rel < length) {
 		below = n < length - rel ? n : length - rel;
-		r = zd_enter(origin, NULL);
-		if (!r)
-			r = zd_load(origin, part->slot - 1, rel, to, below);
-		if (!r && part->undone)
-			r = overlay(dev, part, rel, to, below);
+		r = load_part(dev, zone, rel, to, below);
 		if (r)
 			return r;
 	}
@@ -379,48 +461,18 @@ int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_
 	return 0;
 }
 
-static int own_undone(zd_dev *dev, const struct zd_part *part, uint32_t slot, uint64_t length)
-{
-	uint64_t size = dev->g.h.logical_block;
-	const struct row *row = part->row;
-	uint8_t bytes[ZD_PAGE];
-	uint32_t i;
-	int r = 0;
-
-	for (i = 0; !r && i < row->nr_words; i++) {
-		uint64_t bits = part->undone[2 * i];
-
-		for (; !r && bits; bits &= bits - 1) {
-			uint64_t rel = ((row->first_word + i) * 64 + (unsigned)__builtin_ctzll(bits)) * size;
-
-			if (rel >= length)
-				break;
-			r = zd_load(dev->view->snapshot->origin->dev, row->pre_slot - 1, rel, bytes, size);
-			if (!r)
-				r = zd_store_bytes(dev, slot, rel, bytes, size);
-		}
-	}
-	return r;
-}
-
 /* Under the stripe: from here on the zone's bytes lie in its own slot. */
 int zd_view_own(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 {
 	struct zd_part *part = &dev->view->parts[zone];
-	uint64_t length = part->length;
-	zd_dev *origin = dev->view->snapshot->origin->dev;
 	int r = 0;
 
-	if (!length)
+	if (!part->length)
 		return 0;
 	if (!rt->slot)
 		r = zd_slot_assign(dev, zone, rt);
 	if (!r)
-		r = zd_enter(origin, NULL);
-	if (!r)
-		r = copy_slot(origin, part->slot - 1, dev, rt->slot - 1, length);
-	if (!r && part->undone)
-		r = own_undone(dev, part, rt->slot - 1, length);
+		r = copy_into(dev, rt->slot - 1, part->length, load_part, zone);
 	if (!r)
 		atomic_store_explicit(&part->length, 0, memory_order_release);
 	return r;
@@ -434,78 +486,73 @@ void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept)
 		atomic_store_explicit(&part->length, kept, memory_order_release);
 }
 
-/* Before a fork is snapshotted itself: its zones must lie in slots of its own. The stripes are held, not the resource lock. */
-static int settle_view(zd_dev *dev)
-{
-	uint32_t z;
-	int r = 0;
-
-	for (z = 0; dev->view && !r && z < dev->g.h.nr_zones; z++) {
-		if (dev->view->parts[z].length)
-			r = zd_view_own(dev, z, &dev->zones[z]);
-		if (!r)
-			r = zd_pre_home(dev, z);
-	}
-	return r;
-}
-
 /* ---------------------------------------------------------------- snapshots */
 
-static uint64_t pinned_part(const zd_dev *dev, const struct row *row)
+/* All locks are held. Bytes 0 .. length-1 of a slot stay as they are till it is let go. */
+static int pin(zd_dev *dev, zd_snapshot *s, uint32_t number, uint64_t length, struct pinned **out)
 {
-	return zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED ? zd_word_written(row->word) : UINT64_MAX;
+	struct zd_slot_rt *slot = &dev->slots[number - 1];
+	struct pinned *p = malloc(sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	atomic_fetch_add(&s->origin->refs, 1);
+	*p = (struct pinned){ s->origin, 1, number, s->owner };
+	slot->pins++;
+	if (slot->pinned < length)
+		slot->pinned = length;
+	*out = p;
+	return 0;
 }
 
-/* All locks are held. */
-static void pin(zd_dev *dev, zd_snapshot *s)
+static struct pinned *hold(struct pinned *p)
 {
-	uint32_t i;
-
-	for (i = 0; i < s->n; i++) {
-		struct row *row = &s->rows[i];
-		struct zd_slot_rt *slot;
-
-		if (row->pre_slot)
-			dev->slots[row->pre_slot - 1].pins++;
-		if (!row->slot)
-			continue;
-		slot = &dev->slots[row->slot - 1];
-		slot->pins++;
-		if (slot->pinned < pinned_part(dev, row))
-			slot->pinned = pinned_part(dev, row);
-	}
+	if (p)
+		atomic_fetch_add(&p->refs, 1);
+	return p;
 }
 
-static void unpin_slot(zd_dev *dev, uint32_t number)
+static void unpin(zd_dev *dev, uint32_t number)
 {
 	struct zd_slot_rt *slot = &dev->slots[number - 1];
 
+	while (zd_lock_resource(dev))
+		;
 	/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
 	if (slot->pins && --slot->pins == 0) {
 		slot->pinned = 0;
 		if (slot->state == ZD_SLOT_PINNED)
 			zd_slot_give_up(dev, number - 1);
 	}
+	zd_unlock_resource(dev);
 }
 
-static void unpin(zd_dev *dev, zd_snapshot *s)
+static void let_go(struct pinned *p)
 {
-	uint32_t i;
-
-	for (i = 0; i < s->n; i++) {
-		if (s->rows[i].slot)
-			unpin_slot(dev, s->rows[i].slot);
-		if (s->rows[i].pre_slot)
-			unpin_slot(dev, s->rows[i].pre_slot);
-	}
+	if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+		return;
+	if (p->owner == getpid() && zd_enter(p->origin->dev, NULL) == 0)
+		unpin(p->origin->dev, p->slot);
+	drop_origin(p->origin);
+	free(p);
 }
 
 static void free_rows(zd_snapshot *s)
 {
-	uint32_t i;
+	uint32_t i, k;
 
-	for (i = 0; i < s->n; i++)
-		free(s->rows[i].words);
+	for (i = 0; i < s->n; i++) {
+		struct row *row = &s->rows[i];
+
+		for (k = 0; k < row->nr_pieces; k++)
+			let_go(row->pieces[k].at);
+		let_go(row->own);
+		let_go(row->pre.at);
+		let_go(row->undone.at);
+		free(row->pieces);
+		free(row->pre.words);
+		free(row->undone.words);
+	}
 	free(s->rows);
 }
 
@@ -516,45 +563,100 @@ static int by_zone(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static int share_blocks(struct blocks *to, const struct blocks *from)
+{
+	uint64_t *words = malloc((size_t)from->n * 16);
+
+	if (!words)
+		return -ENOMEM;
+	memcpy(words, from->words, (size_t)from->n * 16);
+	*to = *from;
+	to->words = words;
+	hold(to->at);
+	return 0;
+}
+
+/* What a fork's zone reads elsewhere, for its row in a snapshot of the fork. */
+static int inherit(const struct zd_part *part, struct row *row)
+{
+	uint64_t length = part->length, at = 0;
+	const struct row *old = part->row;
+	const struct blocks *undone;
+	int r = 0;
+
+	if (length) {
+		undone = part->undone.words ? &part->undone : &old->undone;
+		row->pieces = malloc(((size_t)old->nr_pieces + 1) * sizeof(*row->pieces));
+		if (!row->pieces)
+			return -ENOMEM;
+		for (; at < length; row->nr_pieces++) {
+			struct piece *piece = &row->pieces[row->nr_pieces];
+
+			*piece = piece_of(old, row->nr_pieces);
+			if (piece->end > length)
+				piece->end = length;
+			hold(piece->at);
+			at = piece->end;
+		}
+		if (undone->words)
+			r = share_blocks(&row->undone, undone);
+	}
+	if (!r && part->unflushed && old->pre.words)
+		r = share_blocks(&row->pre, &old->pre);
+	return r;
+}
+
+static int fill_row(zd_dev *dev, zd_snapshot *s, struct row *row)
+{
+	struct zd_zone_rt *rt = &dev->zones[row->zone];
+	uint64_t written = zd_word_written(rt->word);
+	uint32_t pre = 0;
+	int r = 0;
+
+	row->word = rt->word;
+	row->durable = rt->durable < written ? rt->durable : written;
+	row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
+	if (rt->slot)
+		r = pin(dev, s, rt->slot, zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED ? written : UINT64_MAX, &row->own);
+	if (!r)
+		r = zd_pre_copy(dev, row->zone, &row->pre.words, &row->pre.first, &row->pre.n, &pre);
+	if (!r && pre)
+		r = pin(dev, s, pre, 0, &row->pre.at);
+	if (!r && dev->view)
+		r = inherit(&dev->view->parts[row->zone], row);
+	return r;
+}
+
+static int add_row(zd_snapshot *s, uint32_t zone, uint32_t opened, uint32_t *room)
+{
+	if (s->n == *room) {
+		uint32_t more = *room ? 2 * *room : 64;
+		struct row *rows = realloc(s->rows, more * sizeof(*rows));
+
+		if (!rows)
+			return -ENOMEM;
+		s->rows = rows;
+		*room = more;
+	}
+	s->rows[s->n++] = (struct row){ .zone = zone, .opened = opened };
+	return 0;
+}
+
 static int fill_rows(zd_dev *dev, zd_snapshot *s)
 {
 	uint32_t z, room = 0, rank = 0;
 	int r = 0;
 
-	for (z = dev->head->imp_head; z; z = dev->zones[z - 1].next) {
-		if (s->n == room) {
-			struct row *rows = realloc(s->rows, (room = room ? 2 * room : 64) * sizeof(*rows));
-
-			if (!rows)
-				return -ENOMEM;
-			s->rows = rows;
-		}
-		s->rows[s->n++] = (struct row){ .zone = z - 1, .opened = ++rank };
-	}
-	for (z = 0; z < dev->g.h.nr_zones; z++) {
+	for (z = dev->head->imp_head; !r && z; z = dev->zones[z - 1].next)
+		r = add_row(s, z - 1, ++rank, &room);
+	for (z = 0; !r && z < dev->g.h.nr_zones; z++) {
 		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
 
-		if (!rt || (!rt->word && !rt->slot) || zd_word_cond(rt->word, zd_zone_type(dev, z)) == ZD_IMPLICIT_OPEN)
-			continue;
-		if (s->n == room) {
-			struct row *rows = realloc(s->rows, (room = room ? 2 * room : 64) * sizeof(*rows));
-
-			if (!rows)
-				return -ENOMEM;
-			s->rows = rows;
-		}
-		s->rows[s->n++] = (struct row){ .zone = z };
+		if (rt && (rt->word || rt->slot || zd_view_has(dev, z)) && zd_word_cond(rt->word, zd_zone_type(dev, z)) != ZD_IMPLICIT_OPEN)
+			r = add_row(s, z, 0, &room);
 	}
-	for (z = 0; z < s->n; z++) {
-		struct row *row = &s->rows[z];
-		struct zd_zone_rt *rt = &dev->zones[row->zone];
-
-		row->word = rt->word;
-		row->slot = rt->slot;
-		row->durable = rt->durable < zd_word_written(rt->word) ? rt->durable : zd_word_written(rt->word);
-		row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
-		r = r ? r : zd_pre_copy(dev, row->zone, &row->words, &row->first_word, &row->nr_words, &row->pre_slot);
-	}
+	for (z = 0; !r && z < s->n; z++)
+		r = fill_row(dev, s, &s->rows[z]);
 	if (r)
 		return r;
 	s->no_pre = dev->head->no_pre;
@@ -585,40 +687,19 @@ int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
 		return zd_fail_host(err, ENOMEM, "no memory for a snapshot");
 	s->refs = 1;
 	s->owner = getpid();
-	s->origin = dev->view ? NULL : take_origin(dev, err);
-	if (!s->origin && !dev->view) {
-		r = err ? err->code : -EIO;
+	r = take_origin(dev, &s->origin, err);
+	if (r) {
 		free(s);
 		return r;
-	}
-	if (dev->view) {
-		/* Its parts lie elsewhere: they come home first, so that a plain handle can read all of it. */
-		r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
-		if (!r) {
-			r = settle_view(dev);
-			zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-		}
-		if (r)
-			zd_fail_host(err, -r, "a fork's data could not be made its own");
-		else
-			s->origin = take_origin(dev, err);
-		if (!s->origin) {
-			free(s);
-			return r ? r : err ? err->code : -EIO;
-		}
 	}
 	r = lock_all(dev);
 	if (!r) {
 		r = fill_rows(dev, s);
-		if (!r)
-			pin(dev, s);
 		unlock_all(dev);
 	}
 	if (r) {
-		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "no memory for a snapshot");
-		drop_origin(s->origin);
-		free_rows(s);
-		free(s);
+		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : r == -ENOMEM ? "no memory for a snapshot" : "the host could not read the data back");
+		zd_snapshot_free(s);
 		return r;
 	}
 	*out = s;
@@ -629,14 +710,8 @@ void zd_snapshot_free(zd_snapshot *s)
 {
 	if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
 		return;
-	if (s->owner == getpid() && zd_enter(s->origin->dev, NULL) == 0) {
-		while (zd_lock_resource(s->origin->dev))
-			;
-		unpin(s->origin->dev, s);
-		zd_unlock_resource(s->origin->dev);
-	}
-	drop_origin(s->origin);
 	free_rows(s);
+	drop_origin(s->origin);
 	free(s);
 }
 
@@ -659,23 +734,23 @@ int64_t zd_snapshot_unflushed(const zd_snapshot *s, struct zd_snapshot_block *ou
 	for (i = 0; i < s->n; i++) {
 		const struct row *row = &s->rows[i];
 
-		for (w = 0; row->slot && w < row->nr_words; w++) {
-			uint64_t bits = row->words[2 * w + ZD_PRE_WRITTEN];
+		for (w = 0; (row->own || row->nr_pieces) && row->pre.words && w < row->pre.n; w++) {
+			uint64_t bits = row->pre.words[2 * w + ZD_PRE_WRITTEN];
 
 			for (; bits; bits &= bits - 1) {
 				unsigned bit = (unsigned)__builtin_ctzll(bits);
-				uint64_t rel = ((row->first_word + w) * 64 + bit) * size;
+				uint64_t rel = ((row->pre.first + w) * 64 + bit) * size;
 
-				r = zd_load(dev, row->pre_slot - 1, rel, then, size);
+				r = load_pinned(row->pre.at, rel, then, size);
 				if (!r)
-					r = zd_load(dev, row->slot - 1, rel, now, size);
+					r = load_row(s, row, rel, now, size);
 				if (r)
 					return zd_fail_host(err, -r, "the host could not read the data back");
 				/* Written with what it held: one survivor, unless a write pointer tells two apart. */
 				if (memcmp(then, now, size) == 0 && (zd_is_conv(dev, row->zone) || rel + size <= row->durable))
 					continue;
 				if (n < max)
-					out[n] = (struct zd_snapshot_block){ row->zone, row->words[2 * w + ZD_PRE_LOST] >> bit & 1,
+					out[n] = (struct zd_snapshot_block){ row->zone, row->pre.words[2 * w + ZD_PRE_LOST] >> bit & 1,
 									     zd_zone_start(dev, row->zone) + rel };
 				n++;
 			}
@@ -706,18 +781,33 @@ int zd_snapshot_rows(const zd_snapshot *s, struct zd_snapshot_zone *out, uint32_
 
 /* ---------------------------------------------------------------- rollback */
 
+/* All locks are held. What a fork's zone reads elsewhere, as in the snapshot; whether that is a change. */
+static bool put_back_part(zd_dev *dev, uint32_t zone, const struct row *row)
+{
+	struct zd_part *part = &dev->view->parts[zone];
+	uint64_t length = row && row->nr_pieces ? row->pieces[row->nr_pieces - 1].end : 0, was = part->length;
+
+	atomic_store_explicit(&part->length, length, memory_order_release);
+	return was != length;
+}
+
 /* All locks are held. The zone as the snapshot has it; row NULL: as new. */
-static void put_back(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const struct row *row)
+static void put_back(zd_dev *dev, const zd_snapshot *s, uint32_t zone, struct zd_zone_rt *rt, const struct row *row)
 {
 	int type = zd_zone_type(dev, zone);
 	uint64_t word = row ? row->word : 0;
-	uint32_t slot = row ? row->slot : 0;
+	uint32_t slot = row && row->own ? row->own->slot : 0;
+	bool pre = row && row->pre.words, own_pre = pre && row->pre.at->origin == s->origin, moved;
 
-	if (zd_pre_any(dev, zone) || (row && row->words)) {
-		zd_pre_put_back(dev, zone, row ? row->words : NULL, row ? row->first_word : 0, row ? row->nr_words : 0, row ? row->pre_slot : 0);
+	if (zd_pre_any(dev, zone) || pre) {
+		zd_pre_put_back(dev, zone, own_pre ? row->pre.words : NULL, own_pre ? row->pre.first : 0, own_pre ? row->pre.n : 0,
+				own_pre ? row->pre.at->slot : 0);
+		if (pre && !own_pre)
+			dev->view->parts[zone].unflushed = true;
 		zd_set_dirty(dev, zone);
 	}
-	if (rt->word == word && rt->slot == slot && rt->durable == (row ? row->durable : 0))
+	moved = dev->view && put_back_part(dev, zone, row);
+	if (!moved && rt->word == word && rt->slot == slot && rt->durable == (row ? row->durable : 0))
 		return;
 	zd_set_dirty(dev, zone);
 	zd_account(dev, zone, zd_word_cond(rt->word, type), ZD_EMPTY);
@@ -735,7 +825,7 @@ static void put_back(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const st
 
 int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 {
-	uint32_t z, i = 0, rank;
+	uint32_t z, i = 0;
 	int r = begin(dev, err);
 
 	if (r)
@@ -757,15 +847,12 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 		const struct row *row = i < s->n && s->rows[i].zone == z ? &s->rows[i++] : NULL;
 
 		if (rt)
-			put_back(dev, z, rt, row);
+			put_back(dev, s, z, rt, row);
 	}
-	/* Open zones in the order in which they were opened. */
-	for (rank = 1; rank <= s->n; rank++) {
-		for (i = 0; i < s->n && s->rows[i].opened != rank; i++)
-			;
-		if (i == s->n)
-			break;
-		dev->zones[s->rows[i].zone].open_seq = ++dev->head->open_clock;
+	/* Open zones in the order in which they were opened; rebuilding takes the clock on to the last of them. */
+	for (i = 0; i < s->n; i++) {
+		if (s->rows[i].opened)
+			dev->zones[s->rows[i].zone].open_seq = dev->head->open_clock + s->rows[i].opened;
 	}
 	zd_runtime_rebuild(dev, true);
 	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);
@@ -778,21 +865,22 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 /* The blocks of a cut disk that show what they held before: *undone and *m are those not looked at yet. */
 static int undo(zd_dev *dev, struct zd_part *part, const uint64_t **undone, uint64_t *m, struct zd_error *err)
 {
-	const struct row *row = part->row;
-	uint64_t start = zd_zone_start(dev, row->zone), end = start + zd_zone_length(dev, row->zone);
+	const struct blocks *pre = &part->row->pre;
+	uint64_t start = zd_zone_start(dev, part->row->zone), end = start + zd_zone_length(dev, part->row->zone);
 
 	for (; *m && **undone < end; ++*undone, --*m) {
 		uint64_t rel = **undone - start, block = rel / dev->g.h.logical_block;
 
-		if (**undone < start || rel % dev->g.h.logical_block || !row->words ||
-		    !has_bit(row->words, row->first_word, row->nr_words, block))
+		if (**undone < start || rel % dev->g.h.logical_block || !pre->words || !has_bit(pre, block))
 			return zd_fail(err, -EINVAL, "byte %llu begins no block that was overwritten since the last flush",
 				       (unsigned long long)**undone);
-		if (!part->undone)
-			part->undone = calloc(row->nr_words, 2 * sizeof(*part->undone));
-		if (!part->undone)
+		if (!part->undone.words) {
+			part->undone = *pre;
+			part->undone.words = calloc(pre->n, 2 * sizeof(*pre->words));
+		}
+		if (!part->undone.words)
 			return zd_fail_host(err, ENOMEM, "no memory for a fork");
-		part->undone[2 * (block / 64 - row->first_word)] |= 1ull << block % 64;
+		part->undone.words[2 * (block / 64 - pre->first)] |= 1ull << block % 64;
 	}
 	return 0;
 }
@@ -822,13 +910,13 @@ static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_cut *cut, stru
 		if (row->durable < written)
 			zd_set_dirty(dev, row->zone); /* the next flush must find it */
 		part->row = row;
-		part->slot = row->slot;
-		part->length = !row->slot ? 0 : zd_zone_type(dev, row->zone) == ZD_CONVENTIONAL ? zd_zone_length(dev, row->zone) : written;
+		if (row->own || row->nr_pieces)
+			part->length = zd_is_conv(dev, row->zone) ? zd_zone_length(dev, row->zone) : written;
 		while (k < n && kept[k].zone < row->zone)
 			k++;
 		if (!cut) {
-			part->unflushed = row->words != NULL;
-			if (row->words)
+			part->unflushed = row->pre.words != NULL;
+			if (row->pre.words)
 				zd_set_dirty(dev, row->zone);
 			continue;
 		}

@@ -70,9 +70,11 @@ int zd_fs_change(zd_fs *fs, uint64_t ino, const struct stat *to, unsigned set, s
 	int r;
 
 	if (node) {
-		pthread_rwlock_wrlock(&node->lock);
+		r = zd_node_lock(fs, node, true, err);
+		if (r)
+			return r;
 		r = change_node(fs, node, to, set, err);
-		pthread_rwlock_unlock(&node->lock);
+		zd_node_changed(node);
 		return r;
 	}
 	if ((set & ZD_FS_SET_MODE) && (to->st_mode & 0222))

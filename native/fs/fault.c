@@ -139,14 +139,17 @@ int zd_fs_revalidate(zd_fs *fs, uint64_t ino)
 
 	if (!node || atomic_load(&fs->dead) || (node->flags & (ZD_NODE_OFFLINE | ZD_NODE_READONLY)))
 		return 0;
-	pthread_rwlock_rdlock(&node->lock);
+	/* Somebody writes here, and the disk takes long: what others changed is seen another time. */
+	if (!zd_node_lock_soon(node, false))
+		return 0;
 	same = zd_fs_seen(fs, node) == node->seen &&
 	       (zd_node_cnv(node) || !live_size(fs, node, &size) || size == node->size);
 	pthread_rwlock_unlock(&node->lock);
 	if (likely(same))
 		return 0;
 
-	pthread_rwlock_wrlock(&node->lock);
+	if (!zd_node_lock_soon(node, true))
+		return 0;
 	seen = zd_fs_seen(fs, node);
 	if (zd_node_cnv(node)) {
 		changed = seen != node->seen;
@@ -168,6 +171,6 @@ int zd_fs_revalidate(zd_fs *fs, uint64_t ino)
 		now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 		node->attr.ctime = node->attr.mtime = now > node->attr.mtime ? now : node->attr.mtime + 1;
 	}
-	pthread_rwlock_unlock(&node->lock);
+	zd_node_changed(node);
 	return changed;
 }

@@ -222,7 +222,11 @@ int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_e
 	*file = (zd_fs_file){ fs, node, access == O_RDONLY || access == O_RDWR, writes };
 
 	if (writes || (flags & O_TRUNC)) {
-		pthread_rwlock_wrlock(&node->lock);
+		r = zd_node_lock(fs, node, true, err);
+		if (r) {
+			free(file);
+			return r;
+		}
 		if (writes && !zd_node_cnv(node))
 			r = zd_fs_write_open(fs, node, err);
 		if (!r && (flags & O_TRUNC)) {
@@ -237,7 +241,7 @@ int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_e
 			if (r && writes && !zd_node_cnv(node))
 				zd_fs_write_close(fs, node, NULL);
 		}
-		pthread_rwlock_unlock(&node->lock);
+		zd_node_changed(node);
 	}
 	if (r) {
 		free(file);
@@ -258,7 +262,7 @@ int zd_fs_close(zd_fs_file *file, struct zd_error *err)
 	if (file->writable && !zd_node_cnv(node) && !atomic_load(&fs->dead)) {
 		pthread_rwlock_wrlock(&node->lock);
 		r = zd_fs_write_close(fs, node, err);
-		pthread_rwlock_unlock(&node->lock);
+		zd_node_changed(node);
 	}
 	zd_fs_drop(file);
 	return r;
@@ -320,6 +324,7 @@ static int begin_read(zd_fs_file *file, uint64_t *length, uint64_t pos, int flag
 	struct zd_node *node = file->node;
 	uint64_t end;
 	char name[24];
+	int r;
 
 	if (unlikely(atomic_load_explicit(&fs->dead, memory_order_acquire)))
 		return gone(err);
@@ -334,7 +339,9 @@ static int begin_read(zd_fs_file *file, uint64_t *length, uint64_t pos, int flag
 				  node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only, and how much it holds is not known");
 	if (pos >= node->capacity)
 		return 0;
-	pthread_rwlock_rdlock(&node->lock);
+	r = zd_node_lock(fs, node, false, err);
+	if (unlikely(r))
+		return r;
 	end = zd_node_end(node);
 	if (pos >= end) {
 		pthread_rwlock_unlock(&node->lock);
@@ -360,7 +367,7 @@ static int read_failed(zd_fs *fs, struct zd_node *node, int code, int flags)
 		return code;
 	pthread_rwlock_wrlock(&node->lock);
 	zd_fs_io_error(fs, node, false);
-	pthread_rwlock_unlock(&node->lock);
+	zd_node_changed(node);
 	return flags & O_DIRECT ? zd_fs_errno(fs, code) : -EIO;
 }
 
@@ -568,7 +575,9 @@ int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t
 	if (length > ZD_FS_MAX_RW)
 		length = ZD_FS_MAX_RW;
 
-	pthread_rwlock_wrlock(&node->lock);
+	r = zd_node_lock(fs, node, true, err);
+	if (unlikely(r))
+		return r;
 	if (unlikely(zd_node_immutable(node)))
 		r = zd_fs_fail(err, EPERM, "%s cannot be written: its zone is %s", zd_node_name(fs, node, name),
 			       node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
@@ -579,7 +588,7 @@ int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t
 		r = too_far(fs, node, err); /* asked before O_APPEND moves the position, and before anything else */
 	else
 		r = write_locked(fs, node, buf, length, &pos, flags, err);
-	pthread_rwlock_unlock(&node->lock);
+	zd_node_changed(node);
 	if (landed)
 		*landed = pos;
 	return r;
@@ -616,9 +625,11 @@ int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err)
 		return zd_fs_fail(err, EPERM, "%s cannot be synced: its zone is %s", zd_node_name(fs, node, name),
 				  node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
 	if (fs->relaxed) {
-		pthread_rwlock_wrlock(&node->lock);
+		r = zd_node_lock(fs, node, true, err);
+		if (r)
+			return r;
 		r = zd_fs_pad_tail(fs, node, err);
-		pthread_rwlock_unlock(&node->lock);
+		zd_node_changed(node);
 		if (r)
 			return r;
 	}
@@ -629,7 +640,7 @@ int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err)
 		return r;
 	pthread_rwlock_wrlock(&node->lock);
 	zd_fs_io_error(fs, node, true);
-	pthread_rwlock_unlock(&node->lock);
+	zd_node_changed(node);
 	return zd_fs_errno(fs, r);
 }
 

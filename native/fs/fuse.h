@@ -43,7 +43,7 @@ int zd_fuse_ended(zd_fuse *fuse);
 void zd_fuse_last_error(zd_fuse *fuse, char text[ZD_FUSE_TEXT]);
 /*
  * End the threads, after the requests they are at, and free the server. What still uses the mount gets
- * ENOTCONN from now on: unmount first.
+ * ENOTCONN from now on: unmount first. A command of the disk that takes longer than 3 s is given up (EINTR).
  */
 void zd_fuse_stop(zd_fuse *fuse);
 /* In a forked child: close the descriptors, free nothing. */

@@ -51,17 +51,18 @@ static void reply_attr(fuse_req_t req, uint64_t ino)
 		fuse_reply_attr(req, &st, 0);
 }
 
-/* -EPERM for the file of a dead zone of which nothing can be read, else 0. */
+/* -EPERM for the file of a dead zone that nobody may read, else 0. */
 static int64_t unreadable(struct zd_fuse *fuse, struct open_file *open, const struct stat *st, struct zd_error *err)
 {
-	if (likely((st->st_mode & 0777) || st->st_size))
+	if (likely(st->st_mode & 0777))
 		return 0;
 	return fuse->fn->read(open->file, NULL, 0, 0, 0, err);
 }
 
 /*
  * The kernel names an open file here before a read through its page cache (and before lseek to the end). Such a
- * read, of a file whose zone is dead and whose size is 0, would end there and then; zonefs says EPERM. (Reading such
+ * read, of a file whose zone is dead, would end there and then if the size is 0, or find what is in the page cache;
+ * zonefs says EPERM. (Reading such
  * files past the page cache would do too, but then Linux refuses to map them, which zonefs does not.)
  */
 static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -251,6 +252,12 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset
  */
 #define COPY_MOST (16u << 10)
 
+/* Where the page cache asks, its first try found the zone dead (EIO), and this is its second. */
+static int64_t read_error(const struct open_file *open, const struct fuse_file_info *fi, int64_t n)
+{
+	return n == -EPERM && !open->direct && !(fi->flags & O_DIRECT) ? -EIO : n;
+}
+
 static void reply_copy(fuse_req_t req, size_t size, off_t pos, struct fuse_file_info *fi)
 {
 	struct open_file *open = open_of(fi);
@@ -270,9 +277,7 @@ static void reply_copy(fuse_req_t req, size_t size, off_t pos, struct fuse_file_
 		fuse_reply_buf(req, room, (size_t)n);
 		return;
 	}
-	if (n == -EPERM && !open->direct)
-		n = -EIO; /* the first try of the page cache found the zone dead, this is its second */
-	zd_fuse_refuse(req, n, &err);
+	zd_fuse_refuse(req, read_error(open, fi, n), &err);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, struct fuse_file_info *fi)
@@ -302,9 +307,7 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, str
 	} else if (n == -EAGAIN) {
 		reply_copy(req, size, pos, fi);
 	} else {
-		if (n == -EPERM && !open->direct)
-			n = -EIO; /* as in reply_copy() */
-		zd_fuse_refuse(req, n, &err);
+		zd_fuse_refuse(req, read_error(open, fi, n), &err);
 	}
 }
 

@@ -30,6 +30,7 @@
 #define LOOK_NS 50000u
 #define LOOK_MOST (32u << 10) /* bytes moved: behind a large request the copying is what costs, and others need the CPU */
 #define MISSES 3 /* in a row: requests come too slowly to be looked for, until one comes within LOOK_NS again */
+#define PATIENCE_NS 3000000000u /* the end waits so long for a command of the disk */
 #define WATCH_NS 50000000l /* a request that takes longer has another worker take over */
 #define WRITE_HEADER 80 /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
 
@@ -50,11 +51,22 @@ void zd_fuse_serving(fuse_req_t req)
 	me->req = req;
 }
 
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* Polled by the core in what takes long, in the thread that is at it. */
 static int interrupted(void *arg)
 {
 	const struct zd_fuse *fuse = arg;
+	uint64_t give_up = atomic_load_explicit(&fuse->give_up, memory_order_relaxed);
 
+	if (unlikely(give_up) && now() >= give_up)
+		return 1;
 	return (fuse->interrupt && fuse->interrupt(fuse->interrupt_arg)) || (me && me->req && fuse_req_interrupted(me->req));
 }
 
@@ -258,14 +270,6 @@ static int clone_of(const struct zd_fuse *fuse)
 }
 #endif
 
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* The next request, as read(2). */
 static ssize_t next(struct worker *w, void *to)
 {
@@ -446,12 +450,14 @@ void zd_fuse_slow_end(struct zd_fuse *fuse)
 
 static void free_server(struct zd_fuse *fuse)
 {
-	fuse->fn->set_interrupt(fuse->dev, fuse->interrupt, fuse->interrupt_arg);
 	/* Files whose RELEASE never came: the mount was cut off, or its end came first. */
 	while (fuse->opened) {
 		fuse->fn->close(fuse->opened->file, NULL);
 		zd_fuse_late_closed(fuse, fuse->opened);
+		if (now() < atomic_load(&fuse->give_up)) /* not once the disk has shown that it hangs */
+			atomic_store(&fuse->give_up, now() + PATIENCE_NS);
 	}
+	fuse->fn->set_interrupt(fuse->dev, fuse->interrupt, fuse->interrupt_arg);
 	if (fuse->session)
 		fuse_session_destroy(fuse->session);
 	if (!fuse->given)
@@ -469,6 +475,7 @@ static void free_server(struct zd_fuse *fuse)
 static void stop_workers(struct zd_fuse *fuse)
 {
 	pthread_mutex_lock(&fuse->lock);
+	atomic_store(&fuse->give_up, now() + PATIENCE_NS);
 	atomic_store(&fuse->stopping, true);
 	pthread_cond_signal(&fuse->watch);
 	pthread_mutex_unlock(&fuse->lock);

@@ -71,6 +71,7 @@ struct zd_fuse {
 	int fd, event;
 	bool given; /* the session closes fd */
 	_Atomic bool stopping, ended;
+	_Atomic uint64_t give_up; /* nanoseconds, monotonic: when the end waits no longer for the disk; 0 while serving */
 
 	pthread_mutex_t lock;
 	uint32_t wanted;        /* workers that should be ready for a request at any time */

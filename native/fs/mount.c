@@ -70,20 +70,16 @@ static int start_node(zd_fs *fs, struct zd_node *node, const struct zd_zone *las
 		      struct zd_error *err)
 {
 	struct zd_zone zone = *last;
-	pthread_rwlockattr_t kind;
-	int r;
+	int r = zd_node_init_lock(node);
 
-	pthread_rwlockattr_init(&kind);
-	pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	r = pthread_rwlock_init(&node->lock, &kind);
-	pthread_rwlockattr_destroy(&kind);
 	if (r)
-		return zd_fs_fail(err, r, "no lock for a file");
+		return zd_fs_fail(err, -r, "no lock for a file");
 	if (zone.type == ZD_CONVENTIONAL)
 		node->flags |= ZD_NODE_CNV;
 	zd_attr_init(&node->attr, fs->perm, fs->uid, fs->gid, now);
 	zone.cond = cond;
 	node->size = zd_fs_check_condition(node, &zone);
+	node->end = node->size;
 	if (node->flags & (ZD_NODE_OFFLINE | ZD_NODE_READONLY)) {
 		/* How much a zone found read-only holds is not known, so its file cannot be read either. */
 		node->flags |= ZD_NODE_IMMUTABLE;
@@ -214,10 +210,26 @@ void zd_fs_umount(zd_fs *fs)
 			pthread_rwlock_wrlock(&node->lock);
 			node->writers = 1;
 			zd_fs_write_close(fs, node, NULL);
-			pthread_rwlock_unlock(&node->lock);
+			zd_node_changed(node);
 		}
 	}
 	zd_fs_detach(fs);
+}
+
+void zd_fs_forked(zd_fs *fs)
+{
+	for (int g = 0; g < ZD_NR_GROUPS; g++) {
+		for (uint32_t i = 0; i < fs->groups[g].nr_nodes; i++) {
+			struct zd_node *node = &fs->groups[g].nodes[i];
+
+			if (pthread_rwlock_trywrlock(&node->lock) == 0) {
+				pthread_rwlock_unlock(&node->lock);
+				continue;
+			}
+			zd_node_init_lock(node);
+			zd_fs_revalidate(fs, node->zone);
+		}
+	}
 }
 
 int zd_fs_remount(zd_fs *fs, const struct zd_fs_options *options)

@@ -117,6 +117,59 @@ int zd_fs_lookup(zd_fs *fs, uint64_t parent, const char *name, uint64_t *ino)
 	return 0;
 }
 
+/* ---------------------------------------------------------------- locks */
+
+#define LOOK_NS 50000000 /* between two looks at the interrupt hook */
+
+int zd_node_init_lock(struct zd_node *node)
+{
+	pthread_rwlockattr_t kind;
+	int r;
+
+	pthread_rwlockattr_init(&kind);
+	pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	r = pthread_rwlock_init(&node->lock, &kind);
+	pthread_rwlockattr_destroy(&kind);
+	return -r;
+}
+
+bool zd_node_lock_soon(struct zd_node *node, bool write)
+{
+	struct timespec until;
+
+	if (likely(!(write ? pthread_rwlock_trywrlock(&node->lock) : pthread_rwlock_tryrdlock(&node->lock))))
+		return true;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += LOOK_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	return !(write ? pthread_rwlock_timedwrlock(&node->lock, &until) :
+			 pthread_rwlock_timedrdlock(&node->lock, &until));
+}
+
+int zd_node_lock(zd_fs *fs, struct zd_node *node, bool write, struct zd_error *err)
+{
+	char name[24];
+
+	while (unlikely(!zd_node_lock_soon(node, write))) {
+		void *arg;
+		int (*interrupted)(void *) = zd_get_interrupt(fs->dev, &arg);
+
+		if (interrupted && interrupted(arg))
+			return zd_fs_fail(err, EINTR, "interrupted while waiting for another user of %s",
+					  zd_node_name(fs, node, name));
+	}
+	return 0;
+}
+
+void zd_node_changed(struct zd_node *node)
+{
+	atomic_store_explicit(&node->end, zd_node_end(node), memory_order_release);
+	pthread_rwlock_unlock(&node->lock);
+}
+
 static struct timespec timespec_of(int64_t ns)
 {
 	int64_t sec = ns / 1000000000, rest = ns % 1000000000;
@@ -146,10 +199,7 @@ int zd_fs_getattr(zd_fs *fs, uint64_t ino, struct stat *out)
 	out->st_mtim = timespec_of(attr->mtime);
 	out->st_ctim = timespec_of(attr->ctime);
 	if (node) {
-		/* Under the lock, so that a write under way is seen whole: size and what is held back together. */
-		pthread_rwlock_rdlock(&node->lock);
-		out->st_size = (off_t)zd_node_end(node);
-		pthread_rwlock_unlock(&node->lock);
+		out->st_size = (off_t)atomic_load_explicit(&node->end, memory_order_acquire);
 		out->st_mode = S_IFREG | attr->mode;
 		out->st_nlink = 1;
 		out->st_blocks = (blkcnt_t)(node->capacity / 512);

@@ -49,10 +49,14 @@ struct zd_attr {
 	_Atomic int64_t atime, mtime, ctime;
 };
 
-/* A file. What is not atomic changes under `lock` held for writing. */
+/*
+ * A file. What is not atomic changes under `lock` held for writing, which a write keeps until the disk is done; a disk
+ * can hang. So stat does without the lock (`end`), and who waits for it can be interrupted (zd_node_lock()).
+ */
 struct zd_node {
 	pthread_rwlock_t lock;
 	struct zd_attr attr;
+	_Atomic uint64_t end;    /* what stat tells: zd_node_end() as it was when the lock was last given back */
 	uint32_t zone, nr_zones; /* several where conventional zones are aggregated */
 	uint64_t start;          /* on the disk */
 	uint64_t capacity;
@@ -107,7 +111,7 @@ static inline bool zd_node_immutable(const struct zd_node *node)
 {
 	return (node->flags & ZD_NODE_IMMUTABLE) != 0;
 }
-/* What stat tells: with what a relaxed mount holds back. */
+/* With what a relaxed mount holds back. */
 static inline uint64_t zd_node_end(const struct zd_node *node)
 {
 	return node->size + node->tail_length;
@@ -121,6 +125,14 @@ struct zd_attr *zd_fs_attr(zd_fs *fs, uint64_t ino, struct zd_node **node);
 void zd_attr_init(struct zd_attr *attr, uint32_t mode, uint32_t uid, uint32_t gid, int64_t now);
 /* "seq/3", for sentences; to has room for 24 bytes. */
 const char *zd_node_name(const zd_fs *fs, const struct zd_node *node, char *to);
+/* 0 or a negative errno. */
+int zd_node_init_lock(struct zd_node *node);
+/* Take the lock for reading or writing. -EINTR, with nothing held: the disk's interrupt hook ended the wait. */
+int zd_node_lock(zd_fs *fs, struct zd_node *node, bool write, struct zd_error *err);
+/* The same for who can do without: false if it was not to be had within 50 ms. */
+bool zd_node_lock_soon(struct zd_node *node, bool write);
+/* Give back a lock that was held for writing. */
+void zd_node_changed(struct zd_node *node);
 
 /* fault.c */
 /* -e, with a sentence in err. */

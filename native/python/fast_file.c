@@ -334,6 +334,29 @@ static PyObject *file_close(PyObject *op, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(file_after_fork_doc,
+"_after_fork($self, /)\n--\n\n"
+"In a forked child: the threads that were inside calls do not exist here.");
+
+static PyObject *file_after_fork(PyObject *op, PyObject *unused)
+{
+	File *self = (File *)op;
+
+	(void)unused;
+	/* Not if a signal handler forked inside a call of this thread, which goes on here. */
+	if (self->core == NULL || self->core->handler_thread == PyThread_get_thread_ident())
+		Py_RETURN_NONE;
+	self->inside = 0;
+	if (PyThread_acquire_lock(self->moving, NOWAIT_LOCK)) {
+		PyThread_release_lock(self->moving);
+	} else { /* it is held for ever, and so cannot be freed */
+		self->moving = PyThread_allocate_lock();
+		if (self->moving == NULL)
+			return PyErr_NoMemory();
+	}
+	Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(file_attach_doc,
 "_attach($self, core, table, handle, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
 "Take over an open file; table is the address that zoned._native gives.");
@@ -441,6 +464,7 @@ static PyMethodDef file_methods[] = {
 	{"truncate", file_truncate, METH_O, truncate_doc},
 	{"close", file_close, METH_NOARGS, file_close_doc},
 	{"_attach", file_attach, METH_VARARGS, file_attach_doc},
+	{"_after_fork", file_after_fork, METH_NOARGS, file_after_fork_doc},
 	{NULL, NULL, 0, NULL},
 };
 

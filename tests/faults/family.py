@@ -68,6 +68,11 @@ class Family(RuleBasedStateMachine):
             self.disks.append((snapshot.fork(), copy.deepcopy(then)))
 
     @rule(number=NUMBER)
+    def close_a_fork(self, number: int) -> None:
+        if len(self.disks) > 1:
+            self.disks.pop(1 + number % (len(self.disks) - 1))[0].close()
+
+    @rule(number=NUMBER)
     def forget(self, number: int) -> None:
         if self.snapshots:
             self.snapshots.pop(number % len(self.snapshots))[1].close()

@@ -17,7 +17,7 @@ import pytest
 
 import zoned
 import zonefs
-from waiting import PATIENCE
+from waiting import PATIENCE, until
 from zoned.crashes import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
 from zoned.testing import CrashFailure, check_crashes
@@ -457,7 +457,7 @@ def test_ctrl_c_ends_all_processes() -> None:
         "    print(multiprocessing.active_children())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True
     )
     assert done.stdout == "[]\n", done.stderr
 
@@ -468,8 +468,7 @@ def test_behind_the_first_failure_nobody_looks_on() -> None:
 
     def verify(dev: zoned.Device, acknowledged: list[int]) -> None:
         if dev.zones[1].condition is zoned.ZoneCondition.EMPTY:
-            while not seen.value:
-                time.sleep(0.001)
+            until(lambda: seen.value, "the other process fails")
             time.sleep(0.05)  # for the other to tell
             return
         with seen.get_lock():

@@ -513,6 +513,30 @@ class Machine(Family):
         if self.aware:
             assert [dev._written(zone) for zone in (0, 1)] == written
 
+    @rule(number=NUMBER, seed=st.integers(0, 99))
+    def survivor(self, number: int, seed: int) -> None:
+        """A disk as a power cut would have left it; it is forked, cut and gone back to as the others are."""
+        if self.snapshots and len(self.disks) < 5:
+            _, snapshot, then = self.snapshots[number % len(self.snapshots)]
+            draw, model = random.Random(seed), copy.deepcopy(then)
+            blocks = snapshot.unflushed()
+            undone = {block.offset for block in blocks if block.lost or draw.random() < 0.5}
+            known = {block.offset for block in blocks}
+            tops = list(model.durable)
+            for zone in (0, 1):
+                for block in model.old[zone]:
+                    offset = zone * LENGTH + block * BLOCK
+                    if block in model.lost[zone]:
+                        continue
+                    if (offset in known and offset not in undone) or (
+                        offset not in known and not self.aware
+                    ):
+                        tops[zone] = max(tops[zone], (block + 1) * BLOCK)
+            kept = {zone: top for zone, top in enumerate(tops) if self.aware}
+            model.cut(lambda zone, block: zone * LENGTH + block * BLOCK not in undone)
+            model.written[:] = model.durable[:] = tops
+            self.disks.append((snapshot.survivor(kept, sorted(undone)), model))
+
     @rule()
     def reopen(self) -> None:
         if self.path and not self.snapshots and len(self.disks) == 1:

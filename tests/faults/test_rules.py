@@ -200,6 +200,27 @@ def test_a_hang_holds_no_lock_and_is_released(dev: zoned.Device) -> None:
     assert dev.zones[3].wp == zone(3) + BLOCK
 
 
+def test_a_killed_process_hangs_no_longer_than_till_a_release(dev: zoned.Device) -> None:
+    with dev.faults.add("hang", on="write", zones=3) as fault:
+        child = os.fork()
+        if child == 0:
+            try:
+                dev.pwrite(b"a" * BLOCK, zone(3))
+            finally:
+                os._exit(0)
+        until(lambda: fault.waiting, "the write hangs")
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        fault.release()
+        assert fault.waiting == 0
+        thread = threading.Thread(target=dev.pwrite, args=(b"a" * BLOCK, zone(3)))
+        thread.start()
+        until(lambda: fault.waiting, "the write hangs")
+        fault.release()
+        thread.join()
+        assert (fault.waiting, fault.matched) == (0, 2)
+
+
 def test_a_hang_times_out_undone(dev: zoned.Device) -> None:
     with dev.faults.add("hang", on="write", timeout="20ms") as fault:
         with pytest.raises(zoned.CommandTimeoutError, match="was not done") as caught:

@@ -122,11 +122,6 @@ class Machine(Family):
                 del model.data[zone][durable:]
         model.data[:2] = [bytearray(data) for data in model.flushed]
 
-    @rule(number=NUMBER)
-    def close_a_fork(self, number: int) -> None:
-        if len(self.disks) > 1:
-            self.disks.pop(1 + number % (len(self.disks) - 1))[0].close()
-
     @rule()
     def check(self) -> None:
         if self.path:

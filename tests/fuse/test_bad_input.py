@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import zoned
-from fuse.tools import zonedctl
+import zonefs
+from fuse.tools import serving, zonedctl
 from zonefs.attach import detach, entries
 
 
@@ -31,9 +33,9 @@ def packed(
     return bytes(block)
 
 
-def refused(*arguments, code: int = 1) -> str:
+def refused(*arguments, code: int = 1, **keywords) -> str:
     """The one line that the command says."""
-    done = zonedctl("mount", *arguments)
+    done = zonedctl("mount", *arguments, **keywords)
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -139,6 +141,45 @@ def test_options(disk, place, options, code, text):
     assert text in refused("-o", options, disk, place, code=code)
 
 
+def test_an_empty_name_is_not_the_folder_one_is_in(disk, place):
+    """As a variable of the shell that is not set would give it."""
+    assert "the mount point has no name: give a directory" in refused(disk, "", cwd=place)
+    assert not os.path.ismount(place)
+
+
+def test_mkfs_of_a_disk_that_is_mounted(disk, place):
+    """By whatever process and name of the image; once it is unmounted, or its process killed, it goes."""
+    link = f"{disk}.link"
+    os.symlink(disk, link)
+    text = f"the disk is mounted at {place}: unmount it first"
+    server = serving(disk, place)
+    try:
+        (place / "seq/0").write_bytes(b"x")
+        for name in (disk, link):
+            done = zonedctl("mkfs", "-f", name)
+            assert done.returncode == 1
+            assert done.stderr == f"zonedctl: {name}: {text}\n"
+        assert (place / "seq/0").read_bytes().rstrip(b"\0") == b"x"
+    finally:
+        server.kill()
+        server.wait(20)
+        server.stderr.close()
+    assert zonedctl("mkfs", link).returncode == 0
+    with zonefs.mount(disk, place):
+        assert os.stat(place / "seq/0").st_size == 0
+
+
+def test_mkfs_of_a_disk_in_memory_that_is_mounted(place):
+    with zoned.memory(size="64MiB", zone_size="4MiB") as device, device.fork() as fork:
+        zonefs.mkfs(device)
+        with zonefs.mount(device, place):
+            with pytest.raises(OSError, match=f"the disk is mounted at {place}") as caught:
+                zonefs.mkfs(device)
+            assert caught.value.errno == errno.EBUSY
+            zonefs.mkfs(fork)
+        zonefs.mkfs(device)
+
+
 def test_a_disk_without_power(disk, place):
     with zoned.open(disk) as device:
         device.power_cut()
@@ -157,14 +198,15 @@ def test_nothing_is_left_of_a_mount_that_failed(disk, place: Path):
 
 
 def test_mkfs_under_a_mount(disk, place):
-    """A new superblock and empty zones under files that programs have open: mkzonefs refuses that as well."""
+    """A new superblock and empty zones under files that programs have open; told before anything is asked."""
     assert zonedctl("mount", disk, place).returncode == 0
     try:
         (place / "seq" / "0").write_bytes(bytes(4096))
         for options in ((), ("-f",), ("--dry-run",)):
             done = zonedctl("mkfs", *options, disk)
             assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr == f"zonedctl: {disk} is mounted at {place}: unmount it first\n"
+            text = f"{disk}: the disk is mounted at {place}: unmount it first"
+            assert done.stderr == f"zonedctl: {text}\n"
         assert (place / "seq" / "0").stat().st_size == 4096
         with zoned.open(disk, readonly=True) as device:
             (server,) = [one.command for one in device.openers if "mount" in one.command]

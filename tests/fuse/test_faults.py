@@ -10,9 +10,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -235,6 +238,56 @@ def test_a_write_that_hangs_leaves_the_mount_to_others(disk, place, other):
                 thread.join()
             assert done == [BLOCK] * 4
         assert mount.mounted
+
+
+def test_who_waits_behind_a_write_that_hangs_can_be_killed(disk, place, other):
+    """And who only looks does not wait: Linux's stat takes no lock of the file."""
+    from threading import Thread
+
+    path = place / "seq/0"
+    with zonefs.mount(disk, place, strict=True):
+        direct_write(path, b"a" * BLOCK, 0)
+        with other.faults.add("hang", on="write", zones=FIRST) as fault:
+            writer = Thread(target=lambda: direct_write(path, b"b" * BLOCK, BLOCK))
+            writer.start()
+            while fault.waiting < 1:
+                pass
+            assert os.stat(path).st_size == BLOCK
+            waiting = [
+                Popen(["dd", "if=/dev/zero", f"of={path}", "bs=4k", "count=1", *more], stderr=PIPE)
+                for more in (["oflag=direct", "seek=1", "conv=notrunc"], ["conv=notrunc"], [])
+            ]
+            waiting.append(Popen(["dd", f"if={path}", "of=/dev/null", "iflag=direct"], stderr=PIPE))
+            time.sleep(0.3)  # until they wait
+            for one in waiting:
+                one.kill()
+            for one in waiting:
+                one.communicate(timeout=20)
+            assert [one.returncode for one in waiting] == [-signal.SIGKILL] * 4
+            fault.release()
+            writer.join()
+        assert os.stat(path).st_size == 2 * BLOCK
+
+
+def test_a_mount_whose_disk_hangs_ends_all_the_same(disk, place, other):
+    """With the last block of one file held back, and a write of another that never returns."""
+    server = serving(disk, place)
+    held = os.open(place / "seq/1", os.O_WRONLY | os.O_APPEND)
+    os.write(held, b"held back")
+    with other.faults.add("hang", on="write") as fault:
+        program = Popen(
+            ["dd", "if=/dev/zero", f"of={place}/seq/0", "bs=4k", "count=1"], stderr=PIPE
+        )
+        while fault.waiting < 1:
+            pass
+        server.terminate()
+        assert server.wait(30) == 0
+        assert not os.path.ismount(place)
+        program.communicate(timeout=20)
+        assert program.returncode == 1
+    assert error_of(os.close, held) == errno.ENOTCONN
+    server.stderr.close()
+    assert [zone.wp - zone.start for zone in other.report(FIRST, 2)] == [0, 0]
 
 
 # ---------------------------------------------------------------- power

@@ -60,16 +60,19 @@ def test_a_mount_point_that_is_not_empty(disk, place):
     assert os.listdir(place) == ["hidden"]
 
 
-def test_names_with_blanks_and_commas(shm, tmp_path):
+@pytest.mark.parametrize("name", ["mo unt, 1", "a\rb", "a\nb", "\\011", "é", "\udcff", "#"])
+def test_names_of_any_kind(shm, tmp_path, name):
     from fuse.conftest import make_disk
 
-    image = make_disk(shm, "a, b\\c.img")
-    where = tmp_path / "mo unt, 1"
+    image = make_disk(shm, f"{name}, b\\c.img")
+    where = tmp_path / name
     where.mkdir()
     with zonefs.mount(image, where) as mount:
         assert mount.path == str(where)
         assert attach.top(str(where)).source == image
         Path(where / "seq/0").write_bytes(b"x")
+        with pytest.raises(OSError, match="is mounted there"):
+            zonefs.mount(image, where)
     assert not is_mounted(where)
 
 
@@ -106,11 +109,15 @@ def test_not_a_zonefs(shm, place):
         ({"perm": 0o1000}, "perm is 0o1000"),
         ({"uid": -1}, "uid is -1"),
         ({"workers": 1000}, "workers is 1000: it must be 0 to 32"),
+        ({"workers": -1}, "workers is -1"),
+        ({"workers": 1 << 70}, "workers is 1180591620717411303424"),
+        ({"workers": "2"}, "workers must be an integer, not str"),
+        ({"gid": 1.5}, "gid must be an integer, not float"),
     ],
 )
 def test_options_out_of_range(disk, place, keywords, text):
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((ValueError, TypeError), match=text):
         zonefs.mount(disk, place, **keywords)
     assert not is_mounted(place)
     assert len(os.listdir("/proc/self/fd")) == before

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,6 +150,53 @@ def test_flipped_byte_in_the_shared_state_of_a_closed_image(
 
     wrong = in_child(work)
     assert not wrong, f"{len(wrong)}: " + "; ".join(wrong[:10])
+
+
+def test_nonsense_in_the_shared_state_of_an_open_image(patient: Patient) -> None:
+    """Another user's process may say anything about zones: a reader and `check` end with an error, or without."""
+
+    def work() -> int:
+        image, refused = patient.image, 0
+        with zoned.open(patient.path) as writer, zoned.open(patient.path, readonly=True) as reader:
+            shared = patient.path.read_bytes()
+            (at,) = (
+                at  # the state of zone 9, and behind it that of zone 10
+                for at in range(image.header("runtime_offset"), image.header("data_offset"), 128)
+                if struct.unpack_from("<Q120xQ", shared, at)
+                == (image.entry(9, 0)[1], image.entry(10, 0)[1])
+            )
+            nonsense = {
+                "<Q": [5, 7, 0xC, (1 << 63) | 2, (1 << 64) - 1, (1 << 64) - 2],  # word
+                "<16xI": [100, 10**6, 1 << 31, (1 << 32) - 1],  # slot + 1
+                "<40xI": [
+                    100,
+                    1 << 24,
+                    (1 << 32) - 1,
+                    10,
+                ],  # the next implicitly open zone + 1: zone 9 itself
+            }
+            for code, values in nonsense.items():
+                for value in values:
+                    with patient.path.open("r+b") as file:
+                        file.seek(at + struct.calcsize(code) - struct.calcsize(code[-1]))
+                        file.write(struct.pack("<" + code[-1], value))
+                    for call in (
+                        lambda: reader.pread(disks.CAPACITY, 9 * disks.ZONE_SIZE),
+                        lambda: zoned.check(patient.path),
+                    ):
+                        try:
+                            call()
+                        except (OSError, ValueError):
+                            refused += 1
+                    with patient.path.open("r+b") as file:
+                        file.seek(at)
+                        file.write(shared[at : at + 128])
+            assert disks.differences(reader, patient.held) == []
+            assert [f for f in zoned.check(patient.path) if f.error] == []
+            assert writer.limits.implicit_open == 1
+        return refused
+
+    assert in_child(work) > 5
 
 
 @pytest.mark.parametrize("zone", [1, 2, 3, 5, 9])

@@ -1048,6 +1048,26 @@ def _register_failed_reads() -> None:
                 case(disk, name=f"read-fails-{how}-{kind}-{mode}", errors=mode)(build)
 
 
+@case(errors="zone-ro")
+def nobody_may_read_a_file_that_became_read_only(script: Script) -> None:
+    """Its data is there; to zonefs a dead zone's file without a permission bit is an offline one's."""
+    for path in ("seq/0", "seq/1"):
+        script.fill(path, 4)
+        for fd, flags in (("b", "O_RDONLY"), ("d", "O_RDONLY|O_DIRECT"), ("w", UPDATE)):
+            script.open(fd + path[-1], path, flags)
+        script.pread("b" + path[-1], 0, 2)
+    script.step("chmod", path="seq/0", mode=0)
+    for number in "01":
+        script.below("finish", f"seq/{number}")
+        script.pwrite("w" + number, 4)
+    script.step("chmod", path="seq/1", mode=0)
+    for number in "01":
+        for fd in "bdw":
+            script.pread(fd + number, 0)
+            script.pread(fd + number, 3, 4)
+            script.step("pread", fd=fd + number, at=77, length=1000)
+
+
 def _register_more_errors() -> None:
     for mode in MODES:
         for how in ("read-only", "offline"):

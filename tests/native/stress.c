@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many threads on one disk: writers, appenders, readers, resetters, reporters, flushers, a recorder. Built under
+ * Many threads on one disk: writers, appenders, readers, resetters, reporters, flushers, forkers, a recorder. Under
  * ThreadSanitizer it shows races; by itself it shows lost, torn or misplaced data.
  *
  *     stress SECONDS [IMAGE [HANDLES]]      without IMAGE in RAM; HANDLES 2: half of the threads use a second one
@@ -15,6 +15,7 @@
 #define ZD_TSAN_BUILD 0
 #endif
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -219,8 +220,8 @@ static void *viewer(void *arg)
 	struct timespec pause = { 0, 500000 };
 	struct zd_snapshot_block blocks[8];
 	struct zd_error err;
-	zd_snapshot *snapshot;
-	zd_dev *fork;
+	zd_snapshot *snapshot, *inner;
+	zd_dev *fork, *deeper;
 
 	while (!atomic_load(&stop)) {
 		CLAIM(zd_snapshot_take(w->dev, &snapshot, &err) == 0);
@@ -231,6 +232,23 @@ static void *viewer(void *arg)
 		nanosleep(&pause, NULL);
 		CLAIM(zd_pread(fork, again, sizeof(again), 0, &err) == (int64_t)sizeof(again));
 		CLAIM(memcmp(first, again, sizeof(first)) == 0);
+		/* A fork of the fork, which shows the same when that one is overwritten or gone. */
+		CLAIM(zd_snapshot_take(fork, &inner, &err) == 0);
+		CLAIM(zd_snapshot_unflushed(inner, blocks, 8, &err) >= 0);
+		CLAIM(zd_fork(inner, NULL, &deeper, &err) == 0);
+		zd_snapshot_free(inner);
+		CLAIM(zd_pwrite(fork, again + BLOCK, sizeof(again) / 2, 0, &err) == (int64_t)sizeof(again) / 2);
+		if (draw(w, 2)) {
+			zd_dev *closed = fork;
+
+			fork = deeper;
+			deeper = NULL;
+			CLAIM(zd_close(closed, &err) == 0);
+		}
+		CLAIM(zd_pread(deeper ? deeper : fork, again, sizeof(again), 0, &err) == (int64_t)sizeof(again));
+		CLAIM(memcmp(first, again, sizeof(first)) == 0);
+		if (deeper)
+			CLAIM(zd_close(deeper, &err) == 0);
 		if (draw(w, 2)) {
 			CLAIM(zd_power_cut(fork, (int)draw(w, 3), draw(w, 100), &err) == 0);
 			CLAIM(zd_power_on(fork, &err) == 0);
@@ -239,6 +257,61 @@ static void *viewer(void *arg)
 		CLAIM(zd_close(fork, &err) == 0);
 		settle(0, &err);
 	}
+	return NULL;
+}
+
+/* Forks of forks, snapshots of them, cuts and ways back in no order; what is left is closed in no order. */
+static void *family(void *arg)
+{
+	enum { MOST = 12, READ = 16 * BLOCK };
+	struct worker *w = arg;
+	struct timespec pause = { 0, 200000 };
+	zd_snapshot *snapshots[MOST] = { NULL };
+	zd_dev *forks[MOST] = { NULL };
+	uint8_t *bytes = malloc(READ);
+	struct zd_error err;
+	uint64_t landed;
+
+	CLAIM(bytes);
+	while (!atomic_load(&stop)) {
+		zd_snapshot **snapshot = &snapshots[draw(w, MOST)];
+		zd_dev **fork = &forks[draw(w, MOST)];
+		uint32_t zone = (uint32_t)draw(w, NR_ZONES);
+		struct zd_cut cut = { .nr_kept = 0 };
+
+		memset(bytes, (int)draw(w, 256), READ);
+		if (!*snapshot) {
+			CLAIM(zd_snapshot_take(*fork ? *fork : w->dev, snapshot, &err) == 0);
+		} else if (!*fork) {
+			CLAIM(zd_fork(*snapshot, draw(w, 3) ? NULL : &cut, fork, &err) == 0);
+		} else if (draw(w, 4) == 0) {
+			zd_snapshot_free(*snapshot);
+			*snapshot = NULL;
+		} else if (draw(w, 4) == 0) {
+			claim_disk_is_sound(*fork, 1);
+			CLAIM(zd_close(*fork, &err) == 0);
+			*fork = NULL;
+		} else if (draw(w, 4) == 0) {
+			int ret = zd_rollback(*fork, *snapshot, &err);
+
+			CLAIM(ret == 0 || ret == -EINVAL); /* a snapshot of another one */
+		} else if (draw(w, 4) == 0) {
+			CLAIM(zd_power_cut(*fork, (int)draw(w, 3), draw(w, 100), &err) == 0 && zd_power_on(*fork, &err) == 0);
+		} else if (zone < CONV) {
+			CLAIM(zd_pwrite(*fork, bytes, READ, zone * ZONE_SIZE + draw(w, 8) * BLOCK, &err) == READ);
+		} else if (zd_append(*fork, zone, bytes, draw(w, 8) * BLOCK, &landed, &err) < 0) {
+			CLAIM(zd_zone_mgmt(*fork, ZD_CMD_RESET, zone, 1, &err) == 0);
+		}
+		if (*fork)
+			CLAIM(zd_pread(*fork, bytes, READ, zone * ZONE_SIZE, &err) == READ);
+		nanosleep(&pause, NULL);
+	}
+	for (uint32_t i = 0; i < MOST; i++) {
+		if (forks[i])
+			CLAIM(zd_close(forks[i], &err) == 0);
+		zd_snapshot_free(snapshots[MOST - 1 - i]);
+	}
+	free(bytes);
 	return NULL;
 }
 
@@ -285,9 +358,10 @@ static void *recorder(void *arg)
 int main(int argc, char **argv)
 {
 	static void *(*const jobs[])(void *) = { own_zone, own_zone, own_zone, shared_zones, shared_zones, shared_zones,
-						 conventional, conventional, reader, reader, looker, flusher, recorder, viewer };
+						 conventional, conventional, reader, reader, looker, flusher, recorder, viewer,
+						 family };
 	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
-	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - ZD_TSAN_BUILD };
+	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - 2 * ZD_TSAN_BUILD };
 	struct zd_range conv = { 0, CONV };
 	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
 				    .physical_block = BLOCK, .max_open = 8, .unrestricted_read = 1, .nr_conv = 1,

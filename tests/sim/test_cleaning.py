@@ -165,6 +165,20 @@ def test_a_policy_that_chooses_nonsense_is_told() -> None:
         log.write(5000)
 
 
+@pytest.mark.parametrize("choice", [None, "x", 1.5, [3]])
+def test_a_policy_that_returns_no_segment_is_told(choice: Any) -> None:
+    log = Log(LogConfig(64, 32, spare=0.2), 1, policy=lambda order, clock: choice)
+    with pytest.raises(ValueError, match="the policy chose segment"):
+        log.write(5000)
+
+
+def test_a_policy_that_never_makes_room_does_not_hang() -> None:
+    """The fullest segment again and again: what is moved out of one fills the next."""
+    fullest = Log(LogConfig(64, 32, spare=0.2), 1, policy=lambda order, clock: order[-1].segment)
+    with pytest.raises(ValueError, match="129 segments in a row that are full of valid blocks"):
+        fullest.write(5000)
+
+
 def test_blocks_of_a_trace() -> None:
     """Given blocks instead of a distribution: rewriting the same few costs nothing but their own."""
     log = Log(LogConfig(64, 32, spare=0.2), 1)

@@ -9,11 +9,13 @@ import pytest
 
 import zoned
 from sim.helpers import KIB, MIB, SECOND, disk, reader, run, writer
-from zoned.bench import Job, Simulation
+from zoned.bench import Job, Run, Simulation
+from zoned.bench.limits import limiting
 from zoned.bench.models import load_drive, null_model
 from zoned.bench.patterns import PATTERNS
 from zoned.bench.results import as_csv, as_json
 from zoned.bench.runner import execute
+from zoned.report import ROW
 
 
 def test_a_sequential_run_fills_its_zones() -> None:
@@ -55,13 +57,7 @@ def test_appends_to_one_zone_go_side_by_side() -> None:
 def test_rate() -> None:
     result = run(writer(rate=[0, 8 * MIB, 0], runtime=2 * SECOND))
     assert result.total(1).rate == pytest.approx(8 * MIB, rel=0.01)
-    assert "rate limits" in zoned_limit(result)
-
-
-def zoned_limit(result: object) -> str:
-    from zoned.bench.limits import limiting
-
-    return limiting(result)  # type: ignore[arg-type]
+    assert "rate limits" in limiting(result)
 
 
 def test_rate_iops() -> None:
@@ -131,11 +127,9 @@ def test_sequence_fills_a_random_zone_in_order() -> None:
     assert conditions(result)[2] == 0
 
 
-def conditions(result: object) -> dict[int, int]:
-    from zoned.report import ROW
-
+def conditions(result: Run) -> dict[int, int]:
     out = dict.fromkeys(range(16), 0)
-    for row in ROW.iter_unpack(result.zones):  # type: ignore[attr-defined]
+    for row in ROW.iter_unpack(result.zones):
         out[row[7]] += 1
     return out
 
@@ -161,7 +155,7 @@ def test_jobs_beyond_the_open_limit_stop_and_say_so() -> None:
     result = run(*jobs, geometry=disk(max_open=4))
     assert sum(job.stopped for job in result.jobs) == 2
     assert sum(job.stats[1].count for job in result.jobs) == 4 * 64
-    assert "2 jobs stopped early" in zoned_limit(result)
+    assert "2 jobs stopped early" in limiting(result)
 
 
 def test_active_limit_of_zns_is_an_error() -> None:
@@ -194,10 +188,8 @@ def test_reset_threshold_and_frequency() -> None:
     assert 0.3 < written / (56 * MIB) < 0.75
 
 
-def rows(result: object) -> list[tuple[int, ...]]:
-    from zoned.report import ROW
-
-    return list(ROW.iter_unpack(result.zones))  # type: ignore[attr-defined]
+def rows(result: Run) -> list[tuple[int, ...]]:
+    return list(ROW.iter_unpack(result.zones))
 
 
 def test_writing_without_zone_mode_breaks_the_rules() -> None:
@@ -212,7 +204,7 @@ def test_writing_without_zone_mode_breaks_the_rules() -> None:
 def test_reading_without_data_ends_at_once() -> None:
     assert run(reader()).commands == 0
     assert run(reader(random=True)).commands == 0
-    assert zoned_limit(run(reader())) == "Nothing was done: no job had a command to send."
+    assert limiting(run(reader())) == "Nothing was done: no job had a command to send."
 
 
 def test_sequential_reads_skip_what_is_not_written() -> None:

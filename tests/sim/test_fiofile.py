@@ -13,7 +13,7 @@ import pytest
 from sim.helpers import KIB, MIB, SECOND, disk
 from zoned.bench import Job
 from zoned.bench.fiofile import FioError, Plan, load, parse
-from zoned.bench.fiooptions import ALIASES, BLOCKS, MODES, OPTIONS, WITHOUT_EFFECT
+from zoned.bench.fiooptions import ALIASES, LAYERED, MODES, OPTIONS, WITHOUT_EFFECT
 from zoned.bench.limits import limiting
 from zoned.bench.models import load_drive, null_model
 from zoned.bench.runner import execute
@@ -336,6 +336,13 @@ def test_verify() -> None:
         (f"[j]\nrw=write\noffset=2z\nsize=1m\n{ZBD}", "in zone mode it must hold a zone"),
         ("bs=4k\n[j]\nrw=read", "stands before the first section"),
         ("[j\nrw=read", "is not a section"),
+        ("[j]\nrw=read\nbs=", "my.fio:3: the option bs needs a value behind its ="),
+        ("[j]\nrw=read\nrate=,,", "my.fio:3: the option rate needs a value behind its ="),
+        ("[j]\nrw=read\nkb_base=1001", "kb_base=1001: it must be 1000 or 1024"),
+        (
+            f"[j]\nrw=randrw\nrwmixread=70\nrwmixwrite=40\n{ZBD}",
+            r"my.fio:4: rwmixwrite=40: with rwmixread \(my.fio:3\) it does not add up to 100",
+        ),
         ("", "there is no job section"),
         ("[global]\nbs=4k", "there is no job section"),
         ("[j]\nrw=read\nbs=${NO_SUCH_VARIABLE_HERE}", "no variable NO_SUCH_VARIABLE_HERE"),
@@ -379,8 +386,8 @@ def test_one_limit_of_open_zones_for_a_disk() -> None:
 
 
 def test_no_option_is_both_used_and_without_effect() -> None:
-    assert not (set(OPTIONS) | set(BLOCKS)) & WITHOUT_EFFECT
-    assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS) | set(BLOCKS)
+    assert not (set(OPTIONS) | set(LAYERED)) & WITHOUT_EFFECT
+    assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS) | set(LAYERED)
 
 
 def test_every_option_is_one_of_fio(needs: Needs) -> None:
@@ -400,7 +407,7 @@ def test_every_option_is_one_of_fio(needs: Needs) -> None:
         "nonvectored",
         "ignore_zone_limits",
     }
-    missing = {name for name in [*OPTIONS, *BLOCKS, *WITHOUT_EFFECT] if name not in names} - engine
+    missing = {name for name in [*OPTIONS, *LAYERED, *WITHOUT_EFFECT] if name not in names} - engine
     assert missing - {"stats", "eta"} == set()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from zoned.bench.fiofile import parse
@@ -67,6 +69,13 @@ def test_hard_disk(text: str, filled: int, begin: str) -> None:
 def test_zns(text: str, filled: int, begin: str) -> None:
     short = TIMED.replace("2", "200ms")
     assert sentence(text + short + ZBD, "zn540", filled).startswith(begin)
+
+
+def test_no_share_of_a_short_run_is_more_than_all_of_it() -> None:
+    """Ten commands into the cache and beside it: the head's first way takes longer than the run."""
+    said = sentence("rw=randrw\nrwmixread=70\nnumber_ios=10\n" + HDD, "hc620")
+    assert said.startswith("The head's way to the data: ")
+    assert all(int(share) <= 100 for share in re.findall(r"(\d+)%", said)), said
 
 
 def test_the_open_limit_is_named() -> None:

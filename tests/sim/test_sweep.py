@@ -67,11 +67,13 @@ def test_run_resume_and_same_bytes_on_any_number_of_workers(tmp_path: Path) -> N
     # One point lost: only that one runs again, and the tables come out the same.
     before = content(one.folder)
     gone = one.folder / f"{one.points[3].key}.json"
-    gone.unlink()
-    told: list[tuple[int, str]] = []
-    assert sweep.run(one, workers=1, told=lambda done, total, text: told.append((done, text))) == 0
-    assert [done for done, _ in told] == [7, 8]
-    assert content(one.folder) == before
+    told: list[int] = []
+    for damage in (gone.unlink, lambda: gone.write_bytes(b""), lambda: os.truncate(gone, 300)):
+        damage()
+        told.clear()
+        assert sweep.run(one, workers=1, told=lambda done, total, text: told.append(done)) == 0
+        assert told == [7, 8]
+        assert content(one.folder) == before
 
 
 def test_job_files(tmp_path: Path) -> None:
@@ -196,6 +198,16 @@ def test_a_point_that_cannot_be_is_reported_and_the_rest_goes_on(tmp_path: Path)
             "patterns = ['log']\n[parameters]\nbs = ['1MiB']\nzones = [1]",
             sweep.SweepError,
             "grid.toml:4: zones is 1: it must be at least 8",
+        ),
+        (
+            "patterns = ['log']\nseeds = [3, 4, 3]",
+            sweep.SweepError,
+            "grid.toml:2: seeds has 3 twice",
+        ),
+        (
+            "patterns = ['log', 'append-depth']\nprofiles = ['hc620']",
+            sweep.SweepError,
+            "grid.toml: append-depth hc620: the disk has no zone append",
         ),
         ("jobs = ['nowhere.fio']", FileNotFoundError, "nowhere"),
     ],

@@ -176,8 +176,13 @@ def test_zst(tmp_path: Path, needs: Callable[[str, bool, str], None]) -> None:
     data = zstandard.ZstdCompressor().compress(long_text().encode())
     (tmp_path / "t.zst").write_bytes(data)
     assert len(records(BlockTrace(tmp_path / "t.zst"))) == 200_000
+    (tmp_path / "two.zst").write_bytes(data + data)
+    assert len(records(BlockTrace(tmp_path / "two.zst"))) == 400_000, "frame after frame"
+    (tmp_path / "cut.zst").write_bytes(data[:-5000])
+    with pytest.raises(TraceError, match=r"cut\.zst: the compressed file is cut off"):
+        records(BlockTrace(tmp_path / "cut.zst"))
     (tmp_path / "bad.zst").write_bytes(b"no such thing")
-    with pytest.raises(TraceError, match="damaged or"):
+    with pytest.raises(TraceError, match=r"bad\.zst: damaged \("):
         records(BlockTrace(tmp_path / "bad.zst"))
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, every_command, random_step, refused
+from waiting import until
 from zoned import Trace, TraceError, lint, replay
 
 
@@ -196,8 +197,7 @@ def test_a_flush_beside_writes_of_others_is_said_where_it_may_matter(tmp_path: P
             with dev.faults.add("hang", on="flush") as fault:
                 flusher = threading.Thread(target=dev.flush)
                 flusher.start()
-                while not fault.waiting:
-                    time.sleep(0.001)
+                until(lambda fault=fault: fault.waiting, "the flush hangs")
                 dev.append(2, bytes(BLOCK))
                 fault.release()
                 flusher.join()

@@ -166,6 +166,28 @@ def test_pickle_of_what_is_gone(tmp_path: Path) -> None:
         pickle.loads(other)
 
 
+def test_a_forked_reader_sees_writers_that_come_later(tmp_path: Path) -> None:
+    """It read alone, then beside a writer, then alone again in a child: each time what the disk holds."""
+    path = tmp_path / "disk.img"
+    zoned.create(path, max_open=0).close()
+    with zoned.open(path, readonly=True) as reader:
+        assert reader.zones[3].written == 0
+        with zoned.open(path) as writer:
+            writer.append(3, BLOCK)
+            assert reader.zones[3].written == 4096
+
+        def child() -> None:
+            assert reader.zones[3].written == 4096
+            with zoned.open(path) as writer:
+                writer.append(3, BLOCK)
+                assert reader.zones[3].written == 2 * 4096
+                assert reader.pread(8192, reader.zones[3].start) == BLOCK + BLOCK
+            assert reader.zones[3].written == 2 * 4096
+
+        assert fork(child) == 0
+        assert reader.zones[3].written == 2 * 4096
+
+
 def test_openers_of_this_process(dev: zoned.Device) -> None:
     found = {opener.pid: opener for opener in dev.openers}
     me = found[os.getpid()]

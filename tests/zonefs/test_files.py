@@ -6,8 +6,12 @@ import errno
 import io
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,6 +253,13 @@ def test_paths(fs: zonefs.ZoneFS, fails: Any, block: bytes) -> None:
     (fs / "cnv" / "0").write_bytes(b"front")
     with (fs / "cnv/0").open("rb") as file:
         assert file.read(6) == b"front\0"
+    assert path.write_text("zwölf\n", "utf-8", newline="\r\n", pad=True) == 6
+    assert path.read_text("utf-8").rstrip("\0") == "zwölf\n"
+    with path.open_stream("wb") as stream:
+        stream.write(b"abc")
+    with path.open_stream("rb") as stream:
+        assert stream.read() == b"abc"
+    assert path.parents == (fs / "seq", fs / "/")
     path.truncate(0)
     assert path.read_bytes() == b""
     path.chmod(0o600)
@@ -311,6 +322,43 @@ def test_the_device_goes_first(disk: Callable[..., zoned.Device], block: bytes) 
     fs.close()
 
 
+@pytest.mark.parametrize("mode", ["wb", "w+b"])
+def test_a_closed_file_takes_nothing(fs: zonefs.ZoneFS, mode: str) -> None:
+    """Less than a block would only be held back, and nobody would ask for it any more."""
+    file = fs.open("seq/0", mode, pad=True)
+    file.close()
+    for data in (b"x", b"", bytes(4096)):
+        with pytest.raises(ValueError, match="closed file"):
+            file.write(data)
+    assert fs.stat("seq/0").st_size == 0
+
+
+AT_EXIT = """
+import os, sys, zoned, zonefs
+fs = zonefs.ZoneFS(zoned.open(sys.argv[1]))
+held = fs.open("seq/0", "wb", pad=True)
+held.write(b"held back")
+stream = fs.open_stream("seq/1", "w")
+stream.write("a line")
+if os.fork() == 0:
+    sys.exit()  # what is held back is the parent's
+os.wait()
+"""
+
+
+def test_what_is_left_open_is_written_at_exit(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    with zoned.create(image, size="64MiB", zone_size="4MiB") as dev:
+        zonefs.mkfs(dev)
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", AT_EXIT, str(image)]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert "ResourceWarning: unclosed <zonefs.ZoneFS" in done.stderr
+    with zoned.open(image) as dev, zonefs.ZoneFS(dev) as fs:
+        assert (fs / "seq/0").read_bytes() == b"held back".ljust(4096, b"\0")
+        with fs.open_stream("seq/1") as stream:
+            assert stream.read() == "a line"
+
+
 def test_forgotten_files_and_mounts_warn(disk: Callable[..., zoned.Device]) -> None:
     dev = disk()
     zonefs.mkfs(dev)
@@ -354,6 +402,30 @@ def test_threads_append_to_one_file(fs: zonefs.ZoneFS) -> None:
             bytes([n, turn]) for n in range(4) for turn in range(50)
         ]
         assert all(block == block[:2] * 2048 for block in blocks)
+
+
+@pytest.mark.parametrize("mode", ["ab", "a+b"])
+def test_threads_share_a_buffered_file(fs: zonefs.ZoneFS, mode: str) -> None:
+    """Records that are no whole blocks: each comes out once, and in one piece."""
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with fs.open("seq/0", mode, buffering=4096, pad=True) as file:
+
+            def work(number: int) -> None:
+                for _ in range(1000):
+                    assert file.write(bytes([number]) * 100) == 100
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in (1, 2, 3, 4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(often)
+    data = (fs / "seq/0").read_bytes().rstrip(b"\0")
+    records = [data[at : at + 100] for at in range(0, len(data), 100)]
+    assert sorted(records) == [bytes([n]) * 100 for n in (1, 2, 3, 4) for _ in range(1000)]
 
 
 def test_a_shared_position(fs: zonefs.ZoneFS) -> None:
@@ -428,3 +500,46 @@ def test_a_forked_child(fs: zonefs.ZoneFS, block: bytes) -> None:
         assert fs.revalidate("seq/0")
         assert fs.stat("seq/0").st_size == 8192
         assert file.write(block) == 4096
+
+
+def test_a_child_forked_while_threads_are_inside_calls(fs: zonefs.ZoneFS) -> None:
+    """Whatever lock they held is free in the child: it reads, writes, closes."""
+    stop = threading.Event()
+
+    def work(number: int) -> None:
+        with fs.open(f"seq/{number}", "ab", buffering=0) as file:
+            while not stop.is_set():
+                file.write(bytes(MIB))
+                if fs.stat(f"seq/{number}").st_size == 4 * MIB:
+                    file.truncate(0)
+                    file.seek(0)
+
+    def child() -> None:
+        for number in range(3):
+            with fs.open(f"seq/{number}", "rb") as file:
+                file.read(4096)
+        with fs.open("seq/9", "ab", buffering=0) as file:
+            assert file.write(bytes(4096)) == 4096
+        fs.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    ends = []
+    for _ in range(15):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            signal.alarm(20)
+            try:
+                child()
+                code = 0
+            finally:
+                os._exit(code)
+        ends.append(os.waitpid(pid, 0)[1])
+        fs.revalidate("seq/9")  # each child wrote a block
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert ends == [0] * 15
+    assert fs.stat("seq/9").st_size == 15 * 4096

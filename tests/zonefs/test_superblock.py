@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import uuid
 import zlib
@@ -128,6 +129,8 @@ def test_mkfs_on_a_dead_first_zone(disk: Callable[..., zoned.Device], fails: Any
         ({"gid": 2**32}, "gid is 4294967296"),
         ({"perm": 0o1000}, "perm is 0o1000: it must be 0 to 0o777"),
         ({"perm": -1}, "perm is"),
+        ({"label": "\ud800"}, "label '.ud800' is no text: surrogates not allowed"),
+        ({"uid": "0"}, "uid must be an integer, not str"),
     ],
 )
 def test_mkfs_refuses(
@@ -135,7 +138,7 @@ def test_mkfs_refuses(
 ) -> None:
     dev = disk()
     before = dev.pread(4096, 0)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         zonefs.mkfs(dev, **keywords)
     assert dev.pread(4096, 0) == before
 
@@ -144,6 +147,19 @@ def test_mkfs_of_a_label_of_64_bytes(disk: Callable[..., zoned.Device]) -> None:
     dev = disk()
     zonefs.mkfs(dev, "y" * 64)
     assert zonefs.read_superblock(dev).label == "y" * 64
+
+
+def test_mkfs_of_a_label_that_is_no_utf8(disk: Callable[..., zoned.Device]) -> None:
+    """mkzonefs takes any bytes; Python names them as it does in the names of files."""
+    dev = disk()
+    assert zonefs.mkfs(dev, os.fsdecode(b"\xff\xe9")).label == os.fsdecode(b"\xff\xe9")
+    assert dev.pread(4096, 0)[8:72] == b"\xff\xe9".ljust(64, b"\0")
+
+
+@pytest.mark.parametrize("use", [zonefs.mkfs, zonefs.ZoneFS, zonefs.read_superblock])
+def test_a_path_is_no_disk(use: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match=r"dev must be a zoned.Device, not str; zoned.open\(path\)"):
+        use("disk.img")
 
 
 def test_mkfs_while_mounted(fs: zonefs.ZoneFS, fails: Any) -> None:

@@ -101,6 +101,8 @@ class Log:
             self._valid = lib.zd_log_valid(self._log)
             self._filled = lib.zd_log_filled(self._log)
             self._changed = ffi.new("uint32_t[]", config.nr_segments)
+            self._in_vain = 0
+            """Victims in a row that were full: cleaning them made no room."""
 
     def write(self, count: int, blocks: Sequence[int] | None = None) -> None:
         """Overwrite ``count`` blocks by the distribution, or these (modulo the volume's size)."""
@@ -119,9 +121,16 @@ class Log:
         assert self._policy is not None
         self._refresh()
         victim = self._policy(self._order, lib.zd_log_clock(self._log))
-        if victim not in self._known or lib.zd_log_clean(self._log, victim) < 0:
+        known = self._known.get(victim) if isinstance(victim, int) else None
+        if known is None or lib.zd_log_clean(self._log, victim) < 0:
             raise ValueError(
                 f"the policy chose segment {victim}, which is free, being written or not there"
+            )
+        self._in_vain = self._in_vain + 1 if known.valid == self.config.segment_blocks else 0
+        if self._in_vain > 2 * self.config.nr_segments:
+            raise ValueError(
+                f"the policy chose {self._in_vain} segments in a row that are full of valid blocks "
+                f"(the last was {victim}): cleaning them makes no room"
             )
 
     def _refresh(self) -> None:

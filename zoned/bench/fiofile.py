@@ -16,7 +16,7 @@ from pathlib import Path
 from zoned.bench.fiooptions import (
     ALIASES,
     BARE,
-    BLOCKS,
+    LAYERED,
     OPTIONS,
     WITHOUT_EFFECT,
     Context,
@@ -115,18 +115,21 @@ def _option(line: str, where: str, rank: int) -> Option:
     name = ALIASES.get(key.lower(), key.lower())
     if not known(name):
         near = difflib.get_close_matches(
-            name, [*BLOCKS, *OPTIONS, *WITHOUT_EFFECT], n=1, cutoff=0.75
+            name, [*LAYERED, *OPTIONS, *WITHOUT_EFFECT], n=1, cutoff=0.75
         )
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise FioError(f"{where}: the option {key} is unknown or not supported here{hint}")
     if not equals and name not in WITHOUT_EFFECT and name not in BARE:
         raise FioError(f"{where}: the option {name} needs a value")
-    return Option(name, _variables(value.strip(), where) if equals else "", where, rank)
+    option = Option(name, _variables(value.strip(), where) if equals else "", where, rank)
+    if equals and name not in WITHOUT_EFFECT and not option.value.strip(" ,"):
+        raise FioError(f"{where}: the option {name} needs a value behind its =")
+    return option
 
 
 def known(name: str) -> bool:
     """Whether an option of this name (no alias) can be had."""
-    return name in OPTIONS or name in BLOCKS or name in WITHOUT_EFFECT
+    return name in OPTIONS or name in LAYERED or name in WITHOUT_EFFECT
 
 
 def load(
@@ -199,7 +202,10 @@ def _apply(c: Context, layers: Sequence[Mapping[str, Option]]) -> None:
         if "bsrange" in layer and ("bs" in layer or "bssplit" in layer):
             other = "bs" if "bs" in layer else "bssplit"
             raise layer["bsrange"].fail(f"it contradicts {other} ({layer[other].where})")
-        for name, apply in BLOCKS.items():
+        mix = [layer[name] for name in ("rwmixread", "rwmixwrite") if name in layer]
+        if len(mix) == 2 and sum(int(o.value) for o in mix if o.value.isdigit()) != 100:
+            raise mix[1].fail(f"with {mix[0].name} ({mix[0].where}) it does not add up to 100")
+        for name, apply in LAYERED.items():
             if name in layer:
                 apply(c, layer[name])
     for name, apply in OPTIONS.items():

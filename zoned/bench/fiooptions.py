@@ -456,8 +456,14 @@ def _mix_write(c: Context, o: Option) -> None:
     c.job.mix_read = 100 - _int(o, 0, 100)
 
 
+def _kb_base(c: Context, o: Option) -> None:
+    if o.value not in ("1000", "1024"):
+        raise o.fail("it must be 1000 or 1024")
+    c.kb_base = int(o.value)
+
+
 OPTIONS: dict[str, Callable[[Context, Option], None]] = {
-    "kb_base": _number_of_section("kb_base", 1000, 1024),
+    "kb_base": _kb_base,
     "rw": _rw,
     "rw_sequencer": _sequencer,
     "size": _set_size,
@@ -467,8 +473,6 @@ OPTIONS: dict[str, Callable[[Context, Option], None]] = {
     "number_ios": _number("number_ios", 0),
     "iodepth": _number("iodepth", 1, 65536),
     "numjobs": _number_of_section("numjobs", 1, 65536),
-    "rwmixread": _number("mix_read", 0, 100),
-    "rwmixwrite": _mix_write,
     "random_distribution": _distribution,
     "norandommap": _flag("norandommap"),
     "rate": _rate,
@@ -510,11 +514,13 @@ OPTIONS: dict[str, Callable[[Context, Option], None]] = {
     "gtod_reduce": _only("0"),
     "stats": _only("1"),
 }
-"""What each option does; kb_base first, because sizes depend on it. Before these: BLOCKS."""
-BLOCKS: dict[str, Callable[[Context, Option], None]] = {
+"""What each option does; kb_base first, because sizes depend on it. Before these: LAYERED."""
+LAYERED: dict[str, Callable[[Context, Option], None]] = {
     "bs": _bs,
     "bsrange": _bsrange,
     "bssplit": _bssplit,
+    "rwmixread": _number("mix_read", 0, 100),
+    "rwmixwrite": _mix_write,
 }
 """Each overrides the others where it stands nearer to the job: [global], section, command line."""
 

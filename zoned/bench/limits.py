@@ -87,8 +87,12 @@ def _one_at_a_time(run: Run) -> Verdict:
 
 
 def _hdd(run: Run) -> Verdict:
-    moving = _share(run, "seek", "rotate")
-    data, switches = _share(run, "media"), _share(run, "switch")
+    # What the head began may last longer than a short run: then these are parts of its own time.
+    time = max(run.now, sum(run.parts[part] for part in ("seek", "rotate", "media", "switch")))
+    seek, rotate, data, switches = (
+        run.parts[part] / time for part in ("seek", "rotate", "media", "switch")
+    )
+    moving = seek + rotate
     interface, zones = _share(run, "interface"), _share(run, "zone command")
     busy = moving + data + switches
     if _absorbed(run):
@@ -105,7 +109,6 @@ def _hdd(run: Run) -> Verdict:
     if busy < FEW:
         return _one_at_a_time(run)
     if moving > data:
-        seek, rotate = _share(run, "seek"), _share(run, "rotate")
         if seek >= rotate:
             return busy, (
                 f"The head's way to the data: {seek:.0%} of the time went to seeks, {rotate:.0%} "

@@ -61,10 +61,17 @@ def _convert(pattern: str, key: str, text: str, like: Value) -> Value:
         if isinstance(like, str):
             return text
         if isinstance(like, float):
-            return float(text)
+            return _part(text)
         return parse_size(text, key)
     except (ValueError, SizeError) as error:
         raise PatternError(f"{where}: {error}") from None
+
+
+def _part(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e9:
+        raise ValueError("it must be a number from 0 to 1e9")
+    return value
 
 
 def _int(values: Mapping[str, Value], key: str, least: int = 1) -> int:
@@ -206,6 +213,8 @@ def _zone_commands(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
     """RESET and FINISH of zones filled to different parts."""
     first, have = _room(geometry, 1)
     plan = Plan()
+    if _int(values, "zones") > have:
+        plan.notes.append(f"the disk has only {have} sequential zones")
     for command, finish, finished in (
         ("finish", True, False),
         ("reset", False, False),
@@ -240,7 +249,9 @@ def _log(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
     job = Job("log", kind="log", iodepth=_int(values, "depth"), writes=True)
     job.offset, job.size = first * geometry.zone_size, zones * geometry.zone_size
     job.log_block, job.log_spare, job.log_policy = _block(geometry, values), spare, policy
-    job.log_separate = bool(int(values["separate"]))
+    if values["separate"] not in (0, 1):
+        raise PatternError(f"separate is {values['separate']}: it must be 0 or 1")
+    job.log_separate = bool(values["separate"])
     blocks = int(zones * (geometry.zone_capacity // job.log_block) * (1 - spare))
     job.log_warm = round(float(values["warm"]) * blocks)
     job.number_ios = max(1, round(float(values["volumes"]) * blocks))

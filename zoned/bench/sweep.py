@@ -171,7 +171,15 @@ def _list(
     if not good or (key in table and not value):
         kinds = {int: "whole numbers", str: "texts"}[kind]
         raise SweepError(f"{_where(file, key)}: {key} must be a list of {kinds}")
+    _once(file, value, key)
     return list(value)
+
+
+def _once(file: Path, values: Sequence[Any], *keys: str) -> None:
+    """A point that is there twice would count twice in the spread."""
+    for at, value in enumerate(values):
+        if value in values[:at]:
+            raise SweepError(f"{_where(file, *keys)}: {'.'.join(keys)} has {value!r} twice")
 
 
 def _axes(file: Path, table: Mapping[str, Any], key: str) -> dict[str, list[str | int | float]]:
@@ -188,6 +196,7 @@ def _axes(file: Path, table: Mapping[str, Any], key: str) -> dict[str, list[str 
                     f"{_where(file, key, name)}: {key}.{name}: {value!r} is neither a number nor "
                     "a text"
                 )
+        _once(file, values, key, name)
         out[name] = values
     return out
 
@@ -242,7 +251,7 @@ def _try(file: Path, point: PointSpec) -> None:
         key = next((k for k in point.parameters if re.search(rf"\b{re.escape(k)}\b", text)), None)
         if isinstance(error, FioError) and key is None:
             raise  # the job file's own, which names it
-        where = _where(file, "parameters", key) if key else str(file)
+        where = _where(file, "parameters", key) if key else f"{file}: {point.label}"
         raise SweepError(f"{where}: {text}") from None
 
 
@@ -327,7 +336,7 @@ def run(
     """
     grid.folder.mkdir(parents=True, exist_ok=True)
     state = _State(grid, told)
-    todo = [point for point in grid.points if not _file(grid, point).exists()]
+    todo = [point for point in grid.points if _rows(grid, point) is None]
     state.done = len(grid.points) - len(todo)
     if state.done:
         state.tell("finished before")
@@ -412,6 +421,15 @@ def _file(grid: Grid, point: PointSpec) -> Path:
     return grid.folder / f"{point.key}.json"
 
 
+def _rows(grid: Grid, point: PointSpec) -> list[list[Any]] | None:
+    """What a finished point gave. None: it is not finished, or its file is damaged."""
+    try:
+        data = json.loads(_file(grid, point).read_text(encoding="utf-8"))
+        return list(data["point"]["rows"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
     """points.csv: a row for each point, job and direction; summary.csv: spread over seeds."""
     out = io.StringIO()
@@ -423,8 +441,10 @@ def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
             blank = [""] * (len(results.CSV_COLUMNS) - 2)
             writer.writerow([point.label, "", *blank, failures[point.key]])
             continue
-        data = json.loads(_file(grid, point).read_text(encoding="utf-8"))
-        for row in data["point"]["rows"]:
+        rows = _rows(grid, point)
+        if rows is None:
+            raise SweepError(f"{_file(grid, point)}: damaged while the sweep ran; run it again")
+        for row in rows:
             writer.writerow([point.label, *row])
             series.setdefault((point.label, row[0], row[3]), []).append(row)
     html.write(grid.folder / "points.csv", out.getvalue())
@@ -433,14 +453,14 @@ def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
     figures = ("iops", "bw_bytes", "lat_mean_ns", "lat_p99_ns", "write_amplification")
     spread = [f"{name}_{kind}" for name in figures for kind in ("mean", "stddev")]
     writer.writerow(["point", "jobname", "direction", "seeds", *spread])
-    for (label, job, direction), rows in series.items():
+    for (label, job, direction), several in series.items():
         cells: list[object] = []
         for name in figures:
             at = results.CSV_COLUMNS.index(name)
-            values = [float(row[at]) for row in rows if row[at] != ""]
+            values = [float(row[at]) for row in several if row[at] != ""]
             mean = sum(values) / len(values) if values else 0.0
             square = sum((v - mean) ** 2 for v in values)
             deviation = (square / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0
             cells += [round(mean, 6), round(deviation, 6)] if values else ["", ""]
-        writer.writerow([label, job, direction, len(rows), *cells])
+        writer.writerow([label, job, direction, len(several), *cells])
     html.write(grid.folder / "summary.csv", out.getvalue())

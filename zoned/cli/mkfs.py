@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, example
+from zoned.cli.app import example
 from zoned.cli.ask import confirm, on_terminal, say
 from zoned.cli.params import dry_run_option, force_option, image_argument, verbose_option
 from zoned.reportformats import ZONE, human_size
@@ -105,16 +104,14 @@ def mkfs_command(
     what it makes. On a terminal it asks before data is lost. A mounted disk is refused.
     """
     import zonefs
-    from zonefs.attach import where_mounted
+    from zonefs.superblock import refuse_mounted
 
     given = {"uid": uid, "gid": gid, "perm": perm}
     keywords = _features(features) | {name: n for name, n in given.items() if n is not None}
     if aggregate_conventional:
         keywords["aggregate_conventional"] = True
     with disk.to_look(image) if dry_run else disk.to_change(image) as device:
-        where = where_mounted(os.path.realpath(image))
-        if where is not None:
-            raise Failure(f"{image} is mounted at {where}: unmount it first")
+        refuse_mounted(device)
         if dry_run or (not force and on_terminal()):
             lost, zones = _at_stake(device)
             loss = f"{human_size(lost)} of data in {counted(zones, 'zone')}"

@@ -121,7 +121,9 @@ def mount_command(
     """
     texts, parsed = options
     keywords = {name: value for one in parsed for name, value in one.items()}
-    wanted = Wanted(os.path.abspath(image), os.path.abspath(directory), keywords)
+    # An empty name stays one: it does not name the folder that one is in.
+    image, directory = (name and os.path.abspath(name) for name in (image, directory))
+    wanted = Wanted(image, directory, keywords)
     report_to = os.environ.pop(_READY_FD, "")
     if report_to:
         return _background(wanted, int(report_to))
