@@ -104,3 +104,4 @@ clean: ## Remove everything that make has made, .venv too
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find zoned zonefs native tests -name '*.so' -delete
 	@find native tests -name '*.o' -delete
+	@rm -f local-*-verify.state

@@ -79,9 +79,10 @@ def report_command(
 ) -> None:
     """Report the zones of the disk IMAGE.
 
-    json is one object a line, the first one about the disk; blkzone and zbd are byte for byte what
-    util-linux 2.38.1 and libzbd 2.0.4 print. -o, -l and -c mean what they mean to blkzone: an
-    offset within a zone begins with that zone, a length is rounded up to whole zones.
+    In text, START and WRITTEN are bytes. json is one object a line, the first one about the disk;
+    blkzone and zbd are byte for byte what util-linux 2.38.1 and libzbd 2.0.4 print. -o, -l and -c
+    mean what they mean to blkzone: an offset within a zone begins with that zone, a length is
+    rounded up to whole zones.
     """
     asked = Asked(offset, length, count, zones)
     conditions = frozenset[int]().union(*condition)
