@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from waiting import PATIENCE
 from zoned.testing import check_crashes
 
 MIB = 1 << 20
@@ -462,12 +463,12 @@ def test_a_killed_holder_of_forks_harms_nobody(tmp_path: Path) -> None:
             process.start()
         try:
             for _ in holders:
-                assert ready.acquire(timeout=60)
+                assert ready.acquire(timeout=PATIENCE)
             with dev.fork() as one, one.fork() as two:
                 dev.reset_zone(3)
                 for process in holders:
                     process.kill()
-                    process.join(60)
+                    process.join(PATIENCE)
                 dev.append(3, b"b" * MIB)
                 one.close()
                 assert two.pread(MIB, 12 * MIB) == b"a" * MIB
@@ -478,7 +479,7 @@ def test_a_killed_holder_of_forks_harms_nobody(tmp_path: Path) -> None:
         finally:
             for process in holders:
                 process.kill()
-                process.join(60)
+                process.join(PATIENCE)
     with zoned.open(path) as dev:
         assert dev.info().slots_used == 1
         assert dev.pread(MIB, 12 * MIB) == b"b" * MIB

@@ -14,6 +14,7 @@ import pytest
 import zoned
 import zonefs
 from fuse.tools import serving, zonedctl
+from waiting import PATIENCE
 from zonefs.attach import detach, entries
 
 
@@ -162,7 +163,7 @@ def test_mkfs_of_a_disk_that_is_mounted(disk, place):
         assert (place / "seq/0").read_bytes().rstrip(b"\0") == b"x"
     finally:
         server.kill()
-        server.wait(20)
+        server.wait(PATIENCE)
         server.stderr.close()
     assert zonedctl("mkfs", link).returncode == 0
     with zonefs.mount(disk, place):

@@ -262,7 +262,7 @@ def test_who_waits_behind_a_write_that_hangs_can_be_killed(disk, place, other):
             for one in waiting:
                 one.kill()
             for one in waiting:
-                one.communicate(timeout=20)
+                one.communicate(timeout=PATIENCE)
             assert [one.returncode for one in waiting] == [-signal.SIGKILL] * 4
             fault.release()
             writer.join()
@@ -281,9 +281,9 @@ def test_a_mount_whose_disk_hangs_ends_all_the_same(disk, place, other):
         while fault.waiting < 1:
             pass
         server.terminate()
-        assert server.wait(30) == 0
+        assert server.wait(PATIENCE) == 0
         assert not os.path.ismount(place)
-        program.communicate(timeout=20)
+        program.communicate(timeout=PATIENCE)
         assert program.returncode == 1
     assert error_of(os.close, held) == errno.ENOTCONN
     server.stderr.close()

@@ -351,7 +351,7 @@ def test_what_is_left_open_is_written_at_exit(tmp_path: Path) -> None:
     with zoned.create(image, size="64MiB", zone_size="4MiB") as dev:
         zonefs.mkfs(dev)
     command = [sys.executable, "-W", "always::ResourceWarning", "-c", AT_EXIT, str(image)]
-    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, timeout=PATIENCE, capture_output=True, text=True)
     assert "ResourceWarning: unclosed <zonefs.ZoneFS" in done.stderr
     with zoned.open(image) as dev, zonefs.ZoneFS(dev) as fs:
         assert (fs / "seq/0").read_bytes() == b"held back".ljust(4096, b"\0")
