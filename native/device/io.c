@@ -230,9 +230,15 @@ static int begin_change(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
-static int host_failed(struct zd_error *err, int r, uint32_t zone)
+static int host_failed(zd_dev *dev, struct zd_error *err, int r, uint32_t zone)
 {
-	zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "the host could not store the data; the zone is as it was");
+	const char *what = "the host could not store the data; the zone is as it was";
+
+	if (r == -EINTR)
+		what = "interrupted";
+	else if (r == -ENOSPC && dev->head->nr_slots >= dev->g.max_slots)
+		what = "snapshots and forks keep so much that there is no place for more data: close some; the zone is as it was";
+	zd_fail_host(err, -r, what);
 	if (err)
 		err->zone = zone;
 	return r;
@@ -286,7 +292,7 @@ static int open_for_write(zd_dev *dev, const struct write *w, uint32_t zone, str
 	int r = zd_lock_resource(dev);
 
 	if (r)
-		return host_failed(err, r, zone);
+		return host_failed(dev, err, r, zone);
 	r = zd_take_resources(dev, cell->effects);
 	if (r) {
 		zd_unlock_resource(dev);
@@ -387,7 +393,7 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 			if (opens)
 				undo_open(dev, zone, rt, before);
 			*done = 0;
-			return host_failed(err, r, zone);
+			return host_failed(dev, err, r, zone);
 		}
 		if ((cell->effects & ZD_FX_NON_SEQ) && rel != written)
 			flags = ZD_W_NON_SEQ;
@@ -406,10 +412,10 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 				continue;
 			}
 			if (p)
-				return host_failed(err, p, zone);
+				return host_failed(dev, err, p, zone);
 		}
 		count_write(rt, w, *done);
-		return r ? host_failed(err, r, zone) : 0;
+		return r ? host_failed(dev, err, r, zone) : 0;
 	}
 }
 
@@ -424,14 +430,14 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 	int r = zd_lock_zone(dev, zone);
 
 	if (unlikely(r))
-		return host_failed(err, r, zone);
+		return host_failed(dev, err, r, zone);
 	if (zd_powerless(dev)) {
 		r = zd_gate_rest(dev, false, err);
 		goto out;
 	}
 	r = zd_zone_get(dev, zone, &rt);
 	if (unlikely(r)) {
-		host_failed(err, r, zone);
+		host_failed(dev, err, r, zone);
 		goto out;
 	}
 	word = atomic_load_explicit(&rt->word, memory_order_acquire);
@@ -473,7 +479,7 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t
 	int r = zd_lock_zones(dev, first, last);
 
 	if (r)
-		return host_failed(err, r, first);
+		return host_failed(dev, err, r, first);
 	if (zd_powerless(dev))
 		r = zd_gate_rest(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
@@ -494,7 +500,7 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t
 			break;
 		r = zd_zone_get(dev, zone, &rt);
 		if (r) {
-			host_failed(err, r, zone);
+			host_failed(dev, err, r, zone);
 			break;
 		}
 		cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(rt->word, type), ZD_CMD_WRITE);
@@ -524,7 +530,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 	int r = zd_lock_zones(dev, first, last);
 
 	if (r)
-		return host_failed(err, r, first);
+		return host_failed(dev, err, r, first);
 	if (zd_powerless(dev))
 		r = zd_gate_rest(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
@@ -551,7 +557,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 			count_write(rt, w, done);
 		}
 		if (r)
-			host_failed(err, r, zone);
+			host_failed(dev, err, r, zone);
 		at += done;
 		total += done;
 	}

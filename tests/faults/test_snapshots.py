@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -291,3 +292,19 @@ def test_a_forgotten_snapshot_is_freed(dev: zoned.Device) -> None:
     del snapshot
     gc.collect()
     assert dev.info().slots_used == 0
+
+
+def test_snapshots_without_end_are_told_as_what_they_are() -> None:
+    """Each keeps a version of the zone; a disk has places for all zones and about 2,000 versions more."""
+    kept = []
+    with zoned.memory(size="1MiB", zone_size="256KiB", conventional=2) as dev:
+        with pytest.raises(OSError, match="snapshots and forks keep so much .* close some") as caught:
+            for number in range(4000):
+                dev.pwrite(bytes([number % 251 + 1]) * BLOCK, 0)
+                kept.append(dev.snapshot())
+        assert caught.value.errno == errno.ENOSPC
+        assert len(kept) > 2000
+        assert dev.pread(BLOCK, 0) == bytes([(len(kept) - 1) % 251 + 1]) * BLOCK
+        kept.clear()
+        dev.pwrite(bytes(BLOCK), 0)
+        assert dev.pread(BLOCK, 0) == bytes(BLOCK)
