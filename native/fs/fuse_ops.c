@@ -62,8 +62,8 @@ static int64_t unreadable(struct zd_fuse *fuse, struct open_file *open, const st
 /*
  * The kernel names an open file here before a read through its page cache (and before lseek to the end). Such a
  * read, of a file whose zone is dead, would end there and then if the size is 0, or find what is in the page cache;
- * zonefs says EPERM. (Reading such
- * files past the page cache would do too, but then Linux refuses to map them, which zonefs does not.)
+ * zonefs says EPERM. (Reading such files past the page cache would do too, but then Linux refuses to map them, which
+ * zonefs does not.)
  */
 static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
