@@ -16,6 +16,7 @@ typo never passes as a default.
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -75,6 +76,7 @@ class Profile:
         return resolve({}, self.values, profile=self.name)
 
 
+@functools.cache
 def builtin_names() -> tuple[str, ...]:
     """Names of the profiles that come with zoned, sorted."""
     return tuple(sorted(entry.stem for entry in _folder().glob("*.toml")))
@@ -98,7 +100,12 @@ def load(profile: str | os.PathLike[str]) -> Profile:
             f"there is no profile {text!r}{near}; built in are {', '.join(known)}, "
             "and a path that ends in .toml names your own"
         )
-    return parse((_folder() / f"{text}.toml").read_bytes(), name=text, source="built in")
+    return _builtin(text)
+
+
+@functools.cache
+def _builtin(name: str) -> Profile:
+    return parse((_folder() / f"{name}.toml").read_bytes(), name=name, source="built in")
 
 
 def _toml(content: bytes, source: str) -> dict[str, object]:
