@@ -21,17 +21,18 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = f"zoned-{zoned.__version__}"
 
 
+def elsewhere() -> dict[str, str]:
+    """The environment without this checkout on Python's path, whatever build of it is tested here."""
+    ours = ("PYTHON", "ZONED_", "CFLAGS", "LD_PRELOAD")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
 def run(*command: str | Path, cwd: Path | None = None, **more: str) -> str:
-    """Run a command without this checkout on its path; what it printed."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "ZONED_", "CFLAGS", "LD_PRELOAD"))
-    }
+    """Run a command elsewhere; what it printed."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=environment | more,
+        env=elsewhere() | more,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -182,6 +183,7 @@ def test_without_libfuse3_all_but_the_mount_works(built: Path, tmp_path: Path) -
     refused = subprocess.run(
         [zonedctl, "mount", "disk.img", "mnt"],
         cwd=tmp_path,
+        env=elsewhere(),
         capture_output=True,
         text=True,
         check=False,
@@ -291,7 +293,12 @@ def test_a_project_of_its_own_tests_with_the_plugin(
     said = run(*pytest_, "-k", "settings", cwd=project, EXPECTED_ZONES="5", ZONED_ZONES="5")
     assert "1 passed" in said
     done = subprocess.run(
-        [*map(str, pytest_), "failing.py"], cwd=project, capture_output=True, text=True, check=False
+        [*map(str, pytest_), "failing.py"],
+        cwd=project,
+        env=elsewhere(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert "UnalignedWriteError" in done.stdout
