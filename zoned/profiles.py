@@ -15,6 +15,7 @@ typo never passes as a default.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import os
@@ -100,7 +101,7 @@ def load(profile: str | os.PathLike[str]) -> Profile:
             f"there is no profile {text!r}{near}; built in are {', '.join(known)}, "
             "and a path that ends in .toml names your own"
         )
-    return _builtin(text)
+    return copy.deepcopy(_builtin(text))  # the next caller's is whole, whatever this one does to it
 
 
 @functools.cache

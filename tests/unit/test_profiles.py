@@ -132,3 +132,12 @@ def test_a_profile_that_is_not_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ProfileError, match="not UTF-8 text"):
         profiles.load(path)
+
+
+def test_what_a_caller_does_to_a_profile_stays_with_it() -> None:
+    """The built-in ones are read once, and handed out whole each time."""
+    mine = profiles.load("hc620")
+    size = mine.values["size"]
+    assert isinstance(mine.values, dict)
+    mine.values["size"] = "1MiB"
+    assert profiles.load("hc620").values["size"] == size
