@@ -262,16 +262,16 @@ def in_process(folder: Path) -> tuple[float, float]:
                     write(block)
                 return time.process_time() - began
 
-            taken = [0.0, 0.0]
-            for number in range(rounds):
+            pairs = []
+            for _ in range(rounds):
                 plain.seek(0)
                 ours.truncate(0)
                 ours.seek(0)
-                pair = [timed(plain), timed(ours)]
-                if number >= WARM_UP:
-                    taken = [sum(both) for both in zip(taken, pair, strict=True)]
+                pairs.append((timed(plain), timed(ours)))
     os.unlink(folder / "inside.img")
-    return tuple(count * (rounds - WARM_UP) / seconds for seconds in taken)  # type: ignore[return-value]
+    counted = pairs[WARM_UP:]
+    writes = count * len(counted)
+    return writes / sum(theirs for theirs, _ in counted), writes / sum(own for _, own in counted)
 
 
 def measure(case: Case, sides: tuple[Side, Side], room: Path) -> Figure:

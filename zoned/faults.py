@@ -580,17 +580,17 @@ def _zones(zones: Zones | None) -> tuple[int, int]:
     if zones is None:
         return 0, _LAST_ZONE
     try:
-        if isinstance(zones, bool):
-            raise TypeError
-        if isinstance(zones, int):
+        if isinstance(zones, int) and not isinstance(zones, bool):
             found = ZoneSet([(zones, 1)])
         elif isinstance(zones, str):
             found = ZoneSet.parse(zones)
         elif isinstance(zones, range):
             found = ZoneSet.of(zones)
-        else:
+        elif not isinstance(zones, tuple):
             # A list, as a plan may have it, could as well mean zones 3 and 7, or 3 to 7.
-            first, count = zones if isinstance(zones, tuple) else ()
+            raise TypeError
+        else:
+            first, count = zones
             found = ZoneSet([(operator.index(first), operator.index(count))])
     except ZoneListError as exc:
         raise FaultError(f"zones: {exc}") from None

@@ -75,6 +75,15 @@ def _counters(counters: zonefs.SeqFileCounters) -> list[int]:
     ]
 
 
+def _keywords(options: dict[str, Any]) -> dict[str, Any]:
+    """A step's mount options as both our doors take them."""
+    return {
+        "errors": options.get("errors", "remount-ro"),
+        "explicit_open": options.get("explicit_open", False),
+        "readonly": options.get("ro", False),
+    }
+
+
 class Mounted(MountedPlayer):
     """Through FUSE."""
 
@@ -100,13 +109,7 @@ class Mounted(MountedPlayer):
 
     def mount(self, options: dict[str, Any]) -> None:
         self.fs = zonefs.mount(
-            self.below.device,
-            self.root,
-            strict=True,
-            allow_other=True,
-            errors=options.get("errors", "remount-ro"),
-            explicit_open=options.get("explicit_open", False),
-            readonly=options.get("ro", False),
+            self.below.device, self.root, strict=True, allow_other=True, **_keywords(options)
         )
 
     def umount(self) -> None:
@@ -121,11 +124,7 @@ class Mounted(MountedPlayer):
             time.sleep(0.01)
 
     def remount(self, options: dict[str, Any]) -> None:
-        self.fs.remount(
-            errors=options.get("errors", "remount-ro"),
-            explicit_open=options.get("explicit_open", False),
-            readonly=options.get("ro", False),
-        )
+        self.fs.remount(**_keywords(options))
 
     def raw(self, do: str, arguments: dict[str, Any], number: int) -> Record:
         return self.below.raw(do, arguments, number)
@@ -165,22 +164,13 @@ class InProcess(Player):
         return [f"{name or '/'} {full_text(status)}" for name, status in every.items()]
 
     def mount(self, options: dict[str, Any]) -> None:
-        self.fs = zonefs.ZoneFS(
-            self.below.device,
-            errors=options.get("errors", "remount-ro"),
-            explicit_open=options.get("explicit_open", False),
-            readonly=options.get("ro", False),
-        )
+        self.fs = zonefs.ZoneFS(self.below.device, **_keywords(options))
 
     def umount(self) -> None:
         self.fs.close()
 
     def remount(self, options: dict[str, Any]) -> None:
-        self.fs.remount(
-            errors=options.get("errors", "remount-ro"),
-            explicit_open=options.get("explicit_open", False),
-            readonly=options.get("ro", False),
-        )
+        self.fs.remount(**_keywords(options))
 
     def raw(self, do: str, arguments: dict[str, Any], number: int) -> Record:
         return self.below.raw(do, arguments, number)
