@@ -22,7 +22,11 @@ SMALL, LARGE = 400, 1600
 
 def build(folder: Path, bare: bool) -> Path:
     program = folder / ("bare" if bare else "whole")
-    core = sorted(str(path) for path in (ROOT / "native/device").glob("*.c"))
+    core = [
+        str(path)
+        for room in ("rules", "device")
+        for path in sorted((ROOT / "native" / room).glob("*.c"))
+    ]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", f"-I{ROOT / 'native'}"]
     flags += ["-DZD_BARE"] if bare else []
     source = str(ROOT / "bench/instructions.c")

@@ -160,6 +160,26 @@ struct zd_rule_info {
 const struct zd_rule_info *zd_rule_info(int code, int dialect);
 /* "unaligned-write", "geometry", ... for every ZD_E_ code; NULL for any other number. Static storage. */
 const char *zd_rule_name(int code);
+/* "IMPLICIT_OPEN", "zbc", "reset" (of ALL forms too); NULL for a number that is none. Static storage. */
+const char *zd_cond_name(int cond);
+const char *zd_dialect_name(int dialect);
+const char *zd_cmd_name(int cmd);
+
+/* A disk, as far as a sentence about a broken rule speaks of it. Bytes; 0 of a limit: there is none. */
+struct zd_said_disk {
+	uint64_t size, zone_size, append_limit;
+	uint64_t zone_start, zone_length, zone_capacity; /* of the error's zone, where it has one */
+	uint32_t nr_zones, logical_block, physical_block;
+	uint32_t max_open, max_active;
+	uint32_t nr_implicit, nr_explicit, nr_closed;    /* zones in these conditions, now */
+	uint8_t dialect;
+	uint8_t reserved[7];
+};
+/*
+ * The sentence of a broken rule, NUL-terminated and cut where size ends; empty for any other code. Returns how many
+ * bytes the whole sentence has, without the NUL (as snprintf does).
+ */
+size_t zd_rule_sentence(const struct zd_error *err, const struct zd_said_disk *disk, char *text, size_t size);
 
 /* ---------------------------------------------------------------- the state table */
 

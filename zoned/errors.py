@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno as errnos
 import io
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from zoned._lib import ffi, lib
@@ -313,31 +311,6 @@ DIALECT_NUMBERS: dict[Dialect, int] = {
     Dialect.NULLBLK: lib.ZD_NULLBLK,
 }
 
-_VERBS: dict[int, str] = {
-    lib.ZD_CMD_READ: "read",
-    lib.ZD_CMD_WRITE: "write",
-    lib.ZD_CMD_APPEND: "append",
-    lib.ZD_CMD_OPEN: "open",
-    lib.ZD_CMD_CLOSE: "close",
-    lib.ZD_CMD_FINISH: "finish",
-    lib.ZD_CMD_RESET: "reset",
-    lib.ZD_CMD_OPEN_ALL: "open",
-    lib.ZD_CMD_CLOSE_ALL: "close",
-    lib.ZD_CMD_FINISH_ALL: "finish",
-    lib.ZD_CMD_RESET_ALL: "reset",
-    lib.ZD_CMD_POWER_CYCLE: "power cycle",
-    lib.ZD_CMD_SET_EMPTY: "set_condition EMPTY",
-    lib.ZD_CMD_SET_READ_ONLY: "set_condition READ_ONLY",
-    lib.ZD_CMD_SET_OFFLINE: "set_condition OFFLINE",
-    lib.ZD_CMD_FLUSH: "flush",
-}
-_ALL_FORMS = (
-    lib.ZD_CMD_OPEN_ALL,
-    lib.ZD_CMD_CLOSE_ALL,
-    lib.ZD_CMD_FINISH_ALL,
-    lib.ZD_CMD_RESET_ALL,
-)
-
 
 class Disk(Protocol):
     """What a message needs to know of the disk: a Device, to this module."""
@@ -364,7 +337,8 @@ def raise_error(code: int, err: Any, disk: Disk | None, path: str | None) -> NoR
         kind, errno = _IMAGE[code]
         raise kind(errno, text or rule_name(code), path)
     if code == lib.ZD_E_READONLY_HANDLE:
-        verb = _VERBS.get(err.cmd, "this command")
+        name = lib.zd_cmd_name(err.cmd)
+        verb = "this command" if name == ffi.NULL else ffi.string(name).decode("ascii")
         raise io.UnsupportedOperation(f"{verb} is refused: the disk was opened read-only")
     if code == lib.ZD_E_CLOSED:
         raise ValueError("the device is closed")
@@ -376,17 +350,13 @@ def broken_rule(code: int, err: Any, disk: Disk) -> ZonedError:
     """The exception for a broken rule (a code from -2001 down)."""
     dialect = disk.geometry.dialect
     info = lib.zd_rule_info(code, DIALECT_NUMBERS[dialect])
-    case = _Case(err, disk.geometry, disk)
-    message = _SENTENCES[code](case)
-    if err.injected:
-        label = ffi.string(err.text).decode("utf-8", "replace")
-        message += f" (injected by fault {err.fault}{f': {label}' if label else ''})"
+    names_no_zone = code == lib.ZD_E_OUT_OF_RANGE and err.cmd not in _DATA
     return _RULES[code](
         info.err,
-        message,
-        zone=case.zone,
+        _sentence(err, disk),
         # A zone that does not exist: the core has its number in the place of the offset.
-        offset=None if case.names_no_zone else _none(err.offset, NONE),
+        zone=int(err.offset) if names_no_zone else _none(err.zone, NO_ZONE),
+        offset=None if names_no_zone else _none(err.offset, NONE),
         length=err.length,
         wp=_none(err.wp, NONE),
         bound=err.bound or None,
@@ -438,231 +408,30 @@ def _no_zone(zone: int, geometry: Geometry) -> str:
 
 
 _DATA = (lib.ZD_CMD_READ, lib.ZD_CMD_WRITE)
+_LIMITS = (lib.ZD_E_TOO_MANY_OPEN, lib.ZD_E_TOO_MANY_ACTIVE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A broken rule, as the sentences below look at it."""
-
-    err: Any
-    geometry: Geometry
-    disk: Disk
-
-    @property
-    def names_no_zone(self) -> bool:
-        """Whether a zone was named that the disk does not have."""
-        err = self.err
-        return err.code == lib.ZD_E_OUT_OF_RANGE and err.cmd not in _DATA
-
-    @property
-    def zone(self) -> int | None:
-        """The zone concerned."""
-        if self.names_no_zone:
-            return int(self.err.offset)
-        return _none(self.err.zone, NO_ZONE)
-
-    @property
-    def what(self) -> str:
-        """The command: "write at 8192 in zone 3", "reset of zone 3", "open of all zones"."""
-        return self._command("")
-
-    @property
-    def how_much(self) -> str:
-        """The command with its length: "write of 4096 bytes at 8192 in zone 3"."""
-        return self._command(f" of {self.err.length} bytes" if self.err.length else "")
-
-    @property
-    def the_zone(self) -> str:
-        """ "the zone", or its number where a read began in another one."""
-        err = self.err
-        if err.cmd in _DATA and self.zone is not None and self.zone != self._begins:
-            return f"zone {self.zone}"
-        return "the zone"
-
-    @property
-    def _begins(self) -> int | None:
-        offset = self.err.offset
-        return self.geometry.zone_of(offset) if offset < self.geometry.size else None
-
-    def _command(self, size: str) -> str:
-        err = self.err
-        verb = _VERBS.get(err.cmd, "command")
-        if err.cmd == lib.ZD_CMD_APPEND:
-            return f"append{size} to zone {self.zone}"
-        if err.cmd in _DATA:
-            where = "" if self._begins is None else f" in zone {self._begins}"
-            return f"{verb}{size} at {err.offset}{where}"
-        if err.cmd in _ALL_FORMS:
-            return f"{verb} of all zones"
-        return verb if self.zone is None else f"{verb} of zone {self.zone}"
-
-    def ends(self) -> tuple[int, int]:
-        """Where the zone's capacity ends, and where the zone does."""
-        geometry, zone = self.geometry, self.zone
-        if zone is None:
-            return geometry.size, geometry.size
-        start = geometry.zone_start(zone)
-        return start + geometry.zone_capacity_of(zone), start + geometry.zone_length(zone)
-
-
-def _unaligned_write(case: _Case) -> str:
-    if case.err.wp not in (NONE, case.err.offset):
-        return f"{case.what} is not at its write pointer {case.err.wp}"
-    return (
-        f"{case.how_much} does not end on a physical block: length must be a multiple of "
-        f"{case.geometry.physical_block}"
+def _sentence(err: Any, disk: Disk) -> str:
+    """The rule book's words for a broken rule."""
+    geometry = disk.geometry
+    said = ffi.new("struct zd_said_disk *")
+    said.size, said.zone_size, said.append_limit = (
+        geometry.size,
+        geometry.zone_size,
+        geometry.append_limit,
     )
-
-
-def _write_boundary(case: _Case) -> str:
-    err = case.err
-    capacity_end, end = case.ends()
-    start = err.wp if err.cmd == lib.ZD_CMD_APPEND and err.wp != NONE else err.offset
-    if start != NONE and capacity_end < end and start + err.length > capacity_end:
-        return f"{case.how_much} passes the zone's capacity, which ends at {capacity_end}"
-    return f"{case.how_much} crosses the end of the zone at {end}"
-
-
-def _read_boundary(case: _Case) -> str:
-    return (
-        f"{case.how_much} crosses the end of the zone at {case.ends()[1]}, "
-        "and this disk does not read across zones"
-    )
-
-
-def _read_type_boundary(case: _Case) -> str:
-    return (
-        f"{case.how_much} crosses {case.err.bound}, where another type of zone or a gap begins, "
-        "and a host-managed disk does not read across that"
-    )
-
-
-def _invalid_read(case: _Case) -> str:
-    whose = "its" if case.the_zone == "the zone" else f"{case.the_zone}'s"
-    return (
-        f"{case.how_much} passes {whose} write pointer {case.err.bound}, "
-        "and this disk reads only what was written"
-    )
-
-
-def _zone_full(case: _Case) -> str:
-    return f"{case.what} is refused: {case.the_zone} is full; reset it before writing to it again"
-
-
-def _zone_read_only(case: _Case) -> str:
-    return f"{case.what} is refused: {case.the_zone} is read-only"
-
-
-def _zone_offline(case: _Case) -> str:
-    return f"{case.what} is refused: {case.the_zone} is offline, its data is lost"
-
-
-def _too_many_open(case: _Case) -> str:
-    if case.err.injected:  # the numbers would say that there is room
-        return f"{case.what} needs one more open zone, and none is left"
-    now = case.disk.limits
-    return (
-        f"{case.what} needs one more open zone: {now.open} are open "
-        f"({now.implicit_open} implicitly, {now.explicit_open} explicitly) and at most "
-        f"{now.max_open} may be; close, finish or reset one of them"
-    )
-
-
-def _too_many_active(case: _Case) -> str:
-    if case.err.injected:
-        return f"{case.what} needs one more active zone, and none is left"
-    now = case.disk.limits
-    return (
-        f"{case.what} needs one more active zone: {now.active} are active "
-        f"({now.open} open, {now.closed} closed) and at most {now.max_active} may be; "
-        "finish or reset one of them"
-    )
-
-
-def _invalid_transition(case: _Case) -> str:
-    cond = case.err.cond
-    state = "in this condition" if cond == 0xFF else f"in condition {ZoneCondition(cond).name}"
-    return f"{case.what} is refused: dialect {case.geometry.dialect} does not allow it {state}"
-
-
-def _conventional_zone(case: _Case) -> str:
-    return f"{case.what} is refused: {case.the_zone} is conventional and has no write pointer"
-
-
-def _gap_access(case: _Case) -> str:
-    capacity_end, end = case.ends()
-    return (
-        f"{case.what} starts in the gap between the zone's capacity, which ends at {capacity_end}, "
-        f"and its end at {end}"
-    )
-
-
-def _out_of_range(case: _Case) -> str:
-    err, geometry = case.err, case.geometry
-    if not case.names_no_zone:
-        return f"{case.how_much} passes the end of the disk at {geometry.size}"
-    if err.offset >= geometry.nr_zones:
-        return _no_zone(err.offset, geometry)
-    if err.length == 0:
-        return f"count is 0: it must be at least 1 ({case.what})"
-    return f"{err.length} zones from zone {err.offset} on: " + _no_zone(
-        err.offset + err.length - 1, geometry
-    )
-
-
-def _block_alignment(case: _Case) -> str:
-    return (
-        f"{case.how_much} is not in whole blocks: offset and length must be multiples of "
-        f"the logical block, {case.geometry.logical_block}"
-    )
-
-
-def _append_limit(case: _Case) -> str:
-    return f"{case.how_much} is longer than the append limit, {case.geometry.append_limit}"
-
-
-def _unsupported_command(case: _Case) -> str:
-    return f"{case.what} is refused: dialect {case.geometry.dialect} has no such command"
-
-
-def _medium_error(case: _Case) -> str:
-    err = case.err
-    if not err.length or err.bound < err.offset:
-        return f"{case.how_much} failed: medium error"
-    if err.bound == err.offset:
-        return f"{case.how_much} failed: medium error at {err.bound}, nothing was transferred"
-    done = "read" if err.cmd == lib.ZD_CMD_READ else "written"
-    return f"{case.how_much} failed: medium error at {err.bound}, what lies before it was {done}"
-
-
-def _command_timeout(case: _Case) -> str:
-    return f"{case.what} hung and timed out; it was not done"
-
-
-def _power_loss(case: _Case) -> str:
-    return f"{case.what} failed: the emulated disk has no power"
-
-
-_SENTENCES: dict[int, Callable[[_Case], str]] = {
-    lib.ZD_E_UNALIGNED_WRITE: _unaligned_write,
-    lib.ZD_E_WRITE_BOUNDARY: _write_boundary,
-    lib.ZD_E_READ_BOUNDARY: _read_boundary,
-    lib.ZD_E_READ_TYPE: _read_type_boundary,
-    lib.ZD_E_INVALID_READ: _invalid_read,
-    lib.ZD_E_ZONE_FULL: _zone_full,
-    lib.ZD_E_ZONE_READ_ONLY: _zone_read_only,
-    lib.ZD_E_ZONE_OFFLINE: _zone_offline,
-    lib.ZD_E_TOO_MANY_OPEN: _too_many_open,
-    lib.ZD_E_TOO_MANY_ACTIVE: _too_many_active,
-    lib.ZD_E_INVALID_TRANSITION: _invalid_transition,
-    lib.ZD_E_CONVENTIONAL: _conventional_zone,
-    lib.ZD_E_GAP: _gap_access,
-    lib.ZD_E_OUT_OF_RANGE: _out_of_range,
-    lib.ZD_E_BLOCK_ALIGNMENT: _block_alignment,
-    lib.ZD_E_APPEND_LIMIT: _append_limit,
-    lib.ZD_E_UNSUPPORTED: _unsupported_command,
-    lib.ZD_E_MEDIUM_READ: _medium_error,
-    lib.ZD_E_MEDIUM_WRITE: _medium_error,
-    lib.ZD_E_POWER_LOSS: _power_loss,
-    lib.ZD_E_TIMEOUT: _command_timeout,
-}
+    said.nr_zones = geometry.nr_zones
+    said.logical_block, said.physical_block = geometry.logical_block, geometry.physical_block
+    said.dialect = DIALECT_NUMBERS[geometry.dialect]
+    if err.zone != NO_ZONE:
+        said.zone_start = geometry.zone_start(err.zone)
+        said.zone_length = geometry.zone_length(err.zone)
+        said.zone_capacity = geometry.zone_capacity_of(err.zone)
+    if err.code in _LIMITS and not err.injected:
+        now = disk.limits
+        said.max_open, said.max_active = now.max_open, now.max_active
+        said.nr_implicit, said.nr_explicit = now.implicit_open, now.explicit_open
+        said.nr_closed = now.closed
+    text = ffi.new("char[]", 512)
+    lib.zd_rule_sentence(err, said, text, len(text))
+    return ffi.string(text).decode("utf-8", "replace")

@@ -146,6 +146,19 @@ static int derive(struct zd_geometry *g, struct zd_error *err)
 
 	g->zone_shift = (h->zone_size & (h->zone_size - 1)) ? 0 : (uint32_t)__builtin_ctzll(h->zone_size);
 	g->block_mask = h->logical_block - 1;
+	g->book = (struct zd_rulebook){
+		.size = h->size,
+		.append_limit = h->append_limit,
+		.nr_zones = h->nr_zones,
+		.logical_block = h->logical_block,
+		.physical_block = h->physical_block,
+		.max_open = h->max_open,
+		.max_active = h->max_active,
+		.dialect = h->dialect,
+		.model = h->model,
+		.implicit_close = h->implicit_close,
+		.unrestricted_read = h->unrestricted_read,
+	};
 	for (i = 0; i < h->nr_conv; i++)
 		overwritten += h->conv[i].count;
 	if (h->model == ZD_HOST_AWARE)

@@ -3,7 +3,7 @@
  * What the files of the device core share: the handle, the shared runtime area, and the inline helpers of
  * the hot path. Nothing outside native/device includes this.
  *
- * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
+ * Files, from the bottom up: crc32c, geometry (config -> layout), host (all operations
  * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
  * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
  * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
@@ -14,6 +14,7 @@
 #define ZD_INTERNAL_H
 
 #include "format.h"
+#include "rules/check.h"
 #include "zd.h"
 
 #include <errno.h>
@@ -204,6 +205,7 @@ struct zd_stripe {
 /* Everything derived from the header; never changes. */
 struct zd_geometry {
 	struct zd_header h;
+	struct zd_rulebook book;
 	uint32_t zone_shift;  /* log2(zone_size), or 0 if it is no power of two */
 	uint32_t block_mask;  /* logical_block - 1 */
 	uint32_t max_slots;
@@ -337,9 +339,15 @@ static inline uint64_t zd_word_with_written(uint64_t word, uint64_t written)
 {
 	return (word & ((1ull << ZD_W_SHIFT) - 1)) | written >> 9 << ZD_W_SHIFT;
 }
-static inline bool zd_cond_open(int cond)
+/* A zone as the rules see it. */
+static inline __attribute__((always_inline)) void zd_zone_as(const zd_dev *dev, uint32_t zone, uint64_t word, struct zd_rule_zone *z)
 {
-	return cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN;
+	z->type = zd_zone_type(dev, zone);
+	z->cond = zd_word_cond(word, z->type);
+	z->written = zd_word_written(word);
+	z->start = zd_zone_start(dev, zone);
+	z->length = zd_zone_length(dev, zone);
+	z->capacity = zd_zone_capacity(dev, zone);
 }
 
 /* Add to a number that only holders of one lock change, but that anybody may read. */

@@ -208,15 +208,29 @@ int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
 
 static int check_range(zd_dev *dev, int cmd, uint64_t offset, uint64_t length, struct zd_error *err)
 {
-	uint64_t size = dev->g.h.size;
+	uint64_t bound;
+	int r = zd_check_range(&dev->g.book, offset, length, &bound);
 
-	if (unlikely((offset | length) & dev->g.block_mask))
-		return zd_refuse(dev, err, ZD_E_BLOCK_ALIGNMENT, cmd, offset < size ? zd_zone_of(dev, offset) : ZD_NO_ZONE,
-				 offset, length, dev->g.h.logical_block);
-	if (unlikely(offset > size || length > size - offset))
-		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, offset < size ? zd_zone_of(dev, offset) : ZD_NO_ZONE,
-				 offset, length, size);
+	if (unlikely(r))
+		return zd_refuse(dev, err, r, cmd, offset < dev->g.h.size ? zd_zone_of(dev, offset) : ZD_NO_ZONE, offset, length, bound);
 	return 0;
+}
+
+static void zone_now(const void *disk, uint32_t zone, struct zd_rule_zone *z)
+{
+	const zd_dev *dev = disk;
+
+	zd_zone_as(dev, zone, zd_load_word(dev, zone), z);
+}
+
+/* What the rules said of a command. */
+static int told(zd_dev *dev, const struct zd_verdict *v, int cmd, uint64_t offset, uint64_t length, struct zd_error *err)
+{
+	if (likely(!v->rule))
+		return 0;
+	if (v->rule == ZD_E_CORRUPT)
+		return zd_fail(err, ZD_E_CORRUPT, "zone %u has a condition that its type cannot have", v->zone);
+	return zd_refuse(dev, err, v->rule, cmd, v->zone, offset, length, v->bound);
 }
 
 static int begin_change(zd_dev *dev, struct zd_error *err)
@@ -258,32 +272,6 @@ static int refuse_write(zd_dev *dev, struct zd_error *err, int code, const struc
 	return zd_refuse(dev, err, code, w->cmd, zone, w->offset, w->length, bound);
 }
 
-/* The order of checks is the dialect's: scsi_debug's check_zbc_access_params(), QEMU's nvme_check_zone_write(). */
-static inline __attribute__((always_inline)) int check_seq_write(zd_dev *dev, const struct write *w, uint32_t zone,
-								 uint64_t written, const struct zd_cell *cell, uint64_t rel,
-								 struct zd_error *err)
-{
-	const struct zd_header *h = &dev->g.h;
-	uint64_t capacity = zd_zone_capacity(dev, zone), start = zd_zone_start(dev, zone);
-	bool crosses = rel + w->length > capacity;
-
-	if (h->dialect == ZD_ZBC && w->cmd == ZD_CMD_WRITE) {
-		if (rel >= capacity)
-			return refuse_write(dev, err, ZD_E_GAP, w, zone, start + capacity);
-		if (crosses)
-			return refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
-	}
-	if (cell->next == ZD_NEXT_ERROR)
-		return refuse_write(dev, err, cell->error, w, zone, start + capacity);
-	if (rel != written && !(cell->effects & ZD_FX_NON_SEQ))
-		return refuse_write(dev, err, ZD_E_UNALIGNED_WRITE, w, zone, start + written);
-	if (crosses)
-		return refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
-	if (h->dialect == ZD_ZBC && zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED && w->length % h->physical_block)
-		return refuse_write(dev, err, ZD_E_UNALIGNED_WRITE, w, zone, start + written);
-	return 0;
-}
-
 /* Under the stripe: take what opening needs and make the zone implicitly open, with nothing written yet. */
 static int open_for_write(zd_dev *dev, const struct write *w, uint32_t zone, struct zd_zone_rt *rt, int cond,
 			  const struct zd_cell *cell, struct zd_error *err)
@@ -296,8 +284,7 @@ static int open_for_write(zd_dev *dev, const struct write *w, uint32_t zone, str
 	r = zd_take_resources(dev, cell->effects);
 	if (r) {
 		zd_unlock_resource(dev);
-		return refuse_write(dev, err, r, w, zone,
-				    r == ZD_E_TOO_MANY_OPEN ? dev->g.h.max_open : dev->g.h.max_active);
+		return refuse_write(dev, err, r, w, zone, zd_rule_limit(&dev->g.book, r));
 	}
 	word = atomic_load_explicit(&rt->word, memory_order_relaxed);
 	atomic_store_explicit(&rt->word, zd_word_with_cond(word, ZD_IMPLICIT_OPEN), memory_order_release);
@@ -423,9 +410,9 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed,
 								    struct zd_traced *t, struct zd_error *err)
 {
-	int type = zd_zone_type(dev, zone);
 	struct zd_zone_rt *rt;
-	uint64_t word, rel, done = 0, start = zd_zone_start(dev, zone);
+	struct zd_rule_zone z;
+	uint64_t rel, done = 0, start = zd_zone_start(dev, zone), bound;
 	const struct zd_cell *cell;
 	int r = zd_lock_zone(dev, zone);
 
@@ -440,11 +427,13 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 		host_failed(dev, err, r, zone);
 		goto out;
 	}
-	word = atomic_load_explicit(&rt->word, memory_order_acquire);
-	rel = w->cmd == ZD_CMD_APPEND ? zd_word_written(word) : w->offset - start;
-	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), w->cmd);
-	r = check_seq_write(dev, w, zone, zd_word_written(word), cell, rel, err);
-	if (likely(!r) && w->length)
+	zd_zone_as(dev, zone, atomic_load_explicit(&rt->word, memory_order_acquire), &z);
+	rel = w->cmd == ZD_CMD_APPEND ? z.written : w->offset - start;
+	cell = zd_cell(dev->g.h.dialect, z.type, z.cond, w->cmd);
+	r = zd_check_write(&dev->g.book, &z, cell, w->cmd, rel, w->length, &bound);
+	if (unlikely(r))
+		refuse_write(dev, err, r, w, zone, bound);
+	else if (w->length)
 		r = write_seq_part(dev, w, zone, rt, rel, w->length, &done, err);
 	if (landed)
 		*landed = start + rel;
@@ -476,36 +465,23 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t
 {
 	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
 	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
+	struct zd_verdict v;
 	int r = zd_lock_zones(dev, first, last);
 
 	if (r)
 		return host_failed(dev, err, r, first);
 	if (zd_powerless(dev))
 		r = zd_gate_rest(dev, false, err);
+	if (!r) {
+		zd_check_write_over(&dev->g.book, zone_now, dev, first, last, w->offset, w->length, &v);
+		r = told(dev, &v, w->cmd, w->offset, w->length, err);
+	}
 	for (zone = first; !r && zone <= last; zone++) {
-		uint64_t start = zd_zone_start(dev, zone), capacity = zd_zone_capacity(dev, zone);
-		uint64_t zone_end = start + zd_zone_length(dev, zone), from = at > start ? at : start;
-		uint64_t to = end < zone_end ? end : zone_end;
-		int type = zd_zone_type(dev, zone);
 		struct zd_zone_rt *rt;
-		const struct zd_cell *cell;
 
-		if (type != ZD_SEQ_WRITE_PREFERRED)
-			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone - 1, start);
-		else if (from - start >= capacity)
-			r = refuse_write(dev, err, ZD_E_GAP, w, zone, start + capacity);
-		else if (to - start > capacity)
-			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
-		if (r)
-			break;
 		r = zd_zone_get(dev, zone, &rt);
-		if (r) {
+		if (r)
 			host_failed(dev, err, r, zone);
-			break;
-		}
-		cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(rt->word, type), ZD_CMD_WRITE);
-		if (cell->next == ZD_NEXT_ERROR)
-			r = refuse_write(dev, err, cell->error, w, zone, start + capacity);
 	}
 	for (zone = first; !r && zone <= last; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
@@ -527,23 +503,16 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 {
 	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
 	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
+	struct zd_verdict v;
 	int r = zd_lock_zones(dev, first, last);
 
 	if (r)
 		return host_failed(dev, err, r, first);
 	if (zd_powerless(dev))
 		r = zd_gate_rest(dev, false, err);
-	for (zone = first; !r && zone <= last; zone++) {
-		const struct zd_cell *cell;
-
-		if (!zd_is_conv(dev, zone)) {
-			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone - 1, zd_zone_start(dev, zone));
-			break;
-		}
-		cell = zd_cell(dev->g.h.dialect, ZD_CONVENTIONAL, zd_word_cond(zd_load_word(dev, zone), ZD_CONVENTIONAL),
-			       ZD_CMD_WRITE);
-		if (cell->next == ZD_NEXT_ERROR)
-			r = refuse_write(dev, err, cell->error, w, zone, zd_zone_start(dev, zone) + zd_zone_length(dev, zone));
+	if (!r) {
+		zd_check_write_over(&dev->g.book, zone_now, dev, first, last, w->offset, w->length, &v);
+		r = told(dev, &v, w->cmd, w->offset, w->length, err);
 	}
 	for (zone = first; !r && zone <= last; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
@@ -696,18 +665,16 @@ static inline __attribute__((always_inline)) int64_t append_now(zd_dev *dev, uin
 	struct iovec one = { (void *)(uintptr_t)buf, length };
 	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { &one, 1, 0 }, false, lost };
 	const struct zd_header *h = &dev->g.h;
+	uint64_t bound;
 	int64_t done;
 	int r;
 
 	if (zone >= h->nr_zones)
 		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, ZD_CMD_APPEND, ZD_NO_ZONE, zone, length, h->nr_zones);
 	w.offset = zd_zone_start(dev, zone);
-	if (length & dev->g.block_mask)
-		return zd_refuse(dev, err, ZD_E_BLOCK_ALIGNMENT, ZD_CMD_APPEND, zone, w.offset, length, h->logical_block);
-	if (zd_is_conv(dev, zone))
-		return zd_refuse(dev, err, ZD_E_CONVENTIONAL, ZD_CMD_APPEND, zone, w.offset, length, 0);
-	if (h->append_limit && length > h->append_limit)
-		return zd_refuse(dev, err, ZD_E_APPEND_LIMIT, ZD_CMD_APPEND, zone, w.offset, length, h->append_limit);
+	r = zd_check_append(&dev->g.book, zd_zone_type(dev, zone), length, &bound);
+	if (unlikely(r))
+		return zd_refuse(dev, err, r, ZD_CMD_APPEND, zone, w.offset, length, bound);
 	done = t ? write_required_traced(dev, &w, zone, landed, t, err) : write_required(dev, &w, zone, landed, err);
 	if (unlikely(make_room(dev, done))) {
 		w.source = (struct source){ &one, 1, 0 };
@@ -815,66 +782,15 @@ int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
 
 static int check_read(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
 {
-	const struct zd_header *h = &dev->g.h;
-	uint32_t first = zd_zone_of(dev, offset), last = zd_zone_of(dev, offset + length - 1), zone;
-	uint64_t end = offset + length;
+	struct zd_verdict v;
 
-	if (h->dialect == ZD_ZBC) {
-		uint64_t first_cap = zd_zone_start(dev, first) + zd_zone_capacity(dev, first);
-		uint64_t last_cap = zd_zone_start(dev, last) + zd_zone_capacity(dev, last);
-
-		if (offset >= first_cap)
-			return zd_refuse(dev, err, ZD_E_GAP, ZD_CMD_READ, first, offset, length, first_cap);
-		if (h->model == ZD_HOST_MANAGED) {
-			/* As scsi_debug: only where it begins and where it ends count. The gap is a type of its own. */
-			if (zd_is_conv(dev, first) != zd_is_conv(dev, last))
-				return zd_refuse(dev, err, ZD_E_READ_TYPE, ZD_CMD_READ, first, offset, length,
-						 zd_zone_start(dev, last));
-			if (end > last_cap)
-				return zd_refuse(dev, err, ZD_E_READ_TYPE, ZD_CMD_READ, last, offset, length, last_cap);
-			/* A required zone's border counts wherever it lies, between conventional ends too. */
-			for (zone = first; !h->unrestricted_read && first != last && zone <= last; zone++) {
-				if (!zd_is_conv(dev, zone))
-					return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
-							 zd_zone_start(dev, first) + zd_zone_length(dev, first));
-			}
-		}
-	} else if (h->dialect == ZD_ZNS && !h->unrestricted_read && first != last &&
-		   zd_word_cond(zd_load_word(dev, first), zd_zone_type(dev, first)) != ZD_OFFLINE) {
-		/* A dead first zone is told of first, as QEMU's nvme_check_zone_read() does. */
-		return zd_refuse(dev, err, ZD_E_READ_BOUNDARY, ZD_CMD_READ, first, offset, length,
-				 zd_zone_start(dev, first) + zd_zone_length(dev, first));
-	}
-	for (zone = first; zone <= last; zone++) {
-		int type = zd_zone_type(dev, zone);
-		uint64_t word = zd_load_word(dev, zone);
-		int cond = zd_word_cond(word, type);
-		const struct zd_cell *cell = zd_cell(h->dialect, type, cond, ZD_CMD_READ);
-
-		if (unlikely(!cell))
-			return zd_fail(err, ZD_E_CORRUPT, "zone %u has a condition that its type cannot have", zone);
-		if (unlikely(cell->next == ZD_NEXT_ERROR))
-			return zd_refuse(dev, err, cell->error, ZD_CMD_READ, zone, offset, length, 0);
-		/* URSWRZ off: only required zones with a valid write pointer are restricted (ZBC-2 4.5.3.2.2). */
-		if (unlikely(!h->unrestricted_read && h->dialect == ZD_ZBC) && type == ZD_SEQ_WRITE_REQUIRED &&
-		    cond <= ZD_CLOSED && end > zd_zone_start(dev, zone) + zd_word_written(word))
-			return zd_refuse(dev, err, ZD_E_INVALID_READ, ZD_CMD_READ, zone, offset, length,
-					 zd_zone_start(dev, zone) + zd_word_written(word));
-	}
-	return 0;
+	zd_check_read(&dev->g.book, zone_now, dev, zd_zone_of(dev, offset), zd_zone_of(dev, offset + length - 1), offset, length, &v);
+	return told(dev, &v, ZD_CMD_READ, offset, length, err);
 }
 
-/*
- * What a zone shows past its write pointer: zeros. null_blk shows 0xFF; its pointer stands at the zone's end
- * after FINISH, at the capacity when the zone was filled, and beyond everything when the zone is dead.
- */
 static int filler(const zd_dev *dev, int type, uint64_t word)
 {
-	int cond = zd_word_cond(word, type);
-
-	if (dev->g.h.dialect != ZD_NULLBLK || type == ZD_CONVENTIONAL)
-		return 0;
-	return cond <= ZD_CLOSED || (cond == ZD_FULL && !(word & ZD_W_FINISHED)) ? 0xFF : 0;
+	return zd_rule_filler(dev->g.h.dialect, type, zd_word_cond(word, type), word & ZD_W_FINISHED);
 }
 
 static int read_zone(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t n)

@@ -20,22 +20,6 @@ static int interrupted(struct zd_error *err, int r)
 	return zd_fail_host(err, -r, "interrupted");
 }
 
-/* The condition that a cell leads to, ZD_NEXT_SAME and ZD_NEXT_ERROR excluded. */
-static int next_cond(int next, int type, uint64_t written)
-{
-	switch (next) {
-	case ZD_NEXT_EMPTY: return ZD_EMPTY;
-	case ZD_NEXT_IMPLICIT_OPEN: return ZD_IMPLICIT_OPEN;
-	case ZD_NEXT_EXPLICIT_OPEN: return ZD_EXPLICIT_OPEN;
-	case ZD_NEXT_CLOSED: return ZD_CLOSED;
-	case ZD_NEXT_CLOSED_OR_EMPTY: return written ? ZD_CLOSED : ZD_EMPTY;
-	case ZD_NEXT_FULL: return ZD_FULL;
-	case ZD_NEXT_READ_ONLY: return ZD_READ_ONLY;
-	case ZD_NEXT_OFFLINE: return ZD_OFFLINE;
-	default: return type == ZD_CONVENTIONAL ? ZD_NOT_WP : ZD_EMPTY;
-	}
-}
-
 static void count(struct zd_zone_rt *rt, int cmd)
 {
 	switch (cmd) {
@@ -60,7 +44,7 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 	}
 	if (cell->next == ZD_NEXT_SAME)
 		return;
-	to = next_cond(cell->next, type, written);
+	to = zd_rule_next(cell->next, type, written);
 	if (drops) {
 		word = zd_word(to, 0, 0);
 	} else if (cell->effects & ZD_FX_WP_END) {
@@ -110,8 +94,7 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	} else {
 		r = zd_take_resources(dev, cell->effects);
 		if (r)
-			r = zd_refuse(dev, err, r, cmd, zone, start, 0,
-				      r == ZD_E_TOO_MANY_OPEN ? dev->g.h.max_open : dev->g.h.max_active);
+			r = zd_refuse(dev, err, r, cmd, zone, start, 0, zd_rule_limit(&dev->g.book, r));
 		else
 			apply(dev, zone, rt, cmd, cell, word);
 	}
@@ -182,8 +165,9 @@ static int open_all(zd_dev *dev, struct zd_error *err)
 		if (rt && zd_word_cond(rt->word, zd_zone_type(dev, z)) == ZD_CLOSED)
 			zones[n++] = z;
 	}
-	if (h->dialect == ZD_ZBC && h->model == ZD_HOST_MANAGED && h->max_open && n + dev->head->nr_explicit > h->max_open)
-		r = zd_refuse(dev, err, ZD_E_TOO_MANY_OPEN, ZD_CMD_OPEN_ALL, ZD_NO_ZONE, ZD_NONE, 0, h->max_open);
+	r = zd_rule_open_all(&dev->g.book, n, dev->head->nr_explicit);
+	if (r)
+		zd_refuse(dev, err, r, ZD_CMD_OPEN_ALL, ZD_NO_ZONE, ZD_NONE, 0, zd_rule_limit(&dev->g.book, r));
 	for (i = 0; !r && i < n; i++)
 		r = one_locked(dev, ZD_CMD_OPEN_ALL, zones[i], err);
 	free(zones);

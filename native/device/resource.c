@@ -100,14 +100,12 @@ static void close_one(zd_dev *dev)
 {
 	uint32_t zone = victim(dev);
 	struct zd_zone_rt *rt = &dev->zones[zone];
-	const struct zd_cell *cell =
-		zd_cell(dev->g.h.dialect, zd_zone_type(dev, zone), ZD_IMPLICIT_OPEN, ZD_CMD_CLOSE);
 	uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire);
 	int to;
 
 	/* Its writer holds its stripe, not this lock, and may move the write pointer meanwhile: hence CAS. */
 	do {
-		to = cell->next == ZD_NEXT_CLOSED_OR_EMPTY && zd_word_written(word) == 0 ? ZD_EMPTY : ZD_CLOSED;
+		to = zd_rule_closed(&dev->g.book, zd_zone_type(dev, zone), zd_word_written(word));
 	} while (!atomic_compare_exchange_weak_explicit(&rt->word, &word, zd_word_with_cond(word, to),
 							memory_order_acq_rel, memory_order_acquire));
 	zd_count32(&rt->implicit_closes, 1);
@@ -117,19 +115,11 @@ static void close_one(zd_dev *dev)
 
 int zd_take_resources(zd_dev *dev, unsigned effects)
 {
-	const struct zd_header *h = &dev->g.h;
-	uint32_t open = dev->head->nr_implicit + dev->head->nr_explicit;
-	uint32_t active = open + dev->head->nr_closed;
+	const struct zd_resources now = { dev->head->nr_implicit, dev->head->nr_explicit, dev->head->nr_closed };
+	int r = zd_rule_take(&dev->g.book, &now, effects);
 
-	if ((effects & ZD_FX_ACTIVE) && h->max_active && active >= h->max_active)
-		return ZD_E_TOO_MANY_ACTIVE;
-	if (!(effects & ZD_FX_OPEN) || !h->max_open || open < h->max_open)
-		return 0;
-	if (dev->head->nr_implicit == 0)
-		return ZD_E_TOO_MANY_OPEN;
-	/* null_check_open() asks for active headroom even where closing another would do. */
-	if (h->dialect == ZD_NULLBLK && h->max_active && active >= h->max_active)
-		return ZD_E_TOO_MANY_OPEN;
+	if (r != ZD_TAKE_AFTER_CLOSE)
+		return r;
 	close_one(dev);
 	return 0;
 }

@@ -144,11 +144,11 @@ int zd_clock_command(zd_clock *clock, const struct zd_told *k)
 {
 	struct zd_sim *sim = clock->sim;
 	bool is_data = k->cmd >= ZD_CMD_READ && k->cmd <= ZD_CMD_APPEND;
-	uint32_t zone = k->zone < sim->m.nr_zones ? k->zone : 0;
+	uint32_t zone = k->zone < sim->m.b.nr_zones ? k->zone : 0;
 	int cmd = k->cmd, r;
 	uint64_t from;
 
-	if (cmd < 0 || (is_data && (k->offset > sim->m.size || k->length > sim->m.size - k->offset)))
+	if (cmd < 0 || (is_data && (k->offset > sim->m.b.size || k->length > sim->m.b.size - k->offset)))
 		return -EINVAL;
 	if (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL)
 		cmd -= ZD_CMD_OPEN_ALL - ZD_CMD_OPEN;

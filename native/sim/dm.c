@@ -14,16 +14,16 @@ int zd_dm_init(struct zd_sim *sim, struct zd_error *err)
 	struct dm *d = &sim->dm;
 	uint32_t zone;
 
-	for (zone = 0; zone < sim->m.nr_zones; zone++) {
+	for (zone = 0; zone < sim->m.b.nr_zones; zone++) {
 		if (!zone_conv(&sim->m, zone))
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a drive-managed disk has no sequential zones, and zone %u is one", zone);
 	}
-	if (!p->band_bytes || p->band_bytes % 4096 || p->band_bytes > sim->m.size || !p->map_entries || !p->band_passes ||
-	    p->cache_bytes < h->cache_bytes || p->cache_bytes > sim->m.size || !h->cache_bytes)
+	if (!p->band_bytes || p->band_bytes % 4096 || p->band_bytes > sim->m.b.size || !p->map_entries || !p->band_passes ||
+	    p->cache_bytes < h->cache_bytes || p->cache_bytes > sim->m.b.size || !h->cache_bytes)
 		return zd_sim_fail(err, ZD_E_GEOMETRY,
 				   "the drive-managed model needs bands of whole 4096-byte blocks, map entries and passes above 0, and a "
 				   "media cache that is larger than the write cache and fits the disk");
-	d->nr_bands = (uint32_t)((sim->m.size + p->band_bytes - 1) / p->band_bytes);
+	d->nr_bands = (uint32_t)((sim->m.b.size + p->band_bytes - 1) / p->band_bytes);
 	d->band_entries = calloc(d->nr_bands, sizeof(*d->band_entries));
 	d->band_kib = calloc(d->nr_bands, sizeof(*d->band_kib));
 	d->fifo = calloc(d->nr_bands, sizeof(*d->fifo));
@@ -150,7 +150,7 @@ static void clean(struct zd_sim *sim, uint64_t t)
 	if (band == NONE || !d->band_entries[band])
 		return;
 	at = (uint64_t)band * p->band_bytes;
-	bytes = sim->m.size - at < p->band_bytes ? sim->m.size - at : p->band_bytes;
+	bytes = sim->m.b.size - at < p->band_bytes ? sim->m.b.size - at : p->band_bytes;
 	d->op = DM_CLEAN;
 	d->op_band = band;
 	for (n = 0; n < p->band_passes; n++) /* read the band, write aside (and back), the last pass writes the band */

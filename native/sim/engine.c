@@ -99,8 +99,8 @@ static void states_take(struct zd_sim *sim, struct zd_sim_bin *row)
 		uint32_t open = 0, closed = 0, full = 0;
 		double filled = 0;
 
-		if (end > sim->m.nr_zones)
-			end = sim->m.nr_zones;
+		if (end > sim->m.b.nr_zones)
+			end = sim->m.b.nr_zones;
 		for (z = first; z < end; z += step) {
 			int cond = zone_cond(&sim->m, z);
 
@@ -496,14 +496,14 @@ static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, ui
 	if (sim->model.kind != ZD_SIM_NULL || sim->heap_used || sim->wants || p->kind != ZD_SIM_JOB_FIO || p->iodepth != 1 ||
 	    p->reads || p->trims || p->random || p->append || p->sequence_add || p->thinktime || p->rate[ZD_SIM_WRITE] ||
 	    p->rate_iops[ZD_SIM_WRITE] || p->reset_frequency > 0 || p->nr_split[ZD_SIM_WRITE] || p->bs_max[ZD_SIM_WRITE] != bytes ||
-	    bytes % m->physical || p->verify || job->pending || job->inflight || sim->now < job->start + p->ramp ||
+	    bytes % m->b.physical_block || p->verify || job->pending || job->inflight || sim->now < job->start + p->ramp ||
 	    at < p->offset || at >= p->offset + p->size)
 		return 0;
 	*zone = zone_of(m, at);
 	if (zone_conv(m, *zone) || (m->word[*zone] & W_COND & ~1ull) != ZD_IMPLICIT_OPEN || at - zone_start(m, *zone) != zone_written(m, *zone) ||
 	    sim->host_wp[*zone] != zone_written(m, *zone) || sim->host_flags[*zone] & H_BUSY ||
 	    (!(sim->host_flags[*zone] & H_OPEN) && p->zbd &&
-	     (p->max_open_zones || p->job_max_open_zones || (!p->ignore_zone_limits && m->max_open))))
+	     (p->max_open_zones || p->job_max_open_zones || (!p->ignore_zone_limits && m->b.max_open))))
 		return 0;
 	/* Up to, and without, the command that fills the zone or ends the range or the job: those are not like the others. */
 	cap = zone_start(m, *zone) + zone_capacity(m, *zone);
@@ -715,7 +715,7 @@ static void job_event(struct zd_sim *sim, uint32_t index)
 
 static void begin(struct zd_sim *sim)
 {
-	uint32_t first = sim->m.nr_zones, last = 0, i;
+	uint32_t first = sim->m.b.nr_zones, last = 0, i;
 
 	sim->started = true;
 	/* What was done to the zones before does not count. */
@@ -816,10 +816,10 @@ int zd_sim_create(const struct zd_config *disk, const struct zd_sim_model *model
 	r = zd_machine_init(&sim->m, disk, err);
 	if (r)
 		goto fail;
-	sim->host_wp = calloc(sim->m.nr_zones, sizeof(*sim->host_wp));
-	sim->host_flags = calloc(sim->m.nr_zones, 1);
-	sim->plug_first = calloc(sim->m.nr_zones, sizeof(*sim->plug_first));
-	sim->plug_last = calloc(sim->m.nr_zones, sizeof(*sim->plug_last));
+	sim->host_wp = calloc(sim->m.b.nr_zones, sizeof(*sim->host_wp));
+	sim->host_flags = calloc(sim->m.b.nr_zones, 1);
+	sim->plug_first = calloc(sim->m.b.nr_zones, sizeof(*sim->plug_first));
+	sim->plug_last = calloc(sim->m.b.nr_zones, sizeof(*sim->plug_last));
 	sim->series = calloc(ZD_SIM_SLOTS, sizeof(*sim->series));
 	sim->picture = calloc((size_t)ZD_SIM_SLOTS * ZD_SIM_ZONE_BINS, sizeof(*sim->picture));
 	sim->heap_room = 256;
@@ -827,7 +827,7 @@ int zd_sim_create(const struct zd_config *disk, const struct zd_sim_model *model
 	sim->states = calloc((size_t)ZD_SIM_SLOTS * ZD_SIM_ZONE_BINS, sizeof(*sim->states));
 	sim->series_step = 1000000;
 	if (!sim->host_wp || !sim->host_flags || !sim->plug_first || !sim->plug_last || !sim->series || !sim->picture || !sim->states || !sim->heap) {
-		r = zd_sim_fail(err, -ENOMEM, "no memory for %u zones", sim->m.nr_zones);
+		r = zd_sim_fail(err, -ENOMEM, "no memory for %u zones", sim->m.b.nr_zones);
 		goto fail;
 	}
 	switch (model->kind) {
@@ -1025,10 +1025,10 @@ int64_t zd_sim_report(zd_sim *sim, uint32_t start_zone, uint32_t count, struct z
 	const struct machine *m = &sim->m;
 	uint32_t i, zone;
 
-	if (start_zone > m->nr_zones)
+	if (start_zone > m->b.nr_zones)
 		return -EINVAL;
-	if (count > m->nr_zones - start_zone)
-		count = m->nr_zones - start_zone;
+	if (count > m->b.nr_zones - start_zone)
+		count = m->b.nr_zones - start_zone;
 	for (i = 0; i < count; i++) {
 		struct zd_zone *z = &out[i];
 
@@ -1053,7 +1053,7 @@ int zd_sim_apply(zd_sim *sim, int cmd, uint64_t offset, uint64_t length, struct 
 	uint64_t rel;
 	int r;
 
-	if (offset >= m->size)
+	if (offset >= m->b.size)
 		return zd_sim_fail(err, ZD_E_OUT_OF_RANGE, "offset %llu is beyond the disk", (unsigned long long)offset);
 	zone = zone_of(m, offset);
 	rel = offset - zone_start(m, zone);
@@ -1069,7 +1069,7 @@ int zd_sim_apply(zd_sim *sim, int cmd, uint64_t offset, uint64_t length, struct 
 	}
 	if (!r && cmd != ZD_CMD_READ) {
 		for (zone = cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL ? 0 : zone;
-		     zone <= (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL ? m->nr_zones - 1 : zone_of(m, offset)); zone++) {
+		     zone <= (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL ? m->b.nr_zones - 1 : zone_of(m, offset)); zone++) {
 			if (zone_conv(m, zone))
 				continue;
 			sim->valid_bytes -= sim->host_wp[zone];
@@ -1086,7 +1086,7 @@ int zd_sim_fill(zd_sim *sim, uint32_t zone, uint32_t count, uint64_t bytes, int 
 	int r = 0;
 
 	for (i = zone; i - zone < count && !r; i++) {
-		if (i >= sim->m.nr_zones)
+		if (i >= sim->m.b.nr_zones)
 			return zd_sim_fail(err, ZD_E_OUT_OF_RANGE, "there is no zone %u", i);
 		if (bytes && !zone_conv(&sim->m, i))
 			r = zd_sim_apply(sim, ZD_CMD_WRITE, zone_start(&sim->m, i) + zone_written(&sim->m, i), bytes, err);

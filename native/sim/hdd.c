@@ -165,7 +165,7 @@ int zd_hdd_init(struct zd_sim *sim, struct zd_error *err)
 {
 	const struct zd_sim_hdd *p = &sim->model.hdd;
 	struct hdd *h = &sim->hdd;
-	uint32_t zone, n = sim->m.nr_zones;
+	uint32_t zone, n = sim->m.b.nr_zones;
 	uint64_t tracks = 0;
 	double one = (double)p->seek_one, avg = (double)p->seek_avg, full = (double)p->seek_full, cylinders;
 	int r = bad(p, err);
@@ -262,8 +262,8 @@ static uint64_t ahead_hit(struct zd_sim *sim, const struct command *c)
 	h->ahead_to = end;
 	h->ahead_at = ready;
 	h->ahead_limit = end + sim->model.hdd.readahead;
-	if (h->ahead_limit > sim->m.size)
-		h->ahead_limit = sim->m.size;
+	if (h->ahead_limit > sim->m.b.size)
+		h->ahead_limit = sim->m.b.size;
 	if (end - h->ahead_from > 4 * sim->model.hdd.readahead)
 		h->ahead_from = end - sim->model.hdd.readahead;
 	return ready > sim->now ? ready : sim->now;
@@ -457,8 +457,8 @@ void zd_hdd_event(struct zd_sim *sim)
 		h->ahead_to = c->offset + c->length;
 		h->ahead_at = sim->now;
 		h->ahead_limit = h->ahead_to + sim->model.hdd.readahead;
-		if (h->ahead_limit > sim->m.size)
-			h->ahead_limit = sim->m.size;
+		if (h->ahead_limit > sim->m.b.size)
+			h->ahead_limit = sim->m.b.size;
 		h->ahead_live = sim->model.hdd.readahead > 0 && !h->queue_first;
 		sim_done_at(sim, c, sim->now + sim->model.hdd.overhead);
 	} else if (h->current) {

@@ -18,7 +18,7 @@ static inline uint64_t host_valid(const struct zd_sim *sim, uint32_t zone)
 {
 	uint64_t valid = sim->host_wp[zone], there = zone_written(&sim->m, zone);
 
-	if (!sim->m.unrestricted_read && there < valid && zone_cond(&sim->m, zone) != ZD_FULL)
+	if (!sim->m.b.unrestricted_read && there < valid && zone_cond(&sim->m, zone) != ZD_FULL)
 		return there;
 	return valid;
 }
@@ -70,7 +70,7 @@ static int open_list_add(struct zd_sim *sim, struct job *job, uint32_t zone)
  */
 static enum next writable_zone(struct zd_sim *sim, struct job *job, uint32_t *zone)
 {
-	uint32_t all = job->p.max_open_zones ? job->p.max_open_zones : job->p.ignore_zone_limits ? 0 : sim->m.max_open;
+	uint32_t all = job->p.max_open_zones ? job->p.max_open_zones : job->p.ignore_zone_limits ? 0 : sim->m.b.max_open;
 	uint32_t own = job->p.job_max_open_zones, i, at;
 	bool waiting = false;
 
@@ -231,11 +231,11 @@ static enum next zbd_read(struct zd_sim *sim, struct job *job, uint64_t *offset,
 		return NEXT_COMMAND;
 	if (!job->p.random) {
 		if (host_valid(sim, zone) < rel + least) {
-			if (host_valid(sim, zone) > rel && host_valid(sim, zone) - rel >= m->logical) {
+			if (host_valid(sim, zone) > rel && host_valid(sim, zone) - rel >= m->b.logical_block) {
 				*length = host_valid(sim, zone) - rel;
 				return NEXT_COMMAND;
 			}
-			found = zone + 1 < m->nr_zones ? zone_with_data(sim, job, zone + 1, m->logical, false) : NONE;
+			found = zone + 1 < m->b.nr_zones ? zone_with_data(sim, job, zone + 1, m->b.logical_block, false) : NONE;
 			if (found == NONE)
 				return NEXT_END;
 			*offset = zone_start(m, found);
@@ -326,7 +326,7 @@ static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *
 	}
 	/* A sequential job that came to a zone's capacity goes on in the next zone. */
 	if (!job->p.random && offset - zone_start(m, zone) >= zone_capacity(m, zone) && (!job->p.sequence_add || host_full(sim, job, zone))) {
-		if (zone + 1 >= m->nr_zones || !in_range(sim, job, zone + 1)) {
+		if (zone + 1 >= m->b.nr_zones || !in_range(sim, job, zone + 1)) {
 			if (!goes_round(job))
 				return NEXT_END;
 			zone = zone_of(m, job->p.offset);
@@ -747,7 +747,7 @@ static int log_init(struct zd_sim *sim, struct job *job, struct zd_error *err)
 	uint64_t done;
 	int r;
 
-	if (!p->log_block || p->log_block % sim->m.physical || p->log_block > sim->m.capacity)
+	if (!p->log_block || p->log_block % sim->m.b.physical_block || p->log_block > sim->m.capacity)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "the log's block must be a multiple of the physical block and fit a zone");
 	if (!(p->log_spare > 0 && p->log_spare < 1))
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "the log's spare part must lie between 0 and 1");
@@ -843,9 +843,9 @@ static enum next trace_next(struct zd_sim *sim, struct job *job, struct command 
 		return trace_part(sim, job, c);
 	}
 	/* Straight: into the job's range, in whole blocks, in pieces that stay within their zones. */
-	c->offset = p->offset + r->offset / m->logical * m->logical % p->size;
+	c->offset = p->offset + r->offset / m->b.logical_block * m->b.logical_block % p->size;
 	c->zone = zone_of(m, c->offset);
-	length = (r->length + m->logical - 1) / m->logical * m->logical;
+	length = (r->length + m->b.logical_block - 1) / m->b.logical_block * m->b.logical_block;
 	in_zone = zone_start(m, c->zone) + zone_length(m, c->zone) - c->offset;
 	if (length > in_zone) {
 		r->offset += in_zone;
@@ -886,11 +886,11 @@ static enum next zones_next(struct zd_sim *sim, struct job *job, struct command 
 	job->zone_next = zone + 1;
 	job->zone_last = zone;
 	job->zones_done++;
-	fill = (uint64_t)((double)zone_capacity(m, zone) * p->occupancy) / m->physical * m->physical;
+	fill = (uint64_t)((double)zone_capacity(m, zone) * p->occupancy) / m->b.physical_block * m->b.physical_block;
 	if (!fill && p->occupancy > 0)
-		fill = m->physical;
+		fill = m->b.physical_block;
 	if (p->zones_finish && p->occupancy >= 1) /* a block is left, or there would be nothing to finish */
-		fill = zone_capacity(m, zone) - m->physical;
+		fill = zone_capacity(m, zone) - m->b.physical_block;
 	if (!r && (zone_written(m, zone) || zone_cond(m, zone) != ZD_EMPTY))
 		r = zd_machine_manage(m, ZD_CMD_RESET, zone, &job->r.why);
 	if (!r && (fill || p->zones_command != 1)) /* as a host that fills it would; a zone that nothing is written to is open then */
@@ -955,9 +955,9 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 
 	if (p->kind > ZD_SIM_JOB_ZONES || !p->iodepth || p->iodepth > 65536)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "iodepth is %u: it must be 1 to 65536", p->iodepth);
-	if (p->offset >= sim->m.size || !p->size || p->size > sim->m.size - p->offset)
+	if (p->offset >= sim->m.b.size || !p->size || p->size > sim->m.b.size - p->offset)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "offset %llu and size %llu pass the end of the disk, which has %llu bytes",
-				   (unsigned long long)p->offset, (unsigned long long)p->size, (unsigned long long)sim->m.size);
+				   (unsigned long long)p->offset, (unsigned long long)p->size, (unsigned long long)sim->m.b.size);
 	if (p->kind == ZD_SIM_JOB_FIO && !p->reads && !p->writes && !p->trims)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "the job neither reads nor writes nor trims");
 	for (dir = 0; dir < 3 && p->kind == ZD_SIM_JOB_FIO; dir++) {
@@ -967,15 +967,15 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "more than %d block sizes", ZD_SIM_MAX_SPLIT);
 		for (i = sum = 0; i < p->nr_split[dir]; i++) {
 			sum += p->split[dir][i].percent;
-			if (!p->split[dir][i].bytes || p->split[dir][i].bytes % sim->m.logical)
+			if (!p->split[dir][i].bytes || p->split[dir][i].bytes % sim->m.b.logical_block)
 				return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is no multiple of the logical block, %u",
-						   (unsigned long long)p->split[dir][i].bytes, sim->m.logical);
+						   (unsigned long long)p->split[dir][i].bytes, sim->m.b.logical_block);
 		}
 		if (p->nr_split[dir] && sum != 100)
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "the shares of the block sizes add up to %u, not to 100", sum);
-		if (!p->bs_min[dir] || p->bs_max[dir] < p->bs_min[dir] || p->bs_min[dir] % sim->m.logical)
+		if (!p->bs_min[dir] || p->bs_max[dir] < p->bs_min[dir] || p->bs_min[dir] % sim->m.b.logical_block)
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is no multiple of the logical block, %u",
-					   (unsigned long long)p->bs_min[dir], sim->m.logical);
+					   (unsigned long long)p->bs_min[dir], sim->m.b.logical_block);
 		if (p->bs_min[dir] > p->size)
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is larger than the range of %llu bytes",
 					   (unsigned long long)p->bs_min[dir], (unsigned long long)p->size);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The zones of a simulated disk: conditions, write pointers, open and active resources. Which command does
- * what in which condition is asked of zd_cell(), the table of the device core; what is added here is the
- * order of checks (as in device/io.c), the accounting of open zones, and who is closed when one is needed.
+ * The zones of a simulated disk: conditions, write pointers, open and active resources. What a command may do and
+ * what becomes of its zone is asked of the rules; what is added here is who is closed when an open zone is needed.
  */
 #include "sim.h"
 
@@ -59,32 +58,35 @@ int zd_machine_init(struct machine *m, const struct zd_config *disk, struct zd_e
 	    (disk->logical_block != 512 && disk->logical_block != 4096) ||
 	    (disk->physical_block != 512 && disk->physical_block != 4096))
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "the geometry of the disk is impossible");
-	m->size = disk->size;
-	m->zone_size = disk->zone_size;
-	m->capacity = disk->zone_capacity ? disk->zone_capacity : disk->zone_size;
 	if ((disk->size - 1) / disk->zone_size + 1 > ZD_MAX_ZONES)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "more than %u zones", ZD_MAX_ZONES);
-	m->nr_zones = (uint32_t)((disk->size - 1) / disk->zone_size + 1);
-	m->last_length = disk->size - (uint64_t)(m->nr_zones - 1) * disk->zone_size;
+	m->b = (struct zd_rulebook){
+		.size = disk->size,
+		.append_limit = disk->append_limit,
+		.nr_zones = (uint32_t)((disk->size - 1) / disk->zone_size + 1),
+		.logical_block = disk->logical_block,
+		.physical_block = disk->physical_block,
+		.max_open = disk->max_open,
+		.max_active = disk->max_active,
+		.dialect = disk->dialect,
+		.model = disk->model,
+		.implicit_close = disk->implicit_close,
+		.unrestricted_read = disk->unrestricted_read,
+	};
+	m->zone_size = disk->zone_size;
+	m->capacity = disk->zone_capacity ? disk->zone_capacity : disk->zone_size;
+	m->last_length = disk->size - (uint64_t)(m->b.nr_zones - 1) * disk->zone_size;
 	m->shift = disk->zone_size & (disk->zone_size - 1) ? 0 : (uint32_t)__builtin_ctzll(disk->zone_size);
-	m->logical = disk->logical_block;
-	m->physical = disk->physical_block;
-	m->max_open = disk->max_open;
-	m->max_active = disk->max_active;
-	m->append_limit = disk->append_limit;
-	m->dialect = disk->dialect;
-	m->implicit_close = disk->implicit_close;
-	m->unrestricted_read = disk->unrestricted_read;
-	m->word = malloc(m->nr_zones * sizeof(*m->word));
-	m->next = calloc(m->nr_zones, sizeof(*m->next));
-	m->prev = calloc(m->nr_zones, sizeof(*m->prev));
+	m->word = malloc(m->b.nr_zones * sizeof(*m->word));
+	m->next = calloc(m->b.nr_zones, sizeof(*m->next));
+	m->prev = calloc(m->b.nr_zones, sizeof(*m->prev));
 	if (!m->word || !m->next || !m->prev)
-		return zd_sim_fail(err, -ENOMEM, "no memory for %u zones", m->nr_zones);
-	for (i = 0; i < m->nr_zones; i++)
+		return zd_sim_fail(err, -ENOMEM, "no memory for %u zones", m->b.nr_zones);
+	for (i = 0; i < m->b.nr_zones; i++)
 		m->word[i] = ZD_EMPTY;
 	for (i = 0; i < disk->nr_conv; i++) {
 		for (j = 0; j < disk->conv[i].count; j++) {
-			if (disk->conv[i].first + (uint64_t)j >= m->nr_zones)
+			if (disk->conv[i].first + (uint64_t)j >= m->b.nr_zones)
 				return zd_sim_fail(err, ZD_E_GEOMETRY, "conventional zones beyond the last zone");
 			m->word[disk->conv[i].first + j] = ZD_NOT_WP | W_CONV;
 		}
@@ -92,7 +94,7 @@ int zd_machine_init(struct machine *m, const struct zd_config *disk, struct zd_e
 	for (t = 0; t < 2; t++) {
 		for (i = 0; i < 16; i++) {
 			for (j = 0; j < ZD_NR_CMDS; j++)
-				m->cell[t][i][j] = zd_cell(m->dialect, types[t], (int)i, (int)j);
+				m->cell[t][i][j] = zd_cell(m->b.dialect, types[t], (int)i, (int)j);
 		}
 	}
 	return 0;
@@ -138,18 +140,18 @@ static void account(struct machine *m, uint32_t zone, int from, int to)
 	switch (from) {
 	case ZD_IMPLICIT_OPEN:
 		list_remove(m, zone);
-		m->nr_implicit--;
+		m->now.nr_implicit--;
 		break;
-	case ZD_EXPLICIT_OPEN: m->nr_explicit--; break;
-	case ZD_CLOSED: m->nr_closed--; break;
+	case ZD_EXPLICIT_OPEN: m->now.nr_explicit--; break;
+	case ZD_CLOSED: m->now.nr_closed--; break;
 	}
 	switch (to) {
 	case ZD_IMPLICIT_OPEN:
 		list_append(m, zone);
-		m->nr_implicit++;
+		m->now.nr_implicit++;
 		break;
-	case ZD_EXPLICIT_OPEN: m->nr_explicit++; break;
-	case ZD_CLOSED: m->nr_closed++; break;
+	case ZD_EXPLICIT_OPEN: m->now.nr_explicit++; break;
+	case ZD_CLOSED: m->now.nr_closed++; break;
 	}
 }
 
@@ -175,16 +177,12 @@ static uint32_t next_implicit(const struct machine *m, uint32_t from)
 
 static int take(struct machine *m, unsigned effects)
 {
-	uint32_t open = m->nr_implicit + m->nr_explicit, active = open + m->nr_closed, victim;
-	const struct zd_cell *cell;
+	int r = zd_rule_take(&m->b, &m->now, effects);
+	uint32_t victim;
 
-	if ((effects & ZD_FX_ACTIVE) && m->max_active && active >= m->max_active)
-		return ZD_E_TOO_MANY_ACTIVE;
-	if (!(effects & ZD_FX_OPEN) || !m->max_open || open < m->max_open)
-		return 0;
-	if (m->nr_implicit == 0 || (m->dialect == ZD_NULLBLK && m->max_active && active >= m->max_active))
-		return ZD_E_TOO_MANY_OPEN;
-	switch (m->implicit_close) {
+	if (r != ZD_TAKE_AFTER_CLOSE)
+		return r;
+	switch (m->b.implicit_close) {
 	case ZD_LOWEST: victim = next_implicit(m, 0); break;
 	case ZD_ROUND_ROBIN:
 		victim = next_implicit(m, m->cursor);
@@ -192,94 +190,70 @@ static int take(struct machine *m, unsigned effects)
 		break;
 	default: victim = m->head - 1;
 	}
-	cell = m->cell[1][ZD_IMPLICIT_OPEN][ZD_CMD_CLOSE];
-	set_cond(m, victim, cell->next == ZD_NEXT_CLOSED_OR_EMPTY && !zone_written(m, victim) ? ZD_EMPTY : ZD_CLOSED);
+	set_cond(m, victim, zd_rule_closed(&m->b, ZD_SEQ_WRITE_REQUIRED, zone_written(m, victim)));
 	m->implicit_closes++;
 	return 0;
 }
 
 /* ---------------------------------------------------------------- commands */
 
-static int check_write(const struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length,
-		       const struct zd_cell *cell, struct zd_error *err)
+static void zone_now(const void *machine, uint32_t zone, struct zd_rule_zone *z)
 {
-	uint64_t capacity = zone_capacity(m, zone), start = zone_start(m, zone), written = zone_written(m, zone);
-	bool crosses = rel + length > capacity;
+	const struct machine *m = machine;
 
-	if (m->dialect == ZD_ZBC && cmd == ZD_CMD_WRITE) {
-		if (rel >= capacity)
-			return refuse(m, err, ZD_E_GAP, cmd, zone, rel, length, start + capacity);
-		if (crosses)
-			return refuse(m, err, ZD_E_WRITE_BOUNDARY, cmd, zone, rel, length, start + capacity);
-	}
-	if (cell->next == ZD_NEXT_ERROR)
-		return refuse(m, err, cell->error, cmd, zone, rel, length, start + capacity);
-	if (rel != written)
-		return refuse(m, err, ZD_E_UNALIGNED_WRITE, cmd, zone, rel, length, start + written);
-	if (crosses)
-		return refuse(m, err, ZD_E_WRITE_BOUNDARY, cmd, zone, rel, length, start + capacity);
-	if (m->dialect == ZD_ZBC && length % m->physical)
-		return refuse(m, err, ZD_E_UNALIGNED_WRITE, cmd, zone, rel, length, start + written);
-	return 0;
+	z->type = zone_conv(m, zone) ? ZD_CONVENTIONAL : ZD_SEQ_WRITE_REQUIRED;
+	z->cond = zone_cond(m, zone);
+	z->written = zone_written(m, zone);
+	z->start = zone_start(m, zone);
+	z->length = zone_length(m, zone);
+	z->capacity = zone_capacity(m, zone);
 }
 
 int zd_machine_write_slow(struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err)
 {
 	const struct zd_cell *cell;
-	uint64_t word = m->word[zone], written;
-	bool conv = zone_conv(m, zone);
-	int cond = (int)(word & W_COND), r;
+	struct zd_rule_zone z;
+	uint64_t written, bound = m->b.logical_block;
+	int r = 0;
 
-	if ((rel | length) & (m->logical - 1))
-		return refuse(m, err, ZD_E_BLOCK_ALIGNMENT, cmd, zone, rel, length, m->logical);
-	if (cmd == ZD_CMD_APPEND && m->append_limit && length > m->append_limit && !conv)
-		return refuse(m, err, ZD_E_APPEND_LIMIT, cmd, zone, rel, length, m->append_limit);
-	cell = m->cell[!conv][cond][cmd];
-	if (conv) {
-		if (cell->next == ZD_NEXT_ERROR)
-			return refuse(m, err, cell->error, cmd, zone, rel, length, 0);
-		return 0;
-	}
-	r = check_write(m, cmd, zone, rel, length, cell, err);
+	zone_now(m, zone, &z);
+	if (cmd == ZD_CMD_APPEND && zd_type_has_wp(z.type))
+		r = zd_check_append(&m->b, z.type, length, &bound);
+	else if ((rel | length) & (m->b.logical_block - 1))
+		r = ZD_E_BLOCK_ALIGNMENT;
+	if (r)
+		return refuse(m, err, r, cmd, zone, rel, length, bound);
+	cell = m->cell[zd_type_has_wp(z.type)][z.cond][cmd];
+	if (!zd_type_has_wp(z.type))
+		return cell->next == ZD_NEXT_ERROR ? refuse(m, err, cell->error, cmd, zone, rel, length, 0) : 0;
+	r = zd_check_write(&m->b, &z, cell, cmd, rel, length, &bound);
+	if (r)
+		refuse(m, err, r, cmd, zone, rel, length, bound);
 	if (r || !length)
 		return r;
-	if (cell->next == ZD_NEXT_IMPLICIT_OPEN && cond != ZD_IMPLICIT_OPEN) {
+	if (cell->next == ZD_NEXT_IMPLICIT_OPEN && z.cond != ZD_IMPLICIT_OPEN) {
 		r = take(m, cell->effects);
 		if (r)
-			return refuse(m, err, r, cmd, zone, rel, length, r == ZD_E_TOO_MANY_OPEN ? m->max_open : m->max_active);
+			return refuse(m, err, r, cmd, zone, rel, length, zd_rule_limit(&m->b, r));
 		set_cond(m, zone, ZD_IMPLICIT_OPEN);
 		m->implicit_opens++;
 	}
 	written = rel + length;
 	m->word[zone] = (m->word[zone] & ~W_WRITTEN) | written;
-	if (written == zone_capacity(m, zone))
+	if (written == z.capacity)
 		set_cond(m, zone, ZD_FULL);
 	return 0;
 }
 
 int zd_machine_read(const struct machine *m, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err)
 {
-	bool conv = zone_conv(m, zone);
-	int cond = zone_cond(m, zone);
-	const struct zd_cell *cell = m->cell[!conv][cond][ZD_CMD_READ];
-	uint64_t capacity;
+	struct zd_verdict v = { 0, zone, m->b.logical_block };
 
-	if ((rel | length) & (m->logical - 1))
-		return refuse(m, err, ZD_E_BLOCK_ALIGNMENT, ZD_CMD_READ, zone, rel, length, m->logical);
-	if (m->dialect == ZD_ZBC) {
-		capacity = zone_capacity(m, zone);
-		if (rel >= capacity)
-			return refuse(m, err, ZD_E_GAP, ZD_CMD_READ, zone, rel, length, zone_start(m, zone) + capacity);
-		if (rel + length > capacity)
-			return refuse(m, err, ZD_E_READ_TYPE, ZD_CMD_READ, zone, rel, length, zone_start(m, zone) + capacity);
-	}
-	if (cell->next == ZD_NEXT_ERROR)
-		return refuse(m, err, cell->error, ZD_CMD_READ, zone, rel, length, 0);
-	if (!m->unrestricted_read && m->dialect == ZD_ZBC && !conv && cond <= ZD_CLOSED &&
-	    rel + length > zone_written(m, zone))
-		return refuse(m, err, ZD_E_INVALID_READ, ZD_CMD_READ, zone, rel, length,
-			      zone_start(m, zone) + zone_written(m, zone));
-	return 0;
+	if ((rel | length) & (m->b.logical_block - 1))
+		v.rule = ZD_E_BLOCK_ALIGNMENT;
+	else
+		zd_check_read(&m->b, zone_now, m, zone, zone, zone_start(m, zone) + rel, length, &v);
+	return v.rule ? refuse(m, err, v.rule, ZD_CMD_READ, zone, rel, length, v.bound) : 0;
 }
 
 static int manage_one(struct machine *m, int cmd, uint32_t zone, struct zd_error *err)
@@ -290,23 +264,15 @@ static int manage_one(struct machine *m, int cmd, uint32_t zone, struct zd_error
 
 	if (!cell)
 		return refuse(m, err, ZD_E_UNSUPPORTED, cmd, zone, 0, 0, 0);
-	switch (cell->next) {
-	case ZD_NEXT_ERROR: return refuse(m, err, cell->error, cmd, zone, 0, 0, 0);
-	case ZD_NEXT_SAME: return 0;
-	case ZD_NEXT_EMPTY: to = ZD_EMPTY; break;
-	case ZD_NEXT_INITIAL: to = conv ? ZD_NOT_WP : ZD_EMPTY; break;
-	case ZD_NEXT_EXPLICIT_OPEN: to = ZD_EXPLICIT_OPEN; break;
-	case ZD_NEXT_CLOSED: to = ZD_CLOSED; break;
-	case ZD_NEXT_CLOSED_OR_EMPTY: to = zone_written(m, zone) ? ZD_CLOSED : ZD_EMPTY; break;
-	case ZD_NEXT_FULL: to = ZD_FULL; break;
-	case ZD_NEXT_READ_ONLY: to = ZD_READ_ONLY; break;
-	case ZD_NEXT_OFFLINE: to = ZD_OFFLINE; break;
-	default: return refuse(m, err, ZD_E_UNSUPPORTED, cmd, zone, 0, 0, 0);
-	}
+	if (cell->next == ZD_NEXT_ERROR)
+		return refuse(m, err, cell->error, cmd, zone, 0, 0, 0);
+	if (cell->next == ZD_NEXT_SAME)
+		return 0;
+	to = zd_rule_next(cell->next, conv ? ZD_CONVENTIONAL : ZD_SEQ_WRITE_REQUIRED, zone_written(m, zone));
 	if (cell->effects & (ZD_FX_OPEN | ZD_FX_ACTIVE)) {
 		r = take(m, cell->effects);
 		if (r)
-			return refuse(m, err, r, cmd, zone, 0, 0, r == ZD_E_TOO_MANY_OPEN ? m->max_open : m->max_active);
+			return refuse(m, err, r, cmd, zone, 0, 0, zd_rule_limit(&m->b, r));
 	}
 	set_cond(m, zone, to);
 	if (cell->effects & ZD_FX_WP_START)
@@ -322,15 +288,16 @@ static int open_all(struct machine *m, struct zd_error *err)
 	uint32_t i, wanted = 0;
 	int r = 0;
 
-	for (i = 0; i < m->nr_zones; i++) {
+	for (i = 0; i < m->b.nr_zones; i++) {
 		if (zone_cond(m, i) == ZD_CLOSED) {
 			m->word[i] |= W_LISTED;
 			wanted++;
 		}
 	}
-	if (m->dialect == ZD_ZBC && m->max_open && wanted + m->nr_explicit > m->max_open) /* all or none (ZBC-2 5.4) */
-		r = refuse(m, err, ZD_E_TOO_MANY_OPEN, ZD_CMD_OPEN_ALL, 0, 0, 0, m->max_open);
-	for (i = 0; i < m->nr_zones; i++) {
+	r = zd_rule_open_all(&m->b, wanted, m->now.nr_explicit);
+	if (r)
+		refuse(m, err, r, ZD_CMD_OPEN_ALL, 0, 0, 0, zd_rule_limit(&m->b, r));
+	for (i = 0; i < m->b.nr_zones; i++) {
 		if (!(m->word[i] & W_LISTED))
 			continue;
 		m->word[i] &= ~W_LISTED;
@@ -354,9 +321,9 @@ int zd_machine_manage(struct machine *m, int cmd, uint32_t zone, struct zd_error
 	case ZD_CMD_CLOSE_ALL:
 	case ZD_CMD_FINISH_ALL:
 	case ZD_CMD_RESET_ALL:
-		if (cmd == ZD_CMD_OPEN_ALL && m->dialect != ZD_NULLBLK)
+		if (cmd == ZD_CMD_OPEN_ALL && m->b.dialect != ZD_NULLBLK)
 			return open_all(m, err);
-		for (i = 0; i < m->nr_zones; i++) {
+		for (i = 0; i < m->b.nr_zones; i++) {
 			r = manage_one(m, cmd, i, err);
 			if (r)
 				return r;

@@ -26,7 +26,7 @@ int zd_sim_attach(zd_sim *sim, zd_dev *dev, void *buf, uint64_t length, struct z
 	sim->dev = dev;
 	sim->buf = buf;
 	sim->buf_length = length;
-	for (i = 0; i < sim->m.nr_zones; i++) {
+	for (i = 0; i < sim->m.b.nr_zones; i++) {
 		n = zd_report(dev, i, 1, &zone, err);
 		if (n != 1)
 			return n < 0 ? (int)n : zd_sim_fail(err, ZD_E_GEOMETRY, "the disk has fewer zones than its description");

@@ -12,6 +12,7 @@
 #ifndef ZD_SIM_INTERNAL_H
 #define ZD_SIM_INTERNAL_H
 
+#include "rules/check.h"
 #include "zd_sim.h"
 
 #include <errno.h>
@@ -88,13 +89,10 @@ uint64_t zd_permute(const struct permutation *p, uint64_t i);
 
 struct machine {
 	uint64_t *word;
-	uint32_t nr_zones, shift; /* shift: log2(zone_size), or 0 */
-	uint64_t size, zone_size, capacity, last_length;
-	uint32_t logical, physical;
-	uint32_t max_open, max_active;
-	uint64_t append_limit;
-	uint8_t dialect, implicit_close, unrestricted_read;
-	uint32_t nr_implicit, nr_explicit, nr_closed;
+	struct zd_rulebook b;
+	uint32_t shift;           /* log2(zone_size), or 0 */
+	uint64_t zone_size, capacity, last_length;
+	struct zd_resources now;
 	uint32_t *next, *prev;    /* implicitly open zones, oldest first: zone + 1 */
 	uint32_t head, tail, cursor;
 	uint64_t opens, closes, finishes, resets, implicit_opens, implicit_closes;
@@ -112,7 +110,7 @@ static inline uint64_t zone_start(const struct machine *m, uint32_t zone)
 }
 static inline uint64_t zone_length(const struct machine *m, uint32_t zone)
 {
-	return likely(zone + 1 < m->nr_zones) ? m->zone_size : m->last_length;
+	return likely(zone + 1 < m->b.nr_zones) ? m->zone_size : m->last_length;
 }
 static inline int zone_cond(const struct machine *m, uint32_t zone)
 {
@@ -143,8 +141,8 @@ static inline int machine_write(struct machine *m, int cmd, uint32_t zone, uint6
 
 	/* IMPLICIT_OPEN and EXPLICIT_OPEN, in sequence, room left behind it: nothing but the pointer changes. */
 	if (likely((word & ~1ull) == (rel | ZD_IMPLICIT_OPEN) && rel + length < m->capacity &&
-		   zone + 1 < m->nr_zones && !(length & (m->physical - 1)) &&
-		   (cmd == ZD_CMD_WRITE || !m->append_limit))) {
+		   zone + 1 < m->b.nr_zones && !(length & (m->b.physical_block - 1)) &&
+		   (cmd == ZD_CMD_WRITE || !m->b.append_limit))) {
 		m->word[zone] = word + length;
 		return 0;
 	}

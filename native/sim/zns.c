@@ -136,7 +136,7 @@ static uint64_t manage_ns(const struct zd_sim *sim, const struct command *c)
 	default:
 		return p->reset_base + (uint64_t)((double)p->reset_full * occupancy) + (written ? p->reset_data : 0) +
 		       (c->before & W_FINISHED ? 0 : p->reset_unfinished) +
-		       (cond != ZD_FULL && written > sim->m.logical ? p->reset_open_base : 0);
+		       (cond != ZD_FULL && written > sim->m.b.logical_block ? p->reset_open_base : 0);
 	}
 }
 

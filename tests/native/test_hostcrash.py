@@ -45,7 +45,11 @@ FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-DZD_RECORD", "-O2", "-g", "-Wall", "-W
 def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The core and the program, compiled: object files by the names of their sources."""
     folder = tmp_path_factory.mktemp("hostcrash")
-    sources = sorted((ROOT / "native/device").glob("*.c"))
+    sources = [
+        path
+        for room in ("rules", "device")
+        for path in sorted((ROOT / "native" / room).glob("*.c"))
+    ]
     sources.append(ROOT / "tests/native/hostcrash.c")
     command = ["gcc", *FLAGS, "-Werror", f"-I{ROOT / 'native'}", "-c", *map(str, sources)]
     subprocess.run(command, check=True, cwd=folder)
