@@ -2,7 +2,7 @@
 C records. (zoned's own traces: zoned.trace.)
 
 Files are read in pieces (plain, gzip, zstd, told by their first bytes), parsed in C
-(native/sim/trace.c) and never held in memory as a whole. Malformed lines are counted and the first
+(native/sim/parse.c) and never held in memory as a whole. Malformed lines are counted and the first
 is shown; a file without one good line is an error.
 """
 
@@ -145,7 +145,7 @@ class BlockTrace:
 
 
 def file_number(name: str) -> int:
-    """The device number of a file of an iolog: FNV-1a, as native/sim/trace.c has it."""
+    """The device number of a file of an iolog: FNV-1a, as native/sim/parse.c has it."""
     number = 2166136261
     for byte in name.encode("utf-8", "surrogateescape"):
         number = (number ^ byte) * 16777619 & 0xFFFFFFFF

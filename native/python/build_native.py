@@ -85,7 +85,7 @@ def sources() -> list[str]:
     """
     found: list[Path] = []
     for folder in ("rules", "device", "fs", "sim"):
-        here = sorted(path for path in (NATIVE / folder).glob("*.c") if not path.match("fuse*"))
+        here = sorted(path for path in (NATIVE / folder).rglob("*.c") if not path.match("fuse*"))
         if not here:
             raise SystemExit(f"no C source in {NATIVE / folder}: the source tree is incomplete")
         found += here

@@ -6,61 +6,56 @@
  * became, so nothing is decided twice. One command at a time is under way, as with a program that waits for each:
  * what the drive does behind its back (emptying its cache, cleaning) goes on while it waits and in between.
  */
-#include "sim.h"
+#include "drive/drive.h"
 
 #include <pthread.h>
 
 struct zd_clock {
 	pthread_mutex_t lock;
-	struct zd_sim *sim;
+	struct zd_drive drive;
 	uint64_t commands, last, busy;
 	bool failed; /* no memory: the time is no longer right */
 };
 
-static bool due(const struct zd_sim *sim, uint64_t until)
+static bool due(const struct zd_drive *drive, uint64_t until)
 {
-	return sim->heap_used && sim->heap[0].time <= until;
+	return drive->heap_used && drive->heap[0].time <= until;
 }
 
 /* What the drive does by itself up to then. */
-static void pass(struct zd_sim *sim, uint64_t until)
+static void pass(struct zd_drive *drive, uint64_t until)
 {
-	while (due(sim, until)) {
-		struct event e = zd_next_event(sim);
+	while (due(drive, until)) {
+		struct event e = zd_next_event(drive);
 
-		sim->now = e.time;
-		zd_drive_event(sim, &e);
+		drive->now = e.time;
+		zd_drive_event(drive, &e);
 	}
-	sim->now = until;
-}
-
-static bool dirty(const struct zd_sim *sim)
-{
-	return (sim->model.kind == ZD_SIM_HDD && sim->hdd.cached) || (sim->model.kind == ZD_SIM_DM && sim->dm.item_used);
+	drive->now = until;
 }
 
 /* Until the drive's volatile cache is on the media. */
-static void drain(struct zd_sim *sim)
+static void drain(struct zd_drive *drive)
 {
-	while (dirty(sim) && sim->heap_used) {
-		struct event e = zd_next_event(sim);
+	while (drive_dirty(drive) && drive->heap_used) {
+		struct event e = zd_next_event(drive);
 
-		sim->now = e.time;
-		zd_drive_event(sim, &e);
+		drive->now = e.time;
+		zd_drive_event(drive, &e);
 	}
 }
 
-/* One command in one zone, to its end: sim->now is when. */
-static int step(struct zd_sim *sim, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint64_t before)
+/* One command in one zone, to its end: drive->now is when. */
+static int step(struct zd_drive *drive, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint64_t before)
 {
-	uint32_t i = zd_command_new(sim);
+	uint32_t i = zd_command_new(drive);
 	struct command *c;
 
 	if (i == NONE)
 		return -ENOMEM;
-	c = &sim->cmds[i];
+	c = &drive->cmds[i];
 	memset(c, 0, sizeof(*c));
-	c->sent = c->arrived = sim->now;
+	c->sent = c->arrived = drive->now;
 	c->offset = offset;
 	c->length = length;
 	c->zone = zone;
@@ -68,22 +63,17 @@ static int step(struct zd_sim *sim, int cmd, uint32_t zone, uint64_t offset, uin
 	c->dir = cmd == ZD_CMD_READ ? ZD_SIM_READ : cmd <= ZD_CMD_APPEND ? ZD_SIM_WRITE : ZD_SIM_NR_DIRS;
 	c->before = before;
 	c->first = (before & W_COND) == ZD_EMPTY;
-	sim->arrivals++;
-	switch (sim->model.kind) {
-	case ZD_SIM_NULL: sim_done_at(sim, c, sim->now + sim->model.null_ns); break;
-	case ZD_SIM_HDD: zd_hdd_submit(sim, c); break;
-	case ZD_SIM_ZNS: zd_zns_submit(sim, c); break;
-	case ZD_SIM_DM: zd_dm_submit(sim, c); break;
-	}
-	while (!sim->failed && sim->heap_used) {
-		struct event e = zd_next_event(sim);
+	drive->arrivals++;
+	drive_submit(drive, c);
+	while (!drive->failed && drive->heap_used) {
+		struct event e = zd_next_event(drive);
 
-		sim->now = e.time;
-		if ((e.tag >> 24 & 15) == EV_DONE) {
-			zd_command_free(sim, (uint32_t)(e.tag & 0xFFFFFF));
+		drive->now = e.time;
+		if (event_kind(&e) == EV_DONE) {
+			command_free(drive, event_index(&e));
 			return 0;
 		}
-		zd_drive_event(sim, &e);
+		zd_drive_event(drive, &e);
 	}
 	return -ENOMEM;
 }
@@ -94,16 +84,16 @@ static uint64_t word_of(const struct zd_told_zone *zone)
 }
 
 /* A data command, zone by zone where it covers several. */
-static int data(struct zd_sim *sim, const struct zd_told *k)
+static int data(struct zd_drive *drive, const struct zd_told *k)
 {
 	uint64_t at = k->offset, left = k->length;
 	int r = 0;
 
 	while (!r && left) {
-		uint32_t zone = zone_of(&sim->m, at);
-		uint64_t end = zone_start(&sim->m, zone) + zone_length(&sim->m, zone), n = left < end - at ? left : end - at;
+		uint32_t zone = zone_of(&drive->m, at);
+		uint64_t end = zone_start(&drive->m, zone) + zone_length(&drive->m, zone), n = left < end - at ? left : end - at;
 
-		r = step(sim, k->cmd, zone, at, n, zone == k->zone ? word_of(&k->before) : 0);
+		r = step(drive, k->cmd, zone, at, n, zone == k->zone ? word_of(&k->before) : 0);
 		at += n;
 		left -= n;
 	}
@@ -121,8 +111,9 @@ int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *mod
 	clock = calloc(1, sizeof(*clock));
 	if (!clock)
 		return zd_sim_fail(err, -ENOMEM, "no memory");
-	r = zd_sim_create(disk, model, seed, &clock->sim, err);
+	r = zd_drive_init(&clock->drive, disk, model, seed, err);
 	if (r) {
+		zd_drive_free(&clock->drive);
 		free(clock);
 		return r;
 	}
@@ -135,40 +126,40 @@ void zd_clock_free(zd_clock *clock)
 {
 	if (!clock)
 		return;
-	zd_sim_free(clock->sim);
+	zd_drive_free(&clock->drive);
 	pthread_mutex_destroy(&clock->lock);
 	free(clock);
 }
 
 int zd_clock_command(zd_clock *clock, const struct zd_told *k)
 {
-	struct zd_sim *sim = clock->sim;
+	struct zd_drive *drive = &clock->drive;
 	bool is_data = k->cmd >= ZD_CMD_READ && k->cmd <= ZD_CMD_APPEND;
-	uint32_t zone = k->zone < sim->m.b.nr_zones ? k->zone : 0;
+	uint32_t zone = k->zone < drive->m.b.nr_zones ? k->zone : 0;
 	int cmd = k->cmd, r;
 	uint64_t from;
 
-	if (cmd < 0 || (is_data && (k->offset > sim->m.b.size || k->length > sim->m.b.size - k->offset)))
+	if (cmd < 0 || (is_data && (k->offset > drive->m.b.size || k->length > drive->m.b.size - k->offset)))
 		return -EINVAL;
 	if (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL)
 		cmd -= ZD_CMD_OPEN_ALL - ZD_CMD_OPEN;
 	else if (cmd > ZD_CMD_RESET && cmd != ZD_CMD_FLUSH)
 		return 0; /* nothing that a program asks of a drive */
 	pthread_mutex_lock(&clock->lock);
-	from = sim->now;
-	if (!zone_conv(&sim->m, zone) && k->zone == zone)
-		sim->m.word[zone] = word_of(&k->after);
+	from = drive->now;
+	if (!zone_conv(&drive->m, zone) && k->zone == zone)
+		drive->m.word[zone] = word_of(&k->after);
 	if (is_data)
-		r = data(sim, k);
+		r = data(drive, k);
 	else if (cmd == ZD_CMD_FLUSH) {
-		drain(sim);
-		r = step(sim, cmd, 0, 0, 0, 0);
+		drain(drive);
+		r = step(drive, cmd, 0, 0, 0, 0);
 	} else
-		r = step(sim, cmd, zone, zone_start(&sim->m, zone), 0, word_of(&k->before));
-	if (r || sim->failed)
+		r = step(drive, cmd, zone, zone_start(&drive->m, zone), 0, word_of(&k->before));
+	if (r || drive->failed)
 		clock->failed = true;
-	pass(sim, sim->now + sim->model.host_ns);
-	clock->last = sim->now - from;
+	pass(drive, drive->now + drive->model.host_ns);
+	clock->last = drive->now - from;
 	clock->busy += clock->last;
 	clock->commands++;
 	pthread_mutex_unlock(&clock->lock);
@@ -194,7 +185,7 @@ int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err)
 void zd_clock_idle(zd_clock *clock, uint64_t ns)
 {
 	pthread_mutex_lock(&clock->lock);
-	pass(clock->sim, ns < NEVER - 1 - clock->sim->now ? clock->sim->now + ns : NEVER - 1);
+	pass(&clock->drive, ns < NEVER - 1 - clock->drive.now ? clock->drive.now + ns : NEVER - 1);
 	pthread_mutex_unlock(&clock->lock);
 }
 
@@ -202,11 +193,11 @@ void zd_clock_look(zd_clock *clock, struct zd_clock_state *out)
 {
 	memset(out, 0, sizeof(*out));
 	pthread_mutex_lock(&clock->lock);
-	out->now = clock->sim->now;
+	out->now = clock->drive.now;
 	out->last = clock->last;
 	out->busy = clock->busy;
 	out->commands = clock->commands;
 	out->failed = clock->failed;
-	memcpy(out->parts, clock->sim->parts, sizeof(out->parts));
+	memcpy(out->parts, clock->drive.parts, sizeof(out->parts));
 	pthread_mutex_unlock(&clock->lock);
 }

@@ -3,7 +3,7 @@
  * The zones of a simulated disk: conditions, write pointers, open and active resources. What a command may do and
  * what becomes of its zone is asked of the rules; what is added here is who is closed when an open zone is needed.
  */
-#include "sim.h"
+#include "machine.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * Random numbers, and the few functions of the simulation that are not arithmetic. Nothing of libm but
  * sqrt, which IEEE 754 defines to the last bit: so log, exp and pow are the same on every machine.
  */
-#include "sim.h"
+#include "maths.h"
 
 #include <math.h>
 

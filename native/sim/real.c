@@ -21,23 +21,23 @@ int zd_sim_attach(zd_sim *sim, zd_dev *dev, void *buf, uint64_t length, struct z
 	uint32_t i;
 	int64_t n;
 
-	if (sim->model.kind != ZD_SIM_REAL)
+	if (sim->d.model.kind != ZD_SIM_REAL)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "only the model REAL works on a disk");
 	sim->dev = dev;
 	sim->buf = buf;
 	sim->buf_length = length;
-	for (i = 0; i < sim->m.b.nr_zones; i++) {
+	for (i = 0; i < sim->d.m.b.nr_zones; i++) {
 		n = zd_report(dev, i, 1, &zone, err);
 		if (n != 1)
 			return n < 0 ? (int)n : zd_sim_fail(err, ZD_E_GEOMETRY, "the disk has fewer zones than its description");
-		if ((zone.type == ZD_CONVENTIONAL) != zone_conv(&sim->m, i) || zone.start != zone_start(&sim->m, i) ||
-		    zone.capacity != zone_capacity(&sim->m, i))
+		if ((zone.type == ZD_CONVENTIONAL) != zone_conv(&sim->d.m, i) || zone.start != zone_start(&sim->d.m, i) ||
+		    zone.capacity != zone_capacity(&sim->d.m, i))
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "zone %u of the disk is not as described", i);
 		n = zd_zone_written(dev, i, err);
 		if (n < 0)
 			return (int)n;
 		if (zone.type != ZD_CONVENTIONAL) {
-			sim->m.word[i] = (uint64_t)n | zone.cond;
+			sim->d.m.word[i] = (uint64_t)n | zone.cond;
 			sim->host_wp[i] = zone.cond == ZD_FULL ? zone.capacity : (uint64_t)n;
 			sim->valid_bytes += sim->host_wp[i];
 		}
@@ -63,14 +63,14 @@ int zd_real_submit(struct zd_sim *sim, struct command *c, struct zd_error *err)
 	}
 	if (r < 0)
 		return (int)r;
-	if (c->cmd != ZD_CMD_READ && !zone_conv(&sim->m, c->zone)) {
+	if (c->cmd != ZD_CMD_READ && !zone_conv(&sim->d.m, c->zone)) {
 		/* The words follow the disk; who is open is the disk's business. */
 		if (c->cmd == ZD_CMD_WRITE || c->cmd == ZD_CMD_APPEND) {
-			uint64_t written = zone_written(&sim->m, c->zone) + c->length;
+			uint64_t written = zone_written(&sim->d.m, c->zone) + c->length;
 
-			sim->m.word[c->zone] = written | (written == zone_capacity(&sim->m, c->zone) ? ZD_FULL : ZD_CLOSED);
+			sim->d.m.word[c->zone] = written | (written == zone_capacity(&sim->d.m, c->zone) ? ZD_FULL : ZD_CLOSED);
 		} else if (zd_report(sim->dev, c->zone, 1, &zone, NULL) == 1) {
-			sim->m.word[c->zone] = (zone.cond == ZD_EMPTY ? 0 : zone_written(&sim->m, c->zone)) | zone.cond;
+			sim->d.m.word[c->zone] = (zone.cond == ZD_EMPTY ? 0 : zone_written(&sim->d.m, c->zone)) | zone.cond;
 		}
 	}
 	return 0;

@@ -1,6 +1,6 @@
 """The log-structured layer by itself: write amplification of a policy, and the closed forms.
 
-Segments and blocks, no time and no drive; runs in C (native/sim/cleaner.c). A policy of one's own
+Segments and blocks, no time and no drive; runs in C (native/sim/layer.c). A policy of one's own
 is a Python function that picks the segment to clean; it sees the candidates in an order that is
 kept up to date (sortedcontainers), not rebuilt for each choice.
 """

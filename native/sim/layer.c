@@ -7,7 +7,8 @@
  * At any moment one segment per frontier is being written, `reserve` are free, and all others are closed. A new
  * frontier is taken from the free ones first, and then victims are cleaned until the reserve is whole again.
  */
-#include "sim.h"
+#include "layer.h"
+#include "maths.h"
 
 #define FREE_SEGMENT 1u
 #define OPEN_SEGMENT 2u

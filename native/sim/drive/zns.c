@@ -3,53 +3,53 @@
  * What a command costs on a ZNS SSD. Parameters and what they mean are in zd_sim.h; where their values come
  * from is in the profile. Everything is decided when the command arrives: no events of its own.
  */
-#include "sim.h"
+#include "drive.h"
 
 #define STRIPE 32768u /* bytes on one die before the next has its turn (NVMeVirt's model of this drive) */
 
-int zd_zns_init(struct zd_sim *sim, struct zd_error *err)
+static int init(struct zd_drive *drive, struct zd_error *err)
 {
-	const struct zd_sim_zns *p = &sim->model.zns;
+	const struct zd_sim_zns *p = &drive->model.zns;
 
 	if (!(p->write_rate > 0) || !p->unit || !p->dies || p->dies > 65536 || !(p->finish_rate > 0) ||
 	    !(p->die_share > 0 && p->die_share <= 1) || p->buffer_bytes < 2 * p->program_bytes || (p->shot_ns && !p->shot_bytes))
 		return zd_sim_fail(err, ZD_E_GEOMETRY,
 				   "the ZNS model needs write_rate, finish_rate, unit and dies above 0, die_share in 0..1, and a "
 				   "buffer of at least two program units, and a shot size with shot_us");
-	sim->zns.die_free = calloc(p->dies, sizeof(*sim->zns.die_free));
-	if (!sim->zns.die_free)
+	drive->zns.die_free = calloc(p->dies, sizeof(*drive->zns.die_free));
+	if (!drive->zns.die_free)
 		return zd_sim_fail(err, -ENOMEM, "no memory for the model");
-	zd_rng_seed(&sim->zns.rng, sim->seed, 0x5A4E53);
+	zd_rng_seed(&drive->zns.rng, drive->seed, 0x5A4E53);
 	return 0;
 }
 
-void zd_zns_free(struct zd_sim *sim)
+static void release(struct zd_drive *drive)
 {
-	free(sim->zns.die_free);
+	free(drive->zns.die_free);
 }
 
-static uint64_t controller(struct zd_sim *sim, uint64_t service)
+static uint64_t controller(struct zd_drive *drive, uint64_t service)
 {
-	struct zns *z = &sim->zns;
-	uint64_t at = sim->now > z->controller_free ? sim->now : z->controller_free;
+	struct zns *z = &drive->zns;
+	uint64_t at = drive->now > z->controller_free ? drive->now : z->controller_free;
 
 	z->controller_free = at + rng_below(&z->rng, 2 * service + 1);
-	sim->parts[ZD_SIM_CONTROLLER] += service;
+	drive->parts[ZD_SIM_CONTROLLER] += service;
 	return at;
 }
 
 /* From t on, `bytes` want into the buffer: when they are in. */
-static uint64_t buffer(struct zd_sim *sim, uint64_t t, uint64_t bytes)
+static uint64_t buffer(struct zd_drive *drive, uint64_t t, uint64_t bytes)
 {
-	const struct zd_sim_zns *p = &sim->model.zns;
-	struct zns *z = &sim->zns;
+	const struct zd_sim_zns *p = &drive->model.zns;
+	struct zns *z = &drive->zns;
 	double ns_per_byte = 1e9 / p->write_rate, needed, in;
 
 	if (z->drained_at < (double)t)
 		z->drained_at = (double)t;
 	z->drained_at += (double)bytes * ns_per_byte;
 	z->taken += (double)bytes;
-	sim->parts[ZD_SIM_FLASH] += (uint64_t)((double)bytes * ns_per_byte);
+	drive->parts[ZD_SIM_FLASH] += (uint64_t)((double)bytes * ns_per_byte);
 	if (p->shot_ns) { /* die after die is programmed when the data comes to it */
 		for (z->shot += bytes; z->shot >= p->shot_bytes; z->shot -= p->shot_bytes) {
 			uint64_t *die = &z->die_free[z->shot_die++ % p->dies], begin = (uint64_t)z->drained_at;
@@ -72,29 +72,29 @@ static uint64_t buffer(struct zd_sim *sim, uint64_t t, uint64_t bytes)
 	in = z->drained_at - (z->taken - needed) * ns_per_byte;
 	if (in <= (double)t)
 		return t;
-	sim->parts[ZD_SIM_BUFFER_FULL] += (uint64_t)in - t;
+	drive->parts[ZD_SIM_BUFFER_FULL] += (uint64_t)in - t;
 	return (uint64_t)in;
 }
 
-static uint64_t write_done(struct zd_sim *sim, const struct command *c)
+static uint64_t write_done(struct zd_drive *drive, const struct command *c)
 {
-	const struct zd_sim_zns *p = &sim->model.zns;
+	const struct zd_sim_zns *p = &drive->model.zns;
 	bool append = c->cmd == ZD_CMD_APPEND;
 	uint64_t units = (c->length + p->unit - 1) / p->unit, at, ns;
 
-	at = controller(sim, append ? p->append_service : p->write_service);
+	at = controller(drive, append ? p->append_service : p->write_service);
 	ns = p->write_base + (append ? p->append_extra : 0) + (c->length > 8192 ? p->list_ns : 0);
 	ns += (uint64_t)((double)(units - 1) * (append ? p->append_unit_ns : p->write_unit_ns));
 	if (c->first)
 		ns += append ? p->first_append_ns : p->first_write_ns;
-	return buffer(sim, at + ns, c->length);
+	return buffer(drive, at + ns, c->length);
 }
 
-static uint64_t read_done(struct zd_sim *sim, const struct command *c)
+static uint64_t read_done(struct zd_drive *drive, const struct command *c)
 {
-	const struct zd_sim_zns *p = &sim->model.zns;
-	struct zns *z = &sim->zns;
-	uint64_t at = controller(sim, p->read_service), done = 0, left = c->length, offset = c->offset;
+	const struct zd_sim_zns *p = &drive->model.zns;
+	struct zns *z = &drive->zns;
+	uint64_t at = controller(drive, p->read_service), done = 0, left = c->length, offset = c->offset;
 
 	while (left) {
 		uint64_t in = STRIPE - offset % STRIPE, n = left < in ? left : in, ns, start;
@@ -103,7 +103,7 @@ static uint64_t read_done(struct zd_sim *sim, const struct command *c)
 		ns = p->read_base + (uint64_t)(p->read_kib_ns * (double)n / 1024);
 		start = at > *die ? at : *die;
 		*die = start + (uint64_t)(p->die_share * (double)ns);
-		sim->parts[ZD_SIM_DIE] += ns;
+		drive->parts[ZD_SIM_DIE] += ns;
 		if (start + ns > done)
 			done = start + ns;
 		left -= n;
@@ -119,10 +119,10 @@ static uint64_t read_done(struct zd_sim *sim, const struct command *c)
 	return done;
 }
 
-static uint64_t manage_ns(const struct zd_sim *sim, const struct command *c)
+static uint64_t manage_ns(const struct zd_drive *drive, const struct command *c)
 {
-	const struct zd_sim_zns *p = &sim->model.zns;
-	uint64_t written = c->before & W_WRITTEN, capacity = zone_capacity(&sim->m, c->zone);
+	const struct zd_sim_zns *p = &drive->model.zns;
+	uint64_t written = c->before & W_WRITTEN, capacity = zone_capacity(&drive->m, c->zone);
 	int cond = (int)(c->before & W_COND);
 	double occupancy = (double)written / (double)capacity;
 
@@ -136,22 +136,24 @@ static uint64_t manage_ns(const struct zd_sim *sim, const struct command *c)
 	default:
 		return p->reset_base + (uint64_t)((double)p->reset_full * occupancy) + (written ? p->reset_data : 0) +
 		       (c->before & W_FINISHED ? 0 : p->reset_unfinished) +
-		       (cond != ZD_FULL && written > sim->m.b.logical_block ? p->reset_open_base : 0);
+		       (cond != ZD_FULL && written > drive->m.b.logical_block ? p->reset_open_base : 0);
 	}
 }
 
-void zd_zns_submit(struct zd_sim *sim, struct command *c)
+static void submit(struct zd_drive *drive, struct command *c)
 {
 	uint64_t done;
 
 	switch (c->cmd) {
-	case ZD_CMD_READ: done = read_done(sim, c); break;
+	case ZD_CMD_READ: done = read_done(drive, c); break;
 	case ZD_CMD_WRITE:
-	case ZD_CMD_APPEND: done = write_done(sim, c); break;
-	case ZD_CMD_FLUSH: done = (uint64_t)(sim->zns.drained_at > (double)sim->now ? sim->zns.drained_at : (double)sim->now); break;
+	case ZD_CMD_APPEND: done = write_done(drive, c); break;
+	case ZD_CMD_FLUSH: done = (uint64_t)(drive->zns.drained_at > (double)drive->now ? drive->zns.drained_at : (double)drive->now); break;
 	default:
-		done = sim->now + manage_ns(sim, c);
-		sim->parts[ZD_SIM_ZONE_COMMAND] += done - sim->now;
+		done = drive->now + manage_ns(drive, c);
+		drive->parts[ZD_SIM_ZONE_COMMAND] += done - drive->now;
 	}
-	sim_done_at(sim, c, done);
+	drive_done_at(drive, c, done);
 }
+
+const struct drive_ops zd_drive_zns = { .init = init, .release = release, .submit = submit };

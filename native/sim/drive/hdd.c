@@ -3,7 +3,7 @@
  * A hard disk with one actuator: where data lies, how long the head takes to get there, which command is next,
  * the write cache and reading ahead. zd_sim.h tells the parameters. dm.c uses the mechanics of the first half.
  */
-#include "sim.h"
+#include "drive.h"
 
 #include <math.h>
 
@@ -17,19 +17,19 @@ struct place {
 	uint64_t in_track;
 };
 
-static inline struct place place_of(const struct zd_sim *sim, uint64_t offset)
+static inline struct place place_of(const struct zd_drive *drive, uint64_t offset)
 {
-	const struct hdd *h = &sim->hdd;
+	const struct hdd *h = &drive->hdd;
 	struct place p;
 	uint64_t rel, turns;
 
-	p.zone = zone_of(&sim->m, offset);
-	rel = offset - zone_start(&sim->m, p.zone);
+	p.zone = zone_of(&drive->m, offset);
+	rel = offset - zone_start(&drive->m, p.zone);
 	p.track_bytes = h->track_bytes[p.zone];
 	turns = rel / p.track_bytes;
 	p.in_track = rel - turns * p.track_bytes;
 	p.track = h->first_track[p.zone] + turns;
-	p.cylinder = p.track / sim->model.hdd.heads;
+	p.cylinder = p.track / drive->model.hdd.heads;
 	return p;
 }
 
@@ -38,23 +38,23 @@ static inline uint32_t angle_of(const struct hdd *h, const struct place *p)
 	return (uint32_t)((p->in_track << 32) / p->track_bytes) + (uint32_t)p->track * h->skew;
 }
 
-static inline uint64_t seek_ns(const struct zd_sim *sim, uint64_t distance)
+static inline uint64_t seek_ns(const struct zd_drive *drive, uint64_t distance)
 {
 	double d;
 
 	if (distance == 0)
 		return 0;
 	d = (double)(distance - 1);
-	return sim->model.hdd.seek_one + (uint64_t)(sim->hdd.seek_a * d + sim->hdd.seek_b * sqrt(d));
+	return drive->model.hdd.seek_one + (uint64_t)(drive->hdd.seek_a * d + drive->hdd.seek_b * sqrt(d));
 }
 
 /* When the head stands over `offset`, if it leaves at t and each seek takes `margin` longer. */
-static uint64_t position(const struct zd_sim *sim, uint64_t t, uint64_t offset, bool write, uint64_t margin, uint64_t *seek,
+static uint64_t position(const struct zd_drive *drive, uint64_t t, uint64_t offset, bool write, uint64_t margin, uint64_t *seek,
 			 uint64_t *distance)
 {
-	const struct zd_sim_hdd *p = &sim->model.hdd;
-	const struct hdd *h = &sim->hdd;
-	struct place to = place_of(sim, offset);
+	const struct zd_sim_hdd *p = &drive->model.hdd;
+	const struct hdd *h = &drive->hdd;
+	struct place to = place_of(drive, offset);
 	uint32_t angle, wait;
 
 	*seek = *distance = 0;
@@ -65,7 +65,7 @@ static uint64_t position(const struct zd_sim *sim, uint64_t t, uint64_t offset, 
 	}
 	if (to.track != h->track) {
 		*distance = to.cylinder > h->cylinder ? to.cylinder - h->cylinder : h->cylinder - to.cylinder;
-		*seek = seek_ns(sim, *distance);
+		*seek = seek_ns(drive, *distance);
 		if (*seek < p->head_switch)
 			*seek = p->head_switch;
 		*seek += margin;
@@ -83,53 +83,53 @@ static uint64_t position(const struct zd_sim *sim, uint64_t t, uint64_t offset, 
 
 /* The same as the drive expects it when it puts its queue in order: on the safe side, for who comes too late waits
  * for a whole turn. */
-static uint64_t expected(const struct zd_sim *sim, uint64_t t, uint64_t offset, bool write)
+static uint64_t expected(const struct zd_drive *drive, uint64_t t, uint64_t offset, bool write)
 {
 	uint64_t seek, distance;
 
-	return position(sim, t, offset, write, sim->model.hdd.seek_margin, &seek, &distance);
+	return position(drive, t, offset, write, drive->model.hdd.seek_margin, &seek, &distance);
 }
 
 /* From `offset` on, once the head is there. Within one zone. */
-static uint64_t transfer_ns(const struct zd_sim *sim, const struct place *from, uint64_t length, uint64_t *switches)
+static uint64_t transfer_ns(const struct zd_drive *drive, const struct place *from, uint64_t length, uint64_t *switches)
 {
-	const struct hdd *h = &sim->hdd;
+	const struct hdd *h = &drive->hdd;
 	uint64_t crossings = (from->in_track + length - 1) / from->track_bytes;
 
-	*switches = crossings * sim->model.hdd.head_switch;
+	*switches = crossings * drive->model.hdd.head_switch;
 	return length * h->turn / from->track_bytes + *switches;
 }
 
-uint64_t zd_hdd_pass(struct zd_sim *sim, uint64_t t, uint64_t offset, uint64_t length, bool write)
+uint64_t zd_hdd_pass(struct zd_drive *drive, uint64_t t, uint64_t offset, uint64_t length, bool write)
 {
-	struct hdd *h = &sim->hdd;
-	uint64_t seek, distance, at = position(sim, t, offset, write, 0, &seek, &distance);
+	struct hdd *h = &drive->hdd;
+	uint64_t seek, distance, at = position(drive, t, offset, write, 0, &seek, &distance);
 
 	if (offset == h->head_offset && t == h->free_at) {
-		sim->parts[ZD_SIM_SWITCH] += seek;
+		drive->parts[ZD_SIM_SWITCH] += seek;
 	} else {
-		sim->parts[ZD_SIM_SEEK] += seek;
-		sim->parts[ZD_SIM_ROTATE] += at - t - seek;
-		sim->seeks[distance ? 64 - __builtin_clzll(distance) : 0]++;
-		sim->moved++;
+		drive->parts[ZD_SIM_SEEK] += seek;
+		drive->parts[ZD_SIM_ROTATE] += at - t - seek;
+		drive->seeks[distance ? 64 - __builtin_clzll(distance) : 0]++;
+		drive->moved++;
 	}
 	while (length) {
-		struct place from = place_of(sim, offset);
-		uint64_t in_zone = zone_start(&sim->m, from.zone) + zone_length(&sim->m, from.zone) - offset;
-		uint64_t n = length < in_zone ? length : in_zone, switches, ns = transfer_ns(sim, &from, n, &switches);
+		struct place from = place_of(drive, offset);
+		uint64_t in_zone = zone_start(&drive->m, from.zone) + zone_length(&drive->m, from.zone) - offset;
+		uint64_t n = length < in_zone ? length : in_zone, switches, ns = transfer_ns(drive, &from, n, &switches);
 
 		at += ns;
-		sim->parts[ZD_SIM_MEDIA] += ns - switches;
-		sim->parts[ZD_SIM_SWITCH] += switches;
+		drive->parts[ZD_SIM_MEDIA] += ns - switches;
+		drive->parts[ZD_SIM_SWITCH] += switches;
 		offset += n;
 		length -= n;
 		if (write)
-			sim->media_bytes += n;
+			drive->media_bytes += n;
 		if (length) {
-			at += sim->model.hdd.head_switch + sim->model.hdd.zone_switch;
-			sim->parts[ZD_SIM_SWITCH] += sim->model.hdd.head_switch + sim->model.hdd.zone_switch;
+			at += drive->model.hdd.head_switch + drive->model.hdd.zone_switch;
+			drive->parts[ZD_SIM_SWITCH] += drive->model.hdd.head_switch + drive->model.hdd.zone_switch;
 		} else {
-			struct place last = place_of(sim, offset - 1);
+			struct place last = place_of(drive, offset - 1);
 
 			h->track = last.track;
 			h->cylinder = last.cylinder;
@@ -161,11 +161,11 @@ static int bad(const struct zd_sim_hdd *p, struct zd_error *err)
 	return 0;
 }
 
-int zd_hdd_init(struct zd_sim *sim, struct zd_error *err)
+int zd_hdd_init(struct zd_drive *drive, struct zd_error *err)
 {
-	const struct zd_sim_hdd *p = &sim->model.hdd;
-	struct hdd *h = &sim->hdd;
-	uint32_t zone, n = sim->m.b.nr_zones;
+	const struct zd_sim_hdd *p = &drive->model.hdd;
+	struct hdd *h = &drive->hdd;
+	uint32_t zone, n = drive->m.b.nr_zones;
 	uint64_t tracks = 0;
 	double one = (double)p->seek_one, avg = (double)p->seek_avg, full = (double)p->seek_full, cylinders;
 	int r = bad(p, err);
@@ -185,7 +185,7 @@ int zd_hdd_init(struct zd_sim *sim, struct zd_error *err)
 
 		h->track_bytes[zone] = bytes < 4096 ? 4096 : (uint32_t)(bytes & ~511ull);
 		h->first_track[zone] = tracks;
-		tracks += (zone_length(&sim->m, zone) + h->track_bytes[zone] - 1) / h->track_bytes[zone];
+		tracks += (zone_length(&drive->m, zone) + h->track_bytes[zone] - 1) / h->track_bytes[zone];
 	}
 	h->cylinders = tracks / p->heads + 1;
 	cylinders = (double)h->cylinders;
@@ -196,98 +196,98 @@ int zd_hdd_init(struct zd_sim *sim, struct zd_error *err)
 	return 0;
 }
 
-void zd_hdd_free(struct zd_sim *sim)
+void zd_hdd_release(struct zd_drive *drive)
 {
-	free(sim->hdd.track_bytes);
-	free(sim->hdd.first_track);
-	free(sim->hdd.zone_extent);
-	free(sim->hdd.extents);
+	free(drive->hdd.track_bytes);
+	free(drive->hdd.first_track);
+	free(drive->hdd.zone_extent);
+	free(drive->hdd.extents);
 }
 
 /* ---------------------------------------------------------------- the interface */
 
-static uint64_t through_interface(struct zd_sim *sim, uint64_t t, uint64_t length, double rate)
+static uint64_t through_interface(struct zd_drive *drive, uint64_t t, uint64_t length, double rate)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 	uint64_t from = t > h->interface_free ? t : h->interface_free, ns = (uint64_t)((double)length * 1e9 / rate);
 
 	h->interface_free = from + ns;
-	sim->parts[ZD_SIM_INTERFACE] += ns;
-	return h->interface_free + sim->model.hdd.overhead;
+	drive->parts[ZD_SIM_INTERFACE] += ns;
+	return h->interface_free + drive->model.hdd.overhead;
 }
 
 /* ---------------------------------------------------------------- reading ahead */
 
 /* How far the stream of the last read has come at t. */
-static uint64_t ahead_reach(const struct zd_sim *sim, uint64_t t)
+static uint64_t ahead_reach(const struct zd_drive *drive, uint64_t t)
 {
-	const struct hdd *h = &sim->hdd;
+	const struct hdd *h = &drive->hdd;
 	struct place p;
 	uint64_t gone;
 
 	if (!h->ahead_live || t <= h->ahead_at)
 		return h->ahead_to;
-	p = place_of(sim, h->ahead_to);
-	gone = (t - h->ahead_at) / (h->turn + sim->model.hdd.head_switch) * p.track_bytes +
-	       (t - h->ahead_at) % (h->turn + sim->model.hdd.head_switch) * p.track_bytes / (h->turn + sim->model.hdd.head_switch);
+	p = place_of(drive, h->ahead_to);
+	gone = (t - h->ahead_at) / (h->turn + drive->model.hdd.head_switch) * p.track_bytes +
+	       (t - h->ahead_at) % (h->turn + drive->model.hdd.head_switch) * p.track_bytes / (h->turn + drive->model.hdd.head_switch);
 	gone &= ~511ull;
 	return h->ahead_limit - h->ahead_to < gone ? h->ahead_limit : h->ahead_to + gone;
 }
 
 /* The head goes elsewhere at t: what was read ahead stays in the buffer. */
-static void ahead_break(struct zd_sim *sim, uint64_t t)
+static void ahead_break(struct zd_drive *drive, uint64_t t)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 
 	if (!h->ahead_live)
 		return;
-	h->ahead_to = ahead_reach(sim, t);
+	h->ahead_to = ahead_reach(drive, t);
 	h->ahead_live = false;
 }
 
 /* A read that the stream has or will have: when it is there, else NEVER. */
-static uint64_t ahead_hit(struct zd_sim *sim, const struct command *c)
+static uint64_t ahead_hit(struct zd_drive *drive, const struct command *c)
 {
-	struct hdd *h = &sim->hdd;
-	uint64_t end = c->offset + c->length, ready = sim->now;
+	struct hdd *h = &drive->hdd;
+	uint64_t end = c->offset + c->length, ready = drive->now;
 
 	if (c->offset < h->ahead_from || h->ahead_to == h->ahead_from)
 		return NEVER;
 	if (end <= h->ahead_to)
 		return h->ahead_at > ready ? h->ahead_at : ready;
-	if (!h->ahead_live || h->busy || c->offset > h->ahead_to + sim->model.hdd.readahead)
+	if (!h->ahead_live || h->busy || c->offset > h->ahead_to + drive->model.hdd.readahead)
 		return NEVER;
 	/* The head stays on the stream until it has passed the command's end. */
-	ready = zd_hdd_pass(sim, h->ahead_at, h->ahead_to, end - h->ahead_to, false);
+	ready = zd_hdd_pass(drive, h->ahead_at, h->ahead_to, end - h->ahead_to, false);
 	h->ahead_to = end;
 	h->ahead_at = ready;
-	h->ahead_limit = end + sim->model.hdd.readahead;
-	if (h->ahead_limit > sim->m.b.size)
-		h->ahead_limit = sim->m.b.size;
-	if (end - h->ahead_from > 4 * sim->model.hdd.readahead)
-		h->ahead_from = end - sim->model.hdd.readahead;
-	return ready > sim->now ? ready : sim->now;
+	h->ahead_limit = end + drive->model.hdd.readahead;
+	if (h->ahead_limit > drive->m.b.size)
+		h->ahead_limit = drive->m.b.size;
+	if (end - h->ahead_from > 4 * drive->model.hdd.readahead)
+		h->ahead_from = end - drive->model.hdd.readahead;
+	return ready > drive->now ? ready : drive->now;
 }
 
 /* ---------------------------------------------------------------- the write cache */
 
-static void push_wait(struct zd_sim *sim, uint32_t *first, uint32_t *last, struct command *c)
+static void push_wait(struct zd_drive *drive, uint32_t *first, uint32_t *last, struct command *c)
 {
-	uint32_t i = (uint32_t)(c - sim->cmds) + 1;
+	uint32_t i = (uint32_t)(c - drive->cmds) + 1;
 
 	c->next = 0;
 	if (*last)
-		sim->cmds[*last - 1].next = i;
+		drive->cmds[*last - 1].next = i;
 	else
 		*first = i;
 	*last = i;
 }
 
 /* Take a write into the cache; false if there is no room. */
-static bool admit(struct zd_sim *sim, struct command *c)
+static bool admit(struct zd_drive *drive, struct command *c)
 {
-	const struct zd_sim_hdd *p = &sim->model.hdd;
-	struct hdd *h = &sim->hdd;
+	const struct zd_sim_hdd *p = &drive->model.hdd;
+	struct hdd *h = &drive->hdd;
 	uint32_t i = h->zone_extent[c->zone];
 	struct extent *e = i ? &h->extents[i - 1] : NULL;
 	bool grows = e && e->offset + e->length == c->offset;
@@ -312,31 +312,31 @@ static bool admit(struct zd_sim *sim, struct command *c)
 	e->commands++;
 	h->cached += c->length;
 	h->cached_commands++;
-	sim_done_at(sim, c, through_interface(sim, sim->now, c->length, p->interface_rate));
+	drive_done_at(drive, c, through_interface(drive, drive->now, c->length, p->interface_rate));
 	return true;
 }
 
 /* The cache has room again. */
-static void admit_waiting(struct zd_sim *sim)
+static void admit_waiting(struct zd_drive *drive)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 
 	while (h->wait_first) {
-		struct command *c = &sim->cmds[h->wait_first - 1];
+		struct command *c = &drive->cmds[h->wait_first - 1];
 		uint32_t next = c->next;
 
-		if (!admit(sim, c))
+		if (!admit(drive, c))
 			break;
-		sim->parts[ZD_SIM_BUFFER_FULL] += sim->now - c->arrived;
+		drive->parts[ZD_SIM_BUFFER_FULL] += drive->now - c->arrived;
 		h->wait_first = next;
 		if (!next)
 			h->wait_last = 0;
 	}
 }
 
-static void drop_extent(struct zd_sim *sim, uint32_t i)
+static void drop_extent(struct zd_drive *drive, uint32_t i)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 
 	if (h->zone_extent[h->extents[i].zone] == i + 1)
 		h->zone_extent[h->extents[i].zone] = 0;
@@ -347,22 +347,22 @@ static void drop_extent(struct zd_sim *sim, uint32_t i)
 }
 
 /* Which extent goes to the platter next: the nearest by positioning time, or the one that was begun. */
-static uint32_t choose_extent(struct zd_sim *sim, uint64_t t, uint64_t *best_at)
+static uint32_t choose_extent(struct zd_drive *drive, uint64_t t, uint64_t *best_at)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 	uint32_t i, left, best = h->current;
 	uint64_t at;
 
 	*best_at = NEVER;
 	if (best) {
-		*best_at = expected(sim, t, h->extents[best - 1].offset, true);
+		*best_at = expected(drive, t, h->extents[best - 1].offset, true);
 		return best;
 	}
 	for (i = 0, left = h->nr_extents; left; i++) {
 		if (!h->extents[i].length)
 			continue;
 		left--;
-		at = expected(sim, t, h->extents[i].offset, true);
+		at = expected(drive, t, h->extents[i].offset, true);
 		if (at < *best_at) {
 			*best_at = at;
 			best = i + 1;
@@ -371,28 +371,28 @@ static uint32_t choose_extent(struct zd_sim *sim, uint64_t t, uint64_t *best_at)
 	return best;
 }
 
-static void destage(struct zd_sim *sim, uint32_t chosen, uint64_t t)
+static void destage(struct zd_drive *drive, uint32_t chosen, uint64_t t)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 	struct extent *e = &h->extents[chosen - 1];
 
 	h->current = chosen;
-	h->piece = e->length < sim->model.hdd.piece ? e->length : sim->model.hdd.piece;
+	h->piece = e->length < drive->model.hdd.piece ? e->length : drive->model.hdd.piece;
 	h->busy = true;
-	zd_event(sim, zd_hdd_pass(sim, t, e->offset, h->piece, true), EV_DRIVE, 0);
+	zd_event(drive, zd_hdd_pass(drive, t, e->offset, h->piece, true), EV_DRIVE, 0);
 }
 
 /* ---------------------------------------------------------------- which work is next */
 
-static uint32_t choose_read(struct zd_sim *sim, uint64_t t, uint64_t *best_at, uint32_t *best_before)
+static uint32_t choose_read(struct zd_drive *drive, uint64_t t, uint64_t *best_at, uint32_t *best_before)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 	uint32_t i, before = 0, best = 0, seen = 0;
 	uint64_t at;
 
 	*best_at = NEVER;
-	for (i = h->queue_first; i && seen < sim->model.hdd.queue; before = i, i = sim->cmds[i - 1].next, seen++) {
-		at = expected(sim, t, sim->cmds[i - 1].offset, sim->cmds[i - 1].dir == ZD_SIM_WRITE);
+	for (i = h->queue_first; i && seen < drive->model.hdd.queue; before = i, i = drive->cmds[i - 1].next, seen++) {
+		at = expected(drive, t, drive->cmds[i - 1].offset, drive->cmds[i - 1].dir == ZD_SIM_WRITE);
 		if (at < *best_at) {
 			*best_at = at;
 			best = i;
@@ -402,10 +402,10 @@ static uint32_t choose_read(struct zd_sim *sim, uint64_t t, uint64_t *best_at, u
 	return best;
 }
 
-static void work(struct zd_sim *sim)
+static void work(struct zd_drive *drive)
 {
-	struct hdd *h = &sim->hdd;
-	uint64_t t = h->free_at > sim->now ? h->free_at : sim->now, read_at, write_at;
+	struct hdd *h = &drive->hdd;
+	uint64_t t = h->free_at > drive->now ? h->free_at : drive->now, read_at, write_at;
 	uint32_t read = 0, before = 0, write = 0;
 
 	if (h->busy || (!h->queue_first && !h->nr_extents))
@@ -414,20 +414,20 @@ static void work(struct zd_sim *sim)
 		t = h->ahead_at;
 	read_at = write_at = NEVER;
 	if (h->queue_first)
-		read = choose_read(sim, t, &read_at, &before);
+		read = choose_read(drive, t, &read_at, &before);
 	/* Reads go first, until the cache is full: then whatever is nearer. */
 	if (h->nr_extents && (!read || h->wait_first))
-		write = choose_extent(sim, t, &write_at);
-	ahead_break(sim, t);
+		write = choose_extent(drive, t, &write_at);
+	ahead_break(drive, t);
 	if (write && (!read || write_at < read_at)) {
-		destage(sim, write, t);
+		destage(drive, write, t);
 		return;
 	}
 	{
-		struct command *c = &sim->cmds[read - 1];
+		struct command *c = &drive->cmds[read - 1];
 
 		if (before)
-			sim->cmds[before - 1].next = c->next;
+			drive->cmds[before - 1].next = c->next;
 		else
 			h->queue_first = c->next;
 		if (h->queue_last == read)
@@ -435,32 +435,32 @@ static void work(struct zd_sim *sim)
 		h->serving = read;
 		h->current = 0; /* an interrupted destaging begins anew */
 		h->busy = true;
-		zd_event(sim, zd_hdd_pass(sim, t, c->offset, c->length, c->dir == ZD_SIM_WRITE), EV_DRIVE, 0);
+		zd_event(drive, zd_hdd_pass(drive, t, c->offset, c->length, c->dir == ZD_SIM_WRITE), EV_DRIVE, 0);
 	}
 }
 
-void zd_hdd_event(struct zd_sim *sim)
+static void event(struct zd_drive *drive)
 {
-	struct hdd *h = &sim->hdd;
+	struct hdd *h = &drive->hdd;
 
 	h->busy = false;
 	if (h->serving) {
-		struct command *c = &sim->cmds[h->serving - 1];
+		struct command *c = &drive->cmds[h->serving - 1];
 
 		h->serving = 0;
 		if (c->dir == ZD_SIM_WRITE) { /* no write cache */
-			sim_done_at(sim, c, sim->now + sim->model.hdd.overhead);
-			work(sim);
+			drive_done_at(drive, c, drive->now + drive->model.hdd.overhead);
+			work(drive);
 			return;
 		}
 		h->ahead_from = c->offset;
 		h->ahead_to = c->offset + c->length;
-		h->ahead_at = sim->now;
-		h->ahead_limit = h->ahead_to + sim->model.hdd.readahead;
-		if (h->ahead_limit > sim->m.b.size)
-			h->ahead_limit = sim->m.b.size;
-		h->ahead_live = sim->model.hdd.readahead > 0 && !h->queue_first;
-		sim_done_at(sim, c, sim->now + sim->model.hdd.overhead);
+		h->ahead_at = drive->now;
+		h->ahead_limit = h->ahead_to + drive->model.hdd.readahead;
+		if (h->ahead_limit > drive->m.b.size)
+			h->ahead_limit = drive->m.b.size;
+		h->ahead_live = drive->model.hdd.readahead > 0 && !h->queue_first;
+		drive_done_at(drive, c, drive->now + drive->model.hdd.overhead);
 	} else if (h->current) {
 		struct extent *e = &h->extents[h->current - 1];
 
@@ -472,18 +472,18 @@ void zd_hdd_event(struct zd_sim *sim)
 		h->cached -= h->piece;
 		h->cached_commands -= gone;
 		if (!e->length) {
-			drop_extent(sim, h->current - 1);
+			drop_extent(drive, h->current - 1);
 			h->current = 0;
 		}
-		admit_waiting(sim);
+		admit_waiting(drive);
 	}
-	work(sim);
+	work(drive);
 }
 
-static uint64_t manage(struct zd_sim *sim, const struct command *c)
+static uint64_t manage(struct zd_drive *drive, const struct command *c)
 {
-	const struct zd_sim_hdd *p = &sim->model.hdd;
-	struct hdd *h = &sim->hdd;
+	const struct zd_sim_hdd *p = &drive->model.hdd;
+	struct hdd *h = &drive->hdd;
 	uint32_t i;
 	uint64_t ns;
 
@@ -496,57 +496,70 @@ static uint64_t manage(struct zd_sim *sim, const struct command *c)
 	if (c->cmd == ZD_CMD_RESET) { /* what is still in the cache is gone */
 		for (i = 0; i < (p->cache_entries ? p->cache_entries : 1) && h->nr_extents; i++) {
 			if (h->extents[i].length && h->extents[i].zone == c->zone && h->current != i + 1)
-				drop_extent(sim, i);
+				drop_extent(drive, i);
 		}
-		if (h->ahead_from < zone_start(&sim->m, c->zone) + sim->m.zone_size && h->ahead_to > zone_start(&sim->m, c->zone))
+		if (h->ahead_from < zone_start(&drive->m, c->zone) + drive->m.zone_size && h->ahead_to > zone_start(&drive->m, c->zone))
 			h->ahead_from = h->ahead_to;
-		admit_waiting(sim);
+		admit_waiting(drive);
 	}
-	sim->parts[ZD_SIM_ZONE_COMMAND] += ns;
-	return sim->now + p->overhead + ns;
+	drive->parts[ZD_SIM_ZONE_COMMAND] += ns;
+	return drive->now + p->overhead + ns;
 }
 
-void zd_hdd_submit(struct zd_sim *sim, struct command *c)
+static void submit(struct zd_drive *drive, struct command *c)
 {
-	const struct zd_sim_hdd *p = &sim->model.hdd;
-	struct hdd *h = &sim->hdd;
+	const struct zd_sim_hdd *p = &drive->model.hdd;
+	struct hdd *h = &drive->hdd;
 	uint64_t ready;
 
 	switch (c->cmd) {
 	case ZD_CMD_READ:
-		if (!zone_conv(&sim->m, c->zone) && zone_cond(&sim->m, c->zone) <= ZD_CLOSED &&
-		    c->offset - zone_start(&sim->m, c->zone) >= zone_written(&sim->m, c->zone)) {
-			sim_done_at(sim, c, through_interface(sim, sim->now, c->length, p->fill_rate));
+		if (!zone_conv(&drive->m, c->zone) && zone_cond(&drive->m, c->zone) <= ZD_CLOSED &&
+		    c->offset - zone_start(&drive->m, c->zone) >= zone_written(&drive->m, c->zone)) {
+			drive_done_at(drive, c, through_interface(drive, drive->now, c->length, p->fill_rate));
 			return;
 		}
 		if (h->zone_extent[c->zone]) {
 			const struct extent *e = &h->extents[h->zone_extent[c->zone] - 1];
 
 			if (c->offset >= e->offset && c->offset + c->length <= e->offset + e->length) {
-				sim_done_at(sim, c, through_interface(sim, sim->now, c->length, p->interface_rate));
+				drive_done_at(drive, c, through_interface(drive, drive->now, c->length, p->interface_rate));
 				return;
 			}
 		}
-		ready = ahead_hit(sim, c);
+		ready = ahead_hit(drive, c);
 		if (ready != NEVER) {
-			uint64_t moved = through_interface(sim, sim->now, c->length, p->interface_rate);
+			uint64_t moved = through_interface(drive, drive->now, c->length, p->interface_rate);
 
-			sim_done_at(sim, c, ready + p->overhead > moved ? ready + p->overhead : moved);
+			drive_done_at(drive, c, ready + p->overhead > moved ? ready + p->overhead : moved);
 			return;
 		}
-		push_wait(sim, &h->queue_first, &h->queue_last, c);
+		push_wait(drive, &h->queue_first, &h->queue_last, c);
 		break;
 	case ZD_CMD_WRITE:
 	case ZD_CMD_APPEND:
 		if (h->ahead_from < c->offset + c->length && h->ahead_to > c->offset)
 			h->ahead_from = h->ahead_to; /* rewritten in place: read it again */
 		if (!p->cache_bytes)
-			push_wait(sim, &h->queue_first, &h->queue_last, c);
-		else if (h->wait_first || !admit(sim, c))
-			push_wait(sim, &h->wait_first, &h->wait_last, c);
+			push_wait(drive, &h->queue_first, &h->queue_last, c);
+		else if (h->wait_first || !admit(drive, c))
+			push_wait(drive, &h->wait_first, &h->wait_last, c);
 		break;
-	case ZD_CMD_FLUSH: sim_done_at(sim, c, (h->free_at > sim->now ? h->free_at : sim->now) + p->overhead); return;
-	default: sim_done_at(sim, c, manage(sim, c));
+	case ZD_CMD_FLUSH: drive_done_at(drive, c, (h->free_at > drive->now ? h->free_at : drive->now) + p->overhead); return;
+	default: drive_done_at(drive, c, manage(drive, c));
 	}
-	work(sim);
+	work(drive);
 }
+
+static bool dirty(const struct zd_drive *drive)
+{
+	return drive->hdd.cached != 0;
+}
+
+const struct drive_ops zd_drive_hdd = {
+	.init = zd_hdd_init,
+	.release = zd_hdd_release,
+	.submit = submit,
+	.event = event,
+	.dirty = dirty,
+};

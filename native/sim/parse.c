@@ -3,7 +3,7 @@
  * Block traces in text form, line by line: MSR Cambridge, Alibaba, Tencent CBS, fio iolog versions 2 and 3, blkparse's
  * default output. A line that is none is counted, not fatal; what a line means is written at each format.
  */
-#include "sim.h"
+#include "common.h"
 
 struct text {
 	const char *at, *end;
