@@ -30,7 +30,7 @@ from uuid import UUID
 from zoned._lib import Guard, ffi, lib
 from zoned.blocktrace import TraceError, open_input, read_piece
 from zoned.errors import raise_error, rule_name
-from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
+from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model, resolve
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -395,7 +395,7 @@ class Trace:
             if kind == lib.ZD_TRACE_COMMAND:
                 yield _record(row, size, zones)
             elif kind == lib.ZD_TRACE_ZONE_AFTER:
-                after.append(_zone_row(row))
+                after.append(self._zone_row(row, after[-1].zone if after else -1))
             elif kind == lib.ZD_TRACE_LOST:
                 self.lost += row[9]
             elif kind == lib.ZD_TRACE_END:
@@ -408,10 +408,22 @@ class Trace:
         self.after, self.lost, self.complete, self.cut = (), 0, False, None
 
     def _zones_before(self) -> Iterator[ZoneRow]:
+        last = -1
         for row in self._rows():
             if row[15] != lib.ZD_TRACE_ZONE_BEFORE:
                 return
-            yield _zone_row(row)
+            zone = self._zone_row(row, last)
+            last = zone.zone
+            yield zone
+
+    def _zone_row(self, row: tuple[int, ...], last: int) -> ZoneRow:
+        """A zone's row. They ascend, so that no trace has more of them than its disk has zones."""
+        if not last < row[11] < self.geometry.nr_zones:
+            raise TraceError(
+                f"{self.path}: damaged: a row of zone {row[11]} comes after one of zone {last}, on "
+                f"a disk of {self.geometry.nr_zones} zones"
+            )
+        return _zone_row(row)
 
     def _rows(self) -> Iterator[tuple[int, ...]]:
         """Items as struct zd_trace_record, one after the other; sets ``cut`` at the end."""
@@ -490,7 +502,7 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
     if not fixed:
         raise TraceError(f"{path}: the file is empty")
     if not is_trace(fixed) and not MAGIC.startswith(fixed):
-        raise TraceError(f"{path}: not a trace of zoned (it begins with {fixed[:16]!r})")
+        raise TraceError(f"{path}: not a trace of zoned")
     if len(fixed) < _HEADER.size:
         raise TraceError(f"{path}: cut off in its header, at byte {len(fixed)}")
     field = _HEADER.unpack(fixed)
@@ -517,7 +529,7 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
             length,
             crc,
         )
-    except (ValueError, IndexError, OverflowError) as error:
+    except (ValueError, TypeError, IndexError, OverflowError, OSError) as error:
         raise TraceError(f"{path}: it describes a disk that cannot be: {error}") from None
 
 
@@ -526,28 +538,27 @@ def _geometry(field: tuple[Any, ...], ranges: Iterator[tuple[int, ...]]) -> Geom
         field[6:15]
     )
     dialect, model, close, data, sync, reads = field[15:21]
-    if not (zone_size > 0 and 0 < size <= 2**62 and -(-size // zone_size) <= lib.ZD_MAX_ZONES):
-        raise ValueError(f"size {size} in zones of {zone_size}")
-    return Geometry(
-        size=size,
-        zone_size=zone_size,
-        zone_capacity=capacity,
-        conventional=ZoneSet((first, count) for first, count in ranges),
-        logical_block=logical,
-        physical_block=physical,
-        max_open=max_open,
-        max_active=max_active,
-        append_limit=append_limit or capacity,
-        dialect=list(Dialect)[dialect],
-        model=list(Model)[model],
-        implicit_close=list(ImplicitClose)[close],
-        unrestricted_read=bool(reads),
-        data=list(DataMode)[data],
-        host_sync=list(HostSync)[sync],
-        seed=seed,
-        slot_cache=256 << 20,
-        profile=field[24].rstrip(b"\0").decode("utf-8", "replace"),
-    )
+    values = {
+        "size": size,
+        "zone_size": zone_size,
+        "zone_capacity": capacity,
+        "conventional": ZoneSet((first, count) for first, count in ranges),
+        "logical_block": logical,
+        "physical_block": physical,
+        "max_open": max_open,
+        "max_active": max_active,
+        "append_limit": append_limit,
+        "dialect": list(Dialect)[dialect],
+        "model": list(Model)[model],
+        "implicit_close": list(ImplicitClose)[close],
+        "unrestricted_read": bool(reads),
+        "data": list(DataMode)[data],
+        "host_sync": list(HostSync)[sync],
+        "seed": seed,
+        "slot_cache": 256 << 20,
+    }
+    # What no disk can be would be found out later, by a division by 0 for instance.
+    return resolve({}, values, profile=field[24].rstrip(b"\0").decode("utf-8", "replace"))
 
 
 def _zone_row(row: tuple[int, ...]) -> ZoneRow:
