@@ -54,15 +54,6 @@ MISTAKES = {
             )
         ],
     ),
-    "marks-dropped-before-durable": (
-        "commit.c",
-        [
-            (
-                "			rt->durable = item->durable;\n		r = zd_pre_flush",
-                "			;\n		r = zd_pre_flush",
-            )
-        ],
-    ),
     "durable-beyond-a-reset": (
         "runtime.c",
         [
