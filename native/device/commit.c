@@ -52,10 +52,18 @@ static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *it
 	item->word = rt->word;
 	item->slot = rt->slot;
 	item->gen = rt->gen;
-	item->durable = flush ? zd_word_written(item->word) : rt->durable;
-	/* What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut. */
-	if (flush)
+	item->durable = zd_word_written(item->word);
+	if (!flush && rt->durable < item->durable) /* a reset that was cut off leaves more durable than written */
+		item->durable = rt->durable;
+	/*
+	 * What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut; so
+	 * does the pointer, that goes first: without marks nothing else tells how far the zone was written.
+	 */
+	if (flush) {
+		if (zd_zone_type(dev, zone) == ZD_SEQ_WRITE_PREFERRED && rt->durable < item->durable)
+			rt->durable = item->durable;
 		r = zd_pre_flush(dev, zone);
+	}
 	zd_unlock_zone(dev, zone);
 	return r;
 }

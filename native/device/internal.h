@@ -549,9 +549,16 @@ void zd_slot_give_up(zd_dev *dev, uint32_t slot);
 /* A pinned slot is in use by a zone again. */
 void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone);
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
+void zd_slot_replace(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint32_t slot); /* likewise; with one that is in no list */
 void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
 void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
-bool zd_slots_drop_warm(zd_dev *dev);
+/*
+ * r: what an operation on the host gave. True: it found no room, but free slots that were kept filled gave theirs, so
+ * another try is worth it. For all that takes blocks of the host. Without the resource lock, or under it.
+ */
+bool zd_slots_gave(zd_dev *dev, int r);
+bool zd_slots_gave_locked(zd_dev *dev, int r);
+int zd_slot_clear(zd_dev *dev, uint32_t slot, uint64_t from, uint64_t to); /* under the stripe */
 bool zd_slots_pressing(zd_dev *dev);
 int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at); /* the slot's first byte in the mapping */
 static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
@@ -561,8 +568,9 @@ static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
 
 /* ---------------------------------------------------------------- io.c, mgmt.c: what faults need of them */
 
-/* n bytes to rel in a slot, under the stripe of its zone. */
+/* n bytes to rel in a slot, under the stripe of its zone but not the resource lock. */
 int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n);
+int zd_store_once(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n); /* under it too; does not look for room */
 /* Flip one bit of what a zone stores; nothing happens where nothing is stored. */
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit);
 /* One zone command on one zone, done by fault rule `fault`: it meets no rule. */
@@ -654,6 +662,7 @@ bool zd_pre_any(const zd_dev *dev, uint32_t zone);
 /* n bytes at rel are about to be written: keep what is there. always: also while nobody wants pre-images. */
 int zd_pre_log(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n, bool always);
 int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n); /* they were logged: the next power cut takes them */
+int zd_pre_trim(zd_dev *dev, uint32_t zone); /* what a write that was never published marked behind the pointer is forgotten */
 int zd_pre_flush(zd_dev *dev, uint32_t zone); /* what was written is durable, but for lost blocks */
 void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held); /* nothing to go back to */
 /* Each block with a bit set, ascending. A negative result of `each` ends it. */

@@ -265,6 +265,9 @@ void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead)
 
 		if (!rt)
 			continue;
+		/* A reset stores the word first; without what follows, the zone's next bytes would count as flushed. */
+		if (rt->durable > zd_word_written(rt->word))
+			rt->durable = zd_word_written(rt->word);
 		switch (zd_word_cond(rt->word, zd_zone_type(dev, z))) {
 		case ZD_IMPLICIT_OPEN:
 			imp++;
@@ -486,6 +489,19 @@ static void mark_all_dirty(zd_dev *dev)
 	}
 }
 
+/* A reset that was cut off may have left more durable than written: see zd_runtime_rebuild(). */
+static void settle_durable(zd_dev *dev)
+{
+	uint32_t z;
+
+	for (z = 0; z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+
+		if (rt && rt->durable > zd_word_written(rt->word))
+			rt->durable = zd_word_written(rt->word);
+	}
+}
+
 int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 {
 	struct zd_rt_head *head = dev->head;
@@ -515,6 +531,8 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (r < 0)
 		return zd_fail_host(err, -r, "cannot tell the image's identity");
 	ours = r == 0 && memcmp(&tag, &head->tag, sizeof(tag)) == 0;
+	if (ours && head->state == ZD_RT_OPEN)
+		settle_durable(dev);
 	living = ours && head->state == ZD_RT_OPEN && words_sound(dev, file_size);
 	if (ours && !living && head->state != ZD_RT_CLOSED)
 		ours = false;
