@@ -50,6 +50,19 @@ int zd_owner_refuse(Owner *self)
 	return 0;
 }
 
+/*
+ * An exception came between the call and its end, or there is nobody to raise for: what a signal handler raised in the
+ * call is not to come out of another one later.
+ */
+static void forget_interrupt(Owner *self)
+{
+	if (self->exc_type == NULL || self->exc_thread != PyThread_get_thread_ident())
+		return;
+	Py_CLEAR(self->exc_type);
+	Py_CLEAR(self->exc_value);
+	Py_CLEAR(self->exc_tb);
+}
+
 /* Give back what is owned: the one place that does while the object lives. 0, or -1 with an exception set. */
 static int free_now(Owner *self)
 {
@@ -78,6 +91,8 @@ void zd_owner_last(Owner *self)
 	PyErr_Fetch(&type, &value, &tb);
 	if (free_now(self) < 0)
 		PyErr_WriteUnraisable((PyObject *)self);
+	for (Owner *at = self->parent; at != NULL; at = at->parent)
+		forget_interrupt(at);
 	PyErr_Restore(type, value, tb);
 }
 
@@ -155,6 +170,8 @@ void zd_owner_end(Owner *self)
 		PyErr_Fetch(&type, &value, &tb);
 		self->raw = NULL;
 		self->kind->release(self, raw, &err);
+		for (Owner *at = self->parent; at != NULL; at = at->parent)
+			forget_interrupt(at);
 		PyErr_Restore(type, value, tb);
 	}
 	if (self->at != NULL) {
@@ -184,6 +201,10 @@ PyObject *zd_owner_close(PyObject *op, PyObject *unused)
 		if (self->raw != NULL && self->inside <= 0) {
 			if (free_now(self) < 0)
 				return NULL;
+			for (Owner *at = self->parent; at != NULL; at = at->parent) {
+				if (zd_owner_interrupt(at))
+					return NULL; /* it came while the thing was given back, which it is */
+			}
 			break;
 		}
 		if (zd_inside_here > 0) {
@@ -465,16 +486,6 @@ static PyObject *guard_exit(PyObject *op, PyObject *args)
 	if (raised)
 		return NULL;
 	Py_RETURN_FALSE;
-}
-
-/* An exception came between the call and __exit__(): one that a signal handler raised in the call gives way to it. */
-static void forget_interrupt(Owner *self)
-{
-	if (self->exc_type == NULL || self->exc_thread != PyThread_get_thread_ident())
-		return;
-	Py_CLEAR(self->exc_type);
-	Py_CLEAR(self->exc_value);
-	Py_CLEAR(self->exc_tb);
 }
 
 static void guard_dealloc(PyObject *op)
