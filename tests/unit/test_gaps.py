@@ -504,6 +504,12 @@ def survivors():
 calls = [record, clock, files, survivors, lambda: dev.fork().close(), lambda: list(dev.crash_states()),
          lambda: zoned.open(path).close(), lambda: zoned.memory(**keywords).close(), lambda: zoned.check(path)]
 
+for call in calls:  # an import that is interrupted is Python's business
+    call()
+for zone in (4, 5):
+    dev.reset_zone(zone)
+dev.close()  # with the handle that its snapshots shared
+dev = zoned.open(path)
 before = len(os.listdir("/proc/self/fd"))
 for number in range(rounds):
     call = draw.choice(calls)

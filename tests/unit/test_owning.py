@@ -312,14 +312,14 @@ def test_the_device_below_a_recording(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the mechanism
 
 
-def owners(fs: zonefs.ZoneFS) -> dict[str, Owner]:
+def owners(fs: zonefs.ZoneFS, file: Any) -> dict[str, Owner]:
     """One of each kind that somebody may close."""
     dev = fs.device
     return {
         "snapshot": dev.snapshot(),
         "crash states": dev.crash_states("log")._own,
         "file system": fs._rules,
-        "file": fs.open("cnv/1", "rb", buffering=0)._file,
+        "file": file._file,
         "device": dev.fork(),
         "simulation": Simulation(dev.geometry, null_model())._owned,
     }
@@ -330,7 +330,8 @@ def owners(fs: zonefs.ZoneFS) -> dict[str, Owner]:
 )
 def test_closing_waits_for_who_is_inside(dev: zoned.Device, name: str) -> None:
     fs = zonefs.ZoneFS(dev)
-    owner = owners(fs)[name]
+    file = fs.open("cnv/1", "rb", buffering=0)
+    owner = owners(fs, file)[name]
     with Guard(owner):
         thread = threading.Thread(target=owner.close)
         thread.start()
@@ -347,7 +348,8 @@ def test_closing_waits_for_who_is_inside(dev: zoned.Device, name: str) -> None:
 
 def test_a_forked_child_waits_for_no_thread_of_its_parent(dev: zoned.Device) -> None:
     fs = zonefs.ZoneFS(dev)
-    kinds = owners(fs)
+    file = fs.open("cnv/1", "rb", buffering=0)
+    kinds = owners(fs, file)
     inside, leave = threading.Event(), threading.Event()
 
     def stay() -> None:
