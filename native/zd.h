@@ -570,6 +570,8 @@ struct zd_trace_status {
  * -EBUSY: another does. ZD_E_READONLY_HANDLE, -EINTR, host errors of writing, -ENOSPC (no room for the ring).
  * zd_trace_stop() takes the rest from the ring, writes the end and closes the file; out may be NULL. -ENOENT: this
  * handle records nothing. Other errors: the file could not be written on, and lacks its end. zd_close() does it too.
+ * Any threads may begin and end: one recording at a time begins (-EALREADY also while another thread begins or ends
+ * one), and one call ends it.
  * A forked child does not go on recording. Both work without power.
  */
 int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err);
@@ -602,11 +604,14 @@ struct zd_told {
 };
 typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
 /*
- * From now on call `told` for each command of this handle that took effect, a write cut short included; NULL: no longer
- * (returns when no thread is in it any more). It runs in the thread that gave the command, mostly under the zone's
- * lock, and must not use dev. A forked child is told nothing. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
+ * From now on call `told` for each command of this handle that took effect, a write cut short included. It runs in the
+ * thread that gave the command, mostly under the zone's lock, and must not use dev. A forked child is told nothing.
+ * `end` is called once, when no thread is in `told` any more and none will be: by zd_observe_end(), zd_close(), or the
+ * first call in a forked child. Till then arg must live. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
  */
-int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err);
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), struct zd_error *err);
+/* No longer, if it is the one with this arg (NULL: whichever there is). */
+void zd_observe_end(zd_dev *dev, const void *arg);
 
 /* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
 enum zd_trace_damage {
@@ -712,7 +717,7 @@ int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
  */
 int zd_fork(zd_snapshot *snapshot, const struct zd_cut *cut, zd_dev **out, struct zd_error *err);
 /* The same snapshot, to be freed once more. */
-zd_snapshot *zd_snapshot_share(zd_snapshot *snapshot);
+void zd_snapshot_share(zd_snapshot *snapshot, zd_snapshot **out);
 
 /* A zone that is not as new. */
 struct zd_snapshot_zone {

@@ -353,9 +353,11 @@ int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *mod
 		    struct zd_error *err);
 void zd_clock_free(zd_clock *clock);
 /* Let the time of each command of dev pass, by zd_observe() (whose errors it has), or no longer. The disk must have
- * the geometry that the clock was made for. */
+ * the geometry that the clock was made for. The handle keeps the clock while it is attached, freed or not. */
 int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
-int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+void zd_clock_detach(zd_clock *clock, zd_dev *dev);
+/* 1: it is attached to a handle. */
+int zd_clock_runs(const zd_clock *clock);
 /* Let one command's time pass. A command that concerns all zones takes the time of one zone command; power events take
  * none. -EINVAL: outside the disk; -ENOMEM. */
 int zd_clock_command(zd_clock *clock, const struct zd_told *command);

@@ -75,20 +75,17 @@ class BlockTrace:
         self.iolog_ns = iolog_ns
         self.zones = zones
         self.files = files
-        self._parser = ffi.new("struct zd_trace_parser *")
-        self._reset()
+        self._parser = self._new_parser()
+        """Of the last reading: what was counted. Each reading has one of its own."""
 
-    def _reset(self) -> None:
-        ffi.memmove(
-            self._parser,
-            bytes(ffi.sizeof("struct zd_trace_parser")),
-            ffi.sizeof("struct zd_trace_parser"),
-        )
-        self._parser.format = FORMATS[self.format]
-        self._parser.iolog_ns = self.iolog_ns
-        self._parser.zones = self.zones
-        self._parser.files = self.files
-        self._parser.action = ord(self.action)
+    def _new_parser(self) -> Any:
+        parser = ffi.new("struct zd_trace_parser *")
+        parser.format = FORMATS[self.format]
+        parser.iolog_ns = self.iolog_ns
+        parser.zones = self.zones
+        parser.files = self.files
+        parser.action = ord(self.action)
+        return parser
 
     @property
     def records_read(self) -> int:
@@ -123,7 +120,7 @@ class BlockTrace:
 
         Raises TraceError for a file that is cut off or has no command in it; OSError.
         """
-        self._reset()
+        parser = self._parser = self._new_parser()
         out = ffi.new("struct zd_sim_record[]", BATCH)
         used = ffi.new("uint64_t *")
         with open_input(self.path) as file:
@@ -137,7 +134,7 @@ class BlockTrace:
                 view = ffi.from_buffer(text)
                 while True:
                     count = lib.zd_trace_parse(
-                        self._parser, view + at, len(text) - at, last, out, BATCH, used
+                        parser, view + at, len(text) - at, last, out, BATCH, used
                     )
                     at += used[0]
                     if count:
@@ -146,10 +143,10 @@ class BlockTrace:
                         break
                 rest = text[at:]
                 if len(rest) > LONGEST_LINE:
-                    raise TraceError(line_too_long(self.path, self.lines + 1))
-        if not self._parser.records:
+                    raise TraceError(line_too_long(self.path, int(parser.line) + 1))
+        if not parser.records:
             # Not what it says: a file of another kind is nobody's to show.
-            hint = f"; first malformed line {self._parser.bad_line}" if self.bad else ""
+            hint = f"; first malformed line {parser.bad_line}" if parser.bad else ""
             raise TraceError(
                 f"{self.path}: no command in {self.lines} lines read as {self.format}{hint}"
             )

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from enum import IntEnum
 
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.errors import NO_ZONE, NONE, raise_error
+from zoned.owning import FINDINGS, Owned
 
 
 class FindingKind(IntEnum):
@@ -68,17 +69,17 @@ def check(path: str | os.PathLike[str], repair: bool = False) -> list[Finding]:
     damaged, raises what ``zoned.open`` raises.
     """
     name = os.fspath(path)
-    out = ffi.new("struct zd_finding **")
+    found = Owned(FINDINGS)
     count = ffi.new("size_t *")
     err = ffi.new("struct zd_error *")
     flags = lib.ZD_CHECK_REPAIR if repair else 0
-    code = lib.zd_check(path_bytes(name), flags, out, count, err)
+    code = lib.zd_check(path_bytes(name), flags, found.cell, count, err)
     if code < 0:
         raise_error(code, err, None, name)
-    try:
-        return [_finding(out[0][i]) for i in range(count[0])]
-    finally:
-        lib.zd_findings_free(out[0])
+    if not count[0]:
+        return []
+    with Guard(found):
+        return [_finding(found.raw[i]) for i in range(count[0])]
 
 
 def path_bytes(path: str | bytes) -> bytes:

@@ -11,14 +11,16 @@ import errno as errnos
 import os
 import re
 import stat as stats
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoned._lib import open_file, receive_file
+
 if TYPE_CHECKING:
     import subprocess
+    from io import FileIO
 
 FS_TYPE = "fuse.zonefs"
 _PASSING = 1.0
@@ -161,7 +163,7 @@ def _remove_stale(source: str) -> None:
 # ---------------------------------------------------------------- mounting
 
 
-def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: bool) -> int:
+def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: bool) -> FileIO:
     """Mount, and return the descriptor through which the kernel asks.
 
     ``lib`` is that of zonefs._fuse, ``path`` comes from `mount_point`.
@@ -169,21 +171,18 @@ def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: boo
     Raises FileNotFoundError without /dev/fuse, PermissionError where neither mount(2) nor
     fusermount3 may, OSError with what either said.
     """
-    fd = _open_device()
-    if fd is None:
+    file = _open_device()
+    if file is None:
         return _by_helper(path, source, readonly=readonly, allow_other=allow_other)
-    try:
-        options = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
-        options += ",default_permissions" + (",allow_other" if allow_other else "")
-        code = lib.zd_fuse_sys_mount(
-            os.fsencode(source), os.fsencode(path), FS_TYPE.encode(), readonly, options.encode()
-        )
-        if code == 0:
-            kept, fd = fd, -1
-            return kept
-    finally:
-        if fd >= 0:
-            os.close(fd)
+    fd = file.fileno()
+    options = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+    options += ",default_permissions" + (",allow_other" if allow_other else "")
+    code = lib.zd_fuse_sys_mount(
+        os.fsencode(source), os.fsencode(path), FS_TYPE.encode(), readonly, options.encode()
+    )
+    if code == 0:
+        return file
+    file.close()
     if code == -errnos.EPERM:
         return _by_helper(path, source, readonly=readonly, allow_other=allow_other)
     if code == -errnos.ENODEV:
@@ -202,18 +201,18 @@ def make_writable(lib: Any, path: str) -> None:
 def missing() -> str:
     """What of FUSE this machine lacks, as a sentence; "" if nothing does."""
     try:
-        fd = _open_device()
+        file = _open_device()
     except OSError as error:
         return str(error.strerror)
-    if fd is not None:
-        os.close(fd)
+    if file is not None:
+        file.close()
     return ""
 
 
-def _open_device() -> int | None:
+def _open_device() -> FileIO | None:
     """A descriptor; None where only fusermount3 may have one."""
     try:
-        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        return open_file(DEVICE, os.O_RDWR)
     except OSError as error:
         if error.errno in (errnos.ENOENT, errnos.ENODEV, errnos.ENXIO):
             text = (
@@ -227,7 +226,7 @@ def _open_device() -> int | None:
         raise OSError(error.errno, text) from None
 
 
-def _by_helper(path: str, source: str, *, readonly: bool, allow_other: bool) -> int:
+def _by_helper(path: str, source: str, *, readonly: bool, allow_other: bool) -> FileIO:
     """fusermount3 mounts, and sends the descriptor over a socket (its manual: fusermount3(1))."""
     import socket
 
@@ -240,13 +239,10 @@ def _by_helper(path: str, source: str, *, readonly: bool, allow_other: bool) -> 
         if done.returncode:
             raise _helper_failed(done, f"{path} cannot be mounted on")
         theirs.close()
-        _, control, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
-    for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fd = int.from_bytes(data[:4], sys.byteorder)
-            os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
-            return fd
-    raise OSError(errnos.EIO, f"{HELPER} mounted {path}, but gave no descriptor for it")
+        file = receive_file(ours.fileno())
+    if file is None:
+        raise OSError(errnos.EIO, f"{HELPER} mounted {path}, but gave no descriptor for it")
+    return file
 
 
 def _run_helper(

@@ -35,6 +35,7 @@ static zd_dev *new_handle(const char *path)
 	if (path)
 		snprintf(dev->path, sizeof(dev->path), "%s", path);
 	pthread_mutex_init(&dev->seg_lock, NULL);
+	pthread_mutex_init(&dev->trace_lock, NULL);
 	dev->cookie = mmap(NULL, ZD_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (dev->cookie == MAP_FAILED) {
 		free(dev);
@@ -69,6 +70,7 @@ static void free_handle(zd_dev *dev)
 	zd_geometry_free(&dev->g);
 	munmap((void *)dev->cookie, ZD_PAGE);
 	pthread_mutex_destroy(&dev->seg_lock);
+	pthread_mutex_destroy(&dev->trace_lock);
 	free(dev);
 }
 
@@ -215,6 +217,7 @@ static int follow_fork(zd_dev *dev, struct zd_error *err)
 	int fd;
 
 	pthread_mutex_init(&dev->seg_lock, NULL);
+	pthread_mutex_init(&dev->trace_lock, NULL);
 	zd_trace_forked(dev);
 	dev->pid = (uint32_t)getpid();
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dev->fd);

@@ -231,9 +231,12 @@ struct zd_dev {
 	struct zd_faults *faults;
 	struct zd_trace_rt *trace;
 	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
+	pthread_mutex_t trace_lock; /* this process only: of the next two, and of who observes */
 	struct zd_recorder *recorder; /* this handle records */
+	bool recording;             /* it does, or somebody is about to begin */
 	_Atomic(zd_told_fn) told;   /* zd_observe() */
 	void *told_arg;
+	void (*told_end)(void *);
 	_Atomic uint32_t telling;   /* threads that are in it */
 	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;

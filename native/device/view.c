@@ -715,10 +715,10 @@ void zd_snapshot_free(zd_snapshot *s)
 	free(s);
 }
 
-zd_snapshot *zd_snapshot_share(zd_snapshot *s)
+void zd_snapshot_share(zd_snapshot *s, zd_snapshot **out)
 {
 	atomic_fetch_add(&s->refs, 1);
-	return s;
+	*out = s;
 }
 
 int64_t zd_snapshot_unflushed(const zd_snapshot *s, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err)

@@ -29,7 +29,7 @@ struct zd_fuse_options {
 };
 
 /*
- * Serve the mounted descriptor fd, which belongs to the server from this call on, even if it fails. table: what
+ * Serve the mounted descriptor fd, which is duplicated. table: what
  * zd_fuse_table_address() of zoned._native gave; dev, fs: addresses of a zd_dev and a zd_fs, which must
  * outlive the server. -EINVAL: a table of another build, or options out of range; -ENOMEM; -EAGAIN.
  */

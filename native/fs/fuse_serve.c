@@ -551,9 +551,13 @@ int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const st
 
 	*out = NULL;
 	fuse = r ? NULL : calloc(1, sizeof(*fuse));
-	if (!fuse) {
-		close(fd);
+	if (!fuse)
 		return r ? r : -ENOMEM;
+	fuse->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (fuse->fd < 0) {
+		r = -errno;
+		free(fuse);
+		return r;
 	}
 	fuse->fn = fn;
 	fuse->dev = (zd_dev *)dev;
@@ -563,7 +567,6 @@ int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const st
 	fn->set_interrupt(fuse->dev, interrupted, fuse);
 	fuse->strict = (options->flags & ZD_FUSE_STRICT) != 0;
 	fuse->wanted = options->workers ? options->workers : WORKERS;
-	fuse->fd = fd;
 	init_locks(fuse);
 	fuse->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fuse->event < 0)
