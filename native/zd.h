@@ -763,14 +763,18 @@ struct zd_finding {
 	uint8_t error;     /* 0: a note */
 	uint8_t mendable;  /* repair can mend it */
 	uint8_t mended;    /* repair did */
-	uint8_t reserved[5];
-	char text[200];
+	uint8_t loses;     /* mending costs data of the zone, or may */
+	uint8_t becomes;   /* if so: enum zd_cond that the zone has afterwards */
+	uint8_t reserved[3];
+	uint64_t lost;     /* bytes of the zone that mending costs; 0: none; ZD_NONE: how many cannot be told */
+	char text[240];
 };
 #define ZD_CHECK_REPAIR 1u
 /*
- * Check an image, in use or not. *findings is an array of *count (free with zd_findings_free; count 0
- * gives NULL). With ZD_CHECK_REPAIR others may not have it open (ZD_E_BUSY). A file that is no image at
- * all, or whose both headers are damaged, fails with the code that zd_open() would give.
+ * Check an image, in use or not. What a repair would cost is told beforehand, in the same findings. *findings is an
+ * array of *count (free with zd_findings_free; count 0 gives NULL). With ZD_CHECK_REPAIR others may not have it open
+ * (ZD_E_BUSY). A file that is no image at all, or whose both headers are damaged, fails with the code that zd_open()
+ * would give; so does a repair that cannot write down what killed users left, of which it gives up nothing.
  */
 int zd_check(const char *path, unsigned flags, struct zd_finding **findings, size_t *count, struct zd_error *err);
 void zd_findings_free(struct zd_finding *findings);

@@ -4,8 +4,8 @@
  * the hot path. Nothing outside native/device includes this.
  *
  * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
- * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover),
- * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
+ * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover), judge (which of
+ * its words can be believed), resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
  * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
  * recorder (to a file), tracefile (reading one), preimage (what overwritten blocks held at the last flush), power
  * (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
@@ -531,8 +531,45 @@ int zd_status_write(int fd, struct zd_status *status, bool sync);      /* bumps 
 uint32_t zd_entry_crc(const struct zd_entry *entry, uint32_t zone);
 bool zd_entry_valid(const struct zd_entry *entry, uint32_t zone); /* CRC right, or all zero */
 bool zd_entry_zero(const struct zd_entry *entry);
+/* Numbers of writings go round; 0 is that of an entry never written, and comes before all others. */
+uint32_t zd_seq_next(uint32_t seq);
+bool zd_seq_newer(uint32_t a, uint32_t b); /* a was given after b */
+/* Which of a zone's two entries counts; NULL: none. stale: copy B alone will do, though it may be out of date. */
+const struct zd_entry *zd_entry_newest(const struct zd_entry *a, const struct zd_entry *b, uint32_t zone, bool stale);
 int zd_header_read(int fd, struct zd_header *header, int *bad_copies, struct zd_error *err);
 uint32_t zd_header_crc(const struct zd_header *header);
+
+/* ---------------------------------------------------------------- judge.c */
+
+/* All that a zone's word or its entry say of it. */
+struct zd_state {
+	uint64_t word, durable;
+	uint32_t slot; /* + 1; 0: none */
+};
+/* A zone of the living area that cannot be as its word says. */
+struct zd_verdict {
+	uint32_t zone, other; /* other: claims the same slot, or ZD_NO_ZONE */
+	int kind;             /* enum zd_finding_kind: ENTRY_VALUE, SLOT_SHARED or SHORT */
+	const char *wrong;    /* of ENTRY_VALUE: what cannot be */
+	struct zd_state is;
+	struct zd_state to;   /* what a repair makes of it: what is left, else its entry, else OFFLINE */
+	uint64_t lost;        /* bytes that it costs; ZD_NONE: that cannot be told */
+};
+/*
+ * Judge each zone of a living area by itself, while nobody has it open for writing. *out is malloced, by zones ascending;
+ * *n 0: all words are sound. 0 or -errno.
+ */
+int zd_judge(zd_dev *dev, uint64_t file_size, struct zd_verdict **out, size_t *n);
+/* What counts of a zone in the area. A kill between the two stores may leave durable beyond what is written: all is. */
+struct zd_state zd_live_state(const struct zd_zone_rt *rt);
+/* A zone's newest valid entry, whatever it says; *there false: it has none. 0 or -errno. */
+int zd_state_of_entry(const zd_dev *dev, uint32_t zone, struct zd_state *out, bool *there);
+const char *zd_state_wrong(const zd_dev *dev, uint32_t zone, const struct zd_state *s); /* as zd_entry_wrong() */
+/* Whether the file ends before the zone's slot does, and what is left of the zone then. */
+bool zd_state_short(const zd_dev *dev, const struct zd_state *s, uint64_t file_size);
+struct zd_state zd_state_left(const zd_dev *dev, uint32_t zone, const struct zd_state *s, uint64_t file_size);
+/* Bytes of a zone that go when it is put from one state into another; ZD_NONE: that cannot be told. */
+uint64_t zd_state_loss(const zd_dev *dev, uint32_t zone, const struct zd_state *is, const struct zd_state *to);
 
 /* ---------------------------------------------------------------- resource.c; all under the resource lock */
 

@@ -498,7 +498,7 @@ def test_copies_taken_while_writers_run(shm: Path, long_run: bool) -> None:
     from crash.test_kill import CONVENTIONAL, ZONES_EACH, make_image
 
     path, copy = shm / "disk.img", shm / "copy.img"
-    make_image(path, "flush")
+    make_image(path, "flush", "host-managed")
     ledger = Ledger()
     writer = Process(path, 0, CONVENTIONAL, ZONES_EACH, seed=1)
     try:
