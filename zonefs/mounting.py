@@ -30,7 +30,6 @@ from zonefs.options import (
     Errors,
     MountOptions,
     SeqFileCounters,
-    changed_options,
     counters_of,
     options_of,
 )
@@ -115,6 +114,8 @@ class Mount:
             undo.callback(self._detach_at, self._path)
             number = os.stat(self._path).st_dev  # answered by the server: it is up
             self._number = f"{os.major(number)}:{os.minor(number)}"
+            if self._fuse.zd_fuse_mounted(self._server, os.fsencode(self._path), number) < 0:
+                raise MemoryError
             undo.pop_all()
         self._closed = False
         _live.add(self)
@@ -132,6 +133,7 @@ class Mount:
         out = self._fuse_ffi.new("zd_fuse **")
         options = self._fuse_ffi.new("struct zd_fuse_options *")
         options.flags = self._fuse.ZD_FUSE_STRICT if self._strict else 0
+        options.flags |= self._fuse.ZD_FUSE_READONLY if self._readonly else 0
         options.workers = workers
         code = self._fuse.zd_fuse_start(
             lib.zd_fuse_table_address(),
@@ -222,21 +224,20 @@ class Mount:
         writable what was mounted from an image with readonly=True (its disk is open read-only),
         PermissionError to make a RAM disk's read-only mount writable without root.
         """
+        how = attach.remount_request(self._fuse_ffi, self._fuse, errors, explicit_open, readonly)
         with self._lock:
             self._check_open()
             self._await_closes()
-            options = changed_options(self._fs, errors, explicit_open, readonly)
-            writable = not options.flags & lib.ZD_FS_READONLY
-            if writable and self._readonly and not self._device.readonly:
-                attach.make_writable(self._fuse, self._path)
-                self._readonly = False
-            code = lib.zd_fs_remount(self._fs, options)
-        if code < 0:
-            why = {
-                -errnos.EBUSY: "files are open for writing",
-                -errnos.EACCES: "its disk is open read-only: unmount it and mount it anew",
-            }.get(code, os.strerror(-code))
-            raise OSError(-code, f"{self._path} cannot be remounted: {why}")
+            self._fuse.zd_fuse_remount(self._server, how)
+        attach.check_remount(self._fuse_ffi, how, self._path)
+
+    def log_to_syslog(self) -> None:
+        """From now on syslog, instead of standard error, is told what no program is: that an error
+        made the mount read-only, and why; that bytes were lost behind a close.
+        """
+        with self._lock:
+            self._check_open()
+            self._fuse.zd_fuse_use_syslog(self._server)
 
     # ------------------------------------------------------------ the end
 
