@@ -302,6 +302,14 @@ int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void *
 void zd_map_end(zd_dev *dev, uint64_t offset); /* offset: as given to zd_map_begin */
 int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
+/*
+ * Give blocks at the write pointer of a sequential-write-required zone their place on the host, so that a write of them
+ * does not fail for want of room later. Refuses what such a write would be refused for now, but for open and active
+ * resources, which OPEN takes. Changes nothing that a user of the disk can see, and is no command of it: it is not
+ * recorded and meets no fault rule. Other zones: nothing happens. On a host that copies on write the write may fail all
+ * the same.
+ */
+int zd_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
 /* *landed: where the data begins. In zbc (which has no append) as zns. */
 int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed,
 		  struct zd_error *err);

@@ -30,7 +30,6 @@ from zonefs.options import (
     Errors,
     MountOptions,
     SeqFileCounters,
-    changed_options,
     counters_of,
     options_of,
 )
@@ -115,6 +114,12 @@ class Mount:
                 self._start(file.fileno(), workers)
             number = os.stat(self._path).st_dev  # answered by the server: it is up
             self._number = f"{os.major(number)}:{os.minor(number)}"
+            with Guard(self._server):
+                told = self._fuse.zd_fuse_mounted(
+                    self._server.raw, os.fsencode(self._path), number
+                )
+            if told < 0:
+                raise MemoryError
             self._closed = False
             _live.add(self)
             _catch_signals()
@@ -142,6 +147,7 @@ class Mount:
     def _start(self, fd: int, workers: int) -> None:
         options = self._fuse_ffi.new("struct zd_fuse_options *")
         options.flags = self._fuse.ZD_FUSE_STRICT if self._strict else 0
+        options.flags |= self._fuse.ZD_FUSE_READONLY if self._readonly else 0
         options.workers = workers
         with Guard(self._rules):
             code = self._fuse.zd_fuse_start(
@@ -245,23 +251,22 @@ class Mount:
         writable what was mounted from an image with readonly=True (its disk is open read-only),
         PermissionError to make a RAM disk's read-only mount writable without root.
         """
+        how = attach.remount_request(self._fuse_ffi, self._fuse, errors, explicit_open, readonly)
         with Guard(self._turn):
             self._check_open()
             self._await_closes()
-            with Guard(self._rules):
-                options = changed_options(self._rules.raw, errors, explicit_open, readonly)
-            writable = not options.flags & lib.ZD_FS_READONLY
-            if writable and self._readonly and not self._device.readonly:
-                attach.make_writable(self._fuse, self._path)
-                self._readonly = False
-            with Guard(self._rules):
-                code = lib.zd_fs_remount(self._rules.raw, options)
-        if code < 0:
-            why = {
-                -errnos.EBUSY: "files are open for writing",
-                -errnos.EACCES: "its disk is open read-only: unmount it and mount it anew",
-            }.get(code, os.strerror(-code))
-            raise OSError(-code, f"{self._path} cannot be remounted: {why}")
+            with Guard(self._server):
+                self._fuse.zd_fuse_remount(self._server.raw, how)
+        attach.check_remount(self._fuse_ffi, how, self._path)
+
+    def log_to_syslog(self) -> None:
+        """From now on syslog, instead of standard error, is told what no program is: that an error
+        made the mount read-only, and why; that bytes were lost behind a close.
+        """
+        with Guard(self._turn):
+            self._check_open()
+            with Guard(self._server):
+                self._fuse.zd_fuse_use_syslog(self._server.raw)
 
     # ------------------------------------------------------------ the end
 

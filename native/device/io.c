@@ -834,6 +834,61 @@ int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, 
 	return append_now(dev, zone, buf, length, false, landed, NULL, err);
 }
 
+int zd_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
+{
+	static const uint8_t zeros[4096];
+	struct write w = { ZD_CMD_WRITE, offset, length, { NULL, 0, 0 }, false, false };
+	uint32_t zone = zd_zone_of(dev, offset < dev->g.h.size ? offset : 0);
+	uint64_t rel = offset - zd_zone_start(dev, zone), written, done = 0;
+	struct zd_zone_rt *rt;
+	int r = begin_change(dev, err), type = zd_zone_type(dev, zone);
+	bool again = true;
+
+	if (!r || r == ZD_SLOW)
+		r = check_range(dev, ZD_CMD_WRITE, offset, length, err);
+	if (r || type != ZD_SEQ_WRITE_REQUIRED)
+		return r;
+retry:
+	r = zd_lock_zone(dev, zone);
+	if (r)
+		return host_failed(dev, err, r, zone);
+	if (zd_powerless(dev)) {
+		r = zd_gate_rest(dev, false, err);
+		goto out;
+	}
+	r = zd_zone_get(dev, zone, &rt);
+	if (r) {
+		host_failed(dev, err, r, zone);
+		goto out;
+	}
+	written = zd_word_written(rt->word);
+	r = check_seq_write(dev, &w, zone, written,
+			    zd_cell(dev->g.h.dialect, type, zd_word_cond(rt->word, type), ZD_CMD_WRITE), rel, err);
+	/* As a write that is never published: the blocks get their place, and what is in them lies behind the pointer. */
+	for (uint64_t at = 0; !r && at < length; at += done) {
+		const struct iovec one = { (void *)(uintptr_t)zeros, length - at < sizeof(zeros) ? length - at : sizeof(zeros) };
+		struct source from = { &one, 1, 0 };
+
+		r = store(dev, rt, zone, rel + at, &from, one.iov_len, &done);
+		if (r) {
+			host_failed(dev, err, r, zone);
+			if (written == 0) {
+				while (zd_lock_resource(dev))
+					;
+				zd_slot_release(dev, zone, rt);
+				zd_unlock_resource(dev);
+			}
+		}
+	}
+out:
+	zd_unlock_zone(dev, zone);
+	if (again && make_room(dev, r)) {
+		again = false;
+		goto retry;
+	}
+	return r;
+}
+
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
 {
 	uint32_t zone = zd_zone_of(dev, offset), slot;
