@@ -344,6 +344,28 @@ int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err);
  * open. The order in which implicit_close=oldest takes its victims. Error: ZD_E_OUT_OF_RANGE.
  */
 int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err);
+/*
+ * All zones as they are, each by one load of its word; and all that hold an open or active resource as they were at one
+ * moment, so that a disk with the same limits can be brought into the same state. A writable handle holds the lock of
+ * the resources meanwhile; a read-only one looks until it sees the same twice, and gives up with -EAGAIN where zones
+ * are opened and closed faster than it can look.
+ *
+ * What was read of a zone is what it held then if `gen` stayed the same, `written` is no less, and, where what is
+ * written may be overwritten (conventional and preferred zones), `writes` stayed the same.
+ */
+struct zd_zone_state {
+	uint64_t written; /* as zd_zone_written() */
+	uint64_t opened;  /* as zd_zone_opened() */
+	uint64_t writes;  /* writes ever, appends not counted */
+	uint32_t gen;     /* another one whenever data of the zone went */
+	uint8_t type, cond, non_seq, reset_recommended;
+};
+/* out: an entry for each zone of the disk. */
+int zd_zone_states(zd_dev *dev, struct zd_zone_state *out, struct zd_error *err);
+/* One zone. Error: ZD_E_OUT_OF_RANGE. */
+int zd_zone_state(zd_dev *dev, uint32_t zone, struct zd_zone_state *out, struct zd_error *err);
+/* 1 if another handle, in whatever process, has the disk open for writing; 0 if none has. */
+int zd_others_write(zd_dev *dev, struct zd_error *err);
 
 struct zd_info {
 	uint64_t size, zone_size, zone_capacity, append_limit, seed, slot_size, slot_cache;

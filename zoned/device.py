@@ -551,6 +551,25 @@ class Device(Core):
         """When a zone was implicitly opened: larger for later ones; 0 if it is not now."""
         return self._call(lib.zd_zone_opened, self._number("zone", zone))
 
+    def _states(self) -> bytes:
+        """``struct zd_zone_state`` (archive.STATE) of each zone, by one reading: zones that hold
+        open or active resources are as they were at one moment. A read-only handle raises
+        BlockingIOError where they never hold still.
+        """
+        states = ffi.new("struct zd_zone_state[]", self._geometry.nr_zones)
+        self._call(lib.zd_zone_states, states)
+        return bytes(ffi.buffer(states))
+
+    def _state(self, zone: int) -> bytes:
+        """One zone as in _states(), now."""
+        state = ffi.new("struct zd_zone_state *")
+        self._call(lib.zd_zone_state, self._number("zone", zone), state)
+        return bytes(ffi.buffer(state))
+
+    def _others_write(self) -> bool:
+        """Whether another handle, in any process, has the disk open for writing."""
+        return bool(self._call(lib.zd_others_write))
+
     def _zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
         nr_zones = self._geometry.nr_zones
         first = self._number("zone", start)

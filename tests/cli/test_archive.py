@@ -8,6 +8,8 @@ import json
 import os
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from cli.shell import ok
 from zoned import archive
 from zoned.zone import Zone
 
@@ -440,6 +443,15 @@ def test_dumps_that_cannot_be(
     assert os.listdir(tmp_path) == []
 
 
+def test_an_open_zone_in_which_nothing_is_written(sample: bytes) -> None:
+    """A write that was killed leaves one, and dumps had it once: the disk comes back without it."""
+    data = chunks(sample)[0] + chunks(sample)[1] + chunk(b"ZONE", 1, record(2, 0x2, 0))
+    data += chunk(b"DONE", 2, json.dumps({"zones": 1, "data": 0}).encode())
+    with archive.load(io.BytesIO(data)) as copy:
+        assert copy.zones[2].condition is zoned.ZoneCondition.EMPTY
+        assert copy.limits.open == 0
+
+
 def test_counts_at_the_end(sample: bytes) -> None:
     parts = chunks(sample)
     wrong = json.dumps({"zones": 99, "data": 0}).encode()
@@ -560,3 +572,119 @@ def test_a_disk_that_changes_under_the_dump(
         else:
             with pytest.raises(archive.DumpChangedError, match="zone 5 was changed"):
                 archive.dump(reader, stream)
+
+
+CHURN = """
+import struct, sys
+import zoned
+
+device = zoned.open(sys.argv[1])
+zones, size = range(1, device.geometry.nr_zones), device.geometry.zone_size
+turn = 0
+print("ready", flush=True)
+while True:
+    turn += 1
+    for zone in zones:
+        device.reset_zone(zone)
+        for part in range(8):
+            device.append(zone, struct.pack("<QQ", zone, turn) * 256)
+        if zone % 3 == 0:
+            device.finish_zone(zone)
+    device.pwrite(struct.pack("<QQ", 0, turn) * 4096, 0)
+"""
+
+
+@pytest.fixture
+def churned(tmp_path: Path) -> Iterator[Path]:
+    """An image that another process resets and writes anew without end, with few open zones."""
+    path = tmp_path / "disk.img"
+    zoned.create(
+        path, size="8MiB", zone_size="64KiB", conventional=1, max_open=3, max_active=0
+    ).close()
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+    with subprocess.Popen(
+        [sys.executable, "-c", CHURN, str(path)], stdout=subprocess.PIPE, env=environment
+    ) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            yield path
+            assert writer.poll() is None, "the writer ended by itself"
+        finally:
+            writer.kill()
+
+
+def turns(copy: zoned.Device) -> list[set[int]]:
+    """In which turns of the writer the blocks of each zone that holds any were written."""
+    found = []
+    for zone in copy.report():
+        content = copy.pread(copy._written(zone.index), zone.start)
+        tags = set(struct.iter_unpack("<QQ", content))
+        assert all(index == zone.index or (index, turn) == (0, 0) for index, turn in tags)
+        if content:
+            found.append({turn for _, turn in tags})
+    return found
+
+
+def test_beside_a_writer_a_dump_is_one_moment(churned: Path) -> None:
+    """Never refused, always restorable; the zones are those of one turn, and from some zone on of the last."""
+    with zoned.open(churned) as device:
+        for _ in range(40):
+            copy = archive.load(io.BytesIO(packed(device)))
+            with copy:
+                conventional, *sequential = turns(copy) if copy._written(0) else [{0}, *turns(copy)]
+                assert all(len(tags) == 1 for tags in [conventional, *sequential])
+                order = [tags.pop() for tags in sequential]
+                assert order == sorted(order, reverse=True)
+                assert not order or order[0] - order[-1] <= 1
+                assert not order or order[0] - conventional.pop() in (0, 1)
+
+
+def test_beside_a_writer_a_dump_by_a_reader_is_refused_or_right(churned: Path) -> None:
+    """Without a snapshot each zone is of one moment and all can be open together, or the dump says that it is not."""
+    done = changed = 0
+    with zoned.open(churned, readonly=True) as device:
+        while done + changed < 150:
+            try:
+                dump = packed(device)
+            except archive.DumpChangedError:
+                changed += 1
+                continue
+            done += 1
+            with archive.load(io.BytesIO(dump)) as copy:
+                _, *sequential = turns(copy) if copy._written(0) else [{0}, *turns(copy)]
+                assert all(len(tags) == 1 for tags in sequential)
+
+
+def test_states_beside_a_writer_can_be_made_again(churned: Path) -> None:
+    """What a dry run works on: which zones are open and closed is of one moment, for a writer's handle and a reader's."""
+    looked = 0
+    with zoned.open(churned) as device, zoned.open(churned, readonly=True) as reader:
+        for handle in (device, reader) * 60:
+            try:
+                archive.clone_state(handle).close()
+                looked += 1
+            except archive.DumpChangedError:
+                assert handle is reader
+    assert looked >= 60
+
+
+def test_the_shell_dumps_a_disk_in_use_from_a_snapshot(churned: Path, tmp_path: Path) -> None:
+    """Nobody has to stop for it, and the disk of the dump has only zones of two turns."""
+    for _ in range(4):
+        ok("dump", churned, tmp_path / "disk.zdump", "-f")
+        ok("restore", tmp_path / "disk.zdump", tmp_path / "copy.img", "--replace", "-f")
+        with zoned.open(tmp_path / "copy.img", readonly=True) as copy:
+            seen = set().union(*turns(copy))
+            assert len(seen - {0}) <= 2
+
+
+def test_a_dump_of_a_writer_changes_nothing_and_needs_power() -> None:
+    with zoned.memory() as device:
+        use(device)
+        before = device.counters.as_dict()
+        packed(device)
+        assert device.counters.as_dict() == before
+        device.power_cut()
+        with pytest.raises(zoned.PowerLossError):
+            packed(device)
