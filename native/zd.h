@@ -241,10 +241,18 @@ typedef struct zd_dev zd_dev;
 /*
  * Make a disk and open it. path NULL: in RAM (memfd), gone when its last handle and fork closes.
  * A file is made complete under a temporary name and linked into place, so two creates that race give one
- * winner and -EEXIST, and a crash leaves no half image. flags: ZD_CREATE_REPLACE replaces an existing file.
- * Errors: ZD_E_GEOMETRY, -EEXIST, -ENOSPC, -EACCES, -EROFS, -ENOENT (no such folder), -EFBIG, -ENOMEM.
+ * winner and -EEXIST, and a crash leaves no half image. flags: ZD_CREATE_REPLACE replaces an existing file, whose
+ * mode and group the new one gets (without a file: what the umask leaves), and which nobody may have open for writing.
+ * Errors: ZD_E_GEOMETRY, -EEXIST, ZD_E_BUSY, -ENOSPC, -EACCES, -EROFS, -ENOENT (no such folder), -EFBIG, -ENOMEM.
  */
 int zd_create(const char *path, const struct zd_config *config, unsigned flags, zd_dev **out, struct zd_error *err);
+/*
+ * Give a finished image its name, as zd_create() does: `from` is its temporary one, in the same folder, and is gone if
+ * this succeeds. Errors: -EEXIST, ZD_E_BUSY, those of the host.
+ */
+int zd_place(const char *from, const char *path, unsigned flags, struct zd_error *err);
+/* 0 if ZD_CREATE_REPLACE would find nobody who has the file at path open; ZD_E_BUSY, or those of the host. */
+int zd_replaceable(const char *path, struct zd_error *err);
 
 /*
  * Open an image. The first opener recovers it: words left by killed processes of this boot are kept,

@@ -48,14 +48,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zoned import openers
 from zoned.reportformats import CONDITION_NAMES
+from zoned.wholefile import temporary_name
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -360,38 +361,55 @@ def restore(
     """Make the disk of a dump in a file, which appears complete or not at all.
 
     It is built under a temporary name in the same folder. ``replace`` takes the place of an
-    existing file. ``data`` "none" makes a disk that keeps no payload, whatever the dump has.
+    existing file, with its permissions; ImageBusyError names who has that open for writing, or
+    where it is mounted. ``data`` "none" makes a disk that keeps no payload, whatever the dump has.
     ``name`` is for messages. Raises DumpError, FileExistsError, GeometryError (a description no
     disk can have), and OSError of the stream and the host.
     """
     path = os.fspath(path)
-    folder, base = os.path.split(path)
+    folder = os.path.dirname(path)
     if os.path.isdir(path):
         raise IsADirectoryError(21, os.strerror(21), path)
     if not replace and os.path.lexists(path):
         raise FileExistsError(17, os.strerror(17), path)
     if not os.path.isdir(folder or "."):
         raise FileNotFoundError(2, os.strerror(2), path)
-    temporary = os.path.join(folder, f".{base}.restoring.{os.getpid()}")
+    if os.path.isfile(path):
+        openers.refuse_used(path)
     reader = _Reader(stream, name)
+    reader.disk()  # what is no dump makes no file
+    number, temporary = temporary_name(path, "restoring")
+    os.close(number)
     try:
         with _new_disk(reader, temporary, data) as device:
             summary = _rebuild(reader, device, progress)
             device.flush()
-        if replace:
-            if os.path.exists(path):
-                os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-            os.rename(temporary, path)
-        else:
-            os.link(temporary, path)
+        _place(temporary, path, replace)
     except OSError as error:
-        if error.filename == temporary:
+        if error.filename is not None and os.path.abspath(error.filename) == os.path.abspath(
+            temporary
+        ):
             error.filename = path
         raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     return summary
+
+
+def _place(temporary: str, path: str, replace: bool) -> None:
+    """Give the finished image its name. Raises FileExistsError, ImageBusyError, OSError."""
+    from zoned._lib import ffi, lib
+    from zoned.checking import path_bytes
+    from zoned.errors import raise_error
+
+    err = ffi.new("struct zd_error *")
+    flags = lib.ZD_CREATE_REPLACE if replace else 0
+    code = lib.zd_place(path_bytes(temporary), path_bytes(path), flags, err)
+    if code == lib.ZD_E_BUSY:
+        raise openers.busy(path)
+    if code < 0:
+        raise_error(code, err, None, path)
 
 
 def load(stream: Readable, *, name: str = "the dump", progress: Progress | None = None) -> Device:
@@ -476,7 +494,9 @@ def _new_disk(reader: _Reader, path: str | None, data: str | None) -> Device:
     if disk["profile"] in builtin_names():
         keywords["profile"] = disk["profile"]
     try:
-        return zoned.memory(**keywords) if path is None else zoned.create(path, **keywords)
+        if path is None:
+            return zoned.memory(**keywords)
+        return zoned.create(path, replace=True, **keywords)  # in the place of the temporary file
     except (TypeError, ValueError) as error:
         raise DumpError(f"{reader.name} describes a disk that cannot be: {error}") from error
 

@@ -26,7 +26,7 @@ from zoned.clock import Clock
 from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
 from zoned.crashes import CrashStates, Strategy
-from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.errors import DIALECT_NUMBERS, ImageBusyError, bad_number, raise_error, rule_name
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
@@ -601,12 +601,20 @@ def create(
 
     ``profile`` names a built-in profile or a ``.toml`` file; keywords (see GeometryKeywords)
     override it. Without a profile, ``test`` lies under the keywords, and what of it does not fit
-    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``.
+    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``; then
+    the new one gets its permissions, and ImageBusyError names who has it open for writing, or where
+    it is mounted.
 
     Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
     """
     name = os.path.abspath(os.fsdecode(path))
-    return _create(name, _resolve(profile, keywords), replace=replace)
+    geometry = _resolve(profile, keywords)
+    if replace and os.path.isfile(name):
+        openers.refuse_used(name)
+    try:
+        return _create(name, geometry, replace=replace)
+    except ImageBusyError:
+        raise openers.busy(name) from None
 
 
 def memory(

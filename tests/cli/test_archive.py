@@ -12,13 +12,15 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import zoned
-from cli.shell import ok
+from cli.shell import ok, sentence, zonedctl
 from zoned import archive
+from zoned.bench import html
 from zoned.zone import Zone
 
 KINDS: dict[str, dict[str, object]] = {
@@ -688,3 +690,96 @@ def test_a_dump_of_a_writer_changes_nothing_and_needs_power() -> None:
         device.power_cut()
         with pytest.raises(zoned.PowerLossError):
             packed(device)
+
+
+# ------------------------------------------------------------------------------------------ replacing
+
+
+@pytest.mark.parametrize("way", ["create", "restore"])
+def test_an_image_in_use_is_not_replaced(sample: bytes, tmp_path: Path, way: str) -> None:
+    """Its users would go on in a file without a name; from the API and the shell the error says who they are."""
+    path, dump = tmp_path / "disk.img", tmp_path / "disk.zdump"
+    dump.write_bytes(sample)
+    with zoned.create(path) as device:
+        device.pwrite(b"x" * 4096, device.geometry.zone_start(3))
+        inode = path.stat().st_ino
+        replace = zoned.create if way == "create" else partial(archive.restore, io.BytesIO(sample))
+        with pytest.raises(zoned.ImageBusyError) as caught:
+            replace(path, replace=True)
+        assert "this process has the image open" in str(caught.value)
+        words = ["create", path] if way == "create" else ["restore", dump, path]
+        done = zonedctl(*words, "--replace", "-f")
+        assert f"process {os.getpid()} (" in sentence(done)
+        assert path.stat().st_ino == inode
+    assert sorted(os.listdir(tmp_path)) == ["disk.img", "disk.zdump"]
+    assert zonedctl(*words, "--replace", "-f").status == 0
+    assert path.stat().st_ino != inode
+
+
+def test_an_image_opened_while_the_dump_is_read_is_not_replaced(
+    sample: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "disk.img"
+    zoned.create(path).close()
+    opened: list[zoned.Device] = []
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not opened:
+                opened.append(zoned.open(path))
+            return super().read(size)
+
+    with pytest.raises(zoned.ImageBusyError):
+        archive.restore(Stream(sample), path, replace=True)
+    opened[0].close()
+    assert os.listdir(tmp_path) == ["disk.img"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_what_is_replaced_keeps_its_permissions(sample: bytes, tmp_path: Path, mode: int) -> None:
+    path, out = tmp_path / "disk.img", tmp_path / "disk.zdump"
+    zoned.create(path).close()
+    out.write_bytes(b"old")
+    for file in (path, out):
+        file.chmod(mode)
+    zoned.create(path, replace=True).close()
+    assert path.stat().st_mode & 0o777 == mode
+    archive.restore(io.BytesIO(sample), path, replace=True)
+    assert path.stat().st_mode & 0o777 == mode
+    ok("dump", path, out, "-f")
+    assert out.stat().st_mode & 0o777 == mode
+
+
+def test_what_is_new_has_what_the_umask_leaves(sample: bytes, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        archive.restore(io.BytesIO(sample), tmp_path / "restored")
+        zoned.create(tmp_path / "created").close()
+        zoned.create(tmp_path / "replaced", replace=True).close()
+        ok("dump", tmp_path / "created", tmp_path / "dumped")
+        html.write(tmp_path / "page", "text")
+    finally:
+        os.umask(before)
+    for file in tmp_path.iterdir():
+        assert file.stat().st_mode & 0o777 == 0o640, file
+
+
+def test_an_unfinished_restore_is_private_and_unlinks_nothing_of_others(
+    sample: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "copy.img"
+    theirs = tmp_path / f".copy.img.restoring.{os.getpid()}"
+    theirs.write_bytes(b"precious")
+    seen: set[int] = set()
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            for file in tmp_path.iterdir():
+                if file != theirs:
+                    seen.add(file.stat().st_mode & 0o777)
+            return super().read(size)
+
+    archive.restore(Stream(sample), path)
+    assert seen == {0o600}
+    assert theirs.read_bytes() == b"precious"
+    assert sorted(os.listdir(tmp_path)) == [theirs.name, "copy.img"]
