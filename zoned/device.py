@@ -24,7 +24,7 @@ from zoned.clock import Clock
 from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
 from zoned.crashes import CrashStates, Strategy
-from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.errors import DIALECT_NUMBERS, ImageBusyError, bad_number, raise_error, rule_name
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
@@ -542,6 +542,25 @@ class Device(Core):
         """When a zone was implicitly opened: larger for later ones; 0 if it is not now."""
         return self._call(lib.zd_zone_opened, self._number("zone", zone))
 
+    def _states(self) -> bytes:
+        """``struct zd_zone_state`` (archive.STATE) of each zone, by one reading: zones that hold
+        open or active resources are as they were at one moment. A read-only handle raises
+        BlockingIOError where they never hold still.
+        """
+        states = ffi.new("struct zd_zone_state[]", self._geometry.nr_zones)
+        self._call(lib.zd_zone_states, states)
+        return bytes(ffi.buffer(states))
+
+    def _state(self, zone: int) -> bytes:
+        """One zone as in _states(), now."""
+        state = ffi.new("struct zd_zone_state *")
+        self._call(lib.zd_zone_state, self._number("zone", zone), state)
+        return bytes(ffi.buffer(state))
+
+    def _others_write(self) -> bool:
+        """Whether another handle, in any process, has the disk open for writing."""
+        return bool(self._call(lib.zd_others_write))
+
     def _zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
         nr_zones = self._geometry.nr_zones
         first = self._number("zone", start)
@@ -573,12 +592,20 @@ def create(
 
     ``profile`` names a built-in profile or a ``.toml`` file; keywords (see GeometryKeywords)
     override it. Without a profile, ``test`` lies under the keywords, and what of it does not fit
-    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``.
+    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``; then
+    the new one gets its permissions, and ImageBusyError names who has it open for writing, or where
+    it is mounted.
 
     Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
     """
     name = os.path.abspath(os.fsdecode(path))
-    return _create(name, _resolve(profile, keywords), replace=replace)
+    geometry = _resolve(profile, keywords)
+    if replace and os.path.isfile(name):
+        openers.refuse_used(name)
+    try:
+        return _create(name, geometry, replace=replace)
+    except ImageBusyError:
+        raise openers.busy(name) from None
 
 
 def memory(

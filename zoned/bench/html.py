@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -21,6 +20,7 @@ from zoned.bench.simulation import JobResult, Run, Stats
 from zoned.bench.table import called, duration, number
 from zoned.plaintext import printable_lines
 from zoned.units import format_size
+from zoned.wholefile import replacing
 
 SHOWN = 8  # jobs with a latency picture
 HEADS = ("job", "", "IOPS", "MiB/s", "mean", "p50", "p99", "max")
@@ -88,27 +88,16 @@ def page(run: Run, title: str, profile: str, notes: Sequence[str] = ()) -> str:
 def write(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> None:
     """Write a file whole or not at all; what is no regular file (a pipe, /dev/stdout) directly.
 
-    A file that was there keeps its content until the new one is safe, and its mode. With ``follow``
-    False a symbolic link or a pipe of that name is replaced, and what it leads to is left alone.
-    Raises OSError naming the file, on a full disk too.
+    A file that was there keeps its content until the new one is safe, and its permissions. With
+    ``follow`` False a symbolic link or a pipe of that name is replaced, and what it leads to is left
+    alone. Raises OSError naming the file, on a full disk too.
     """
-    target = Path(os.path.realpath(path)) if follow else Path(path)
     try:
         if follow and os.path.exists(path) and not os.path.isfile(path):
             Path(path).write_text(text, encoding="utf-8")
             return
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            there = target.is_file() and (follow or not target.is_symlink())
-            os.chmod(name, target.stat().st_mode & 0o777 if there else 0o644)
-            os.replace(name, target)
-        finally:
-            if os.path.exists(name):
-                os.unlink(name)
+        with replacing(path, follow=follow) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
         code = error.errno or errno.EIO
         raise OSError(code, os.strerror(code), os.fspath(path)) from None

@@ -43,14 +43,14 @@ def dump_command(
 ) -> None:
     """Pack the disk IMAGE into FILE, or to standard output with -.
 
-    One compressed file with checksums in every part; unwritten space is not in it. The disk should
-    not be written meanwhile: a zone that is reset or overwritten while it is read ends the dump
-    with an error.
+    One compressed file with checksums in every part; unwritten space is not in it. Of a disk that
+    others write to it is one moment. Who may only read the image gets each zone as of a moment of
+    its own, and an error if one is reset or overwritten while it is read.
     """
     from zoned.archive import dump
 
     with ExitStack() as stack:
-        device = stack.enter_context(disk.to_look(image))
+        device = stack.enter_context(disk.to_copy(image))
         stream = stack.enter_context(output(None if file == "-" else file, force, "a dump", image))
         with Meter("dump") as meter:
             summary = dump(device, stream, data=not no_data, level=level, progress=meter.at)
