@@ -14,7 +14,7 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -82,6 +82,9 @@ class Terminated(BaseException):
 class App(click.Group):
     """The group ``zonedctl``: commands from the table, one sentence per failure."""
 
+    #: Whether this process is zonedctl's, so that its signals are the command's to answer.
+    owns_process = False
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
@@ -107,7 +110,10 @@ class App(click.Group):
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(COMMANDS)}"
             raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:
+            _begin(name, args)
+        return found
 
     def format_commands(
         self,
@@ -255,27 +261,61 @@ def _flush() -> None:
         raise Failure(f"cannot write to standard output: {error.strerror or error}") from error
 
 
+#: Commands that mostly touch no disk.
+_WITHOUT_DISK = ("completion", "bench")
+
+
+def _begin(name: str, args: Sequence[str]) -> None:
+    """From here on signals are the command's to answer; before, they simply ended the process.
+
+    What nearly every command needs is loaded first: an import is no place for an exception.
+    """
+    if not cli.owns_process:
+        return
+    if name not in _WITHOUT_DISK and not {"-h", "--help"} & set(args):
+        importlib.import_module("zoned.device")
+    for number, handler in _ANSWERS.items():
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, handler)
+
+
+def _end() -> None:
+    """The command has ended: signals end the process again, without Python's lines about it."""
+    for number, handler in _ANSWERS.items():
+        if signal.getsignal(number) is handler:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
     raise Terminated(number)
+
+
+#: What a command makes of signals that end it, where they are not ignored.
+_ANSWERS: dict[signal.Signals, Callable[[int, FrameType | None], object]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: _terminate,
+    signal.SIGHUP: _terminate,
+}
 
 
 def run() -> NoReturn:
     """The whole life of the process ``zonedctl``."""
     _open_standard_streams()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _terminate)
+    cli.owns_process = True
     status = 1
     try:
         cli.main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except Terminated as end:
+        _end()
         status = 128 + int(end.args[0])
         say_error("terminated")
     except KeyboardInterrupt:  # outside of a command: while starting or ending
+        _end()
         status = INTERRUPTED
         say_error("interrupted")
+    _end()
     leave(status)
 
 
