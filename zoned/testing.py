@@ -543,14 +543,14 @@ def _show(done: int, count: int) -> None:
 
 
 def zone_lines(device: Device) -> str:
-    """The zones that are not empty, a line each."""
+    """The zones that are not empty, a line each, with those pointers that are valid."""
     lines = []
     for zone in device.zones:
         if zone.condition in (ZoneCondition.EMPTY, ZoneCondition.NOT_WP):
             continue
-        wp = "-" if zone.wp is None else str(zone.wp - zone.start)
-        durable = "-" if zone.durable_wp is None else str(zone.durable_wp - zone.start)
-        lines.append(f"  zone {zone.index}: {zone.condition.name}, wp +{wp}, durable +{durable}")
+        pointers = (("wp", zone.wp), ("durable", zone.durable_wp))
+        told = [f", {name} +{at - zone.start}" for name, at in pointers if at is not None]
+        lines.append(f"  zone {zone.index}: {zone.condition.name}{''.join(told)}")
     return "\n".join(lines) or "  all zones are empty"
 
 

@@ -265,6 +265,11 @@ class _Write:
         geometry = self.device.geometry
         if offset >= geometry.size:
             raise Failure(f"offset {offset} is not on the disk, which has {geometry.size} bytes")
+        if offset % geometry.logical_block:
+            raise Failure(
+                f"offset {offset} lies within a block: it must be a multiple of"
+                f" {geometry.logical_block}"
+            )
         for index in range(offset // geometry.zone_size, geometry.nr_zones):
             zone = self.device.zones[index]
             begin = max(offset, zone.start)
@@ -502,13 +507,23 @@ def _from(device: Device, offset: int, length: int | None, follow: bool) -> list
 
 
 def _copy(device: Device, begin: int, size: int, stream: BinaryIO, meter: Meter) -> None:
-    """One piece; the disk reads whole blocks, of which the rest is dropped."""
+    """One piece; the disk reads whole blocks, of which what was not asked for is dropped."""
+    from zoned import ZonedError
+
     block = device.geometry.logical_block
-    buffer = memoryview(bytearray(min(_CHUNK, -(-size // block) * block)))
-    done = 0
-    while done < size:
-        want = min(len(buffer), size - done)
-        device.preadinto(buffer[: -(-want // block) * block], begin + done)
-        stream.write(buffer[:want])
-        done += want
-        meter.add(want)
+    at = begin - begin % block
+    end = begin + size
+    buffer = memoryview(bytearray(min(_CHUNK, -(-(end - at) // block) * block)))
+    while at < end:
+        whole = min(len(buffer), -(-(end - at) // block) * block)
+        try:
+            device.preadinto(buffer[:whole], at)
+        except ZonedError as error:
+            if (at, at + whole) == (begin, end):
+                raise
+            wanted = f"{counted(size, 'byte')} from {begin} on"
+            raise Failure(f"{error} (asked for: {wanted})") from error
+        first = max(begin - at, 0)
+        stream.write(buffer[first : min(whole, end - at)])
+        meter.add(min(whole, end - at) - first)
+        at += whole
