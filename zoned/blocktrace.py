@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from zoned._lib import ffi, lib
+from zoned.units import counted
 
 FORMATS = {
     "msr": lib.ZD_TRACE_MSR,
@@ -140,7 +141,8 @@ class BlockTrace:
         if not self._parser.records:
             hint = f"; first malformed {self.first_bad}" if self.bad else ""
             raise TraceError(
-                f"{self.path}: no command in {self.lines} lines read as {self.format}{hint}"
+                f"{self.path}: no command in {counted(self.lines, 'line')} read as "
+                f"{self.format}{hint}"
             )
 
 

@@ -20,6 +20,8 @@ import json
 import struct
 from collections.abc import Callable, Collection, Mapping
 
+from zoned.units import counted
+
 #: struct zd_zone: start, length, capacity, wp, durable_wp, index, type, condition, non_seq, reset.
 ZONE = struct.Struct("=5QI4B")
 #: A write pointer that is not valid.
@@ -216,7 +218,8 @@ def both_sizes(size: int) -> str:
     """``25.5 TiB (28000000000000 bytes)``: for eyes, and exact."""
     exact = exact_size(size)
     shown = exact if not exact.endswith(" B") and len(exact) <= 8 else human_size(size)
-    return f"{shown} ({size} bytes)" if size >= 1024 else f"{size} bytes"
+    exactly = counted(size, "byte")
+    return f"{shown} ({exactly})" if size >= 1024 else exactly
 
 
 def keep(batch: bytes, conditions: Collection[int], types: Collection[int]) -> bytes:

@@ -105,7 +105,7 @@ class Watched(Device):
         """Of a command that zonefs gave through this handle, in C."""
         name = _NAMES.get(command, str(command))
         if command in (lib.ZD_CMD_WRITE, lib.ZD_CMD_APPEND):
-            text = f"{name}({length} bytes, {place})"
+            text = f"{name}({counted(length, 'byte')}, {place})"
         else:
             text = f"{name}()" if command == lib.ZD_CMD_FLUSH else f"{name}({place})"
         self._done(text if result >= 0 else f"{text} -> {rule_name(result) or result}")
@@ -113,17 +113,19 @@ class Watched(Device):
     # The commands. Reads change nothing and are not remembered.
 
     def pwrite(self, data: Any, offset: SupportsIndex) -> int:
-        with self._command(f"pwrite({memoryview(data).nbytes} bytes, {offset})"):
+        with self._command(f"pwrite({counted(memoryview(data).nbytes, 'byte')}, {offset})"):
             return super().pwrite(data, offset)
 
     def pwritev(self, buffers: Iterable[Any], offset: SupportsIndex) -> int:
         pieces = list(buffers)
         size = sum(memoryview(piece).nbytes for piece in pieces)
-        with self._command(f"pwritev({size} bytes in {len(pieces)} buffers, {offset})"):
+        with self._command(
+            f"pwritev({counted(size, 'byte')} in {counted(len(pieces), 'buffer')}, {offset})"
+        ):
             return super().pwritev(pieces, offset)
 
     def append(self, zone: SupportsIndex, data: Any) -> int:
-        with self._command(f"append({zone}, {memoryview(data).nbytes} bytes)"):
+        with self._command(f"append({zone}, {counted(memoryview(data).nbytes, 'byte')})"):
             return super().append(zone, data)
 
     def flush(self) -> None:
@@ -227,7 +229,7 @@ class CrashReport:
         return (
             f"{counted(self.states, 'crash state')} of {counted(self.cuts, 'cut')} in "
             f"{counted(self.commands, 'command')} passed: "
-            f"{self.seconds:.1f} s, {self.states_per_second:.0f} states per second"
+            f"{self.seconds:.1f} s, {counted(round(self.states_per_second), 'state')} per second"
         )
 
 
@@ -538,7 +540,9 @@ def _portable(error: BaseException, story: str) -> BaseException:
 
 def _show(done: int, count: int) -> None:
     width = 30 * done // count
-    sys.stderr.write(f"\rcrashes: [{'#' * width}{'.' * (30 - width)}] {done}/{count} cuts")
+    sys.stderr.write(
+        f"\rcrashes: [{'#' * width}{'.' * (30 - width)}] {done}/{counted(count, 'cut')}"
+    )
     sys.stderr.flush()
 
 
@@ -573,7 +577,7 @@ def _history(recorder: Recorder, number: int, told: list[Any], again: bool) -> l
     left_out = max(0, len(commands) - _SHOWN)
     lines = [f"  {at + 1}. {text}" for at, text in enumerate(commands)][left_out:]
     if left_out:
-        lines.insert(0, f"  ... {left_out} commands before")
+        lines.insert(0, f"  ... {counted(left_out, 'command')} before")
     count = counted(len(commands), "command")
     head = (
         f"Then verify was cut after {count} of its own:"

@@ -98,5 +98,5 @@ def format_size(count: int) -> str:
         whole //= 1024
         power += 1
     if whole < 10_000:
-        return f"{whole} {PREFIXES[power - 1]}iB" if power else f"{whole} bytes"
+        return f"{whole} {PREFIXES[power - 1]}iB" if power else counted(whole, "byte")
     return humanize.naturalsize(count, binary=True)

@@ -8,6 +8,7 @@ import click
 
 from zoned.cli.app import example
 from zoned.cli.params import format_option, image_argument
+from zoned.units import counted
 
 ERRORS_STAY = 4
 
@@ -55,6 +56,6 @@ def check_command(image: str, repair: bool, form: str) -> int:
             hint = " (--repair can mend it)" if finding.mendable and not finding.mended else ""
             click.echo(f"{finding}{hint}")
         mended = sum(finding.mended for finding in findings)
-        what = f"{len(left)} error{'' if len(left) == 1 else 's'}" if left else "no errors"
+        what = counted(len(left), "error") if left else "no errors"
         click.echo(f"{image}: {what}{f', {mended} mended' if mended else ''}", err=True)
     return ERRORS_STAY if left else 0

@@ -326,7 +326,7 @@ class _Write:
         if room < expected and self.place.offset is None and (room or len(looked) != 1):
             names = _name(looked) if looked else "these zones"
             raise Failure(
-                f"the input has {expected} bytes, and {names} of {self.image}"
+                f"the input has {counted(expected, 'byte')}, and {names} of {self.image}"
                 f" {'have' if len(looked) != 1 else 'has'} room for {room}; nothing was written"
             )
         if last is not None and expected % last.block and not self.pad:
@@ -334,7 +334,8 @@ class _Write:
 
     def _partial(self, rest: int, block: int, done: str) -> str:
         return (
-            f"the input ends with {rest} bytes of a block of {block}: --pad fills it with zeros;"
+            f"the input ends with {counted(rest, 'byte')} of a block of {block}: --pad "
+            f"fills it with zeros;"
             f" {done}"
         )
 
@@ -469,8 +470,9 @@ def _pieces(device: Device, image: str, place: Place, length: int | None) -> lis
         assert length is not None
         held_all = length - left
         raise Failure(
-            f"{_name(indices)} of {image} {'holds' if len(indices) == 1 else 'hold'} {held_all}"
-            f" bytes up to the write pointer, not {length}; --offset reads beyond it"
+            f"{_name(indices)} of {image} {'holds' if len(indices) == 1 else 'hold'}"
+            f" {counted(held_all, 'byte')} up to the write pointer, not {length}; --offset "
+            f"reads beyond it"
         )
     return pieces
 
@@ -486,7 +488,7 @@ def _from(device: Device, offset: int, length: int | None, follow: bool) -> list
         return [(offset, end - offset)]
     if offset + length > geometry.size and not follow:
         raise Failure(
-            f"{length} bytes from {offset} on reach beyond the end of the disk, which has"
+            f"{counted(length, 'byte')} from {offset} on pass the end of the disk, which has"
             f" {geometry.size} bytes"
         )
     pieces: list[tuple[int, int]] = []
@@ -502,7 +504,7 @@ def _from(device: Device, offset: int, length: int | None, follow: bool) -> list
         length -= size
         offset += size
     if length:
-        raise Failure(f"the disk ends {length} bytes too early")
+        raise Failure(f"the disk ends {counted(length, 'byte')} too early")
     return pieces
 
 

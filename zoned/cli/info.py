@@ -185,7 +185,7 @@ def _lines(
 def _geometry_lines(geometry: Geometry) -> Rows:
     payload = "kept" if geometry.data == "store" else "not kept"
     yield "kind", f"{geometry.dialect} {geometry.model}, payload {payload}"
-    yield "size", f"{both_sizes(geometry.size)}, {geometry.size >> 9} sectors of 512"
+    yield "size", f"{both_sizes(geometry.size)}, {counted(geometry.size >> 9, 'sector')} of 512"
     zones = f"{geometry.nr_zones} of {both_sizes(geometry.zone_size)}"
     if geometry.zone_capacity != geometry.zone_size:
         zones += f", capacity {both_sizes(geometry.zone_capacity)}"

@@ -85,7 +85,7 @@ def record_command(
             status = _run(words) if words else _wait(device, verbose)
         finally:
             done = device.trace.stop()
-    say(verbose, f"{file}: {counted(done.records, 'command')} in {done.size} bytes")
+    say(verbose, f"{file}: {counted(done.records, 'command')} in {counted(done.size, 'byte')}")
     if done.lost:
         click.echo(f"{file}: commands missing: {done.lost}", err=True)
     return status
@@ -251,7 +251,7 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
         f"{trace.header.started:%Y-%m-%d %H:%M:%S} UTC on"
     )
     for name, count in counts.items():
-        size = f", {sizes[name]} bytes" if name in sizes else ""
+        size = f", {counted(sizes[name], 'byte')}" if name in sizes else ""
         click.echo(f"  {name}: {count}{size}")
     for (name, result), count in failed.items():
         click.echo(f"  {name} failed with {result}: {count}")
