@@ -104,6 +104,10 @@ int zd_reserve_chunk(zd_dev *dev, uint32_t chunk)
 
 	if (zd_chunk_there(dev, chunk))
 		return 0;
+	if (dev->own_rt) { /* a reader's private memory */
+		atomic_store_explicit(&dev->chunks[chunk], 1, memory_order_release);
+		return 0;
+	}
 	/* Before the first touch, so that a full host is an errno here and no SIGBUS later. */
 	r = zd_host_reserve(dev->fd, at, ZD_CHUNK);
 	if (!r && !dev->in_ram)
@@ -349,10 +353,31 @@ static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uin
 
 #define BATCH 2048u /* entries read at once */
 
+/* Whether anything is to be done for these zones: a hole in both tables says that they are as new, and so they are. */
+static bool worth_reading(const zd_dev *dev, uint32_t zone, uint32_t n, uint64_t data[2])
+{
+	const uint64_t table[2] = { ZD_TABLE, dev->g.h.table_b };
+	bool worth = false;
+	uint32_t chunk;
+	int i;
+
+	for (chunk = zd_zone_chunk(zone); !worth && chunk <= zd_zone_chunk(zone + n - 1); chunk++)
+		worth = zd_chunk_there(dev, chunk);
+	for (i = 0; i < 2; i++) {
+		uint64_t from = table[i] + (uint64_t)zone * sizeof(struct zd_entry);
+
+		if (data[i] < from)
+			data[i] = zd_host_next_data(dev->fd, from);
+		worth = worth || data[i] < from + n * sizeof(struct zd_entry);
+	}
+	return worth;
+}
+
 static int load_entries(zd_dev *dev, bool clean, uint64_t file_size, struct zd_error *err)
 {
 	const struct zd_geometry *g = &dev->g;
 	struct zd_entry *a = malloc(2 * BATCH * sizeof(*a)), *b;
+	uint64_t data[2] = { 0, 0 }; /* where the next of both tables' data begins */
 	uint32_t z, i;
 	int r = 0;
 
@@ -362,6 +387,8 @@ static int load_entries(zd_dev *dev, bool clean, uint64_t file_size, struct zd_e
 	for (z = 0; !r && z < g->h.nr_zones; z += BATCH) {
 		uint32_t n = g->h.nr_zones - z < BATCH ? g->h.nr_zones - z : BATCH;
 
+		if (!worth_reading(dev, z, n, data))
+			continue;
 		r = zd_host_pread(dev->fd, a, n * sizeof(*a), ZD_TABLE + (uint64_t)z * sizeof(*a));
 		if (!r)
 			r = zd_host_pread(dev->fd, b, n * sizeof(*b), g->h.table_b + (uint64_t)z * sizeof(*b));
@@ -574,7 +601,7 @@ static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 	for (z = 0; z < dev->g.h.nr_zones; z++) {
 		struct zd_zone_rt *to = &dev->zones[z];
 
-		if (!chunks[zd_zone_chunk(z)])
+		if (!chunks[zd_zone_chunk(z)] || zd_reserve_chunk(dev, zd_zone_chunk(z)))
 			continue;
 		to->reads = zones[z].reads;
 		to->bytes_read = zones[z].bytes_read;
@@ -608,7 +635,6 @@ int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)
 		return zd_fail(err, r, "both copies of the image's status are damaged; `zonedctl check --repair` mends that");
 	if (r)
 		return zd_fail_host(err, -r, "cannot read the image's status");
-	memset((void *)dev->chunks, 1, dev->g.nr_chunks);
 	r = load_entries(dev, status.clean, file_size, err);
 	if (!r)
 		r = start_slots(dev, file_size, false, err);
