@@ -54,7 +54,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zoned.reportformats import CONDITION_NAMES, ZONE
-from zoned.units import counted, were
+from zoned.units import counted
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -456,7 +456,7 @@ def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summ
                     )
                 if record.written > device.geometry.zone_capacity_of(record.index):
                     raise reader.damaged(
-                        f"{counted(record.written, 'byte')} {were(record.written)} written in zone"
+                        f"{counted(record.written, 'byte is', 'bytes are')} written in zone"
                         f" {record.index}, more than fit"
                     )
                 builder.begin(record)

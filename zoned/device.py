@@ -131,6 +131,7 @@ class Device(Core):
         "_clock",
         "_crash_id",
         "_geometry",
+        "_given",
         "_handle",
         "_origin",
         "_path",
@@ -149,6 +150,8 @@ class Device(Core):
             raise_error(code, err, None, path)
         self._handle = handle
         self._path = path
+        self._given = path
+        """As the caller named it; errors do so too."""
         self._readonly = bool(info.readonly)
         self._origin: Snapshot | None = None
         self._crash_id: str | None = None
@@ -503,7 +506,7 @@ class Device(Core):
         with Guard(self):
             code = function(self._handle, *args, err)
         if code < 0:
-            raise_error(code, err, self, self._path)
+            raise_error(code, err, self, self._given)
         return code
 
     def _native(self, function: Callable[..., int], *args: object) -> int:
@@ -586,8 +589,7 @@ def create(
 
     Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
     """
-    name = os.path.abspath(os.fsdecode(path))
-    return _create(name, _resolve(profile, keywords), replace=replace)
+    return _create(os.fsdecode(path), _resolve(profile, keywords), replace=replace)
 
 
 def memory(
@@ -604,9 +606,10 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     ImageCorruptError, ImageFailedError, and OSError from the host (FileNotFoundError,
     PermissionError, ...).
     """
-    name = os.path.abspath(os.fsdecode(path))
+    given = os.fsdecode(path)
+    name = path_bytes(os.path.abspath(given))
     flags = lib.ZD_OPEN_READONLY if readonly else 0
-    return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
+    return _adopt(given, lambda out, err: lib.zd_open(name, flags, out, err))
 
 
 def _forked(
@@ -629,25 +632,30 @@ def _create(
 ) -> Device:
     config, _keep = _config_of(geometry)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
-    name = ffi.NULL if path is None else path_bytes(path)
+    name = ffi.NULL if path is None else path_bytes(os.path.abspath(path))
     return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind)
 
 
 def _adopt(
     path: str | None, make: Callable[[Any, Any], int], kind: type[Device] | None = None
 ) -> Device:
-    """Run a call that makes a handle, and give the handle to a Device; no exception leaks it."""
+    """Run a call that makes a handle, and give the handle to a Device; no exception leaks it.
+
+    ``path`` is as the caller gave it: an error names it so.
+    """
     out = ffi.new("zd_dev **")
     err = ffi.new("struct zd_error *")
     try:
         code = make(out, err)
         if code < 0:
             raise_error(code, err, None, path)
-        return (kind or Device)(out, path)
+        device = (kind or Device)(out, None if path is None else os.path.abspath(path))
     except BaseException:
         if out[0] != ffi.NULL:
             lib.zd_close(out[0], ffi.NULL)
         raise
+    device._given = path
+    return device
 
 
 def _config_of(geometry: Geometry) -> tuple[Any, Any]:
@@ -743,7 +751,7 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
 
 def _on_error(core: Core, code: int, raw: bytes) -> NoReturn:
     device = cast("Device", core)
-    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._path)
+    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._given)
 
 
 def _on_range(core: Core, name: str, value: int) -> NoReturn:

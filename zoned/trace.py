@@ -224,7 +224,7 @@ class DeviceTrace:
         One recording at a time: raises OSError (EBUSY, EALREADY) where the disk is being recorded,
         io.UnsupportedOperation on a read-only handle, OSError where the file cannot be made.
         """
-        name = os.path.abspath(os.fsdecode(path))
+        name = os.fsdecode(path)
         number, made = _open_new(name, self._device)
         try:
             self._call(lib.zd_trace_start, name, number)
@@ -320,7 +320,7 @@ class DeviceTrace:
         err = ffi.new("struct zd_error *")
         code = self._device._native(function, *args, err)
         if code < 0:
-            raise_error(code, err, self._device, path or self._device.path)
+            raise_error(code, err, self._device, path or self._device._given)
         return int(code)
 
 

@@ -93,7 +93,7 @@ def mount_point(path: str | os.PathLike[str], source: str, *, nonempty: bool = F
     """
     if not os.fspath(path):
         raise FileNotFoundError(errnos.ENOENT, "the mount point has no name: give a directory")
-    name = os.path.abspath(os.fsdecode(path))
+    name = os.fsdecode(path)
     _remove_stale(source)
     try:
         mode = os.stat(name).st_mode

@@ -8,10 +8,13 @@ here: as one sentence on stderr and an exit status.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import importlib
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -207,7 +210,23 @@ def example(*lines: str) -> str:
 def say_error(message: str, who: str = "zonedctl") -> None:
     """One line on stderr; nothing if stderr is gone too."""
     with contextlib.suppress(OSError):
-        click.echo(f"{who}: {message}", err=True)
+        click.echo(f"{who}: {whole(message)}", err=True)
+
+
+_SURROGATES = re.compile(r"(?:\\udc[89a-f][0-9a-f])+")
+
+
+def whole(text: str) -> str:
+    """A text of repr() or JSON with the letters that Python, in an ASCII locale, has as bytes."""
+
+    def letters(match: re.Match[str]) -> str:
+        raw = bytes(int(code, 16) & 0xFF for code in match[0].split("\\ud")[1:])
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return match[0]
+
+    return _SURROGATES.sub(letters, text)
 
 
 def sentence(error: BaseException) -> str:
@@ -320,7 +339,11 @@ def run() -> NoReturn:
 
 
 def _open_standard_streams() -> None:
-    """Started without one of them: the image would get its number, and Python has no stream."""
+    """Started without one of them: the image would get its number, and Python has no stream.
+
+    Whatever the locale is, text is UTF-8 where that says ASCII, and what cannot be written in it,
+    such as the name of a file, comes out as the bytes that it has on the host.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)
@@ -328,6 +351,24 @@ def _open_standard_streams() -> None:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            how = "surrogateescape" if mode == "r" else "zonedctl-bytes"
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors=how)
+
+
+def _as_on_the_host(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What an output's encoding has no place for, as the bytes that the host's file names have."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    try:
+        return os.fsencode(text), error.end
+    except UnicodeEncodeError:
+        return text.encode("ascii", "backslashreplace"), error.end
+
+
+codecs.register_error("zonedctl-bytes", _as_on_the_host)
 
 
 def leave(status: int) -> NoReturn:

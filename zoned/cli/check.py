@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from zoned.cli.app import example
+from zoned.cli.documents import dumps
 from zoned.cli.params import format_option, image_argument
 from zoned.units import counted
 
@@ -47,9 +46,7 @@ def check_command(image: str, repair: bool, form: str) -> int:
             for finding in findings
         ]
         click.echo(
-            json.dumps(
-                {"check": 1, "image": image, "errors": len(left), "findings": listed}, indent=2
-            )
+            dumps({"check": 1, "image": image, "errors": len(left), "findings": listed}, indent=2)
         )
     else:
         for finding in findings:

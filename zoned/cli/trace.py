@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 import time
@@ -16,6 +15,7 @@ import click
 from zoned.cli import disk
 from zoned.cli.app import Failure, Terminated, example
 from zoned.cli.ask import confirm, confirm_replace, say
+from zoned.cli.documents import dumps
 from zoned.cli.params import (
     ZONES,
     FilePath,
@@ -242,7 +242,7 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
             "lost": trace.lost,
             "complete": trace.complete,
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(dumps(told, indent=2))
         return
     click.echo(f"disk: {trace.geometry.describe()}")
     click.echo(
@@ -409,7 +409,7 @@ def lint_command(
             )
         report = lint(path, geometry, form=source, device=device, action=action, partial=True)
     if form == "json":
-        click.echo(json.dumps({"file": file} | report.as_json(), indent=2))
+        click.echo(dumps({"file": file} | report.as_json(), indent=2))
     else:
         _tell_lint(file, report)
     if report.cut is not None:
