@@ -56,6 +56,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zoned import openers
 from zoned.reportformats import CONDITION_NAMES
+from zoned.units import counted
 from zoned.wholefile import temporary_name
 from zoned.zone import ZoneCondition, ZoneType
 
@@ -521,7 +522,8 @@ def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summ
                     )
                 if record.written > device.geometry.zone_capacity_of(record.index):
                     raise reader.damaged(
-                        f"{record.written} bytes are written in zone {record.index}, more than fit"
+                        f"{counted(record.written, 'byte is', 'bytes are')} written in zone"
+                        f" {record.index}, more than fit"
                     )
                 builder.begin(record)
                 zones += 1
@@ -713,7 +715,9 @@ class _Reader:
             except zlib.error as error:
                 raise self.damaged(f"{what} does not unpack ({error})") from error
         if len(body) != raw:
-            raise self.damaged(f"{what} does not unpack to the {raw} bytes that it announces")
+            raise self.damaged(
+                f"{what} does not unpack to the {counted(raw, 'byte')} that it announces"
+            )
         self.sequence += 1
         return kind, body, offset
 
@@ -757,8 +761,8 @@ class _Reader:
         assert self._end is not None
         if (self._end["zones"], self._end["data"]) != (zones, data):
             raise self.damaged(
-                f"it should hold {self._end['zones']} zones and {self._end['data']} bytes of"
-                f" payload, and holds {zones} and {data}"
+                f"it should hold {counted(self._end['zones'], 'zone')} and"
+                f" {counted(self._end['data'], 'byte')} of payload, and holds {zones} and {data}"
             )
 
     def _json(self, body: bytes, fields: dict[str, type]) -> dict[str, Any]:

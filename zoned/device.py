@@ -130,6 +130,7 @@ class Device(Core):
         "_clock",
         "_crash_id",
         "_geometry",
+        "_given",
         "_handle",
         "_origin",
         "_path",
@@ -159,6 +160,8 @@ class Device(Core):
             raise_error(code, err, None, path)
         self._handle = handle
         self._path = path
+        self._given = path
+        """As the caller named it; errors do so too."""
         self._readonly = bool(info.readonly)
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
@@ -494,7 +497,7 @@ class Device(Core):
         with Guard(self):
             code = function(self._handle, *args, err)
         if code < 0:
-            raise_error(code, err, self, self._path)
+            raise_error(code, err, self, self._given)
         return code
 
     def _native(self, function: Callable[..., int], *args: object) -> int:
@@ -598,7 +601,7 @@ def create(
 
     Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
     """
-    name = os.path.abspath(os.fsdecode(path))
+    name = os.fsdecode(path)
     geometry = _resolve(profile, keywords)
     if replace and os.path.isfile(name):
         openers.refuse_used(name)
@@ -622,9 +625,10 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     ImageCorruptError, ImageFailedError, and OSError from the host (FileNotFoundError,
     PermissionError, ...).
     """
-    name = os.path.abspath(os.fsdecode(path))
+    given = os.fsdecode(path)
+    name = path_bytes(os.path.abspath(given))
     flags = lib.ZD_OPEN_READONLY if readonly else 0
-    return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
+    return _adopt(given, lambda out, err: lib.zd_open(name, flags, out, err))
 
 
 def _forked(
@@ -647,7 +651,7 @@ def _create(
 ) -> Device:
     config, _keep = _config_of(geometry)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
-    name = ffi.NULL if path is None else path_bytes(path)
+    name = ffi.NULL if path is None else path_bytes(os.path.abspath(path))
     return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind)
 
 
@@ -661,7 +665,7 @@ def _adopt(
         code = make(ffi.cast("zd_dev **", device._cell), err)
         if code < 0:
             raise_error(code, err, None, path)
-        device._take_over(path)
+        device._take_over(None if path is None else os.path.abspath(path))
     except BaseException:
         # At once, not only when the last traceback with this frame in it has gone.
         Core.close(device)
@@ -762,7 +766,7 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
 
 def _on_error(core: Core, code: int, raw: bytes) -> NoReturn:
     device = cast("Device", core)
-    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._path)
+    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._given)
 
 
 def _on_range(core: Core, name: str, value: int) -> NoReturn:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+from zoned.units import counted
+
 BACKGROUND = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
 """What Python runs (-c) in a background process of zonedctl; shown as the command that it is."""
 
@@ -57,9 +59,8 @@ class Openers(Sequence[Opener]):
     def __str__(self) -> str:
         lines = [f"{item.pid} {item.mode} {item.command}" for item in self._found]
         if self.hidden:
-            lines.append(
-                f"(others may be invisible: {self.hidden} processes belong to other users)"
-            )
+            hidden = counted(self.hidden, "process belongs", "processes belong")
+            lines.append(f"(others may be invisible: {hidden} to other users)")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

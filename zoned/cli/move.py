@@ -126,7 +126,8 @@ def restore_command(
             click.echo(
                 f"{name} is good: disk {summary.uuid}, {geometry['size']} bytes in zones of"
                 f" {geometry['zone_size']}, {counted(summary.zones, 'zone')} in use,"
-                f" {summary.data} bytes of payload{'' if summary.payload else ' (left out)'}"
+                f" {counted(summary.data, 'byte')} of "
+                f"payload{'' if summary.payload else ' (left out)'}"
             )
         else:
             say(
