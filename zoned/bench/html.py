@@ -89,8 +89,8 @@ def write(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> No
     """Write a file whole or not at all; what is no regular file (a pipe, /dev/stdout) directly.
 
     A file that was there keeps its content until the new one is safe, and its permissions. With
-    ``follow`` False a symbolic link or a pipe of that name is replaced, and what it leads to is left
-    alone. Raises OSError naming the file, on a full disk too.
+    ``follow`` False a symbolic link or a pipe of that name is replaced, and what it leads to is
+    left alone. Raises OSError naming the file, on a full disk too.
     """
     try:
         if follow and os.path.exists(path) and not os.path.isfile(path):
