@@ -261,10 +261,18 @@ typedef struct zd_dev zd_dev;
 /*
  * Make a disk and open it. path NULL: in RAM (memfd), gone when its last handle and fork closes.
  * A file is made complete under a temporary name and linked into place, so two creates that race give one
- * winner and -EEXIST, and a crash leaves no half image. flags: ZD_CREATE_REPLACE replaces an existing file.
- * Errors: ZD_E_GEOMETRY, -EEXIST, -ENOSPC, -EACCES, -EROFS, -ENOENT (no such folder), -EFBIG, -ENOMEM.
+ * winner and -EEXIST, and a crash leaves no half image. flags: ZD_CREATE_REPLACE replaces an existing file, whose
+ * mode and group the new one gets (without a file: what the umask leaves), and which nobody may have open for writing.
+ * Errors: ZD_E_GEOMETRY, -EEXIST, ZD_E_BUSY, -ENOSPC, -EACCES, -EROFS, -ENOENT (no such folder), -EFBIG, -ENOMEM.
  */
 int zd_create(const char *path, const struct zd_config *config, unsigned flags, zd_dev **out, struct zd_error *err);
+/*
+ * Give a finished image its name, as zd_create() does: `from` is its temporary one, in the same folder, and is gone if
+ * this succeeds. Errors: -EEXIST, ZD_E_BUSY, those of the host.
+ */
+int zd_place(const char *from, const char *path, unsigned flags, struct zd_error *err);
+/* 0 if ZD_CREATE_REPLACE would find nobody who has the file at path open; ZD_E_BUSY, or those of the host. */
+int zd_replaceable(const char *path, struct zd_error *err);
 
 /*
  * Open an image. The first opener recovers it: words left by killed processes of this boot are kept,
@@ -322,6 +330,14 @@ int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void *
 void zd_map_end(zd_dev *dev, uint64_t offset); /* offset: as given to zd_map_begin */
 int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
+/*
+ * Give blocks at the write pointer of a sequential-write-required zone their place on the host, so that a write of them
+ * does not fail for want of room later. Refuses what such a write would be refused for now, but for open and active
+ * resources, which OPEN takes. Changes nothing that a user of the disk can see, and is no command of it: it is not
+ * recorded and meets no fault rule. Other zones: nothing happens. On a host that copies on write the write may fail all
+ * the same.
+ */
+int zd_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
 /* *landed: where the data begins. In zbc (which has no append) as zns. */
 int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed,
 		  struct zd_error *err);
@@ -364,6 +380,28 @@ int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err);
  * open. The order in which implicit_close=oldest takes its victims. Error: ZD_E_OUT_OF_RANGE.
  */
 int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err);
+/*
+ * All zones as they are, each by one load of its word; and all that hold an open or active resource as they were at one
+ * moment, so that a disk with the same limits can be brought into the same state. A writable handle holds the lock of
+ * the resources meanwhile; a read-only one looks until it sees the same twice, and gives up with -EAGAIN where zones
+ * are opened and closed faster than it can look.
+ *
+ * What was read of a zone is what it held then if `gen` stayed the same, `written` is no less, and, where what is
+ * written may be overwritten (conventional and preferred zones), `writes` stayed the same.
+ */
+struct zd_zone_state {
+	uint64_t written; /* as zd_zone_written() */
+	uint64_t opened;  /* as zd_zone_opened() */
+	uint64_t writes;  /* writes ever, appends not counted */
+	uint32_t gen;     /* another one whenever data of the zone went */
+	uint8_t type, cond, non_seq, reset_recommended;
+};
+/* out: an entry for each zone of the disk. */
+int zd_zone_states(zd_dev *dev, struct zd_zone_state *out, struct zd_error *err);
+/* One zone. Error: ZD_E_OUT_OF_RANGE. */
+int zd_zone_state(zd_dev *dev, uint32_t zone, struct zd_zone_state *out, struct zd_error *err);
+/* 1 if another handle, in whatever process, has the disk open for writing; 0 if none has. */
+int zd_others_write(zd_dev *dev, struct zd_error *err);
 
 struct zd_info {
 	uint64_t size, zone_size, zone_capacity, append_limit, seed, slot_size, slot_cache;
@@ -590,6 +628,8 @@ struct zd_trace_status {
  * -EBUSY: another does. ZD_E_READONLY_HANDLE, -EINTR, host errors of writing, -ENOSPC (no room for the ring).
  * zd_trace_stop() takes the rest from the ring, writes the end and closes the file; out may be NULL. -ENOENT: this
  * handle records nothing. Other errors: the file could not be written on, and lacks its end. zd_close() does it too.
+ * Any threads may begin and end: one recording at a time begins (-EALREADY also while another thread begins or ends
+ * one), and one call ends it.
  * A forked child does not go on recording. Both work without power.
  */
 int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err);
@@ -622,11 +662,14 @@ struct zd_told {
 };
 typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
 /*
- * From now on call `told` for each command of this handle that took effect, a write cut short included; NULL: no longer
- * (returns when no thread is in it any more). It runs in the thread that gave the command, mostly under the zone's
- * lock, and must not use dev. A forked child is told nothing. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
+ * From now on call `told` for each command of this handle that took effect, a write cut short included. It runs in the
+ * thread that gave the command, mostly under the zone's lock, and must not use dev. A forked child is told nothing.
+ * `end` is called once, when no thread is in `told` any more and none will be: by zd_observe_end(), zd_close(), or the
+ * first call in a forked child. Till then arg must live. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
  */
-int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err);
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), struct zd_error *err);
+/* No longer, if it is the one with this arg (NULL: whichever there is). */
+void zd_observe_end(zd_dev *dev, const void *arg);
 
 /* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
 enum zd_trace_damage {
@@ -732,7 +775,7 @@ int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
  */
 int zd_fork(zd_snapshot *snapshot, const struct zd_cut *cut, zd_dev **out, struct zd_error *err);
 /* The same snapshot, to be freed once more. */
-zd_snapshot *zd_snapshot_share(zd_snapshot *snapshot);
+void zd_snapshot_share(zd_snapshot *snapshot, zd_snapshot **out);
 
 /* A zone that is not as new. */
 struct zd_snapshot_zone {
@@ -778,14 +821,18 @@ struct zd_finding {
 	uint8_t error;     /* 0: a note */
 	uint8_t mendable;  /* repair can mend it */
 	uint8_t mended;    /* repair did */
-	uint8_t reserved[5];
-	char text[200];
+	uint8_t loses;     /* mending costs data of the zone, or may */
+	uint8_t becomes;   /* if so: enum zd_cond that the zone has afterwards */
+	uint8_t reserved[3];
+	uint64_t lost;     /* bytes of the zone that mending costs; 0: none; ZD_NONE: how many cannot be told */
+	char text[240];
 };
 #define ZD_CHECK_REPAIR 1u
 /*
- * Check an image, in use or not. *findings is an array of *count (free with zd_findings_free; count 0
- * gives NULL). With ZD_CHECK_REPAIR others may not have it open (ZD_E_BUSY). A file that is no image at
- * all, or whose both headers are damaged, fails with the code that zd_open() would give.
+ * Check an image, in use or not. What a repair would cost is told beforehand, in the same findings. *findings is an
+ * array of *count (free with zd_findings_free; count 0 gives NULL). With ZD_CHECK_REPAIR others may not have it open
+ * (ZD_E_BUSY). A file that is no image at all, or whose both headers are damaged, fails with the code that zd_open()
+ * would give; so does a repair that cannot write down what killed users left, of which it gives up nothing.
  */
 int zd_check(const char *path, unsigned flags, struct zd_finding **findings, size_t *count, struct zd_error *err);
 void zd_findings_free(struct zd_finding *findings);

@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
+from zoned.units import counted
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class CrashStates:
         if limit < 1:
             raise ValueError(f"limit is {limit}: it must be 1 or more")
         self._limit, self._seed, self._kind = limit, seed, kind
-        self._own = snapshot._share()
+        snapshot = self._own = snapshot._share()
         states, blocks = snapshot.zones(), snapshot.unflushed()
         self._fingerprint = _fingerprint(states, blocks, snapshot.geometry)
         self._least = {
@@ -149,10 +150,12 @@ class CrashStates:
         count = self.count
         if count > limit:
             raise CrashSpaceError(
-                f"there are {count} survivors, and the limit is {limit}: raise limit, or take the "
+                f"there are {counted(count, 'survivor')}, and the limit is {limit}: raise "
+                f"limit, or take the "
                 "strategy random, log or linear"
                 if self._strategy is Strategy.EXHAUSTIVE
-                else f"there are {count} survivors, and the limit is {limit}: raise limit, or take "
+                else f"there are {counted(count, 'survivor')}, and the limit is {limit}: "
+                f"raise limit, or take "
                 "the strategy random",
                 count,
             )
@@ -246,10 +249,6 @@ class CrashStates:
         if self._own.closed:
             return "<zoned.CrashStates, closed>"
         return f"<zoned.CrashStates {self._strategy}: {self.count} of {self.total}>"
-
-    def __del__(self) -> None:
-        if hasattr(self, "_own"):
-            self.close()
 
     def _choice_of(self, crash_id: str) -> Choice:
         if not isinstance(crash_id, str):

@@ -12,11 +12,9 @@ import operator
 import os
 import struct
 import warnings
-import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, NoReturn, Self, SupportsIndex, TypedDict, Unpack, cast
+from typing import Any, NoReturn, SupportsIndex, TypedDict, Unpack, cast
 from uuid import UUID
 
 from zoned import openers, profiles
@@ -26,7 +24,7 @@ from zoned.clock import Clock
 from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
 from zoned.crashes import CrashStates, Strategy
-from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.errors import DIALECT_NUMBERS, ImageBusyError, bad_number, raise_error, rule_name
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
@@ -39,9 +37,10 @@ from zoned.geometry import (
     resolve,
 )
 from zoned.info import DiskInfo, Limits
+from zoned.owning import Living, Turn
 from zoned.report import ROW, Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot, cut_of
-from zoned.trace import DeviceTrace
+from zoned.trace import DeviceTrace, Recording
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -131,17 +130,29 @@ class Device(Core):
         "_clock",
         "_crash_id",
         "_geometry",
+        "_given",
         "_handle",
         "_origin",
         "_path",
         "_readonly",
         "_recording",
+        "_tracing",
         "_uuid",
     )
 
-    def __init__(self, out: Any, path: str | None) -> None:
-        """Not for users: takes over the handle in a ``zd_dev **``, which becomes NULL."""
-        handle = out[0]
+    def __init__(self) -> None:
+        """Not for users: the owner of a handle that is yet to be made, see _adopt."""
+        self._path: str | None = None
+        self._origin: Snapshot | None = None
+        self._crash_id: str | None = None
+        self._clock = ClockState()
+        self._recording: Recording | None = None
+        self._tracing = Turn("the recording of a device")
+        self._prepare(FAST_TABLE, _on_error, _on_range)
+
+    def _take_over(self, path: str | None) -> None:
+        """The core has made the handle."""
+        handle = ffi.cast("zd_dev *", self._address)
         info = ffi.new("struct zd_info *")
         err = ffi.new("struct zd_error *")
         code = lib.zd_info(handle, info, err)
@@ -149,16 +160,12 @@ class Device(Core):
             raise_error(code, err, None, path)
         self._handle = handle
         self._path = path
+        self._given = path
+        """As the caller named it; errors do so too."""
         self._readonly = bool(info.readonly)
-        self._origin: Snapshot | None = None
-        self._crash_id: str | None = None
-        self._clock = ClockState()
-        self._recording: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
-        address = int(ffi.cast("uintptr_t", handle))
-        self._attach(FAST_TABLE, address, info.size, _on_error, _on_range)
-        out[0] = ffi.NULL
+        self._begin(info.size)
         _live.add(self)
 
     # ------------------------------------------------------------ commands
@@ -456,21 +463,8 @@ class Device(Core):
 
     # ------------------------------------------------------------ life
 
-    def __enter__(self) -> Self:
-        if self.closed:
-            raise ValueError("the device is closed")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if not self.closed:
+        if not self.closed and hasattr(self, "_geometry"):  # else nobody ever had it
             _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -503,7 +497,7 @@ class Device(Core):
         with Guard(self):
             code = function(self._handle, *args, err)
         if code < 0:
-            raise_error(code, err, self, self._path)
+            raise_error(code, err, self, self._given)
         return code
 
     def _native(self, function: Callable[..., int], *args: object) -> int:
@@ -551,6 +545,25 @@ class Device(Core):
         """When a zone was implicitly opened: larger for later ones; 0 if it is not now."""
         return self._call(lib.zd_zone_opened, self._number("zone", zone))
 
+    def _states(self) -> bytes:
+        """``struct zd_zone_state`` (archive.STATE) of each zone, by one reading: zones that hold
+        open or active resources are as they were at one moment. A read-only handle raises
+        BlockingIOError where they never hold still.
+        """
+        states = ffi.new("struct zd_zone_state[]", self._geometry.nr_zones)
+        self._call(lib.zd_zone_states, states)
+        return bytes(ffi.buffer(states))
+
+    def _state(self, zone: int) -> bytes:
+        """One zone as in _states(), now."""
+        state = ffi.new("struct zd_zone_state *")
+        self._call(lib.zd_zone_state, self._number("zone", zone), state)
+        return bytes(ffi.buffer(state))
+
+    def _others_write(self) -> bool:
+        """Whether another handle, in any process, has the disk open for writing."""
+        return bool(self._call(lib.zd_others_write))
+
     def _zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
         nr_zones = self._geometry.nr_zones
         first = self._number("zone", start)
@@ -582,12 +595,20 @@ def create(
 
     ``profile`` names a built-in profile or a ``.toml`` file; keywords (see GeometryKeywords)
     override it. Without a profile, ``test`` lies under the keywords, and what of it does not fit
-    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``.
+    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``; then
+    the new one gets its permissions, and ImageBusyError names who has it open for writing, or where
+    it is mounted.
 
     Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
     """
-    name = os.path.abspath(os.fsdecode(path))
-    return _create(name, _resolve(profile, keywords), replace=replace)
+    name = os.fsdecode(path)
+    geometry = _resolve(profile, keywords)
+    if replace and os.path.isfile(name):
+        openers.refuse_used(name)
+    try:
+        return _create(name, geometry, replace=replace)
+    except ImageBusyError:
+        raise openers.busy(name) from None
 
 
 def memory(
@@ -604,9 +625,10 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     ImageCorruptError, ImageFailedError, and OSError from the host (FileNotFoundError,
     PermissionError, ...).
     """
-    name = os.path.abspath(os.fsdecode(path))
+    given = os.fsdecode(path)
+    name = path_bytes(os.path.abspath(given))
     flags = lib.ZD_OPEN_READONLY if readonly else 0
-    return _adopt(name, lambda out, err: lib.zd_open(path_bytes(name), flags, out, err))
+    return _adopt(given, lambda out, err: lib.zd_open(name, flags, out, err))
 
 
 def _forked(
@@ -629,25 +651,26 @@ def _create(
 ) -> Device:
     config, _keep = _config_of(geometry)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
-    name = ffi.NULL if path is None else path_bytes(path)
+    name = ffi.NULL if path is None else path_bytes(os.path.abspath(path))
     return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind)
 
 
 def _adopt(
     path: str | None, make: Callable[[Any, Any], int], kind: type[Device] | None = None
 ) -> Device:
-    """Run a call that makes a handle, and give the handle to a Device; no exception leaks it."""
-    out = ffi.new("zd_dev **")
+    """A Device for the handle that a call makes. The Device comes first: no exception leaks it."""
+    device = (kind or Device)()
     err = ffi.new("struct zd_error *")
     try:
-        code = make(out, err)
+        code = make(ffi.cast("zd_dev **", device._cell), err)
         if code < 0:
             raise_error(code, err, None, path)
-        return (kind or Device)(out, path)
+        device._take_over(None if path is None else os.path.abspath(path))
     except BaseException:
-        if out[0] != ffi.NULL:
-            lib.zd_close(out[0], ffi.NULL)
+        # At once, not only when the last traceback with this frame in it has gone.
+        Core.close(device)
         raise
+    return device
 
 
 def _config_of(geometry: Geometry) -> tuple[Any, Any]:
@@ -743,7 +766,7 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
 
 def _on_error(core: Core, code: int, raw: bytes) -> NoReturn:
     device = cast("Device", core)
-    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._path)
+    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._given)
 
 
 def _on_range(core: Core, name: str, value: int) -> NoReturn:
@@ -752,15 +775,15 @@ def _on_range(core: Core, name: str, value: int) -> NoReturn:
 
 # ---------------------------------------------------------------- the end of the process, and forks
 
-_live: weakref.WeakSet[Device] = weakref.WeakSet()
+_live: Living[Device] = Living()
 
 
 def _close_all_devices() -> None:
     """At exit: disks left open are closed cleanly; calls of daemon threads are cut short."""
-    for device in list(_live):
+    for device in _live.all():
         device._cancel()
     failed: OSError | None = None
-    for device in list(_live):
+    for device in _live.all():
         try:
             device.close()
         except OSError as exc:
@@ -769,10 +792,4 @@ def _close_all_devices() -> None:
         raise failed
 
 
-def _after_fork() -> None:
-    for device in list(_live):
-        device._after_fork()
-
-
 atexit.register(_close_all_devices)
-os.register_at_fork(after_in_child=_after_fork)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from zoned._lib import ffi, lib
 from zoned.geometry import Dialect, Geometry, GeometryError
+from zoned.plaintext import printable
 from zoned.zone import ZoneCondition
 
 if TYPE_CHECKING:
@@ -434,4 +435,4 @@ def _sentence(err: Any, disk: Disk) -> str:
         said.nr_closed = now.closed
     text = ffi.new("char[]", 512)
     lib.zd_rule_sentence(err, said, text, len(text))
-    return ffi.string(text).decode("utf-8", "replace")
+    return printable(ffi.string(text).decode("utf-8", "replace"))

@@ -31,7 +31,7 @@ struct zd_rule_zone {
 };
 
 /* What is broken: rule 0 means nothing. */
-struct zd_verdict {
+struct zd_ruling {
 	int rule;       /* ZD_E_*; ZD_E_CORRUPT: the zone is in a condition that its type cannot have */
 	uint32_t zone;  /* the one that is concerned */
 	uint64_t bound; /* as in struct zd_error */
@@ -137,7 +137,7 @@ typedef void zd_zone_at_fn(const void *disk, uint32_t zone, struct zd_rule_zone 
  * each zone's condition.
  */
 ZD_INLINE void zd_check_write_over(const struct zd_rulebook *b, zd_zone_at_fn *at, const void *disk, uint32_t first,
-				   uint32_t last, uint64_t offset, uint64_t length, struct zd_verdict *v)
+				   uint32_t last, uint64_t offset, uint64_t length, struct zd_ruling *v)
 {
 	uint64_t end = offset + length;
 	int type = 0;
@@ -175,7 +175,7 @@ ZD_INLINE void zd_check_write_over(const struct zd_rulebook *b, zd_zone_at_fn *a
 
 /* A read of at least a block in zones first .. last. */
 ZD_INLINE void zd_check_read(const struct zd_rulebook *b, zd_zone_at_fn *at, const void *disk, uint32_t first, uint32_t last,
-			     uint64_t offset, uint64_t length, struct zd_verdict *v)
+			     uint64_t offset, uint64_t length, struct zd_ruling *v)
 {
 	uint64_t end = offset + length;
 	struct zd_rule_zone z, tail;

@@ -98,7 +98,7 @@ static void command(struct text *t, const struct zd_error *err, const struct zd_
 	char size[40] = "";
 
 	if (with_size && err->length)
-		snprintf(size, sizeof(size), " of %llu bytes", (unsigned long long)err->length);
+		snprintf(size, sizeof(size), " of %llu byte%s", (unsigned long long)err->length, err->length == 1 ? "" : "s");
 	if (!verb)
 		verb = "command";
 	if (err->cmd == ZD_CMD_APPEND) {
@@ -206,7 +206,8 @@ static void out_of_range(struct text *t, const struct zd_error *err, const struc
 		command(t, err, d, false);
 		say(t, ")");
 	} else {
-		say(t, "%llu zones from zone %llu on: ", (unsigned long long)err->length, (unsigned long long)err->offset);
+		say(t, "%llu zone%s from zone %llu on: ", (unsigned long long)err->length, err->length == 1 ? "" : "s",
+		    (unsigned long long)err->offset);
 		no_zone(t, err->offset + err->length - 1, d);
 	}
 }

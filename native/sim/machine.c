@@ -247,7 +247,7 @@ int zd_machine_write_slow(struct machine *m, int cmd, uint32_t zone, uint64_t re
 
 int zd_machine_read(const struct machine *m, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err)
 {
-	struct zd_verdict v = { 0, zone, m->b.logical_block };
+	struct zd_ruling v = { 0, zone, m->b.logical_block };
 
 	if ((rel | length) & (m->b.logical_block - 1))
 		v.rule = ZD_E_BLOCK_ALIGNMENT;

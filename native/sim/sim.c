@@ -37,6 +37,7 @@ void zd_sim_free(zd_sim *sim)
 	for (i = 0; i < sim->nr_jobs; i++)
 		zd_job_free(sim->jobs[i]);
 	free(sim->jobs);
+	free(sim->waiters);
 	zd_drive_free(&sim->d);
 	free(sim->host_wp);
 	free(sim->host_flags);
@@ -87,11 +88,17 @@ int zd_sim_feed(zd_sim *sim, uint32_t index, const struct zd_sim_record *records
 		struct zd_error *err)
 {
 	struct job *job;
-	uint64_t room;
+	uint64_t room, i;
 
 	if (index >= sim->nr_jobs || sim->jobs[index]->p.kind != ZD_SIM_JOB_TRACE)
 		return zd_sim_fail(err, -EINVAL, "job %u takes no trace", index);
 	job = sim->jobs[index];
+	for (i = 0; i < count; i++) {
+		if (records[i].time > ZD_SIM_MOST_TIME || (records[i].dir < ZD_SIM_TRIM && records[i].length > ZD_SIM_MOST_LENGTH))
+			return zd_sim_fail(err, -EINVAL, "command %llu of %llu bytes at %llu ns cannot be: at most %llu and %llu can", (unsigned long long)i,
+					   (unsigned long long)records[i].length, (unsigned long long)records[i].time,
+					   (unsigned long long)ZD_SIM_MOST_LENGTH, (unsigned long long)ZD_SIM_MOST_TIME);
+	}
 	if (job->rec_first) {
 		memmove(job->records, job->records + job->rec_first, job->rec_used * sizeof(*job->records));
 		job->rec_first = 0;
