@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from typing import Any
 
 import zoned
 import zonefs
+from waiting import PATIENCE
 
 _ZONED = """device snapshots crashes clock trace checking owning testing replaying archive faults blocktrace
     bench/simulation bench/cleaning bench/runner"""
@@ -126,10 +128,16 @@ class Before:
         self._threads = threads()
 
     def check(self, where: str) -> None:
-        """Nothing is left."""
-        more = Counter(descriptors().values()) - self._descriptors
-        # The descriptor by which the folder was read is not one.
-        more = Counter({name: n for name, n in more.items() if not name.endswith("/fd")})
+        """Nothing is left. A thread that asks the kernel about a mount ends by itself once it is answered: it has time."""
+        until = time.monotonic() + PATIENCE
+        while (self._more() or threads() - self._threads) and time.monotonic() < until:
+            time.sleep(0.005)
+        more = self._more()
         assert not more, f"open behind an interrupt in {where}: {dict(more)}"
         left = threads() - self._threads
         assert not left, f"threads behind an interrupt in {where}: {left}"
+
+    def _more(self) -> Counter[str]:
+        more = Counter(descriptors().values()) - self._descriptors
+        # The descriptor by which the folder was read is not one.
+        return Counter({name: n for name, n in more.items() if not name.endswith("/fd")})
