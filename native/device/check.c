@@ -449,15 +449,31 @@ static void recount(struct check *c, zd_dev *dev)
 		    imp + exp + closed, dev->g.h.max_active);
 }
 
+static unsigned brief(const struct check *c)
+{
+	return c->dev.brief ? ZD_OPEN_BRIEFLY : 0;
+}
+
+/* To be alone with the image. */
+static int come_in(struct check *c, struct zd_error *err)
+{
+	int r = zd_door_enter(&c->dev, err);
+
+	if (!r && zd_door_others(&c->dev, false))
+		r = zd_fail(err, ZD_E_BUSY, "others have the image open; repair needs it alone");
+	return r;
+}
+
 static int check_living(struct check *c, const char *path, struct zd_error *err)
 {
 	zd_dev *dev;
-	int r = zd_open(path, 0, &dev, err);
+	int r = zd_open(path, brief(c), &dev, err);
 
 	if (r == -EACCES || r == -EROFS || r == -EPERM)
 		return 0; /* without the right to take its locks, its counts cannot be compared */
 	if (r)
 		return r;
+	dev->brief = c->dev.brief;
 	r = zd_lock_commit(dev);
 	if (!r) {
 		r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
@@ -485,7 +501,7 @@ static int check_left(struct check *c, const char *path, struct zd_error *err)
 {
 	zd_dev *dev;
 	uint32_t z;
-	int r = zd_open(path, ZD_OPEN_READONLY, &dev, err);
+	int r = zd_open(path, ZD_OPEN_READONLY | brief(c), &dev, err);
 
 	if (r)
 		return r;
@@ -530,15 +546,17 @@ int zd_check(const char *path, unsigned flags, struct zd_finding **findings, siz
 	struct zd_status status, before;
 	struct zd_header header;
 	struct stat st;
-	bool lives, locked = false;
+	bool lives;
 	int r, bad;
 
 	*findings = NULL;
 	*count = 0;
+	zd_forget_waited();
 	if (!c)
 		return zd_fail_host(err, ENOMEM, "no memory to check an image");
 	c->repair = flags & ZD_CHECK_REPAIR;
 	c->dev.readonly = !c->repair;
+	c->dev.brief = flags & ZD_CHECK_BRIEFLY;
 	c->dev.fd = open(path, (c->repair ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
 	if (c->dev.fd < 0 || fstat(c->dev.fd, &st)) {
 		r = zd_fail_host(err, errno, "cannot open the image");
@@ -561,16 +579,11 @@ int zd_check(const char *path, unsigned flags, struct zd_finding **findings, siz
 		goto done;
 	}
 	if (c->repair) {
-		r = zd_host_lock(&c->dev, c->dev.fd, ZD_BYTE_GATE, true);
-		if (!r && zd_host_trylock(c->dev.fd, ZD_BYTE_WRITERS, true))
-			r = zd_fail(err, ZD_E_BUSY, "others have the image open; repair needs it alone");
-		else if (r)
-			zd_fail_host(err, -r, "cannot lock the image");
+		r = come_in(c, err);
 		if (r)
 			goto out;
-		locked = true;
 	}
-	c->users = !locked && zd_host_locked(c->dev.fd, ZD_BYTE_WRITERS);
+	c->users = !c->repair && zd_door_others(&c->dev, false);
 	lives = area_lives(c);
 	r = zd_status_read(c->dev.fd, &before, &bad);
 	if (r == 0 && before.failed && c->repair && lives) {
@@ -581,17 +594,12 @@ int zd_check(const char *path, unsigned flags, struct zd_finding **findings, siz
 		/* Killed users left words that are ahead of the entries: write them down by opening and closing. */
 		zd_dev *dev;
 
-		zd_host_unlock(c->dev.fd, ZD_BYTE_WRITERS);
-		zd_host_unlock(c->dev.fd, ZD_BYTE_GATE);
-		locked = false;
-		if (zd_open(path, 0, &dev, NULL) == 0)
+		zd_door_leave(&c->dev);
+		if (zd_open(path, brief(c), &dev, NULL) == 0)
 			zd_close(dev, NULL);
-		r = zd_host_lock(&c->dev, c->dev.fd, ZD_BYTE_GATE, true);
-		if (!r && zd_host_trylock(c->dev.fd, ZD_BYTE_WRITERS, true)) {
-			r = zd_fail(err, ZD_E_BUSY, "others have the image open; repair needs it alone");
+		r = come_in(c, err);
+		if (r)
 			goto out;
-		}
-		locked = true;
 		lives = area_lives(c);
 		if (fstat(c->dev.fd, &st) == 0)
 			c->file_size = (uint64_t)st.st_size;
@@ -625,10 +633,9 @@ done:
 		c->at = NULL;
 	}
 out:
-	if (locked) {
-		zd_host_unlock(c->dev.fd, ZD_BYTE_WRITERS);
-		zd_host_unlock(c->dev.fd, ZD_BYTE_GATE);
-	}
+	if (c->dev.gate)
+		zd_door_leave(&c->dev);
+	zd_door_unmap(&c->dev);
 	if (c->dev.fd >= 0)
 		close(c->dev.fd);
 	zd_geometry_free(&c->dev.g);

@@ -2,9 +2,8 @@
 /*
  * The life of a handle: create, open, attach to the shared state, follow a fork, close.
  *
- * Openers take turns at the gate lock (a byte of the file, far beyond its end). Whoever finds no other writer
- * there is the first and brings the runtime area to life; whoever leaves no other behind is the last, and
- * writes everything down. Both hold OFD locks, which die with their process.
+ * Openers take turns at the door (door.c). Whoever finds no other writer there is the first and brings the runtime
+ * area to life; whoever leaves no other behind is the last, and writes everything down.
  */
 #include "internal.h"
 
@@ -64,6 +63,7 @@ static void free_handle(zd_dev *dev)
 		munmap(dev->rt, dev->g.rt_size);
 	if (dev->shared_rt)
 		munmap(dev->shared_rt, dev->g.rt_size);
+	zd_door_unmap(dev);
 	if (dev->fd >= 0)
 		close(dev->fd);
 	zd_geometry_free(&dev->g);
@@ -127,18 +127,17 @@ static bool living_area(const zd_dev *dev, const uint8_t *rt)
 	return same_area(dev, rt) && ((const struct zd_rt_head *)rt)->state == ZD_RT_OPEN;
 }
 
-/* Under the gate. On success the writers' byte is held shared. */
+/* Inside the door. */
 static int attach_writer(zd_dev *dev, struct zd_error *err)
 {
+	bool others = zd_door_others(dev, false);
 	struct zd_rt_tag tag;
-	int r = zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, true);
+	int r;
 
-	if (r == 0) {
+	if (!others) {
 		r = zd_runtime_start(dev, err);
 		if (r)
 			return r;
-	} else if (r != -EAGAIN) {
-		return zd_fail_host(err, -r, "cannot lock the image");
 	} else {
 		/* Others are at work: the area must be one that this build can share. */
 		r = zd_runtime_tag(dev, dev->fd, &tag);
@@ -148,7 +147,7 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 			return zd_fail(err, ZD_E_BUSY,
 				       "the image is open by a build of this library that shares its state in another way");
 	}
-	r = zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, false);
+	r = zd_door_join(dev, !others);
 	return r ? zd_fail_host(err, -r, "cannot lock the image") : 0;
 }
 
@@ -156,18 +155,20 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 {
 	void *own;
 
+	if (dev->own_rt) { /* an earlier private copy: a forked child's, or one that a writer came across */
+		munmap(dev->rt, dev->g.rt_size);
+		zd_runtime_bind(dev, dev->shared_rt);
+		dev->shared_rt = NULL;
+		dev->own_rt = false;
+	}
 	if (living_area(dev, dev->rt))
 		return 0;
 	own = mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (own == MAP_FAILED)
 		return zd_fail_host(err, errno, "no memory for a private copy of the zones' state");
-	if (dev->own_rt) {
-		munmap(dev->rt, dev->g.rt_size); /* an earlier private copy */
-	} else {
-		if (dev->shared_rt)
-			munmap(dev->shared_rt, dev->g.rt_size); /* one that was left when a writer came */
-		dev->shared_rt = dev->rt;
-	}
+	if (dev->shared_rt)
+		munmap(dev->shared_rt, dev->g.rt_size); /* a copy that was left when a writer came */
+	dev->shared_rt = dev->rt;
 	zd_runtime_bind(dev, own);
 	dev->own_rt = true;
 	return zd_runtime_recover(dev, dev->shared_rt, err);
@@ -175,15 +176,31 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 
 static int attach(zd_dev *dev, struct zd_error *err)
 {
-	int r = zd_host_lock(dev, dev->fd, ZD_BYTE_GATE, !dev->readonly);
+	struct zd_door_seen seen;
+	struct zd_wait wait;
+	int r, late;
 
-	if (r)
-		return zd_fail_host(err, -r, "cannot lock the image");
-	r = dev->readonly ? attach_reader(dev, err) : attach_writer(dev, err);
-	if (r)
-		zd_host_unlock(dev->fd, ZD_BYTE_WRITERS);
-	zd_host_unlock(dev->fd, ZD_BYTE_GATE);
-	return r;
+	if (!dev->readonly) {
+		r = zd_door_enter(dev, err);
+		if (r)
+			return r;
+		r = attach_writer(dev, err);
+		zd_door_leave(dev);
+		return r;
+	}
+	/* A reader holds nobody up: if somebody came in or went out while it looked, it looks again. */
+	zd_wait_begin(&wait, NULL);
+	for (;;) {
+		r = zd_door_look(dev, &seen, err);
+		if (r)
+			return r;
+		r = attach_reader(dev, err);
+		if (!zd_door_moved(dev, &seen))
+			return r;
+		late = zd_wait_on(dev, &wait, 0);
+		if (late)
+			return zd_fail_host(err, -late, "cannot look at the image: it is opened and closed all the time");
+	}
 }
 
 /* dev->fd and dev->g are set. */
@@ -306,9 +323,11 @@ int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err
 	int r, bad;
 
 	*out = NULL;
+	zd_forget_waited();
 	if (!dev)
 		return zd_fail_host(err, ENOMEM, "no memory for a handle");
 	dev->readonly = flags & ZD_OPEN_READONLY;
+	dev->brief = flags & ZD_OPEN_BRIEFLY;
 	/* O_NONBLOCK: a FIFO must not make us wait; it means nothing for a file. */
 	dev->fd = open(path, (dev->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 	if (dev->fd < 0) {
@@ -333,6 +352,7 @@ int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err
 		r = start_handle(dev, err);
 	if (r)
 		goto failed;
+	dev->brief = false;
 	*out = dev;
 	return 0;
 failed:
@@ -587,6 +607,11 @@ static int settle(zd_dev *dev, struct zd_error *err)
 	return 0;
 }
 
+void zd_end_hangs(zd_dev *dev)
+{
+	atomic_store(&dev->closing, true);
+}
+
 int zd_close(zd_dev *dev, struct zd_error *err)
 {
 	int r = 0;
@@ -597,16 +622,18 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 	zd_view_close(dev);
 	/* A forked child that never used its inherited handle has nothing to settle, and no lock to give up. */
 	if (atomic_load(dev->cookie) == ZD_COOKIE && !dev->readonly) {
-		dev->interrupt = NULL; /* closing is not given up half-way */
-		if (!dev->in_ram) {
-			r = zd_host_lock(dev, dev->fd, ZD_BYTE_GATE, true);
-			if (r == 0 && zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, true) == 0)
+		if (dev->in_ram) {
+			zd_door_part(dev);
+		} else {
+			/* What stops the wait here leaves the disk as a death of this process would: nothing is lost. */
+			r = zd_door_enter(dev, err);
+			dev->interrupt = NULL; /* writing all down is not given up half-way */
+			if (!r && !zd_door_others(dev, true))
 				r = settle(dev, err);
-			else if (r)
-				zd_fail_host(err, -r, "cannot lock the image");
+			zd_door_part(dev);
+			if (dev->gate)
+				zd_door_leave(dev);
 		}
-		zd_host_unlock(dev->fd, ZD_BYTE_WRITERS);
-		zd_host_unlock(dev->fd, ZD_BYTE_GATE);
 	}
 	free_handle(dev);
 	return r;

@@ -108,12 +108,6 @@ static void detach(zd_dev *dev, uint32_t *from)
 	zd_slot_give_up(dev, slot);
 }
 
-static void lock_surely(zd_dev *dev)
-{
-	while (zd_lock_resource(dev))
-		; /* interrupted, but slots must find an owner */
-}
-
 static int take_map(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 {
 	uint64_t size = map_size(dev) < MAP_RESERVED ? map_size(dev) : MAP_RESERVED;
@@ -124,7 +118,8 @@ static int take_map(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 		return r;
 	size = (size + ZD_PAGE - 1) / ZD_PAGE * ZD_PAGE;
 	r = zd_host_reserve(dev->fd, zd_slot_offset(dev, slot), size);
-	lock_surely(dev);
+	if (!zd_lock_resource_surely(dev))
+		return -EINTR; /* the slot is nobody's till the disk is started anew */
 	if (r) {
 		dev->slots[slot].pins = 0;
 		zd_slot_give_up(dev, slot);
@@ -160,7 +155,8 @@ static int take_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 		return r;
 	if (pre->data)
 		r = zd_pre_each(dev, zone, copy_block, &c);
-	lock_surely(dev);
+	if (!zd_lock_resource_surely(dev))
+		return -EINTR;
 	if (r) {
 		dev->slots[c.into].pins = 0;
 		zd_slot_give_up(dev, c.into);
@@ -338,12 +334,14 @@ static void empty(zd_dev *dev, struct zd_pre *pre, bool resource_held)
 	uint64_t block = dev->g.h.logical_block, from = pre->from * block, length = (pre->to - pre->from) * block;
 
 	if (pre->data && dev->slots[pre->data - 1].pins) {
-		if (!resource_held)
-			lock_surely(dev);
-		detach(dev, &pre->data);
-		if (!resource_held)
-			zd_unlock_resource(dev);
-		pre->flags = 0;
+		if (resource_held || zd_lock_resource_surely(dev)) {
+			detach(dev, &pre->data);
+			pre->flags = 0;
+			if (!resource_held)
+				zd_unlock_resource(dev);
+		} else {
+			pre->flags |= ZD_PRE_FROZEN; /* the next write takes another one */
+		}
 	} else if (pre->data) {
 		struct zd_slot_rt *slot = &dev->slots[pre->data - 1];
 

@@ -27,11 +27,28 @@ typedef struct {
 
 /* ---------------------------------------------------------------- interrupts */
 
+/* To the exception that ended a wait: for whom it was. */
+static void add_note(Core *self)
+{
+	const char *whom = self->fn->waited_for();
+	PyObject *done;
+
+	if (whom == NULL)
+		return;
+	PyErr_NormalizeException(&self->exc_type, &self->exc_value, &self->exc_tb);
+	done = self->exc_value == NULL ? NULL :
+	       PyObject_CallMethod(self->exc_value, "add_note", "N", PyUnicode_FromFormat("it waited for %s", whom));
+	if (done == NULL)
+		PyErr_Clear();
+	Py_XDECREF(done);
+}
+
 /* The exception a signal handler raised during this thread's call: 1 when it is now set. */
 static int restore_interrupt(Core *self)
 {
 	if (likely(self->exc_type == NULL) || self->exc_thread != PyThread_get_thread_ident())
 		return 0;
+	add_note(self);
 	PyErr_Restore(self->exc_type, self->exc_value, self->exc_tb);
 	self->exc_type = self->exc_value = self->exc_tb = NULL;
 	return 1;
@@ -129,11 +146,12 @@ static int free_now(Core *self)
 	self->deferred = 0;
 	self->freeing = 1;
 	Py_BEGIN_ALLOW_THREADS
-	/* What is being closed is made durable: a signal must not cut that short. */
-	self->fn->set_interrupt(dev, NULL, NULL);
+	/* Waits for other processes end by a signal; what is being made durable is not cut short. */
 	code = self->fn->close(dev, &err);
 	Py_END_ALLOW_THREADS
 	self->freeing = 0;
+	if (restore_interrupt(self))
+		return -1;
 	if (code < 0) {
 		fail(self, code, &err);
 		return -1;
@@ -600,6 +618,7 @@ static PyObject *core_attach(PyObject *op, PyObject *args)
 PyDoc_STRVAR(close_doc,
 "close($self, /)\n--\n\n"
 "Wait for calls under way in other threads, then close the handle; later calls do nothing.\n\n"
+"Commands of this handle that a fault holds up (kinds hang and latency) end with ValueError.\n"
 "The last closer of an image makes its data durable on the host and marks it clean (unless host_sync is\n"
 "\"never\"). Conditions of zones stay: this is no power cycle. Raises OSError when the host cannot sync;\n"
 "the handle is closed even then.");
@@ -617,6 +636,9 @@ static PyObject *core_close(PyObject *op, PyObject *unused)
 				return NULL;
 			break;
 		}
+		/* A command that a fault holds up for ever would let nobody close. */
+		if (self->dev != NULL)
+			self->fn->end_hangs(self->dev);
 		if (inside_here > 0) {
 			/* In a signal handler during a call of this very thread: waiting would never end. */
 			self->deferred = self->dev != NULL;

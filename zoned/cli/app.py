@@ -140,7 +140,7 @@ class App(click.Group):
         except BrokenPipeError as error:
             raise Failure("", PIPE_CLOSED) from error
         except KeyboardInterrupt as error:
-            raise Failure("interrupted", INTERRUPTED) from error
+            raise Failure(interrupted(error), INTERRUPTED) from error
         except (OSError, ValueError, OverflowError, MemoryError) as error:
             if os.environ.get("ZONEDCTL_TRACEBACK"):
                 raise
@@ -202,6 +202,11 @@ def say_error(message: str, who: str = "zonedctl") -> None:
     """One line on stderr; nothing if stderr is gone too."""
     with contextlib.suppress(OSError):
         click.echo(f"{who}: {message}", err=True)
+
+
+def interrupted(error: KeyboardInterrupt) -> str:
+    """What Ctrl-C ended: with the process for which a call had waited, if one had."""
+    return "; ".join(["interrupted", *getattr(error, "__notes__", ())])
 
 
 def sentence(error: BaseException) -> str:
@@ -273,9 +278,9 @@ def run() -> NoReturn:
     except Terminated as end:
         status = 128 + int(end.args[0])
         say_error("terminated")
-    except KeyboardInterrupt:  # outside of a command: while starting or ending
+    except KeyboardInterrupt as error:  # outside of a command: while starting or ending
         status = INTERRUPTED
-        say_error("interrupted")
+        say_error(interrupted(error))
     leave(status)
 
 
