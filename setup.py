@@ -33,7 +33,7 @@ setup(
     ext_modules=[
         Extension(
             "zoned._fast",
-            ["native/python/fast.c", "native/python/fast_file.c"],
+            sorted(glob("native/python/fast*.c")),
             include_dirs=["native", "native/python"],
             depends=glob("native/*.h") + glob("native/python/*.h"),
             define_macros=[("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")],

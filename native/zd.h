@@ -316,6 +316,14 @@ int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void *
 void zd_map_end(zd_dev *dev, uint64_t offset); /* offset: as given to zd_map_begin */
 int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
+/*
+ * Give blocks at the write pointer of a sequential-write-required zone their place on the host, so that a write of them
+ * does not fail for want of room later. Refuses what such a write would be refused for now, but for open and active
+ * resources, which OPEN takes. Changes nothing that a user of the disk can see, and is no command of it: it is not
+ * recorded and meets no fault rule. Other zones: nothing happens. On a host that copies on write the write may fail all
+ * the same.
+ */
+int zd_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
 /* *landed: where the data begins. In zbc (which has no append) as zns. */
 int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed,
 		  struct zd_error *err);
@@ -590,6 +598,8 @@ struct zd_trace_status {
  * -EBUSY: another does. ZD_E_READONLY_HANDLE, -EINTR, host errors of writing, -ENOSPC (no room for the ring).
  * zd_trace_stop() takes the rest from the ring, writes the end and closes the file; out may be NULL. -ENOENT: this
  * handle records nothing. Other errors: the file could not be written on, and lacks its end. zd_close() does it too.
+ * Any threads may begin and end: one recording at a time begins (-EALREADY also while another thread begins or ends
+ * one), and one call ends it.
  * A forked child does not go on recording. Both work without power.
  */
 int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err);
@@ -622,11 +632,14 @@ struct zd_told {
 };
 typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
 /*
- * From now on call `told` for each command of this handle that took effect, a write cut short included; NULL: no longer
- * (returns when no thread is in it any more). It runs in the thread that gave the command, mostly under the zone's
- * lock, and must not use dev. A forked child is told nothing. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
+ * From now on call `told` for each command of this handle that took effect, a write cut short included. It runs in the
+ * thread that gave the command, mostly under the zone's lock, and must not use dev. A forked child is told nothing.
+ * `end` is called once, when no thread is in `told` any more and none will be: by zd_observe_end(), zd_close(), or the
+ * first call in a forked child. Till then arg must live. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
  */
-int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err);
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), struct zd_error *err);
+/* No longer, if it is the one with this arg (NULL: whichever there is). */
+void zd_observe_end(zd_dev *dev, const void *arg);
 
 /* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */
 enum zd_trace_damage {
@@ -732,7 +745,7 @@ int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
  */
 int zd_fork(zd_snapshot *snapshot, const struct zd_cut *cut, zd_dev **out, struct zd_error *err);
 /* The same snapshot, to be freed once more. */
-zd_snapshot *zd_snapshot_share(zd_snapshot *snapshot);
+void zd_snapshot_share(zd_snapshot *snapshot, zd_snapshot **out);
 
 /* A zone that is not as new. */
 struct zd_snapshot_zone {
@@ -778,15 +791,19 @@ struct zd_finding {
 	uint8_t error;     /* 0: a note */
 	uint8_t mendable;  /* repair can mend it */
 	uint8_t mended;    /* repair did */
-	uint8_t reserved[5];
-	char text[200];
+	uint8_t loses;     /* mending costs data of the zone, or may */
+	uint8_t becomes;   /* if so: enum zd_cond that the zone has afterwards */
+	uint8_t reserved[3];
+	uint64_t lost;     /* bytes of the zone that mending costs; 0: none; ZD_NONE: how many cannot be told */
+	char text[240];
 };
 #define ZD_CHECK_REPAIR 1u
 #define ZD_CHECK_BRIEFLY 2u
 /*
- * Check an image, in use or not. *findings is an array of *count (free with zd_findings_free; count 0
- * gives NULL). With ZD_CHECK_REPAIR others may not have it open (ZD_E_BUSY). A file that is no image at
- * all, or whose both headers are damaged, fails with the code that zd_open() would give.
+ * Check an image, in use or not. What a repair would cost is told beforehand, in the same findings. *findings is an
+ * array of *count (free with zd_findings_free; count 0 gives NULL). With ZD_CHECK_REPAIR others may not have it open
+ * (ZD_E_BUSY). A file that is no image at all, or whose both headers are damaged, fails with the code that zd_open()
+ * would give; so does a repair that cannot write down what killed users left, of which it gives up nothing.
  */
 int zd_check(const char *path, unsigned flags, struct zd_finding **findings, size_t *count, struct zd_error *err);
 void zd_findings_free(struct zd_finding *findings);

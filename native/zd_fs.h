@@ -40,9 +40,13 @@ enum zd_fs_errors { /* what an I/O error does (Documentation/filesystems/zonefs.
 #define ZD_FS_READONLY 2u
 /*
  * Relaxed: what the default mount does so that cp, dd, tar and >> work. Buffered writes of any length are
- * taken at the end of a sequential file; the last partial block is held back and padded with zeros by fsync
- * and by the last close. Until then st_size is the true length. A relaxed write elsewhere in a sequential
- * file is refused as the kernel refuses it (EINVAL).
+ * taken at the end of a sequential file; the last partial block is held back and padded with zeros by fsync,
+ * by zd_fs_settle() and by the last close. Until then st_size is the true length. A relaxed write elsewhere in a
+ * sequential file is refused as the kernel refuses it (EINVAL).
+ *
+ * The first bytes that are held back take what their block will need: where the disk has limits its zone is
+ * opened, and the block gets its place on the host. So limits, a full zone and a full host fail the write; a
+ * failure of the medium fails the fsync or zd_fs_settle().
  */
 #define ZD_FS_RELAXED 4u
 
@@ -88,6 +92,18 @@ void zd_fs_forked(zd_fs *fs);
 int zd_fs_remount(zd_fs *fs, const struct zd_fs_options *options);
 void zd_fs_get_options(zd_fs *fs, struct zd_fs_options *out); /* readonly may have been set by an error */
 
+/* What happened that no caller may have been told, each time once: */
+enum zd_fs_news {
+	ZD_FS_NEWS_LOST = 0,     /* bytes that a write had taken never got to the disk */
+	ZD_FS_NEWS_READONLY = 1  /* an error made the file system read-only */
+};
+#define ZD_FS_NR_NEWS 2
+#define ZD_FS_TEXT 256 /* room for any sentence below, and its NUL */
+/* The next one, and a sentence about it; -1 if there is none. Costs nothing then. */
+int zd_fs_news(zd_fs *fs, char text[ZD_FS_TEXT]);
+/* Files that are open for writing. */
+uint32_t zd_fs_nr_writers(zd_fs *fs);
+
 uint64_t zd_fs_root(zd_fs *fs); /* inode number of the root */
 /* -ENOENT, -ENAMETOOLONG (over 16 characters), -ENOTDIR. */
 int zd_fs_lookup(zd_fs *fs, uint64_t parent, const char *name, uint64_t *ino);
@@ -114,6 +130,14 @@ int zd_fs_ftruncate(zd_fs_file *file, uint64_t size, struct zd_error *err);
 int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_error *err);
 /* The last close of a file open for writing closes (or resets, if empty) its zone under explicit-open. */
 int zd_fs_close(zd_fs_file *file, struct zd_error *err);
+/*
+ * What close(2) waits for and tells, before the zd_fs_close() behind its back: if bytes that came through this file
+ * are held back, their block is padded and written. 0, or the errno with which bytes of this file were lost, now or
+ * since it was last told by this, by fsync or by a write. -EINTR: nothing has changed.
+ */
+int zd_fs_settle(zd_fs_file *file, struct zd_error *err);
+/* Whether zd_fs_settle() has anything to do or to tell. Takes no lock. */
+int zd_fs_unsettled(const zd_fs_file *file);
 /* Free an open file without touching the disk, for when that is gone already (its handle was closed). */
 void zd_fs_drop(zd_fs_file *file);
 /* flags: O_DIRECT and O_APPEND as fcntl(F_SETFL) may have changed them since; pos -1 is not special. */

@@ -236,7 +236,12 @@ struct zd_sim_record { /* one command of a trace */
 	uint32_t dir;    /* enum zd_sim_dir; 3: wait until everything before is done */
 	uint32_t device; /* which volume, where the trace has several */
 };
-/* Commands for a TRACE job, in time order; last: no more will come. Copied. */
+#define ZD_SIM_MOST_LENGTH UINT32_MAX /* bytes of a read or write: what a request of Linux, SCSI or NVMe can move */
+#define ZD_SIM_MOST_TIME (1ull << 62) /* ns: 146 years */
+/*
+ * Commands for a TRACE job, in time order; last: no more will come. Copied. A command that is longer than the job's
+ * range (LOG: than the volume) reads or writes all of it once. -EINVAL: one is longer or later than the above.
+ */
 int zd_sim_feed(zd_sim *sim, uint32_t job, const struct zd_sim_record *records, uint64_t count, int last,
 		struct zd_error *err);
 
@@ -348,9 +353,11 @@ int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *mod
 		    struct zd_error *err);
 void zd_clock_free(zd_clock *clock);
 /* Let the time of each command of dev pass, by zd_observe() (whose errors it has), or no longer. The disk must have
- * the geometry that the clock was made for. */
+ * the geometry that the clock was made for. The handle keeps the clock while it is attached, freed or not. */
 int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
-int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err);
+void zd_clock_detach(zd_clock *clock, zd_dev *dev);
+/* 1: it is attached to a handle. */
+int zd_clock_runs(const zd_clock *clock);
 /* Let one command's time pass. A command that concerns all zones takes the time of one zone command; power events take
  * none. -EINVAL: outside the disk; -ENOMEM. */
 int zd_clock_command(zd_clock *clock, const struct zd_told *command);
@@ -427,7 +434,8 @@ struct zd_trace_parser {
 	char bad_text[80];
 };
 /*
- * Parse whole lines of text. *used: bytes taken (an unfinished last line stays, unless last). out has room for
+ * Parse whole lines of text. A line whose command is longer, later, or farther out than any disk has it (above, and
+ * 2^63 bytes) is malformed; blkparse's lines about no block I/O are not. *used: bytes taken (an unfinished last line stays, unless last). out has room for
  * max records. Returns the number of records.
  */
 int64_t zd_trace_parse(struct zd_trace_parser *parser, const char *text, uint64_t length, int last,

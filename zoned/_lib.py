@@ -6,8 +6,10 @@ No policy: codes become exceptions in ``zoned.errors``, handles become objects i
 
 from __future__ import annotations
 
+import os
+
 try:
-    from zoned._fast import Core, File, Guard
+    from zoned._fast import Core, File, Guard, Owner, after_fork, dup_file, open_file, receive_file
     from zoned._native import ffi, lib
 except ImportError as exc:
     raise ImportError(
@@ -16,5 +18,18 @@ except ImportError as exc:
 
 FAST_TABLE: int = lib.zd_fast_table_address()
 FAST_FS_TABLE: int = lib.zd_fast_fs_table_address()
+os.register_at_fork(after_in_child=after_fork)
 
-__all__ = ["FAST_FS_TABLE", "FAST_TABLE", "Core", "File", "Guard", "ffi", "lib"]
+__all__ = [
+    "FAST_FS_TABLE",
+    "FAST_TABLE",
+    "Core",
+    "File",
+    "Guard",
+    "Owner",
+    "dup_file",
+    "ffi",
+    "lib",
+    "open_file",
+    "receive_file",
+]

@@ -12,11 +12,19 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from zoned._lib import ffi, lib
+from zoned.inputs import (
+    FREELY_UNPACKED,
+    LONGEST_LINE,
+    MOST_UNPACKED,
+    InputError,
+    line_too_long,
+    open_regular,
+)
 
 FORMATS = {
     "msr": lib.ZD_TRACE_MSR,
@@ -27,11 +35,11 @@ FORMATS = {
     "blkparse": lib.ZD_TRACE_BLKPARSE,
 }
 PIECE = 4 * 2**20
-PACKED = 4096  # bytes of a .zst at once: a few may unpack to very much
+PACKED = 512  # bytes of a .zst at once: they may unpack to 16 MiB
 BATCH = 65536
 
 
-class TraceError(ValueError):
+class TraceError(InputError):
     """A trace that cannot be read: wrong format, cut off, or without a single command."""
 
 
@@ -67,20 +75,17 @@ class BlockTrace:
         self.iolog_ns = iolog_ns
         self.zones = zones
         self.files = files
-        self._parser = ffi.new("struct zd_trace_parser *")
-        self._reset()
+        self._parser = self._new_parser()
+        """Of the last reading: what was counted. Each reading has one of its own."""
 
-    def _reset(self) -> None:
-        ffi.memmove(
-            self._parser,
-            bytes(ffi.sizeof("struct zd_trace_parser")),
-            ffi.sizeof("struct zd_trace_parser"),
-        )
-        self._parser.format = FORMATS[self.format]
-        self._parser.iolog_ns = self.iolog_ns
-        self._parser.zones = self.zones
-        self._parser.files = self.files
-        self._parser.action = ord(self.action)
+    def _new_parser(self) -> Any:
+        parser = ffi.new("struct zd_trace_parser *")
+        parser.format = FORMATS[self.format]
+        parser.iolog_ns = self.iolog_ns
+        parser.zones = self.zones
+        parser.files = self.files
+        parser.action = ord(self.action)
+        return parser
 
     @property
     def records_read(self) -> int:
@@ -115,7 +120,7 @@ class BlockTrace:
 
         Raises TraceError for a file that is cut off or has no command in it; OSError.
         """
-        self._reset()
+        parser = self._parser = self._new_parser()
         out = ffi.new("struct zd_sim_record[]", BATCH)
         used = ffi.new("uint64_t *")
         with open_input(self.path) as file:
@@ -129,7 +134,7 @@ class BlockTrace:
                 view = ffi.from_buffer(text)
                 while True:
                     count = lib.zd_trace_parse(
-                        self._parser, view + at, len(text) - at, last, out, BATCH, used
+                        parser, view + at, len(text) - at, last, out, BATCH, used
                     )
                     at += used[0]
                     if count:
@@ -137,8 +142,11 @@ class BlockTrace:
                     if count < BATCH:
                         break
                 rest = text[at:]
-        if not self._parser.records:
-            hint = f"; first malformed {self.first_bad}" if self.bad else ""
+                if len(rest) > LONGEST_LINE:
+                    raise TraceError(line_too_long(self.path, int(parser.line) + 1))
+        if not parser.records:
+            # Not what it says: a file of another kind is nobody's to show.
+            hint = f"; first malformed line {parser.bad_line}" if parser.bad else ""
             raise TraceError(
                 f"{self.path}: no command in {self.lines} lines read as {self.format}{hint}"
             )
@@ -157,13 +165,18 @@ def open_input(path: str | os.PathLike[str]) -> BinaryIO:
     TraceError.
     """
     path = Path(path)
-    with open(path, "rb") as file:
+    file = open_regular(path, TraceError)
+    try:
         begin = file.read(4)
-    if path.suffix == ".gz" or begin[:2] == b"\x1f\x8b":
-        return cast("BinaryIO", gzip.open(path, "rb"))
-    if path.suffix == ".zst" or begin == b"\x28\xb5\x2f\xfd":
-        return _open_zst(path)
-    return open(path, "rb")
+        file.seek(0)
+        if path.suffix == ".gz" or begin[:2] == b"\x1f\x8b":
+            return cast("BinaryIO", _Unpacked(file, path, gzip.GzipFile(fileobj=file).read))
+        if path.suffix == ".zst" or begin == b"\x28\xb5\x2f\xfd":
+            return cast("BinaryIO", _Unpacked(file, path, _Zst(file, path).read))
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def read_piece(file: BinaryIO, path: Path, size: int = PIECE) -> bytes:
@@ -187,25 +200,45 @@ def head_of(path: Path) -> bytes:
             ) from None
 
 
-def _open_zst(path: Path) -> BinaryIO:
-    try:
-        import zstandard
-    except ImportError:
-        raise TraceError(
-            f"{path}: reading .zst needs the package zstandard: pip install 'zoned[bench]'"
-        ) from None
-    return cast("BinaryIO", _Zst(path, zstandard))
+class _Unpacked(io.RawIOBase):
+    """What a compressed file unpacks to, as long as that is not more than it may."""
+
+    def __init__(self, file: BinaryIO, path: Path, unpack: Callable[[int], bytes]) -> None:
+        self._file = file
+        self._path = path
+        self._unpack = unpack
+        self._left = FREELY_UNPACKED + MOST_UNPACKED * os.fstat(file.fileno()).st_size
+
+    def read(self, size: int = -1) -> bytes:
+        found = self._unpack(size)
+        self._left -= len(found)
+        if self._left < 0:
+            raise TraceError(
+                f"{self._path}: it unpacks to more than {MOST_UNPACKED} times its size, the most "
+                "that is read"
+            )
+        return found
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
-class _Zst(io.RawIOBase):
+class _Zst:
     """Unpacks zstd frame by frame, so that a file that was cut off is noticed (zstandard's own
     reader takes it for the end). Errors are TraceError.
     """
 
-    def __init__(self, path: Path, zstandard: Any) -> None:
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        try:
+            import zstandard
+        except ImportError:
+            raise TraceError(
+                f"{path}: reading .zst needs the package zstandard: pip install 'zoned[bench]'"
+            ) from None
         self._path = path
-        self._zstandard = zstandard
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
+        self._zstandard: Any = zstandard
+        self._file = file
         self._frame: Any = None
         self._ready = bytearray()
 
@@ -238,10 +271,6 @@ class _Zst(io.RawIOBase):
         del self._ready[:size]
         return taken
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
 
 def guess(head: bytes, name: str) -> str:
     """The format, from the first lines. Raises TraceError."""
@@ -263,7 +292,4 @@ def guess(head: bytes, name: str) -> str:
         count = lib.zd_trace_parse(parser, sample, len(sample), 1, records, 32, used)
         if parser.bad * 2 < len(lines) and (count or (form == "blkparse" and parser.ignored)):
             return form
-    raise TraceError(
-        f"{name}: not a trace of a known format ({', '.join(FORMATS)}); "
-        f"it begins with {text[:60]!r}"
-    )
+    raise TraceError(f"{name}: not a trace of a known format ({', '.join(FORMATS)})")

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.errors import NO_ZONE, NONE, raise_error
+from zoned.owning import FINDINGS, Owned
+from zoned.zone import ZoneCondition
 
 
 class FindingKind(IntEnum):
@@ -37,7 +39,7 @@ class FindingKind(IntEnum):
     UNCLEAN = 10
     """Not closed cleanly: what was not flushed may be lost (a note)."""
     FAILED = 11
-    """A host sync failed."""
+    """A host sync failed: what was written after the last good one may be lost."""
     RESERVED = 12
     """Bytes that must be zero are not."""
 
@@ -57,9 +59,19 @@ class Finding:
     mended: bool
     """Repair did."""
     text: str
+    lost: int | None = 0
+    """Bytes of the zone that mending it costs, or would; None: some, and nobody knows how many."""
+    becomes: ZoneCondition | None = None
+    """If that is not 0: the condition that the zone has afterwards."""
+
+    @property
+    def loses(self) -> bool:
+        """Whether mending it costs data, or may."""
+        return self.lost != 0
 
     def __str__(self) -> str:
-        state = "mended" if self.mended else "error" if self.error else "note"
+        done = "lost" if self.loses else "mended"
+        state = done if self.mended else "error" if self.error else "note"
         return f"{state}: {self.text}"
 
 
@@ -67,21 +79,22 @@ def check(path: str | os.PathLike[str], repair: bool = False) -> list[Finding]:
     """Every inconsistency of an image, in use or not. An empty list: all is well.
 
     With ``repair``, what can be mended without inventing data is mended; nobody else may have the
-    disk open then (ImageBusyError). A file that is no image at all, or whose both headers are
-    damaged, raises what ``zoned.open`` raises.
+    disk open then (ImageBusyError). Where that costs data (a zone that was cut off, or whose state
+    is lost), ``Finding.lost`` tells how much, and did so without ``repair``. A file that is no
+    image at all, or whose both headers are damaged, raises what ``zoned.open`` raises.
     """
     name = os.fspath(path)
-    out = ffi.new("struct zd_finding **")
+    found = Owned(FINDINGS)
     count = ffi.new("size_t *")
     err = ffi.new("struct zd_error *")
     flags = lib.ZD_CHECK_BRIEFLY | (lib.ZD_CHECK_REPAIR if repair else 0)
-    code = patiently(lambda: lib.zd_check(path_bytes(name), flags, out, count, err))
+    code = patiently(lambda: lib.zd_check(path_bytes(name), flags, found.cell, count, err))
     if code < 0:
         raise_error(code, err, None, name)
-    try:
-        return [_finding(out[0][i]) for i in range(count[0])]
-    finally:
-        lib.zd_findings_free(out[0])
+    if not count[0]:
+        return []
+    with Guard(found):
+        return [_finding(found.raw[i]) for i in range(count[0])]
 
 
 _PATIENCE = 30.0
@@ -125,4 +138,6 @@ def _finding(raw: object) -> Finding:
         mendable=bool(item.mendable),
         mended=bool(item.mended),
         text=ffi.string(item.text).decode("utf-8", "replace"),
+        lost=None if item.lost == NONE else item.lost,
+        becomes=ZoneCondition(item.becomes) if item.loses else None,
     )

@@ -13,8 +13,9 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.errors import raise_error
+from zoned.owning import CLOCK, Owned, Turn
 
 if TYPE_CHECKING:
     from zoned.device import Device
@@ -30,16 +31,18 @@ _MOST_IDLE = 10.0**9
 class State:
     """What a handle remembers of its clock."""
 
-    __slots__ = ("model", "raw", "running")
+    __slots__ = ("model", "raw", "turn")
 
     def __init__(self) -> None:
         self.model = "null"
-        self.raw: Any = None
-        self.running = False
+        self.raw: Owned | None = None
+        """The last one that was started, attached or no longer."""
+        self.turn = Turn("the clock")
 
 
 class Clock:
-    """The virtual clock of one handle; off until ``start``. Times are whole nanoseconds.
+    """The virtual clock of one handle; off until ``start``. Times are whole nanoseconds. Any number
+    of threads may use it.
 
     ``with dev.clock.start("hc620") as clock:`` runs it for the block; ``clock.now`` stays readable
     afterwards. A forked child's commands do not move it.
@@ -65,36 +68,46 @@ class Clock:
         disk: a drive-managed one wants conventional zones only), RuntimeError if it runs already,
         io.UnsupportedOperation on a handle opened read-only.
         """
-        state = self._state
-        if self.running:
-            raise RuntimeError(f"the clock runs already, as {state.model}: stop it first")
         from zoned.bench.models import load_model
         from zoned.device import _config_of
         from zoned.profiles import ProfileError
 
+        state = self._state
         geometry = self._device.geometry
         name = geometry.profile if profile is None else str(os.fspath(profile))
-        if not name:
-            raise ProfileError("the disk was made without a profile: name the drive to be timed as")
-        model = load_model(name, needed=True)
-        config, _keep = _config_of(geometry)
-        out = ffi.new("zd_clock **")
-        err = ffi.new("struct zd_error *")
-        number = geometry.seed if seed is None else seed
-        code = lib.zd_clock_create(config, model.to_c(), number % 2**64, out, err)
-        if code < 0:
-            raise_error(code, err, None, None)
-        raw = ffi.gc(out[0], lib.zd_clock_free)
-        self._device._call(_attach(raw))
-        state.raw, state.model, state.running = raw, name, True
+        with Guard(state.turn):
+            if self.running:
+                raise RuntimeError(f"the clock runs already, as {state.model}: stop it first")
+            if not name:
+                raise ProfileError(
+                    "the disk was made without a profile: name the drive to be timed as"
+                )
+            model = load_model(name, needed=True)
+            config, _keep = _config_of(geometry)
+            raw = Owned(CLOCK)
+            err = ffi.new("struct zd_error *")
+            number = geometry.seed if seed is None else seed
+            code = lib.zd_clock_create(config, model.to_c(), number % 2**64, raw.cell, err)
+            if code < 0:
+                raise_error(code, err, None, None)
+            # The handle remembers it first: one that runs is always one that can be stopped.
+            before = state.raw, state.model
+            try:
+                state.raw, state.model = raw, name
+                self._device._call(_attach(raw))
+            except BaseException:
+                if not _runs(raw):
+                    state.raw, state.model = before
+                raise
         return self
 
     def stop(self) -> None:
         """Commands take no more time; ``now`` stays. Nothing happens if it does not run."""
-        if self._state.running:
-            self._state.running = False
-            if not self._device.closed:
-                self._device._call(_detach(self._state.raw))
+        state = self._state
+        with Guard(state.turn):
+            if state.raw is not None and self.running:
+                with Guard(self._device, state.raw):
+                    lib.zd_clock_detach(state.raw.raw, self._device._handle)
 
     def idle(self, seconds: float) -> None:
         """Let time pass in which nothing is asked of the drive: it may empty its cache, or clean.
@@ -103,9 +116,11 @@ class Clock:
         """
         if not 0 <= seconds <= _MOST_IDLE:
             raise ValueError(f"idle for {seconds} s: it must be 0 to {_MOST_IDLE:g} seconds")
-        if not self._state.running:
+        raw = self._state.raw
+        if raw is None or not _runs(raw):
             raise RuntimeError("the clock is off: start it first")
-        lib.zd_clock_idle(self._state.raw, round(seconds * 1e9))
+        with Guard(raw):
+            lib.zd_clock_idle(raw.raw, round(seconds * 1e9))
 
     @property
     def model(self) -> str:
@@ -115,44 +130,43 @@ class Clock:
     @property
     def running(self) -> bool:
         """Whether commands take time now."""
-        return self._state.running and not self._device.closed
+        raw = self._state.raw
+        return raw is not None and not self._device.closed and _runs(raw)
 
     @property
     def now(self) -> int:
         """Nanoseconds since ``start``, idle ones included; 0 before."""
-        return int(self._look().now) if self._state.raw else 0
+        raw = self._state.raw
+        return 0 if raw is None else int(_look(raw).now)
 
     @property
     def busy(self) -> int:
         """Nanoseconds that commands took: ``now`` without the idle ones."""
-        return int(self._look().busy) if self._state.raw else 0
+        raw = self._state.raw
+        return 0 if raw is None else int(_look(raw).busy)
 
     @property
     def last(self) -> int:
         """Nanoseconds that the last command took."""
-        return int(self._look().last) if self._state.raw else 0
+        raw = self._state.raw
+        return 0 if raw is None else int(_look(raw).last)
 
     @property
     def commands(self) -> int:
         """How many commands took their time."""
-        return int(self._look().commands) if self._state.raw else 0
+        raw = self._state.raw
+        return 0 if raw is None else int(_look(raw).commands)
 
     @property
     def parts(self) -> dict[str, int]:
         """What the drive's time went to, in nanoseconds: seek, rotate, media, ... Only what is not
         0. A drive works on while the program does not wait for it, so the sum may exceed ``busy``.
         """
-        if not self._state.raw:
+        raw = self._state.raw
+        if raw is None:
             return {}
-        parts = self._look().parts
+        parts = _look(raw).parts
         return {name: int(parts[i]) for i, name in enumerate(PARTS) if parts[i]}
-
-    def _look(self) -> Any:
-        out = ffi.new("struct zd_clock_state *")
-        lib.zd_clock_look(self._state.raw, out)
-        if out.failed:
-            raise MemoryError("the clock ran out of memory, and its time is too short since")
-        return out
 
     def __enter__(self) -> Self:
         return self
@@ -170,9 +184,19 @@ class Clock:
         return f"<Clock {self._state.model}, {state}, now {self.now} ns>"
 
 
-def _attach(raw: Any) -> Any:
-    return lambda handle, err: lib.zd_clock_attach(raw, handle, err)
+def _attach(raw: Owned) -> Any:
+    return lambda handle, err: lib.zd_clock_attach(raw.raw, handle, err)
 
 
-def _detach(raw: Any) -> Any:
-    return lambda handle, err: lib.zd_clock_detach(raw, handle, err)
+def _runs(raw: Owned) -> bool:
+    with Guard(raw):
+        return bool(lib.zd_clock_runs(raw.raw))
+
+
+def _look(raw: Owned) -> Any:
+    out = ffi.new("struct zd_clock_state *")
+    with Guard(raw):
+        lib.zd_clock_look(raw.raw, out)
+    if out.failed:
+        raise MemoryError("the clock ran out of memory, and its time is too short since")
+    return out

@@ -132,7 +132,7 @@ class CrashStates:
         if limit < 1:
             raise ValueError(f"limit is {limit}: it must be 1 or more")
         self._limit, self._seed, self._kind = limit, seed, kind
-        self._own = snapshot._share()
+        snapshot = self._own = snapshot._share()
         states, blocks = snapshot.zones(), snapshot.unflushed()
         self._fingerprint = _fingerprint(states, blocks, snapshot.geometry)
         self._least = {
@@ -246,10 +246,6 @@ class CrashStates:
         if self._own.closed:
             return "<zoned.CrashStates, closed>"
         return f"<zoned.CrashStates {self._strategy}: {self.count} of {self.total}>"
-
-    def __del__(self) -> None:
-        if hasattr(self, "_own"):
-            self.close()
 
     def _choice_of(self, crash_id: str) -> Choice:
         if not isinstance(crash_id, str):

@@ -12,11 +12,9 @@ import operator
 import os
 import struct
 import warnings
-import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, NoReturn, Self, SupportsIndex, TypedDict, Unpack, cast
+from typing import Any, NoReturn, SupportsIndex, TypedDict, Unpack, cast
 from uuid import UUID
 
 from zoned import openers, profiles
@@ -39,9 +37,10 @@ from zoned.geometry import (
     resolve,
 )
 from zoned.info import DiskInfo, Limits
+from zoned.owning import Living, Turn
 from zoned.report import ROW, Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot, cut_of
-from zoned.trace import DeviceTrace
+from zoned.trace import DeviceTrace, Recording
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -136,12 +135,23 @@ class Device(Core):
         "_path",
         "_readonly",
         "_recording",
+        "_tracing",
         "_uuid",
     )
 
-    def __init__(self, out: Any, path: str | None) -> None:
-        """Not for users: takes over the handle in a ``zd_dev **``, which becomes NULL."""
-        handle = out[0]
+    def __init__(self) -> None:
+        """Not for users: the owner of a handle that is yet to be made, see _adopt."""
+        self._path: str | None = None
+        self._origin: Snapshot | None = None
+        self._crash_id: str | None = None
+        self._clock = ClockState()
+        self._recording: Recording | None = None
+        self._tracing = Turn("the recording of a device")
+        self._prepare(FAST_TABLE, _on_error, _on_range)
+
+    def _take_over(self, path: str | None) -> None:
+        """The core has made the handle."""
+        handle = ffi.cast("zd_dev *", self._address)
         info = ffi.new("struct zd_info *")
         err = ffi.new("struct zd_error *")
         code = lib.zd_info(handle, info, err)
@@ -150,15 +160,9 @@ class Device(Core):
         self._handle = handle
         self._path = path
         self._readonly = bool(info.readonly)
-        self._origin: Snapshot | None = None
-        self._crash_id: str | None = None
-        self._clock = ClockState()
-        self._recording: str | None = None
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
-        address = int(ffi.cast("uintptr_t", handle))
-        self._attach(FAST_TABLE, address, info.size, _on_error, _on_range)
-        out[0] = ffi.NULL
+        self._begin(info.size)
         _live.add(self)
 
     # ------------------------------------------------------------ commands
@@ -456,21 +460,8 @@ class Device(Core):
 
     # ------------------------------------------------------------ life
 
-    def __enter__(self) -> Self:
-        if self.closed:
-            raise ValueError("the device is closed")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if not self.closed:
+        if not self.closed and hasattr(self, "_geometry"):  # else nobody ever had it
             _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -640,18 +631,19 @@ def _create(
 def _adopt(
     path: str | None, make: Callable[[Any, Any], int], kind: type[Device] | None = None
 ) -> Device:
-    """Run a call that makes a handle, and give the handle to a Device; no exception leaks it."""
-    out = ffi.new("zd_dev **")
+    """A Device for the handle that a call makes. The Device comes first: no exception leaks it."""
+    device = (kind or Device)()
     err = ffi.new("struct zd_error *")
     try:
-        code = make(out, err)
+        code = make(ffi.cast("zd_dev **", device._cell), err)
         if code < 0:
             raise_error(code, err, None, path)
-        return (kind or Device)(out, path)
+        device._take_over(path)
     except BaseException:
-        if out[0] != ffi.NULL:
-            lib.zd_close(out[0], ffi.NULL)
+        # At once, not only when the last traceback with this frame in it has gone.
+        Core.close(device)
         raise
+    return device
 
 
 def _config_of(geometry: Geometry) -> tuple[Any, Any]:
@@ -755,15 +747,15 @@ def _on_range(core: Core, name: str, value: int) -> NoReturn:
 
 # ---------------------------------------------------------------- the end of the process, and forks
 
-_live: weakref.WeakSet[Device] = weakref.WeakSet()
+_live: Living[Device] = Living()
 
 
 def _close_all_devices() -> None:
     """At exit: disks left open are closed cleanly; calls of daemon threads are cut short."""
-    for device in list(_live):
+    for device in _live.all():
         device._cancel()
     failed: OSError | None = None
-    for device in list(_live):
+    for device in _live.all():
         try:
             device.close()
         except OSError as exc:
@@ -772,10 +764,4 @@ def _close_all_devices() -> None:
         raise failed
 
 
-def _after_fork() -> None:
-    for device in list(_live):
-        device._after_fork()
-
-
 atexit.register(_close_all_devices)
-os.register_at_fork(after_in_child=_after_fork)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from zoned._lib import ffi, lib
 from zoned.geometry import Dialect, Geometry, GeometryError
+from zoned.plaintext import printable
 from zoned.zone import ZoneCondition
 
 if TYPE_CHECKING:
@@ -379,7 +380,7 @@ def broken_rule(code: int, err: Any, disk: Disk) -> ZonedError:
     case = _Case(err, disk.geometry, disk)
     message = _SENTENCES[code](case)
     if err.injected:
-        label = ffi.string(err.text).decode("utf-8", "replace")
+        label = printable(ffi.string(err.text).decode("utf-8", "replace"))
         message += f" (injected by fault {err.fault}{f': {label}' if label else ''})"
     return _RULES[code](
         info.err,

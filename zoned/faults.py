@@ -19,17 +19,17 @@ import errno
 import operator
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from zoned._lib import ffi, lib
 from zoned.errors import raise_error
+from zoned.inputs import MOST_TOML, InputError, parse_toml, read_bytes
+from zoned.plaintext import printable
 from zoned.units import SizeError, parse_size
 from zoned.zonelist import ZoneListError, ZoneSet
 
@@ -42,7 +42,7 @@ _MOST = 2**63
 _E = TypeVar("_E", bound=StrEnum)
 
 
-class FaultError(ValueError):
+class FaultError(InputError):
     """A rule that says something impossible, or can never act; a plan that cannot be read."""
 
 
@@ -161,7 +161,7 @@ class FaultRule:
         for item in fields(self)[3:]:
             value = getattr(self, item.name)
             if value != item.default:
-                parts.append(f"{item.name}={value}")
+                parts.append(f"{item.name}={printable(str(value))}")
         return ", ".join(parts)
 
 
@@ -353,15 +353,12 @@ class Faults:
 def read_plan(path: str | os.PathLike[str]) -> list[FaultRule]:
     """The rules of a TOML plan. Raises FaultError, OSError."""
     source = os.fsdecode(path)
-    return parse_plan(Path(path).read_bytes(), source)
+    return parse_plan(read_bytes(path, MOST_TOML, FaultError, f"plan {source}"), source)
 
 
 def parse_plan(content: bytes, source: str = "plan") -> list[FaultRule]:
     """The rules in the text of a plan. Raises FaultError."""
-    try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-        raise FaultError(f"plan {source}: not TOML: {exc}") from None
+    table = parse_toml(content, FaultError, f"plan {source}")
     for key in table:
         if key != "fault":
             raise FaultError(f"plan {source}: unknown key {key}; rules are tables [[fault]]")
@@ -484,7 +481,10 @@ def _probability(value: object) -> int:
 def _label(value: object) -> bytes:
     if not isinstance(value, str):
         raise FaultError(f"label is {value!r}: it must be a text")
-    label = value.encode("utf-8")
+    try:
+        label = value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise FaultError(f"label is {value!r}: it must be UTF-8 text") from None
     if len(label) > 47 or b"\0" in label:
         raise FaultError("label is longer than 47 bytes of UTF-8, or holds a NUL")
     return label
@@ -628,7 +628,8 @@ _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "": 10**9, "min": 60 * 
 
 
 def _nanoseconds(name: str, value: float | str) -> int:
-    match = re.fullmatch(r"\s*([0-9.]+(?:e-?[0-9]+)?)\s*([a-z]*)\s*", str(value))
+    # An exponent of four digits would make a number that Python refuses to write.
+    match = re.fullmatch(r"\s*([0-9.]{1,40}(?:e[+-]?[0-9]{1,3})?)\s*([a-z]*)\s*", str(value))
     try:
         amount = Decimal(match[1]) if match else None
     except InvalidOperation:

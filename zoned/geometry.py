@@ -417,6 +417,10 @@ def conventional_zones(value: object) -> ZoneSet:
                 return ZoneSet.parse(text)
             except ZoneListError as exc:
                 raise GeometryError(f"conventional: {exc}") from None
+        if len(text) > 20:
+            raise GeometryError(
+                f"conventional: a number of {len(text)} digits is no number of zones"
+            )
         value = int(text)
     if isinstance(value, bool) or not isinstance(value, int | Iterable):
         raise TypeError(

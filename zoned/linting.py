@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zoned._lib import lib
 from zoned.blocktrace import FORMATS, BlockTrace, TraceError, file_number, head_of
 from zoned.geometry import DataMode, Geometry, HostSync
-from zoned.replaying import Performer, prepare_zones
+from zoned.replaying import Notes, Performer, prepare_zones
 from zoned.trace import DATA, Trace, TraceCommand, TraceRecord, is_trace
 from zoned.units import counted
 
@@ -28,6 +28,8 @@ OWN = "zoned"
 """Name of zoned's own format."""
 ALL_FORMATS = (OWN, *FORMATS)
 _NONE = 2**64 - 1
+_OTHERS = 1000
+"""Devices of a trace that are not judged, and are remembered to be named."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class LintReport:
     zone.
     """
     refused: dict[str, Refusals] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     cut: str | None = None
     """Where the trace ends too early, in a sentence; None if it does not."""
 
@@ -146,6 +148,7 @@ def lint(
                 "empty"
             )
         _judge(disk, source.commands(disk), report)
+        report.notes.close()
         report.notes += source.notes
         report.skipped += source.skipped
     report.cut = source.trace.cut if isinstance(source, _Own) else None
@@ -163,11 +166,11 @@ def _judge(disk: Device, commands: Iterable[TraceRecord], report: LintReport) ->
         why = performer.leave_out(item)
         if why is not None:
             report.skipped += 1
-            report.notes += [why] if why else []
+            report.notes.add([why] if why else [])
             continue
         report.commands += 1
         outcome = performer.give(item)
-        report.notes += performer.doubt(item)
+        report.notes.add(performer.doubt(item))
         if outcome.code == 0:
             continue
         if outcome.code > lib.ZD_E_FIRST_RULE:
@@ -238,6 +241,16 @@ class _Foreign:
             return f"{number >> 20},{number & 0xFFFFF}"
         return self._names.get(number, str(number))
 
+    def _other(self, device: int, only: int, others: set[int]) -> None:
+        """A command of a device that is not judged."""
+        if self.wanted is None:
+            raise TraceError(
+                f"{self.trace.path}: commands of several devices, such as "
+                f"{self._name(only)} and {self._name(device)}: choose one"
+            )
+        if len(others) < _OTHERS:
+            others.add(device)
+
     def commands(self, disk: Device) -> Iterator[TraceRecord]:
         numbers = itertools.count()
         only = self.wanted
@@ -249,12 +262,7 @@ class _Foreign:
                 if only is None:
                     only = raw.device
                 if raw.device != only:
-                    if self.wanted is None:
-                        raise TraceError(
-                            f"{self.trace.path}: commands of several devices, such as "
-                            f"{self._name(only)} and {self._name(raw.device)}: choose one"
-                        )
-                    others.add(raw.device)
+                    self._other(raw.device, only, others)
                     continue
                 number = next(numbers)
                 found = _command(raw, disk.geometry)

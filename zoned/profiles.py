@@ -19,12 +19,12 @@ import copy
 import difflib
 import functools
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoned.geometry import KEYWORDS, Geometry, GeometryError, resolve
+from zoned.inputs import MOST_TOML, InputError, parse_toml, read_bytes
 
 DEFAULT = "test"
 
@@ -53,7 +53,7 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
 }
 
 
-class ProfileError(ValueError):
+class ProfileError(InputError):
     """A profile that is unknown, unreadable as TOML, or says something it may not."""
 
 
@@ -93,7 +93,8 @@ def load(profile: str | os.PathLike[str]) -> Profile:
     text = os.fspath(profile)
     if isinstance(profile, os.PathLike) or "/" in text or text.endswith(".toml"):
         path = Path(text)
-        return parse(path.read_bytes(), name=path.stem, source=str(path))
+        content = read_bytes(path, MOST_TOML, ProfileError, f"profile {path}")
+        return parse(content, name=path.stem, source=str(path))
     known = builtin_names()
     if text not in known:
         near = _nearest(text, known)
@@ -109,20 +110,9 @@ def _builtin(name: str) -> Profile:
     return parse((_folder() / f"{name}.toml").read_bytes(), name=name, source="built in")
 
 
-def _toml(content: bytes, source: str) -> dict[str, object]:
-    try:
-        return tomllib.loads(content.decode("utf-8"))
-    except UnicodeDecodeError as exc:
-        raise ProfileError(
-            f"profile {source}: not UTF-8 text ({exc.reason} at byte {exc.start})"
-        ) from None
-    except tomllib.TOMLDecodeError as exc:
-        raise ProfileError(f"profile {source}: not TOML: {exc}") from None
-
-
 def parse(content: bytes, *, name: str, source: str) -> Profile:
     """A profile from the bytes of a TOML file. Raises ProfileError."""
-    table = _toml(content, source)
+    table = parse_toml(content, ProfileError, f"profile {source}")
     _known_keys(table, _TOP_KEYS, source, "")
     description = table.get("description", "")
     if not isinstance(description, str):

@@ -108,6 +108,8 @@ class Performer:
         """None for a command that can be given. For any other: does what it had transferred, and
         tells why in a sentence; "" where a fault rule or the host made it fail.
         """
+        if _impossible(item):
+            return f"command {item.number}: it says what no command can"
         if item.command is TraceCommand.ROLLBACK:
             return (
                 f"command {item.number}: a rollback to a snapshot cannot be repeated; zones may "
@@ -123,6 +125,10 @@ class Performer:
             return f"command {item.number}: {item.length} bytes at once are more than can be given"
         if item.ok or (item.rule is not None and not item.injected):
             return None
+        if item.command in DATA and item.done > min(item.length, LONGEST):
+            return (
+                f"command {item.number}: it says that {item.done} bytes of {item.length} were done"
+            )
         if item.done and item.command is not TraceCommand.READ:
             self.give(item, item.done)
         return ""
@@ -196,6 +202,39 @@ class Performer:
         return ffi.from_buffer(self._zeros)
 
 
+def _impossible(item: TraceRecord) -> bool:
+    """Whether a record, of a damaged or crafted trace, is of no command that could be given."""
+    if item.command in (TraceCommand.READ, TraceCommand.WRITE):
+        return item.offset is None
+    if item.command is TraceCommand.POWER_CUT:
+        return item.length >= 2**31
+    return item.command in _ZONE_COMMANDS and item.length > _NO_ZONE
+
+
+class Notes(list[str]):
+    """Sentences about a trace; of very many the first ones, and how many more there are."""
+
+    MOST = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = 0
+
+    def add(self, notes: Iterable[str]) -> None:
+        """Some more."""
+        for note in notes:
+            if len(self) < self.MOST:
+                self.append(note)
+            else:
+                self._more += 1
+
+    def close(self) -> None:
+        """No more will come."""
+        if self._more:
+            self.append(f"{counted(self._more, 'more note')} of this kind")
+            self._more = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing that came out differently."""
@@ -230,7 +269,7 @@ class ReplayReport:
     seconds: float = 0.0
     differences: list[Difference] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     """What else to know, a sentence each."""
 
     @property
@@ -278,6 +317,7 @@ def replay(
                 progress(item.number)
     finally:
         report.seconds = time.monotonic() - begin
+        report.notes.close()
     if trace.lost:
         report.notes.append(
             f"the trace lacks {counted(trace.lost, 'command')}, so the disks may differ"
@@ -300,10 +340,10 @@ def _one(
     why = performer.leave_out(item)
     if why is not None:
         report.skipped += 1
-        report.notes += [why] if why else []
+        report.notes.add([why] if why else [])
         return
     outcome = performer.give(item)
-    report.notes += performer.doubt(item)
+    report.notes.add(performer.doubt(item))
     report.commands += 1
     report.failed += outcome.code < 0
     if compare:

@@ -13,13 +13,13 @@ would keep, not of the zone's state.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from zoned.inputs import InputError, parse_json
 from zoned.reportformats import (
     CONDITION_NAMES,
     CSV_HEADER,
@@ -43,7 +43,10 @@ _BATCH = 4096
 class ReportZone(NamedTuple):
     """One zone of a report; bytes, ``wp`` absolute and None where it is not valid."""
 
-    number: int
+    number: int | None
+    """None: the report does not tell, as blkzone's of one zone alone, which may be a smaller last
+    one.
+    """
     start: int
     length: int
     capacity: int
@@ -54,7 +57,7 @@ class ReportZone(NamedTuple):
     reset_recommended: bool
 
 
-class ReportFormatError(ValueError):
+class ReportFormatError(InputError):
     """A saved report that is none: the message names the line and what was expected."""
 
 
@@ -66,7 +69,8 @@ class Difference:
     when only one of the reports has the zone (then the other of ``left`` and ``right`` is None).
     """
 
-    index: int
+    index: int | None
+    """None where neither report tells it."""
     start: int
     left: ReportZone | None
     right: ReportZone | None
@@ -87,15 +91,18 @@ class Difference:
 
     def to_text(self) -> str:
         """One line: ``zone 3: condition empty -> closed, wp 12582912 -> 12591104``."""
+        zone = "zone" if self.index is None else f"zone {self.index}"
         if self.right is None:
-            return f"zone {self.index} (start {self.start}): only in the first report"
+            return f"{zone} (start {self.start}): only in the first report"
         if self.left is None:
-            return f"zone {self.index} (start {self.start}): only in the second report"
+            return f"{zone} (start {self.start}): only in the second report"
         parts = [
             f"{name} {_show(readable(name, a))} -> {_show(readable(name, b))}"
             for name, (a, b) in self.fields.items()
         ]
-        return f"zone {self.index}: {', '.join(parts)}"
+        if self.index is None:
+            zone += f" (start {self.start})"
+        return f"{zone}: {', '.join(parts)}"
 
 
 def readable(name: str, value: object) -> object:
@@ -167,7 +174,7 @@ def parse(lines: Iterable[str], name: str = "the report") -> Iterator[ReportZone
 
 
 def _zone(
-    index: int,
+    index: int | None,
     start: int,
     length: int,
     capacity: int,
@@ -196,7 +203,7 @@ def _damaged(name: str, number: int, what: object) -> ReportFormatError:
 def _parse_json(lines: Numbered, name: str) -> Iterator[ReportZone]:
     for number, line in lines:
         try:
-            fields = json.loads(line)
+            fields = parse_json(line, ReportFormatError, "the line")
             if number == 1:
                 version = fields["report"]
                 if version != JSON_VERSION:
@@ -209,7 +216,7 @@ def _parse_json(lines: Numbered, name: str) -> Iterator[ReportZone]:
                 int(fields["start"]),
                 int(fields["length"]),
                 int(fields["capacity"]),
-                fields["wp"],
+                None if fields["wp"] is None else int(fields["wp"]),
                 _TYPE_NUMBERS[fields["type"]],
                 _CONDITION_NUMBERS[fields["condition"]],
                 bool(fields["non_seq"]),
@@ -217,7 +224,7 @@ def _parse_json(lines: Numbered, name: str) -> Iterator[ReportZone]:
             )
         except KeyError as error:
             raise _damaged(name, number, f"{error} is missing or unknown") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise _damaged(name, number, f"not a line of a JSON report ({error})") from error
 
 
@@ -261,7 +268,8 @@ _BLKZONE = re.compile(
 
 
 def _parse_blkzone(lines: Numbered, name: str) -> Iterator[ReportZone]:
-    zone_size = 0
+    zone_size = 0  # known once a second zone follows: only the last of a disk may be smaller
+    held: ReportZone | None = None
     for number, line in lines:
         if line.startswith("Found "):  # blkzone -v
             continue
@@ -269,16 +277,23 @@ def _parse_blkzone(lines: Numbered, name: str) -> Iterator[ReportZone]:
         if not match:
             raise _damaged(name, number, "not a line of blkzone's report")
         start, length = int(match[1], 16) << 9, int(match[2], 16) << 9
-        zone_size = max(zone_size, length)
         capacity = int(match[3], 16) << 9 if match[3] else length
         wp = start + (int(match[4], 16) << 9) if match[4] else None
         try:
-            yield _zone(
-                *(start // zone_size, start, length, capacity, wp),
+            zone = _zone(
+                *(None, start, length, capacity, wp),
                 *(int(match[8]), int(match[7]), match[6] == "1", match[5] == "1"),
             )
-        except (ValueError, ZeroDivisionError) as error:
+            if not length:
+                raise ValueError("a zone has a length")
+        except ValueError as error:
             raise _damaged(name, number, f"not a line of blkzone's report ({error})") from error
+        if held is not None:
+            zone_size = zone_size or held.length
+            yield held._replace(number=held.start // zone_size)
+        held = zone
+    if held is not None:
+        yield held._replace(number=held.start // zone_size) if zone_size else held
 
 
 # ---------------------------------------------------------------------------------------- comparing
@@ -290,13 +305,23 @@ def compare(left: Iterable[ReportZone], right: Iterable[ReportZone]) -> Iterator
     """What differs between two reports, zone by zone; zones are matched by where they start."""
     ours, theirs = iter(left), iter(right)
     a, b = next(ours, None), next(theirs, None)
+    size = 0  # of a zone, as far as the reports tell it
+
+    def number(zone: ReportZone) -> int | None:
+        if zone.number is not None:
+            return zone.number
+        return zone.start // size if size else None
+
     while a is not None or b is not None:
+        for zone in (a, b):
+            if zone is not None and zone.number:
+                size = zone.start // zone.number
         if a is None or (b is not None and b.start < a.start):
             assert b is not None
-            yield Difference(b.number, b.start, None, b, {})
+            yield Difference(number(b), b.start, None, b, {})
             b = next(theirs, None)
         elif b is None or a.start < b.start:
-            yield Difference(a.number, a.start, a, None, {})
+            yield Difference(number(a), a.start, a, None, {})
             a = next(ours, None)
         else:
             if a[2:] != b[2:]:
@@ -305,5 +330,5 @@ def compare(left: Iterable[ReportZone], right: Iterable[ReportZone]) -> Iterator
                     for name, x, y in zip(_COMPARED, a[2:], b[2:], strict=True)
                     if x != y
                 }
-                yield Difference(a.number, a.start, a, b, fields)
+                yield Difference(number(a), a.start, a, b, fields)
             a, b = next(ours, None), next(theirs, None)

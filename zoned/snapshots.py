@@ -1,20 +1,20 @@
 """Snapshots of a disk: to go back to, and to make forks and crash survivors from.
 
 Made by ``dev.snapshot()``. No data is copied: the core pins what is in use (native/zd.h). A
-snapshot keeps its disk open, so close it, or use it as a context manager.
+snapshot keeps its disk open, so close it, or use it as a context manager. Any number of threads may
+use one; close() waits for them.
 """
 
 from __future__ import annotations
 
 import errno
-import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.errors import raise_error
+from zoned.owning import SNAPSHOT, Owned
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -62,24 +62,27 @@ def cut_of(kept: Mapping[int, int], undone: Iterable[int]) -> tuple[Any, Any]:
     return cut, (zones, blocks)
 
 
-class Snapshot:
+class Snapshot(Owned):
     """A disk at one moment."""
 
-    __slots__ = ("__weakref__", "_finalizer", "_geometry", "_handle", "_path", "_uuid")
+    __slots__ = ("__weakref__", "_geometry", "_path", "_uuid")
 
-    def __init__(self, handle: Any, device: Device) -> None:
+    def __init__(self, of: Device | Snapshot) -> None:
         """Not for users: ``dev.snapshot()``."""
-        self._handle = handle
-        self._geometry = device.geometry
-        self._uuid = device._uuid
-        self._path = device.path
-        self._finalizer = weakref.finalize(self, lib.zd_snapshot_free, handle)
+        super().__init__(SNAPSHOT)
+        self._geometry: Geometry = of.geometry
+        self._uuid: UUID = of._uuid
+        self._path: str | None = of._path
 
     @classmethod
     def _take(cls, device: Device) -> Self:
-        out = ffi.new("zd_snapshot **")
-        device._call(lib.zd_snapshot_take, out)
-        return cls(out[0], device)
+        self = cls(device)
+        try:
+            device._call(lib.zd_snapshot_take, self.cell)
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     @property
     def geometry(self) -> Geometry:
@@ -90,15 +93,6 @@ class Snapshot:
     def uuid(self) -> UUID:
         """Of the disk."""
         return self._uuid
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was given up."""
-        return not self._finalizer.alive
-
-    def close(self) -> None:
-        """Give it up: what it alone kept is freed. Forks made from it live on."""
-        self._finalizer()
 
     def fork(self) -> Device:
         """A disk of its own in RAM that begins as the snapshot."""
@@ -126,7 +120,8 @@ class Snapshot:
         room = 256
         while True:
             blocks = ffi.new("struct zd_snapshot_block[]", room)
-            count = lib.zd_snapshot_unflushed(self._alive(), blocks, room, err)
+            with Guard(self):
+                count = lib.zd_snapshot_unflushed(self.raw, blocks, room, err)
             if count < 0:
                 raise_error(count, err, None, self._path)
             if count <= room:
@@ -136,9 +131,10 @@ class Snapshot:
 
     def zones(self) -> list[ZoneState]:
         """The zones that are not as new, ascending."""
-        count = lib.zd_snapshot_rows(self._alive(), ffi.NULL, 0)
-        rows = ffi.new("struct zd_snapshot_zone[]", max(1, count))
-        lib.zd_snapshot_rows(self._alive(), rows, count)
+        with Guard(self):
+            count = lib.zd_snapshot_rows(self.raw, ffi.NULL, 0)
+            rows = ffi.new("struct zd_snapshot_zone[]", max(1, count))
+            lib.zd_snapshot_rows(self.raw, rows, count)
         return [
             ZoneState(
                 row.zone,
@@ -152,17 +148,6 @@ class Snapshot:
             for row in (rows[i] for i in range(count))
         ]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Snapshot belongs to its process and cannot be copied or pickled")
 
@@ -170,15 +155,10 @@ class Snapshot:
         name = "in RAM" if self._path is None else repr(self._path)
         return f"<zoned.Snapshot of {name}{', closed' if self.closed else ''}>"
 
-    def _alive(self) -> Any:
-        if self.closed:
-            raise ValueError("the snapshot is closed")
-        return self._handle
-
     def _rollback(self, device: Device) -> None:
-        handle = self._alive()
         err = ffi.new("struct zd_error *")
-        code = device._native(lib.zd_rollback, handle, err)
+        with Guard(device, self):
+            code = lib.zd_rollback(device._handle, self.raw, err)
         if code == -errno.EINVAL:
             raise ValueError(ffi.string(err.text).decode())
         if code < 0:
@@ -186,10 +166,9 @@ class Snapshot:
 
     def _share(self) -> Snapshot:
         """The same snapshot, to be closed by itself."""
-        other = object.__new__(Snapshot)
-        other._handle = lib.zd_snapshot_share(self._alive())
-        other._geometry, other._uuid, other._path = self._geometry, self._uuid, self._path
-        other._finalizer = weakref.finalize(other, lib.zd_snapshot_free, other._handle)
+        other = Snapshot(self)
+        with Guard(self):
+            lib.zd_snapshot_share(self.raw, other.cell)
         return other
 
     def _fork(
@@ -200,11 +179,11 @@ class Snapshot:
     ) -> Device:
         from zoned.device import _forked
 
-        handle = self._alive()
         cut, _keep = (ffi.NULL, None) if kept is None else cut_of(kept, undone)
 
         def make(out: Any, err: Any) -> int:
-            code = int(lib.zd_fork(handle, cut, out, err))
+            with Guard(self):
+                code = int(lib.zd_fork(self.raw, cut, out, err))
             if code == -errno.EINVAL:
                 raise ValueError(ffi.string(err.text).decode())
             return code

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex, cast
 
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy, strategy_of
 from zoned.device import Device, GeometryKeywords, _create, _resolve
 from zoned.errors import rule_name
@@ -83,11 +83,12 @@ class Watched(Device):
 
     __slots__ = ("_watcher",)
 
-    def __init__(self, out: Any, path: str | None) -> None:
-        super().__init__(out, path)
+    def _take_over(self, path: str | None) -> None:
+        super()._take_over(path)
         # The core forgets both with the handle. A weak reference: a strong one would never end.
         self._watcher = ffi.new_handle(weakref.ref(self))
-        lib.zd_watch(self._handle, lib.zd_python_watch, self._watcher)
+        with Guard(self):
+            lib.zd_watch(self._handle, lib.zd_python_watch, self._watcher)
 
     @contextlib.contextmanager
     def _command(self, text: str) -> Iterator[None]:
@@ -165,8 +166,8 @@ class Recorder(Watched):
 
     __slots__ = ("_acknowledged", "cuts")
 
-    def __init__(self, out: Any, path: str | None) -> None:
-        super().__init__(out, path)
+    def __init__(self) -> None:
+        super().__init__()
         self.cuts: list[Cut] = []
         self._acknowledged: list[Any] = []
 

@@ -27,14 +27,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from uuid import UUID
 
-from zoned._lib import Guard, ffi, lib
+from zoned._lib import Guard, ffi, lib, open_file
 from zoned.blocktrace import TraceError, open_input, read_piece
 from zoned.errors import raise_error, rule_name
-from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
+from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model, resolve
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     from zoned.device import Device
 
 __all__ = [
@@ -205,6 +207,17 @@ class Recorded(NamedTuple):
 # ---------------------------------------------------------------- recording
 
 
+class Recording:
+    """One recording of a handle, from before it begins."""
+
+    __slots__ = ("made", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.made: bool | None = None
+        """Whether its file was not there before; None: not known yet."""
+
+
 class DeviceTrace:
     """``dev.trace``: record the commands of everybody who has the disk open."""
 
@@ -214,8 +227,11 @@ class DeviceTrace:
         self._device = device
 
     def __repr__(self) -> str:
-        name = self._device._recording
-        return f"<dev.trace, {f'recording to {name!r}' if name else 'this handle records nothing'}>"
+        mine = self._device._recording
+        with suppress(ValueError, RuntimeError):  # a closed device records nothing
+            if mine is not None and self._status().mine:
+                return f"<dev.trace, recording to {mine.name!r}>"
+        return "<dev.trace, this handle records nothing>"
 
     def start(self, path: str | os.PathLike[str]) -> None:
         """Record to a file, from now on until stop() or close(). An existing file is replaced.
@@ -223,18 +239,31 @@ class DeviceTrace:
         One recording at a time: raises OSError (EBUSY, EALREADY) where the disk is being recorded,
         io.UnsupportedOperation on a read-only handle, OSError where the file cannot be made.
         """
-        name = os.path.abspath(os.fsdecode(path))
-        number, made = _open_new(name, self._device)
-        try:
-            self._call(lib.zd_trace_start, name, number)
-        except BaseException:
-            if made:
-                with suppress(OSError):
-                    os.unlink(name)
-            raise
-        finally:
-            os.close(number)
-        self._device._recording = name
+        self._start(Recording(os.path.abspath(os.fsdecode(path))))
+
+    def _start(self, new: Recording) -> None:
+        device = self._device
+        with Guard(device._tracing):
+            before = self._status().mine
+            free = not os.path.lexists(new.name)
+            try:
+                with _open_new(new, device) as file:
+                    self._call(lib.zd_trace_start, new.name, file.fileno())
+                    device._recording = new
+            except BaseException:
+                if not before:
+                    self._undo_start()
+                if free and new.made is not False:
+                    with suppress(OSError):
+                        os.unlink(new.name)
+                raise
+
+    def _undo_start(self) -> None:
+        """Something came amid start(): the recording may have begun."""
+        with suppress(ValueError):  # the device was closed, which ended it
+            if self._status().mine:
+                self._device._native(lib.zd_trace_stop, ffi.NULL, ffi.NULL)
+        self._device._recording = None
 
     def stop(self) -> Recorded:
         """End the recording: all commands that took effect before this are in the file.
@@ -242,26 +271,30 @@ class DeviceTrace:
         Raises OSError where the file could not be written to its end (it is readable up to there),
         ValueError where this handle records nothing.
         """
+        device = self._device
         raw = ffi.new("struct zd_trace_status *")
-        name, self._device._recording = self._device._recording, None
         err = ffi.new("struct zd_error *")
-        code = self._device._native(lib.zd_trace_stop, raw, err)
+        with Guard(device._tracing):
+            mine = device._recording
+            code = device._native(lib.zd_trace_stop, raw, err)
+            device._recording = None
         if code == -errno.ENOENT:
             raise ValueError("this handle records nothing: dev.trace.start() begins")
         if code < 0:
-            raise_error(code, err, self._device, name)
+            raise_error(code, err, device, mine.name if mine else None)
         return Recorded(raw.records, raw.lost, raw.waits, raw.bytes)
 
     @contextmanager
     def record(self, path: str | os.PathLike[str]) -> Iterator[None]:
         """start() and stop() around a block."""
-        self.start(path)
-        process = os.getpid()
+        device, process = self._device, os.getpid()
+        new = Recording(os.path.abspath(os.fsdecode(path)))
         try:
+            self._start(new)
             yield
         finally:
-            # Closing ended it; a forked child that leaves the block has none.
-            if not self._device.closed and os.getpid() == process:
+            # Closing ended it, or another thread did; a forked child has none.
+            if device._recording is new and not device.closed and os.getpid() == process:
                 self.stop()
 
     @property
@@ -279,7 +312,9 @@ class DeviceTrace:
     def failure(self) -> OSError | None:
         """Why this handle's recording ended by itself, such as a full disk; None if it did not."""
         number = int(self._status().error)
-        return OSError(number, os.strerror(number), self._device._recording) if number else None
+        mine = self._device._recording
+        name = mine.name if mine else None
+        return OSError(number, os.strerror(number), name) if number else None
 
     @property
     def keeps(self) -> bool:
@@ -323,19 +358,23 @@ class DeviceTrace:
         return int(code)
 
 
-def _open_new(name: str, device: Device) -> tuple[int, bool]:
-    """A descriptor to write the trace by, and whether the file was not there before."""
+def _open_new(new: Recording, device: Device) -> FileIO:
+    """The file to write the trace to; tells whether it was not there before."""
     try:
-        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), True
+        file = open_file(new.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        new.made = True
     except FileExistsError:
-        number = os.open(name, os.O_WRONLY | os.O_CLOEXEC)
-    status = os.fstat(number)
+        new.made = False
+    else:
+        return file
+    file = open_file(new.name, os.O_WRONLY)
+    status = os.fstat(file.fileno())
     with Guard(device):
         disk = os.fstat(lib.zd_fd(device._handle))
     if stat.S_ISREG(status.st_mode) and os.path.samestat(status, disk):
-        os.close(number)
-        raise ValueError(f"{name} is the disk itself: a trace needs a file of its own")
-    return number, False
+        file.close()
+        raise ValueError(f"{new.name} is the disk itself: a trace needs a file of its own")
+    return file
 
 
 # ---------------------------------------------------------------- reading
@@ -395,7 +434,7 @@ class Trace:
             if kind == lib.ZD_TRACE_COMMAND:
                 yield _record(row, size, zones)
             elif kind == lib.ZD_TRACE_ZONE_AFTER:
-                after.append(_zone_row(row))
+                after.append(self._zone_row(row, after[-1].zone if after else -1))
             elif kind == lib.ZD_TRACE_LOST:
                 self.lost += row[9]
             elif kind == lib.ZD_TRACE_END:
@@ -408,10 +447,22 @@ class Trace:
         self.after, self.lost, self.complete, self.cut = (), 0, False, None
 
     def _zones_before(self) -> Iterator[ZoneRow]:
+        last = -1
         for row in self._rows():
             if row[15] != lib.ZD_TRACE_ZONE_BEFORE:
                 return
-            yield _zone_row(row)
+            zone = self._zone_row(row, last)
+            last = zone.zone
+            yield zone
+
+    def _zone_row(self, row: tuple[int, ...], last: int) -> ZoneRow:
+        """A zone's row. They ascend, so that no trace has more of them than its disk has zones."""
+        if not last < row[11] < self.geometry.nr_zones:
+            raise TraceError(
+                f"{self.path}: damaged: a row of zone {row[11]} comes after one of zone {last}, on "
+                f"a disk of {self.geometry.nr_zones} zones"
+            )
+        return _zone_row(row)
 
     def _rows(self) -> Iterator[tuple[int, ...]]:
         """Items as struct zd_trace_record, one after the other; sets ``cut`` at the end."""
@@ -490,7 +541,7 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
     if not fixed:
         raise TraceError(f"{path}: the file is empty")
     if not is_trace(fixed) and not MAGIC.startswith(fixed):
-        raise TraceError(f"{path}: not a trace of zoned (it begins with {fixed[:16]!r})")
+        raise TraceError(f"{path}: not a trace of zoned")
     if len(fixed) < _HEADER.size:
         raise TraceError(f"{path}: cut off in its header, at byte {len(fixed)}")
     field = _HEADER.unpack(fixed)
@@ -517,7 +568,7 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
             length,
             crc,
         )
-    except (ValueError, IndexError, OverflowError) as error:
+    except (ValueError, TypeError, IndexError, OverflowError, OSError) as error:
         raise TraceError(f"{path}: it describes a disk that cannot be: {error}") from None
 
 
@@ -526,28 +577,27 @@ def _geometry(field: tuple[Any, ...], ranges: Iterator[tuple[int, ...]]) -> Geom
         field[6:15]
     )
     dialect, model, close, data, sync, reads = field[15:21]
-    if not (zone_size > 0 and 0 < size <= 2**62 and -(-size // zone_size) <= lib.ZD_MAX_ZONES):
-        raise ValueError(f"size {size} in zones of {zone_size}")
-    return Geometry(
-        size=size,
-        zone_size=zone_size,
-        zone_capacity=capacity,
-        conventional=ZoneSet((first, count) for first, count in ranges),
-        logical_block=logical,
-        physical_block=physical,
-        max_open=max_open,
-        max_active=max_active,
-        append_limit=append_limit or capacity,
-        dialect=list(Dialect)[dialect],
-        model=list(Model)[model],
-        implicit_close=list(ImplicitClose)[close],
-        unrestricted_read=bool(reads),
-        data=list(DataMode)[data],
-        host_sync=list(HostSync)[sync],
-        seed=seed,
-        slot_cache=256 << 20,
-        profile=field[24].rstrip(b"\0").decode("utf-8", "replace"),
-    )
+    values = {
+        "size": size,
+        "zone_size": zone_size,
+        "zone_capacity": capacity,
+        "conventional": ZoneSet((first, count) for first, count in ranges),
+        "logical_block": logical,
+        "physical_block": physical,
+        "max_open": max_open,
+        "max_active": max_active,
+        "append_limit": append_limit,
+        "dialect": list(Dialect)[dialect],
+        "model": list(Model)[model],
+        "implicit_close": list(ImplicitClose)[close],
+        "unrestricted_read": bool(reads),
+        "data": list(DataMode)[data],
+        "host_sync": list(HostSync)[sync],
+        "seed": seed,
+        "slot_cache": 256 << 20,
+    }
+    # What no disk can be would be found out later, by a division by 0 for instance.
+    return resolve({}, values, profile=field[24].rstrip(b"\0").decode("utf-8", "replace"))
 
 
 def _zone_row(row: tuple[int, ...]) -> ZoneRow:

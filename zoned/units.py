@@ -13,6 +13,8 @@ import humanize
 
 LARGEST = 2**63 - 1
 PREFIXES = "KMGTPE"
+_LONGEST = 100
+"""Characters of a text that can be a size; Python refuses to read a number of 4,301 digits."""
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>[a-z]*)", re.IGNORECASE)
 _HEX = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
@@ -51,14 +53,23 @@ def parse_size(value: int | str, name: str = "size") -> int:
         )
     result = value if isinstance(value, int) else _parse_text(value)
     if result < 0:
-        raise SizeError(f"{name} is {value}: it must not be negative")
+        raise SizeError(f"{name} is {_told(value)}: it must not be negative")
     if result > LARGEST:
-        raise SizeError(f"{name} is {value}: at most {LARGEST} bytes can be addressed")
+        raise SizeError(f"{name} is {_told(value)}: at most {LARGEST} bytes can be addressed")
     return result
+
+
+def _told(value: int | str) -> str:
+    """A number as a message can hold it: Python refuses to write one of more than 4,300 digits."""
+    return hex(value) if isinstance(value, int) and abs(value) >> 256 else str(value)
 
 
 def _parse_text(text: str) -> int:
     stripped = text.strip()
+    if len(stripped) > _LONGEST:
+        raise SizeError(
+            f"{stripped[:20] + '...'!r} is not a size: it has {len(stripped)} characters"
+        )
     if _HEX.fullmatch(stripped):
         return int(stripped, 16)
     match = _SIZE.fullmatch(stripped)

@@ -16,7 +16,7 @@ from sortedcontainers import SortedDict
 
 MOST_ZONES = 2**24
 
-_ITEM = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
+_ITEM = re.compile(r"(\d{1,20})(?:\s*-\s*(\d{1,20}))?")
 
 
 class ZoneListError(ValueError):

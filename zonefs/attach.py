@@ -11,16 +11,22 @@ import errno as errnos
 import os
 import re
 import stat as stats
-import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zoned._lib import open_file, receive_file
 
 if TYPE_CHECKING:
     import subprocess
+    from io import FileIO
 
+_T = TypeVar("_T")
 FS_TYPE = "fuse.zonefs"
+PATIENCE = 3.0
+"""Seconds that the process of a mount has for an answer; one that was stopped never gives any."""
 _PASSING = 1.0
 """Seconds that a mount may be busy without anybody having anything open in it."""
 DEVICE = "/dev/fuse"
@@ -67,11 +73,71 @@ def mounts_of(source: str) -> list[str]:
 
 
 def _dead(path: str) -> bool:
+    """Whether its process has ended. One that is stopped, or very busy, has not."""
     try:
-        os.stat(path)
+        asked(lambda: os.stat(path), path)
     except OSError as error:
         return error.errno == errnos.ENOTCONN
     return False
+
+
+# ---------------------------------------------------------------- waiting for other processes
+
+
+def asked(question: Callable[[], _T], path: str, source: str | None = None) -> _T:
+    """The answer to what the kernel has to ask another process, if that answers within PATIENCE.
+
+    The call is made by a thread that is left alone then: no signal ends the wait for a process that
+    was stopped, but for one that kills. ``source`` is what is mounted at path, if that is known.
+
+    Raises OSError ETIMEDOUT that says whom it waited for, and what the question raises.
+    """
+    answer: list[_T] = []
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            answer.append(question())
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failed.append(error)
+
+    thread = threading.Thread(target=ask, name="zonefs-ask", daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if failed:
+        raise failed[0]
+    if answer:
+        return answer[0]
+    raise OSError(errnos.ETIMEDOUT, f"{path} does not answer: {_silent(path, source)}")
+
+
+def _silent(path: str, source: str | None) -> str:
+    """What is known about the process behind a mount that does not answer, and what helps."""
+    if source is None:
+        covering = [one for one in entries() if (path + "/").startswith(one.path.rstrip("/") + "/")]
+        source = covering[-1].source if covering else ""
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        if pid == os.getpid() or not {source, DEVICE} <= _opened_by(pid):
+            continue
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
+                name, _, rest = status.read().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if rest.split()[0] in ("T", "t"):
+            return (
+                f"process {pid} ({name}), which serves it, is stopped; let it go on"
+                f" (kill -CONT {pid}) or end it (kill -KILL {pid})"
+            )
+        return f"process {pid} ({name}), which serves it, is busy or waits for its disk"
+    return "the process that serves it is stopped or waits for its disk"
+
+
+def _opened_by(pid: int) -> set[str]:
+    try:
+        return {_target(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    except OSError:
+        return set()
 
 
 def top(path: str) -> Entry | None:
@@ -96,8 +162,10 @@ def mount_point(path: str | os.PathLike[str], source: str, *, nonempty: bool = F
     name = os.path.abspath(os.fsdecode(path))
     _remove_stale(source)
     try:
-        mode = os.stat(name).st_mode
+        mode = asked(lambda: os.stat(name), name).st_mode
     except OSError as error:
+        if error.errno == errnos.ETIMEDOUT:
+            raise
         if error.errno != errnos.ENOTCONN:
             raise _bad_point(error, name) from None
         where = os.path.realpath(name)
@@ -161,7 +229,7 @@ def _remove_stale(source: str) -> None:
 # ---------------------------------------------------------------- mounting
 
 
-def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: bool) -> int:
+def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: bool) -> FileIO:
     """Mount, and return the descriptor through which the kernel asks.
 
     ``lib`` is that of zonefs._fuse, ``path`` comes from `mount_point`.
@@ -169,21 +237,18 @@ def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: boo
     Raises FileNotFoundError without /dev/fuse, PermissionError where neither mount(2) nor
     fusermount3 may, OSError with what either said.
     """
-    fd = _open_device()
-    if fd is None:
+    file = _open_device()
+    if file is None:
         return _by_helper(path, source, readonly=readonly, allow_other=allow_other)
-    try:
-        options = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
-        options += ",default_permissions" + (",allow_other" if allow_other else "")
-        code = lib.zd_fuse_sys_mount(
-            os.fsencode(source), os.fsencode(path), FS_TYPE.encode(), readonly, options.encode()
-        )
-        if code == 0:
-            kept, fd = fd, -1
-            return kept
-    finally:
-        if fd >= 0:
-            os.close(fd)
+    fd = file.fileno()
+    options = f"fd={fd},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+    options += ",default_permissions" + (",allow_other" if allow_other else "")
+    code = lib.zd_fuse_sys_mount(
+        os.fsencode(source), os.fsencode(path), FS_TYPE.encode(), readonly, options.encode()
+    )
+    if code == 0:
+        return file
+    file.close()
     if code == -errnos.EPERM:
         return _by_helper(path, source, readonly=readonly, allow_other=allow_other)
     if code == -errnos.ENODEV:
@@ -191,29 +256,89 @@ def attach(lib: Any, path: str, source: str, *, readonly: bool, allow_other: boo
     raise OSError(-code, f"{path} cannot be mounted on: {os.strerror(-code)}")
 
 
-def make_writable(lib: Any, path: str) -> None:
-    """Take "ro" from a mount. Raises PermissionError: only root may."""
-    code = lib.zd_fuse_sys_remount(os.fsencode(path))
-    if code < 0:
-        text = f"{path} was mounted read-only, and cannot be made writable: {os.strerror(-code)}"
-        raise OSError(-code, text)
+# ---------------------------------------------------------------- changing a mount
+
+
+def remount_request(
+    ffi: Any, lib: Any, errors: str | None, explicit_open: bool | None, readonly: bool | None
+) -> Any:
+    """A ``struct zd_fuse_remount *``; what is None stays. ffi and lib are those of zonefs._fuse."""
+    from zonefs.options import ERRORS_NUMBERS, Errors
+
+    how = ffi.new("struct zd_fuse_remount *")
+    if errors is not None:
+        how.set |= lib.ZD_FUSE_SET_ERRORS
+        how.errors = ERRORS_NUMBERS[Errors.parse(errors)]
+    for bit, wanted in (
+        (lib.ZD_FUSE_SET_EXPLICIT_OPEN, explicit_open),
+        (lib.ZD_FUSE_SET_READONLY, readonly),
+    ):
+        if wanted is not None:
+            how.set |= bit
+            how.flags |= bit if wanted else 0
+    return how
+
+
+def check_remount(ffi: Any, how: Any, path: str) -> None:
+    """Raise OSError for what became of a remount."""
+    if how.code < 0:
+        why = ffi.string(how.text).decode("utf-8", "replace") or os.strerror(-how.code)
+        raise OSError(-how.code, f"{path} cannot be remounted: {why}")
+
+
+def remount(
+    path: str | os.PathLike[str],
+    errors: str | None = None,
+    explicit_open: bool | None = None,
+    readonly: bool | None = None,
+) -> None:
+    """Change a mount that any process serves. As `Mount.remount`.
+
+    Raises OSError EINVAL where no zonefs of ours is mounted, ETIMEDOUT if its process does not
+    answer, PermissionError for who neither mounted it nor is root, and what `Mount.remount` raises.
+    """
+    import fcntl
+
+    from zonefs._fuse import ffi, lib
+
+    name = os.path.abspath(os.fsdecode(path))
+    how = remount_request(ffi, lib, errors, explicit_open, readonly)
+    raw = bytearray(ffi.buffer(how))
+    entry = top(asked(lambda: os.path.realpath(name), name))
+    if entry is None or entry.fs_type != FS_TYPE:
+        raise OSError(errnos.EINVAL, f"{name} is not the mount point of a zonefs of zonedctl")
+
+    def ask() -> None:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, lib.zd_fuse_remount_ioctl(), raw)
+        finally:
+            os.close(fd)
+
+    try:
+        asked(ask, name, entry.source)
+    except PermissionError:
+        who = "only root and the user who mounted it may remount it"
+        raise PermissionError(errnos.EPERM, f"{name} cannot be remounted: {who}") from None
+    ffi.memmove(how, bytes(raw), len(raw))
+    check_remount(ffi, how, name)
 
 
 def missing() -> str:
     """What of FUSE this machine lacks, as a sentence; "" if nothing does."""
     try:
-        fd = _open_device()
+        file = _open_device()
     except OSError as error:
         return str(error.strerror)
-    if fd is not None:
-        os.close(fd)
+    if file is not None:
+        file.close()
     return ""
 
 
-def _open_device() -> int | None:
+def _open_device() -> FileIO | None:
     """A descriptor; None where only fusermount3 may have one."""
     try:
-        return os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        return open_file(DEVICE, os.O_RDWR)
     except OSError as error:
         if error.errno in (errnos.ENOENT, errnos.ENODEV, errnos.ENXIO):
             text = (
@@ -227,7 +352,7 @@ def _open_device() -> int | None:
         raise OSError(error.errno, text) from None
 
 
-def _by_helper(path: str, source: str, *, readonly: bool, allow_other: bool) -> int:
+def _by_helper(path: str, source: str, *, readonly: bool, allow_other: bool) -> FileIO:
     """fusermount3 mounts, and sends the descriptor over a socket (its manual: fusermount3(1))."""
     import socket
 
@@ -240,13 +365,10 @@ def _by_helper(path: str, source: str, *, readonly: bool, allow_other: bool) -> 
         if done.returncode:
             raise _helper_failed(done, f"{path} cannot be mounted on")
         theirs.close()
-        _, control, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
-    for level, kind, data in control:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fd = int.from_bytes(data[:4], sys.byteorder)
-            os.set_inheritable(fd, False)  # noqa: FBT003 - positional only
-            return fd
-    raise OSError(errnos.EIO, f"{HELPER} mounted {path}, but gave no descriptor for it")
+        file = receive_file(ours.fileno())
+    if file is None:
+        raise OSError(errnos.EIO, f"{HELPER} mounted {path}, but gave no descriptor for it")
+    return file
 
 
 def _run_helper(

@@ -11,9 +11,11 @@ from __future__ import annotations
 import errno
 import io
 import os
-import threading
-import weakref
+from operator import attrgetter
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
+
+from zoned._lib import Guard
+from zoned.owning import Turn
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -46,7 +48,9 @@ class ZoneFile(io.RawIOBase):
         self._readable = access in (os.O_RDONLY, os.O_RDWR)
         self._writable = access in (os.O_WRONLY, os.O_RDWR)
         self.name = name
-        _live.add(self)
+        # Its buffers must know of each write that was done: no signal comes between in C.
+        self.write = file.write  # type: ignore[method-assign]
+        self.readinto = file.readinto  # type: ignore[method-assign]
         if access == os.O_RDONLY:
             self.mode = "rb"
         else:
@@ -156,10 +160,8 @@ class ZoneFile(io.RawIOBase):
         """The file system it belongs to."""
         return self._fs
 
-    @property
-    def closed(self) -> bool:
-        """True once close() was called."""
-        return self._file.closed
+    closed = property(attrgetter("_file.closed"), doc="True once close() was called.")
+    """Not in Python: its buffers take a KeyboardInterrupt in here for "yes"."""
 
     def close(self) -> None:
         """Close the file. With explicit_open the last writer's close closes the zone.
@@ -187,17 +189,6 @@ class ZoneFile(io.RawIOBase):
             raise ValueError("I/O operation on closed file")
 
 
-_live: weakref.WeakSet[ZoneFile] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for file in list(_live):
-        file._file._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
 class _Blocks(_Buffered):
     """What BlockWriter and BlockRandom share: the bytes that make no whole block yet.
 
@@ -211,7 +202,7 @@ class _Blocks(_Buffered):
         self._held = bytearray()
         self._block = block
         self._pad = pad
-        self._lock = threading.RLock()
+        self._lock = Turn("the file")
         super().__init__(raw, buffer_size)
 
     def write(self, data: Buffer, /) -> int:
@@ -244,11 +235,9 @@ class _Blocks(_Buffered):
         with self._turn():
             self._flush()
 
-    def _turn(self) -> threading.RLock:
+    def _turn(self) -> Guard:
         """One thread at a time, and no thread within itself."""
-        if self._lock._is_owned():  # type: ignore[attr-defined]
-            raise RuntimeError(f"reentrant call inside {self!r}")
-        return self._lock
+        return Guard(self._lock)
 
     def _flush(self) -> None:
         super().flush()

@@ -14,7 +14,6 @@ import os
 import stat as stats
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -22,6 +21,7 @@ from typing import IO, Any, NoReturn, Self, TypeVar
 
 from zoned import Device, ZoneType
 from zoned._lib import FAST_FS_TABLE, File, Guard, ffi, lib
+from zoned.owning import FILE_SYSTEM, Living, Owned
 from zonefs.errors import raise_os_error
 from zonefs.files import ZoneFile, buffered
 from zonefs.options import (
@@ -47,12 +47,12 @@ _MODES = {
     "x": (os.O_WRONLY | os.O_CREAT | os.O_EXCL, os.O_RDWR | os.O_CREAT | os.O_EXCL),
 }
 _KEPT_FLAGS = os.O_DIRECT | os.O_APPEND | os.O_DSYNC
-_mounted: weakref.WeakSet[ZoneFS] = weakref.WeakSet()
+_mounted: Living[ZoneFS] = Living()
 
 
 def mounted_here(dev: Device) -> bool:
     """Whether a ZoneFS of this process uses the device."""
-    return any(fs.device is dev and not fs.closed for fs in list(_mounted))
+    return any(fs.device is dev and not fs.closed for fs in _mounted.all())
 
 
 class ZoneFS:
@@ -75,32 +75,32 @@ class ZoneFS:
         explicit_open: bool = False,
         readonly: bool = False,
     ) -> None:
-        self._closed = True
         checked_device(dev)
         self._device = dev
-        self._handle: Any = ffi.NULL
         self._pid = os.getpid()
-        self._users = 0
-        self._lock = threading.RLock()
-        self._idle = threading.Condition(self._lock)
-        self._open_files: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._open_files: Living[Any] = Living()
         self._known: dict[str, int] = {}
         options = _options(Errors.parse(errors), explicit_open, readonly or dev.readonly)
-        out = ffi.new("zd_fs **")
         err = ffi.new("struct zd_error *")
         raw = ffi.new("struct zd_fs_format *")
-        with Guard(dev):
-            code = lib.zd_fs_mount(dev._handle, options, out, err)
-            if code == 0:
-                lib.zd_fs_read_super(dev._handle, raw, err)
-        if code < 0:
-            raise_os_error(dev, "mount", dev.path, code, err)
-        self._handle = out[0]
-        self._closed = False
-        self._superblock = superblock_of(raw)
-        self._root = int(lib.zd_fs_root(self._handle))
-        self._block = dev.geometry.physical_block
-        _mounted.add(self)
+        rules = Owned(FILE_SYSTEM, dev)
+        try:
+            with Guard(dev):
+                code = lib.zd_fs_mount(dev._handle, options, rules.cell, err)
+                if code == 0:
+                    lib.zd_fs_read_super(dev._handle, raw, err)
+            if code < 0:
+                raise_os_error(dev, "mount", dev.path, code, err)
+            self._superblock = superblock_of(raw)
+            with Guard(rules):
+                self._root = int(lib.zd_fs_root(rules.raw))
+            self._block = dev.geometry.physical_block
+            self._rules = rules
+            """``zd_fs *``; a call on it is one on the device, too."""
+            _mounted.add(self)
+        except BaseException:
+            rules.close()
+            raise
 
     # ------------------------------------------------------------ files
 
@@ -347,14 +347,14 @@ class ZoneFS:
     @property
     def options(self) -> MountOptions:
         """The mount's options, now."""
-        with self._using():
-            return options_of(self._handle)
+        with Guard(self._rules):
+            return options_of(self._rules.raw)
 
     @property
     def counters(self) -> SeqFileCounters:
         """What /sys/fs/zonefs/<dev>/ shows."""
-        with self._using():
-            return counters_of(self._handle)
+        with Guard(self._rules):
+            return counters_of(self._rules.raw)
 
     def remount(
         self,
@@ -368,8 +368,8 @@ class ZoneFS:
         Raises OSError EBUSY if made read-only while files are open for writing, EACCES if the disk
         is open read-only.
         """
-        with self._using():
-            options = changed_options(self._handle, errors, explicit_open, readonly)
+        with Guard(self._rules):
+            options = changed_options(self._rules.raw, errors, explicit_open, readonly)
         self._call("remount", None, _without_error(lib.zd_fs_remount), options)
 
     def revalidate(self, path: Name) -> bool:
@@ -382,7 +382,7 @@ class ZoneFS:
     @property
     def closed(self) -> bool:
         """True once close() was called."""
-        return self._closed
+        return self._rules.closed
 
     def close(self) -> None:
         """Flush and close files that are still open, then unmount. The disk stays open.
@@ -393,26 +393,18 @@ class ZoneFS:
         if not self._device.closed:
             with Guard(self._device):  # refused in a signal handler inside a call on this disk
                 pass
-        for file in list(self._open_files):
+        for file in self._open_files.all():
             try:
                 file.close()
             except (OSError, ValueError) as error:
                 first = first or error
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            while self._users and os.getpid() == self._pid:
-                self._idle.wait()
-        handle, self._handle = self._handle, ffi.NULL
+        self._rules.close()
         _mounted.discard(self)
-        if handle != ffi.NULL:
-            _unmount(self._device, handle)
         if first is not None:
             raise first
 
     def __enter__(self) -> Self:
-        if self._closed:
+        if self.closed:
             raise ValueError("the file system is closed")
         return self
 
@@ -425,7 +417,7 @@ class ZoneFS:
         self.close()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if not getattr(self, "_closed", True):
+        if hasattr(self, "_rules") and not self.closed:
             _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -438,27 +430,21 @@ class ZoneFS:
 
     def __repr__(self) -> str:
         label = f" {self._superblock.label!r}" if self._superblock.label else ""
-        return f"<zonefs.ZoneFS{label} on {self._device!r}{', closed' if self._closed else ''}>"
+        return f"<zonefs.ZoneFS{label} on {self._device!r}{', closed' if self.closed else ''}>"
 
     # ------------------------------------------------------------ inside
 
     def _after_fork(self) -> None:
         """In the child, where no thread is that was inside a call: whatever it held is free."""
-        self._lock = threading.RLock()
-        self._idle = threading.Condition(self._lock)
-        if self._handle != ffi.NULL and not self._device.closed:
-            lib.zd_fs_forked(self._handle)
-
-    def _using(self) -> _Use:
-        """Around every call on the handle: close() waits for it, and so does the device's."""
-        return _Use(self)
+        if not self.closed and not self._device.closed:
+            lib.zd_fs_forked(self._rules.raw)
 
     def _call(
         self, what: str, path: Name | None, function: Callable[..., int], *args: object
     ) -> int:
         err = ffi.new("struct zd_error *")
-        with self._using():
-            code = function(self._handle, *args, err)
+        with Guard(self._rules):
+            code = function(self._rules.raw, *args, err)
         if code < 0:
             name = None if path is None else _name_of(path)
             raise_os_error(self._device, what, name, code, err)
@@ -468,7 +454,7 @@ class ZoneFS:
         """The inode number behind a path, component by component."""
         if isinstance(path, ZonePath) and path.fs is not self:
             raise ValueError(f"{path!r} belongs to another ZoneFS")
-        if self._closed:
+        if self.closed:
             raise ValueError("the file system is closed")
         name = _name_of(path)
         known = self._known.get(name)
@@ -477,7 +463,7 @@ class ZoneFS:
         ino = self._root
         out = ffi.new("uint64_t *")
         code = 0
-        with self._using():
+        with Guard(self._rules):
             for part in name.split("/"):
                 raw = os.fsencode(part)
                 if b"\0" in raw:
@@ -485,7 +471,7 @@ class ZoneFS:
                 if not part and ino == self._root:
                     continue
                 # Within a path "" is what "." is; behind a file neither is anything.
-                code = lib.zd_fs_lookup(self._handle, ino, raw or b".", out)
+                code = lib.zd_fs_lookup(self._rules.raw, ino, raw or b".", out)
                 if code < 0:
                     break
                 ino = int(out[0])
@@ -502,19 +488,16 @@ class ZoneFS:
     def _open_ino(
         self, ino: int, name: str, flags: int, read_flags: int, write_flags: int
     ) -> ZoneFile:
-        out = ffi.new("zd_fs_file **")
-        self._call(f"open of {name}", name, _opening(ino, flags, out))
         file = File()
+        report = _Report(self._device)
+        file._prepare(self._device, FAST_FS_TABLE, report, name, read_flags, write_flags, 0)
         try:
-            address = int(ffi.cast("uintptr_t", out[0]))
-            report = _Report(self._device)
-            file._attach(
-                self._device, FAST_FS_TABLE, address, report, name, read_flags, write_flags, 0
-            )
+            out = ffi.cast("zd_fs_file **", file._cell)
+            self._call(f"open of {name}", name, _opening(ino, flags, out))
+            return ZoneFile(self, file, name, flags, ino)
         except BaseException:
-            lib.zd_fs_close(out[0], ffi.NULL)
+            file.close()
             raise
-        return ZoneFile(self, file, name, flags, ino)
 
     def _entries(self, path: Name) -> Iterator[tuple[str, bool]]:
         """Names in a directory, but for "." and "..", and whether each is a directory."""
@@ -524,9 +507,9 @@ class ZoneFS:
         kind = ffi.new("mode_t *")
         name = ffi.new("char[17]")
         found: list[tuple[str, bool]] = []
-        with self._using():
+        with Guard(self._rules):
             while True:
-                code = lib.zd_fs_readdir(self._handle, folder, index, ino, kind, name)
+                code = lib.zd_fs_readdir(self._rules.raw, folder, index, ino, kind, name)
                 if code != 1:
                     break
                 found.append((ffi.string(name).decode("ascii"), stats.S_ISDIR(kind[0])))
@@ -560,46 +543,6 @@ class ZoneFS:
         return file
 
 
-class _Use:
-    """A call on the handle of a ZoneFS is under way."""
-
-    __slots__ = ("_fs", "_guard")
-
-    def __init__(self, fs: ZoneFS) -> None:
-        self._fs = fs
-        self._guard = Guard(fs._device)
-
-    def __enter__(self) -> None:
-        fs = self._fs
-        with fs._lock:
-            if fs._closed:
-                raise ValueError("the file system is closed")
-            fs._users += 1
-        try:
-            self._guard.__enter__()
-        except BaseException:
-            self._leave()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self._guard.__exit__(kind, value, traceback)
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        fs = self._fs
-        with fs._lock:
-            fs._users -= 1
-            if fs._users == 0 and fs._closed:
-                fs._idle.notify_all()
-
-
 class _Report:
     """What a File calls when the file system or the disk refuses."""
 
@@ -629,14 +572,6 @@ def _without_error(function: Callable[..., int]) -> Callable[..., int]:
         return function(*args[:-1])
 
     return call
-
-
-def _unmount(device: Device, handle: Any) -> None:
-    try:
-        with Guard(device):
-            lib.zd_fs_umount(handle)
-    except ValueError:  # the device was closed first: the disk is out of reach
-        lib.zd_fs_detach(handle)
 
 
 def _options(errors: Errors, explicit_open: bool, readonly: bool) -> Any:
@@ -684,7 +619,7 @@ def _parse_mode(
 
 
 def _after_fork() -> None:
-    for fs in list(_mounted):
+    for fs in _mounted.all():
         fs._after_fork()
 
 
@@ -695,7 +630,7 @@ def _close_all() -> None:
     inside calls that never end.
     """
     failed: BaseException | None = None
-    for fs in list(_mounted):
+    for fs in _mounted.all():
         if fs._pid != os.getpid() or threading.active_count() > 1:
             continue
         what = repr(fs)

@@ -16,13 +16,13 @@ import signal
 import threading
 import time
 import warnings
-import weakref
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 from zoned import Device
 from zoned import open as open_disk
-from zoned._lib import Guard, ffi, lib
+from zoned._lib import Guard, dup_file, ffi, lib
+from zoned.owning import SERVED_FILE_SYSTEM, Kind, Living, Owned, Turn
 from zonefs import attach
 from zonefs.errors import raise_os_error
 from zonefs.options import (
@@ -30,7 +30,6 @@ from zonefs.options import (
     Errors,
     MountOptions,
     SeqFileCounters,
-    changed_options,
     counters_of,
     options_of,
 )
@@ -91,68 +90,95 @@ class Mount:
         """Not for users: see `mount`."""
         self._closed = True
         self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self._turn = Turn("the mount")
         self._fuse_ffi, self._fuse = _server()
         self._strict = strict
         self._readonly = readonly
         check_number("workers", workers, int(self._fuse.ZD_FUSE_MAX_WORKERS) // 2)
         options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
-        with contextlib.ExitStack() as undo:
-            self._device = _disk(image, readonly)
-            undo.callback(self._device.close)
+        attaching = False
+        self._device = _disk(image, readonly)
+        try:
             self._source = self._device.path or "ram"
             if self._device.path is not None:
                 self._source = os.path.realpath(self._source)
             self._path = attach.mount_point(path, self._source, nonempty=nonempty)
-            self._fs = self._mount_rules(options)
-            undo.callback(lib.zd_fs_umount, self._fs)
-            fd = attach.attach(
+            self._rules = Owned(SERVED_FILE_SYSTEM, self._device)
+            """``zd_fs *``; a call on it is one on the device, too."""
+            self._server = Owned(self._kind(), self._rules)
+            self._mount_rules(options)
+            attaching = True
+            with attach.attach(
                 self._fuse, self._path, self._source, readonly=readonly, allow_other=allow_other
-            )
-            undo.callback(self._detach_at, self._path)
-            self._server = self._start(fd, workers)
-            undo.callback(self._fuse.zd_fuse_stop, self._server)
-            undo.callback(self._detach_at, self._path)
+            ) as file:
+                self._start(file.fileno(), workers)
             number = os.stat(self._path).st_dev  # answered by the server: it is up
             self._number = f"{os.major(number)}:{os.minor(number)}"
-            undo.pop_all()
-        self._closed = False
-        _live.add(self)
-        _catch_signals()
+            with Guard(self._server):
+                told = self._fuse.zd_fuse_mounted(
+                    self._server.raw, os.fsencode(self._path), number
+                )
+            if told < 0:
+                raise MemoryError
+            self._closed = False
+            _live.add(self)
+            _catch_signals()
+        except BaseException:
+            if attaching:
+                self._detach_ours()
+            self._end()
+            raise
 
-    def _mount_rules(self, options: Any) -> Any:
-        out = ffi.new("zd_fs **")
+    def _kind(self) -> Kind:
+        """How a server is owned: a forked child has none of its threads."""
+        free, forget = (
+            int(self._fuse_ffi.cast("uintptr_t", self._fuse_ffi.addressof(self._fuse, name)))
+            for name in ("zd_own_fuse", "zd_own_forgotten_fuse")
+        )
+        return Kind("the mount", "zd_fuse *", free, forget=forget, ffi=self._fuse_ffi)
+
+    def _mount_rules(self, options: Any) -> None:
         err = ffi.new("struct zd_error *")
-        code = lib.zd_fs_mount(self._device._handle, options, out, err)
+        with Guard(self._device):
+            code = lib.zd_fs_mount(self._device._handle, options, self._rules.cell, err)
         if code < 0:
             raise_os_error(self._device, "mount", self._device.path, code, err)
-        return out[0]
 
-    def _start(self, fd: int, workers: int) -> Any:
-        out = self._fuse_ffi.new("zd_fuse **")
+    def _start(self, fd: int, workers: int) -> None:
         options = self._fuse_ffi.new("struct zd_fuse_options *")
         options.flags = self._fuse.ZD_FUSE_STRICT if self._strict else 0
+        options.flags |= self._fuse.ZD_FUSE_READONLY if self._readonly else 0
         options.workers = workers
-        code = self._fuse.zd_fuse_start(
-            lib.zd_fuse_table_address(),
-            int(ffi.cast("uintptr_t", self._device._handle)),
-            int(ffi.cast("uintptr_t", self._fs)),
-            fd,
-            options,
-            out,
-        )
+        with Guard(self._rules):
+            code = self._fuse.zd_fuse_start(
+                lib.zd_fuse_table_address(),
+                int(ffi.cast("uintptr_t", self._device._handle)),
+                int(ffi.cast("uintptr_t", self._rules.raw)),
+                fd,
+                options,
+                self._server.cell,
+            )
         if code == -errnos.EINVAL:
             raise ImportError(
                 "zonefs._fuse and zoned._native come from different builds: install zoned again"
             )
         if code < 0:
             raise OSError(-code, f"the file system cannot be served: {os.strerror(-code)}")
-        return out[0]
 
-    @staticmethod
-    def _detach_at(path: str) -> None:
+    def _detach_ours(self) -> None:
+        """Making it ended early: unmount what may have been mounted."""
         with contextlib.suppress(OSError):
-            attach.detach(path, lazy=True)
+            entry = attach.top(self._path)
+            if entry and entry.fs_type == attach.FS_TYPE and entry.source == self._source:
+                attach.detach(self._path, lazy=True)
+
+    def _end(self) -> None:
+        """The server first, then what it uses. What is closed already stays so."""
+        for owner in (getattr(self, "_server", None), getattr(self, "_rules", None), self._device):
+            if owner is not None:
+                owner.close()
+        self._closed = True
+        _live.discard(self)
 
     # ------------------------------------------------------------ looking
 
@@ -175,25 +201,28 @@ class Mount:
     def mounted(self) -> bool:
         """Whether it is: False after unmount(), and once somebody else unmounted it."""
         self._check_process()
-        with self._lock:
-            return not self._closed and not self._fuse.zd_fuse_ended(self._server)
+        try:
+            with Guard(self._server):
+                return not self._fuse.zd_fuse_ended(self._server.raw)
+        except ValueError:  # it was unmounted
+            return False
 
     @property
     def counters(self) -> SeqFileCounters:
         """What the kernel shows in /sys/fs/zonefs; also extended attributes of the mount point:
         ``user.zonefs.nr_wro_seq_files`` and so on.
         """
-        with self._lock:
-            self._check_open()
-            self._await_closes()
-            return counters_of(self._fs)
+        self._check_open()
+        self._await_closes()
+        with Guard(self._rules):
+            return counters_of(self._rules.raw)
 
     @property
     def options(self) -> MountOptions:
         """How it is mounted, now: an error may have made it read-only."""
-        with self._lock:
-            self._check_open()
-            return options_of(self._fs)
+        self._check_open()
+        with Guard(self._rules):
+            return options_of(self._rules.raw)
 
     @property
     def last_error(self) -> str:
@@ -201,10 +230,10 @@ class Mount:
 
         Also the extended attribute ``user.zonefs.last_error`` of the mount point.
         """
+        self._check_open()
         text = self._fuse_ffi.new("char[]", int(self._fuse.ZD_FUSE_TEXT))
-        with self._lock:
-            self._check_open()
-            self._fuse.zd_fuse_last_error(self._server, text)
+        with Guard(self._server):
+            self._fuse.zd_fuse_last_error(self._server.raw, text)
         return str(self._fuse_ffi.string(text).decode("utf-8", "replace"))
 
     # ------------------------------------------------------------ changing
@@ -222,21 +251,22 @@ class Mount:
         writable what was mounted from an image with readonly=True (its disk is open read-only),
         PermissionError to make a RAM disk's read-only mount writable without root.
         """
-        with self._lock:
+        how = attach.remount_request(self._fuse_ffi, self._fuse, errors, explicit_open, readonly)
+        with Guard(self._turn):
             self._check_open()
             self._await_closes()
-            options = changed_options(self._fs, errors, explicit_open, readonly)
-            writable = not options.flags & lib.ZD_FS_READONLY
-            if writable and self._readonly and not self._device.readonly:
-                attach.make_writable(self._fuse, self._path)
-                self._readonly = False
-            code = lib.zd_fs_remount(self._fs, options)
-        if code < 0:
-            why = {
-                -errnos.EBUSY: "files are open for writing",
-                -errnos.EACCES: "its disk is open read-only: unmount it and mount it anew",
-            }.get(code, os.strerror(-code))
-            raise OSError(-code, f"{self._path} cannot be remounted: {why}")
+            with Guard(self._server):
+                self._fuse.zd_fuse_remount(self._server.raw, how)
+        attach.check_remount(self._fuse_ffi, how, self._path)
+
+    def log_to_syslog(self) -> None:
+        """From now on syslog, instead of standard error, is told what no program is: that an error
+        made the mount read-only, and why; that bytes were lost behind a close.
+        """
+        with Guard(self._turn):
+            self._check_open()
+            with Guard(self._server):
+                self._fuse.zd_fuse_use_syslog(self._server.raw)
 
     # ------------------------------------------------------------ the end
 
@@ -246,14 +276,13 @@ class Mount:
         Returns whether it has ended; ``unmount()`` is still to be called, as it frees the disk.
         """
         self._check_process()
-        with self._lock:
-            if self._closed:
-                return True
-            event = os.dup(self._fuse.zd_fuse_event(self._server))
         try:
+            with Guard(self._server):
+                event = dup_file(self._fuse.zd_fuse_event(self._server.raw))
+        except ValueError:  # it was unmounted
+            return True
+        with event:
             return bool(select.select([event], [], [], timeout)[0])
-        finally:
-            os.close(event)
 
     def unmount(self, *, force: bool = False) -> None:
         """Unmount, end the server and close the disk. Once done, does nothing.
@@ -263,20 +292,23 @@ class Mount:
         there next fails with ENOTCONN. Finished writes are safe in any case.
         """
         self._check_process()
-        with self._lock:
+        with Guard(self._turn):
             if self._closed:
                 return
             self._detach(force)
-            self._closed = True
-            _live.discard(self)
-            self._fuse.zd_fuse_stop(self._server)
-            lib.zd_fs_umount(self._fs)
-            self._device.close()
+            self._end()
         _release_signals()
+
+    def _cut_off(self) -> None:
+        """At the end of the process, whatever is under way: unmount, and serve no longer."""
+        with contextlib.suppress(OSError):
+            self._detach(True)  # noqa: FBT003 - force
+        with contextlib.suppress(OSError):
+            self._end()
 
     def _detach(self, force: bool) -> None:
         there = [entry for entry in attach.entries() if entry.device == self._number]
-        ended = self._fuse.zd_fuse_ended(self._server)
+        ended = not self.mounted
         for entry in there:
             # The number may be another file system's by now, if ours was unmounted.
             if entry.fs_type != attach.FS_TYPE or entry.source != self._source:
@@ -352,11 +384,6 @@ class Mount:
         if self._closed:
             raise ValueError(f"{self._path} was unmounted")
 
-    def _forked(self) -> None:
-        """In the child: without the descriptor, so that the mount ends with its process."""
-        if not self._closed:
-            self._fuse.zd_fuse_forget(self._server)
-
 
 def mount(
     image: str | os.PathLike[str] | Device,
@@ -414,11 +441,12 @@ def mount_points(device: Device) -> list[str]:
         return attach.mounts_of(os.path.realpath(device.path))
     with Guard(device):
         disk = os.fstat(lib.zd_fd(device._handle))
-    return [
-        one.path
-        for one in list(_live)
-        if os.path.samestat(disk, os.fstat(lib.zd_fd(one._device._handle)))
-    ]
+    found = []
+    for one in _live.all():
+        with contextlib.suppress(ValueError), Guard(one._device):  # it may be unmounted meanwhile
+            if os.path.samestat(disk, os.fstat(lib.zd_fd(one._device._handle))):
+                found.append(one.path)
+    return found
 
 
 def _options(
@@ -461,15 +489,17 @@ def _disk(image: str | os.PathLike[str] | Device, readonly: bool) -> Device:
 
 # ---------------------------------------------------------------- the end of the process, and forks
 
-_live: weakref.WeakSet[Mount] = weakref.WeakSet()
+_live: Living[Mount] = Living()
 _CAUGHT = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _unmount_all() -> None:
-    for one in list(_live):
+    for one in _live.all():
         if one._pid == os.getpid():
-            with contextlib.suppress(OSError):
+            try:
                 one._leave(patience=0)
+            except (OSError, RuntimeError):  # RuntimeError: a signal came amid a call on it
+                one._cut_off()
 
 
 def _on_signal(number: int, _: FrameType | None) -> None:
@@ -494,9 +524,7 @@ def _release_signals() -> None:
 
 
 def _after_fork() -> None:
-    for one in list(_live):
-        one._forked()
-    _live.clear()
+    _live.clear()  # their descriptors are closed already, so that a mount ends with its process
     _release_signals()
 
 

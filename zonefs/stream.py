@@ -27,11 +27,14 @@ import errno
 import io
 import os
 import struct
-import threading
 import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, NoReturn
+
+from zoned._lib import Guard
+from zoned.owning import Turn
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -172,7 +175,7 @@ class StreamFile(io.RawIOBase):
         self._raw = raw
         self._block = block
         self._capacity = capacity
-        self._lock = threading.RLock()
+        self._lock = Turn("the stream")
         self.name = raw.name
         self.mode = mode.replace("t", "") + ("" if "b" in mode else "b")
         self._appending = "a" in mode
@@ -200,7 +203,7 @@ class StreamFile(io.RawIOBase):
         Fewer than given go when the zone has no more room, and then EFBIG.
         """
         view = memoryview(data).cast("B")
-        with self._lock:
+        with Guard(self._lock):
             self._check_can("writing", self._writable)
             if self._appending:
                 self._position = self._size
@@ -230,29 +233,32 @@ class StreamFile(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int:
         """Read at the position; returns how many bytes came, 0 at the end."""
         view = memoryview(buffer).cast("B")
-        with self._lock:
-            self._check_can("reading", self._readable)
-            self._commit()
-            length = min(len(view), self._size - self._position)
-            if length <= 0:
-                return 0
-            at = 0
-            for size, place in self._extents.find(self._position, length):
-                part = bytes(size) if place is None else self._raw.pread(size, place)
-                view[at : at + len(part)] = part
-                at += len(part)
-                if len(part) < size:
-                    break
-            self._position += at
-            return at
+        with Guard(self._lock):
+            return self._read(view)
+
+    def _read(self, view: memoryview) -> int:
+        self._check_can("reading", self._readable)
+        self._commit()
+        length = min(len(view), self._size - self._position)
+        if length <= 0:
+            return 0
+        at = 0
+        for size, place in self._extents.find(self._position, length):
+            part = bytes(size) if place is None else self._raw.pread(size, place)
+            view[at : at + len(part)] = part
+            at += len(part)
+            if len(part) < size:
+                break
+        self._position += at
+        return at
 
     def readall(self) -> bytes:
         """Everything from the position to the end."""
-        with self._lock:
+        with Guard(self._lock):
             buffer = bytearray(max(self._size - self._position, 0))
             at = 0
             while at < len(buffer):
-                got = self.readinto(memoryview(buffer)[at:])
+                got = self._read(memoryview(buffer)[at:])
                 if not got:
                     break
                 at += got
@@ -260,7 +266,7 @@ class StreamFile(io.RawIOBase):
 
     def truncate(self, size: int | None = None, /) -> int:
         """Cut the stream, or lengthen it with zeros; None: at the position. Takes one block."""
-        with self._lock:
+        with Guard(self._lock):
             self._check_can("writing", self._writable)
             wanted = self._position if size is None else size
             if wanted < 0:
@@ -278,7 +284,7 @@ class StreamFile(io.RawIOBase):
     def flush(self) -> None:
         """Complete the segment: what was written is part of the stream now."""
         if not self.closed:
-            with self._lock:
+            with Guard(self._lock):
                 self._commit()
 
     def fsync(self) -> None:
@@ -290,7 +296,7 @@ class StreamFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Move the position, also beyond the end: what lies between reads as zeros."""
-        with self._lock:
+        with Guard(self._lock):
             self._check_open()
             base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}.get(
                 whence
@@ -334,10 +340,8 @@ class StreamFile(io.RawIOBase):
         self._check_open()
         return True
 
-    @property
-    def closed(self) -> bool:
-        """True once close() was called."""
-        return self._raw.closed
+    closed = property(attrgetter("_raw.closed"), doc="True once close() was called.")
+    """Not in Python: its buffers take a KeyboardInterrupt in here for "yes"."""
 
     def close(self) -> None:
         """Flush and close."""

@@ -44,18 +44,26 @@ static void put_back(zd_dev *dev, const struct items *items)
 static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *item)
 {
 	struct zd_zone_rt *rt = &dev->zones[zone];
+	struct zd_state now;
 	int r = zd_lock_zone(dev, zone);
 
 	if (r)
 		return r;
 	item->zone = zone;
-	item->word = rt->word;
-	item->slot = rt->slot;
+	now = zd_live_state(rt);
+	item->word = now.word;
+	item->slot = now.slot;
 	item->gen = rt->gen;
-	item->durable = flush ? zd_word_written(item->word) : rt->durable;
-	/* What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut. */
-	if (flush)
+	item->durable = flush ? zd_word_written(now.word) : now.durable;
+	/*
+	 * What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut; so
+	 * does the pointer, that goes first: without marks nothing else tells how far the zone was written.
+	 */
+	if (flush) {
+		if (zd_zone_type(dev, zone) == ZD_SEQ_WRITE_PREFERRED && rt->durable < item->durable)
+			rt->durable = item->durable;
 		r = zd_pre_flush(dev, zone);
+	}
 	zd_unlock_zone(dev, zone);
 	return r;
 }
@@ -149,13 +157,11 @@ static int write_entries(zd_dev *dev, const struct items *items, uint64_t table,
 			const struct item *item = &items->at[at];
 			struct zd_entry *e = &page[item->zone - base];
 
-			e->seq = dev->zones[item->zone].entry_seq + 1;
+			e->seq = zd_seq_next(dev->zones[item->zone].entry_seq);
 			e->word = item->word;
 			e->durable = item->durable;
 			e->slot = item->slot;
 			e->zero = 0;
-			if (e->seq == 0)
-				e->seq = 1;
 			e->crc = zd_entry_crc(e, item->zone);
 			last = item->zone;
 		}
@@ -182,12 +188,35 @@ static int sync_failed(zd_dev *dev, int r, struct zd_error *err)
 	return zd_fail_host(err, -r, "syncing the image to the host's disk failed; close it and run `zonedctl check --repair`");
 }
 
+/* Under the commit lock. */
+static int unmark(zd_dev *dev, struct zd_error *err)
+{
+	struct zd_status status = { .seq = dev->head->status_seq, .clean = 0, .failed = 0 };
+	int r;
+
+	if (!(atomic_load(&dev->head->gate) & ZD_GATE_MARK))
+		return 0;
+	r = zd_status_write(dev->fd, &status, dev->g.h.host_sync != ZD_SYNC_NEVER);
+	if (r)
+		return zd_fail_host(err, -r, "cannot mark the image as being changed");
+	dev->head->status_seq = status.seq;
+	atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_MARK);
+	return 0;
+}
+
 static int commit_host(zd_dev *dev, const struct items *items, enum zd_commit_kind kind, struct zd_error *err)
 {
 	bool sync = dev->g.h.host_sync != ZD_SYNC_NEVER;
 	uint32_t i;
 	int r;
 
+	/*
+	 * Whoever writes entries marks the image first, whether or not a command of his counts as a change: between
+	 * the two copies they differ, which a clean image's never do.
+	 */
+	r = unmark(dev, err);
+	if (r)
+		return r;
 	if (sync && kind != ZD_COMMIT_RESETS) {
 		r = zd_host_sync(dev->fd);
 		if (r)
@@ -204,7 +233,7 @@ static int commit_host(zd_dev *dev, const struct items *items, enum zd_commit_ki
 	for (i = 0; i < items->n; i++) {
 		struct zd_zone_rt *rt = &dev->zones[items->at[i].zone];
 
-		rt->entry_seq = rt->entry_seq + 1 ? rt->entry_seq + 1 : 1;
+		rt->entry_seq = zd_seq_next(rt->entry_seq);
 		rt->disk_slot = items->at[i].slot;
 		/* Written but not flushed: the next flush must find it. */
 		if (kind == ZD_COMMIT_HOST && (items->at[i].durable < zd_word_written(items->at[i].word) || zd_pre_any(dev, items->at[i].zone)))
@@ -303,17 +332,7 @@ int zd_mark_dirty(zd_dev *dev, struct zd_error *err)
 
 	if (r)
 		return zd_fail_host(err, -r, "interrupted while waiting for the commit lock");
-	if (atomic_load(&dev->head->gate) & ZD_GATE_MARK) {
-		struct zd_status status = { .seq = dev->head->status_seq, .clean = 0, .failed = 0 };
-
-		r = zd_status_write(dev->fd, &status, dev->g.h.host_sync != ZD_SYNC_NEVER);
-		if (!r) {
-			dev->head->status_seq = status.seq;
-			atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_MARK);
-		} else {
-			zd_fail_host(err, -r, "cannot mark the image as being changed");
-		}
-	}
+	r = unmark(dev, err);
 	zd_unlock_commit(dev);
 	return r;
 }

@@ -175,6 +175,12 @@ void zd_door_leave(zd_dev *dev)
 	dev->gate = NULL;
 }
 
+/* Known to be nobody's: whoever was inside died there. A reader could make the byte say otherwise, but not this. */
+static bool is_left(const struct zd_door *door, uint64_t which)
+{
+	return CHOSEN(which) && zd_mutex_is_free(&door->gate[(CHOSEN(which) - 1) % GATES]);
+}
+
 int zd_door_look(zd_dev *dev, struct zd_door_seen *seen, struct zd_error *err)
 {
 	struct zd_wait wait;
@@ -189,10 +195,12 @@ int zd_door_look(zd_dev *dev, struct zd_door_seen *seen, struct zd_error *err)
 
 		seen->which = atomic_load(&door->which);
 		seen->turn = atomic_load(&door->turn);
-		if ((seen->which & WHOSE) != mine || !(seen->turn & 1) || !zd_host_locked(dev->fd, ZD_BYTE_GATE))
+		if ((seen->which & WHOSE) != mine || !(seen->turn & 1) || is_left(door, seen->which) ||
+		    !zd_host_locked(dev->fd, ZD_BYTE_GATE))
 			return 0;
 		zd_wait_nap(&wait);
-		r = zd_wait_on(dev, &wait, CHOSEN(seen->which) ? zd_mutex_holder(&door->gate[(CHOSEN(seen->which) - 1) % GATES]) : 0);
+		r = zd_wait_on(dev, &wait,
+			       CHOSEN(seen->which) ? zd_mutex_holder(&door->gate[(CHOSEN(seen->which) - 1) % GATES]) : 0);
 	}
 	return zd_fail_host(err, -r, "cannot look at the image while it is being opened or closed");
 }
@@ -230,14 +238,17 @@ bool zd_door_alone(zd_dev *dev)
 	return atomic_load(&door_of(dev)->writers) <= 1;
 }
 
-int zd_door_join(zd_dev *dev, bool first)
+void zd_door_first(zd_dev *dev)
+{
+	atomic_store(&door_of(dev)->writers, 0);
+}
+
+int zd_door_join(zd_dev *dev)
 {
 	struct zd_door *door = door_of(dev);
 	int r;
 
 	/* Counted before the byte is held, so that the count is never too low. */
-	if (first)
-		atomic_store(&door->writers, 0);
 	atomic_fetch_add(&door->writers, 1);
 	r = zd_host_share(dev, dev->fd, ZD_BYTE_WRITERS);
 	if (r)
@@ -248,8 +259,10 @@ int zd_door_join(zd_dev *dev, bool first)
 void zd_door_part(zd_dev *dev)
 {
 	_Atomic uint32_t *writers = &door_of(dev)->writers;
+	uint32_t n = atomic_load(writers);
 
-	if (atomic_load(writers))
-		atomic_fetch_sub(writers, 1);
+	/* From outside, too, by who gave up waiting for the door. */
+	while (n && !atomic_compare_exchange_weak(writers, &n, n - 1))
+		;
 	zd_host_unlock(dev->fd, ZD_BYTE_WRITERS);
 }

@@ -699,7 +699,8 @@ int zd_fault_add(zd_dev *dev, const struct zd_fault *fault, uint32_t *id, struct
 		r = zd_fail(err, -ENOSPC, "%d faults are set already, and more have no room: clear some", ZD_MAX_FAULTS);
 		goto out;
 	}
-	f.id = *id = ++dev->faults->last_id;
+	dev->faults->last_id = zd_seq_next(dev->faults->last_id); /* 0 is a free place */
+	f.id = *id = dev->faults->last_id;
 	f.waiting = 0;
 	f.seen = f.matched = 0;
 	f.label[sizeof(f.label) - 1] = 0;

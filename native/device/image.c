@@ -34,6 +34,7 @@ static zd_dev *new_handle(const char *path)
 	if (path)
 		snprintf(dev->path, sizeof(dev->path), "%s", path);
 	pthread_mutex_init(&dev->seg_lock, NULL);
+	pthread_mutex_init(&dev->trace_lock, NULL);
 	dev->cookie = mmap(NULL, ZD_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (dev->cookie == MAP_FAILED) {
 		free(dev);
@@ -69,6 +70,7 @@ static void free_handle(zd_dev *dev)
 	zd_geometry_free(&dev->g);
 	munmap((void *)dev->cookie, ZD_PAGE);
 	pthread_mutex_destroy(&dev->seg_lock);
+	pthread_mutex_destroy(&dev->trace_lock);
 	free(dev);
 }
 
@@ -135,6 +137,7 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 	int r;
 
 	if (!others) {
+		zd_door_first(dev); /* a death half-way leaves nobody counted: then the next one is the first again */
 		r = zd_runtime_start(dev, err);
 		if (r)
 			return r;
@@ -147,7 +150,7 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 			return zd_fail(err, ZD_E_BUSY,
 				       "the image is open by a build of this library that shares its state in another way");
 	}
-	r = zd_door_join(dev, !others);
+	r = zd_door_join(dev);
 	return r ? zd_fail_host(err, -r, "cannot lock the image") : 0;
 }
 
@@ -232,6 +235,7 @@ static int follow_fork(zd_dev *dev, struct zd_error *err)
 	int fd;
 
 	pthread_mutex_init(&dev->seg_lock, NULL);
+	pthread_mutex_init(&dev->trace_lock, NULL);
 	zd_trace_forked(dev);
 	dev->pid = (uint32_t)getpid();
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dev->fd);
@@ -616,6 +620,7 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 {
 	int r = 0;
 
+	zd_end_hangs(dev);
 	zd_trace_close(dev);
 	if (dev->view && zd_view_recycle(dev))
 		return 0;

@@ -4,8 +4,9 @@
  * the hot path. Nothing outside native/device includes this.
  *
  * Files, from the bottom up: crc32c, rules (the table), geometry (config -> layout), host (all operations
- * on the host's file), lock (robust mutexes, waiting), door (openers taking turns), runtime (the shared area: reserve, rebuild, recover),
- * resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
+ * on the host's file), lock (robust mutexes, waiting), door (openers taking turns), runtime (the shared area: reserve,
+ * rebuild, recover), judge (which of its words can be believed), resource (open and active accounting), slot (where a
+ * zone's data lies), commit (flush), io (read, write,
  * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
  * recorder (to a file), tracefile (reading one), preimage (what overwritten blocks held at the last flush), power
  * (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
@@ -231,9 +232,12 @@ struct zd_dev {
 	struct zd_faults *faults;
 	struct zd_trace_rt *trace;
 	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
+	pthread_mutex_t trace_lock; /* this process only: of the next two, and of who observes */
 	struct zd_recorder *recorder; /* this handle records */
+	bool recording;             /* it does, or somebody is about to begin */
 	_Atomic(zd_told_fn) told;   /* zd_observe() */
 	void *told_arg;
+	void (*told_end)(void *);
 	_Atomic uint32_t telling;   /* threads that are in it */
 	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
@@ -440,9 +444,10 @@ int zd_door_enter(zd_dev *dev, struct zd_error *err);
 void zd_door_leave(zd_dev *dev);
 /* Inside: whether others have the image open to write; counted: this handle is one of those who have. */
 bool zd_door_others(zd_dev *dev, bool counted);
-int zd_door_join(zd_dev *dev, bool first); /* inside: from now on this handle is one of them */
-void zd_door_part(zd_dev *dev);            /* no longer; in RAM from outside too */
-bool zd_door_alone(zd_dev *dev);           /* no other was counted */
+void zd_door_first(zd_dev *dev); /* inside, no others: whoever was counted is dead. Before the area is made anew */
+int zd_door_join(zd_dev *dev);   /* inside: from now on this handle is one of them */
+void zd_door_part(zd_dev *dev);  /* no longer; from outside too */
+bool zd_door_alone(zd_dev *dev); /* no other was counted */
 /* Readers: wait till nobody is inside; later: whether somebody came since. */
 int zd_door_look(zd_dev *dev, struct zd_door_seen *seen, struct zd_error *err);
 bool zd_door_moved(const zd_dev *dev, const struct zd_door_seen *seen);
@@ -466,6 +471,7 @@ void zd_forget_waited(void); /* where a call begins that may be tried again and 
 
 int zd_mutex_init(pthread_mutex_t *m);
 uint32_t zd_mutex_holder(const pthread_mutex_t *m); /* thread id; 0: nobody, or unknown */
+bool zd_mutex_is_free(const pthread_mutex_t *m);    /* surely; also when its owner died */
 /*
  * As zd_mutex_lock(), for what must be tidied up even when the call was interrupted: a little longer, till nobody can
  * expect it any more. Then the caller leaves the disk as a death of its process would.
@@ -577,8 +583,45 @@ int zd_status_write(int fd, struct zd_status *status, bool sync);      /* bumps 
 uint32_t zd_entry_crc(const struct zd_entry *entry, uint32_t zone);
 bool zd_entry_valid(const struct zd_entry *entry, uint32_t zone); /* CRC right, or all zero */
 bool zd_entry_zero(const struct zd_entry *entry);
+/* Numbers of writings go round; 0 is that of an entry never written, and comes before all others. */
+uint32_t zd_seq_next(uint32_t seq);
+bool zd_seq_newer(uint32_t a, uint32_t b); /* a was given after b */
+/* Which of a zone's two entries counts; NULL: none. stale: copy B alone will do, though it may be out of date. */
+const struct zd_entry *zd_entry_newest(const struct zd_entry *a, const struct zd_entry *b, uint32_t zone, bool stale);
 int zd_header_read(int fd, struct zd_header *header, int *bad_copies, struct zd_error *err);
 uint32_t zd_header_crc(const struct zd_header *header);
+
+/* ---------------------------------------------------------------- judge.c */
+
+/* All that a zone's word or its entry say of it. */
+struct zd_state {
+	uint64_t word, durable;
+	uint32_t slot; /* + 1; 0: none */
+};
+/* A zone of the living area that cannot be as its word says. */
+struct zd_verdict {
+	uint32_t zone, other; /* other: claims the same slot, or ZD_NO_ZONE */
+	int kind;             /* enum zd_finding_kind: ENTRY_VALUE, SLOT_SHARED or SHORT */
+	const char *wrong;    /* of ENTRY_VALUE: what cannot be */
+	struct zd_state is;
+	struct zd_state to;   /* what a repair makes of it: what is left, else its entry, else OFFLINE */
+	uint64_t lost;        /* bytes that it costs; ZD_NONE: that cannot be told */
+};
+/*
+ * Judge each zone of a living area by itself, while nobody has it open for writing. *out is malloced, by zones ascending;
+ * *n 0: all words are sound. 0 or -errno.
+ */
+int zd_judge(zd_dev *dev, uint64_t file_size, struct zd_verdict **out, size_t *n);
+/* What counts of a zone in the area. A kill between the two stores may leave durable beyond what is written: all is. */
+struct zd_state zd_live_state(const struct zd_zone_rt *rt);
+/* A zone's newest valid entry, whatever it says; *there false: it has none. 0 or -errno. */
+int zd_state_of_entry(const zd_dev *dev, uint32_t zone, struct zd_state *out, bool *there);
+const char *zd_state_wrong(const zd_dev *dev, uint32_t zone, const struct zd_state *s); /* as zd_entry_wrong() */
+/* Whether the file ends before the zone's slot does, and what is left of the zone then. */
+bool zd_state_short(const zd_dev *dev, const struct zd_state *s, uint64_t file_size);
+struct zd_state zd_state_left(const zd_dev *dev, uint32_t zone, const struct zd_state *s, uint64_t file_size);
+/* Bytes of a zone that go when it is put from one state into another; ZD_NONE: that cannot be told. */
+uint64_t zd_state_loss(const zd_dev *dev, uint32_t zone, const struct zd_state *is, const struct zd_state *to);
 
 /* ---------------------------------------------------------------- resource.c; all under the resource lock */
 
@@ -599,9 +642,16 @@ void zd_slot_give_up(zd_dev *dev, uint32_t slot);
 /* A pinned slot is in use by a zone again. */
 void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone);
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
+void zd_slot_replace(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint32_t slot); /* likewise; with one that is in no list */
 void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
 void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
-bool zd_slots_drop_warm(zd_dev *dev);
+/*
+ * r: what an operation on the host gave. True: it found no room, but free slots that were kept filled gave theirs, so
+ * another try is worth it. For all that takes blocks of the host. Without the resource lock, or under it.
+ */
+bool zd_slots_gave(zd_dev *dev, int r);
+bool zd_slots_gave_locked(zd_dev *dev, int r);
+int zd_slot_clear(zd_dev *dev, uint32_t slot, uint64_t from, uint64_t to); /* under the stripe */
 bool zd_slots_pressing(zd_dev *dev);
 int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at); /* the slot's first byte in the mapping */
 static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
@@ -611,8 +661,9 @@ static inline uint64_t zd_slot_offset(const zd_dev *dev, uint32_t slot)
 
 /* ---------------------------------------------------------------- io.c, mgmt.c: what faults need of them */
 
-/* n bytes to rel in a slot, under the stripe of its zone. */
+/* n bytes to rel in a slot, under the stripe of its zone but not the resource lock. */
 int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n);
+int zd_store_once(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n); /* under it too; does not look for room */
 /* Flip one bit of what a zone stores; nothing happens where nothing is stored. */
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit);
 /* One zone command on one zone, done by fault rule `fault`: it meets no rule. */
@@ -706,6 +757,7 @@ bool zd_pre_any(const zd_dev *dev, uint32_t zone);
 /* n bytes at rel are about to be written: keep what is there. always: also while nobody wants pre-images. */
 int zd_pre_log(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n, bool always);
 int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n); /* they were logged: the next power cut takes them */
+int zd_pre_trim(zd_dev *dev, uint32_t zone); /* what a write that was never published marked behind the pointer is forgotten */
 int zd_pre_flush(zd_dev *dev, uint32_t zone); /* what was written is durable, but for lost blocks */
 void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held); /* nothing to go back to */
 /* Each block with a bit set, ascending. A negative result of `each` ends it. */

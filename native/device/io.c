@@ -101,6 +101,13 @@ static int store_part(zd_dev *dev, uint32_t slot, uint64_t rel, struct source *s
 
 int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n)
 {
+	int r = zd_store_once(dev, slot, rel, from, n);
+
+	return unlikely(r) && zd_slots_gave(dev, r) ? zd_store_once(dev, slot, rel, from, n) : r;
+}
+
+int zd_store_once(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n)
+{
 	const struct iovec one = { (void *)(uintptr_t)from, n };
 	struct source s = { &one, 1, 0 };
 	uint64_t done;
@@ -135,12 +142,31 @@ static int store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel
 
 		r = store_part(dev, rt->slot - 1, rel + *done, s, part, &landed);
 		*done += landed;
-		if (unlikely(r == -ENOSPC) && zd_slots_drop_warm(dev))
+		if (unlikely(r) && zd_slots_gave(dev, r))
 			r = 0; /* once: the list is empty now */
 		if (!r && *done < n && zd_interrupted(dev, &last))
 			r = -EINTR;
 	}
 	return r;
+}
+
+/*
+ * Before a write that raises the pointer of a preferred zone: what a writer that was killed or failed, or a crash of
+ * the host, left behind the pointer must not come to light, neither its marks nor its bytes in a gap.
+ */
+static int forget_behind(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n)
+{
+	uint64_t written = zd_word_written(rt->word);
+	int r;
+
+	if (rel + n <= written || zd_is_conv(dev, zone))
+		return 0;
+	r = zd_pre_trim(dev, zone);
+	if (r || rel <= written || !rt->slot)
+		return r;
+	if (dev->slots[rt->slot - 1].pinned > written)
+		r = zd_slot_unshare(dev, zone, rt);
+	return r ? r : zd_slot_clear(dev, rt->slot - 1, written, rel);
 }
 
 /* As store(), in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
@@ -151,8 +177,12 @@ static int store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_
 	int r = 0;
 
 	*done = 0;
+	/* Before anything changes, so that a flush finds it even if its writer is killed before it can be published. */
+	zd_set_dirty(dev, zone);
 	if (zd_asked(zd_view_has(dev, zone)))
 		r = zd_view_own(dev, zone, rt);
+	if (!r)
+		r = forget_behind(dev, zone, rt, rel, n);
 	while (!r && *done < n) {
 		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed;
 
@@ -244,6 +274,18 @@ static int host_failed(zd_dev *dev, struct zd_error *err, int r, uint32_t zone)
 	return r;
 }
 
+/* As host_failed(), of a write that counts as not done. partly: blocks that were written before are overwritten. */
+static int overwrote(zd_dev *dev, struct zd_error *err, int r, uint32_t zone, bool partly, uint64_t *done)
+{
+	*done = 0;
+	if (!partly || r == -EINTR)
+		return host_failed(dev, err, r, zone);
+	zd_fail_host(err, -r, "the host could not store all of the data; the blocks that were overwritten hold the old data or the new");
+	if (err)
+		err->zone = zone;
+	return r;
+}
+
 /* ---------------------------------------------------------------- writing */
 
 struct write {
@@ -307,7 +349,7 @@ static int open_for_write(zd_dev *dev, const struct write *w, uint32_t zone, str
 	return 0;
 }
 
-/* The host failed before anything could be published: give the resources back, and a slot that holds nothing. */
+/* Nothing could be published: give the resources back, and a slot that holds nothing. */
 static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cond)
 {
 	uint64_t word;
@@ -324,6 +366,15 @@ static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int con
 	if (zd_word_written(word) == 0)
 		zd_slot_release(dev, zone, rt);
 	zd_unlock_resource(dev);
+}
+
+/* A write that is not published leaves no mark; its bytes lie behind the pointer, where forget_behind() finds them. */
+static void give_up(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, bool opened, int before)
+{
+	if (zd_zone_type(dev, zone) == ZD_SEQ_WRITE_PREFERRED)
+		zd_pre_trim(dev, zone);
+	if (opened)
+		undo_open(dev, zone, rt, before);
 }
 
 /* Publish `written`. -EAGAIN: the zone was closed to EMPTY under our hands and must be opened anew. */
@@ -390,10 +441,8 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 		r = likely(type == ZD_SEQ_WRITE_REQUIRED) ? store(dev, rt, zone, rel, &w->source, n, done) :
 							    store_over(dev, rt, zone, rel, &w->source, n, w->lost, done);
 		if (unlikely(r && !(r == -EINTR && *done))) {
-			if (opens)
-				undo_open(dev, zone, rt, before);
-			*done = 0;
-			return host_failed(dev, err, r, zone);
+			give_up(dev, zone, rt, opens, before);
+			return overwrote(dev, err, r, zone, rel < written && *done, done);
 		}
 		if ((cell->effects & ZD_FX_NON_SEQ) && rel != written)
 			flags = ZD_W_NON_SEQ;
@@ -411,8 +460,10 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 				w->source = at_start;
 				continue;
 			}
-			if (p)
-				return host_failed(dev, err, p, zone);
+			if (p) {
+				give_up(dev, zone, rt, opens, before);
+				return overwrote(dev, err, p, zone, rel < zd_word_written(word), done);
+			}
 		}
 		count_write(rt, w, *done);
 		return r ? host_failed(dev, err, r, zone) : 0;
@@ -444,6 +495,8 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 		goto out;
 	}
 	r = zd_zone_get(dev, zone, &rt);
+	if (unlikely(r) && zd_slots_gave(dev, r))
+		r = zd_zone_get(dev, zone, &rt);
 	if (unlikely(r)) {
 		host_failed(dev, err, r, zone);
 		goto out;
@@ -504,6 +557,8 @@ static int check_preferred(zd_dev *dev, const struct write *w, uint32_t first, u
 			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
 		if (!r && err != &zd_asking) {
 			r = zd_zone_get(dev, zone, &rt);
+			if (r && zd_slots_gave(dev, r))
+				r = zd_zone_get(dev, zone, &rt);
 			if (r)
 				host_failed(dev, err, r, zone);
 		}
@@ -577,15 +632,16 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 		struct zd_zone_rt *rt;
 
 		r = zd_zone_get(dev, zone, &rt);
+		if (r && zd_slots_gave(dev, r))
+			r = zd_zone_get(dev, zone, &rt);
 		if (!r) {
-			zd_set_dirty(dev, zone);
 			r = store_over(dev, rt, zone, at - start, &w->source, n, w->lost, &done);
 			count_write(rt, w, done);
 		}
-		if (r)
-			host_failed(dev, err, r, zone);
 		at += done;
 		total += done;
+		if (r)
+			overwrote(dev, err, r, zone, total, &done);
 	}
 	if (t) {
 		t->r.done = total;
@@ -827,6 +883,59 @@ int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, 
 	return append_now(dev, zone, buf, length, false, landed, NULL, err);
 }
 
+int zd_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
+{
+	static const uint8_t zeros[4096];
+	struct write w = { ZD_CMD_WRITE, offset, length, { NULL, 0, 0 }, false, false };
+	uint32_t zone = zd_zone_of(dev, offset < dev->g.h.size ? offset : 0);
+	uint64_t rel = offset - zd_zone_start(dev, zone), written, done = 0;
+	struct zd_zone_rt *rt;
+	int r = begin_change(dev, err), type = zd_zone_type(dev, zone);
+	bool again = true;
+
+	if (!r || r == ZD_SLOW)
+		r = check_range(dev, ZD_CMD_WRITE, offset, length, err);
+	if (r || type != ZD_SEQ_WRITE_REQUIRED)
+		return r;
+retry:
+	r = zd_lock_zone(dev, zone);
+	if (r)
+		return host_failed(dev, err, r, zone);
+	if (zd_powerless(dev)) {
+		r = zd_gate_rest(dev, false, err);
+		goto out;
+	}
+	r = zd_zone_get(dev, zone, &rt);
+	if (r) {
+		host_failed(dev, err, r, zone);
+		goto out;
+	}
+	written = zd_word_written(rt->word);
+	r = check_seq_write(dev, &w, zone, written,
+			    zd_cell(dev->g.h.dialect, type, zd_word_cond(rt->word, type), ZD_CMD_WRITE), rel, err);
+	/* As a write that is never published: the blocks get their place, and what is in them lies behind the pointer. */
+	for (uint64_t at = 0; !r && at < length; at += done) {
+		const struct iovec one = { (void *)(uintptr_t)zeros, length - at < sizeof(zeros) ? length - at : sizeof(zeros) };
+		struct source from = { &one, 1, 0 };
+
+		r = store(dev, rt, zone, rel + at, &from, one.iov_len, &done);
+		if (r) {
+			host_failed(dev, err, r, zone);
+			if (written == 0 && zd_lock_resource_surely(dev)) { /* else it keeps its place, which it may */
+				zd_slot_release(dev, zone, rt);
+				zd_unlock_resource(dev);
+			}
+		}
+	}
+out:
+	zd_unlock_zone(dev, zone);
+	if (again && make_room(dev, r)) {
+		again = false;
+		goto retry;
+	}
+	return r;
+}
+
 int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
 {
 	uint32_t zone = zd_zone_of(dev, offset), slot;
@@ -854,7 +963,7 @@ int zd_io_flip(zd_dev *dev, uint64_t offset, unsigned bit)
 		r = zd_host_pread(dev->fd, &byte, 1, zd_slot_offset(dev, slot - 1) + rel);
 		byte ^= (uint8_t)(1u << bit);
 		if (!r)
-			r = zd_host_pwrite(dev->fd, &byte, 1, zd_slot_offset(dev, slot - 1) + rel);
+			r = zd_store_bytes(dev, slot - 1, rel, &byte, 1);
 	}
 	zd_unlock_zone(dev, zone);
 	return r;

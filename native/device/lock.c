@@ -93,6 +93,14 @@ static bool is_stopped(uint32_t tid)
 	return tid && proc_line(tid, "State:", state, sizeof(state)) && (state[0] == 'T' || state[0] == 't');
 }
 
+/* Who is just slow may be so; the stopped, and whom nobody sees, are given up one day. */
+static bool is_at_work(uint32_t tid)
+{
+	char state[64];
+
+	return tid && proc_line(tid, "State:", state, sizeof(state)) && state[0] != 'T' && state[0] != 't';
+}
+
 /* The thread that holds what we wait for, as people know it. */
 static void tell_holder(uint32_t tid)
 {
@@ -154,8 +162,8 @@ int zd_wait_on(zd_dev *dev, struct zd_wait *w, uint32_t holder)
 		if (since && now - since > GRACE)
 			return end_wait(w, holder, -EINTR);
 	}
-	/* Nobody can end this wait. Who is just slow may be so; the stopped, and whom nobody sees, are given up. */
-	if (!dev->interrupt && now - w->begin > PATIENCE && (is_stopped(holder) || !proc_line(holder, "State:", (char[64]){ 0 }, 64)))
+	/* Nobody can end this wait, or close() has it, at the end of a process that nobody looks at any more. */
+	if ((!dev->interrupt || atomic_load(&dev->closing)) && now - w->begin > PATIENCE && !is_at_work(holder))
 		return end_wait(w, holder, -ETIMEDOUT);
 	return 0;
 }
@@ -167,6 +175,16 @@ uint32_t zd_mutex_holder(const pthread_mutex_t *m)
 #else
 	(void)m;
 	return 0;
+#endif
+}
+
+bool zd_mutex_is_free(const pthread_mutex_t *m)
+{
+#ifdef __GLIBC__
+	return zd_mutex_holder(m) == 0;
+#else
+	(void)m;
+	return false;
 #endif
 }
 

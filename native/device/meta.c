@@ -70,7 +70,7 @@ int zd_status_read(int fd, struct zd_status *status, int *bad_copies)
 		if (memcmp(copy[i].magic, zd_status_magic, 8) || copy[i].crc != status_crc(&copy[i]) || copy[i].clean > 1 ||
 		    copy[i].failed > 1)
 			bad |= 1 << i;
-		else if (good < 0 || copy[i].seq > copy[good].seq)
+		else if (good < 0 || (int64_t)(copy[i].seq - copy[good].seq) > 0) /* numbers that go round */
 			good = i;
 	}
 	*bad_copies = bad;
@@ -114,4 +114,28 @@ bool zd_entry_zero(const struct zd_entry *entry)
 bool zd_entry_valid(const struct zd_entry *entry, uint32_t zone)
 {
 	return zd_entry_zero(entry) || (entry->seq && !entry->zero && entry->crc == zd_entry_crc(entry, zone));
+}
+
+uint32_t zd_seq_next(uint32_t seq)
+{
+	return seq + 1 ? seq + 1 : 1;
+}
+
+bool zd_seq_newer(uint32_t a, uint32_t b)
+{
+	if (!a || !b)
+		return a != 0 && b == 0;
+	return (int32_t)(a - b) > 0;
+}
+
+const struct zd_entry *zd_entry_newest(const struct zd_entry *a, const struct zd_entry *b, uint32_t zone, bool stale)
+{
+	bool va = zd_entry_valid(a, zone), vb = zd_entry_valid(b, zone);
+
+	if (va && vb)
+		return zd_seq_newer(b->seq, a->seq) ? b : a;
+	/* Copy A is written first, so it is never behind; B alone is current only after a clean close. */
+	if (va)
+		return a;
+	return vb && stale ? b : NULL;
 }

@@ -94,6 +94,8 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	struct zd_zone_rt *rt;
 	int r = zd_zone_get(dev, zone, &rt);
 
+	if (r && zd_slots_gave(dev, r))
+		r = zd_zone_get(dev, zone, &rt);
 	if (r)
 		return zd_fail_host(err, -r, "no room on the host for the state of this zone");
 	r = zd_lock_resource(dev);
@@ -119,6 +121,8 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	/* FINISH flushes its zone. If its pre-images cannot be dropped now, the next flush does it. */
 	if (!r && (cell->effects & ZD_FX_DURABLE))
 		zd_pre_flush(dev, zone);
+	else if (!r)
+		zd_pre_trim(dev, zone);
 	return r;
 }
 

@@ -43,6 +43,9 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 	}
 	flags = kept || to != ZD_EMPTY ? word & (ZD_W_NON_SEQ | ZD_W_RESET_REC | ZD_W_FINISHED) : 0;
 	zd_set_dirty(dev, zone);
+	/* Never more durable than written, wherever a death falls: while there is no power, a smaller number does no harm. */
+	if (rt->durable > kept)
+		rt->durable = kept;
 	atomic_store_explicit(&rt->word, zd_word(to, flags, kept), memory_order_release);
 	rt->durable = kept;
 	if (kept < written)
@@ -62,6 +65,7 @@ struct choice {
 	/* in the zone at work: */
 	struct zd_zone_rt *rt;
 	uint64_t top; /* preferred: behind the last block that survived */
+	bool lost;    /* some were lost writes */
 };
 
 /* Whether a block that was written since the flush survives; `exactly` is walked in the order of blocks. */
@@ -83,9 +87,10 @@ static int cut_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *bloc
 {
 	struct choice *c = arg;
 	uint32_t slot = c->rt->slot;
-	uint8_t bytes[ZD_PAGE];
+	uint8_t bytes[ZD_PAGE], now[ZD_PAGE];
 	int r;
 
+	c->lost |= block->lost;
 	if (survives(c, zd_zone_start(dev, zone) + block->rel, block->lost)) {
 		uint64_t end = block->rel + dev->g.h.logical_block;
 
@@ -96,27 +101,14 @@ static int cut_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *bloc
 	if (!slot)
 		return 0; /* it never got as far as the store */
 	r = zd_pre_load(dev, zone, block->rel, bytes);
-	return r ? r : zd_store_bytes(dev, slot - 1, block->rel, bytes, dev->g.h.logical_block);
-}
-
-/* Zones that are overwritten show what was never written, so nothing may lie behind a pointer that goes back. */
-static int clear_tail(zd_dev *dev, struct zd_zone_rt *rt, uint64_t from, uint64_t to)
-{
-	static const uint8_t zeros[ZD_PAGE];
-	_Atomic uint64_t *mark;
-	uint64_t n;
-	int r = 0;
-
-	if (from >= to || !rt->slot)
-		return 0;
-	mark = &dev->slots[rt->slot - 1].filled;
-	for (n = *mark < to ? *mark : to; from < n && from % ZD_PAGE && !r; from += dev->g.h.logical_block)
-		r = zd_store_bytes(dev, rt->slot - 1, from, zeros, dev->g.h.logical_block);
-	if (r || from >= to)
+	if (!r)
+		r = zd_load(dev, slot - 1, block->rel, now, dev->g.h.logical_block);
+	/* Nor did this one, or it stored the same; and a block that is not there may have no room on the host. */
+	if (r || memcmp(bytes, now, dev->g.h.logical_block) == 0)
 		return r;
-	if (*mark > from)
-		*mark = from;
-	return zd_host_punch(dev->fd, zd_slot_offset(dev, rt->slot - 1) + from, to - from);
+	if (dev->slots[slot - 1].pinned)
+		r = zd_slot_unshare(dev, zone, c->rt);
+	return r ? r : zd_store_bytes(dev, c->rt->slot - 1, block->rel, bytes, dev->g.h.logical_block);
 }
 
 /* All stripes are held. The bytes of a zone that may be overwritten; *kept: how much of a preferred one is left. */
@@ -129,12 +121,16 @@ static int cut_data(zd_dev *dev, uint32_t zone, struct choice *c, bool keeps_wp,
 
 	if (known && !r)
 		r = zd_pre_home(dev, zone);
-	if (known && !r && rt->slot && dev->slots[rt->slot - 1].pinned)
-		r = zd_slot_unshare(dev, zone, rt);
+	if (known && !r)
+		r = zd_pre_trim(dev, zone);
 	c->top = durable;
+	c->lost = false;
 	if (known && !r) {
 		zd_set_dirty(dev, zone);
 		r = zd_pre_each(dev, zone, cut_block, c);
+		/* Blocks written while nobody wanted pre-images have no mark that would say so. */
+		if (!c->exactly && c->keep == ZD_KEEP_ALL && !c->lost)
+			c->top = written;
 		if (!r && !conv)
 			*kept = keeps_wp ? written : c->top;
 	}
@@ -143,8 +139,9 @@ static int cut_data(zd_dev *dev, uint32_t zone, struct choice *c, bool keeps_wp,
 			r = zd_view_own(dev, zone, rt);
 		if (!r && rt->slot && dev->slots[rt->slot - 1].pinned > *kept)
 			r = zd_slot_unshare(dev, zone, rt);
-		if (!r)
-			r = clear_tail(dev, rt, *kept, written);
+		/* Behind a pointer that goes back nothing takes room. */
+		if (!r && rt->slot)
+			r = zd_slot_clear(dev, rt->slot - 1, *kept, written);
 	}
 	if (r && !conv)
 		*kept = written;

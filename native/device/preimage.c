@@ -7,6 +7,10 @@
  * one for the map of which blocks those are. The first write to a block since the last flush copies the block there
  * before it stores anything; a flush forgets it all. The order of steps is such that a process killed between any
  * two of them leaves either the block's bit unset and the block unchanged, or its old bytes complete under a set bit.
+ *
+ * A write that was never published, as its process was killed or the host was full, leaves bits behind the write
+ * pointer of a preferred zone. They mean nothing: whoever looks goes as far as the pointer (marks()), and whoever is
+ * about to raise it drops them first (zd_pre_trim()).
  */
 #include "internal.h"
 
@@ -36,14 +40,54 @@ bool zd_pre_any(const zd_dev *dev, uint32_t zone)
 
 /* ---------------------------------------------------------------- the map */
 
+/* Blocks from .. to-1 */
+struct span {
+	uint64_t from, to;
+};
+
+/* All that a record may name, whoever wrote it. */
+static struct span recorded(const zd_dev *dev, const struct zd_pre *pre)
+{
+	uint64_t last = dev->g.h.slot_size / dev->g.h.logical_block;
+	struct span s = { atomic_load_explicit(&pre->from, memory_order_relaxed), atomic_load_explicit(&pre->to, memory_order_relaxed) };
+
+	if (s.to > last)
+		s.to = last;
+	if (s.from > s.to)
+		s.from = s.to;
+	return s;
+}
+
+/* How many blocks of a zone can have been written. */
+static uint64_t blocks_below_pointer(const zd_dev *dev, uint32_t zone)
+{
+	uint64_t bytes = zd_is_conv(dev, zone) ? zd_zone_length(dev, zone) : zd_word_written(zd_load_word(dev, zone));
+
+	return bytes / dev->g.h.logical_block;
+}
+
+/* The part of a record that means something. */
+static struct span marks(const zd_dev *dev, uint32_t zone, const struct zd_pre *pre)
+{
+	uint64_t end = blocks_below_pointer(dev, zone);
+	struct span s = recorded(dev, pre);
+
+	if (s.to > end)
+		s.to = end;
+	if (s.from > s.to)
+		s.from = s.to;
+	return s;
+}
+
 static int load_words(zd_dev *dev, const struct zd_pre *pre, uint64_t word, uint64_t pair[2])
 {
 	return zd_load(dev, pre->map - 1, word * 16, (uint8_t *)pair, 16);
 }
 
-static int store_words(zd_dev *dev, const struct zd_pre *pre, uint64_t word, const uint64_t pair[2])
+static int store_words(zd_dev *dev, const struct zd_pre *pre, uint64_t word, const uint64_t pair[2], bool resource_held)
 {
-	return zd_store_bytes(dev, pre->map - 1, word * 16, (const uint8_t *)pair, 16);
+	return resource_held ? zd_store_once(dev, pre->map - 1, word * 16, (const uint8_t *)pair, 16) :
+			       zd_store_bytes(dev, pre->map - 1, word * 16, (const uint8_t *)pair, 16);
 }
 
 /* The bits of blocks from .. to-1 that lie in a word. */
@@ -108,24 +152,51 @@ static void detach(zd_dev *dev, uint32_t *from)
 	zd_slot_give_up(dev, slot);
 }
 
-static int take_map(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
+/* All under the resource lock: whoever is killed in between leaves a slot that the next one's rebuilding finds free. */
+static int take_map_locked(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 {
 	uint64_t size = map_size(dev) < MAP_RESERVED ? map_size(dev) : MAP_RESERVED;
 	uint32_t slot;
-	int r = zd_slot_take(dev, zone, true, &slot);
+	int r = zd_slot_take_locked(dev, zone, true, &slot);
 
 	if (r)
 		return r;
+	dev->slots[slot].pins = 0;
 	size = (size + ZD_PAGE - 1) / ZD_PAGE * ZD_PAGE;
 	r = zd_host_reserve(dev->fd, zd_slot_offset(dev, slot), size);
-	if (!zd_lock_resource_surely(dev))
-		return -EINTR; /* the slot is nobody's till the disk is started anew */
+	if (zd_slots_gave_locked(dev, r))
+		r = zd_host_reserve(dev->fd, zd_slot_offset(dev, slot), size);
 	if (r) {
-		dev->slots[slot].pins = 0;
 		zd_slot_give_up(dev, slot);
 	} else {
 		dev->slots[slot].filled = size;
 		attach(dev, slot, &pre->map);
+	}
+	return r;
+}
+
+static int take_map(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
+{
+	int r = zd_lock_resource(dev);
+
+	if (r)
+		return r;
+	r = take_map_locked(dev, zone, pre);
+	zd_unlock_resource(dev);
+	return r;
+}
+
+static int take_first_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
+{
+	uint32_t slot;
+	int r = zd_lock_resource(dev);
+
+	if (r)
+		return r;
+	r = zd_slot_take_locked(dev, zone, true, &slot);
+	if (!r) {
+		attach(dev, slot, &pre->data);
+		pre->flags = 0;
 	}
 	zd_unlock_resource(dev);
 	return r;
@@ -145,24 +216,22 @@ static int copy_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *blo
 	return r ? r : zd_store_bytes(dev, c->into, block->rel, bytes, dev->g.h.logical_block);
 }
 
-/* A data slot that nobody else reads, with what the map names. */
-static int take_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
+/* Another data slot, that nobody else reads, with what the map names. */
+static int take_own_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 {
 	struct copying c = { pre, 0 };
 	int r = zd_slot_take(dev, zone, true, &c.into);
 
 	if (r)
 		return r;
-	if (pre->data)
-		r = zd_pre_each(dev, zone, copy_block, &c);
+	r = zd_pre_each(dev, zone, copy_block, &c);
 	if (!zd_lock_resource_surely(dev))
-		return -EINTR;
+		return -EINTR; /* the slot is nobody's till the disk is started anew */
 	if (r) {
 		dev->slots[c.into].pins = 0;
 		zd_slot_give_up(dev, c.into);
 	} else {
-		if (pre->data)
-			detach(dev, &pre->data);
+		detach(dev, &pre->data);
 		attach(dev, c.into, &pre->data);
 		pre->flags = 0;
 	}
@@ -176,10 +245,14 @@ static int prepare(zd_dev *dev, uint32_t zone, struct zd_pre **out)
 	struct zd_pre *pre = &dev->pre[zone];
 	int r = zd_reserve_chunk(dev, (uint32_t)(at / ZD_CHUNK));
 
+	if (zd_slots_gave(dev, r))
+		r = zd_reserve_chunk(dev, (uint32_t)(at / ZD_CHUNK));
 	if (!r && !pre->map)
 		r = take_map(dev, zone, pre);
-	if (!r && (!pre->data || (pre->flags & ZD_PRE_FROZEN)))
-		r = take_data(dev, zone, pre);
+	if (!r && !pre->data)
+		r = take_first_data(dev, zone, pre);
+	else if (!r && (pre->flags & ZD_PRE_FROZEN))
+		r = take_own_data(dev, zone, pre);
 	*out = pre;
 	return r;
 }
@@ -276,7 +349,7 @@ int zd_pre_log(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, 
 		}
 		pair[ZD_PRE_LOST] &= ~mask; /* a later write takes a lost one's place */
 		if (!r && memcmp(old, pair, sizeof(old)))
-			r = store_words(dev, pre, word, pair);
+			r = store_words(dev, pre, word, pair, false);
 	}
 	return r;
 }
@@ -296,7 +369,7 @@ int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n)
 		if (r)
 			break;
 		pair[ZD_PRE_LOST] |= mask_of(word, from, to) & pair[ZD_PRE_WRITTEN];
-		r = store_words(dev, pre, word, pair);
+		r = store_words(dev, pre, word, pair, false);
 	}
 	return r;
 }
@@ -304,14 +377,15 @@ int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n)
 /* ---------------------------------------------------------------- forgetting */
 
 /* Clear all bits but those of lost blocks, or these too; *left: some stay. */
-static int clear(zd_dev *dev, struct zd_pre *pre, bool lost_too, bool *left)
+static int clear(zd_dev *dev, struct zd_pre *pre, bool lost_too, bool resource_held, bool *left)
 {
+	const struct span all = recorded(dev, pre);
 	uint64_t word;
 	int r = 0;
 
 	*left = false;
 	pre->flags |= ZD_PRE_STALE;
-	for (word = pre->from / PER_WORD; !r && word * PER_WORD < pre->to; word++) {
+	for (word = all.from / PER_WORD; !r && word * PER_WORD < all.to; word++) {
 		uint64_t pair[2], old;
 
 		r = load_words(dev, pre, word, pair);
@@ -323,7 +397,7 @@ static int clear(zd_dev *dev, struct zd_pre *pre, bool lost_too, bool *left)
 		pair[ZD_PRE_WRITTEN] &= pair[ZD_PRE_LOST];
 		*left |= pair[ZD_PRE_WRITTEN] != 0;
 		if (old != pair[ZD_PRE_WRITTEN] || lost_too)
-			r = store_words(dev, pre, word, pair);
+			r = store_words(dev, pre, word, pair, resource_held);
 	}
 	return r;
 }
@@ -331,7 +405,8 @@ static int clear(zd_dev *dev, struct zd_pre *pre, bool lost_too, bool *left)
 /* No bit is set any more: the data slot becomes a hole again, or is left to those who pinned it. */
 static void empty(zd_dev *dev, struct zd_pre *pre, bool resource_held)
 {
-	uint64_t block = dev->g.h.logical_block, from = pre->from * block, length = (pre->to - pre->from) * block;
+	const struct span all = recorded(dev, pre);
+	uint64_t block = dev->g.h.logical_block, from = all.from * block, length = (all.to - all.from) * block;
 
 	if (pre->data && dev->slots[pre->data - 1].pins) {
 		if (resource_held || zd_lock_resource_surely(dev)) {
@@ -354,6 +429,37 @@ static void empty(zd_dev *dev, struct zd_pre *pre, bool resource_held)
 	narrow_to_nothing(pre);
 }
 
+int zd_pre_trim(zd_dev *dev, uint32_t zone)
+{
+	struct zd_pre *pre = zd_pre_peek(dev, zone);
+	uint64_t end, word;
+	struct span all;
+	int r = 0;
+
+	if (!pre)
+		return 0;
+	end = blocks_below_pointer(dev, zone);
+	all = recorded(dev, pre);
+	if (likely(all.to <= end))
+		return 0;
+	pre->flags |= ZD_PRE_STALE;
+	for (word = (all.from > end ? all.from : end) / PER_WORD; !r && word * PER_WORD < all.to; word++) {
+		uint64_t gone = mask_of(word, end, all.to), pair[2];
+
+		r = load_words(dev, pre, word, pair);
+		if (r || !((pair[0] | pair[1]) & gone))
+			continue;
+		pair[ZD_PRE_WRITTEN] &= ~gone;
+		pair[ZD_PRE_LOST] &= ~gone;
+		r = store_words(dev, pre, word, pair, false);
+	}
+	if (!r && all.from >= end)
+		empty(dev, pre, false);
+	else if (!r)
+		atomic_store_explicit(&pre->to, end, memory_order_relaxed);
+	return r;
+}
+
 int zd_pre_flush(zd_dev *dev, uint32_t zone)
 {
 	struct zd_pre *pre = zd_pre_peek(dev, zone);
@@ -371,9 +477,11 @@ int zd_pre_flush(zd_dev *dev, uint32_t zone)
 	} else if (words) {
 		zd_view_pre_drop(dev, zone);
 	}
+	if (!r)
+		r = zd_pre_trim(dev, zone);
 	if (r || !pre || pre->from == pre->to)
 		return r;
-	r = clear(dev, pre, false, &left);
+	r = clear(dev, pre, false, false, &left);
 	if (!r && left && dev->slots[pre->data - 1].pins)
 		pre->flags |= ZD_PRE_FROZEN;
 	else if (!r && !left)
@@ -387,7 +495,7 @@ void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held)
 	bool left;
 
 	zd_view_pre_drop(dev, zone);
-	if (pre && pre->from != pre->to && clear(dev, pre, true, &left) == 0)
+	if (pre && pre->from != pre->to && clear(dev, pre, true, resource_held, &left) == 0)
 		empty(dev, pre, resource_held);
 }
 
@@ -396,13 +504,15 @@ void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held)
 int zd_pre_each(zd_dev *dev, uint32_t zone, zd_pre_fn *each, void *arg)
 {
 	const struct zd_pre *pre = zd_pre_peek(dev, zone);
+	const struct span s = pre ? marks(dev, zone, pre) : (struct span){ 0, 0 };
 	uint64_t word;
 	int r = 0;
 
-	for (word = pre ? pre->from / PER_WORD : 0; pre && !r && word * PER_WORD < pre->to; word++) {
+	for (word = s.from / PER_WORD; !r && s.from < s.to && word * PER_WORD < s.to; word++) {
 		uint64_t pair[2];
 
 		r = load_words(dev, pre, word, pair);
+		pair[ZD_PRE_WRITTEN] &= mask_of(word, s.from, s.to);
 		while (!r && pair[ZD_PRE_WRITTEN]) {
 			unsigned bit = (unsigned)__builtin_ctzll(pair[ZD_PRE_WRITTEN]);
 			const struct zd_pre_block block = { (word * PER_WORD + bit) * dev->g.h.logical_block, pair[ZD_PRE_LOST] >> bit & 1 };
@@ -424,6 +534,7 @@ int zd_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to)
 int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, uint32_t *n, uint32_t *slot)
 {
 	const struct zd_pre *pre = zd_pre_peek(dev, zone);
+	struct span s;
 	uint64_t *copy;
 	uint32_t i;
 	int r = 0;
@@ -431,15 +542,23 @@ int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, u
 	*words = NULL;
 	*n = 0;
 	*slot = 0;
-	if (!pre || pre->from == pre->to)
+	if (!pre)
 		return 0;
-	*first = pre->from / PER_WORD;
-	*n = (uint32_t)((pre->to - 1) / PER_WORD - *first + 1);
+	s = marks(dev, zone, pre);
+	if (s.from == s.to)
+		return 0;
+	*first = s.from / PER_WORD;
+	*n = (uint32_t)((s.to - 1) / PER_WORD - *first + 1);
 	copy = malloc((size_t)*n * 16);
 	if (!copy)
 		return -ENOMEM;
-	for (i = 0; !r && i < *n; i++)
+	for (i = 0; !r && i < *n; i++) {
+		uint64_t mask = mask_of(*first + i, s.from, s.to);
+
 		r = load_words(dev, pre, *first + i, copy + 2 * i);
+		copy[2 * i + ZD_PRE_WRITTEN] &= mask;
+		copy[2 * i + ZD_PRE_LOST] &= mask;
+	}
 	if (r) {
 		free(copy);
 		return r;
@@ -452,7 +571,7 @@ int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, u
 void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t first, uint32_t n, uint32_t slot)
 {
 	struct zd_pre *pre = zd_pre_peek(dev, zone);
-	uint32_t i, map;
+	uint32_t i;
 
 	zd_pre_drop(dev, zone, true);
 	if (!n || !pre)
@@ -465,14 +584,11 @@ void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t
 		zd_count32(&dev->head->nr_pre, 1);
 	}
 	pre->flags = ZD_PRE_FROZEN | ZD_PRE_STALE;
-	if (!pre->map) {
-		if (zd_slot_take_locked(dev, zone, true, &map))
-			return; /* no room: then all that was written survives, which may be */
-		attach(dev, map, &pre->map);
-	}
+	if (!pre->map && take_map_locked(dev, zone, pre))
+		return; /* no room: then all that was written survives, which may be */
 	widen_words(dev, pre, first, n);
 	for (i = 0; i < n; i++) {
-		if (store_words(dev, pre, first + i, words + 2 * i))
+		if (store_words(dev, pre, first + i, words + 2 * i, true))
 			return;
 	}
 }
@@ -502,7 +618,7 @@ int zd_pre_home(zd_dev *dev, uint32_t zone)
 				r = zd_store_bytes(dev, pre->data - 1, rel, bytes, block);
 		}
 		if (!r)
-			r = store_words(dev, pre, first + i, words + 2 * i);
+			r = store_words(dev, pre, first + i, words + 2 * i, false);
 	}
 	if (!r)
 		zd_view_pre_drop(dev, zone);
@@ -511,19 +627,33 @@ int zd_pre_home(zd_dev *dev, uint32_t zone)
 
 /* ---------------------------------------------------------------- the first opener */
 
+static bool slot_is_free(const zd_dev *dev, uint32_t number)
+{
+	return number == 0 || (number <= dev->head->nr_slots && !dev->slots[number - 1].zone);
+}
+
+/* Whether a record can be what its writer left: each of its fields is looked at, whatever the others say. */
+static bool sound(const zd_dev *dev, const struct zd_pre *pre)
+{
+	if (!slot_is_free(dev, pre->data) || !slot_is_free(dev, pre->map) || (pre->data && pre->data == pre->map))
+		return false;
+	if (pre->flags & ~(uint32_t)(ZD_PRE_STALE | ZD_PRE_FROZEN))
+		return false;
+	if (pre->from > pre->to || pre->to > dev->g.h.slot_size / dev->g.h.logical_block)
+		return false;
+	return pre->from == pre->to || (pre->data && pre->map);
+}
+
 void zd_pre_start(zd_dev *dev)
 {
 	uint32_t zone;
 
 	for (zone = 0; zone < dev->g.h.nr_zones; zone++) {
 		struct zd_pre *pre = zd_pre_peek(dev, zone);
-		uint32_t slots = dev->head->nr_slots;
 
-		if (!pre || (!pre->data && !pre->map))
+		if (!pre)
 			continue;
-		if (pre->data > slots || pre->map > slots || pre->data == pre->map || (pre->data && dev->slots[pre->data - 1].zone) ||
-		    (pre->map && dev->slots[pre->map - 1].zone) || pre->from > pre->to ||
-		    pre->to > dev->g.h.slot_size / dev->g.h.logical_block || (pre->from != pre->to && (!pre->data || !pre->map))) {
+		if (!sound(dev, pre)) {
 			memset(pre, 0, sizeof(*pre));
 			continue;
 		}
@@ -531,7 +661,9 @@ void zd_pre_start(zd_dev *dev)
 			dev->slots[pre->data - 1].zone = zone + 1;
 		if (pre->map)
 			dev->slots[pre->map - 1].zone = zone + 1;
-		if (pre->from != pre->to)
+		if (pre->from != pre->to) {
 			zd_set_dirty(dev, zone); /* the next flush must find it */
+			zd_pre_trim(dev, zone);  /* if it cannot be done now, whoever raises the pointer does it */
+		}
 	}
 }

@@ -437,6 +437,37 @@ static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
 	return 0;
 }
 
+/* One at a time begins, and one that runs is ended by one: whoever takes it out of the handle. */
+static int claim(zd_dev *dev)
+{
+	bool taken;
+
+	pthread_mutex_lock(&dev->trace_lock);
+	taken = dev->recording;
+	dev->recording = true;
+	pthread_mutex_unlock(&dev->trace_lock);
+	return taken ? -EALREADY : 0;
+}
+
+static void publish(zd_dev *dev, struct zd_recorder *rec)
+{
+	pthread_mutex_lock(&dev->trace_lock);
+	dev->recorder = rec;
+	dev->recording = rec != NULL;
+	pthread_mutex_unlock(&dev->trace_lock);
+}
+
+static struct zd_recorder *take_out(zd_dev *dev)
+{
+	struct zd_recorder *rec;
+
+	pthread_mutex_lock(&dev->trace_lock);
+	rec = dev->recorder;
+	dev->recorder = NULL;
+	pthread_mutex_unlock(&dev->trace_lock);
+	return rec;
+}
+
 int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
 {
 	struct zd_recorder *rec;
@@ -444,11 +475,13 @@ int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
 
 	if (r)
 		return r;
-	if (dev->recorder)
+	if (claim(dev))
 		return zd_fail_host(err, EALREADY, "this handle records already");
 	rec = calloc(1, sizeof(*rec));
-	if (!rec)
+	if (!rec) {
+		publish(dev, NULL);
 		return zd_fail_host(err, ENOMEM, "no memory for a recorder");
+	}
 	rec->dev = dev;
 	pthread_mutex_init(&rec->lock, NULL);
 	pthread_cond_init(&rec->changed, NULL);
@@ -471,9 +504,10 @@ int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
 		join(rec, 0);
 		goto failed;
 	}
-	dev->recorder = rec;
+	publish(dev, rec);
 	return 0;
 failed:
+	publish(dev, NULL);
 	free_recorder(rec);
 	return r;
 }
@@ -488,7 +522,7 @@ int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err
 
 	if (r)
 		return r;
-	rec = dev->recorder;
+	rec = take_out(dev);
 	if (!rec)
 		return zd_fail_host(err, ENOENT, "this handle records nothing");
 	zd_tidying(true); /* the file should get its end even when this is interrupted */
@@ -513,7 +547,7 @@ int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err
 	}
 	if (r)
 		zd_fail_host(err, -r, locked ? "interrupted before the trace got its end" : "cannot write the trace");
-	dev->recorder = NULL;
+	publish(dev, NULL);
 	free_recorder(rec);
 	return r;
 }
@@ -523,7 +557,7 @@ void zd_trace_close(zd_dev *dev)
 	if (dev->recorder && atomic_load(dev->cookie) == ZD_COOKIE)
 		zd_trace_stop(dev, NULL, NULL);
 	if (atomic_load(&dev->told) && atomic_load(dev->cookie) == ZD_COOKIE)
-		zd_observe(dev, NULL, NULL, NULL);
+		zd_observe_end(dev, NULL);
 	zd_trace_forked(dev);
 }
 
@@ -533,6 +567,9 @@ void zd_trace_forked(zd_dev *dev)
 	if (dev->recorder)
 		free_recorder(dev->recorder);
 	dev->recorder = NULL;
+	dev->recording = false;
+	if (atomic_load(&dev->told))
+		dev->told_end(dev->told_arg);
 	atomic_store(&dev->told, NULL);
 	atomic_store(&dev->telling, 0);
 	zd_trace_unmap(dev);
@@ -540,13 +577,16 @@ void zd_trace_forked(zd_dev *dev)
 
 void zd_recorder_status(zd_dev *dev, struct zd_trace_status *out)
 {
-	struct zd_recorder *rec = dev->recorder;
+	struct zd_recorder *rec;
 
-	if (!rec)
-		return;
-	out->mine = 1;
-	out->records -= rec->first;
-	pthread_mutex_lock(&rec->lock);
-	out->error = -rec->result;
-	pthread_mutex_unlock(&rec->lock);
+	pthread_mutex_lock(&dev->trace_lock); /* who ends the recording takes it out before it frees it */
+	rec = dev->recorder;
+	if (rec) {
+		out->mine = 1;
+		out->records -= rec->first;
+		pthread_mutex_lock(&rec->lock);
+		out->error = -rec->result;
+		pthread_mutex_unlock(&rec->lock);
+	}
+	pthread_mutex_unlock(&dev->trace_lock);
 }

@@ -258,6 +258,7 @@ void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead)
 {
 	struct zd_rt_head *head = dev->head;
 	uint32_t z, imp = 0, exp = 0, closed = 0;
+	uint64_t written, durable;
 
 	memset(dev->implicit, 0, (dev->g.h.nr_zones + 63) / 64 * 8);
 	for (z = 0; z < dev->g.h.nr_zones; z++) {
@@ -265,6 +266,11 @@ void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead)
 
 		if (!rt)
 			continue;
+		durable = rt->durable; /* before the word, as it follows it upwards */
+		written = zd_word_written(rt->word);
+		/* Whoever made the zone's data less may have died before he said so here. */
+		if (durable > written)
+			atomic_compare_exchange_strong(&rt->durable, &durable, written);
 		switch (zd_word_cond(rt->word, zd_zone_type(dev, z))) {
 		case ZD_IMPLICIT_OPEN:
 			imp++;
@@ -302,17 +308,12 @@ static int corrupt_zone(struct zd_error *err, uint32_t zone, const char *what)
 	return ZD_E_CORRUPT;
 }
 
-/* Which of a zone's two entries counts; NULL if that cannot be told. */
-static const struct zd_entry *newest(const struct zd_entry *a, const struct zd_entry *b, uint32_t zone, bool clean)
+static int shared(struct zd_error *err, uint32_t a, uint32_t b, uint32_t slot)
 {
-	bool va = zd_entry_valid(a, zone), vb = zd_entry_valid(b, zone);
-
-	if (va && vb)
-		return b->seq > a->seq ? b : a;
-	/* Copy A is written first, so it is never behind; B alone is current only after a clean close. */
-	if (va)
-		return a;
-	return vb && clean ? b : NULL;
+	zd_fail(err, ZD_E_CORRUPT, "zones %u and %u claim the same slot, %u; `zonedctl check` tells more", a, b, slot);
+	if (err)
+		err->zone = a;
+	return ZD_E_CORRUPT;
 }
 
 static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uint64_t file_size, struct zd_error *err)
@@ -347,9 +348,48 @@ static int apply_entry(zd_dev *dev, uint32_t zone, const struct zd_entry *e, uin
 	return 0;
 }
 
+/*
+ * Where a living word counts, the entries only say what the host's disk has: which slots a crash of the host would bring
+ * back, and what number the next entry takes. The area need not be believed about either.
+ */
+static void know_entries(zd_dev *dev, uint32_t zone, const struct zd_entry *a, const struct zd_entry *b)
+{
+	const struct zd_entry *e = zd_entry_newest(a, b, zone, true);
+	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
+
+	if (!rt)
+		return; /* never touched, so its entry is that of the initial state */
+	rt->commit_slot = zd_entry_valid(a, zone) && a->slot <= dev->g.max_slots ? a->slot : 0;
+	rt->disk_slot = zd_entry_valid(b, zone) && b->slot <= dev->g.max_slots ? b->slot : 0;
+	rt->entry_seq = e ? e->seq : 0;
+}
+
+/* A crash came between the two copies: a close that says "clean" must find them alike, so it writes them anew. */
+static int mend_copies(zd_dev *dev, uint32_t zone, struct zd_error *err)
+{
+	struct zd_zone_rt *rt;
+	int r = zd_zone_get(dev, zone, &rt);
+
+	if (r)
+		return zd_fail_host(err, -r, "no room in the image for the shared state of its zones");
+	zd_set_dirty(dev, zone);
+	return 0;
+}
+
 #define BATCH 2048u /* entries read at once */
 
-static int load_entries(zd_dev *dev, bool clean, uint64_t file_size, struct zd_error *err)
+static bool any_chunk(const zd_dev *dev, uint32_t first, uint32_t n)
+{
+	uint32_t chunk;
+
+	for (chunk = zd_zone_chunk(first); chunk <= zd_zone_chunk(first + n - 1); chunk++) {
+		if (zd_chunk_there(dev, chunk))
+			return true;
+	}
+	return false;
+}
+
+static int load_entries(zd_dev *dev, bool clean, bool living, uint64_t file_size, struct zd_error *err)
 {
 	const struct zd_geometry *g = &dev->g;
 	struct zd_entry *a = malloc(2 * BATCH * sizeof(*a)), *b;
@@ -362,6 +402,8 @@ static int load_entries(zd_dev *dev, bool clean, uint64_t file_size, struct zd_e
 	for (z = 0; !r && z < g->h.nr_zones; z += BATCH) {
 		uint32_t n = g->h.nr_zones - z < BATCH ? g->h.nr_zones - z : BATCH;
 
+		if (living && !any_chunk(dev, z, n))
+			continue;
 		r = zd_host_pread(dev->fd, a, n * sizeof(*a), ZD_TABLE + (uint64_t)z * sizeof(*a));
 		if (!r)
 			r = zd_host_pread(dev->fd, b, n * sizeof(*b), g->h.table_b + (uint64_t)z * sizeof(*b));
@@ -370,37 +412,45 @@ static int load_entries(zd_dev *dev, bool clean, uint64_t file_size, struct zd_e
 			break;
 		}
 		for (i = 0; !r && i < n; i++) {
-			const struct zd_entry *e = newest(&a[i], &b[i], z + i, clean);
+			const struct zd_entry *e = zd_entry_newest(&a[i], &b[i], z + i, clean);
 
-			if (e)
+			if (living)
+				know_entries(dev, z + i, &a[i], &b[i]);
+			else if (e)
 				r = apply_entry(dev, z + i, e, file_size, err);
 			else if (zd_entry_valid(&b[i], z + i))
 				r = corrupt_zone(err, z + i, "has a damaged entry, and its second copy may be out of date, as the image was not closed cleanly");
 			else
 				r = corrupt_zone(err, z + i, "has lost both copies of its entry");
+			if (!r && !living && !clean && memcmp(&a[i], &b[i], sizeof(*a)))
+				r = mend_copies(dev, z + i, err);
 		}
 	}
 	free(a);
 	return r;
 }
 
-/* The words of killed processes: right unless something scribbled over them. */
-static bool words_sound(zd_dev *dev, uint64_t file_size)
+/*
+ * The words of killed processes: right unless something scribbled over them. One that cannot be is a reason to open
+ * nothing, as an entry that cannot be is one, and not to give up what all other zones have: `zonedctl check` tells what
+ * mending it costs, and readers still see what there is.
+ */
+static int refuse_unsound(zd_dev *dev, uint64_t file_size, struct zd_error *err)
 {
-	uint32_t z;
+	struct zd_verdict *v = NULL;
+	size_t n = 0;
+	int r = zd_judge(dev, file_size, &v, &n);
 
-	for (z = 0; z < dev->g.h.nr_zones; z++) {
-		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
-
-		if (!rt)
-			continue;
-		if (zd_entry_wrong(dev, z, rt->word, rt->durable, rt->slot) || rt->disk_slot > dev->g.max_slots ||
-		    rt->commit_slot > dev->g.max_slots)
-			return false;
-		if (rt->slot && zd_slot_offset(dev, rt->slot - 1) + dev->g.h.slot_size > file_size)
-			return false;
-	}
-	return true;
+	if (r)
+		r = zd_fail_host(err, -r, "cannot judge the zones that killed users left");
+	else if (n && v->kind == ZD_F_SHORT)
+		r = truncated(err, file_size, v->zone, zd_slot_offset(dev, v->is.slot - 1) + dev->g.h.slot_size);
+	else if (n && v->kind == ZD_F_SLOT_SHARED)
+		r = shared(err, v->zone < v->other ? v->zone : v->other, v->zone < v->other ? v->other : v->zone, v->is.slot - 1);
+	else if (n)
+		r = corrupt_zone(err, v->zone, v->wrong);
+	free(v);
+	return r;
 }
 
 /* Slots: how many the file has, who owns them (one each), and how far each surely has blocks. */
@@ -434,11 +484,8 @@ static int start_slots(zd_dev *dev, uint64_t file_size, bool keep_filled, struct
 		s = rt->slot - 1;
 		if (s >= head->nr_slots)
 			return truncated(err, file_size, z, zd_slot_offset(dev, s) + g->h.slot_size);
-		if (dev->slots[s].zone) {
-			zd_fail(err, ZD_E_CORRUPT, "zones %u and %u claim the same slot, %u; `zonedctl check` tells more",
-				dev->slots[s].zone - 1, z, s);
-			return ZD_E_CORRUPT;
-		}
+		if (dev->slots[s].zone)
+			return shared(err, dev->slots[s].zone - 1, z, s);
 		dev->slots[s].zone = z + 1;
 		if (!keep_filled)
 			dev->slots[s].filled = zd_host_filled(dev->fd, zd_slot_offset(dev, s), g->h.slot_size);
@@ -493,7 +540,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	struct zd_rt_tag tag;
 	struct zd_status status;
 	uint64_t file_size;
-	bool ours, living;
+	bool ours, living, was_clean;
 	int r, bad;
 
 	r = zd_runtime_file_length(dev, &file_size, err);
@@ -516,7 +563,10 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (r < 0)
 		return zd_fail_host(err, -r, "cannot tell the image's identity");
 	ours = r == 0 && memcmp(&tag, &head->tag, sizeof(tag)) == 0;
-	living = ours && head->state == ZD_RT_OPEN && words_sound(dev, file_size);
+	living = ours && head->state == ZD_RT_OPEN;
+	r = living ? refuse_unsound(dev, file_size, err) : 0;
+	if (r)
+		return r;
 	if (ours && !living && head->state != ZD_RT_CLOSED)
 		ours = false;
 	if (!ours) {
@@ -527,17 +577,23 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	} else {
 		memset((void *)dev->dirty, 0, (dev->g.h.nr_zones + 63) / 64 * 8);
 	}
-	if (!living) {
-		r = load_entries(dev, status.clean, file_size, err);
-		if (r)
-			return r;
-	}
+	r = load_entries(dev, status.clean, living, file_size, err);
+	if (r)
+		return r;
 	r = start_slots(dev, file_size, living, err);
 	if (r)
 		return r;
+	was_clean = status.clean;
+	if (living && was_clean && !dev->in_ram) {
+		/* What its users left may not be what the entries say: only a close that writes them makes it clean again. */
+		status.clean = 0;
+		r = zd_status_write(dev->fd, &status, dev->g.h.host_sync != ZD_SYNC_NEVER);
+		if (r)
+			return zd_fail_host(err, -r, "cannot mark the image as being changed");
+	}
 	/* Rules and a cut power stay through close and open; what was wiped has none. */
 	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | zd_trace_run(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
-	head->was_clean = status.clean;
+	head->was_clean = was_clean;
 	head->stray_slot = 0;
 	head->status_seq = status.seq;
 	head->open_clock = 0;
@@ -611,7 +667,7 @@ int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)
 	if (r)
 		return zd_fail_host(err, -r, "cannot read the image's status");
 	memset((void *)dev->chunks, 1, dev->g.nr_chunks);
-	r = load_entries(dev, status.clean, file_size, err);
+	r = load_entries(dev, status.clean, false, file_size, err);
 	if (!r)
 		r = start_slots(dev, file_size, false, err);
 	if (r)

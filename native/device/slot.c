@@ -14,6 +14,11 @@ static bool on_disk(const struct zd_zone_rt *rt, uint32_t slot)
 	return rt->disk_slot == slot + 1 || rt->commit_slot == slot + 1;
 }
 
+static bool no_room(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT;
+}
+
 static void push_free(zd_dev *dev, uint32_t slot)
 {
 	struct zd_rt_head *head = dev->head;
@@ -103,7 +108,7 @@ static int take(zd_dev *dev, bool zeroed, uint32_t *out)
 		slot = pop_free(dev, &head->cold_head);
 	} else {
 		r = fresh(dev, &slot);
-		if (r == -ENOSPC && head->warm_head) {
+		if (no_room(r) && head->warm_head) {
 			/* No slot or no space left: one that is kept warm must do. */
 			slot = pop_free(dev, &head->warm_head);
 			r = punch(dev, slot);
@@ -176,15 +181,12 @@ void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone)
 	s->zone = zone + 1;
 }
 
-void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+/* It is the zone's no more, but the zone's entry on disk may still name it. */
+static void leave(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint32_t slot)
 {
 	struct zd_rt_head *head = dev->head;
-	uint32_t slot = rt->slot - 1;
 	struct zd_slot_rt *s;
 
-	if (rt->slot == 0)
-		return;
-	atomic_store_explicit(&rt->slot, 0, memory_order_release);
 	if (dev->in_ram || !on_disk(rt, slot)) {
 		zd_slot_give_up(dev, slot);
 		return;
@@ -196,6 +198,28 @@ void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	head->pending_head = slot + 1;
 	head->nr_pending++;
 	head->pending_bytes += s->filled;
+}
+
+void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+{
+	uint32_t slot = rt->slot;
+
+	if (slot == 0)
+		return;
+	atomic_store_explicit(&rt->slot, 0, memory_order_release);
+	leave(dev, zone, rt, slot - 1);
+}
+
+void zd_slot_replace(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint32_t slot)
+{
+	uint32_t old = rt->slot;
+
+	dev->slots[slot].state = ZD_SLOT_USED;
+	dev->slots[slot].zone = zone + 1;
+	/* One store: whoever is killed before or behind it leaves a zone that has its data. */
+	atomic_store_explicit(&rt->slot, slot + 1, memory_order_release);
+	if (old)
+		leave(dev, zone, rt, old - 1);
 }
 
 void zd_slots_settle(zd_dev *dev)
@@ -226,25 +250,57 @@ bool zd_slots_pressing(zd_dev *dev)
 	return head->nr_pending > ZD_PENDING_MAX || (head->nr_pending && head->pending_bytes > dev->g.h.slot_cache);
 }
 
-/* The host is full, and these blocks are ours to give. Under a stripe at most; takes the resource lock. */
-bool zd_slots_drop_warm(zd_dev *dev)
+/* The host is full, and these blocks are ours to give. */
+bool zd_slots_gave_locked(zd_dev *dev, int r)
 {
 	struct zd_rt_head *head = dev->head;
 	bool dropped = false;
 
-	if (!head->warm_bytes || zd_lock_resource(dev))
-		return false;
-	while (head->warm_head) {
+	while (no_room(r) && head->warm_head) {
 		uint32_t slot = pop_free(dev, &head->warm_head);
-		int r = punch(dev, slot);
+		int failed = punch(dev, slot);
 
 		push_free(dev, slot);
-		if (r)
+		if (failed)
 			break;
 		dropped = true;
 	}
-	zd_unlock_resource(dev);
 	return dropped;
+}
+
+bool zd_slots_gave(zd_dev *dev, int r)
+{
+	bool gave;
+
+	if (likely(!no_room(r)) || !dev->head->warm_bytes || zd_lock_resource(dev))
+		return false;
+	gave = zd_slots_gave_locked(dev, r);
+	zd_unlock_resource(dev);
+	return gave;
+}
+
+/* Bytes from .. to-1 of a slot, of a zone that may be overwritten, become zeros that need no room on the host. */
+int zd_slot_clear(zd_dev *dev, uint32_t slot, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeros[ZD_PAGE];
+	_Atomic uint64_t *mark = &dev->slots[slot].filled;
+	uint64_t n;
+	int r = 0;
+
+	for (n = *mark < to ? *mark : to; from < n && from % ZD_PAGE && !r; from += dev->g.h.logical_block)
+		r = zd_store_bytes(dev, slot, from, zeros, dev->g.h.logical_block);
+	if (r || from >= to)
+		return r;
+	/* The mark first, as a mark beyond a hole would lead to a store that needs a block. */
+	if (*mark > from)
+		*mark = from;
+	r = zd_host_punch(dev->fd, zd_slot_offset(dev, slot) + from, to - from);
+	for (; r == -EOPNOTSUPP && from < to; from += n) {
+		n = to - from < ZD_PAGE ? to - from : ZD_PAGE;
+		r = zd_host_pwrite(dev->fd, zeros, n, zd_slot_offset(dev, slot) + from);
+		r = r ? r : from + n < to ? -EOPNOTSUPP : 0;
+	}
+	return r;
 }
 
 /* Under the commit lock. The slot at work belongs to no list; if we die, the next owner rebuilds them. */

@@ -215,37 +215,56 @@ static void tell(zd_dev *dev, const struct zd_traced *t, int64_t result)
 	atomic_fetch_sub(&dev->telling, 1);
 }
 
-int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, struct zd_error *err)
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), struct zd_error *err)
 {
-	bool had = atomic_load(&dev->told);
-	int r;
+	int r = zd_trace_enter(dev, err);
 
-	if (told && had)
-		return zd_fail(err, -EALREADY, "the commands of this handle are observed already");
-	r = zd_trace_enter(dev, err);
-	if (r && told)
+	if (r)
 		return r;
-	if (told) {
+	pthread_mutex_lock(&dev->trace_lock);
+	if (atomic_load(&dev->told)) {
+		r = zd_fail(err, -EALREADY, "the commands of this handle are observed already");
+	} else {
 		r = zd_trace_lock(dev, dev->trace, NULL);
 		if (r)
-			return zd_fail_host(err, -r, "interrupted before the commands were observed");
+			zd_fail_host(err, -r, "interrupted before the commands were observed");
+	}
+	if (!r) {
 		dev->told_arg = arg;
+		dev->told_end = end;
 		atomic_store(&dev->told, told);
 		atomic_fetch_add(&dev->trace->observers, 1);
 		zd_trace_modes(dev, dev->trace, 0, ZD_TRACE_TELL);
 		zd_trace_unlock(dev->trace);
-	} else if (had) {
+	}
+	pthread_mutex_unlock(&dev->trace_lock);
+	return r;
+}
+
+void zd_observe_end(zd_dev *dev, const void *arg)
+{
+	/* Without the shared state there is nothing to undo in it; a forked child's observer ends here. */
+	int r = zd_trace_enter(dev, NULL);
+	void (*end)(void *) = NULL;
+	void *whose = NULL;
+
+	pthread_mutex_lock(&dev->trace_lock);
+	if (atomic_load(&dev->told) && (!arg || arg == dev->told_arg)) {
 		atomic_store(&dev->told, NULL);
 		while (atomic_load(&dev->telling))
 			sched_yield();
-		/* Without the shared state there is nothing else to undo; without its lock, as if this process had died. */
-		if (r || zd_trace_lock(dev, dev->trace, NULL))
-			return 0;
+		end = dev->told_end;
+		whose = dev->told_arg;
+	}
+	/* Without the lock it is as if this process had died. */
+	if (end && !r && zd_trace_lock(dev, dev->trace, NULL) == 0) {
 		if (atomic_load(&dev->trace->observers) && atomic_fetch_sub(&dev->trace->observers, 1) == 1)
 			zd_trace_modes(dev, dev->trace, ZD_TRACE_TELL, 0);
 		zd_trace_unlock(dev->trace);
 	}
-	return 0;
+	pthread_mutex_unlock(&dev->trace_lock);
+	if (end)
+		end(whose);
 }
 
 /* ---------------------------------------------------------------- one command */

@@ -304,8 +304,11 @@ static int copy_into(zd_dev *dev, uint32_t slot, uint64_t length, read_fn *read,
 		r = read(dev, number, at, bytes, n);
 		for (i = 0; !r && i < n && !bytes[i]; i++)
 			;
-		if (!r && i < n) /* what is zero stays a hole */
+		if (!r && i < n) { /* what is zero stays a hole */
 			r = zd_host_pwrite(dev->fd, bytes, n, zd_slot_offset(dev, slot) + at);
+			if (zd_slots_gave(dev, r))
+				r = zd_host_pwrite(dev->fd, bytes, n, zd_slot_offset(dev, slot) + at);
+		}
 	}
 	free(bytes);
 	return r;
@@ -320,7 +323,7 @@ static int read_slot(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint
 int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 {
 	uint32_t old = rt->slot - 1, new;
-	uint64_t length = zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED ? zd_word_written(rt->word) : dev->g.h.slot_size;
+	uint64_t length = zd_is_conv(dev, zone) ? dev->g.h.slot_size : zd_word_written(rt->word);
 	int r = zd_slot_take(dev, zone, true, &new);
 
 	if (r)
@@ -334,10 +337,7 @@ int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	if (r) {
 		zd_slot_give_up(dev, new);
 	} else {
-		zd_slot_release(dev, zone, rt);
-		dev->slots[new].state = ZD_SLOT_USED;
-		dev->slots[new].zone = zone + 1;
-		atomic_store_explicit(&rt->slot, new + 1, memory_order_release);
+		zd_slot_replace(dev, zone, rt, new);
 		zd_set_dirty(dev, zone);
 	}
 	zd_unlock_resource(dev);
@@ -716,10 +716,10 @@ void zd_snapshot_free(zd_snapshot *s)
 	free(s);
 }
 
-zd_snapshot *zd_snapshot_share(zd_snapshot *s)
+void zd_snapshot_share(zd_snapshot *s, zd_snapshot **out)
 {
 	atomic_fetch_add(&s->refs, 1);
-	return s;
+	*out = s;
 }
 
 int64_t zd_snapshot_unflushed(const zd_snapshot *s, struct zd_snapshot_block *out, uint64_t max, struct zd_error *err)
@@ -816,10 +816,11 @@ static void put_back(zd_dev *dev, const zd_snapshot *s, uint32_t zone, struct zd
 	rt->durable = row ? row->durable : 0;
 	atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
 	if (rt->slot != slot) {
-		zd_slot_release(dev, zone, rt);
 		if (slot) {
 			zd_slot_claim(dev, slot - 1, zone);
-			atomic_store_explicit(&rt->slot, slot, memory_order_release);
+			zd_slot_replace(dev, zone, rt, slot - 1);
+		} else {
+			zd_slot_release(dev, zone, rt);
 		}
 	}
 }

@@ -62,7 +62,74 @@ static void update_mode(struct zd_node *node)
 	node->attr.mode &= node->flags & ZD_NODE_OFFLINE ? ~0777u : ~0222u;
 }
 
-void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write)
+/* The sentence of an error, or what else is known of it. */
+static const char *reason(const zd_fs *fs, const struct zd_error *err, char *room, size_t size)
+{
+	const struct zd_rule_info *rule = err ? zd_rule_info(err->code, fs->info.dialect) : NULL;
+
+	if (rule)
+		snprintf(room, size, "the disk refused (%s)", zd_rule_name(err->code));
+	else
+		snprintf(room, size, "%.150s", err && err->text[0] ? err->text : "the disk failed");
+	return room;
+}
+
+static void tell(zd_fs *fs, int what, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void tell(zd_fs *fs, int what, const char *format, ...)
+{
+	va_list args;
+
+	pthread_mutex_lock(&fs->news_lock);
+	va_start(args, format);
+	vsnprintf(fs->news_text[what], ZD_FS_TEXT, format, args);
+	va_end(args);
+	atomic_fetch_or(&fs->news, 1u << what);
+	pthread_mutex_unlock(&fs->news_lock);
+}
+
+int zd_fs_news(zd_fs *fs, char text[ZD_FS_TEXT])
+{
+	int what;
+
+	if (likely(!atomic_load_explicit(&fs->news, memory_order_relaxed)))
+		return -1;
+	pthread_mutex_lock(&fs->news_lock);
+	for (what = ZD_FS_NR_NEWS - 1; what >= 0 && !(fs->news & 1u << what); what--)
+		;
+	if (what >= 0) {
+		memcpy(text, fs->news_text[what], ZD_FS_TEXT);
+		atomic_fetch_and(&fs->news, ~(1u << what));
+	}
+	pthread_mutex_unlock(&fs->news_lock);
+	return what;
+}
+
+void zd_fs_turn_readonly(zd_fs *fs, const struct zd_node *node, const struct zd_error *err)
+{
+	char name[24], room[160];
+
+	if (!atomic_exchange(&fs->readonly, true))
+		tell(fs, ZD_FS_NEWS_READONLY, "the file system is read-only from now on, because of an error in %s (zone %u): %s",
+		     zd_node_name(fs, node, name), node->zone, reason(fs, err, room, sizeof(room)));
+}
+
+void zd_fs_tail_lost(zd_fs *fs, struct zd_node *node, int e, const struct zd_error *err)
+{
+	char name[24], room[160];
+
+	if (!node->tail_length)
+		return;
+	tell(fs, ZD_FS_NEWS_LOST, "%u byte%s at the end of %s (zone %u), which a write had taken, %s lost: %s",
+	     node->tail_length, node->tail_length == 1 ? "" : "s", zd_node_name(fs, node, name), node->zone,
+	     node->tail_length == 1 ? "is" : "are", reason(fs, err, room, sizeof(room)));
+	for (struct zd_fs_file *file = node->files; file; file = file->next) {
+		if (file->in_tail)
+			file->lost = e;
+	}
+	zd_fs_tail_end(fs, node);
+}
+
+void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write, const struct zd_error *err)
 {
 	struct zd_zone zone = { .cond = ZD_NOT_WP };
 	uint64_t size = node->size, data;
@@ -70,7 +137,7 @@ void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write)
 
 	/* Conventional zones are taken for good whatever the disk says: the kernel fakes their report. */
 	if (!zd_node_cnv(node) && zd_report(fs->dev, node->zone, 1, &zone, NULL) != 1) {
-		atomic_store(&fs->readonly, true);
+		zd_fs_turn_readonly(fs, node, err);
 		return;
 	}
 	data = zd_fs_check_condition(node, &zone);
@@ -91,12 +158,12 @@ void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write)
 	if (node->flags & (ZD_NODE_READONLY | ZD_NODE_OFFLINE)) {
 		if (atomic_load(&fs->explicit_open))
 			node->flags &= ~(uint32_t)ZD_NODE_OPEN;
-		node->tail_length = 0;
+		zd_fs_tail_lost(fs, node, EIO, err);
 	}
 	if (data != size)
-		node->tail_length = 0; /* it belonged behind another end */
+		zd_fs_tail_lost(fs, node, EIO, err); /* it belonged behind another end */
 	if (errors == ZD_FS_REMOUNT_RO)
-		atomic_store(&fs->readonly, true);
+		zd_fs_turn_readonly(fs, node, err);
 	zd_fs_set_size(fs, node, data);
 	zd_fs_account_active(fs, node);
 }
@@ -156,7 +223,10 @@ int zd_fs_revalidate(zd_fs *fs, uint64_t ino)
 	} else if (live_size(fs, node, &size)) {
 		changed = seen != node->seen || size != node->size;
 		if (changed) {
-			node->tail_length = 0; /* it belonged behind what is gone */
+			struct zd_error why = { 0 };
+
+			zd_fs_fail(&why, EIO, "another user of the disk changed the zone");
+			zd_fs_tail_lost(fs, node, EIO, &why); /* it belonged behind what is gone */
 			zd_fs_set_size(fs, node, size);
 			zd_fs_account_active(fs, node);
 		}

@@ -3,7 +3,7 @@
  * Open files: open, close, read, write, fsync, and what mmap may do (Linux fs/zonefs/file.c). Checks come in
  * the kernel's order; those of the VFS that a user of the system call would meet come first.
  *
- * Relaxed writes (see zd_fs.h) have no counterpart in the kernel: node->tail holds what makes no whole block yet.
+ * Relaxed writes (see zd_fs.h) have no counterpart in the kernel: node->tail holds what makes no whole block yet (tail.c).
  */
 #include "zonefs.h"
 
@@ -117,47 +117,37 @@ static int refused(zd_fs *fs, struct zd_node *node, int64_t code)
 	return zone.cond == ZD_FULL || zone.wp == zone.start ? -EREMOTEIO : r;
 }
 
-/*
- * Write n bytes (whole blocks, all of iov) at the end of a sequential file. Returns what landed, n or less when a
- * signal came, or a negative errno after the file was dealt with.
- */
-static int64_t write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n,
-			 struct zd_error *err)
+int zd_fs_write_refused(zd_fs *fs, struct zd_node *node, int64_t code, struct zd_error *err)
+{
+	int r = refused(fs, node, code);
+
+	zd_fs_io_error(fs, node, true, err);
+	return r;
+}
+
+/* Less than n lands when a signal comes. */
+int64_t zd_fs_write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n,
+			struct zd_error *err)
 {
 	uint64_t before = node->size;
-	int64_t r = count == 1 ? zd_fs_pwrite(fs->dev, iov->iov_base, n, node->start + before, err) :
-				 zd_fs_pwritev(fs->dev, iov, count, n, node->start + before, err);
+	int64_t r;
 
+	do {
+		r = count == 1 ? zd_fs_pwrite(fs->dev, iov->iov_base, n, node->start + before, err) :
+				 zd_fs_pwritev(fs->dev, iov, count, n, node->start + before, err);
+	} while (unlikely(r == ZD_E_TOO_MANY_OPEN) && zd_fs_tail_lends(fs, node));
 	if (unlikely(r == -EINTR)) {
 		n = advanced(fs, node);
 		if (n == 0)
 			return -EINTR;
 		r = (int64_t)n;
 	}
-	if (unlikely(r < 0)) {
-		r = refused(fs, node, r);
-		zd_fs_io_error(fs, node, true);
-		return r;
-	}
+	if (unlikely(r < 0))
+		return zd_fs_write_refused(fs, node, r, err);
 	zd_fs_set_size(fs, node, before + n);
 	if (unlikely(before == 0) || unlikely(!(node->flags & ZD_NODE_ACTIVE)))
 		zd_fs_account_active(fs, node);
 	return (int64_t)n;
-}
-
-int zd_fs_pad_tail(zd_fs *fs, struct zd_node *node, struct zd_error *err)
-{
-	struct iovec block = { node->tail, fs->block };
-	int64_t r;
-
-	if (!node->tail_length)
-		return 0;
-	memset(node->tail + node->tail_length, 0, fs->block - node->tail_length);
-	r = write_end(fs, node, &block, 1, fs->block, err);
-	if (r < 0)
-		return (int)r;
-	node->tail_length = 0;
-	return 0;
 }
 
 /* ---------------------------------------------------------------- open and close */
@@ -172,6 +162,7 @@ static void put_fs(zd_fs *fs)
 			free(fs->groups[g].nodes[i].tail);
 		}
 	}
+	pthread_mutex_destroy(&fs->news_lock);
 	free(fs->nodes);
 	free(fs->of_zone);
 	free(fs);
@@ -219,7 +210,7 @@ int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_e
 	file = malloc(sizeof(*file));
 	if (!file)
 		return zd_fs_fail(err, ENOMEM, "out of memory");
-	*file = (zd_fs_file){ fs, node, access == O_RDONLY || access == O_RDWR, writes };
+	*file = (zd_fs_file){ .fs = fs, .node = node, .readable = access == O_RDONLY || access == O_RDWR, .writable = writes };
 
 	if (writes || (flags & O_TRUNC)) {
 		r = zd_node_lock(fs, node, true, err);
@@ -241,6 +232,13 @@ int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_e
 			if (r && writes && !zd_node_cnv(node))
 				zd_fs_write_close(fs, node, NULL);
 		}
+		if (!r && writes && !zd_node_cnv(node)) {
+			file->next = node->files;
+			file->at = &node->files;
+			if (file->next)
+				file->next->at = &file->next;
+			node->files = file;
+		}
 		zd_node_changed(node);
 	}
 	if (r) {
@@ -253,6 +251,15 @@ int zd_fs_open(zd_fs *fs, uint64_t ino, int flags, zd_fs_file **out, struct zd_e
 	return 0;
 }
 
+/* Under the node's lock held for writing. */
+static void take_out(zd_fs_file *file)
+{
+	*file->at = file->next;
+	if (file->next)
+		file->next->at = file->at;
+	file->at = NULL;
+}
+
 int zd_fs_close(zd_fs_file *file, struct zd_error *err)
 {
 	zd_fs *fs = file->fs;
@@ -262,6 +269,7 @@ int zd_fs_close(zd_fs_file *file, struct zd_error *err)
 	if (file->writable && !zd_node_cnv(node) && !atomic_load(&fs->dead)) {
 		pthread_rwlock_wrlock(&node->lock);
 		r = zd_fs_write_close(fs, node, err);
+		take_out(file);
 		zd_node_changed(node);
 	}
 	zd_fs_drop(file);
@@ -272,6 +280,11 @@ void zd_fs_drop(zd_fs_file *file)
 {
 	zd_fs *fs = file->fs;
 
+	if (file->at && !atomic_load(&fs->dead)) {
+		pthread_rwlock_wrlock(&file->node->lock);
+		take_out(file);
+		zd_node_changed(file->node);
+	}
 	fs->nr_writers -= file->writable;
 	free(file);
 	put_fs(fs);
@@ -361,12 +374,12 @@ static int begin_read(zd_fs_file *file, uint64_t *length, uint64_t pos, int flag
 }
 
 /* After the lock was given back: a read of the disk failed. What the caller is told. */
-static int read_failed(zd_fs *fs, struct zd_node *node, int code, int flags)
+static int read_failed(zd_fs *fs, struct zd_node *node, int code, int flags, const struct zd_error *err)
 {
 	if (code == -EINTR)
 		return code;
 	pthread_rwlock_wrlock(&node->lock);
-	zd_fs_io_error(fs, node, false);
+	zd_fs_io_error(fs, node, false, err);
 	zd_node_changed(node);
 	return flags & O_DIRECT ? zd_fs_errno(fs, code) : -EIO;
 }
@@ -391,7 +404,7 @@ int64_t zd_fs_read(zd_fs_file *file, void *buf, uint64_t length, uint64_t pos, i
 	else if (length > disk)
 		memcpy((uint8_t *)buf + disk, node->tail + (pos + disk - node->size), length - disk);
 	pthread_rwlock_unlock(&node->lock);
-	return likely(done >= 0) ? done : read_failed(fs, node, (int)done, flags);
+	return likely(done >= 0) ? done : read_failed(fs, node, (int)done, flags, err);
 }
 
 int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int flags, const void **at,
@@ -420,7 +433,7 @@ int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int fl
 	if (!length)
 		return 0;
 	/* Where a buffered read fails, zd_fs_read() tries page by page, as the kernel does after its readahead. */
-	return n < 0 && (flags & O_DIRECT) ? read_failed(fs, node, (int)n, flags) : -EAGAIN;
+	return n < 0 && (flags & O_DIRECT) ? read_failed(fs, node, (int)n, flags, err) : -EAGAIN;
 }
 
 void zd_fs_read_end(zd_fs_file *file, uint64_t pos)
@@ -443,15 +456,17 @@ static int64_t synced(zd_fs *fs, struct zd_node *node, int64_t done, int flags, 
 		return r;
 	r = zd_fs_flush(fs->dev, err);
 	if (r) {
-		zd_fs_io_error(fs, node, true);
+		zd_fs_io_error(fs, node, true, err);
 		return zd_fs_errno(fs, r);
 	}
 	return done;
 }
 
 /* Bytes of any number at the end of a sequential file; what makes no whole block waits in the tail. */
-static int64_t write_relaxed(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, struct zd_error *err)
+static int64_t write_relaxed(zd_fs_file *file, const uint8_t *from, uint64_t length, struct zd_error *err)
 {
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
 	uint64_t held = node->tail_length, total = held + length, whole = total - total % fs->block;
 	struct iovec iov[2];
 	int count = 0;
@@ -463,24 +478,31 @@ static int64_t write_relaxed(zd_fs *fs, struct zd_node *node, const uint8_t *fro
 			return zd_fs_fail(err, ENOMEM, "out of memory");
 	}
 	if (!whole) {
+		r = held ? 0 : zd_fs_tail_begin(fs, node, err);
+		if (r)
+			return r;
 		memcpy(node->tail + held, from, length);
 		node->tail_length = (uint32_t)total;
+		file->in_tail = true;
 		return (int64_t)length;
 	}
 	if (held)
 		iov[count++] = (struct iovec){ node->tail, held };
 	iov[count++] = (struct iovec){ (void *)(uintptr_t)from, whole - held };
-	r = write_end(fs, node, iov, count, whole, err);
+	r = zd_fs_write_end(fs, node, iov, count, whole, err);
 	if (r < 0)
 		return r;
-	if ((uint64_t)r < whole) { /* a signal; whole blocks landed */
-		if ((uint64_t)r < held)
-			return -EINTR;
-		node->tail_length = 0;
+	if ((uint64_t)r < held) /* a signal, before anything landed */
+		return -EINTR;
+	zd_fs_tail_end(fs, node);
+	if ((uint64_t)r < whole) /* a signal; whole blocks landed */
 		return r - (int64_t)held ? r - (int64_t)held : -EINTR;
-	}
+	/* What cannot be held back was not taken; whoever goes on with it is told why. */
+	if (total == whole || zd_fs_tail_begin(fs, node, err))
+		return (int64_t)(whole - held);
 	node->tail_length = (uint32_t)(total - whole);
 	memcpy(node->tail, from + (whole - held), node->tail_length);
+	file->in_tail = true;
 	return (int64_t)length;
 }
 
@@ -501,9 +523,11 @@ static int64_t too_far(zd_fs *fs, struct zd_node *node, struct zd_error *err)
 }
 
 /* The write proper, under the lock. *pos becomes where it landed. */
-static int64_t write_locked(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, uint64_t *pos,
-			    int flags, struct zd_error *err)
+static int64_t write_locked(zd_fs_file *file, const uint8_t *from, uint64_t length, uint64_t *pos, int flags,
+			    struct zd_error *err)
 {
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
 	bool cnv = zd_node_cnv(node), direct = (flags & O_DIRECT) != 0;
 	uint64_t done = 0;
 	char name[24];
@@ -541,9 +565,9 @@ static int64_t write_locked(zd_fs *fs, struct zd_node *node, const uint8_t *from
 		if (direct) {
 			struct iovec one = { (void *)(uintptr_t)from, length };
 
-			return synced(fs, node, write_end(fs, node, &one, 1, length, err), flags, err);
+			return synced(fs, node, zd_fs_write_end(fs, node, &one, 1, length, err), flags, err);
 		}
-		return synced(fs, node, write_relaxed(fs, node, from, length, err), flags, err);
+		return synced(fs, node, write_relaxed(file, from, length, err), flags, err);
 	}
 	r = write_range(fs, node, from, length, *pos, &done, err);
 	if (r == -EINTR)
@@ -551,7 +575,7 @@ static int64_t write_locked(zd_fs *fs, struct zd_node *node, const uint8_t *from
 	if (r && direct)
 		return zd_fs_errno(fs, r); /* the kernel leaves a conventional file alone here */
 	if (r) {
-		zd_fs_io_error(fs, node, true);
+		zd_fs_io_error(fs, node, true, err);
 		/* The kernel writes its page cache back later, and then knows two errors only. */
 		return zd_fs_errno(fs, r) == -ENOSPC ? -ENOSPC : -EIO;
 	}
@@ -587,7 +611,9 @@ int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t
 	else if (unlikely(pos >= node->capacity))
 		r = too_far(fs, node, err); /* asked before O_APPEND moves the position, and before anything else */
 	else
-		r = write_locked(fs, node, buf, length, &pos, flags, err);
+		r = write_locked(file, buf, length, &pos, flags, err);
+	if (unlikely(r < 0) && r != -EINTR)
+		file->lost = 0; /* told hereby */
 	zd_node_changed(node);
 	if (landed)
 		*landed = pos;
@@ -639,9 +665,40 @@ int zd_fs_fsync(zd_fs *fs, uint64_t ino, struct zd_error *err)
 	if (r == -EINTR)
 		return r;
 	pthread_rwlock_wrlock(&node->lock);
-	zd_fs_io_error(fs, node, true);
+	zd_fs_io_error(fs, node, true, err);
 	zd_node_changed(node);
 	return zd_fs_errno(fs, r);
+}
+
+int zd_fs_unsettled(const zd_fs_file *file)
+{
+	return file->in_tail || file->lost;
+}
+
+int zd_fs_settle(zd_fs_file *file, struct zd_error *err)
+{
+	zd_fs *fs = file->fs;
+	struct zd_node *node = file->node;
+	char name[24];
+	int r, lost;
+
+	if (!zd_fs_unsettled(file))
+		return 0;
+	if (atomic_load(&fs->dead))
+		return gone(err);
+	r = zd_node_lock(fs, node, true, err);
+	if (r)
+		return r;
+	if (file->in_tail)
+		r = zd_fs_pad_tail(fs, node, err);
+	if (r != -EINTR) {
+		lost = atomic_exchange(&file->lost, 0);
+		if (!r && lost)
+			r = zd_fs_fail(err, lost, "what was written last to %s was lost before it was on the disk",
+				       zd_node_name(fs, node, name));
+	}
+	zd_node_changed(node);
+	return r;
 }
 
 int zd_fs_fallocate(zd_fs_file *file, struct zd_error *err)

@@ -10,24 +10,32 @@
 #include <sys/stat.h>
 #include <time.h>
 
+void zd_fuse_keep_error(struct zd_fuse *fuse, const char *text)
+{
+	pthread_mutex_lock(&fuse->error_lock);
+	snprintf(fuse->last_error, sizeof(fuse->last_error), "%s", text);
+	pthread_mutex_unlock(&fuse->error_lock);
+}
+
 void zd_fuse_refuse(fuse_req_t req, int64_t code, const struct zd_error *err)
 {
 	struct zd_fuse *fuse = fuse_of(req);
+	char text[ZD_FUSE_TEXT];
 
+	zd_fuse_news(fuse);
 	if (err && err->code) {
 		const char *rule = fuse->fn->rule_name(err->code);
 
-		pthread_mutex_lock(&fuse->error_lock);
 		if (err->text[0])
-			snprintf(fuse->last_error, sizeof(fuse->last_error), "%s", err->text);
+			snprintf(text, sizeof(text), "%s", err->text);
 		else if (rule && err->zone != ZD_NO_ZONE)
-			snprintf(fuse->last_error, sizeof(fuse->last_error), "the disk refused: %s in zone %u", rule, err->zone);
+			snprintf(text, sizeof(text), "the disk refused: %s in zone %u", rule, err->zone);
 		else
-			snprintf(fuse->last_error, sizeof(fuse->last_error), "the disk refused: %s",
-				 rule ? rule : "the host failed");
-		pthread_mutex_unlock(&fuse->error_lock);
+			snprintf(text, sizeof(text), "the disk refused: %s", rule ? rule : "the host failed");
+		zd_fuse_keep_error(fuse, text);
 	}
 	fuse_reply_err(req, (int)-code);
+	zd_fuse_settle_readonly(fuse);
 }
 
 /* ---------------------------------------------------------------- attributes */
@@ -35,8 +43,8 @@ void zd_fuse_refuse(fuse_req_t req, int64_t code, const struct zd_error *err)
 int zd_fuse_attr(struct zd_fuse *fuse, uint64_t ino, struct stat *st)
 {
 	zd_fuse_await_close(fuse, ino);
-	if (!fuse->strict)
-		fuse->fn->revalidate(fuse->fs, ino);
+	if (!fuse->strict && unlikely(fuse->fn->revalidate(fuse->fs, ino)))
+		zd_fuse_news(fuse);
 	return fuse->fn->getattr(fuse->fs, ino, st);
 }
 
@@ -158,6 +166,8 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	zd_fuse_await_close(fuse, open->writes ? ZD_FUSE_ANY : ino);
 	if (!fuse->strict)
 		changed = fuse->fn->revalidate(fuse->fs, ino) == 1;
+	if (unlikely(changed))
+		zd_fuse_news(fuse);
 	if (fi->flags & O_TRUNC)
 		zd_fuse_slow_begin(fuse);
 	zd_fuse_serving(req);
@@ -190,12 +200,26 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 
 static void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 {
+	struct zd_fuse *fuse = fuse_of(req);
 	struct open_file *open = open_of(fi);
+	struct zd_error err = { 0 };
+	int r = 0;
 
 	(void)node;
+	/* Each close(2) of a duplicate, and each process that ends, says this: only the last one pads the block. */
+	if (open->writes && unlikely(fuse->fn->unsettled(open->file)) && !zd_fuse_has_users(fuse, open)) {
+		zd_fuse_slow_begin(fuse);
+		zd_fuse_serving(req);
+		r = fuse->fn->settle(open->file, &err);
+		zd_fuse_serving(NULL);
+		zd_fuse_slow_end(fuse);
+	}
 	if (open->writes)
-		zd_fuse_late_flushed(fuse_of(req), open);
-	fuse_reply_err(req, 0);
+		zd_fuse_late_flushed(fuse, open);
+	if (r)
+		zd_fuse_refuse(req, r, &err);
+	else
+		fuse_reply_err(req, 0);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -207,21 +231,24 @@ static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	while (unlikely(atomic_load(&open->lent)))
 		sched_yield();
 	fuse->fn->close(open->file, NULL);
+	zd_fuse_news(fuse);
 	zd_fuse_late_closed(fuse, open);
 	fuse_reply_err(req, 0);
+	zd_fuse_settle_readonly(fuse);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_file_info *fi)
 {
 	struct zd_fuse *fuse = fuse_of(req);
 	struct zd_error err = { 0 };
-	int r;
+	int r, lost;
 
 	(void)datasync;
-	(void)fi;
 	zd_fuse_slow_begin(fuse);
 	zd_fuse_serving(req);
 	r = fuse->fn->fsync(fuse->fs, ino_of(fuse, node), &err);
+	lost = r == -EINTR ? 0 : fuse->fn->settle(open_of(fi)->file, r ? NULL : &err);
+	r = r ? r : lost;
 	zd_fuse_serving(NULL);
 	zd_fuse_slow_end(fuse);
 	if (r)

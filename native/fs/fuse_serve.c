@@ -80,6 +80,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 #ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
 	conn->want |= conn->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
 #endif
+	conn->want |= conn->capable & FUSE_CAP_IOCTL_DIR; /* remount: fuse_state.c */
 	conn->max_write = ZD_FUSE_IO;
 	/* RELEASE counts as a background request and must not be held back behind others. */
 	conn->max_background = 1024;
@@ -453,6 +454,7 @@ static void free_server(struct zd_fuse *fuse)
 	/* Files whose RELEASE never came: the mount was cut off, or its end came first. */
 	while (fuse->opened) {
 		fuse->fn->close(fuse->opened->file, NULL);
+		zd_fuse_news(fuse);
 		zd_fuse_late_closed(fuse, fuse->opened);
 		if (now() < atomic_load(&fuse->give_up)) /* not once the disk has shown that it hangs */
 			atomic_store(&fuse->give_up, now() + PATIENCE_NS);
@@ -466,9 +468,11 @@ static void free_server(struct zd_fuse *fuse)
 		close(fuse->event);
 	pthread_cond_destroy(&fuse->released);
 	pthread_cond_destroy(&fuse->watch);
+	pthread_cond_destroy(&fuse->told);
 	pthread_mutex_destroy(&fuse->open_lock);
 	pthread_mutex_destroy(&fuse->error_lock);
 	pthread_mutex_destroy(&fuse->lock);
+	free(fuse->path);
 	free(fuse);
 }
 
@@ -476,6 +480,9 @@ static void stop_workers(struct zd_fuse *fuse)
 {
 	pthread_mutex_lock(&fuse->lock);
 	atomic_store(&fuse->give_up, now() + PATIENCE_NS);
+	pthread_mutex_unlock(&fuse->lock);
+	zd_fuse_await_telling(fuse); /* the kernel may have something to write before it makes a mount read-only */
+	pthread_mutex_lock(&fuse->lock);
 	atomic_store(&fuse->stopping, true);
 	pthread_cond_signal(&fuse->watch);
 	pthread_mutex_unlock(&fuse->lock);
@@ -504,7 +511,7 @@ static int check(const struct zd_fuse_table *fn, const struct zd_fuse_options *o
 {
 	if (fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error))
 		return -EINVAL;
-	if ((options->flags & ~ZD_FUSE_STRICT) || options->workers > ZD_FUSE_MAX_WORKERS / 2)
+	if ((options->flags & ~(ZD_FUSE_STRICT | ZD_FUSE_READONLY)) || options->workers > ZD_FUSE_MAX_WORKERS / 2)
 		return -EINVAL;
 	return 0;
 }
@@ -520,6 +527,7 @@ static void init_locks(struct zd_fuse *fuse)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&fuse->released, &monotonic);
 	pthread_cond_init(&fuse->watch, &monotonic);
+	pthread_cond_init(&fuse->told, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 }
 
@@ -532,6 +540,7 @@ static int open_session(struct zd_fuse *fuse)
 
 	zd_fuse_file_ops(&ops);
 	zd_fuse_dir_ops(&ops);
+	zd_fuse_state_ops(&ops);
 	fuse->session = fuse_session_new(&args, &ops, sizeof(ops), fuse);
 	fuse_opt_free_args(&args);
 	if (!fuse->session)
@@ -551,9 +560,13 @@ int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const st
 
 	*out = NULL;
 	fuse = r ? NULL : calloc(1, sizeof(*fuse));
-	if (!fuse) {
-		close(fd);
+	if (!fuse)
 		return r ? r : -ENOMEM;
+	fuse->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (fuse->fd < 0) {
+		r = -errno;
+		free(fuse);
+		return r;
 	}
 	fuse->fn = fn;
 	fuse->dev = (zd_dev *)dev;
@@ -562,8 +575,9 @@ int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const st
 	fuse->interrupt = fn->get_interrupt(fuse->dev, &fuse->interrupt_arg);
 	fn->set_interrupt(fuse->dev, interrupted, fuse);
 	fuse->strict = (options->flags & ZD_FUSE_STRICT) != 0;
+	atomic_store(&fuse->kernel_readonly, (options->flags & ZD_FUSE_READONLY) != 0);
+	fuse->owner = geteuid();
 	fuse->wanted = options->workers ? options->workers : WORKERS;
-	fuse->fd = fd;
 	init_locks(fuse);
 	fuse->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fuse->event < 0)
@@ -627,11 +641,6 @@ int zd_fuse_sys_mount(const char *source, const char *dir, const char *type, int
 	unsigned long flags = MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0);
 
 	return mount(source, dir, type, flags, options) ? -errno : 0;
-}
-
-int zd_fuse_sys_remount(const char *dir)
-{
-	return mount(NULL, dir, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, NULL) ? -errno : 0;
 }
 
 int zd_fuse_sys_umount(const char *dir, int lazy)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the FUSE server share: fuse_serve (session and threads), fuse_ops (requests about files),
- * fuse_dirs (requests about names, directories and the mount), fuse_late (open files, whose close the kernel tells late).
+ * fuse_dirs (requests about names, directories and the mount), fuse_late (open files, whose close the kernel tells late),
+ * fuse_users (who has a file open), fuse_state (read-only or not, and who is told).
  *
  * Nodes of the FUSE protocol are inode numbers of zonefs plus 2, because 1 is the root by definition.
  */
@@ -88,6 +89,15 @@ struct zd_fuse {
 	_Atomic uint32_t nr_flushed;
 	struct open_file *flushed;
 
+	char *_Atomic path;      /* the mount point; NULL until that is known, as dev */
+	_Atomic uint64_t number; /* st_dev of the files */
+	uid_t owner;
+	atomic_bool syslog;
+	atomic_bool kernel_readonly; /* as far as we know, the kernel takes the mount to be read-only */
+	atomic_bool kernel_refuses;  /* we may not tell it */
+	uint32_t telling;        /* threads that tell it; lock */
+	pthread_cond_t told;
+
 	pthread_mutex_t error_lock;
 	char last_error[ZD_FUSE_TEXT];
 };
@@ -129,6 +139,21 @@ void zd_fuse_refuse(fuse_req_t req, int64_t code, const struct zd_error *err);
 void zd_fuse_file_ops(struct fuse_lowlevel_ops *ops);
 /* Attributes as they are now, for the mount's users. */
 int zd_fuse_attr(struct zd_fuse *fuse, uint64_t ino, struct stat *st);
+
+/* Keep a sentence, as the last error. */
+void zd_fuse_keep_error(struct zd_fuse *fuse, const char *text);
+
+/* fuse_users.c */
+/* Whether a descriptor of this open file description is left anywhere, as far as can be seen. */
+bool zd_fuse_has_users(struct zd_fuse *fuse, struct open_file *open);
+
+/* fuse_state.c */
+/* Something may have gone wrong that the file system has a sentence about: it becomes the last error, and is said. */
+void zd_fuse_news(struct zd_fuse *fuse);
+/* If an error made the file system read-only, and nobody has a file open for writing: have the kernel know it. */
+void zd_fuse_settle_readonly(struct zd_fuse *fuse);
+void zd_fuse_await_telling(struct zd_fuse *fuse);
+void zd_fuse_state_ops(struct fuse_lowlevel_ops *ops);
 
 /* fuse_dirs.c */
 void zd_fuse_dir_ops(struct fuse_lowlevel_ops *ops);

@@ -24,6 +24,8 @@ struct zd_fuse_table {
 	int (*ftruncate)(zd_fs_file *, uint64_t, struct zd_error *);
 	int (*open)(zd_fs *, uint64_t, int, zd_fs_file **, struct zd_error *);
 	int (*close)(zd_fs_file *, struct zd_error *);
+	int (*unsettled)(const zd_fs_file *);
+	int (*settle)(zd_fs_file *, struct zd_error *);
 	int64_t (*read)(zd_fs_file *, void *, uint64_t, uint64_t, int, struct zd_error *);
 	int64_t (*read_begin)(zd_fs_file *, uint64_t, uint64_t, int, const void **, struct zd_error *);
 	void (*read_end)(zd_fs_file *, uint64_t);
@@ -33,6 +35,9 @@ struct zd_fuse_table {
 	void (*counters)(zd_fs *, struct zd_fs_counters *);
 	int (*revalidate)(zd_fs *, uint64_t);
 	void (*get_options)(zd_fs *, struct zd_fs_options *);
+	int (*remount)(zd_fs *, const struct zd_fs_options *);
+	int (*news)(zd_fs *, char *);
+	uint32_t (*nr_writers)(zd_fs *);
 	int (*fallocate)(zd_fs_file *, struct zd_error *);
 	void (*set_interrupt)(zd_dev *, int (*)(void *), void *);
 	int (*(*get_interrupt)(zd_dev *, void **))(void *);
@@ -42,8 +47,9 @@ struct zd_fuse_table {
 	{                                                                                                     \
 		sizeof(struct zd_fuse_table), sizeof(struct zd_error), zd_rule_name, zd_report, zd_fs_root,       \
 			zd_fs_lookup, zd_fs_getattr, zd_fs_readdir, zd_fs_setattr, zd_fs_ftruncate, zd_fs_open,       \
-			zd_fs_close, zd_fs_read, zd_fs_read_begin, zd_fs_read_end, zd_fs_write, zd_fs_fsync,          \
-			zd_fs_statfs, zd_fs_get_counters, zd_fs_revalidate, zd_fs_get_options, zd_fs_fallocate,       \
+			zd_fs_close, zd_fs_unsettled, zd_fs_settle, zd_fs_read, zd_fs_read_begin, zd_fs_read_end,     \
+			zd_fs_write, zd_fs_fsync, zd_fs_statfs, zd_fs_get_counters, zd_fs_revalidate,                 \
+			zd_fs_get_options, zd_fs_remount, zd_fs_news, zd_fs_nr_writers, zd_fs_fallocate,              \
 			zd_set_interrupt, zd_get_interrupt                                                            \
 	}
 

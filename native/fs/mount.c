@@ -171,6 +171,7 @@ int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, s
 		return zd_fs_fail(err, ENOMEM, "out of memory");
 	fs->dev = dev;
 	fs->refs = 1;
+	pthread_mutex_init(&fs->news_lock, NULL);
 	r = zd_info(dev, &fs->info, err);
 	if (r) {
 		r = r > ZD_E_FIRST_RULE ? r : -EIO;
@@ -218,6 +219,7 @@ void zd_fs_umount(zd_fs *fs)
 
 void zd_fs_forked(zd_fs *fs)
 {
+	pthread_mutex_init(&fs->news_lock, NULL); /* whoever held it is not here */
 	for (int g = 0; g < ZD_NR_GROUPS; g++) {
 		for (uint32_t i = 0; i < fs->groups[g].nr_nodes; i++) {
 			struct zd_node *node = &fs->groups[g].nodes[i];
@@ -262,6 +264,11 @@ void zd_fs_get_options(zd_fs *fs, struct zd_fs_options *out)
 		.gid = fs->gid,
 		.perm = fs->perm,
 	};
+}
+
+uint32_t zd_fs_nr_writers(zd_fs *fs)
+{
+	return fs->nr_writers;
 }
 
 void zd_fs_get_counters(zd_fs *fs, struct zd_fs_counters *out)

@@ -25,7 +25,7 @@ void zd_fs_account_active(zd_fs *fs, struct zd_node *node)
 	if (zd_node_cnv(node))
 		return;
 	active = !(node->flags & (ZD_NODE_OFFLINE | ZD_NODE_READONLY)) &&
-		 ((node->flags & ZD_NODE_OPEN) || (node->size > 0 && node->size < node->capacity));
+		 ((node->flags & (ZD_NODE_OPEN | ZD_NODE_HELD)) || (node->size > 0 && node->size < node->capacity));
 	if (active && !(node->flags & ZD_NODE_ACTIVE)) {
 		node->flags |= ZD_NODE_ACTIVE;
 		fs->nr_active++;
@@ -43,7 +43,9 @@ void zd_fs_set_size(zd_fs *fs, struct zd_node *node, uint64_t size)
 	if (unlikely(size >= node->capacity) && !zd_node_cnv(node)) {
 		if (node->flags & ZD_NODE_ACTIVE)
 			fs->nr_active--;
-		node->flags &= ~(uint32_t)(ZD_NODE_OPEN | ZD_NODE_ACTIVE);
+		node->flags &= ~(uint32_t)(ZD_NODE_OPEN | ZD_NODE_ACTIVE | ZD_NODE_LENT);
+		if (atomic_fetch_and(&node->flags, ~(uint32_t)ZD_NODE_HELD) & ZD_NODE_HELD)
+			fs->nr_held--;
 	}
 }
 
@@ -68,7 +70,7 @@ int zd_fs_truncate(zd_fs *fs, struct zd_node *node, uint64_t size, struct zd_err
 		if (r)
 			return r;
 	}
-	node->tail_length = 0;
+	zd_fs_tail_end(fs, node); /* truncated away, not lost */
 	if (size == node->size)
 		return 0;
 	r = zd_fs_zone_command(fs, node, size ? ZD_CMD_FINISH : ZD_CMD_RESET, err);
@@ -125,13 +127,14 @@ int zd_fs_write_close(zd_fs *fs, struct zd_node *node, struct zd_error *err)
 	if (node->tail_length)
 		pad = zd_fs_pad_tail(fs, node, err);
 	if (node->flags & ZD_NODE_OPEN) {
-		int r = zd_fs_zone_command(fs, node, ZD_CMD_CLOSE, NULL);
+		struct zd_error why = { 0 };
+		int r = zd_fs_zone_command(fs, node, ZD_CMD_CLOSE, &why);
 
 		if (r) {
-			zd_fs_io_error(fs, node, false);
+			zd_fs_io_error(fs, node, false, &why);
 			/* Zones that stay open would use the disk's resources up. */
 			if (node->flags & ZD_NODE_OPEN)
-				atomic_store(&fs->readonly, true);
+				zd_fs_turn_readonly(fs, node, &why);
 			/* The kernel leaves the file counted as open for writing here, and so do we. */
 			return pad;
 		}

@@ -4,8 +4,8 @@
  * Python, or the inside of native/device.
  *
  * Files, from the bottom up: super (the superblock), node (names, numbers, attributes), fault (errno values,
- * sentences, what an I/O error does to a file), zone (zone commands, accounting, truncate), file (open, close,
- * read, write, fsync), mount (building the tree, options, counters).
+ * sentences, what an I/O error does to a file), zone (zone commands, accounting, truncate), tail (what a relaxed
+ * mount holds back), file (open, close, read, write, fsync), mount (building the tree, options, counters).
  *
  * Locks: a node's lock, then whatever the disk takes. A call never holds two nodes' locks. What belongs to the
  * whole file system is atomic.
@@ -39,7 +39,10 @@ enum zd_node_flag { /* the kernel's ZONEFS_ZONE_* */
 	ZD_NODE_ACTIVE = 4,    /* counted as active */
 	ZD_NODE_OFFLINE = 8,
 	ZD_NODE_READONLY = 16,
-	ZD_NODE_IMMUTABLE = 32
+	ZD_NODE_IMMUTABLE = 32,
+	/* Ours: explicitly opened for what is held back; and lent, closed again for another file that needed to be open. */
+	ZD_NODE_HELD = 64,
+	ZD_NODE_LENT = 128
 };
 
 /* Attributes that files and directories have. Times are nanoseconds since 1970. */
@@ -65,6 +68,7 @@ struct zd_node {
 	uint32_t tail_length;
 	_Atomic uint32_t flags;  /* enum zd_node_flag */
 	uint32_t writers;        /* descriptions open for writing */
+	struct zd_fs_file *files; /* those, of a sequential file */
 	uint64_t seen;           /* resets (sequential) or writes (conventional) of the zones, ours or seen */
 };
 
@@ -95,12 +99,20 @@ struct zd_fs {
 	uint64_t blocks;
 	_Atomic uint64_t used_blocks;
 	_Atomic uint32_t nr_wro, nr_active;
+	_Atomic uint32_t nr_held; /* nodes with ZD_NODE_HELD */
+	_Atomic uint32_t news;    /* enum zd_fs_news, as bits: what zd_fs_news() has not told yet */
+	pthread_mutex_t news_lock;
+	char news_text[ZD_FS_NR_NEWS][ZD_FS_TEXT];
 };
 
 struct zd_fs_file {
 	zd_fs *fs;
 	struct zd_node *node;
 	bool readable, writable;
+	/* Under the node's lock held for writing; read without it where a moment's truth will do. */
+	_Atomic bool in_tail;         /* some of what is held back came through here */
+	_Atomic int lost;             /* what came through here was lost, with this errno, and nobody was told yet */
+	struct zd_fs_file *next, **at; /* zd_node.files */
 };
 
 static inline bool zd_node_cnv(const struct zd_node *node)
@@ -139,8 +151,10 @@ void zd_node_changed(struct zd_node *node);
 int zd_fs_fail(struct zd_error *err, int e, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The negative errno for what the disk returned. */
 int zd_fs_errno(const zd_fs *fs, int64_t code);
-/* zonefs_io_error(): under the node's lock held for writing. */
-void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write);
+/* zonefs_io_error(): under the node's lock held for writing. err: why, for who asks what made the mount read-only. */
+void zd_fs_io_error(zd_fs *fs, struct zd_node *node, bool write, const struct zd_error *err);
+/* An error made the file system read-only. */
+void zd_fs_turn_readonly(zd_fs *fs, const struct zd_node *node, const struct zd_error *err);
 /* zonefs_check_zone_condition(): how much of the zone can be read; marks dead zones. */
 uint64_t zd_fs_check_condition(struct zd_node *node, const struct zd_zone *zone);
 /* What is shared with other openers, as it is now: see zd_node.seen. */
@@ -159,8 +173,24 @@ int zd_fs_write_close(zd_fs *fs, struct zd_node *node, struct zd_error *err);
 #define ZD_FS_BY_FILE 0x80000000u /* in `set`: through an open file */
 int zd_fs_change(zd_fs *fs, uint64_t ino, const struct stat *to, unsigned set, struct zd_error *err);
 
-/* file.c */
+/* tail.c; all under the node's lock held for writing */
+/* Before the first bytes are held back: take what the block's write will need. 0 or a negative errno. */
+int zd_fs_tail_begin(zd_fs *fs, struct zd_node *node, struct zd_error *err);
+/* What is held back is on the disk, or is to be forgotten. */
+void zd_fs_tail_end(zd_fs *fs, struct zd_node *node);
+/* What is held back will never be on the disk. err (may be NULL): why. */
+void zd_fs_tail_lost(zd_fs *fs, struct zd_node *node, int e, const struct zd_error *err);
+/* Fill the block up with zeros and write it. If that fails, it is lost, but for -EINTR. */
 int zd_fs_pad_tail(zd_fs *fs, struct zd_node *node, struct zd_error *err);
+/* Too many zones are open: close one that is open for another file's tail. False if there is none. */
+bool zd_fs_tail_lends(zd_fs *fs, const struct zd_node *to);
+
+/* file.c */
+/* n bytes (whole blocks, all of iov) at the end of a sequential file: what landed, or a negative errno. */
+int64_t zd_fs_write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n,
+			struct zd_error *err);
+/* What a write that the disk refused with this code ends with, the file having been dealt with. */
+int zd_fs_write_refused(zd_fs *fs, struct zd_node *node, int64_t code, struct zd_error *err);
 
 /* ---------------------------------------------------------------- the disk's commands, told to who watches the handle */
 

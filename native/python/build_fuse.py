@@ -17,6 +17,11 @@ from cffi import FFI
 
 NATIVE = Path(__file__).resolve().parent.parent
 OLDEST = "3.10"
+OWNED = """
+/* What zoned._fast.Owner gives a server back by, and a forked child its copy. */
+static void zd_own_fuse(void *p) { zd_fuse_stop(p); }
+static void zd_own_forgotten_fuse(void *p) { zd_fuse_forget(p); }
+"""
 
 
 def libfuse() -> tuple[list[str], list[str]] | None:
@@ -42,9 +47,10 @@ def builder() -> FFI:
     shared = runpy.run_path(str(NATIVE / "python" / "build_native.py"))
     ffi = FFI()
     ffi.cdef(shared["declarations"]((NATIVE / "fs" / "fuse.h").read_text(encoding="utf-8")))
+    ffi.cdef("void zd_own_fuse(void *);\nvoid zd_own_forgotten_fuse(void *);\n")
     ffi.set_source(
         "zonefs._fuse",
-        shared["WARNINGS"] + '#include "fs/fuse.h"\n',
+        shared["WARNINGS"] + '#include "fs/fuse.h"\n' + OWNED,
         sources=[os.path.relpath(path) for path in sorted((NATIVE / "fs").glob("fuse*.c"))],
         include_dirs=[os.path.relpath(NATIVE)],
         depends=[os.path.relpath(path) for path in sorted(NATIVE.rglob("*.h"))],

@@ -53,7 +53,18 @@ static uintptr_t zd_fast_fs_table_address(void) { return (uintptr_t)&fast_fs_tab
 static const struct zd_fuse_table fuse_table = ZD_FUSE_TABLE_INIT;
 
 static uintptr_t zd_fuse_table_address(void) { return (uintptr_t)&fuse_table; }
+
+/* What zoned._fast.Owner gives things back by. */
+static void zd_own_snapshot(void *p) { zd_snapshot_free(p); }
+static void zd_own_clock(void *p) { zd_clock_free(p); }
+static void zd_own_sim(void *p) { zd_sim_free(p); }
+static void zd_own_log(void *p) { zd_log_free(p); }
+static void zd_own_findings(void *p) { zd_findings_free(p); }
+static void zd_own_fs(void *p) { zd_fs_umount(p); }
+static void zd_own_fs_detached(void *p) { zd_fs_detach(p); }
+static void zd_own_left(void *p) { (void)p; }
 """
+OWNED = ("snapshot", "clock", "sim", "log", "findings", "fs", "fs_detached", "left")
 
 
 def declarations(header: str) -> str:
@@ -120,6 +131,7 @@ ffibuilder.cdef(
     + declarations((NATIVE / "zd_sim.h").read_text(encoding="utf-8"))
     + "\nuintptr_t zd_fast_table_address(void);\nuintptr_t zd_fast_fs_table_address(void);\n"
     + "uintptr_t zd_fuse_table_address(void);\n"
+    + "".join(f"void zd_own_{name}(void *);\n" for name in OWNED)
     + 'extern "Python" void zd_python_watch(void *, int, uint64_t, uint64_t, int64_t);\n'
 )
 ffibuilder.set_source(

@@ -2,8 +2,7 @@
 /*
  * zoned._fast - the data calls of a Device without cffi in between.
  *
- * Three types. Core owns one zd_dev: pread, preadinto, pwrite, pwritev, append, and close, which waits for
- * the calls inside and frees the handle once. Guard covers a call made through cffi by the same count. File
+ * Core owns one zd_dev (fast_owner.c tells how): pread, preadinto, pwrite, pwritev, append, and close. File
  * (fast_file.c) is an open file of a zonefs.
  * Nothing here knows a rule of the disk: codes go to one Python callable, which raises.
  *
@@ -12,47 +11,7 @@
  */
 #include "fast.h"
 
-/*
- * How deep this thread is inside calls that can run Python code (a signal handler, a `with guard`).
- * close() from there must not wait for itself. Per thread by nature, hence no field of a Core.
- */
-static _Thread_local int inside_here;
-
-typedef struct {
-	PyObject_HEAD
-	Core *core;
-	int entered;
-	unsigned long thread;
-} Guard;
-
 /* ---------------------------------------------------------------- interrupts */
-
-/* To the exception that ended a wait: for whom it was. */
-static void add_note(Core *self)
-{
-	const char *whom = self->fn->waited_for();
-	PyObject *done;
-
-	if (whom == NULL)
-		return;
-	PyErr_NormalizeException(&self->exc_type, &self->exc_value, &self->exc_tb);
-	done = self->exc_value == NULL ? NULL :
-	       PyObject_CallMethod(self->exc_value, "add_note", "N", PyUnicode_FromFormat("it waited for %s", whom));
-	if (done == NULL)
-		PyErr_Clear();
-	Py_XDECREF(done);
-}
-
-/* The exception a signal handler raised during this thread's call: 1 when it is now set. */
-static int restore_interrupt(Core *self)
-{
-	if (likely(self->exc_type == NULL) || self->exc_thread != PyThread_get_thread_ident())
-		return 0;
-	add_note(self);
-	PyErr_Restore(self->exc_type, self->exc_value, self->exc_tb);
-	self->exc_type = self->exc_value = self->exc_tb = NULL;
-	return 1;
-}
 
 /*
  * Polled by the core in long calls, without the GIL. Python runs signal handlers in the main thread only,
@@ -61,6 +20,7 @@ static int restore_interrupt(Core *self)
 static int interrupt_hook(void *arg)
 {
 	Core *self = arg;
+	Owner *owner = &self->owner;
 	PyGILState_STATE gil;
 	int stop = 0;
 
@@ -69,18 +29,18 @@ static int interrupt_hook(void *arg)
 	if (syscall(SYS_gettid) != getpid())
 		return 0;
 	gil = PyGILState_Ensure();
-	inside_here++;
-	self->handler_thread = PyThread_get_thread_ident();
+	zd_inside_here++;
+	owner->handler_thread = PyThread_get_thread_ident();
 	if (PyErr_CheckSignals() < 0) {
-		Py_CLEAR(self->exc_type);
-		Py_CLEAR(self->exc_value);
-		Py_CLEAR(self->exc_tb);
-		PyErr_Fetch(&self->exc_type, &self->exc_value, &self->exc_tb);
-		self->exc_thread = PyThread_get_thread_ident();
+		Py_CLEAR(owner->exc_type);
+		Py_CLEAR(owner->exc_value);
+		Py_CLEAR(owner->exc_tb);
+		PyErr_Fetch(&owner->exc_type, &owner->exc_value, &owner->exc_tb);
+		owner->exc_thread = PyThread_get_thread_ident();
 		stop = 1;
 	}
-	self->handler_thread = 0;
-	inside_here--;
+	owner->handler_thread = 0;
+	zd_inside_here--;
 	PyGILState_Release(gil);
 	return stop;
 }
@@ -92,7 +52,7 @@ static PyObject *fail(Core *self, int64_t code, const struct zd_error *err)
 {
 	PyObject *result;
 
-	if (restore_interrupt(self))
+	if (zd_owner_interrupt(&self->owner))
 		return NULL;
 	result = PyObject_CallFunction(self->on_error, "OLy#", self, (long long)code, (const char *)err,
 				       (Py_ssize_t)sizeof(*err));
@@ -119,64 +79,21 @@ static PyObject *fail_range(Core *self, const char *name, PyObject *value)
 	return NULL;
 }
 
-static int enter(Core *self)
+static inline int enter(Core *self)
 {
-	if (unlikely(self->dev == NULL || self->closing)) {
-		PyErr_SetString(PyExc_ValueError, "the device is closed");
-		return -1;
-	}
-	/* The call under way may hold a zone's lock: waiting for it here would never end. */
-	if (unlikely(self->handler_thread != 0) && self->handler_thread == PyThread_get_thread_ident()) {
-		PyErr_SetString(PyExc_RuntimeError,
-				"a signal handler cannot use a device while a call on it is under way in its thread");
-		return -1;
-	}
-	self->inside++;
-	return 0;
-}
-
-/* Frees the handle: the one place that does while the object lives. 0, or -1 with an exception set. */
-static int free_now(Core *self)
-{
-	struct zd_error err;
-	zd_dev *dev = self->dev;
-	int code;
-
-	self->dev = NULL;
-	self->deferred = 0;
-	self->freeing = 1;
-	Py_BEGIN_ALLOW_THREADS
-	/* Waits for other processes end by a signal; what is being made durable is not cut short. */
-	code = self->fn->close(dev, &err);
-	Py_END_ALLOW_THREADS
-	self->freeing = 0;
-	if (restore_interrupt(self))
-		return -1;
-	if (code < 0) {
-		fail(self, code, &err);
-		return -1;
-	}
-	return 0;
-}
-
-static void leave(Core *self)
-{
-	PyObject *type, *value, *tb;
-
-	self->inside--;
-	if (likely(!self->deferred) || self->inside > 0)
-		return;
-	PyErr_Fetch(&type, &value, &tb);
-	if (free_now(self) < 0)
-		PyErr_WriteUnraisable((PyObject *)self);
-	PyErr_Restore(type, value, tb);
+	return zd_owner_enter(&self->owner);
 }
 
 /* After the C call. 1: a signal handler raised during it, its exception is set and must go out. */
 static inline int leave_interrupted(Core *self)
 {
-	leave(self);
-	return unlikely(self->exc_type != NULL) && restore_interrupt(self);
+	zd_owner_leave(&self->owner);
+	return zd_owner_interrupt(&self->owner);
+}
+
+static inline zd_dev *device_of(const Core *self)
+{
+	return self->owner.raw;
 }
 
 /* ---------------------------------------------------------------- arguments */
@@ -302,16 +219,6 @@ static int get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *vie
 }
 
 /* What fast_file.c uses of the above. */
-int zd_core_enter(Core *self)
-{
-	return enter(self);
-}
-
-int zd_core_leave(Core *self)
-{
-	return leave_interrupted(self);
-}
-
 int zd_bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args, Py_ssize_t nargs,
 	    PyObject *kwnames, PyObject **out)
 {
@@ -367,7 +274,7 @@ static PyObject *core_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 		return NULL;
 	}
 	ts = PyEval_SaveThread();
-	n = self->fn->pread(self->dev, to, length, offset, &err);
+	n = self->fn->pread(device_of(self), to, length, offset, &err);
 	PyEval_RestoreThread(ts);
 	interrupted = leave_interrupted(self);
 	if (likely(n >= 0 && !interrupted && result != NULL))
@@ -413,7 +320,7 @@ static PyObject *core_preadinto(PyObject *op, PyObject *const *args, Py_ssize_t 
 		return NULL;
 	}
 	ts = PyEval_SaveThread();
-	n = self->fn->pread(self->dev, view.buf, (uint64_t)view.len, offset, &err);
+	n = self->fn->pread(device_of(self), view.buf, (uint64_t)view.len, offset, &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
 	interrupted = leave_interrupted(self);
@@ -457,7 +364,7 @@ static PyObject *core_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nar
 		return NULL;
 	}
 	ts = PyEval_SaveThread();
-	n = self->fn->pwrite(self->dev, view.buf, (uint64_t)view.len, offset, &err);
+	n = self->fn->pwrite(device_of(self), view.buf, (uint64_t)view.len, offset, &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
 	interrupted = leave_interrupted(self);
@@ -500,7 +407,7 @@ static PyObject *core_append(PyObject *op, PyObject *const *args, Py_ssize_t nar
 		return NULL;
 	}
 	ts = PyEval_SaveThread();
-	n = self->fn->append(self->dev, (uint32_t)zone, view.buf, (uint64_t)view.len, &landed, &err);
+	n = self->fn->append(device_of(self), (uint32_t)zone, view.buf, (uint64_t)view.len, &landed, &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
 	interrupted = leave_interrupted(self);
@@ -567,7 +474,7 @@ static PyObject *core_pwritev(PyObject *op, PyObject *const *args, Py_ssize_t na
 	if (enter(self) < 0)
 		goto done;
 	ts = PyEval_SaveThread();
-	n = self->fn->pwritev(self->dev, iov, (int)count, offset, &err);
+	n = self->fn->pwritev(device_of(self), iov, (int)count, offset, &err);
 	PyEval_RestoreThread(ts);
 	interrupted = leave_interrupted(self);
 	if (!interrupted)
@@ -583,35 +490,102 @@ done:
 
 /* ---------------------------------------------------------------- life of a Core */
 
-PyDoc_STRVAR(attach_doc,
-"_attach($self, table, dev, size, on_error, on_range, /)\n--\n\n"
-"Take over the handle at address dev; table is the address that zoned._native gives.");
+static int core_release(Owner *owner, void *raw, struct zd_error *err)
+{
+	const struct zd_fast_table *fn = ((Core *)owner)->fn;
+	int code;
 
-static PyObject *core_attach(PyObject *op, PyObject *args)
+	/* An object that goes has nobody to raise for. Else waits for others end by a signal; making durable does not. */
+	if (!owner->freeing)
+		fn->set_interrupt(raw, NULL, NULL);
+	atomic_store(&((Core *)owner)->cancel, 0); /* that was for calls under way, and there are none any more */
+	Py_BEGIN_ALLOW_THREADS
+	code = fn->close(raw, err);
+	Py_END_ALLOW_THREADS
+	return code;
+}
+
+/* A command that a fault holds up for ever would let nobody close. */
+static void core_hurry(Owner *owner, void *raw)
+{
+	((Core *)owner)->fn->end_hangs(raw);
+}
+
+static PyObject *core_fail(Owner *owner, int code, const struct zd_error *err)
+{
+	return fail((Core *)owner, code, err);
+}
+
+static const struct zd_owner_kind core_kind = {.release = core_release, .fail = core_fail, .hurry = core_hurry};
+
+static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	PyObject *op = PyType_GenericNew(type, args, kwargs);
+
+	if (op != NULL)
+		zd_owner_begin((Owner *)op, &core_kind, "the device", NULL);
+	return op;
+}
+
+PyDoc_STRVAR(prepare_doc,
+"_prepare($self, table, on_error, on_range, /)\n--\n\n"
+"Before the core is asked for a handle, which it puts into _cell; table is the address that zoned._native gives.");
+
+static PyObject *core_prepare(PyObject *op, PyObject *args)
 {
 	Core *self = (Core *)op;
-	unsigned long long table, dev, size;
+	unsigned long long table;
 	PyObject *on_error, *on_range;
 	const struct zd_fast_table *fn;
 
-	if (!PyArg_ParseTuple(args, "KKKOO:_attach", &table, &dev, &size, &on_error, &on_range))
+	if (!PyArg_ParseTuple(args, "KOO:_prepare", &table, &on_error, &on_range))
 		return NULL;
-	if (self->dev != NULL || self->fn != NULL) {
-		PyErr_SetString(PyExc_ValueError, "a device is attached once");
+	if (self->fn != NULL) {
+		PyErr_SetString(PyExc_ValueError, "a device is prepared once");
 		return NULL;
 	}
 	fn = (const struct zd_fast_table *)(uintptr_t)table;
-	if (fn == NULL || dev == 0 || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
+	if (fn == NULL || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
 		PyErr_SetString(PyExc_ImportError,
 				"zoned._fast and zoned._native come from different builds: install zoned again");
 		return NULL;
 	}
 	self->fn = fn;
-	self->dev = (zd_dev *)(uintptr_t)dev;
-	self->size = size;
+	zd_owner_waited = fn->waited_for;
 	self->on_error = Py_NewRef(on_error);
 	self->on_range = Py_NewRef(on_range);
-	fn->set_interrupt(self->dev, interrupt_hook, self);
+	Py_RETURN_NONE;
+}
+
+static PyObject *core_cell(PyObject *op, void *unused)
+{
+	Core *self = (Core *)op;
+
+	(void)unused;
+	if (self->fn == NULL || self->owner.raw != NULL || self->owner.closing) {
+		PyErr_SetString(PyExc_ValueError, "there is room for one device, once");
+		return NULL;
+	}
+	return PyLong_FromUnsignedLongLong((uintptr_t)&self->owner.raw);
+}
+
+PyDoc_STRVAR(begin_doc,
+"_begin($self, size, /)\n--\n\n"
+"The handle is there, of a disk of so many bytes: from here on signals end its long calls.");
+
+static PyObject *core_begin(PyObject *op, PyObject *arg)
+{
+	Core *self = (Core *)op;
+	unsigned long long size = PyLong_AsUnsignedLongLong(arg);
+
+	if (PyErr_Occurred())
+		return NULL;
+	if (self->owner.raw == NULL) {
+		PyErr_SetString(PyExc_ValueError, "the device is closed");
+		return NULL;
+	}
+	self->size = size;
+	self->fn->set_interrupt(self->owner.raw, interrupt_hook, self);
 	Py_RETURN_NONE;
 }
 
@@ -622,36 +596,6 @@ PyDoc_STRVAR(close_doc,
 "The last closer of an image makes its data durable on the host and marks it clean (unless host_sync is\n"
 "\"never\"). Conditions of zones stay: this is no power cycle. Raises OSError when the host cannot sync;\n"
 "the handle is closed even then.");
-
-static PyObject *core_close(PyObject *op, PyObject *unused)
-{
-	Core *self = (Core *)op;
-	const struct timespec pause = {0, 500000};
-
-	(void)unused;
-	while (self->dev != NULL || self->freeing) {
-		self->closing = 1;
-		if (self->dev != NULL && self->inside <= 0) {
-			if (free_now(self) < 0)
-				return NULL;
-			break;
-		}
-		/* A command that a fault holds up for ever would let nobody close. */
-		if (self->dev != NULL)
-			self->fn->end_hangs(self->dev);
-		if (inside_here > 0) {
-			/* In a signal handler during a call of this very thread: waiting would never end. */
-			self->deferred = self->dev != NULL;
-			break;
-		}
-		Py_BEGIN_ALLOW_THREADS
-		nanosleep(&pause, NULL);
-		Py_END_ALLOW_THREADS
-		if (PyErr_CheckSignals() < 0)
-			return NULL;
-	}
-	Py_RETURN_NONE;
-}
 
 PyDoc_STRVAR(cancel_doc,
 "_cancel($self, /)\n--\n\n"
@@ -664,48 +608,14 @@ static PyObject *core_cancel(PyObject *op, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(after_fork_doc,
-"_after_fork($self, /)\n--\n\n"
-"In a forked child: the threads that were inside calls do not exist here.");
-
-static PyObject *core_after_fork(PyObject *op, PyObject *unused)
-{
-	Core *self = (Core *)op;
-
-	(void)unused;
-	self->inside = inside_here > 0 ? 1 : 0;
-	self->freeing = 0;
-	Py_RETURN_NONE;
-}
-
-static PyObject *core_closed(PyObject *op, void *unused)
-{
-	Core *self = (Core *)op;
-
-	(void)unused;
-	return PyBool_FromLong(self->dev == NULL || self->closing);
-}
-
-static PyObject *core_inside(PyObject *op, void *unused)
-{
-	(void)unused;
-	return PyLong_FromSsize_t(((Core *)op)->inside);
-}
-
 static void core_dealloc(PyObject *op)
 {
 	Core *self = (Core *)op;
 	PyTypeObject *type = Py_TYPE(op);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
-	/* Device.__del__ closes properly and warns; this is for objects whose making failed half-way. */
-	if (self->dev != NULL) {
-		self->fn->set_interrupt(self->dev, NULL, NULL);
-		self->fn->close(self->dev, NULL);
-	}
-	Py_CLEAR(self->exc_type);
-	Py_CLEAR(self->exc_value);
-	Py_CLEAR(self->exc_tb);
+	/* Device.__del__ closes properly and warns; this is for objects whose making ended half-way. */
+	zd_owner_end(&self->owner);
 	Py_CLEAR(self->on_error);
 	Py_CLEAR(self->on_range);
 	release(op);
@@ -720,16 +630,15 @@ static PyMethodDef core_methods[] = {
 	{"pwrite", FAST(core_pwrite), pwrite_doc},
 	{"pwritev", FAST(core_pwritev), pwritev_doc},
 	{"append", FAST(core_append), append_doc},
-	{"close", core_close, METH_NOARGS, close_doc},
-	{"_attach", core_attach, METH_VARARGS, attach_doc},
+	{"close", zd_owner_close, METH_NOARGS, close_doc},
+	{"_prepare", core_prepare, METH_VARARGS, prepare_doc},
+	{"_begin", core_begin, METH_O, begin_doc},
 	{"_cancel", core_cancel, METH_NOARGS, cancel_doc},
-	{"_after_fork", core_after_fork, METH_NOARGS, after_fork_doc},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef core_getset[] = {
-	{"closed", core_closed, NULL, "True once close() was called.", NULL},
-	{"_inside", core_inside, NULL, "How many calls are under way.", NULL},
+	{"_cell", core_cell, NULL, "Address of the pointer that the core is to fill.", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -737,7 +646,7 @@ PyDoc_STRVAR(core_doc, "One handle on a disk, and its data calls. zoned.Device d
 
 static PyType_Slot core_slots[] = {
 	{Py_tp_doc, (void *)core_doc},
-	{Py_tp_new, PyType_GenericNew},
+	{Py_tp_new, core_new},
 	{Py_tp_dealloc, core_dealloc},
 	{Py_tp_methods, core_methods},
 	{Py_tp_getset, core_getset},
@@ -751,150 +660,40 @@ static PyType_Spec core_spec = {
 	.slots = core_slots,
 };
 
-/* ---------------------------------------------------------------- Guard */
-
-PyDoc_STRVAR(guard_doc,
-"Guard(core, /)\n--\n\n"
-"`with Guard(core):` around a cffi call: close() waits for it, and a signal handler's exception comes out.");
-
-/* Set by the module at import: what Guard() accepts. One interpreter only, see module_exec. */
-static PyObject *guard_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-	PyObject *core, *base, *module;
-	Guard *self;
-	int ok;
-
-	if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
-		PyErr_SetString(PyExc_TypeError, "Guard() takes no keywords");
-		return NULL;
-	}
-	if (!PyArg_ParseTuple(args, "O:Guard", &core))
-		return NULL;
-	module = PyType_GetModule(type);
-	base = module != NULL ? *(PyObject **)PyModule_GetState(module) : NULL;
-	if (base == NULL)
-		return NULL;
-	ok = PyObject_IsInstance(core, base);
-	if (ok <= 0) {
-		if (ok == 0)
-			PyErr_SetString(PyExc_TypeError, "Guard() takes a Core");
-		return NULL;
-	}
-	self = (Guard *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-	if (self != NULL)
-		self->core = (Core *)Py_NewRef(core);
-	return (PyObject *)self;
-}
-
-static void guard_leave(Guard *self)
-{
-	self->entered = 0;
-	if (self->thread == PyThread_get_thread_ident())
-		inside_here--;
-	leave(self->core);
-}
-
-static PyObject *guard_enter(PyObject *op, PyObject *unused)
-{
-	Guard *self = (Guard *)op;
-
-	(void)unused;
-	if (self->entered) {
-		PyErr_SetString(PyExc_ValueError, "a Guard is entered once");
-		return NULL;
-	}
-	if (enter(self->core) < 0)
-		return NULL;
-	self->entered = 1;
-	self->thread = PyThread_get_thread_ident();
-	inside_here++;
-	Py_RETURN_NONE;
-}
-
-static PyObject *guard_exit(PyObject *op, PyObject *args)
-{
-	Guard *self = (Guard *)op;
-
-	(void)args;
-	if (self->entered) {
-		guard_leave(self);
-		if (restore_interrupt(self->core))
-			return NULL;
-	}
-	Py_RETURN_FALSE;
-}
-
-static void guard_dealloc(PyObject *op)
-{
-	Guard *self = (Guard *)op;
-	PyTypeObject *type = Py_TYPE(op);
-	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-
-	if (self->entered)
-		guard_leave(self);
-	Py_XDECREF((PyObject *)self->core);
-	release(op);
-	Py_DECREF(type);
-}
-
-static PyMethodDef guard_methods[] = {
-	{"__enter__", guard_enter, METH_NOARGS, NULL},
-	{"__exit__", guard_exit, METH_VARARGS, NULL},
-	{NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot guard_slots[] = {
-	{Py_tp_doc, (void *)guard_doc},
-	{Py_tp_new, guard_new},
-	{Py_tp_dealloc, guard_dealloc},
-	{Py_tp_methods, guard_methods},
-	{0, NULL},
-};
-
-static PyType_Spec guard_spec = {
-	.name = "zoned._fast.Guard",
-	.basicsize = sizeof(Guard),
-	.flags = Py_TPFLAGS_DEFAULT,
-	.slots = guard_slots,
-};
-
 /* ---------------------------------------------------------------- module */
 
 static int module_exec(PyObject *module)
 {
-	PyObject **state = PyModule_GetState(module);
-	PyObject *guard;
-	int code;
+	struct zd_fast_state *state = PyModule_GetState(module);
 
 	/* The interrupt hook takes the GIL of the main interpreter; another interpreter has its own. */
 	if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
 		PyErr_SetString(PyExc_ImportError, "zoned works in the main interpreter only");
 		return -1;
 	}
-	*state = PyType_FromModuleAndSpec(module, &core_spec, NULL);
-	if (*state == NULL || PyModule_AddObjectRef(module, "Core", *state) < 0)
+	if (zd_owner_add(module, state) < 0)
 		return -1;
-	guard = PyType_FromModuleAndSpec(module, &guard_spec, NULL);
-	if (guard == NULL)
+	state->core = PyType_FromModuleAndSpec(module, &core_spec, state->owner);
+	if (state->core == NULL || PyModule_AddObjectRef(module, "Core", state->core) < 0)
 		return -1;
-	code = PyModule_AddObjectRef(module, "Guard", guard);
-	Py_DECREF(guard);
-	return code < 0 ? code : zd_file_add(module);
+	return zd_file_add(module, state);
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
-	PyObject **state = PyModule_GetState(module);
+	struct zd_fast_state *state = PyModule_GetState(module);
 
-	Py_VISIT(*state);
+	Py_VISIT(state->owner);
+	Py_VISIT(state->core);
 	return 0;
 }
 
 static int module_clear(PyObject *module)
 {
-	PyObject **state = PyModule_GetState(module);
+	struct zd_fast_state *state = PyModule_GetState(module);
 
-	Py_CLEAR(*state);
+	Py_CLEAR(state->owner);
+	Py_CLEAR(state->core);
 	return 0;
 }
 
@@ -907,7 +706,7 @@ static struct PyModuleDef module_def = {
 	PyModuleDef_HEAD_INIT,
 	.m_name = "zoned._fast",
 	.m_doc = "The data calls of a zoned device, without cffi in between.",
-	.m_size = sizeof(PyObject *),
+	.m_size = sizeof(struct zd_fast_state),
 	.m_slots = module_slots,
 	.m_traverse = module_traverse,
 	.m_clear = module_clear,

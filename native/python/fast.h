@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fast.h - what the C files of zoned._fast share: the Core (fast.c), and how a call enters and leaves it.
+ * fast.h - what the C files of zoned._fast share: the Owner (fast_owner.c), which everything that Python holds of the
+ * C core derives from, the Core (fast.c), and how a call enters and leaves them.
  */
 #ifndef ZD_FAST_H
 #define ZD_FAST_H
@@ -12,8 +13,10 @@
 #include <Python.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,27 +33,110 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-typedef struct {
+typedef struct Owner Owner;
+
+/* What differs between the kinds of owners. */
+struct zd_owner_kind {
+	/*
+	 * Give back what was owned: 0, or the negative code of what could not be done. Called with the GIL, which it lets go
+	 * around what takes long; no exception may be set by it.
+	 */
+	int (*release)(Owner *self, void *raw, struct zd_error *err);
+	/* Raise for that code; returns NULL. May be NULL where release never fails. */
+	PyObject *(*fail)(Owner *self, int code, const struct zd_error *err);
+	/* In a forked child, for what else threads held that are not there. May be NULL. */
+	void (*forked)(Owner *self);
+	/* Somebody closes it while calls are inside: those that would wait for ever are to end. May be NULL. */
+	void (*hurry)(Owner *self, void *raw);
+};
+
+/*
+ * One thing of the C core, and the calls on it that are under way. The thing lies in `raw`, into which the core puts
+ * it by itself: there is no moment at which it has no owner. It is given back once: by close(), which waits for the calls
+ * inside, or with the object. Fields are read and written under the GIL only, which is why they are plain.
+ */
+struct Owner {
 	PyObject_HEAD
-	zd_dev *dev;                    /* NULL: closed, or never attached */
+	void *raw;                      /* NULL: nothing yet, or closed */
+	const struct zd_owner_kind *kind;
+	const char *name;               /* what it is, for sentences: "the device" */
+	Owner *parent;                  /* what raw uses: a call on this one is a call on that one, too */
+	Py_ssize_t inside;              /* calls under way */
+	int closing;                    /* no new call may enter */
+	int freeing;                    /* release() is running */
+	int deferred;                   /* the last call to leave closes */
+	int alone;                      /* the core's calls for it must not overlap: one at a time enters */
+	unsigned long user;             /* alone: the thread inside */
+	void (*free)(void *);           /* of release_plain() */
+	void (*drop)(void *);           /* the same once the parent is closed */
+	void (*forget)(void *);         /* the same in a forked child, which has no part in it; NULL: it has */
+	PyObject *exc_type, *exc_value, *exc_tb; /* raised by a signal handler during a call */
+	unsigned long exc_thread;
+	unsigned long handler_thread;   /* runs a signal handler in the middle of a call; 0: none */
+	Owner *next, **at;              /* all owners, for a forked child */
+};
+
+typedef struct {
+	Owner owner;
 	const struct zd_fast_table *fn;
 	PyObject *on_error;             /* callable(core, code, raw): raises */
 	PyObject *on_range;             /* callable(core, name, value): raises */
 	uint64_t size;                  /* of the disk, bytes */
-	Py_ssize_t inside;              /* calls under way */
-	int closing;                    /* no new call may enter */
-	int freeing;                    /* zd_close() is running */
-	int deferred;                   /* the last call to leave closes */
 	atomic_int cancel;              /* long calls end with -EINTR, in any thread */
-	PyObject *exc_type, *exc_value, *exc_tb; /* raised by a signal handler during a call */
-	unsigned long exc_thread;
-	unsigned long handler_thread;   /* runs a signal handler in the middle of a call; 0: none */
 } Core;
 
-/* 0, or -1 with an exception set: the device is closed, or this is a signal handler inside a call. */
-int zd_core_enter(Core *self);
-/* 1: a signal handler raised during the call; its exception is set and must go out. */
-int zd_core_leave(Core *self);
+/* The state of the module. */
+struct zd_fast_state {
+	PyObject *owner, *core; /* types */
+};
+
+/*
+ * How deep this thread is inside calls that can run Python code (a signal handler, a `with guard`). close() from
+ * there must not wait for itself. Per thread by nature, hence no field of an Owner.
+ */
+extern _Thread_local int zd_inside_here;
+
+/* Of the core: for whom this thread's last call waited when it was interrupted; NULL: for nobody. */
+extern const char *(*zd_owner_waited)(void);
+/* Set the exception that a signal handler raised, with a note that says for whom the call had waited. */
+void zd_owner_raise(Owner *self);
+
+/* The exception that a signal handler raised during this thread's call: 1 when it is now set. */
+static inline int zd_owner_interrupt(Owner *self)
+{
+	if (likely(self->exc_type == NULL) || self->exc_thread != PyThread_get_thread_ident())
+		return 0;
+	zd_owner_raise(self);
+	return 1;
+}
+
+/* Set the exception for an owner that cannot be entered; -1. */
+int zd_owner_refuse(Owner *self);
+/* The last call has left an owner that was closed meanwhile. */
+void zd_owner_last(Owner *self);
+
+/* 0, or -1 with an exception set: it is closed, or this is a signal handler inside a call. Parents are not entered. */
+static inline int zd_owner_enter(Owner *self)
+{
+	if (unlikely(self->raw == NULL || self->closing || self->handler_thread != 0) && zd_owner_refuse(self) < 0)
+		return -1;
+	self->inside++;
+	return 0;
+}
+
+static inline void zd_owner_leave(Owner *self)
+{
+	self->inside--;
+	if (unlikely(self->deferred) && self->inside <= 0)
+		zd_owner_last(self);
+}
+
+/* A new owner of a kind that owns nothing yet, in an object that its type has allocated. */
+void zd_owner_begin(Owner *self, const struct zd_owner_kind *kind, const char *name, Owner *parent);
+/* For dealloc of types that derive from it: give back what is owned, and forget all else. */
+void zd_owner_end(Owner *self);
+/* A method close() for any of them. */
+PyObject *zd_owner_close(PyObject *op, PyObject *unused);
 
 /* Fill out[0..want-1] from positional and keyword arguments. */
 int zd_bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args, Py_ssize_t nargs,
@@ -58,7 +144,8 @@ int zd_bind(const char *func, const char *const *names, Py_ssize_t want, PyObjec
 /* A contiguous buffer. Says in one sentence what is wrong with an object that has none. */
 int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view);
 
-/* fast_file.c: adds the type File to the module, whose state is the type Core. */
-int zd_file_add(PyObject *module);
+/* fast_owner.c: adds Owner and Guard to the module. fast_file.c: adds File, which belongs to a Core. */
+int zd_owner_add(PyObject *module, struct zd_fast_state *state);
+int zd_file_add(PyObject *module, struct zd_fast_state *state);
 
 #endif

@@ -8,20 +8,14 @@
  */
 #include "fast.h"
 
-#include <fcntl.h>
-
 typedef struct {
-	PyObject_HEAD
-	Core *core;
+	Owner owner;                  /* of the zd_fs_file; its parent is the Core */
 	const struct zd_fast_fs_table *fn;
-	zd_fs_file *handle;           /* NULL: closed, or never attached */
 	PyObject *on_error;           /* callable(name, verb, code, raw): raises */
 	PyObject *name;
 	PyThread_type_lock moving;    /* held while the position is in use */
 	uint64_t position;
 	int read_flags, write_flags;  /* O_DIRECT, O_APPEND, O_DSYNC as zd_fs_read() and zd_fs_write() take them */
-	Py_ssize_t inside;            /* calls under way */
-	int closing;
 } File;
 
 static PyObject *file_fail(File *self, const char *verb, int64_t code, const struct zd_error *err)
@@ -43,20 +37,29 @@ static PyObject *file_fail(File *self, const char *verb, int64_t code, const str
 
 static int file_enter(File *self)
 {
-	if (unlikely(self->handle == NULL || self->closing)) {
+	if (unlikely(self->owner.raw == NULL || self->owner.closing)) {
 		PyErr_SetString(PyExc_ValueError, "I/O operation on closed file");
 		return -1;
 	}
-	if (unlikely(zd_core_enter(self->core) < 0))
+	if (unlikely(zd_owner_enter(self->owner.parent) < 0))
 		return -1;
-	self->inside++;
+	self->owner.inside++;
 	return 0;
 }
 
+/* 1: a signal handler raised during the call; its exception is set and must go out. */
 static int file_leave(File *self)
 {
-	self->inside--;
-	return zd_core_leave(self->core);
+	Owner *core = self->owner.parent;
+
+	zd_owner_leave(&self->owner);
+	zd_owner_leave(core);
+	return zd_owner_interrupt(core);
+}
+
+static inline zd_fs_file *handle_of(const File *self)
+{
+	return self->owner.raw;
 }
 
 /* Enter, with the position to oneself. Entering comes first: it refuses signal handlers that would wait for themselves. */
@@ -123,7 +126,7 @@ static PyObject *file_write(PyObject *op, PyObject *data)
 	}
 	err.code = 0;
 	ts = PyEval_SaveThread();
-	n = self->fn->write(self->handle, view.buf, (uint64_t)view.len, self->position, self->write_flags, &landed,
+	n = self->fn->write(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->write_flags, &landed,
 			    &err);
 	PyEval_RestoreThread(ts);
 	if (likely(n > 0))
@@ -154,7 +157,7 @@ static PyObject *file_readinto(PyObject *op, PyObject *buffer)
 	}
 	err.code = 0;
 	ts = PyEval_SaveThread();
-	n = self->fn->read(self->handle, view.buf, (uint64_t)view.len, self->position, self->read_flags, &err);
+	n = self->fn->read(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->read_flags, &err);
 	PyEval_RestoreThread(ts);
 	if (likely(n > 0))
 		self->position += (uint64_t)n;
@@ -192,7 +195,7 @@ static PyObject *file_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nar
 	}
 	err.code = 0;
 	ts = PyEval_SaveThread();
-	n = self->fn->write(self->handle, view.buf, (uint64_t)view.len, (uint64_t)offset, self->write_flags, NULL,
+	n = self->fn->write(handle_of(self), view.buf, (uint64_t)view.len, (uint64_t)offset, self->write_flags, NULL,
 			    &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
@@ -238,7 +241,7 @@ static PyObject *file_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 	}
 	err.code = 0;
 	ts = PyEval_SaveThread();
-	n = self->fn->read(self->handle, to, (uint64_t)length, (uint64_t)offset, self->read_flags, &err);
+	n = self->fn->read(handle_of(self), to, (uint64_t)length, (uint64_t)offset, self->read_flags, &err);
 	PyEval_RestoreThread(ts);
 	if (unlikely(file_leave(self))) {
 		Py_DECREF(result);
@@ -270,7 +273,7 @@ static PyObject *file_truncate(PyObject *op, PyObject *arg)
 		return NULL;
 	err.code = 0;
 	Py_BEGIN_ALLOW_THREADS
-	code = self->fn->truncate(self->handle, (uint64_t)size, &err);
+	code = self->fn->truncate(handle_of(self), (uint64_t)size, &err);
 	Py_END_ALLOW_THREADS
 	if (file_leave(self))
 		return NULL;
@@ -279,27 +282,55 @@ static PyObject *file_truncate(PyObject *op, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
-/* Give the handle back: 0, or the code of what close could not write. */
-static int release_handle(File *self, struct zd_error *err)
+static int file_release(Owner *owner, void *raw, struct zd_error *err)
 {
-	zd_fs_file *handle = self->handle;
+	File *self = (File *)owner;
+	Owner *core = owner->parent;
 	int code = 0;
 
-	self->handle = NULL;
 	err->code = 0;
-	if (self->core == NULL || zd_core_enter(self->core) < 0) {
+	if (zd_owner_enter(core) < 0) {
 		/* The device is closed (or this is a signal handler inside a call on it): the disk is out of reach. */
 		PyErr_Clear();
-		self->fn->drop(handle);
+		self->fn->drop(raw);
 		return 0;
 	}
 	Py_BEGIN_ALLOW_THREADS
-	code = self->fn->close(handle, err);
+	code = self->fn->close(raw, err);
 	Py_END_ALLOW_THREADS
-	if (zd_core_leave(self->core))
+	zd_owner_leave(core);
+	if (zd_owner_interrupt(core))
 		PyErr_WriteUnraisable((PyObject *)self);
 	return code;
 }
+
+static PyObject *file_release_failed(Owner *owner, int code, const struct zd_error *err)
+{
+	return file_fail((File *)owner, "close", code, err);
+}
+
+/* In a forked child, whose thread is not the one that holds it: the lock is held for ever, and so cannot be freed. */
+static void file_forked(Owner *owner)
+{
+	File *self = (File *)owner;
+
+	if (self->moving == NULL)
+		return;
+	if (PyThread_acquire_lock(self->moving, NOWAIT_LOCK)) {
+		PyThread_release_lock(self->moving);
+	} else {
+		PyThread_type_lock fresh = PyThread_allocate_lock();
+
+		if (fresh != NULL)
+			self->moving = fresh;
+	}
+}
+
+static const struct zd_owner_kind file_kind = {
+	.release = file_release,
+	.fail = file_release_failed,
+	.forked = file_forked,
+};
 
 PyDoc_STRVAR(file_close_doc,
 "close($self, /)\n--\n\n"
@@ -307,81 +338,40 @@ PyDoc_STRVAR(file_close_doc,
 
 static PyObject *file_close(PyObject *op, PyObject *unused)
 {
-	File *self = (File *)op;
-	const struct timespec pause = {0, 200000};
-	struct zd_error err;
-	int code;
+	Owner *self = (Owner *)op;
 
-	(void)unused;
-	while (self->handle != NULL) {
-		self->closing = 1;
-		if (self->inside == 0) {
-			code = release_handle(self, &err);
-			return code < 0 ? file_fail(self, "close", code, &err) : Py_NewRef(Py_None);
-		}
-		if (self->core->handler_thread == PyThread_get_thread_ident()) {
-			self->closing = 0;
-			PyErr_SetString(PyExc_RuntimeError, "a signal handler cannot close a file while a call on it is "
-							    "under way in its thread");
-			return NULL;
-		}
-		Py_BEGIN_ALLOW_THREADS
-		nanosleep(&pause, NULL);
-		Py_END_ALLOW_THREADS
-		if (PyErr_CheckSignals() < 0)
-			return NULL;
+	if (self->raw != NULL && self->inside > 0 && self->parent->handler_thread == PyThread_get_thread_ident()) {
+		PyErr_SetString(PyExc_RuntimeError, "a signal handler cannot close a file while a call on it is "
+						    "under way in its thread");
+		return NULL;
 	}
-	Py_RETURN_NONE;
+	return zd_owner_close(op, unused);
 }
 
-PyDoc_STRVAR(file_after_fork_doc,
-"_after_fork($self, /)\n--\n\n"
-"In a forked child: the threads that were inside calls do not exist here.");
+PyDoc_STRVAR(file_prepare_doc,
+"_prepare($self, core, table, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
+"Before the file is opened into _cell; table is the address that zoned._native gives.");
 
-static PyObject *file_after_fork(PyObject *op, PyObject *unused)
-{
-	File *self = (File *)op;
-
-	(void)unused;
-	/* Not if a signal handler forked inside a call of this thread, which goes on here. */
-	if (self->core == NULL || self->core->handler_thread == PyThread_get_thread_ident())
-		Py_RETURN_NONE;
-	self->inside = 0;
-	if (PyThread_acquire_lock(self->moving, NOWAIT_LOCK)) {
-		PyThread_release_lock(self->moving);
-	} else { /* it is held for ever, and so cannot be freed */
-		self->moving = PyThread_allocate_lock();
-		if (self->moving == NULL)
-			return PyErr_NoMemory();
-	}
-	Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(file_attach_doc,
-"_attach($self, core, table, handle, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
-"Take over an open file; table is the address that zoned._native gives.");
-
-static PyObject *file_attach(PyObject *op, PyObject *args)
+static PyObject *file_prepare(PyObject *op, PyObject *args)
 {
 	File *self = (File *)op;
 	PyObject *module = PyType_GetModule(Py_TYPE(op)), *core, *on_error, *name;
-	unsigned long long table, handle, position;
+	unsigned long long table, position;
 	const struct zd_fast_fs_table *fn;
 	int read_flags, write_flags, ok;
 
-	if (module == NULL ||
-	    !PyArg_ParseTuple(args, "OKKOOiiK:_attach", &core, &table, &handle, &on_error, &name, &read_flags,
-			      &write_flags, &position))
+	if (module == NULL || !PyArg_ParseTuple(args, "OKOOiiK:_prepare", &core, &table, &on_error, &name, &read_flags,
+						&write_flags, &position))
 		return NULL;
-	ok = PyObject_IsInstance(core, *(PyObject **)PyModule_GetState(module));
+	ok = PyObject_IsInstance(core, ((struct zd_fast_state *)PyModule_GetState(module))->core);
 	if (ok < 0)
 		return NULL;
 	if (!ok || self->fn != NULL) {
-		PyErr_SetString(PyExc_TypeError, ok ? "a file is attached once" : "a file belongs to a Core");
+		PyErr_SetString(PyExc_TypeError, ok ? "a file is prepared once" : "a file belongs to a Core");
 		return NULL;
 	}
 	fn = (const struct zd_fast_fs_table *)(uintptr_t)table;
-	if (fn == NULL || handle == 0 || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
+	if (fn == NULL || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
 		PyErr_SetString(PyExc_ImportError,
 				"zoned._fast and zoned._native come from different builds: install zoned again");
 		return NULL;
@@ -390,22 +380,13 @@ static PyObject *file_attach(PyObject *op, PyObject *args)
 	if (self->moving == NULL)
 		return PyErr_NoMemory();
 	self->fn = fn;
-	self->core = (Core *)Py_NewRef(core);
 	self->on_error = Py_NewRef(on_error);
 	self->name = Py_NewRef(name);
 	self->read_flags = read_flags;
 	self->write_flags = write_flags;
 	self->position = position;
-	self->handle = (zd_fs_file *)(uintptr_t)handle;
+	zd_owner_begin(&self->owner, &file_kind, "the file", (Owner *)core);
 	Py_RETURN_NONE;
-}
-
-static PyObject *file_closed(PyObject *op, void *unused)
-{
-	File *self = (File *)op;
-
-	(void)unused;
-	return PyBool_FromLong(self->handle == NULL || self->closing);
 }
 
 static PyObject *file_position(PyObject *op, void *unused)
@@ -436,18 +417,10 @@ static void file_dealloc(PyObject *op)
 	File *self = (File *)op;
 	PyTypeObject *type = Py_TYPE(op);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-	struct zd_error err;
 
-	if (self->handle != NULL) {
-		PyObject *kind, *value, *tb;
-
-		PyErr_Fetch(&kind, &value, &tb);
-		release_handle(self, &err);
-		PyErr_Restore(kind, value, tb);
-	}
+	zd_owner_end(&self->owner);
 	if (self->moving != NULL)
 		PyThread_free_lock(self->moving);
-	Py_XDECREF((PyObject *)self->core);
 	Py_XDECREF(self->on_error);
 	Py_XDECREF(self->name);
 	release(op);
@@ -463,13 +436,11 @@ static PyMethodDef file_methods[] = {
 	{"pread", FAST(file_pread), pread_doc},
 	{"truncate", file_truncate, METH_O, truncate_doc},
 	{"close", file_close, METH_NOARGS, file_close_doc},
-	{"_attach", file_attach, METH_VARARGS, file_attach_doc},
-	{"_after_fork", file_after_fork, METH_NOARGS, file_after_fork_doc},
+	{"_prepare", file_prepare, METH_VARARGS, file_prepare_doc},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef file_getset[] = {
-	{"closed", file_closed, NULL, "True once close() was called.", NULL},
 	{"position", file_position, file_set_position, "Where the next read or write begins, bytes.", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
@@ -492,9 +463,9 @@ static PyType_Spec file_spec = {
 	.slots = file_slots,
 };
 
-int zd_file_add(PyObject *module)
+int zd_file_add(PyObject *module, struct zd_fast_state *state)
 {
-	PyObject *type = PyType_FromModuleAndSpec(module, &file_spec, NULL);
+	PyObject *type = PyType_FromModuleAndSpec(module, &file_spec, state->owner);
 	int code;
 
 	if (type == NULL)

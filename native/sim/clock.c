@@ -9,8 +9,11 @@
 #include "sim.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct zd_clock {
+	_Atomic uint32_t refs;     /* who made it, and each handle that it is attached to */
+	_Atomic uint32_t attached; /* to so many handles */
 	pthread_mutex_t lock;
 	struct zd_sim *sim;
 	uint64_t commands, last, busy;
@@ -126,6 +129,7 @@ int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *mod
 		free(clock);
 		return r;
 	}
+	clock->refs = 1;
 	pthread_mutex_init(&clock->lock, NULL);
 	*out = clock;
 	return 0;
@@ -133,7 +137,7 @@ int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *mod
 
 void zd_clock_free(zd_clock *clock)
 {
-	if (!clock)
+	if (!clock || atomic_fetch_sub(&clock->refs, 1) != 1)
 		return;
 	zd_sim_free(clock->sim);
 	pthread_mutex_destroy(&clock->lock);
@@ -180,15 +184,34 @@ static void told(void *arg, const struct zd_told *what)
 	zd_clock_command(arg, what); /* what fails is kept in the clock's state */
 }
 
-int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err)
+static void told_end(void *arg)
 {
-	return zd_observe(dev, told, clock, err);
+	struct zd_clock *clock = arg;
+
+	atomic_fetch_sub(&clock->attached, 1);
+	zd_clock_free(clock);
 }
 
-int zd_clock_detach(zd_clock *clock, zd_dev *dev, struct zd_error *err)
+int zd_clock_attach(zd_clock *clock, zd_dev *dev, struct zd_error *err)
 {
-	(void)clock;
-	return zd_observe(dev, NULL, NULL, err);
+	int r;
+
+	atomic_fetch_add(&clock->refs, 1);
+	atomic_fetch_add(&clock->attached, 1);
+	r = zd_observe(dev, told, clock, told_end, err);
+	if (r)
+		told_end(clock);
+	return r;
+}
+
+void zd_clock_detach(zd_clock *clock, zd_dev *dev)
+{
+	zd_observe_end(dev, clock);
+}
+
+int zd_clock_runs(const zd_clock *clock)
+{
+	return atomic_load(&clock->attached) != 0;
 }
 
 void zd_clock_idle(zd_clock *clock, uint64_t ns)

@@ -441,19 +441,50 @@ void zd_unpark(struct zd_sim *sim)
 	}
 }
 
+static int by_wait(const void *one, const void *other)
+{
+	const struct waiter *a = one, *b = other;
+
+	return a->wait_for != b->wait_for ? (a->wait_for > b->wait_for) - (a->wait_for < b->wait_for) : (a->job > b->job) - (a->job < b->job);
+}
+
+static int by_job(const void *one, const void *other)
+{
+	const struct waiter *a = one, *b = other;
+
+	return (a->job > b->job) - (a->job < b->job);
+}
+
+/* The jobs that wait, in the order in which they may start: looking for them costs nothing at each end of a job. */
+static int line_up(struct zd_sim *sim)
+{
+	uint32_t i;
+
+	sim->waiters = calloc((size_t)sim->nr_jobs + 1, sizeof(*sim->waiters));
+	if (!sim->waiters)
+		return -ENOMEM;
+	for (i = 0; i < sim->nr_jobs; i++) {
+		if (sim->jobs[i]->p.wait_for)
+			sim->waiters[sim->nr_waiters++] = (struct waiter){ sim->jobs[i]->p.wait_for, i };
+	}
+	qsort(sim->waiters, sim->nr_waiters, sizeof(*sim->waiters), by_wait);
+	return 0;
+}
+
 static void start_waiting(struct zd_sim *sim)
 {
-	uint32_t i, j;
+	uint32_t first = sim->next_waiter, i;
 
-	for (i = 0; i < sim->nr_jobs; i++) {
-		struct job *job = sim->jobs[i];
+	while (sim->ended_before < sim->nr_jobs && sim->jobs[sim->ended_before]->ended)
+		sim->ended_before++;
+	while (sim->next_waiter < sim->nr_waiters && sim->waiters[sim->next_waiter].wait_for <= sim->ended_before)
+		sim->next_waiter++;
+	/* Those that start at one moment do so in the order of their numbers. */
+	qsort(sim->waiters + first, sim->next_waiter - first, sizeof(*sim->waiters), by_job);
+	for (i = first; i < sim->next_waiter; i++) {
+		struct job *job = sim->jobs[sim->waiters[i].job];
 
-		if (job->running || job->ended || job->wake != NEVER || !job->p.wait_for)
-			continue;
-		for (j = 0; j < job->p.wait_for && sim->jobs[j]->ended; j++)
-			;
-		if (j == job->p.wait_for)
-			wake_at(sim, job, sim->now + job->p.startdelay);
+		wake_at(sim, job, sim->now + job->p.startdelay);
 	}
 }
 
@@ -713,10 +744,13 @@ static void job_event(struct zd_sim *sim, uint32_t index)
 	pump(sim, job);
 }
 
-static void begin(struct zd_sim *sim)
+static int begin(struct zd_sim *sim)
 {
 	uint32_t first = sim->m.nr_zones, last = 0, i;
+	int r = line_up(sim);
 
+	if (r)
+		return r;
 	sim->started = true;
 	/* What was done to the zones before does not count. */
 	sim->m.opens = sim->m.closes = sim->m.finishes = sim->m.resets = sim->m.implicit_opens = sim->m.implicit_closes = 0;
@@ -735,6 +769,7 @@ static void begin(struct zd_sim *sim)
 	sim->zones_per_bin = (last - first) / ZD_SIM_ZONE_BINS + 1;
 	sim->bins = (last - first) / sim->zones_per_bin + 1;
 	series_move(sim, 0);
+	return 0;
 }
 
 static void sleep_until(struct zd_sim *sim, uint64_t time)
@@ -768,8 +803,8 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 	sim->stop = max_commands ? sim->commands + max_commands : UINT64_MAX;
 	if (sim->model.kind == ZD_SIM_REAL && !sim->dev)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "no disk was attached");
-	if (!sim->started)
-		begin(sim);
+	if (!sim->started && begin(sim))
+		return zd_sim_fail(err, -ENOMEM, "no memory for the jobs that wait");
 	for (i = 0; i < sim->nr_jobs; i++) {
 		if (sim->jobs[i]->starved && (sim->jobs[i]->rec_used || sim->jobs[i]->trace_last)) {
 			sim->jobs[i]->starved = false;
@@ -863,6 +898,7 @@ void zd_sim_free(zd_sim *sim)
 	for (i = 0; i < sim->nr_jobs; i++)
 		zd_job_free(sim->jobs[i]);
 	free(sim->jobs);
+	free(sim->waiters);
 	zd_machine_free(&sim->m);
 	zd_hdd_free(sim);
 	zd_zns_free(sim);
@@ -920,11 +956,17 @@ int zd_sim_feed(zd_sim *sim, uint32_t index, const struct zd_sim_record *records
 		struct zd_error *err)
 {
 	struct job *job;
-	uint64_t room;
+	uint64_t room, i;
 
 	if (index >= sim->nr_jobs || sim->jobs[index]->p.kind != ZD_SIM_JOB_TRACE)
 		return zd_sim_fail(err, -EINVAL, "job %u takes no trace", index);
 	job = sim->jobs[index];
+	for (i = 0; i < count; i++) {
+		if (records[i].time > ZD_SIM_MOST_TIME || (records[i].dir < ZD_SIM_TRIM && records[i].length > ZD_SIM_MOST_LENGTH))
+			return zd_sim_fail(err, -EINVAL, "command %llu of %llu bytes at %llu ns cannot be: at most %llu and %llu can", (unsigned long long)i,
+					   (unsigned long long)records[i].length, (unsigned long long)records[i].time,
+					   (unsigned long long)ZD_SIM_MOST_LENGTH, (unsigned long long)ZD_SIM_MOST_TIME);
+	}
 	if (job->rec_first) {
 		memmove(job->records, job->records + job->rec_first, job->rec_used * sizeof(*job->records));
 		job->rec_first = 0;

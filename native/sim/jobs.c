@@ -837,6 +837,8 @@ static enum next trace_next(struct zd_sim *sim, struct job *job, struct command 
 	if (job->log) {
 		job->part_block = r->offset / p->log_block + (r->device ? zd_mix64(r->device) >> 20 : 0);
 		job->part_left = (r->offset % p->log_block + r->length + p->log_block - 1) / p->log_block;
+		if (job->part_left > job->log_blocks)
+			job->part_left = job->log_blocks;
 		job->part_dir = r->dir;
 		job->rec_first++;
 		job->rec_used--;
@@ -845,6 +847,8 @@ static enum next trace_next(struct zd_sim *sim, struct job *job, struct command 
 	/* Straight: into the job's range, in whole blocks, in pieces that stay within their zones. */
 	c->offset = p->offset + r->offset / m->logical * m->logical % p->size;
 	c->zone = zone_of(m, c->offset);
+	if (r->length > p->size) /* once over the whole range is all that the disk can make of it */
+		r->length = p->size;
 	length = (r->length + m->logical - 1) / m->logical * m->logical;
 	in_zone = zone_start(m, c->zone) + zone_length(m, c->zone) - c->offset;
 	if (length > in_zone) {

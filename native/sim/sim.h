@@ -329,6 +329,11 @@ struct zd_sim {
 	uint32_t nr_cmds, free_cmd; /* index + 1 */
 	struct job **jobs;
 	uint32_t nr_jobs, jobs_left;
+	struct waiter {
+		uint32_t wait_for, job;
+	} *waiters;                /* jobs that wait for others; the first next_waiter of them wait no longer */
+	uint32_t nr_waiters, next_waiter;
+	uint32_t ended_before;     /* all jobs below this one have ended */
 	uint32_t wants;            /* job that wants a trace, index + 1 */
 	/* the host's view of the zones */
 	uint64_t *host_wp;         /* bytes written or being sent, by zone */

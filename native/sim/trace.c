@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Block traces in text form, line by line: MSR Cambridge, Alibaba, Tencent CBS, fio iolog versions 2 and 3, blkparse's
- * default output. A line that is none is counted, not fatal; what a line means is written at each format.
+ * default output. A line that is none is counted, not fatal; what a line means is written at each format. So is a line
+ * that asks for more than any disk can do: one damaged digit must not keep a replay busy for years.
  */
 #include "sim.h"
 
@@ -75,6 +76,13 @@ static bool is(struct text w, const char *name)
 	size_t n = strlen(name);
 
 	return (size_t)(w.end - w.at) == n && !memcmp(w.at, name, n);
+}
+
+static bool begins(struct text w, const char *name)
+{
+	size_t n = strlen(name);
+
+	return (size_t)(w.end - w.at) >= n && !memcmp(w.at, name, n);
 }
 
 static bool ended(struct text *t)
@@ -239,12 +247,12 @@ static enum verdict zone_command(struct text name, struct zd_sim_record *r)
 static enum verdict blkparse(struct zd_trace_parser *p, struct text *t, struct zd_sim_record *r)
 {
 	uint64_t major, minor, x;
-	struct text action, rwbs;
+	struct text action, rwbs, line = *t;
 	const char *at;
 
 	spaces(t);
 	if (!number(t, &major) || !comma(t) || !number(t, &minor))
-		return p->started ? IGNORED : BAD; /* the summary at the end */
+		return p->started || begins(line, "Input file ") ? IGNORED : BAD; /* the summary at the end; which files it reads */
 	spaces(t);
 	if (!number(t, &x))
 		return BAD;
@@ -261,16 +269,18 @@ static enum verdict blkparse(struct zd_trace_parser *p, struct text *t, struct z
 	action = word(t);
 	spaces(t);
 	rwbs = word(t);
-	if (action.end == action.at || rwbs.end == rwbs.at)
+	if (action.end == action.at)
 		return BAD;
 	if (action.end - action.at != 1 || (uint32_t)*action.at != p->action)
 		return IGNORED;
+	if (rwbs.end == rwbs.at)
+		return BAD;
 	spaces(t);
 	if (!number(t, &r->offset))
 		return IGNORED; /* a flush has no place */
 	spaces(t);
 	if (t->at == t->end || *t->at++ != '+')
-		return BAD;
+		return IGNORED; /* a command passed through: its bytes and its CDB; or one without data */
 	spaces(t);
 	if (!number(t, &r->length) || r->offset > UINT64_MAX / 1024 || r->length > UINT32_MAX)
 		return BAD;
@@ -313,12 +323,33 @@ static enum verdict parse_line(struct zd_trace_parser *p, struct text t, struct 
 	}
 }
 
+/* Whether a command is one that a disk could have got, so long after the first. Its time becomes that since then. */
+static bool possible(struct zd_trace_parser *p, struct zd_sim_record *r)
+{
+	static const uint64_t unit[] = { 100, 1000, 1, 1, 0, 1 };
+	uint64_t ns = p->format == ZD_TRACE_IOLOG3 ? (p->iolog_ns ? 1 : 1000000) : unit[p->format];
+	bool from_zero = p->format == ZD_TRACE_IOLOG2 || p->format == ZD_TRACE_IOLOG3;
+	uint64_t first = p->started ? p->first_time : from_zero ? 0 : r->time;
+
+	if (r->offset >= 1ull << 63 || r->length > (1ull << 63) - r->offset)
+		return false;
+	if ((r->dir < ZD_SIM_TRIM || r->dir == ZD_TRACE_DIR_APPEND) && r->length > ZD_SIM_MOST_LENGTH)
+		return false;
+	/* A trace that goes back in time stands still there. */
+	r->time = r->time > first ? r->time - first : 0;
+	if (r->time > ZD_SIM_MOST_TIME / ns)
+		return false;
+	r->time *= ns;
+	p->started = 1;
+	p->first_time = first;
+	return true;
+}
+
 int64_t zd_trace_parse(struct zd_trace_parser *p, const char *text, uint64_t length, int last, struct zd_sim_record *out,
 		       uint64_t max, uint64_t *used)
 {
-	static const uint64_t unit[] = { 100, 1000, 1, 1, 0, 1 };
 	const char *at = text, *end = text + length;
-	uint64_t n = 0, ns;
+	uint64_t n = 0;
 
 	while (at < end && n < max) {
 		const char *newline = memchr(at, '\n', (size_t)(end - at));
@@ -332,6 +363,8 @@ int64_t zd_trace_parse(struct zd_trace_parser *p, const char *text, uint64_t len
 			line.end--;
 		p->line++;
 		v = parse_line(p, line, &out[n]);
+		if (v == COMMAND && !possible(p, &out[n]))
+			v = BAD;
 		if (v == IGNORED) {
 			p->ignored++;
 			continue;
@@ -348,13 +381,6 @@ int64_t zd_trace_parse(struct zd_trace_parser *p, const char *text, uint64_t len
 			}
 			continue;
 		}
-		ns = p->format == ZD_TRACE_IOLOG3 ? (p->iolog_ns ? 1 : 1000000) : unit[p->format];
-		if (!p->started) {
-			p->started = 1;
-			p->first_time = p->format == ZD_TRACE_IOLOG2 || p->format == ZD_TRACE_IOLOG3 ? 0 : out[n].time;
-		}
-		/* A trace that goes back in time stands still there. */
-		out[n].time = out[n].time > p->first_time ? (out[n].time - p->first_time) * ns : 0;
 		p->records++;
 		n++;
 	}

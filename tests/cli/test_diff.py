@@ -171,3 +171,30 @@ def test_library_is_lazy() -> None:
     differences = reportdiff.compare(endless(1), endless(2))
     for number in range(1000):
         assert next(differences).index == number
+
+
+def test_a_smaller_last_zone_saved_alone(tmp_path: Path) -> None:
+    """blkzone does not number zones, and the length of this one is not that of the others."""
+    path, saved, later = tmp_path / "disk.img", tmp_path / "saved", tmp_path / "later"
+    with zoned.create(path, size="62MiB", zone_size="4MiB", conventional=0) as device:
+        assert device.geometry.nr_zones == 16
+    form = ("--zones", "15", "--format", "blkzone")
+    saved.write_bytes(ok("report", path, *form).out)
+    with zoned.open(path) as device:
+        device.pwrite(bytes(4096), device.geometry.zone_start(15))
+    only = [f"zone {at} (start {at * 4 << 20}): only in the second report" for at in range(15)]
+    told = "wp 62914560 -> 62918656, condition empty -> implicit-open"
+    assert inside("diff", saved, path).lines == [*only, f"zone 15: {told}"]
+    assert inside("diff", path, saved).lines[15].startswith("zone 15: wp")
+    later.write_bytes(ok("report", path, *form).out)
+    assert inside("diff", saved, later).lines == [f"zone (start 62914560): {told}"]
+    objects = inside("diff", saved, later, "--format", "json").lines
+    assert json.loads(objects[1])["zone"] is None
+    two = tmp_path / "two"
+    two.write_bytes(ok("report", path, "--zones", "13,15", "--format", "blkzone").out)
+    assert inside("diff", saved, two).lines[1] == f"zone 15: {told}"
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    assert inside("diff", two, empty).lines == [
+        f"zone {at} (start {at * 4 << 20}): only in the first report" for at in (13, 15)
+    ]

@@ -167,6 +167,16 @@ def test_completion_offers() -> None:
     assert "plain,hc620" in complete("create", "--profile", "h")
     assert complete("report", "disk") == ["file,disk"]
     assert complete("create", "--profile", "./x") == ["file,./x"]
+    assert complete("faults", "add", "disk.img", "fli") == ["plain,flip-read", "plain,flip-media"]
+    assert complete("faults", "add", "disk.img", "power-cut", "--keep", "r") == ["plain,random"]
+    assert complete("power", "cut", "disk.img", "--keep", "") == [
+        f"plain,{keep}" for keep in ("durable", "all", "random")
+    ]
+    assert complete("trace", "lint", "--from", "i") == ["plain,iolog2", "plain,iolog3"]
+    assert complete("trace", "lint", "--from", "z") == ["plain,zoned"]
+    assert complete("bench", "str") == ["plain,stream", "plain,streams", "file,str"]
+    assert complete("bench", "--profile", "st8") == ["plain,st8000as0002"]
+    assert complete("bench", "--profile", "h") == ["plain,hc620", "plain,hc680"]
 
 
 def test_bash_completes_for_real(tmp_path: Path, needs: Needs) -> None:

@@ -117,7 +117,10 @@ class Ledger:
 
     def __init__(self) -> None:
         self.writes: dict[int, list[tuple[int, int, int]]] = {}
-        self.blocks: dict[int, dict[int, bytes]] = {}  # conventional zone -> place -> content
+        self.blocks: dict[
+            int, dict[int, bytes]
+        ] = {}  # zone that is overwritten -> place -> content
+        self.ends: dict[int, int] = {}  # preferred zone -> bytes written
         self.finished: set[int] = set()
         self.open_question: dict[int, tuple[str, int, int, int]] = {}
         self.touched: set[int] = set()
@@ -127,6 +130,7 @@ class Ledger:
         self.touched.discard(zone)
         if command == "reset":
             self.writes[zone] = []
+            self.blocks[zone], self.ends[zone] = {}, 0
             self.finished.discard(zone)
         elif command == "finish":
             self.finished.add(zone)
@@ -135,6 +139,9 @@ class Ledger:
         elif command in ("write", "append"):
             self.writes.setdefault(zone, []).append((place, length, tag))
             self.bytes += length
+            for at in range(place, place + length, BLOCK):
+                self.blocks.setdefault(zone, {})[at] = content(zone, at, BLOCK, tag)
+            self.ends[zone] = max(self.ends.get(zone, 0), place + length)
 
     def cut_short(self, command: str, zone: int, place: int, length: int, tag: int) -> None:
         self.open_question[zone] = (command, place, length, tag)
@@ -171,6 +178,39 @@ class Ledger:
                 blocks[place] = got
             else:
                 assert got == old, (zone, place)
+
+    def verify_preferred(self, device: zoned.Device, zone: zoned.Zone) -> None:
+        """Each block as it was last written; nothing of a write that did not raise the pointer is behind it."""
+        blocks, end = self.blocks.setdefault(zone.index, {}), self.ends.get(zone.index, 0)
+        command, place, length, tag = self.open_question.pop(zone.index, ("", 0, 0, 0))
+        written = device._written(zone.index)
+        if command:
+            self.touched.add(zone.index)
+        if command == "reset" and zone.condition is zoned.ZoneCondition.EMPTY:
+            self.done("reset", zone.index, 0, 0, 0)
+            blocks, end = self.blocks[zone.index], 0
+        elif command == "finish" and zone.condition is zoned.ZoneCondition.FULL:
+            self.finished.add(zone.index)
+        unsure = range(place, place + length) if command in ("write", "append") else range(0)
+        assert written in (end, max(end, unsure.stop)), (zone, written, command)
+        data = device.pread(zone.capacity, zone.start)
+        for at in range(0, zone.capacity, BLOCK):
+            got, old = data[at : at + BLOCK], blocks.get(at, bytes(BLOCK))
+            if at in unsure and at < written:
+                new = content(zone.index, at, BLOCK, tag)
+                if at < end:
+                    assert all(b in pair for b, *pair in zip(got, old, new, strict=True)), (
+                        zone,
+                        at,
+                    )
+                else:
+                    assert got == new, (zone, at)
+                blocks[at] = got
+            else:
+                assert got == (old if at < written else bytes(BLOCK)), (zone, at)
+        self.ends[zone.index] = written
+        full = zone.index in self.finished or written == zone.capacity
+        assert (zone.condition is zoned.ZoneCondition.FULL) == full, zone
 
     def verify(self, device: zoned.Device, zone: zoned.Zone) -> None:
         """Every acknowledged byte is there, and nothing else is."""

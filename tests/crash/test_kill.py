@@ -22,7 +22,7 @@ ZONE_SIZE = 192 * 1024
 KILLS, LONG_KILLS = 20, 200
 
 
-def make_image(path: Path, host_sync: str) -> None:
+def make_image(path: Path, host_sync: str, model: str) -> None:
     zoned.create(
         path,
         size=(CONVENTIONAL + WRITERS * ZONES_EACH) * ZONE_SIZE,
@@ -32,6 +32,7 @@ def make_image(path: Path, host_sync: str) -> None:
         max_open=6,
         max_active=0,
         host_sync=host_sync,
+        model=model,
         slot_cache=ZONE_SIZE * 4,
     ).close()
 
@@ -113,14 +114,22 @@ class Herd:
 
     def verify(self) -> None:
         with bounded("reading back every zone"), zoned.open(self.path) as device:
-            for zone in device.zones:
-                if zone.type is zoned.ZoneType.CONVENTIONAL:
-                    self.ledger.verify_conventional(device, zone)
-                else:
-                    self.ledger.verify(device, zone)
+            self.verify_zones(device)
+            # a cut that keeps all takes nothing away, and brings nothing that was not there
+            device.power_cut("all")
+            device.power_on()
+            self.verify_zones(device)
             recount(device)
             no_lock_is_held(device)
             recount(device)
+
+    def verify_zones(self, device: zoned.Device) -> None:
+        verify = {
+            zoned.ZoneType.CONVENTIONAL: self.ledger.verify_conventional,
+            zoned.ZoneType.SEQ_WRITE_PREFERRED: self.ledger.verify_preferred,
+        }
+        for zone in device.zones:
+            verify.get(zone.type, self.ledger.verify)(device, zone)
 
     def kill_all(self) -> None:
         for writer in self.writers:
@@ -129,10 +138,11 @@ class Herd:
             writer.kill(self.ledger)
 
 
+@pytest.mark.parametrize("model", ["host-managed", "host-aware"])
 @pytest.mark.parametrize("host_sync", ["flush", "command"])
-def test_kill_one_of_four_writers(shm: Path, host_sync: str, long_run: bool) -> None:
+def test_kill_one_of_four_writers(shm: Path, host_sync: str, model: str, long_run: bool) -> None:
     path = shm / "disk.img"
-    make_image(path, host_sync)
+    make_image(path, host_sync, model)
     herd = Herd(path, seed=1 if host_sync == "flush" else 2)
     try:
         for _ in range((LONG_KILLS if long_run else KILLS) // 2):
@@ -156,7 +166,7 @@ def test_kill_one_of_four_writers(shm: Path, host_sync: str, long_run: bool) -> 
 def test_kill_all_writers_at_once(shm: Path, long_run: bool) -> None:
     """Nobody is left who has the image open: the next one to open it finds everything."""
     path = shm / "disk.img"
-    make_image(path, "flush")
+    make_image(path, "flush", "host-managed")
     herd = Herd(path, seed=3)
     try:
         for _ in range(20 if long_run else 4):
@@ -176,7 +186,7 @@ def test_kill_all_writers_at_once(shm: Path, long_run: bool) -> None:
 def test_read_only_opener_of_an_image_whose_writers_died(shm: Path) -> None:
     """A reader recovers in private memory: it sees every acknowledged byte and changes nothing."""
     path = shm / "disk.img"
-    make_image(path, "flush")
+    make_image(path, "flush", "host-managed")
     herd = Herd(path, seed=4)
     herd.let_run(0.1)
     herd.kill_all()

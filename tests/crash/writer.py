@@ -53,6 +53,8 @@ class Writer:
             self.command("flush", zone.index)
         elif chance < 0.25:
             self.overwrite()
+        elif zone.type is zoned.ZoneType.SEQ_WRITE_PREFERRED and chance < 0.6:
+            self.anywhere(zone)
         else:
             self.write(zone, "append" if chance < 0.5 else "write")
 
@@ -73,6 +75,19 @@ class Writer:
         data = content(zone.index, place, BLOCK, self.tag)
         self.say("begin", *about)
         self.device.pwrite(data, zone.start + place)
+        self.say("done", *about)
+
+    def anywhere(self, zone: zoned.Zone) -> None:
+        """Over what was written, and up to a gap behind the write pointer of a preferred zone."""
+        assert zone.wp is not None
+        blocks = zone.capacity // BLOCK
+        first = self.random.randrange(min((zone.wp - zone.start) // BLOCK + 6, blocks))
+        length = min(self.random.choice([1, 2, 7]), blocks - first) * BLOCK
+        self.tag += 1
+        about = ("write", zone.index, first * BLOCK, length, self.tag)
+        data = content(zone.index, first * BLOCK, length, self.tag)
+        self.say("begin", *about)
+        self.device.pwrite(data, zone.start + first * BLOCK)
         self.say("done", *about)
 
     def write(self, zone: zoned.Zone, name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +151,51 @@ def test_flipped_byte_in_the_shared_state_of_a_closed_image(
 
     wrong = in_child(work)
     assert not wrong, f"{len(wrong)}: " + "; ".join(wrong[:10])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param((0, 0, 0, 0, 0, 1 << 35), id="no slots but a range"),
+        pytest.param((0, 0, 0, 0, 1 << 35, 1 << 36), id="a range behind the zone"),
+        pytest.param((0, 0, 0, 0, 7, 3), id="a range that ends before it begins"),
+        pytest.param((0, 0, 0xFFFF, 0, 0, 0), id="flags that do not exist"),
+        pytest.param((0, 3, 0, 0, 0, 1), id="no data"),
+    ],
+)
+def test_a_record_of_pre_images_that_cannot_be(
+    shm: Path, record: tuple[int, int, int, int, int, int]
+) -> None:
+    """Of a disk closed in this boot: it is forgotten, and asks for no memory."""
+    path = shm / "disk.img"
+    zoned.create(path, size="1MiB", zone_size="64KiB", conventional=4).close()
+    with zoned.open(path) as device:
+        device.pwrite(b"a" * 4096, 65536)
+    # the record of zone 1: a slot for the data, one for the map, and one block; that of zone 0 before it
+    image, whole = Image.read(path), path.read_bytes()
+    (second,) = (
+        at
+        for at in range(image.header("runtime_offset"), image.header("data_offset"), 32)
+        if struct.unpack_from("<4I2Q", whole, at) == (2, 1, 0, 0, 0, 1)
+    )
+    first = second - 32
+    assert whole[first:second] == bytes(32)
+    with path.open("r+b") as file:
+        file.seek(first)
+        file.write(struct.pack("<4I2Q", *record))
+
+    def work() -> list[int]:
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        with zoned.open(path) as device:
+            with device.snapshot() as snapshot:
+                found = [block.offset for block in snapshot.unflushed()]
+            device.flush()
+            device.power_cut()
+            device.power_on()
+        return found
+
+    assert in_child(work) == [65536]
+    assert path.read_bytes()[first:second] == bytes(32)
 
 
 def test_nonsense_in_the_shared_state_of_an_open_image(patient: Patient) -> None:
@@ -452,7 +498,7 @@ def test_copies_taken_while_writers_run(shm: Path, long_run: bool) -> None:
     from crash.test_kill import CONVENTIONAL, ZONES_EACH, make_image
 
     path, copy = shm / "disk.img", shm / "copy.img"
-    make_image(path, "flush")
+    make_image(path, "flush", "host-managed")
     ledger = Ledger()
     writer = Process(path, 0, CONVENTIONAL, ZONES_EACH, seed=1)
     try:

@@ -144,6 +144,79 @@ print("fine")
     assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
+@pytest.mark.parametrize(
+    "what",
+    ["conventional", "sequential", "a new part of the disk", "a copy for a snapshot", "mkfs"],
+)
+def test_filled_free_slots_are_room_on_a_full_file_system(mounts: Path, what: str) -> None:
+    """Zones that were reset keep their blocks for the next: whoever needs blocks gets these, on every path."""
+    script = (
+        HELPERS
+        + f"""
+from zonefs import mkfs
+what = {what!r}
+path = folder / "disk.img"
+device = zoned.create(path, size="640MiB", zone_size="1MiB", conventional=4, max_open=0)
+device.pwrite(b"c" * 4096, 3 << 20)
+device.flush()
+snapshot = device.snapshot() if what == "a copy for a snapshot" else None
+for zone in (10, 11):
+    device.pwrite(b"w" * (1 << 20), zone << 20)
+device.flush()
+for zone in (10, 11):
+    device.reset_zone(zone)
+device.flush()
+info = device.info()
+assert info.slots_free >= 2, info
+fill_up(folder / "ballast")
+if what == "mkfs":
+    mkfs(device)
+else:
+    place = {{"conventional": 0, "sequential": 20, "a new part of the disk": 600}}.get(what, 3) << 20
+    device.pwrite(b"n" * 8192, place)
+    assert device.pread(8192, place) == b"n" * 8192
+    if snapshot is not None:
+        with snapshot.fork() as then:
+            assert then.pread(8192, place) == b"c" * 4096 + bytes(4096)
+        snapshot.close()
+device.flush()
+device.close()
+assert [str(found) for found in zoned.check(path) if found.error] == []
+print("fine")
+"""
+    )
+    assert on_small_filesystem(script, mounts, size="12m").strip() == "fine"
+
+
+def test_a_failed_write_to_a_preferred_zone_leaves_nothing(mounts: Path) -> None:
+    """No mark that a power cut takes for data, and no byte that a later write over a gap brings to light."""
+    script = (
+        HELPERS
+        + """
+path = folder / "disk.img"
+device = zoned.create(path, size="16MiB", zone_size="1MiB", conventional=0, model="host-aware")
+device.pwrite(b"a" * 4096, 0)
+fill_up(folder / "ballast", leave=200_000)
+refused(device.pwrite, b"y" * (1 << 19), 1 << 20)
+refused(device.pwrite, b"y" * (1 << 19), 4096)
+before = [(zone.condition, zone.wp) for zone in device.zones]
+device.power_cut("all")
+device.power_on()
+assert before[1] == (zoned.ZoneCondition.EMPTY, 1 << 20), before[1]
+assert [zone.wp for zone in device.zones] == [wp for _, wp in before]
+(folder / "ballast").unlink()
+for zone in (0, 1):
+    device.pwrite(b"z" * 4096, (zone << 20) + (1 << 18))
+    held = device.pread((1 << 18) - 4096, (zone << 20) + 4096)
+    assert held == bytes(len(held)), held[:16]
+device.close()
+assert [str(found) for found in zoned.check(path) if found.error] == []
+print("fine")
+"""
+    )
+    assert on_small_filesystem(script, mounts, size="2m").strip() == "fine"
+
+
 def test_reads_of_holes_need_no_room(mounts: Path) -> None:
     """Reading what was never written, through whatever mapping, allocates nothing on the host."""
     script = (

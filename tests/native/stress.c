@@ -315,6 +315,69 @@ static void *family(void *arg)
 	return NULL;
 }
 
+/* On another disk, whose one handle all have: any of them begins and ends its recording, and observes it. */
+static zd_dev *quiet_disk;
+static _Atomic int64_t recordings; /* begun and not ended */
+
+static void observed(void *arg, const struct zd_told *what)
+{
+	(void)what;
+	atomic_fetch_add((_Atomic uint64_t *)arg, 1);
+}
+
+static void observer_ended(void *arg)
+{
+	free(arg);
+}
+
+static void *beginner(void *arg)
+{
+	struct worker *w = arg;
+	uint8_t bytes[BLOCK] = { 1 };
+	struct zd_trace_status status;
+	struct zd_error err;
+	FILE *file = tmpfile();
+
+	CLAIM(file);
+	while (!atomic_load(&stop)) {
+		_Atomic uint64_t *count = calloc(1, sizeof(*count));
+		uint64_t landed;
+		int r;
+
+		CLAIM(count);
+		switch (draw(w, 4)) {
+		case 0:
+			r = zd_trace_start(quiet_disk, fileno(file), &err);
+			CLAIM(r == 0 || r == -EALREADY || r == -EBUSY);
+			if (r == 0)
+				atomic_fetch_add(&recordings, 1);
+			break;
+		case 1:
+			r = zd_trace_stop(quiet_disk, &status, &err);
+			CLAIM(r == 0 || r == -ENOENT);
+			if (r == 0)
+				atomic_fetch_sub(&recordings, 1);
+			break;
+		case 2:
+			CLAIM(zd_trace_status(quiet_disk, &status, &err) == 0 && status.error == 0);
+			if (zd_append(quiet_disk, CONV + w->id % 4, bytes, BLOCK, &landed, &err) < 0)
+				CLAIM(zd_zone_mgmt(quiet_disk, ZD_CMD_RESET, CONV + w->id % 4, 1, &err) == 0);
+			break;
+		case 3:
+			r = zd_observe(quiet_disk, observed, count, observer_ended, &err);
+			CLAIM(r == 0 || r == -EALREADY);
+			if (r == 0)
+				count = NULL; /* the handle's */
+			if (draw(w, 2))
+				zd_observe_end(quiet_disk, NULL);
+			break;
+		}
+		free(count);
+	}
+	fclose(file);
+	return NULL;
+}
+
 /* Recordings come and go beside all the others: each file has its end, and nothing is missing in it. */
 static void *recorder(void *arg)
 {
@@ -358,7 +421,8 @@ static void *recorder(void *arg)
 int main(int argc, char **argv)
 {
 	static void *(*const jobs[])(void *) = { own_zone, own_zone, own_zone, shared_zones, shared_zones, shared_zones,
-						 conventional, conventional, reader, reader, looker, flusher, recorder, viewer,
+						 conventional, conventional, reader, reader, looker, flusher, recorder, beginner,
+						 beginner, beginner, viewer,
 						 family };
 	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - 2 * ZD_TSAN_BUILD };
@@ -377,6 +441,7 @@ int main(int argc, char **argv)
 	}
 	CLAIM(zd_create(path, &config, ZD_CREATE_REPLACE, &dev, &err) == 0);
 	other = dev;
+	CLAIM(zd_create(NULL, &config, 0, &quiet_disk, &err) == 0);
 	if (argc > 3 && atoi(argv[3]) == 2)
 		CLAIM(zd_open(path, 0, &other, &err) == 0);
 	for (uint32_t i = 0; i < NR; i++) {
@@ -388,6 +453,9 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < NR; i++)
 		CLAIM(pthread_join(workers[i].thread, NULL) == 0);
 	claim_disk_is_sound(dev, 1);
+	claim_disk_is_sound(quiet_disk, 1);
+	CLAIM(atomic_load(&recordings) == 0 || atomic_load(&recordings) == 1);
+	CLAIM(zd_close(quiet_disk, &err) == 0);
 	if (other != dev)
 		CLAIM(zd_close(other, &err) == 0);
 	CLAIM(zd_close(dev, &err) == 0);

@@ -91,6 +91,26 @@ def test_blkparse_queue_events(tmp_path: Path) -> None:
     assert [r[1] for r in records(trace)] == [223490 * 512]
 
 
+def test_blkparse_lines_without_block_io_are_ignored(tmp_path: Path) -> None:
+    """Commands passed through, messages, unplugs, and what blkparse says of its files and of the sums."""
+    lines = (
+        "Input file sda.blktrace.0 added\n"
+        "  8,0    3        1     0.000000000   697  m   N cfq697 slice expired t=0\n"
+        "  8,0    3        2     0.000001000   697  D   R 36 (12 00 00 00 24 00) [smartd]\n"
+        "  8,0    3        3     0.000002000   697  D   N 0 [swapper]\n"
+        "  8,0    3        4     0.000003000   697  P\n"
+        "  8,0    3        5     0.000004000   697  U   N [kblockd] 4\n"
+        "  8,0    3        6     0.000005000   697 UT   N [swapper] 1\n"
+        "  8,0    3        7     0.000006000   697  D  FN [flush]\n"
+        "  8,0    3        8     0.000007000   697  D   W 4096 + 8 [dd]\n"
+        "CPU0 (sda):\n Reads Queued:           1,        8KiB\n"
+    )
+    trace = BlockTrace(save(tmp_path / "t", lines))
+    assert trace.format == "blkparse"
+    assert records(trace) == [(0, 4096 * 512, 4096, 1)]
+    assert (trace.bad, trace.ignored) == (0, 10)
+
+
 def test_iolog3_in_nanoseconds(tmp_path: Path) -> None:
     trace = BlockTrace(save(tmp_path / "t", SAMPLES["iolog3"]), iolog_ns=True)
     assert [r[0] for r in records(trace)] == [1, 3]

@@ -54,10 +54,38 @@ def test_record_while_a_command_runs(image: Path, tmp_path: Path) -> None:
     )  # without --, and over the old file
     assert list(zoned.Trace(path)) == []
     assert "no-such-program: no such command" in refused(
-        "trace", "record", image, path, "no-such-program"
+        "trace", "record", image, path, "no-such-program", status=127
+    )
+    assert f"{image}: it cannot be run" in refused(
+        "trace", "record", image, path, image, status=126
+    )
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"no program")
+    broken.chmod(0o700)
+    assert f"{broken}: it cannot be run: Exec format error" in refused(
+        "trace", "record", image, path, broken, status=126
     )
     assert "No such file" in refused("trace", "record", tmp_path / "no", path, "true")
     assert "the disk itself" in refused("trace", "record", image, image, "true")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-v", "{image}", "{path}", "--", "sh", "-c", "exit 7", "-v"],
+        ["{image}", "-v", "{path}", "sh", "-c", "exit 7"],
+        ["{image}", "{path}", "-v", "--", "sh", "-c", "exit 7"],
+        ["{image}", "{path}", "-f", "--verbose", "sh", "-c", "exit 7", "--", "-f"],
+    ],
+)
+def test_options_of_record_stand_before_the_command(
+    image: Path, tmp_path: Path, words: list[str]
+) -> None:
+    path = tmp_path / "x.trace"
+    done = zonedctl("trace", "record", *(word.format(image=image, path=path) for word in words))
+    assert done.status == 7
+    assert done.err == f"{path}: 0 commands in {path.stat().st_size} bytes\n"
+    assert "no such option" in refused("trace", "record", image, path, "--what", "true", status=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -284,7 +284,7 @@ def test_other_files_are_no_traces(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="the file is empty"):
         Trace(path)
     path.write_bytes(b"fio version 2 iolog\n")
-    with pytest.raises(TraceError, match=r"not a trace of zoned \(it begins with b'fio version"):
+    with pytest.raises(TraceError, match=r"not a trace of zoned$"):
         Trace(path)
     with pytest.raises(FileNotFoundError):
         Trace(tmp_path / "no")

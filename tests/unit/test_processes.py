@@ -115,7 +115,7 @@ def test_a_fork_during_a_call_of_another_thread_can_close(tmp_path: Path) -> Non
     try:
         while dev._inside == 0:
             pass
-        assert fork(dev._after_fork) == 0
+        assert fork(dev.close) == 0
     finally:
         stop.set()
         thread.join()

@@ -14,9 +14,10 @@ from typing import Any
 
 from sortedcontainers import SortedKeyList
 
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.bench.jobs import DISTRIBUTIONS, POLICIES
 from zoned.errors import raise_error
+from zoned.owning import LOG, Owned
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +87,17 @@ class Log:
         raw.distribution = DISTRIBUTIONS[config.distribution]
         raw.a, raw.b = config.a, config.b
         raw.seed = seed & 0xFFFFFFFFFFFFFFFF
-        out = ffi.new("zd_log **")
+        self._owned = Owned(LOG)
         err = ffi.new("struct zd_error *")
-        code = lib.zd_log_create(raw, out, err)
+        code = lib.zd_log_create(raw, self._owned.cell, err)
         if code < 0:
             raise_error(code, err, None, None)
-        size = config.nr_segments * config.segment_blocks * 8
-        self._log = ffi.gc(out[0], lib.zd_log_free, size=size)
         self._policy = policy
-        self._done = ffi.new("uint64_t *")
         if policy is not None:
             self._order = SortedKeyList(key=key or (lambda c: (c.valid, c.filled, c.segment)))
             self._known: dict[int, Candidate] = {}
-            self._valid = lib.zd_log_valid(self._log)
-            self._filled = lib.zd_log_filled(self._log)
+            self._valid = self._call(lib.zd_log_valid)
+            self._filled = self._call(lib.zd_log_filled)
             self._changed = ffi.new("uint32_t[]", config.nr_segments)
             self._in_vain = 0
             """Victims in a row that were full: cleaning them made no room."""
@@ -108,10 +106,11 @@ class Log:
         """Overwrite ``count`` blocks by the distribution, or these (modulo the volume's size)."""
         given = ffi.NULL if blocks is None else ffi.new("uint64_t[]", blocks)
         left = count if blocks is None else len(blocks)
+        done = ffi.new("uint64_t *")
         while left:
             at = given if blocks is None else given + (len(blocks) - left)
-            state = lib.zd_log_write(self._log, min(left, 10_000_000), at, self._done)
-            left -= self._done[0]
+            state = self._call(lib.zd_log_write, min(left, 10_000_000), at, done)
+            left -= done[0]
             if state == lib.ZD_SIM_WANTS_VICTIM:
                 self._clean_one()
             elif state < 0:
@@ -120,9 +119,9 @@ class Log:
     def _clean_one(self) -> None:
         assert self._policy is not None
         self._refresh()
-        victim = self._policy(self._order, lib.zd_log_clock(self._log))
+        victim = self._policy(self._order, self._call(lib.zd_log_clock))
         known = self._known.get(victim) if isinstance(victim, int) else None
-        if known is None or lib.zd_log_clean(self._log, victim) < 0:
+        if known is None or self._call(lib.zd_log_clean, victim) < 0:
             raise ValueError(
                 f"the policy chose segment {victim}, which is free, being written or not there"
             )
@@ -135,7 +134,7 @@ class Log:
 
     def _refresh(self) -> None:
         """Bring the candidates' order up to date with what was written since."""
-        count = lib.zd_log_changed(self._log, self._changed, self.config.nr_segments)
+        count = self._call(lib.zd_log_changed, self._changed, self.config.nr_segments)
         for segment in self._changed[0:count]:
             old = self._known.pop(segment, None)
             if old is not None:
@@ -147,12 +146,16 @@ class Log:
 
     def count_from_here(self) -> None:
         """Forget what was counted: the end of the warm-up."""
-        lib.zd_log_count_from_here(self._log)
+        self._call(lib.zd_log_count_from_here)
 
     def _counts(self) -> Any:
         out = ffi.new("struct zd_log_counts *")
-        lib.zd_log_counts(self._log, out)
+        self._call(lib.zd_log_counts, out)
         return out
+
+    def _call(self, function: Callable[..., Any], *args: object) -> Any:
+        with Guard(self._owned):
+            return function(self._owned.raw, *args)
 
     @property
     def user(self) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from zoned.bench.jobs import DIRECTIONS
+from zoned.inputs import MOST_RESULT, InputError, parse_json, read_bytes
+from zoned.plaintext import printable_lines
 
 
-class CompareError(ValueError):
+class CompareError(InputError):
     """A file that is no result, or two that have nothing in common."""
 
 
@@ -36,11 +38,9 @@ class Change:
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A result in fio's JSON. Raises CompareError, OSError."""
-    text = Path(path).read_text(encoding="utf-8", errors="replace")
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CompareError(f"{path}: not JSON: {error}") from None
+    name = os.fsdecode(path)
+    text = read_bytes(path, MOST_RESULT, CompareError).decode("utf-8", "replace")
+    data = parse_json(text, CompareError, name)
     jobs = data.get("jobs") if isinstance(data, dict) else None
     if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
         raise CompareError(f"{path}: not a result: it has no list of jobs")
@@ -51,27 +51,47 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _jobs(data: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
     """By name, and which of that name."""
     out: dict[tuple[str, int], dict[str, Any]] = {}
+    seen: Counter[str] = Counter()
     for job in data["jobs"]:
-        name = str(job.get("jobname", ""))
-        out[name, sum(1 for key in out if key[0] == name)] = job
+        given = job.get("jobname", "")
+        name = given if isinstance(given, str) else ""
+        out[name, seen[name]] = job
+        seen[name] += 1
     return out
 
 
+def _part(value: Any, key: str) -> dict[str, Any]:
+    """A table in a table; an empty one where there is none."""
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(value: object) -> float:
+    """A figure; 0 where there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
+
+
 def _figures(job: dict[str, Any], direction: str) -> dict[str, float]:
-    part = job.get(direction) or {}
+    part = _part(job, direction)
     if not part.get("total_ios"):
         return {}
-    latency = part.get("clat_ns") or {}
-    percentiles = latency.get("percentile") or {}
+    latency = _part(part, "clat_ns")
+    percentiles = _part(latency, "percentile")
     figures = {
-        "IOPS": part.get("iops", 0.0),
-        "MiB/s": part.get("bw_bytes", 0) / 2**20,
-        "mean latency, us": latency.get("mean", 0.0) / 1e3,
-        "p99 latency, us": percentiles.get("99.000000", 0) / 1e3,
+        "IOPS": _number(part.get("iops")),
+        "MiB/s": _number(part.get("bw_bytes")) / 2**20,
+        "mean latency, us": _number(latency.get("mean")) / 1e3,
+        "p99 latency, us": _number(percentiles.get("99.000000")) / 1e3,
     }
-    if direction == "write" and "write_amplification" in job:
-        figures["write amplification"] = job["write_amplification"]
-    return {name: float(value) for name, value in figures.items() if value}
+    if direction == "write":
+        figures["write amplification"] = _number(job.get("write_amplification"))
+    return {name: value for name, value in figures.items() if value}
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Change]:
@@ -100,9 +120,14 @@ def as_text(before: dict[str, Any], after: dict[str, Any]) -> str:
         for c in changes(before, after)
     ]
     for name, jobs, others in (("A", before, after), ("B", after, before)):
-        only = [key[0] for key in _jobs(jobs) if key not in _jobs(others)]
+        theirs = _jobs(others)
+        only = [key[0] for key in _jobs(jobs) if key not in theirs]
         if only:
             lines.append(f"only in {name}: {', '.join(only)}")
-    limits = [data.get("zoned", {}).get("limit") for data in (before, after)]
-    lines += [f"limit of {name}: {text}" for name, text in zip("AB", limits, strict=True) if text]
-    return "\n".join(lines) + "\n"
+    limits = [_part(data, "zoned").get("limit") for data in (before, after)]
+    lines += [
+        f"limit of {name}: {text}"
+        for name, text in zip("AB", limits, strict=True)
+        if text and isinstance(text, str)
+    ]
+    return printable_lines("\n".join(lines) + "\n")

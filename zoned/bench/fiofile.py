@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,11 +22,21 @@ from zoned.bench.fiooptions import (
     Context,
     FioError,
     Option,
+    natural,
 )
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
+from zoned.inputs import MOST_JOBS, InputError, as_text, read_bytes
+from zoned.units import format_size
 
 __all__ = ["FioError", "Plan", "load", "parse", "read_sections"]
+
+DEEPEST = 8
+"""Job files that include each other."""
+MOST_INCLUDED = 1000
+"""Files that a job file may include, counted as often as they are."""
+MOST_PLANNED = 65536
+"""Jobs of all sections together: as many as a simulation takes."""
 
 
 @dataclass
@@ -46,33 +56,81 @@ class Plan:
 # -------------------------------------------------------------------------------------- file
 
 
-def _lines(path: Path, text: str, depth: int = 0) -> list[tuple[str, str]]:
-    """Lines that say something, with where they stand; ``include`` is followed."""
-    out: list[tuple[str, str]] = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = re.split("[;#]", raw, maxsplit=1)[0].strip()  # fio cuts comments within a line too
-        where = f"{path}:{number}"
-        if not line:
-            continue
-        if line.split(maxsplit=1)[0] == "include":
-            if depth == 8:
-                raise FioError(f"{where}: files include each other more than 8 deep")
-            name = line[len("include") :].strip()
-            other = path.parent / name
-            try:
-                content = other.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise FioError(f"{where}: cannot include {name}: {error}") from None
-            out += _lines(other, content, depth + 1)
-            continue
-        out.append((line, where))
-    return out
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that says something."""
+
+    text: str
+    where: str
+    """File and line, for messages."""
+    foreign: bool
+    """It stands in a file that another file named: a message never shows what is in it."""
+
+    def fail(self, text: str, foreign: str = "") -> FioError:
+        """The error for this line; ``foreign`` is what is said instead in an included file."""
+        return FioError(f"{self.where}: {foreign if self.foreign and foreign else text}")
 
 
-def _variables(text: str, where: str) -> str:
+class _Reader:
+    """Follows ``include`` from one job file on, within the limits of zoned.inputs."""
+
+    def __init__(self) -> None:
+        self._left = MOST_JOBS
+        self._included = 0
+
+    def lines(self, path: Path, text: str, above: tuple[Path, ...] = ()) -> Iterator[Line]:
+        """The lines of a file and of those that it includes. ``above``: the files that led here."""
+        self._left -= len(text)
+        if self._left < 0:
+            raise FioError(
+                f"{(*above, path)[0]}: it is larger than {format_size(MOST_JOBS)} with what it "
+                "includes, the most that is read"
+            )
+        for number, raw in enumerate(text.splitlines(), 1):
+            said = re.split("[;#]", raw, maxsplit=1)[0].strip()  # fio cuts comments in a line too
+            if not said:
+                continue
+            line = Line(said, f"{path}:{number}", bool(above))
+            if said.split(maxsplit=1)[0] == "include":
+                yield from self._include(line, path, (*above, path))
+            else:
+                yield line
+
+    def _include(self, line: Line, path: Path, above: tuple[Path, ...]) -> Iterator[Line]:
+        name = line.text[len("include") :].strip()
+        other = path.parent / name
+        try:
+            if not name:
+                raise FioError("no file is named")
+            self._included += 1
+            if self._included > MOST_INCLUDED:
+                raise FioError(f"{MOST_INCLUDED} files were included before, which are the most")
+            real = os.path.realpath(other)
+            circle = [os.path.realpath(file) for file in above]
+            if real in circle:
+                names = [str(file) for file in above[circle.index(real) :]]
+                raise FioError(f"the files include each other: {' -> '.join([*names, names[0]])}")
+            if len(above) > DEEPEST:
+                raise FioError(f"files include each other more than {DEEPEST} deep")
+            content = read_bytes(other, MOST_JOBS, FioError, "the file")
+            text = as_text(content, FioError, "the file")
+        except OSError as error:
+            why = error.strerror or "it cannot be read"
+        except (InputError, ValueError) as error:  # ValueError: a name that no file can have
+            why = str(error)
+        else:
+            yield from self.lines(other, text, above)
+            return
+        raise line.fail(f"cannot include {name}: {why}", f"a file cannot be included: {why}")
+
+
+def _variables(text: str, line: Line) -> str:
     def value(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
-            raise FioError(f"{where}: the environment has no variable {match[1]}")
+            raise line.fail(
+                f"the environment has no variable {match[1]}",
+                "it names a variable that the environment does not have",
+            )
         return os.environ[match[1]]
 
     return re.sub(r"\$\{(\w+)\}", value, text)
@@ -87,21 +145,23 @@ def read_sections(path: Path, text: str) -> list[Section]:
     common: dict[str, Option] = {}
     sections: list[Section] = []
     current: dict[str, Option] | None = None
-    for line, where in _lines(path, text):
-        if line.startswith("["):
-            match = re.fullmatch(r"\[([^\]]+)\]", line)
+    shared: dict[str, Option] | None = None  # common, as the sections since it last changed have it
+    for line in _Reader().lines(path, text):
+        if line.text.startswith("["):
+            match = re.fullmatch(r"\[([^\]]+)\]", line.text)
             if match is None or not match[1].strip():
-                raise FioError(f"{where}: {line!r} is not a section: write [name]")
+                raise line.fail("the line is not a section: write [name]")
             name = match[1].strip()
             if name.lower() == "global":
-                current = common
+                current, shared = common, None
             else:
                 current = {}
-                sections.append((name, dict(common), current, where))
+                shared = dict(common) if shared is None else shared
+                sections.append((name, shared, current, line.where))
             continue
         if current is None:
-            raise FioError(f"{where}: {line!r} stands before the first section, such as [global]")
-        option = _option(line, where, 0 if current is common else 1)
+            raise line.fail("the line stands before the first section, such as [global]")
+        option = _option(line, 0 if current is common else 1)
         current.pop(option.name, None)  # said again: its place in the order is the last
         current[option.name] = option
     if not sections:
@@ -109,21 +169,29 @@ def read_sections(path: Path, text: str) -> list[Section]:
     return sections
 
 
-def _option(line: str, where: str, rank: int) -> Option:
-    key, equals, value = line.partition("=")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+"""What could be an option's name, of this or a later fio. Anything else is not shown."""
+
+
+def _option(line: Line, rank: int) -> Option:
+    key, equals, value = line.text.partition("=")
     key = key.strip()
     name = ALIASES.get(key.lower(), key.lower())
     if not known(name):
         near = difflib.get_close_matches(
-            name, [*LAYERED, *OPTIONS, *WITHOUT_EFFECT], n=1, cutoff=0.75
+            name[:100], [*LAYERED, *OPTIONS, *WITHOUT_EFFECT], n=1, cutoff=0.75
         )
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise FioError(f"{where}: the option {key} is unknown or not supported here{hint}")
+        unknown = "it names an option that is unknown or not supported here"
+        if _NAME.fullmatch(key) is None:
+            raise line.fail("the line is neither a section nor an option")
+        raise line.fail(f"the option {key} is unknown or not supported here{hint}", unknown)
     if not equals and name not in WITHOUT_EFFECT and name not in BARE:
-        raise FioError(f"{where}: the option {name} needs a value")
-    option = Option(name, _variables(value.strip(), where) if equals else "", where, rank)
+        raise line.fail(f"the option {name} needs a value")
+    given = _variables(value.strip(), line) if equals else ""
+    option = Option(name, given, line.where, rank, line.foreign)
     if equals and name not in WITHOUT_EFFECT and not option.value.strip(" ,"):
-        raise FioError(f"{where}: the option {name} needs a value behind its =")
+        raise line.fail(f"the option {name} needs a value behind its =")
     return option
 
 
@@ -140,8 +208,9 @@ def load(
     Raises FioError, OSError.
     """
     file = Path(path)
+    content = read_bytes(file, MOST_JOBS, FioError)
     try:
-        text = file.read_bytes().decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FioError(f"{path}: not a text file (byte {error.start})") from None
     return parse(text, geometry, file, overrides)
@@ -156,10 +225,13 @@ def parse(
     """A Plan from the text of a job file. Raises FioError."""
     plan = Plan(name=path.stem)
     group = -1
-    for name, common, own, where in read_sections(path, text):
-        said = _given(overrides or {})
+    sections = read_sections(path, text)
+    said = _given(overrides or {})
+    notes: dict[str, None] = {}  # each once, in order
+    limits: dict[int, Job] = {}
+    for name, common, own, where in sections:
         options = {**common, **own, **said}
-        context = Context(Job(name), geometry, options, plan.notes)
+        context = Context(Job(name), geometry, options, [])
         _apply(context, (common, own, said))
         _finish(context, name, where)
         wait = len(plan.jobs) if context.stonewall and plan.jobs else 0
@@ -167,18 +239,27 @@ def parse(
             group += 1
         if context.seed is not None:
             plan.seed = context.seed
+        if len(plan.jobs) + context.numjobs > MOST_PLANNED:
+            raise FioError(
+                f"{where}: job {name}: more than {MOST_PLANNED} jobs with those before it"
+            )
+        mine = {o.name: o.value or "1" for o in options.values() if o.rank}
         for index in range(context.numjobs):
             job = replace(context.job)
             job.group = group
             job.wait_for = wait
             job.offset += index * context.offset_increment
             job.group_reporting = context.group_reporting
-            job.options = {o.name: o.value or "1" for o in options.values() if o.rank}
+            job.options = mine
             _range(context, job, name, where)
-            _zone_limits(plan, context, job)
+            _zone_limits(limits, context, job)
+            if job.max_open_zones:
+                limits.setdefault(job.max_open_zones, job)
             plan.jobs.append(job)
-        plan.notes = list(dict.fromkeys(plan.notes))  # said by each of numjobs
-        plan.global_options = {o.name: o.value or "1" for o in common.values()}
+            notes |= dict.fromkeys(context.notes)
+            context.notes.clear()
+    plan.notes = list(notes)
+    plan.global_options = {o.name: o.value or "1" for o in sections[-1][1].values()}
     _limits(plan, geometry)
     return plan
 
@@ -203,7 +284,7 @@ def _apply(c: Context, layers: Sequence[Mapping[str, Option]]) -> None:
             other = "bs" if "bs" in layer else "bssplit"
             raise layer["bsrange"].fail(f"it contradicts {other} ({layer[other].where})")
         mix = [layer[name] for name in ("rwmixread", "rwmixwrite") if name in layer]
-        if len(mix) == 2 and sum(int(o.value) for o in mix if o.value.isdigit()) != 100:
+        if len(mix) == 2 and sum(natural(o.value) or 0 for o in mix) != 100:
             raise mix[1].fail(f"with {mix[0].name} ({mix[0].where}) it does not add up to 100")
         for name, apply in LAYERED.items():
             if name in layer:
@@ -337,29 +418,31 @@ def _whole_zones(c: Context, job: Job) -> bool:
     return job.zbd and (job.writes or job.trims or job.random)
 
 
-def _zone_limits(plan: Plan, c: Context, job: Job) -> None:
-    """max_open_zones is one number for a disk, as in fio, and no more than the disk has."""
+def _zone_limits(limits: Mapping[int, Job], c: Context, job: Job) -> None:
+    """max_open_zones is one number for a disk, as in fio, and no more than the disk has.
+
+    ``limits``: the first job with each number that jobs before this one have.
+    """
     option = c.options.get("max_open_zones")
     if option is None or not job.max_open_zones or not job.zbd:
         return
     most = c.geometry.max_open
     if most and job.max_open_zones > most and not job.ignore_zone_limits:
         raise option.fail(f"the disk has {most} open zones at most (ignore_zone_limits=1 lifts it)")
-    for other in plan.jobs:
-        if other.max_open_zones and other.max_open_zones != job.max_open_zones:
-            raise option.fail(
-                f"job {other.name} says {other.max_open_zones}, and it is one limit for the disk"
-            )
+    for number, other in limits.items():
+        if number != job.max_open_zones:
+            raise option.fail(f"job {other.name} says {number}, and it is one limit for the disk")
 
 
 def _limits(plan: Plan, geometry: Geometry) -> None:
     """fio's silent trap, said aloud: more writing jobs than zones that may be open."""
-    for job in plan.jobs:
-        if not (job.zbd and job.writes):
-            continue
+    writers = [job for job in plan.jobs if job.zbd and job.writes]
+    ranges: dict[int, set[tuple[int, int]]] = {}
+    for job in writers:
+        ranges.setdefault(job.wait_for, set()).add((job.offset, job.size))
+    for job in writers:
         limit = job.max_open_zones or (0 if job.ignore_zone_limits else geometry.max_open)
-        writers = [j for j in plan.jobs if j.wait_for == job.wait_for and j.zbd and j.writes]
-        apart = len({(j.offset, j.size) for j in writers})
+        apart = len(ranges[job.wait_for])
         if limit and apart > limit:
             plan.notes.append(
                 f"{apart} jobs write to ranges of their own, and only {limit} zones may be open: "

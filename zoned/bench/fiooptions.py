@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from zoned._lib import lib
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
+from zoned.inputs import InputError
 
 
-class FioError(ValueError):
+class FioError(InputError):
     """A job file that cannot be read or asks for what there is not. Names file, line and option."""
 
 
@@ -30,10 +31,16 @@ class Option:
     """File and line."""
     rank: int = 1
     """0: said in [global], 1: in the job's own section, 2: on the command line."""
+    foreign: bool = False
+    """It stands in a file that another file named: a message never shows what is in it."""
 
-    def fail(self, text: str) -> FioError:
-        """The error for this option."""
-        return FioError(f"{self.where}: {self.name}={self.value}: {text}")
+    def fail(self, text: str, part: str | None = None) -> FioError:
+        """The error for this option. ``part`` of its value stands before the text."""
+        if self.foreign:
+            told = text if part is None else f"a part of its value {text}"
+            return FioError(f"{self.where}: {self.name}: {told}")
+        told = text if part is None else f"{part!r} {text}"
+        return FioError(f"{self.where}: {self.name}={self.value}: {told}")
 
 
 @dataclass
@@ -123,10 +130,12 @@ TIME_UNITS = {
 
 def _size(option: Option, text: str, base: int = 1024) -> int:
     """Bytes. As fio with kb_base=1024: k and kb are 1024, ki and kib 1000; else the reverse."""
-    match = re.fullmatch(r"(0x[0-9a-f]+|\d+)\s*(?:([kmgtp])(i?)b?|b)?", text.strip().lower())
+    match = re.fullmatch(
+        r"(0x[0-9a-f]{1,16}|[0-9]{1,19})\s*(?:([kmgtp])(i?)b?|b)?", text.strip().lower()
+    )
     if match is None:
-        raise option.fail(f"{text!r} is not a size: write a number with k, m, g or t")
-    number = int(match[1], 0)
+        raise option.fail("is not a size: write a number with k, m, g or t", text)
+    number = int(match[1], 16 if match[1].startswith("0x") else 10)
     power = "kmgtp".find(match[2]) + 1 if match[2] else 0
     unit = 1024 if (base == 1024) != bool(match[3]) else 1000
     return int(number * unit**power)
@@ -134,12 +143,17 @@ def _size(option: Option, text: str, base: int = 1024) -> int:
 
 def _int(option: Option, least: int = 0, most: int = 2**31 - 1) -> int:
     text = option.value.strip()
-    if not re.fullmatch(r"-?\d+", text):
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):
         raise option.fail("not a whole number")
     value = int(text)
     if not least <= value <= most:
         raise option.fail(f"it must be {least} to {most}")
     return value
+
+
+def natural(text: str) -> int | None:
+    """A number written in digits only; None: it is none, or one of more than 19 digits."""
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
 
 
 def _bool(option: Option) -> bool:
@@ -155,7 +169,7 @@ def _float(option: Option, text: str, least: float, most: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise option.fail(f"{text!r} is not a number") from None
+        raise option.fail("is not a number", text) from None
     if not least <= value <= most:
         raise option.fail(f"it must be {least:g} to {most:g}")
     return value
@@ -163,7 +177,7 @@ def _float(option: Option, text: str, least: float, most: float) -> float:
 
 def _time(option: Option, default: str) -> int:
     """Nanoseconds."""
-    match = re.fullmatch(r"(\d+)\s*([a-z]*)", option.value.strip().lower())
+    match = re.fullmatch(r"([0-9]{1,19})\s*([a-z]*)", option.value.strip().lower())
     unit = (match[2] or default) if match else ""
     if match is None or unit not in TIME_UNITS:
         raise option.fail("not a time: write a number with d, h, m, s, ms or us")
@@ -196,9 +210,10 @@ def _rw(c: Context, o: Option) -> None:
     c.job.trimwrite = name.endswith("trimwrite")
     c.job.trims = trims
     if extra and random:
-        if not extra.isdigit() or int(extra) < 1:
-            raise o.fail(f"{extra!r} is not a number of commands")
-        c.job.sequence = int(extra)
+        sequence = natural(extra)
+        if not sequence:
+            raise o.fail("is not a number of commands", extra)
+        c.job.sequence = sequence
     elif extra:
         sign = -1 if extra.startswith("-") else 1
         c.job.sequence_add = sign * _size(o, extra.lstrip("+-"), c.kb_base)
@@ -235,9 +250,9 @@ def _bssplit(c: Context, o: Option) -> None:
         split: list[tuple[int, int | None]] = []
         for part in text.split(":"):
             size, _, percent_text = part.partition("/")
-            if percent_text and not percent_text.strip().isdigit():
-                raise o.fail(f"{percent_text!r} is not a percentage")
-            share = int(percent_text) if percent_text.strip() else None
+            share = natural(percent_text.strip())
+            if percent_text and share is None:
+                raise o.fail("is not a percentage", percent_text)
             split.append((_size(o, size, c.kb_base), share))
         given = sum(share for _, share in split if share is not None)
         open_ones = [size for size, share in split if share is None]
@@ -256,8 +271,9 @@ def _bssplit(c: Context, o: Option) -> None:
 def _place(c: Context, o: Option) -> int:
     """A size, a percentage of the disk, or zones (``8z``)."""
     text = o.value.strip().lower()
-    if text.endswith("z") and text[:-1].isdigit():
-        return int(text[:-1]) * c.geometry.zone_size
+    zones = natural(text[:-1]) if text.endswith("z") else None
+    if zones is not None:
+        return zones * c.geometry.zone_size
     if text.endswith("%"):
         percent = _float(o, text[:-1], 0, 100)
         return int(c.geometry.size * percent / 100)
@@ -348,10 +364,11 @@ def _rate(c: Context, o: Option) -> None:
 
 def _rate_iops(c: Context, o: Option) -> None:
     for at, text in enumerate(_per_direction(o)):
-        if text and not text.isdigit():
-            raise o.fail(f"{text!r} is not a number of commands a second")
-        if text:
-            c.job.rate_iops[at] = int(text)
+        rate = natural(text)
+        if text and rate is None:
+            raise o.fail("is not a number of commands a second", text)
+        if rate is not None:
+            c.job.rate_iops[at] = rate
 
 
 def _verify(c: Context, o: Option) -> None:

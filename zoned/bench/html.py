@@ -19,6 +19,7 @@ from zoned.bench.limits import limiting
 from zoned.bench.results import added, conditions, groups
 from zoned.bench.simulation import JobResult, Run, Stats
 from zoned.bench.table import called, duration, number
+from zoned.plaintext import printable_lines
 from zoned.units import format_size
 
 SHOWN = 8  # jobs with a latency picture
@@ -75,7 +76,7 @@ def page(run: Run, title: str, profile: str, notes: Sequence[str] = ()) -> str:
         items = "".join(f"<p>{escape(note)}</p>" for note in notes)
         parts.append(_section("Notes", items))
     body = "\n".join(part for part in parts if part)
-    return (
+    return printable_lines(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
@@ -84,15 +85,16 @@ def page(run: Run, title: str, profile: str, notes: Sequence[str] = ()) -> str:
     )
 
 
-def write(path: str | os.PathLike[str], text: str) -> None:
+def write(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> None:
     """Write a file whole or not at all; what is no regular file (a pipe, /dev/stdout) directly.
 
-    A file that was there keeps its content until the new one is safe, and its mode. Raises OSError
-    naming the file, on a full disk too.
+    A file that was there keeps its content until the new one is safe, and its mode. With ``follow``
+    False a symbolic link or a pipe of that name is replaced, and what it leads to is left alone.
+    Raises OSError naming the file, on a full disk too.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path)) if follow else Path(path)
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
+        if follow and os.path.exists(path) and not os.path.isfile(path):
             Path(path).write_text(text, encoding="utf-8")
             return
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
@@ -101,7 +103,8 @@ def write(path: str | os.PathLike[str], text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, target.stat().st_mode & 0o777 if target.exists() else 0o644)
+            there = target.is_file() and (follow or not target.is_symlink())
+            os.chmod(name, target.stat().st_mode & 0o777 if there else 0o644)
             os.replace(name, target)
         finally:
             if os.path.exists(name):

@@ -158,7 +158,7 @@ class Model:
         host = self.host_us
         for name, value in changes.items():
             if name == "host_us":
-                host = float(value)
+                host = _host(value, "")
                 continue
             table, _, key = name.partition("__")
             if key not in tables.get(table, {}):
@@ -203,10 +203,13 @@ def _head(table: Mapping[str, object], where: str) -> tuple[str, float]:
     for key in table:
         if key not in ("kind", "host_us", *wanted):
             raise ProfileError(f"{where}unknown key model.{key}{_near(key, ['host_us', *wanted])}")
-    host = table.get("host_us", 0)
+    return kind, _host(table.get("host_us", 0), where)
+
+
+def _host(host: object, where: str) -> float:
     if not isinstance(host, int | float) or isinstance(host, bool) or not 0 <= host < 1e9:
         raise ProfileError(f"{where}model.host_us is {host!r}: it must be a number of microseconds")
-    return kind, float(host)
+    return float(host)
 
 
 def _table(given: object, name: str, kind: str, where: str) -> dict[str, int | float | str]:

@@ -11,16 +11,19 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from zoned.bench.fiofile import Plan
+from zoned.bench.fiofile import MOST_PLANNED, Plan
 from zoned.bench.jobs import POLICIES, Job
 from zoned.geometry import Dialect, Geometry
-from zoned.units import SizeError, parse_size
+from zoned.inputs import InputError
+from zoned.units import LARGEST, SizeError, parse_size
 
 SECOND = 10**9
 KIB = 1024
+MOST_GROUPS = 1000
+"""Settings that a pattern compares in one run."""
 
 
-class PatternError(ValueError):
+class PatternError(InputError):
     """A pattern or parameter that does not exist, or does not fit the disk."""
 
 
@@ -74,16 +77,27 @@ def _part(text: str) -> float:
     return value
 
 
-def _int(values: Mapping[str, Value], key: str, least: int = 1) -> int:
+def _int(values: Mapping[str, Value], key: str, least: int = 1, most: int = LARGEST) -> int:
     value = int(values[key])
     if value < least:
         raise PatternError(f"{key} is {value}: it must be at least {least}")
+    if value > most:
+        raise PatternError(f"{key} is {value}: it must be at most {most}")
     return value
 
 
+def _parts(values: Mapping[str, Value], key: str) -> list[str]:
+    """The parts of a list by commas; each makes a group of jobs."""
+    parts = str(values[key]).split(",")
+    if len(parts) > MOST_GROUPS:
+        raise PatternError(f"{key} has {len(parts)} parts: at most {MOST_GROUPS} can be had")
+    return parts
+
+
 def _numbers(values: Mapping[str, Value], key: str) -> list[int]:
+    parts = _parts(values, key)
     try:
-        out = [int(part) for part in str(values[key]).split(",")]
+        out = [int(part) for part in parts]
     except ValueError:
         raise PatternError(f"{key} is {values[key]!r}: write numbers such as 1,2,4,8") from None
     if not out or min(out) < 1:
@@ -141,6 +155,12 @@ def _streams(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
     """
     numbers = [n for n in _numbers(values, "streams") if n <= _limit(geometry)]
     zones = _int(values, "zones")
+    if not numbers:
+        raise PatternError(
+            f"streams is {values['streams']}: the disk has {_limit(geometry)} at most"
+        )
+    if sum(numbers) > MOST_PLANNED:
+        raise PatternError(f"streams makes {sum(numbers)} jobs: at most {MOST_PLANNED} can be had")
     first, have = _room(geometry, max(numbers) * zones)
     plan = Plan()
     if len(numbers) < len(_numbers(values, "streams")):
@@ -166,7 +186,7 @@ def _random_zones(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
     first, have = _room(geometry, max(zones, 1))
     zones = zones or have
     plan = Plan()
-    for _ in range(_int(values, "jobs")):
+    for _ in range(_int(values, "jobs", most=MOST_PLANNED)):
         job = Job("random-zones", iodepth=_int(values, "depth"), writes=True, random=True, zbd=True)
         job.offset, job.size = first * geometry.zone_size, zones * geometry.zone_size
         job.ignore_zone_limits = job.norandommap = job.time_based = True
@@ -220,7 +240,7 @@ def _zone_commands(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
         ("reset", False, False),
         ("reset-finished", False, True),
     ):
-        for text in str(values["occupancies"]).split(","):
+        for text in _parts(values, "occupancies"):
             try:
                 occupancy = float(text)
             except ValueError:
@@ -276,10 +296,13 @@ def _read_while_write(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
     zones = _int(values, "zones")
     first, _ = _room(geometry, 2 * zones)
     plan = Plan(fills=[(first, zones, geometry.zone_capacity, False)])
-    rates = [part.strip() for part in str(values["rates"]).split(",")]
+    rates = [part.strip() for part in _parts(values, "rates")]
     for group, text in enumerate(rates):
         wait = len(plan.jobs)
-        rate = parse_size(text, "rates") if text != "full" else 0
+        try:
+            rate = parse_size(text, "rates") if text != "full" else 0
+        except SizeError as error:
+            raise PatternError(f"rates: {error}") from None
         reader = Job(f"read-beside-{text}", group=2 * group, wait_for=wait, reads=True, random=True)
         reader.zbd = reader.norandommap = reader.time_based = True
         reader.iodepth = _int(values, "depth")

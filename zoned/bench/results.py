@@ -16,6 +16,7 @@ import zoned
 from zoned.bench.jobs import DIRECTIONS
 from zoned.bench.limits import limiting
 from zoned.bench.simulation import JobResult, Run, Stats
+from zoned.plaintext import csv_cell, printable_json
 from zoned.report import ROW
 from zoned.zone import ZoneCondition
 
@@ -221,7 +222,7 @@ def as_json(
 ) -> str:
     """One JSON text, ending in a newline."""
     data = as_dict(run, profile, notes, global_options)
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    return printable_json(json.dumps(data, indent=2, ensure_ascii=False)) + "\n"
 
 
 CSV_COLUMNS = (
@@ -263,5 +264,5 @@ def as_csv(runs: Sequence[Run]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for run in runs:
-        writer.writerows(csv_rows(run))
+        writer.writerows(map(csv_cell, row) for row in csv_rows(run))
     return out.getvalue()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.models import Model
 from zoned.clock import PARTS
@@ -20,6 +20,7 @@ from zoned.device import Device, _config_of
 from zoned.errors import ZonedError, raise_error
 from zoned.geometry import Geometry, GeometryError
 from zoned.info import Limits
+from zoned.owning import SIMULATION, Owned
 from zoned.report import ROW
 from zoned.zone import ZoneCondition
 
@@ -197,7 +198,9 @@ class Simulation:
     Raises GeometryError where disk, model or job say what cannot be.
     """
 
-    def __init__(self, geometry: Geometry, model: Model, seed: int = 0) -> None:
+    def __init__(
+        self, geometry: Geometry, model: Model, seed: int = 0, *, device: Device | None = None
+    ) -> None:
         self.geometry = geometry
         self.model = model
         self.seed = seed
@@ -205,28 +208,35 @@ class Simulation:
         self.jobs: list[Job] = []
         self._feeds: dict[int, Iterator[tuple[Any, int]]] = {}
         self._keep: list[Any] = []
-        self._device: Device | None = None
         config, keep = _config_of(geometry)
         self._keep += [config, keep]
-        out = ffi.new("zd_sim **")
         c_model = model.to_c() if model.kind != "real" else _real_model()
-        self._call(lib.zd_sim_create, config, c_model, seed & 0xFFFFFFFFFFFFFFFF, out)
-        self._sim = ffi.gc(out[0], lib.zd_sim_free, size=geometry.nr_zones * 40 + 2**21)
+        # With a device: a call on the simulation is one on it, too, and closing it waits for that.
+        self._owned = Owned(SIMULATION, device)
+        err = ffi.new("struct zd_error *")
+        number = seed & 0xFFFFFFFFFFFFFFFF
+        code = lib.zd_sim_create(config, c_model, number, self._owned.cell, err)
+        if code < 0:
+            raise_error(code, err, self, None)
+
+    @property
+    def _sim(self) -> Any:
+        """``zd_sim *``; valid under a Guard."""
+        return self._owned.raw
 
     @classmethod
     def on_device(cls, device: Device, seed: int = 0, longest: int = 2**20) -> Simulation:
         """Jobs on a disk, in real time: measures the emulator. ``longest``: command, bytes."""
-        self = cls(device.geometry, Model("real", 0.0), seed)
+        self = cls(device.geometry, Model("real", 0.0), seed, device=device)
         buffer = ffi.new("uint8_t[]", longest)
         self._keep.append(buffer)
-        self._device = device
-        self._call(lib.zd_sim_attach, self._sim, device._handle, buffer, longest)
+        self._call(lib.zd_sim_attach, device._handle, buffer, longest)
         return self
 
     def add(self, job: Job) -> int:
         """Add a job; its index."""
         try:
-            index = self._call(lib.zd_sim_add_job, self._sim, job.to_c())
+            index = self._call(lib.zd_sim_add_job, job.to_c())
         except GeometryError as error:
             raise GeometryError(f"job {job.name}: {error}") from None
         except OverflowError:
@@ -240,7 +250,7 @@ class Simulation:
 
     def fill(self, zone: int, count: int, size: int, finish: bool = False) -> None:
         """Write ``size`` bytes into each of these zones, in no time, before the run."""
-        self._call(lib.zd_sim_fill, self._sim, zone, count, size, finish)
+        self._call(lib.zd_sim_fill, zone, count, size, finish)
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Run:
         """Run to the end. ``progress`` gets the virtual time in ns and the commands done."""
@@ -248,7 +258,7 @@ class Simulation:
         limit = min(most, FIRST_CHUNK)
         while True:
             began = time.monotonic()
-            state = self._call(lib.zd_sim_run, self._sim, limit)
+            state = self._call(lib.zd_sim_run, limit)
             took = time.monotonic() - began
             if took < 0.05:
                 limit = min(4 * limit, most)
@@ -267,26 +277,31 @@ class Simulation:
         for index, records in self._feeds.items():
             array, count = next(records, (ffi.NULL, -1))
             last = count < 0
-            self._call(lib.zd_sim_feed, self._sim, index, array, max(count, 0), last)
+            self._call(lib.zd_sim_feed, index, array, max(count, 0), last)
 
     def _summary(self) -> Any:
         out = ffi.new("struct zd_sim_summary *")
-        lib.zd_sim_summary(self._sim, out)
+        self._look(lib.zd_sim_summary, out)
         return out
 
     def zones(self) -> bytes:
         """The zones as they are, an array of ``struct zd_zone``."""
         number = self.geometry.nr_zones
         out = ffi.new("struct zd_zone[]", number)
-        lib.zd_sim_report(self._sim, 0, number, out)
+        self._look(lib.zd_sim_report, 0, number, out)
         return bytes(ffi.buffer(out))
 
     def _call(self, function: Callable[..., int], *args: object) -> int:
         err = ffi.new("struct zd_error *")
-        code = function(*args, err)
+        with Guard(self._owned):
+            code = function(self._owned.raw, *args, err)
         if code < 0:
             raise_error(code, err, self, None)
         return code
+
+    def _look(self, function: Callable[..., object], *args: object) -> None:
+        with Guard(self._owned):
+            function(self._owned.raw, *args)
 
     @property
     def limits(self) -> Limits:
@@ -315,12 +330,12 @@ class Simulation:
         summary = self._summary()
         used = summary.series_used
         samples = ffi.new("struct zd_sim_sample[]", max(used, 1))
-        lib.zd_sim_series(self._sim, samples, used)
+        self._look(lib.zd_sim_series, samples, used)
         bins = lib.ZD_SIM_ZONE_BINS
         states = ffi.new("struct zd_sim_bin[]", max(used, 1) * bins)
-        lib.zd_sim_bins(self._sim, states, used)
+        self._look(lib.zd_sim_bins, states, used)
         picture = ffi.new("uint32_t[]", max(used, 1) * bins)
-        lib.zd_sim_picture(self._sim, picture, used)
+        self._look(lib.zd_sim_picture, picture, used)
         names = (*("opens", "closes", "finishes", "resets", "implicit_opens", "implicit_closes"),)
         return Run(
             geometry=self.geometry,
@@ -363,7 +378,7 @@ class Simulation:
 
     def _job(self, index: int) -> JobResult:
         raw = ffi.new("struct zd_sim_result *")
-        lib.zd_sim_result(self._sim, index, raw)
+        self._look(lib.zd_sim_result, index, raw)
         error, rule = "", ""
         if raw.error:
             error, rule = self._why(raw)
@@ -392,7 +407,7 @@ class Simulation:
             buckets: tuple[tuple[int, int], ...] = ()
             if s.count:
                 histogram = ffi.new("uint64_t[]", lib.ZD_SIM_BUCKETS)
-                lib.zd_sim_histogram(self._sim, index, direction, histogram)
+                self._look(lib.zd_sim_histogram, index, direction, histogram)
                 buckets = tuple((at, n) for at, n in enumerate(histogram) if n)
             out.append(
                 Stats(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from zoned import memory
-from zoned._lib import ffi, lib
+from zoned._lib import Guard, ffi, lib
 from zoned.bench.jobs import Job
 from zoned.bench.models import load_drive, null_model
 from zoned.bench.simulation import Simulation
@@ -48,10 +48,12 @@ def bare_rates(size: int = 32 * 2**30) -> tuple[float, float]:
     with memory(size=size, zone_size=ZONE, conventional=0, data="none", max_open=0) as device:
         buffer = ffi.new("uint8_t[]", 4096)
         begun = time.process_time()
-        done = lib.zd_sim_bare_device(device._handle, 0, 4096, count, buffer)
+        with Guard(device):
+            done = lib.zd_sim_bare_device(device._handle, 0, 4096, count, buffer)
         through_device = done / (time.process_time() - begun)
     begun = time.process_time()
-    done += lib.zd_sim_bare(sim._sim, 0, 4096, count)
+    with Guard(sim._owned):
+        done += lib.zd_sim_bare(sim._sim, 0, 4096, count)
     own = (done - count) / (time.process_time() - begun)
     assert done == 2 * count
     return through_device, own

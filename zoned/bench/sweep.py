@@ -25,9 +25,9 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -39,12 +39,26 @@ from zoned.bench import html, results
 from zoned.bench.fiofile import FioError
 from zoned.bench.models import load_drive, parse_model
 from zoned.bench.patterns import Pattern, PatternError, find
+from zoned.inputs import (
+    MOST_JOBS,
+    MOST_RESULT,
+    MOST_TOML,
+    InputError,
+    as_text,
+    parse_json,
+    read_bytes,
+    read_toml,
+)
+from zoned.plaintext import csv_cell, printable, printable_json
 from zoned.profiles import ProfileError
 
 Told = Callable[[int, int, str], None]
 
+MOST_POINTS = 100_000
+"""Runs of one sweep."""
 
-class SweepError(ValueError):
+
+class SweepError(InputError):
     """A sweep file that says what cannot be; names file, line and key."""
 
 
@@ -99,29 +113,55 @@ def load(path: str | os.PathLike[str]) -> Grid:
         raise SweepError(f"{path}: patterns or jobs must name what to run")
     parameters = _axes(file, table, "parameters")
     models = _axes(file, table, "model")
-    folder = table.get("folder", file.stem)
-    if not isinstance(folder, str):
-        raise SweepError(f"{_where(file, 'folder')}: folder must be a text")
     if not jobs:
         _known(file, parameters, patterns)
-    grid = Grid(file.parent / folder)
+    grid = Grid(_folder(file, table.get("folder", file.stem)))
     for name in patterns:
         pattern = _pattern(file, name)
         mine = {key: values for key, values in parameters.items() if key in pattern.defaults}
         for profile in names or [pattern.profile]:
+            _not_too_many(file, len(grid.points), mine, models, seeds)
             grid.points += _points(file, name, "", profile, mine, models, seeds)
     for name in jobs:
-        text = (file.parent / name).read_text(encoding="utf-8")
+        where = f"{_where(file, 'jobs', name)}: {file.parent / name}"
+        text = as_text(
+            read_bytes(file.parent / name, MOST_JOBS, SweepError, where), SweepError, where
+        )
         for profile in names or ["hc620"]:
+            _not_too_many(file, len(grid.points), parameters, models, seeds)
             grid.points += _points(file, name, text, profile, parameters, models, seeds)
     return grid
 
 
-def _table(file: Path) -> dict[str, Any]:
+def _folder(file: Path, folder: object) -> Path:
+    """Where results go: a folder beside the sweep's file or below, however it is written."""
+    where = _where(file, "folder")
+    if not isinstance(folder, str):
+        raise SweepError(f"{where}: folder must be a text")
+    home = os.path.realpath(file.parent)
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SweepError(f"{file}: not TOML: {error}") from None
+        inside = os.path.commonpath([home, os.path.realpath(file.parent / folder)]) == home
+    except ValueError:  # a name that no folder can have
+        inside = False
+    if not inside:
+        raise SweepError(f"{where}: folder is {folder!r}: it must lie beside the sweep's own file")
+    return file.parent / folder
+
+
+def _not_too_many(
+    file: Path,
+    before: int,
+    parameters: Mapping[str, list[Any]],
+    models: Mapping[str, list[Any]],
+    seeds: Sequence[int],
+) -> None:
+    axes = [*parameters.values(), *models.values(), seeds]
+    if before + math.prod(len(axis) for axis in axes) > MOST_POINTS:
+        raise SweepError(f"{file}: it has more than {MOST_POINTS} points, the most of a sweep")
+
+
+def _table(file: Path) -> dict[str, Any]:
+    table = read_toml(file, SweepError)
     for key in table:
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
@@ -132,7 +172,8 @@ def _table(file: Path) -> dict[str, Any]:
 
 def _where(file: Path, *keys: str) -> str:
     """File and line: of the last key behind the first ones' table, or of a value in quotes."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    content = read_bytes(file, MOST_TOML, SweepError)
+    lines = content.decode("utf-8", "replace").splitlines()
     at = 0
     for key in keys:
         name = re.escape(key)
@@ -177,9 +218,11 @@ def _list(
 
 def _once(file: Path, values: Sequence[Any], *keys: str) -> None:
     """A point that is there twice would count twice in the spread."""
-    for at, value in enumerate(values):
-        if value in values[:at]:
+    seen = set()
+    for value in values:
+        if value in seen:
             raise SweepError(f"{_where(file, *keys)}: {'.'.join(keys)} has {value!r} twice")
+        seen.add(value)
 
 
 def _axes(file: Path, table: Mapping[str, Any], key: str) -> dict[str, list[str | int | float]]:
@@ -227,7 +270,7 @@ def _points(
             varied = dict(zip(models, changes, strict=True))
             try:
                 described = _describe_model(model, varied)
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise SweepError(f"{_where(file, 'model', *varied)}: {error}") from None
             for seed in seeds:
                 shown = {**chosen, **{key: str(value) for key, value in varied.items()}}
@@ -292,7 +335,7 @@ def run_point(point: PointSpec) -> str:
         "parameters": dict(point.parameters),
         "rows": results.csv_rows(run),
     }
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    return printable_json(json.dumps(data, indent=1, ensure_ascii=False)) + "\n"
 
 
 # -------------------------------------------------------------------------------------- running
@@ -312,11 +355,11 @@ class _State:
     def tell(self, text: str) -> None:
         """To whoever watches."""
         if self.told:
-            self.told(self.done, len(self.grid.points), text)
+            self.told(self.done, len(self.grid.points), printable(text))
 
     def keep(self, point: PointSpec, text: str) -> None:
         """A finished point."""
-        html.write(_file(self.grid, point), text)
+        html.write(_file(self.grid, point), text, follow=False)
         self.done += 1
         self.tell(f"{point.label} seed {point.seed}")
 
@@ -423,11 +466,27 @@ def _file(grid: Grid, point: PointSpec) -> Path:
 
 def _rows(grid: Grid, point: PointSpec) -> list[list[Any]] | None:
     """What a finished point gave. None: it is not finished, or its file is damaged."""
+    file = _file(grid, point)
     try:
-        data = json.loads(_file(grid, point).read_text(encoding="utf-8"))
-        return list(data["point"]["rows"])
+        data = parse_json(read_bytes(file, MOST_RESULT), InputError, str(file))
+        rows = data["point"]["rows"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
+    return rows if isinstance(rows, list) and all(map(_is_row, rows)) else None
+
+
+def _is_row(row: object) -> bool:
+    """Whether it is what results.csv_rows() makes."""
+    if not isinstance(row, list) or len(row) != len(results.CSV_COLUMNS):
+        return False
+    for name, value in zip(results.CSV_COLUMNS, row, strict=True):
+        if name in ("jobname", "direction", "error"):
+            good = isinstance(value, str)
+        else:
+            good = value == "" or (isinstance(value, int | float) and -(2.0**64) < value < 2.0**64)
+        if not good:
+            return False
+    return True
 
 
 def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
@@ -439,15 +498,15 @@ def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
     for point in grid.points:
         if point.key in failures:
             blank = [""] * (len(results.CSV_COLUMNS) - 2)
-            writer.writerow([point.label, "", *blank, failures[point.key]])
+            writer.writerow(map(csv_cell, [point.label, "", *blank, failures[point.key]]))
             continue
         rows = _rows(grid, point)
         if rows is None:
             raise SweepError(f"{_file(grid, point)}: damaged while the sweep ran; run it again")
         for row in rows:
-            writer.writerow([point.label, *row])
+            writer.writerow(map(csv_cell, [point.label, *row]))
             series.setdefault((point.label, row[0], row[3]), []).append(row)
-    html.write(grid.folder / "points.csv", out.getvalue())
+    html.write(grid.folder / "points.csv", out.getvalue(), follow=False)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     figures = ("iops", "bw_bytes", "lat_mean_ns", "lat_p99_ns", "write_amplification")
@@ -462,5 +521,5 @@ def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:
             square = sum((v - mean) ** 2 for v in values)
             deviation = (square / (len(values) - 1)) ** 0.5 if len(values) > 1 else 0.0
             cells += [round(mean, 6), round(deviation, 6)] if values else ["", ""]
-        writer.writerow([label, job, direction, len(several), *cells])
-    html.write(grid.folder / "summary.csv", out.getvalue())
+        writer.writerow(map(csv_cell, [label, job, direction, len(several), *cells]))
+    html.write(grid.folder / "summary.csv", out.getvalue(), follow=False)

@@ -11,6 +11,7 @@ from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.limits import limiting
 from zoned.bench.results import PERCENTILES, added, conditions, groups
 from zoned.bench.simulation import JobResult, Run, Stats
+from zoned.plaintext import printable_lines
 from zoned.units import counted, format_size
 
 
@@ -140,7 +141,7 @@ def as_text(run: Run, profile: str, notes: Sequence[str] = ()) -> str:
         )
     lines.append(f"Limit  {limiting(run)}")
     lines += [f"Note   {note}" for note in notes]
-    return "\n".join(lines) + "\n"
+    return printable_lines("\n".join(lines) + "\n")
 
 
 def seeds_table(runs: Sequence[Run]) -> str:
@@ -169,7 +170,7 @@ def seeds_table(runs: Sequence[Run]) -> str:
             )
     names = ", ".join(str(run.seed) for run in runs)
     lines.append(f"{len(runs)} seeds ({names}); +- is the standard deviation over them")
-    return "\n".join(lines) + "\n"
+    return printable_lines("\n".join(lines) + "\n")
 
 
 def _amplification(members: Sequence[JobResult]) -> float:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli.app import Failure, example
-from zoned.cli.params import FilePath, ProfileName
+from zoned.cli.params import DriveName, FilePath, PatternOrFile
+from zoned.plaintext import printable
 from zoned.units import counted
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ def _thousands(value: float) -> str:
         "zonedctl bench job.fio --clock real --disk disk.img",
     ),
 )
-@click.argument("what", nargs=-1, type=FilePath())
+@click.argument("what", nargs=-1, type=PatternOrFile())
 @click.option("--list", "listing", is_flag=True, help="List the named patterns and drives.")
-@click.option("--profile", type=ProfileName(), metavar="NAME|FILE", help="The drive; see --list.")
+@click.option("--profile", type=DriveName(), metavar="NAME|FILE", help="The drive; see --list.")
 @click.option(
     "--set",
     "settings",
@@ -286,7 +287,7 @@ def _sweep(names: Sequence[str], dask: str | None, jobs: int | None, quiet: bool
 
     def told(done: int, total: int, text: str) -> None:
         if not quiet:
-            click.echo(f"{done}/{total} {text}", err=True)
+            click.echo(f"{done}/{total} {printable(text)}", err=True)
 
     failed = sweep.run(grid, workers=jobs, dask=dask, told=told)
     click.echo(f"{grid.folder}/points.csv and summary.csv: {counted(len(grid.points), 'point')}")
@@ -454,7 +455,7 @@ def _give(
         pages.write(html, pages.page(run, title, drive, notes))
     if not quiet and form != "text":
         for note in notes:
-            click.echo(f"note: {note}", err=True)
+            click.echo(f"note: {printable(note)}", err=True)
     failed = [job for r, *_ in runs for job in r.jobs if job.error]
     if failed:
         raise Failure(f"job {failed[0].job.name}: {failed[0].error}")

@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -69,18 +69,18 @@ def diff_command(first: str, second: str, form: str, quiet: bool) -> int:
 
 
 def _zones(path: str, stack: ExitStack) -> Iterator[ReportZone]:
-    from zoned.reportdiff import of_device, parse
+    from zoned.inputs import read_lines
+    from zoned.reportdiff import ReportFormatError, of_device, parse
 
     if path == "-":
-        return parse(sys.stdin, "standard input")
+        name = "standard input"
+        return parse(read_lines(sys.stdin.buffer, ReportFormatError, name), name)
     facts = os.stat(path)
     if stat.S_ISREG(facts.st_mode):
         with open(path, "rb") as peek:
             magic = peek.read(7)
         if magic == b"ZDIMAGE" or b"\0" in magic:
             return of_device(stack.enter_context(disk.to_look(path)))
-    return parse(stack.enter_context(_text(path)), path)
-
-
-def _text(path: str) -> TextIO:
-    return open(path, encoding="utf-8", errors="replace")
+    # A pipe too, such as <(zonedctl report ...): it was named to be waited for.
+    file = stack.enter_context(open(path, "rb"))  # noqa: SIM115 - the stack closes it
+    return parse(read_lines(file, ReportFormatError, path), path)

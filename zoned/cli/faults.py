@@ -10,7 +10,15 @@ import click
 
 from zoned.cli import disk
 from zoned.cli.app import Failure, example
-from zoned.cli.params import FilePath, format_option, image_argument, verbose_option
+from zoned.cli.params import (
+    FilePath,
+    OneOf,
+    fault_kinds,
+    format_option,
+    image_argument,
+    keeps,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from zoned.faults import FaultRule
@@ -43,7 +51,7 @@ def faults_command() -> None:
     ),
 )
 @image_argument
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, type=OneOf(fault_kinds))
 @click.option("--plan", type=FilePath(), metavar="FILE", help="Set the rules of this TOML file.")
 @click.option("--on", metavar="COMMANDS", help="Such as write,append. Default: all that can.")
 @click.option("--zones", "-z", metavar="ZONES", help="One range of zones, such as 3-7.")
@@ -65,7 +73,9 @@ def faults_command() -> None:
 @click.option("--virtual-latency", metavar="TIME", help="latency: virtual time.")
 @click.option("--timeout", metavar="TIME", help="hang: for so long at most.")
 @click.option("--active", is_flag=True, help="limit: of active zones, not of open ones.")
-@click.option("--keep", metavar="WHAT", help="power-cut: durable, all or random survives.")
+@click.option(
+    "--keep", type=OneOf(keeps), metavar="WHAT", help="power-cut: durable, all or random survives."
+)
 @click.option("--label", metavar="TEXT", help="Shown in the errors that it makes.")
 @verbose_option
 def add_command(

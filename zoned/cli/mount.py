@@ -7,6 +7,7 @@ pipe; the command waits for that report, so that a failure is this command's fai
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -36,7 +37,21 @@ _SWITCHES = {
     "allow_other": ("allow_other", True),
     "nonempty": ("nonempty", True),
 }
+_PATIENCE = 5.0  # seconds that the background process has to unmount once it is told to end
 _NUMBERS = {"uid": 10, "gid": 10, "perm": 8}  # and their base
+
+
+class Directory(click.Path):
+    """A mount point, not looked at: what is mounted there may never answer."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        """As it is."""
+        return os.fsdecode(value)
 
 
 @dataclass(frozen=True)
@@ -48,10 +63,23 @@ class Wanted:
     options: dict[str, Any]
 
     def mount(self) -> Mount:
-        """Do it."""
+        """Do it. What is write-protected is mounted read-only, as mount(8) does, unless -o rw."""
         import zonefs
 
-        return zonefs.mount(self.image, self.directory, **self.options)
+        try:
+            return zonefs.mount(self.image, self.directory, **self.options)
+        except OSError as error:
+            if "readonly" in self.options or not self._write_protected(error):
+                raise
+        mounted = zonefs.mount(self.image, self.directory, **self.options, readonly=True)
+        click.echo(f"zonedctl: {self.image} is write-protected: mounted read-only", err=True)
+        return mounted
+
+    def _write_protected(self, error: OSError) -> bool:
+        """Whether it failed because the image may be read, and not written."""
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return False
+        return os.access(self.image, os.R_OK) and not os.access(self.image, os.W_OK)
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -105,7 +133,7 @@ def _unknown(name: str, equals: str, argument: str) -> str:
     " perm=, allow_other, nonempty; several with commas.",
 )
 @image_argument
-@click.argument("directory", metavar="DIR", type=click.Path())
+@click.argument("directory", metavar="DIR", type=Directory())
 def mount_command(
     foreground: bool,
     options: tuple[tuple[str, ...], list[dict[str, Any]]],
@@ -138,6 +166,57 @@ def mount_command(
     return status
 
 
+_REMOUNT = {
+    "rw": ("readonly", False),
+    "ro": ("readonly", True),
+    "explicit-open": ("explicit_open", True),
+    "noexplicit-open": ("explicit_open", False),
+}
+
+
+def _parse_remount(text: str) -> dict[str, Any]:
+    """``rw,errors=repair`` as keywords of zonefs.attach.remount."""
+    keywords: dict[str, Any] = {}
+    for word in filter(None, text.split(",")):
+        name, _, argument = word.partition("=")
+        if word in _REMOUNT:
+            keyword, setting = _REMOUNT[word]
+            keywords[keyword] = setting
+        elif name == "errors" and argument in _ERRORS:
+            keywords[name] = argument
+        elif name == "errors":
+            raise click.BadParameter(_unknown(name, "=", argument))
+        else:
+            known = ", ".join([*_REMOUNT, "errors="])
+            raise click.BadParameter(f"{word!r} cannot be changed by a remount; there are {known}")
+    return keywords
+
+
+@click.command(
+    "remount",
+    epilog=example("zonedctl remount mnt", "zonedctl remount -o ro,errors=repair mnt"),
+)
+@click.option(
+    *("-o", "options"),
+    multiple=True,
+    callback=lambda _ctx, _param, texts: [_parse_remount(text) for text in texts],
+    metavar="OPTIONS",
+    help="rw, ro, errors=remount-ro|zone-ro|zone-offline|repair, explicit-open,"
+    " noexplicit-open; several with commas.  [default: rw]",
+)
+@click.argument("directory", metavar="DIR", type=Directory())
+def remount_command(options: list[dict[str, Any]], directory: str) -> None:
+    """Change the options of the zonefs mounted at DIR; what is not named stays.
+
+    Without options it becomes writable again after an error made it read-only. It becomes read-only
+    (ro) once no file is open for writing. root may do this, and whoever mounted it.
+    """
+    from zonefs import attach
+
+    keywords = {name: value for one in options for name, value in one.items()}
+    attach.remount(directory, **(keywords or {"readonly": False}))
+
+
 # ---------------------------------------------------------------- the command's process
 
 
@@ -163,7 +242,11 @@ def _spawn(arguments: list[str]) -> int:
             said = pipe.read()
     except BaseException:
         child.terminate()
-        child.wait()
+        try:
+            child.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # it waits for what no such signal ends
+            child.kill()
+            child.wait()
         raise
     if said == _READY:
         child.returncode = 0  # it lives on; nobody waits for it
@@ -196,6 +279,7 @@ def _background(wanted: Wanted, ready_fd: int) -> int:
         for fd in (0, 1, 2):
             os.dup2(null, fd)
         os.close(null)
+        mounted.log_to_syslog()
         os.write(ready_fd, _READY)
     except BaseException as error:
         if mounted is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -172,6 +172,67 @@ class ZoneList(TextType):
         return str(value)
 
 
+class OneOf(TextType):
+    """A word that completes to those that there are; which is right, the library says in its own
+    words. ``names`` gives them, so that nothing is imported before it is needed.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self.names = names
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
+
+
+def fault_kinds() -> Iterable[str]:
+    """What ``faults add`` takes as a kind."""
+    from zoned.faults import FaultKind
+
+    return (str(kind) for kind in FaultKind)
+
+
+def keeps() -> Iterable[str]:
+    """What a power cut may keep."""
+    from zoned.faults import Keep
+
+    return (str(keep) for keep in Keep)
+
+
+def trace_formats() -> Iterable[str]:
+    """The formats of traces that are read."""
+    from zoned.linting import ALL_FORMATS
+
+    return ALL_FORMATS
+
+
+class PatternOrFile(FilePath):
+    """A job file, or a named pattern of ``bench``."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from zoned.bench.patterns import PATTERNS
+
+        names = ("compare", "sweep", *PATTERNS)
+        found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        return [*found, *super().shell_complete(ctx, param, incomplete)]
+
+
 class ProfileName(TextType):
     """A profile's name, or the path of a TOML file."""
 
@@ -197,6 +258,19 @@ class ProfileName(TextType):
             return [CompletionItem(incomplete, type="file")]
         found = [CompletionItem(name) for name in builtin_names() if name.startswith(incomplete)]
         return found or [CompletionItem(incomplete, type="file")]
+
+
+class DriveName(ProfileName):
+    """A profile, or a drive that exists for benchmarks only."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from zoned.bench.models import drives
+
+        found = super().shell_complete(ctx, param, incomplete)
+        more = [CompletionItem(name) for name in drives() if name.startswith(incomplete)]
+        return [item for item in found if item.type != "file" or not more] + more
 
 
 SIZE = Size()

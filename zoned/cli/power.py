@@ -8,7 +8,7 @@ import click
 
 from zoned.cli import disk
 from zoned.cli.app import Failure, example
-from zoned.cli.params import image_argument
+from zoned.cli.params import OneOf, image_argument, keeps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,7 @@ def power_command() -> None:
 @image_argument
 @click.option(
     "--keep",
+    type=OneOf(keeps),
     default="durable",
     show_default=True,
     metavar="WHAT",

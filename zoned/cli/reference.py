@@ -20,8 +20,8 @@ _INTRODUCTION = """\
   are bytes.
 - **Data** goes to standard output, talk and progress to standard error. On a terminal, what loses
   data asks first; `-f` does not.
-- **Exit status**: 0 done, 1 refused or failed, 2 wrong usage; `check`: 4 errors stay; `diff`: 1 the
-  reports differ, 2 trouble; 130 after Ctrl-C.
+- **Exit status**: 0 done, 1 refused or failed, 2 wrong usage; `check`: 3 mended, but data was
+  lost, 4 errors stay; `diff`: 1 the reports differ, 2 trouble; 130 after Ctrl-C.
 - `ZONEDCTL_TRACEBACK=1` in the environment shows where an error came from; `NO_COLOR=1` turns
   colours off."""
 

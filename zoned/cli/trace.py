@@ -19,11 +19,13 @@ from zoned.cli.ask import confirm, confirm_replace, say
 from zoned.cli.params import (
     ZONES,
     FilePath,
+    OneOf,
     dry_run_option,
     force_option,
     format_option,
     geometry_options,
     image_argument,
+    trace_formats,
     verbose_option,
 )
 from zoned.units import counted
@@ -52,12 +54,40 @@ def trace_command() -> None:
 # ---------------------------------------------------------------- record
 
 
+class RecordCommand(click.Command):
+    """Its options stand anywhere before the command that it runs; all behind is the command's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = 0
+        for at, arg in enumerate(args):
+            if arg == "--" and given >= 2:
+                return super().parse_args(ctx, [*self._first(args[:at]), *args[at:]])
+            if arg == "--":
+                break
+            given += not arg.startswith("-") or arg == "-"
+            if given == 3:
+                return super().parse_args(ctx, [*self._first(args[:at]), *args[at:]])
+        else:
+            return super().parse_args(ctx, self._first(args))
+        return super().parse_args(ctx, args)
+
+    @staticmethod
+    def _first(args: list[str]) -> list[str]:
+        """Options before the arguments, where click looks for them."""
+        return sorted(args, key=lambda arg: not arg.startswith("-") or arg == "-")
+
+
+NOT_FOUND, NOT_RUN = 127, 126
+"""A shell's exit statuses for a command that there is not, and one that cannot be run."""
+
+
 @trace_command.command(
     "record",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    cls=RecordCommand,
+    context_settings={"allow_interspersed_args": False},
     epilog=example(
         "zonedctl trace record disk.img x.trace",
-        "zonedctl trace record disk.img x.trace -- fio job.fio",
+        "zonedctl trace record disk.img x.trace -v -- fio job.fio",
     ),
 )
 @force_option
@@ -70,13 +100,16 @@ def record_command(
 ) -> int:
     """Record the commands that the disk IMAGE gets to FILE: until Ctrl-C, or while COMMAND runs.
 
-    Exit status: that of COMMAND; without one 0.
+    Exit status: that of COMMAND, 127 if there is no such command, 126 if it cannot be run; without
+    one 0.
     """
     import os
 
     words = list(command[1:] if command[:1] == ("--",) else command)
     if words and shutil.which(words[0]) is None:
-        raise Failure(f"{words[0]}: no such command")
+        if os.path.exists(words[0]):
+            raise Failure(f"{words[0]}: it cannot be run", NOT_RUN)
+        raise Failure(f"{words[0]}: no such command", NOT_FOUND)
     with disk.to_change(image) as device:
         if os.path.exists(file):
             confirm_replace(file, force)
@@ -102,7 +135,13 @@ def _wait(device: Device, verbose: bool) -> int:
 
 def _run(words: list[str]) -> int:
     """Run a command to its end, whatever Ctrl-C means to it."""
-    with subprocess.Popen(words) as process:
+    try:
+        started = subprocess.Popen(words)
+    except (
+        OSError
+    ) as error:  # a script without its #! line, or a format that this machine cannot run
+        raise Failure(f"{words[0]}: it cannot be run: {error.strerror}", NOT_RUN) from error
+    with started as process:
         while True:
             try:
                 status = process.wait()
@@ -375,7 +414,12 @@ def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
     ),
 )
 @click.argument("file", type=FilePath(dash=True))
-@click.option("--from", "source", metavar="FORMAT", help="zoned, iolog2, iolog3, blkparse, ...")
+@click.option(
+    *("--from", "source"),
+    type=OneOf(trace_formats),
+    metavar="FORMAT",
+    help="zoned, iolog2, iolog3, blkparse, ...",
+)
 @click.option("--device", metavar="DEVICE", help="Of several, such as 8,16 or /dev/sdb.")
 @click.option("--action", type=click.Choice(["D", "Q"]), default="D", help="Of blkparse's lines.")
 @format_option("text", "json")

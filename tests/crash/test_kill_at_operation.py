@@ -1,0 +1,43 @@
+"""A process dies at each of its operations on the host's file in turn (at_operation.py)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from waiting import PATIENCE
+
+
+@pytest.fixture(scope="module")
+def killat(
+    tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str, bool, str], None]
+) -> Path:
+    needs("cc", shutil.which("cc") is not None, "a compiler for the preloaded library")
+    library = tmp_path_factory.mktemp("killat") / "killat.so"
+    source = Path(__file__).parent.parent / "native" / "killat.c"
+    command = ["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    environment = {n: v for n, v in os.environ.items() if n != "LD_PRELOAD"}
+    subprocess.run(command, check=True, env=environment)
+    return library
+
+
+def test_killed_at_each_operation(killat: Path, shm: Path) -> None:
+    preload = ":".join(p for p in (os.environ.get("LD_PRELOAD"), str(killat)) if p)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("at_operation.py")), str(shm)],
+        capture_output=True,
+        text=True,
+        timeout=5 * PATIENCE,
+        check=False,
+        env=os.environ
+        | {"LD_PRELOAD": preload, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    places = [int(line.split()[0]) for line in done.stdout.splitlines()]
+    assert len(places) == 24 and min(places) >= 1 and sum(places) > 250, done.stdout

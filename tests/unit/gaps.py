@@ -1,0 +1,135 @@
+"""KeyboardInterrupt between any two bytecode instructions of a call, one after the other.
+
+``in_every_gap(call, afterwards)`` runs the call again and again. Each time a trace function raises before
+another instruction of the package's own code, until the call comes to its end untouched; after each,
+``afterwards`` says whether anything is left behind. That is stricter than signals are: Python looks for
+them between some instructions only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import zoned
+import zonefs
+
+_ZONED = """device snapshots crashes clock trace checking owning testing replaying archive faults blocktrace
+    bench/simulation bench/cleaning bench/runner"""
+_ZONEFS = "filesystem files stream mounting attach superblock options"
+HOLD = tuple(
+    str(Path(package.__file__).parent / f"{stem}.py")
+    for package, names in ((zoned, _ZONED), (zonefs, _ZONEFS))
+    for stem in names.split()
+)
+"""Code that holds what C made. What computes only (geometry, profiles) raises into it at a call, which is one
+of its instructions."""
+CONTEXT = contextlib.__file__
+"""``with dev.trace.record():`` runs in there, too."""
+OFTEN = 2
+"""An instruction in a loop is a gap the first times that it is reached."""
+
+
+class Gap:
+    """A trace function that raises before the n-th instruction."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        self.raised = ""
+        """Where it did."""
+        self._met: Counter[tuple[Any, int]] = Counter()
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Gap | None:
+        code = frame.f_code
+        if event == "call":
+            if code.co_filename not in HOLD and code.co_filename != CONTEXT:
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            return self
+        if event != "opcode":
+            return self
+        key = code, frame.f_lasti
+        self._met[key] += 1
+        if self._met[key] <= OFTEN:
+            if self.left == 0:
+                self.raised = f"{code.co_qualname}, line {frame.f_lineno}, byte {frame.f_lasti}"
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            self.left -= 1
+        return self
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What an interrupted __del__ prints, and warnings of what was never closed, are no findings."""
+    before, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
+    finally:
+        sys.unraisablehook = before
+
+
+def in_every_gap(
+    call: Callable[[], object], afterwards: Callable[[str], object], step: int = 1
+) -> int:
+    """How many gaps there were, at least. ``afterwards`` is told where the interrupt came: "" for the last, whole
+    call. ``step``: every so manieth gap only.
+    """
+    number = 0
+    trace = sys.gettrace()
+    with quiet():
+        call()  # imports and caches are no gaps
+        afterwards("")
+        while True:
+            gap = Gap(number)
+            sys.settrace(gap)
+            try:
+                call()
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(trace)
+            afterwards(gap.raised)
+            if not gap.raised:
+                return number
+            number += step
+
+
+def descriptors() -> dict[str, str]:
+    """What this process has open."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+    return found
+
+
+def threads() -> set[str]:
+    """The threads of this process."""
+    return set(os.listdir("/proc/self/task"))
+
+
+class Before:
+    """What a process has before a call, to be compared with what it has behind it."""
+
+    def __init__(self) -> None:
+        self._descriptors = Counter(descriptors().values())
+        self._threads = threads()
+
+    def check(self, where: str) -> None:
+        """Nothing is left."""
+        more = Counter(descriptors().values()) - self._descriptors
+        # The descriptor by which the folder was read is not one.
+        more = Counter({name: n for name, n in more.items() if not name.endswith("/fd")})
+        assert not more, f"open behind an interrupt in {where}: {dict(more)}"
+        left = threads() - self._threads
+        assert not left, f"threads behind an interrupt in {where}: {left}"
