@@ -366,7 +366,8 @@ def _let_go(item: pytest.Item) -> list[str]:
     which some hung, in words.
     """
     before = item.stash[_before][0] if _before in item.stash else set()
-    own: list[Any] = list(item.stash.get(_disks, []))
+    disks: list[Any] = item.stash.get(_disks, [])
+    own = list(disks)
     known = {id(disk) for disk in own}
     own += [
         device for key, device in _open_devices().items() if key not in before and key not in known
