@@ -244,10 +244,18 @@ typedef struct zd_dev zd_dev;
 /*
  * Make a disk and open it. path NULL: in RAM (memfd), gone when its last handle and fork closes.
  * A file is made complete under a temporary name and linked into place, so two creates that race give one
- * winner and -EEXIST, and a crash leaves no half image. flags: ZD_CREATE_REPLACE replaces an existing file.
- * Errors: ZD_E_GEOMETRY, -EEXIST, -ENOSPC, -EACCES, -EROFS, -ENOENT (no such folder), -EFBIG, -ENOMEM.
+ * winner and -EEXIST, and a crash leaves no half image. flags: ZD_CREATE_REPLACE replaces an existing file, whose
+ * mode and group the new one gets (without a file: what the umask leaves), and which nobody may have open for writing.
+ * Errors: ZD_E_GEOMETRY, -EEXIST, ZD_E_BUSY, -ENOSPC, -EACCES, -EROFS, -ENOENT (no such folder), -EFBIG, -ENOMEM.
  */
 int zd_create(const char *path, const struct zd_config *config, unsigned flags, zd_dev **out, struct zd_error *err);
+/*
+ * Give a finished image its name, as zd_create() does: `from` is its temporary one, in the same folder, and is gone if
+ * this succeeds. Errors: -EEXIST, ZD_E_BUSY, those of the host.
+ */
+int zd_place(const char *from, const char *path, unsigned flags, struct zd_error *err);
+/* 0 if ZD_CREATE_REPLACE would find nobody who has the file at path open; ZD_E_BUSY, or those of the host. */
+int zd_replaceable(const char *path, struct zd_error *err);
 
 /*
  * Open an image. The first opener recovers it: words left by killed processes of this boot are kept,
@@ -366,6 +374,28 @@ int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err);
  * open. The order in which implicit_close=oldest takes its victims. Error: ZD_E_OUT_OF_RANGE.
  */
 int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err);
+/*
+ * All zones as they are, each by one load of its word; and all that hold an open or active resource as they were at one
+ * moment, so that a disk with the same limits can be brought into the same state. A writable handle holds the lock of
+ * the resources meanwhile; a read-only one looks until it sees the same twice, and gives up with -EAGAIN where zones
+ * are opened and closed faster than it can look.
+ *
+ * What was read of a zone is what it held then if `gen` stayed the same, `written` is no less, and, where what is
+ * written may be overwritten (conventional and preferred zones), `writes` stayed the same.
+ */
+struct zd_zone_state {
+	uint64_t written; /* as zd_zone_written() */
+	uint64_t opened;  /* as zd_zone_opened() */
+	uint64_t writes;  /* writes ever, appends not counted */
+	uint32_t gen;     /* another one whenever data of the zone went */
+	uint8_t type, cond, non_seq, reset_recommended;
+};
+/* out: an entry for each zone of the disk. */
+int zd_zone_states(zd_dev *dev, struct zd_zone_state *out, struct zd_error *err);
+/* One zone. Error: ZD_E_OUT_OF_RANGE. */
+int zd_zone_state(zd_dev *dev, uint32_t zone, struct zd_zone_state *out, struct zd_error *err);
+/* 1 if another handle, in whatever process, has the disk open for writing; 0 if none has. */
+int zd_others_write(zd_dev *dev, struct zd_error *err);
 
 struct zd_info {
 	uint64_t size, zone_size, zone_capacity, append_limit, seed, slot_size, slot_cache;

@@ -9,13 +9,13 @@ This file only gathers the public names; each lives in a small module of its own
 
 import importlib
 import sys
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 if sys.platform != "linux":
     raise ImportError(f"zoned works on Linux only (this is {sys.platform})")
 
+TYPE_CHECKING = False  # as mypy knows it; typing would delay the start of zonedctl
 if TYPE_CHECKING:
     from zoned import rules
     from zoned.checking import Finding, FindingKind, check

@@ -23,9 +23,11 @@ pipes.
     ZONE  up to 4096 records of 16 bytes: index u32, condition u8 (as in linux/blkzoned.h), flags
           u8 (1: non_seq, 2: reset recommended), zero u16, written u64 (bytes from the zone's start
           on that hold what somebody wrote). Zones in their first state (EMPTY, or conventional and
-          never written) have none. Records come in an order in which a disk can be rebuilt under
-          its own limits: zones that hold no resource, ascending; then CLOSED; then EXPLICIT_OPEN;
-          then IMPLICIT_OPEN, the one opened first before the others.
+          never written) have none, nor has an implicitly open one with nothing in it, which a write
+          under way or cut short leaves and an implicit close makes EMPTY. Records come in an order
+          in which a disk can be rebuilt under its own limits: zones that hold no resource,
+          ascending; then CLOSED; then EXPLICIT_OPEN; then IMPLICIT_OPEN, the one opened first
+          before the others.
     DATA  bytes of the last zone of the ZONE chunk before it, ascending; pieces that are all zeros
           are left out.
     DONE  once, last: JSON. "zones": records, "data": bytes in DATA chunks. Nothing follows it.
@@ -38,7 +40,7 @@ unless a seed names it, its counters begin anew, and everything in it is durable
 zone what can be read is kept, of an OFFLINE zone only that it is OFFLINE. A dump without payload
 gives zeros where data was.
 
-Uses the public Device, and `_report_raw` and `_written` for speed.
+Uses the public Device, and its `_states`: zones by one reading.
 """
 
 from __future__ import annotations
@@ -46,14 +48,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zoned.reportformats import CONDITION_NAMES, ZONE
+from zoned import openers
+from zoned.reportformats import CONDITION_NAMES
+from zoned.units import counted
+from zoned.wholefile import temporary_name
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -66,6 +70,9 @@ _HEADER = struct.Struct("<8sHHI")
 _HEAD = struct.Struct("<4sIIIQ")
 _CRC = struct.Struct("<I")
 _RECORD = struct.Struct("<IBBHQ")
+STATE = struct.Struct("=QQQIBBBB")
+"""struct zd_zone_state of native/zd.h: written, opened, writes, gen, type, cond, non_seq,
+reset_recommended."""
 _NON_SEQ = 1
 _RESET = 2
 _PIECE = 1 << 20
@@ -101,7 +108,7 @@ class DumpError(OSError):
 
 
 class DumpChangedError(OSError):
-    """The disk was changed by somebody else while it was dumped."""
+    """The disk was changed by somebody else while it was read through a read-only handle."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +149,33 @@ def dump(
 ) -> Summary:
     """Write the disk to a stream. Changes nothing; a handle opened read-only will do.
 
-    ``data`` False leaves the payload out. ``level`` is zlib's, 0 (none) to 9. Raises
-    DumpChangedError when a zone was reset, or a conventional zone written, by somebody else while
-    it was read; ZonedError as reads do; OSError of the stream. Whoever goes on writing to other
-    zones makes a dump in which each zone is whole as of its own moment.
+    ``data`` False leaves the payload out. ``level`` is zlib's, 0 (none) to 9. Of a handle that may
+    write it is the disk at one moment, whatever others do meanwhile: it is read from a snapshot,
+    on which fault rules do not act. A read-only handle can take none: each zone is as it was at a
+    moment of its own. Then raises DumpChangedError when data of a zone went or was overwritten by
+    somebody else while it was read, or when zones never held still; ZonedError as reads do.
+    Raises OSError of the stream, PowerLossError without power.
     """
+    if device.readonly:
+        return _dump(device, stream, data, level, progress)
+    device._report_raw(0, 1)  # a snapshot could be taken without power
+    with device.snapshot() as snapshot, snapshot.fork() as still:
+        return _dump(still, stream, data, level, progress, str(device.info().uuid))
+
+
+def _dump(
+    device: Device,
+    stream: Writable,
+    data: bool,
+    level: int,
+    progress: Progress | None,
+    uuid: str | None = None,
+) -> Summary:
     geometry = device.geometry
+    uuid = uuid or str(device.info().uuid)
     payload = data and geometry.data == "store"
-    records = _records(device)
+    states = _states(device)
+    records = _records(states)
     total = (
         sum(
             written
@@ -166,7 +192,7 @@ def dump(
             {
                 "geometry": describe(device),
                 "profile": geometry.profile,
-                "uuid": str(device.info().uuid),
+                "uuid": uuid,
                 "payload": payload,
                 "program": f"zoned {_version()}",
             }
@@ -185,31 +211,51 @@ def dump(
             group.clear()
         if not full:
             continue
-        before = _changes(device, index)
         start = index * geometry.zone_size
         for offset in range(start, start + written, _PIECE):
             length = min(_PIECE, start + written - offset)
             if length != len(buffer):
                 buffer = bytearray(length)
-            device.preadinto(buffer, offset)
+            _read(device, states, index, buffer, offset)
             if buffer != _ZEROS[:length]:
                 out.chunk(b"DATA", bytes(buffer), offset)
                 carried += length
             done += length
             if progress is not None:
                 progress(done, total)
-        if _changes(device, index) != before or device._written(index) < written:
-            raise DumpChangedError(
-                f"zone {index} was changed by somebody else while it was dumped; dump the disk"
-                " while nobody resets or overwrites zones"
-            )
+        _unchanged(device, states, index)
     if group:
         out.chunk(b"ZONE", bytes(group))
     count = len(records) // step
     out.chunk(b"DONE", _to_json({"zones": count, "data": carried}))
-    return Summary(
-        describe(device), geometry.profile, str(device.info().uuid), payload, count, carried
-    )
+    return Summary(describe(device), geometry.profile, uuid, payload, count, carried)
+
+
+def _read(device: Device, states: bytes, zone: int, buffer: bytearray, offset: int) -> None:
+    """A piece of what the zone held when `states` were read."""
+    from zoned.errors import ZonedError
+
+    try:
+        device.preadinto(buffer, offset)
+    except ZonedError:
+        _unchanged(device, states, zone)  # a zone that was reset may refuse to be read
+        raise
+
+
+def _unchanged(device: Device, states: bytes, zone: int) -> None:
+    """Raises DumpChangedError unless what was read of a zone till now is what it held when `states`
+    were read."""
+    then = STATE.unpack_from(states, zone * STATE.size)
+    now = STATE.unpack(device._state(zone))
+    (written, _, writes, gen, kind, *_), (written_now, _, writes_now, gen_now, *_) = then, now
+    same = gen_now == gen and written_now >= written
+    if kind != ZoneType.SEQ_WRITE_REQUIRED:
+        same = same and writes_now == writes
+    if not same:
+        raise DumpChangedError(
+            f"zone {zone} was changed by somebody else while it was dumped; dump the disk"
+            " while nobody resets or overwrites zones, or by a handle that may write"
+        )
 
 
 def describe(device: Device) -> dict[str, Any]:
@@ -229,36 +275,38 @@ def describe_geometry(geometry: Geometry) -> dict[str, Any]:
     return keywords
 
 
-def _records(device: Device) -> bytes:
+def _states(device: Device) -> bytes:
+    try:
+        return device._states()
+    except BlockingIOError as error:
+        raise DumpChangedError(
+            "zones are opened and closed by somebody else faster than a read-only handle can look"
+            " at them; look while nobody writes, or by a handle that may write"
+        ) from error
+
+
+def _records(states: bytes) -> bytes:
     """All zones that are not in their first state, packed, in the order of the format."""
     resting, closed, explicit = bytearray(), bytearray(), bytearray()
     implicit: list[tuple[int, bytes]] = []
     places = {int(ZoneCondition.CLOSED): closed, int(ZoneCondition.EXPLICIT_OPEN): explicit}
-    first = 0
-    while batch := device._report_raw(first, _BATCH):
-        for _, _, _, _, _, index, kind, condition, non_seq, reset in ZONE.iter_unpack(batch):
-            if condition == ZoneCondition.EMPTY and not non_seq and not reset:
-                continue
-            written = device._written(index)
-            if kind == ZoneType.CONVENTIONAL and condition == ZoneCondition.NOT_WP and not written:
-                continue
-            flags = (_NON_SEQ if non_seq else 0) | (_RESET if reset else 0)
-            record = _RECORD.pack(index, condition, flags, 0, written)
-            if condition == ZoneCondition.IMPLICIT_OPEN:
-                implicit.append((device._opened(index), record))
-            else:
-                places.get(condition, resting).extend(record)
-        first += len(batch) // ZONE.size
+    empty, conventional = int(ZoneCondition.EMPTY), int(ZoneType.CONVENTIONAL)
+    for index, state in enumerate(STATE.iter_unpack(states)):
+        written, opened, _, _, kind, condition, non_seq, reset = state
+        if condition == empty and not non_seq and not reset:
+            continue
+        if kind == conventional and condition == ZoneCondition.NOT_WP and not written:
+            continue
+        if condition == ZoneCondition.IMPLICIT_OPEN and not written:
+            continue  # by a write under way or cut short; an implicit close makes it EMPTY
+        flags = (_NON_SEQ if non_seq else 0) | (_RESET if reset else 0)
+        record = _RECORD.pack(index, condition, flags, 0, written)
+        if condition == ZoneCondition.IMPLICIT_OPEN:
+            implicit.append((opened, record))
+        else:
+            places.get(condition, resting).extend(record)
     implicit.sort()
     return bytes(resting + closed + explicit + b"".join(record for _, record in implicit))
-
-
-def _changes(device: Device, zone: int) -> tuple[int, ...]:
-    """Counters that move when a zone's bytes may have changed under a reader."""
-    counters = next(iter(device._zone_counters(zone, 1)))
-    if zone in device.geometry.conventional or device.geometry.model == "host-aware":
-        return (counters.resets, counters.writes)
-    return (counters.resets,)
 
 
 def _looks_random(body: bytes) -> bool:
@@ -314,38 +362,55 @@ def restore(
     """Make the disk of a dump in a file, which appears complete or not at all.
 
     It is built under a temporary name in the same folder. ``replace`` takes the place of an
-    existing file. ``data`` "none" makes a disk that keeps no payload, whatever the dump has.
+    existing file, with its permissions; ImageBusyError names who has that open for writing, or
+    where it is mounted. ``data`` "none" makes a disk that keeps no payload, whatever the dump has.
     ``name`` is for messages. Raises DumpError, FileExistsError, GeometryError (a description no
     disk can have), and OSError of the stream and the host.
     """
     path = os.fspath(path)
-    folder, base = os.path.split(path)
+    folder = os.path.dirname(path)
     if os.path.isdir(path):
         raise IsADirectoryError(21, os.strerror(21), path)
     if not replace and os.path.lexists(path):
         raise FileExistsError(17, os.strerror(17), path)
     if not os.path.isdir(folder or "."):
         raise FileNotFoundError(2, os.strerror(2), path)
-    temporary = os.path.join(folder, f".{base}.restoring.{os.getpid()}")
+    if os.path.isfile(path):
+        openers.refuse_used(path)
     reader = _Reader(stream, name)
+    reader.disk()  # what is no dump makes no file
+    number, temporary = temporary_name(path, "restoring")
+    os.close(number)
     try:
         with _new_disk(reader, temporary, data) as device:
             summary = _rebuild(reader, device, progress)
             device.flush()
-        if replace:
-            if os.path.exists(path):
-                os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
-            os.rename(temporary, path)
-        else:
-            os.link(temporary, path)
+        _place(temporary, path, replace)
     except OSError as error:
-        if error.filename == temporary:
+        if error.filename is not None and os.path.abspath(error.filename) == os.path.abspath(
+            temporary
+        ):
             error.filename = path
         raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     return summary
+
+
+def _place(temporary: str, path: str, replace: bool) -> None:
+    """Give the finished image its name. Raises FileExistsError, ImageBusyError, OSError."""
+    from zoned._lib import ffi, lib
+    from zoned.checking import path_bytes
+    from zoned.errors import raise_error
+
+    err = ffi.new("struct zd_error *")
+    flags = lib.ZD_CREATE_REPLACE if replace else 0
+    code = lib.zd_place(path_bytes(temporary), path_bytes(path), flags, err)
+    if code == lib.ZD_E_BUSY:
+        raise openers.busy(path)
+    if code < 0:
+        raise_error(code, err, None, path)
 
 
 def load(stream: Readable, *, name: str = "the dump", progress: Progress | None = None) -> Device:
@@ -412,7 +477,7 @@ def clone_state(device: Device) -> Device:
     copy = zoned.memory(**_arguments(keywords))
     try:
         builder = Builder(copy, payload=False)
-        for index, condition, flags, _, written in _RECORD.iter_unpack(_records(device)):
+        for index, condition, flags, _, written in _RECORD.iter_unpack(_records(_states(device))):
             builder.begin(ZoneRecord(index, ZoneCondition(condition), flags, written))
             builder.end()
     except BaseException:
@@ -430,7 +495,9 @@ def _new_disk(reader: _Reader, path: str | None, data: str | None) -> Device:
     if disk["profile"] in builtin_names():
         keywords["profile"] = disk["profile"]
     try:
-        return zoned.memory(**keywords) if path is None else zoned.create(path, **keywords)
+        if path is None:
+            return zoned.memory(**keywords)
+        return zoned.create(path, replace=True, **keywords)  # in the place of the temporary file
     except (TypeError, ValueError) as error:
         raise DumpError(f"{reader.name} describes a disk that cannot be: {error}") from error
 
@@ -455,7 +522,8 @@ def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summ
                     )
                 if record.written > device.geometry.zone_capacity_of(record.index):
                     raise reader.damaged(
-                        f"{record.written} bytes are written in zone {record.index}, more than fit"
+                        f"{counted(record.written, 'byte is', 'bytes are')} written in zone"
+                        f" {record.index}, more than fit"
                     )
                 builder.begin(record)
                 zones += 1
@@ -533,7 +601,13 @@ class Builder:
             device.close_zone(zone)
         elif condition in (ZoneCondition.READ_ONLY, ZoneCondition.OFFLINE):
             device.set_condition(zone, condition)
-        got = device.zones[zone]
+        self._check(record)
+
+    def _check(self, record: ZoneRecord) -> None:
+        zone, condition = record.index, record.condition
+        if condition is ZoneCondition.IMPLICIT_OPEN and not record.written:
+            condition = ZoneCondition.EMPTY  # as dumps had it once; see _records()
+        got = self.device.zones[zone]
         flags = (_NON_SEQ if got.non_seq else 0) | (_RESET if got.reset_recommended else 0)
         if got.condition is not condition or flags != record.flags:
             raise DumpError(
@@ -641,7 +715,9 @@ class _Reader:
             except zlib.error as error:
                 raise self.damaged(f"{what} does not unpack ({error})") from error
         if len(body) != raw:
-            raise self.damaged(f"{what} does not unpack to the {raw} bytes that it announces")
+            raise self.damaged(
+                f"{what} does not unpack to the {counted(raw, 'byte')} that it announces"
+            )
         self.sequence += 1
         return kind, body, offset
 
@@ -685,8 +761,8 @@ class _Reader:
         assert self._end is not None
         if (self._end["zones"], self._end["data"]) != (zones, data):
             raise self.damaged(
-                f"it should hold {self._end['zones']} zones and {self._end['data']} bytes of"
-                f" payload, and holds {zones} and {data}"
+                f"it should hold {counted(self._end['zones'], 'zone')} and"
+                f" {counted(self._end['data'], 'byte')} of payload, and holds {zones} and {data}"
             )
 
     def _json(self, body: bytes, fields: dict[str, type]) -> dict[str, Any]:

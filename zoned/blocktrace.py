@@ -25,6 +25,7 @@ from zoned.inputs import (
     line_too_long,
     open_regular,
 )
+from zoned.units import counted
 
 FORMATS = {
     "msr": lib.ZD_TRACE_MSR,
@@ -148,7 +149,8 @@ class BlockTrace:
             # Not what it says: a file of another kind is nobody's to show.
             hint = f"; first malformed line {parser.bad_line}" if parser.bad else ""
             raise TraceError(
-                f"{self.path}: no command in {self.lines} lines read as {self.format}{hint}"
+                f"{self.path}: no command in {counted(self.lines, 'line')} read as "
+                f"{self.format}{hint}"
             )
 
 

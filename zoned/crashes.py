@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
+from zoned.units import counted
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -149,10 +150,12 @@ class CrashStates:
         count = self.count
         if count > limit:
             raise CrashSpaceError(
-                f"there are {count} survivors, and the limit is {limit}: raise limit, or take the "
+                f"there are {counted(count, 'survivor')}, and the limit is {limit}: raise "
+                f"limit, or take the "
                 "strategy random, log or linear"
                 if self._strategy is Strategy.EXHAUSTIVE
-                else f"there are {count} survivors, and the limit is {limit}: raise limit, or take "
+                else f"there are {counted(count, 'survivor')}, and the limit is {limit}: "
+                f"raise limit, or take "
                 "the strategy random",
                 count,
             )

@@ -24,7 +24,7 @@ from zoned.clock import Clock
 from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
 from zoned.crashes import CrashStates, Strategy
-from zoned.errors import DIALECT_NUMBERS, bad_number, raise_error, rule_name
+from zoned.errors import DIALECT_NUMBERS, ImageBusyError, bad_number, raise_error, rule_name
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
@@ -130,6 +130,7 @@ class Device(Core):
         "_clock",
         "_crash_id",
         "_geometry",
+        "_given",
         "_handle",
         "_origin",
         "_path",
@@ -159,6 +160,8 @@ class Device(Core):
             raise_error(code, err, None, path)
         self._handle = handle
         self._path = path
+        self._given = path
+        """As the caller named it; errors do so too."""
         self._readonly = bool(info.readonly)
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = _geometry_of(handle, info)
@@ -494,7 +497,7 @@ class Device(Core):
         with Guard(self):
             code = function(self._handle, *args, err)
         if code < 0:
-            raise_error(code, err, self, self._path)
+            raise_error(code, err, self, self._given)
         return code
 
     def _native(self, function: Callable[..., int], *args: object) -> int:
@@ -542,6 +545,25 @@ class Device(Core):
         """When a zone was implicitly opened: larger for later ones; 0 if it is not now."""
         return self._call(lib.zd_zone_opened, self._number("zone", zone))
 
+    def _states(self) -> bytes:
+        """``struct zd_zone_state`` (archive.STATE) of each zone, by one reading: zones that hold
+        open or active resources are as they were at one moment. A read-only handle raises
+        BlockingIOError where they never hold still.
+        """
+        states = ffi.new("struct zd_zone_state[]", self._geometry.nr_zones)
+        self._call(lib.zd_zone_states, states)
+        return bytes(ffi.buffer(states))
+
+    def _state(self, zone: int) -> bytes:
+        """One zone as in _states(), now."""
+        state = ffi.new("struct zd_zone_state *")
+        self._call(lib.zd_zone_state, self._number("zone", zone), state)
+        return bytes(ffi.buffer(state))
+
+    def _others_write(self) -> bool:
+        """Whether another handle, in any process, has the disk open for writing."""
+        return bool(self._call(lib.zd_others_write))
+
     def _zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
         nr_zones = self._geometry.nr_zones
         first = self._number("zone", start)
@@ -573,12 +595,20 @@ def create(
 
     ``profile`` names a built-in profile or a ``.toml`` file; keywords (see GeometryKeywords)
     override it. Without a profile, ``test`` lies under the keywords, and what of it does not fit
-    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``.
+    beside them gives way. An existing file is refused (FileExistsError) unless ``replace``; then
+    the new one gets its permissions, and ImageBusyError names who has it open for writing, or where
+    it is mounted.
 
     Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
     """
-    name = os.path.abspath(os.fsdecode(path))
-    return _create(name, _resolve(profile, keywords), replace=replace)
+    name = os.fsdecode(path)
+    geometry = _resolve(profile, keywords)
+    if replace and os.path.isfile(name):
+        openers.refuse_used(name)
+    try:
+        return _create(name, geometry, replace=replace)
+    except ImageBusyError:
+        raise openers.busy(name) from None
 
 
 def memory(
@@ -595,13 +625,14 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     ImageCorruptError, ImageFailedError, and OSError from the host (FileNotFoundError,
     PermissionError, ...).
     """
-    name = os.path.abspath(os.fsdecode(path))
-    return _adopt(name, lambda out, err: _open_handle(name, readonly, out, err))
+    given = os.fsdecode(path)
+    name = path_bytes(os.path.abspath(given))
+    return _adopt(given, lambda out, err: _open_handle(name, readonly, out, err))
 
 
-def _open_handle(name: str, readonly: bool, out: Any, err: Any) -> int:
+def _open_handle(name: bytes, readonly: bool, out: Any, err: Any) -> int:
     flags = lib.ZD_OPEN_BRIEFLY | (lib.ZD_OPEN_READONLY if readonly else 0)
-    return patiently(lambda: lib.zd_open(path_bytes(name), flags, out, err))
+    return patiently(lambda: lib.zd_open(name, flags, out, err))
 
 
 def _forked(
@@ -624,7 +655,7 @@ def _create(
 ) -> Device:
     config, _keep = _config_of(geometry)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
-    name = ffi.NULL if path is None else path_bytes(path)
+    name = ffi.NULL if path is None else path_bytes(os.path.abspath(path))
     return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind)
 
 
@@ -638,7 +669,7 @@ def _adopt(
         code = make(ffi.cast("zd_dev **", device._cell), err)
         if code < 0:
             raise_error(code, err, None, path)
-        device._take_over(path)
+        device._take_over(None if path is None else os.path.abspath(path))
     except BaseException:
         # At once, not only when the last traceback with this frame in it has gone.
         Core.close(device)
@@ -718,7 +749,7 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
     try:
         device = _adopt(
             None if in_ram else path,
-            lambda out, err: _open_handle(path, readonly, out, err),
+            lambda out, err: _open_handle(path_bytes(path), readonly, out, err),
         )
     except FileNotFoundError as exc:
         if not in_ram:
@@ -738,7 +769,7 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
 
 def _on_error(core: Core, code: int, raw: bytes) -> NoReturn:
     device = cast("Device", core)
-    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._path)
+    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._given)
 
 
 def _on_range(core: Core, name: str, value: int) -> NoReturn:

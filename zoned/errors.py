@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from zoned._lib import ffi, lib
 from zoned.geometry import Dialect, Geometry, GeometryError
 from zoned.plaintext import printable
+from zoned.units import counted
 from zoned.zone import ZoneCondition
 
 if TYPE_CHECKING:
@@ -470,7 +471,7 @@ class _Case:
     @property
     def how_much(self) -> str:
         """The command with its length: "write of 4096 bytes at 8192 in zone 3"."""
-        return self._command(f" of {self.err.length} bytes" if self.err.length else "")
+        return self._command(f" of {counted(self.err.length, 'byte')}" if self.err.length else "")
 
     @property
     def the_zone(self) -> str:
@@ -606,7 +607,7 @@ def _out_of_range(case: _Case) -> str:
         return _no_zone(err.offset, geometry)
     if err.length == 0:
         return f"count is 0: it must be at least 1 ({case.what})"
-    return f"{err.length} zones from zone {err.offset} on: " + _no_zone(
+    return f"{counted(err.length, 'zone')} from zone {err.offset} on: " + _no_zone(
         err.offset + err.length - 1, geometry
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from zoned.units import SizeError, format_size, parse_size
+from zoned.units import SizeError, counted, format_size, parse_size
 from zoned.zone import ZoneType
 from zoned.zonelist import ZoneListError, ZoneSet
 
@@ -187,7 +187,10 @@ class Geometry:
 
     def describe(self) -> str:
         """One line for people: "64 MiB, 16 zones of 4 MiB, 2 conventional, ..."."""
-        parts = [format_size(self.size), f"{self.nr_zones} zones of {format_size(self.zone_size)}"]
+        parts = [
+            format_size(self.size),
+            f"{counted(self.nr_zones, 'zone')} of {format_size(self.zone_size)}",
+        ]
         if self.zone_capacity != self.zone_size:
             parts.append(f"capacity {format_size(self.zone_capacity)}")
         if self.last_zone_size != self.zone_size:
@@ -365,7 +368,7 @@ def _check_sizes(size: int, zone_size: int, capacity: int, logical: int, physica
     count = -(-size // zone_size)
     if count > MOST_ZONES:
         raise GeometryError(
-            f"size {size} in zones of {zone_size} makes {count} zones: "
+            f"size {size} in zones of {zone_size} makes {counted(count, 'zone')}: "
             f"at most {MOST_ZONES} are possible"
         )
 
@@ -397,7 +400,8 @@ def _conventional(
         zones = ZoneSet.of(zone for zone in zones if zone < nr_zones - 1)
     if len(zones.ranges()) > MOST_RANGES:
         raise GeometryError(
-            f"conventional has {len(zones.ranges())} ranges: an image holds at most {MOST_RANGES}"
+            f"conventional has {counted(len(zones.ranges()), 'range')}: an image holds at "
+            f"most {MOST_RANGES}"
         )
     return zones
 

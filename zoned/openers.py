@@ -6,11 +6,14 @@ says so.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
+
+from zoned.units import counted
 
 BACKGROUND = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
 """What Python runs (-c) in a background process of zonedctl; shown as the command that it is."""
@@ -56,9 +59,8 @@ class Openers(Sequence[Opener]):
     def __str__(self) -> str:
         lines = [f"{item.pid} {item.mode} {item.command}" for item in self._found]
         if self.hidden:
-            lines.append(
-                f"(others may be invisible: {self.hidden} processes belong to other users)"
-            )
+            hidden = counted(self.hidden, "process belongs", "processes belong")
+            lines.append(f"(others may be invisible: {hidden} to other users)")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -84,6 +86,51 @@ def scan(target: str | os.PathLike[str] | int) -> Openers:
             mode = "rw" if "rw" in modes else "r"
             found.append(Opener(pid, _command(process), mode, len(modes)))
     return Openers(found, hidden)
+
+
+def refuse_used(path: str | os.PathLike[str]) -> None:
+    """Raises ImageBusyError, with who has it, where another image must not take this one's place:
+    while it is mounted, or open for writing. Whoever went on with it would write into a file that
+    has no name any more.
+    """
+    from zoned._lib import ffi, lib
+    from zoned.checking import path_bytes
+    from zoned.errors import raise_error
+
+    _refuse_mounted(path)
+    err = ffi.new("struct zd_error *")
+    code = lib.zd_replaceable(path_bytes(os.fspath(path)), err)
+    if code == lib.ZD_E_BUSY:
+        raise busy(path)
+    if code < 0:
+        raise_error(code, err, None, os.fsdecode(path))
+
+
+def busy(path: str | os.PathLike[str]) -> OSError:
+    """The error for an image that is to be replaced while others have it open: it names them."""
+    from zoned.errors import ImageBusyError
+
+    try:
+        found = scan(path)
+    except OSError:
+        found = Openers((), 0)
+    writers = [one for one in found if one.mode == "rw"]
+    names = ", ".join(
+        "this process" if one.pid == os.getpid() else f"process {one.pid} ({one.command})"
+        for one in writers
+    )
+    text = f"{names or 'a process of another user'} {'have' if len(writers) > 1 else 'has'}"
+    text += " the image open: it can be replaced once it is closed"
+    return ImageBusyError(errno.EBUSY, text, os.fsdecode(path))
+
+
+def _refuse_mounted(path: str | os.PathLike[str]) -> None:
+    from zoned.errors import ImageBusyError
+    from zonefs.attach import mounts_of
+
+    for place in mounts_of(os.path.realpath(os.fsdecode(path))):
+        text = f"the disk is mounted at {place}: unmount it first"
+        raise ImageBusyError(errno.EBUSY, text, os.fsdecode(path))
 
 
 def _modes(process: Path, wanted: tuple[int, int]) -> Iterator[str]:

@@ -404,7 +404,8 @@ def prepare_zones(device: Device, rows: Iterable[ZoneRow]) -> None:
     for row in wanted:
         if row.zone >= geometry.nr_zones or row.written > geometry.zone_capacity_of(row.zone):
             raise TraceError(
-                f"the recording began with {row.written} bytes in zone {row.zone}, and this disk "
+                f"the recording began with {counted(row.written, 'byte')} in zone "
+                f"{row.zone}, and this disk "
                 "has no such zone"
             )
         flags = (1 if row.non_seq else 0) | (2 if row.reset_recommended else 0)

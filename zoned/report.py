@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
+from zoned.units import counted
 from zoned.zone import Zone, ZoneCondition, ZoneType
 
 NO_WP = 2**64 - 1
@@ -111,9 +112,8 @@ class Report(Sequence[Zone]):
             return list(self)[index]
         at = index + self._count if index < 0 else index
         if not 0 <= at < self._count:
-            raise IndexError(
-                f"zone index {index} is out of range: the report holds {self._count} zones"
-            )
+            held = counted(self._count, "zone")
+            raise IndexError(f"zone index {index} is out of range: the report holds {held}")
         return to_zone(ROW.unpack(self._read(self._start + at, 1)))
 
     def _slice(self, index: slice) -> list[Zone]:

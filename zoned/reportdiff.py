@@ -24,6 +24,7 @@ from zoned.reportformats import (
     CONDITION_NAMES,
     CSV_HEADER,
     JSON_VERSION,
+    JSONL_VERSION,
     NO_WP,
     TYPE_NAMES,
     ZBD_HEADER,
@@ -201,16 +202,27 @@ def _damaged(name: str, number: int, what: object) -> ReportFormatError:
 
 
 def _parse_json(lines: Numbered, name: str) -> Iterator[ReportZone]:
+    """The document, a zone a line as report writes it, or JSON lines."""
+    whole = ended = False
+    number = 0
     for number, line in lines:
+        text = line.strip()
         try:
-            fields = parse_json(line, ReportFormatError, "the line")
             if number == 1:
-                version = fields["report"]
-                if version != JSON_VERSION:
-                    raise ValueError(
-                        f"it has version {version!r}, and this program reads {JSON_VERSION}"
-                    )
+                whole = text.endswith("[")
+                head = parse_json(text + "]}" if whole else text, ReportFormatError, "the line")
+                version, wanted = head["report"], JSON_VERSION if whole else JSONL_VERSION
+                if version != wanted:
+                    raise ValueError(f"it has version {version!r}, and this program reads {wanted}")
                 continue
+            if ended:
+                raise ValueError("the document has ended before")
+            if whole and text == "]}":
+                ended = True
+                continue
+            fields = parse_json(
+                text.removesuffix(",") if whole else text, ReportFormatError, "the line"
+            )
             yield _zone(
                 int(fields["zone"]),
                 int(fields["start"]),
@@ -226,6 +238,8 @@ def _parse_json(lines: Numbered, name: str) -> Iterator[ReportZone]:
             raise _damaged(name, number, f"{error} is missing or unknown") from error
         except (ValueError, TypeError, OverflowError) as error:
             raise _damaged(name, number, f"not a line of a JSON report ({error})") from error
+    if whole and not ended:
+        raise _damaged(name, number, "the JSON report is cut off here")
 
 
 def _parse_csv(lines: Numbered, name: str) -> Iterator[ReportZone]:

@@ -16,16 +16,19 @@ write pointer is not valid they print what the kernel hands them, and so does th
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Collection, Mapping
+
+from zoned.units import counted
 
 #: struct zd_zone: start, length, capacity, wp, durable_wp, index, type, condition, non_seq, reset.
 ZONE = struct.Struct("=5QI4B")
 #: A write pointer that is not valid.
 NO_WP = 2**64 - 1
-#: The version of the JSON report; it grows when a field changes its meaning or goes.
-JSON_VERSION = 1
+#: The version of the JSON report, one document; it grows when a field changes its meaning or goes.
+JSON_VERSION = 2
+#: That of the report as JSON lines, of which the first is the head.
+JSONL_VERSION = 1
 
 CONDITION_NAMES: Mapping[int, str] = {
     0x0: "not-wp",
@@ -131,7 +134,9 @@ def csv(batch: bytes) -> str:
 
 
 def jsonl(batch: bytes) -> str:
-    """Lines of ``--format json``: one object a zone, bytes, null where a pointer is not valid."""
+    """Lines of ``--format json`` and ``jsonl``: one object a zone, bytes, null where a pointer is
+    not valid.
+    """
     lines: list[str] = []
     add = lines.append
     truth = ("false", "true")
@@ -147,11 +152,6 @@ def jsonl(batch: bytes) -> str:
             )
         )
     return "".join(lines)
-
-
-def json_header(facts: Mapping[str, object]) -> str:
-    """The first line of a JSON report: which version, which disk."""
-    return json.dumps({"report": JSON_VERSION, **facts}) + "\n"
 
 
 #: Colours by condition (SGR): what needs a look stands out.
@@ -216,7 +216,8 @@ def both_sizes(size: int) -> str:
     """``25.5 TiB (28000000000000 bytes)``: for eyes, and exact."""
     exact = exact_size(size)
     shown = exact if not exact.endswith(" B") and len(exact) <= 8 else human_size(size)
-    return f"{shown} ({size} bytes)" if size >= 1024 else f"{size} bytes"
+    exactly = counted(size, "byte")
+    return f"{shown} ({exactly})" if size >= 1024 else exactly
 
 
 def keep(batch: bytes, conditions: Collection[int], types: Collection[int]) -> bytes:

@@ -106,7 +106,7 @@ class Watched(Device):
         """Of a command that zonefs gave through this handle, in C."""
         name = _NAMES.get(command, str(command))
         if command in (lib.ZD_CMD_WRITE, lib.ZD_CMD_APPEND):
-            text = f"{name}({length} bytes, {place})"
+            text = f"{name}({counted(length, 'byte')}, {place})"
         else:
             text = f"{name}()" if command == lib.ZD_CMD_FLUSH else f"{name}({place})"
         self._done(text if result >= 0 else f"{text} -> {rule_name(result) or result}")
@@ -114,17 +114,19 @@ class Watched(Device):
     # The commands. Reads change nothing and are not remembered.
 
     def pwrite(self, data: Any, offset: SupportsIndex) -> int:
-        with self._command(f"pwrite({memoryview(data).nbytes} bytes, {offset})"):
+        with self._command(f"pwrite({counted(memoryview(data).nbytes, 'byte')}, {offset})"):
             return super().pwrite(data, offset)
 
     def pwritev(self, buffers: Iterable[Any], offset: SupportsIndex) -> int:
         pieces = list(buffers)
         size = sum(memoryview(piece).nbytes for piece in pieces)
-        with self._command(f"pwritev({size} bytes in {len(pieces)} buffers, {offset})"):
+        with self._command(
+            f"pwritev({counted(size, 'byte')} in {counted(len(pieces), 'buffer')}, {offset})"
+        ):
             return super().pwritev(pieces, offset)
 
     def append(self, zone: SupportsIndex, data: Any) -> int:
-        with self._command(f"append({zone}, {memoryview(data).nbytes} bytes)"):
+        with self._command(f"append({zone}, {counted(memoryview(data).nbytes, 'byte')})"):
             return super().append(zone, data)
 
     def flush(self) -> None:
@@ -228,7 +230,7 @@ class CrashReport:
         return (
             f"{counted(self.states, 'crash state')} of {counted(self.cuts, 'cut')} in "
             f"{counted(self.commands, 'command')} passed: "
-            f"{self.seconds:.1f} s, {self.states_per_second:.0f} states per second"
+            f"{self.seconds:.1f} s, {counted(round(self.states_per_second), 'state')} per second"
         )
 
 
@@ -539,19 +541,21 @@ def _portable(error: BaseException, story: str) -> BaseException:
 
 def _show(done: int, count: int) -> None:
     width = 30 * done // count
-    sys.stderr.write(f"\rcrashes: [{'#' * width}{'.' * (30 - width)}] {done}/{count} cuts")
+    sys.stderr.write(
+        f"\rcrashes: [{'#' * width}{'.' * (30 - width)}] {done}/{counted(count, 'cut')}"
+    )
     sys.stderr.flush()
 
 
 def zone_lines(device: Device) -> str:
-    """The zones that are not empty, a line each."""
+    """The zones that are not empty, a line each, with those pointers that are valid."""
     lines = []
     for zone in device.zones:
         if zone.condition in (ZoneCondition.EMPTY, ZoneCondition.NOT_WP):
             continue
-        wp = "-" if zone.wp is None else str(zone.wp - zone.start)
-        durable = "-" if zone.durable_wp is None else str(zone.durable_wp - zone.start)
-        lines.append(f"  zone {zone.index}: {zone.condition.name}, wp +{wp}, durable +{durable}")
+        pointers = (("wp", zone.wp), ("durable", zone.durable_wp))
+        told = [f", {name} +{at - zone.start}" for name, at in pointers if at is not None]
+        lines.append(f"  zone {zone.index}: {zone.condition.name}{''.join(told)}")
     return "\n".join(lines) or "  all zones are empty"
 
 
@@ -574,7 +578,7 @@ def _history(recorder: Recorder, number: int, told: list[Any], again: bool) -> l
     left_out = max(0, len(commands) - _SHOWN)
     lines = [f"  {at + 1}. {text}" for at, text in enumerate(commands)][left_out:]
     if left_out:
-        lines.insert(0, f"  ... {left_out} commands before")
+        lines.insert(0, f"  ... {counted(left_out, 'command')} before")
     count = counted(len(commands), "command")
     head = (
         f"Then verify was cut after {count} of its own:"

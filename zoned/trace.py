@@ -31,6 +31,7 @@ from zoned._lib import Guard, ffi, lib, open_file
 from zoned.blocktrace import TraceError, open_input, read_piece
 from zoned.errors import raise_error, rule_name
 from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model, resolve
+from zoned.units import counted, were
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 
@@ -160,9 +161,9 @@ class TraceRecord(NamedTuple):
         where = f" in zone {self.zone}" if self.zone is not None else ""
         if self.command is TraceCommand.APPEND:
             landed = "" if self.offset is None else f", landed at {self.offset}"
-            text = f"append of {self.length} bytes to zone {self.zone}{landed}"
+            text = f"append of {counted(self.length, 'byte')} to zone {self.zone}{landed}"
         elif self.command in DATA:
-            text = f"{self.command} of {self.length} bytes at {self.offset}{where}"
+            text = f"{self.command} of {counted(self.length, 'byte')} at {self.offset}{where}"
         elif self.zone is not None:
             more = f" and {self.length - 1} more" if self.length > 1 else ""
             text = f"{self.command} of zone {self.zone}{more}"
@@ -239,7 +240,7 @@ class DeviceTrace:
         One recording at a time: raises OSError (EBUSY, EALREADY) where the disk is being recorded,
         io.UnsupportedOperation on a read-only handle, OSError where the file cannot be made.
         """
-        self._start(Recording(os.path.abspath(os.fsdecode(path))))
+        self._start(Recording(os.fsdecode(path)))
 
     def _start(self, new: Recording) -> None:
         device = self._device
@@ -354,7 +355,7 @@ class DeviceTrace:
         err = ffi.new("struct zd_error *")
         code = self._device._native(function, *args, err)
         if code < 0:
-            raise_error(code, err, self._device, path or self._device.path)
+            raise_error(code, err, self._device, path or self._device._given)
         return int(code)
 
 
@@ -496,7 +497,8 @@ class Trace:
         self.cut = self._what_is_wrong(reader, len(rest), behind, broken)
 
     def _what_is_wrong(self, reader: Any, rest: int, behind: bool, broken: str) -> str | None:
-        read = f"the {reader.commands} commands before that were read"
+        number = int(reader.commands)
+        read = f"the {counted(number, 'command')} before that {were(number)} read"
         at = self.header.size + reader.at
         if reader.damage:
             what = {
@@ -551,7 +553,9 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
             f"{path}: a trace of version {version}, and this zoned knows version {VERSION}"
         )
     if length != _HEADER.size + 8 * ranges + 4 or ranges > lib.ZD_MAX_CONV_RANGES:
-        raise TraceError(f"{path}: damaged: its header says that it is {length} bytes long")
+        raise TraceError(
+            f"{path}: damaged: its header says that it is {counted(length, 'byte')} long"
+        )
     rest = _read_exactly(file, length - _HEADER.size, path)
     if len(rest) < length - _HEADER.size:
         raise TraceError(f"{path}: cut off in its header, at byte {_HEADER.size + len(rest)}")

@@ -86,9 +86,17 @@ def _parse_text(text: str) -> int:
     return exact.numerator
 
 
-def counted(number: int, what: str, several: str | None = None) -> str:
-    """A number and its noun: ``1 zone``, ``3 zones``; ``several`` where an s does not make it."""
-    return f"{number} {what if number == 1 else several or what + 's'}"
+def counted(number: int, what: str, several: str | None = None, *, form: str = "") -> str:
+    """A number and its noun: ``1 zone``, ``3 zones``; ``several`` where an s does not make it.
+
+    ``form`` is how the number is written, as in ``format()``: ``,`` for ``12,345 zones``.
+    """
+    return f"{number:{form}} {what if number == 1 else several or what + 's'}"
+
+
+def were(number: int) -> str:
+    """The verb that goes with a number of things: ``was`` or ``were``."""
+    return "was" if number == 1 else "were"
 
 
 def format_size(count: int) -> str:
@@ -101,5 +109,5 @@ def format_size(count: int) -> str:
         whole //= 1024
         power += 1
     if whole < 10_000:
-        return f"{whole} {PREFIXES[power - 1]}iB" if power else f"{whole} bytes"
+        return f"{whole} {PREFIXES[power - 1]}iB" if power else counted(whole, "byte")
     return humanize.naturalsize(count, binary=True)

@@ -14,6 +14,8 @@ from typing import Any
 
 from sortedcontainers import SortedDict
 
+from zoned.units import counted
+
 MOST_ZONES = 2**24
 
 _ITEM = re.compile(r"(\d{1,20})(?:\s*-\s*(\d{1,20}))?")
@@ -41,7 +43,7 @@ class ZoneSet(AbstractSet[int]):
                 raise ZoneListError(f"zone {first} does not exist: zones count from 0")
             if count < 1:
                 raise ZoneListError(
-                    f"a range of {count} zones from zone {first}: it must hold 1 or more"
+                    f"a range of {counted(count, 'zone')} from zone {first}: it must hold 1 or more"
                 )
             end = first + count
             if end > MOST_ZONES:

@@ -159,7 +159,7 @@ def mount_point(path: str | os.PathLike[str], source: str, *, nonempty: bool = F
     """
     if not os.fspath(path):
         raise FileNotFoundError(errnos.ENOENT, "the mount point has no name: give a directory")
-    name = os.path.abspath(os.fsdecode(path))
+    name = os.fsdecode(path)
     _remove_stale(source)
     try:
         mode = asked(lambda: os.stat(name), name).st_mode

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
 from zoned._lib import Guard
 from zoned.owning import Turn
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -247,7 +248,7 @@ class _Blocks(_Buffered):
         if not self._pad:
             name = str(self.name)
             text = (
-                f"{len(self._held)} bytes at the end of {name} make no whole block of "
+                f"{counted(len(self._held), 'byte')} at the end of {name} make no whole block of "
                 f"{self._block}: write {missing} more, open it with pad=True to fill up with "
                 "zeros, or use open_stream(), which keeps byte streams of any length"
             )

@@ -115,9 +115,7 @@ class Mount:
             number = os.stat(self._path).st_dev  # answered by the server: it is up
             self._number = f"{os.major(number)}:{os.minor(number)}"
             with Guard(self._server):
-                told = self._fuse.zd_fuse_mounted(
-                    self._server.raw, os.fsencode(self._path), number
-                )
+                told = self._fuse.zd_fuse_mounted(self._server.raw, os.fsencode(self._path), number)
             if told < 0:
                 raise MemoryError
             self._closed = False

@@ -128,6 +128,15 @@ int zd_host_grow(int fd, uint64_t size)
 	return 0;
 }
 
+uint64_t zd_host_next_data(int fd, uint64_t offset)
+{
+	off_t at = lseek(fd, (off_t)offset, SEEK_DATA);
+
+	if (at >= 0)
+		return (uint64_t)at;
+	return errno == ENXIO ? UINT64_MAX : offset;
+}
+
 int zd_host_reserve(int fd, uint64_t offset, uint64_t length)
 {
 	static const uint8_t zeros[4096];

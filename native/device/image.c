@@ -319,7 +319,15 @@ int zd_gate(zd_dev *dev, bool changes, struct zd_error *err)
 
 /* ---------------------------------------------------------------- opening */
 
-int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err)
+/* Whether the path names another file than the one that was opened by it. */
+static bool moved_away(const char *path, const struct stat *opened)
+{
+	struct stat now;
+
+	return stat(path, &now) == 0 && (now.st_dev != opened->st_dev || now.st_ino != opened->st_ino);
+}
+
+static int open_once(const char *path, unsigned flags, int tries, zd_dev **out, struct zd_error *err)
 {
 	zd_dev *dev = new_handle(path);
 	struct zd_header header;
@@ -356,12 +364,24 @@ int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err
 		r = start_handle(dev, err);
 	if (r)
 		goto failed;
+	/* While this waited for its turn another image may have taken the name: that one is meant. */
+	if (!dev->in_ram && moved_away(path, &st) && tries < 10) {
+		if (!dev->readonly)
+			zd_door_part(dev);
+		free_handle(dev);
+		return open_once(path, flags, tries + 1, out, err);
+	}
 	dev->brief = false;
 	*out = dev;
 	return 0;
 failed:
 	free_handle(dev);
 	return r;
+}
+
+int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err)
+{
+	return open_once(path, flags, 0, out, err);
 }
 
 /* ---------------------------------------------------------------- creating */
@@ -411,7 +431,10 @@ static void sync_folder(const char *folder)
 	}
 }
 
-/* A file without a name in the folder, or, where the file system has none of those, with a temporary one. */
+/*
+ * A file without a name in the folder, or, where the file system has none of those, with a temporary one that nobody
+ * else may open: what is made may be to replace a private image.
+ */
 static int open_temporary(const char *folder, char *name, size_t room)
 {
 	uint32_t random;
@@ -424,7 +447,7 @@ static int open_temporary(const char *folder, char *name, size_t room)
 		if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
 			return -errno;
 		snprintf(name, room, "%s/.zoned-%08x.tmp", folder, random);
-		fd = open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+		fd = open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 		if (fd >= 0)
 			return fd;
 		if (errno != EEXIST)
@@ -463,24 +486,121 @@ static int put_in_place(int fd, char *temporary, const char *folder, const char 
 	return 0;
 }
 
+/* What the umask leaves to a new file. Asking umask(2) would change it for a moment, for all threads. */
+static mode_t new_mode(void)
+{
+	FILE *status = fopen("/proc/self/status", "re");
+	unsigned mask = 077;
+	char line[128];
+
+	while (status && fgets(line, sizeof(line), status) && sscanf(line, "Umask: %o", &mask) != 1)
+		;
+	if (status)
+		fclose(status);
+	return 0666 & ~mask;
+}
+
+/* Who may open the new file: who might open the old one (st_mode 0: there is none), and nobody else. */
+static int take_mode(int fd, const struct stat *old)
+{
+	mode_t mode = old->st_mode & 0777;
+	struct stat now;
+	int r = 0;
+
+	if (!old->st_mode)
+		return fchmod(fd, new_mode()) ? -errno : 0;
+	if (fstat(fd, &now))
+		return -errno;
+	/* Another group must not get what the old one might do: at most what everybody might. */
+	if (now.st_gid != old->st_gid && fchown(fd, (uid_t)-1, old->st_gid))
+		mode &= ~(mode_t)070 | ((mode & 07) << 3);
+	/* Only root may give a file away; else it is its maker's. */
+	if (now.st_uid != old->st_uid)
+		r = fchown(fd, old->st_uid, (gid_t)-1);
+	(void)r;
+	return fchmod(fd, mode) ? -errno : 0;
+}
+
+/* What is to be replaced. */
+struct old {
+	zd_dev dev;      /* fd -1: there is nothing. Inside its door, if it is an image that may be written */
+	struct stat st;  /* st_mode 0: there is nothing */
+};
+
+static void let_old_go(struct old *old)
+{
+	if (old->dev.gate)
+		zd_door_leave(&old->dev);
+	zd_door_unmap(&old->dev);
+	if (old->dev.fd >= 0)
+		close(old->dev.fd);
+	zd_geometry_free(&old->dev.g);
+	old->dev.fd = -1;
+}
+
+/* Whether the file has all that an image at rest has; what is none, or damaged, nobody has open. */
+static bool is_image(struct old *old)
+{
+	struct zd_header header;
+	int bad;
+
+	return zd_header_read(old->dev.fd, &header, &bad, NULL) == 0 && zd_geometry_from_header(&header, &old->dev.g, NULL) == 0 &&
+	       (uint64_t)old->st.st_size >= old->dev.g.h.data_offset;
+}
+
+/* Nobody can open an image, till it is let go, before the new one has its name. */
+static int hold_old(const char *path, struct old *old, struct zd_error *err)
+{
+	int r = 0;
+
+	memset(old, 0, sizeof(*old));
+	old->dev.fd = -1;
+	if (stat(path, &old->st)) {
+		old->st.st_mode = 0;
+		return errno == ENOENT ? 0 : zd_fail_host(err, errno, "cannot look at the file that is to be replaced");
+	}
+	if (!S_ISREG(old->st.st_mode))
+		return zd_fail_host(err, S_ISDIR(old->st.st_mode) ? EISDIR : EEXIST, "cannot replace what is no regular file");
+	old->dev.fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (old->dev.fd < 0) { /* without the right to write nobody can be kept out, but seen */
+		old->dev.readonly = true;
+		old->dev.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	}
+	if (old->dev.fd < 0)
+		return zd_fail_host(err, errno, "cannot tell whether somebody has the image open that is to be replaced");
+	if (!is_image(old))
+		return 0;
+	if (!old->dev.readonly)
+		r = zd_door_enter(&old->dev, err);
+	if (r == -ENOSPC)
+		r = 0; /* where there is no room for a door, nobody has come in by it */
+	if (!r && zd_door_others(&old->dev, false))
+		r = zd_fail(err, ZD_E_BUSY, "others have the image open; it can be replaced when they have closed it");
+	if (r)
+		let_old_go(old);
+	return r;
+}
+
+static int not_placed(struct zd_error *err, int r)
+{
+	return zd_fail_host(err, -r, r == -EEXIST ? "cannot create the image; a file of that name exists" :
+						    "cannot create the image");
+}
+
 static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_error *err)
 {
 	const struct zd_header *h = &dev->g.h;
 	char copy[PATH_MAX], temporary[PATH_MAX + 32];
 	const char *folder;
 	bool replace = flags & ZD_CREATE_REPLACE;
+	struct old old = { .dev.fd = -1 };
 	struct stat st;
 	int r;
 
 	if (strlen(path) >= sizeof(copy))
 		return zd_fail_host(err, ENAMETOOLONG, "cannot create the image");
-	if (stat(path, &st) == 0) {
-		if (!replace)
-			return zd_fail_host(err, EEXIST, "cannot create the image; a file of that name exists");
-		if (!S_ISREG(st.st_mode))
-			return zd_fail_host(err, S_ISDIR(st.st_mode) ? EISDIR : EEXIST,
-					    "cannot replace what is no regular file");
-	}
+	if (!replace && stat(path, &st) == 0)
+		return zd_fail_host(err, EEXIST, "cannot create the image; a file of that name exists");
 	strcpy(copy, path);
 	folder = dirname(copy);
 	dev->fd = open_temporary(folder, temporary, sizeof(temporary));
@@ -496,12 +616,17 @@ static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_
 	/* All that can fail comes first: where there is no room, no file stays behind. */
 	if (!r)
 		r = start_handle(dev, err);
+	if (!r && replace)
+		r = hold_old(path, &old, err);
 	if (!r) {
-		r = put_in_place(dev->fd, temporary, folder, path, replace);
+		/* A file that never had a name has what the umask, or the folder's ACL, leaves. */
+		r = old.st.st_mode || temporary[0] ? take_mode(dev->fd, &old.st) : 0;
+		if (!r)
+			r = put_in_place(dev->fd, temporary, folder, path, replace);
 		if (r)
-			zd_fail_host(err, -r, r == -EEXIST ? "cannot create the image; a file of that name exists" :
-							     "cannot create the image");
+			not_placed(err, r);
 	}
+	let_old_go(&old);
 	if (r) {
 		if (temporary[0])
 			unlink(temporary);
@@ -510,6 +635,46 @@ static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_
 	if (h->host_sync != ZD_SYNC_NEVER)
 		sync_folder(folder);
 	return 0;
+}
+
+int zd_replaceable(const char *path, struct zd_error *err)
+{
+	struct old old;
+	int r = hold_old(path, &old, err);
+
+	let_old_go(&old);
+	return r;
+}
+
+int zd_place(const char *from, const char *path, unsigned flags, struct zd_error *err)
+{
+	char copy[PATH_MAX], temporary[PATH_MAX + 32];
+	bool replace = flags & ZD_CREATE_REPLACE;
+	struct old old = { .dev.fd = -1 };
+	const char *folder;
+	int fd, r;
+
+	if (strlen(path) >= sizeof(copy) || strlen(from) >= sizeof(temporary))
+		return zd_fail_host(err, ENAMETOOLONG, "cannot create the image");
+	strcpy(copy, path);
+	strcpy(temporary, from);
+	folder = dirname(copy);
+	fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return zd_fail_host(err, errno, "cannot open the new image");
+	r = replace ? hold_old(path, &old, err) : 0;
+	if (!r) {
+		r = take_mode(fd, &old.st);
+		if (!r)
+			r = put_in_place(fd, temporary, folder, path, replace);
+		if (r)
+			not_placed(err, r);
+	}
+	let_old_go(&old);
+	close(fd);
+	if (!r)
+		sync_folder(folder);
+	return r;
 }
 
 int zd_create(const char *path, const struct zd_config *config, unsigned flags, zd_dev **out, struct zd_error *err)

@@ -393,6 +393,7 @@ void zd_host_pin_blocks(int fd);
 int zd_host_unshare(int fd, uint64_t offset, uint64_t length);
 int zd_host_punch(int fd, uint64_t offset, uint64_t length);
 uint64_t zd_host_filled(int fd, uint64_t offset, uint64_t length); /* how much from offset on surely has blocks */
+uint64_t zd_host_next_data(int fd, uint64_t offset); /* where a hole ends; offset itself where that cannot be told; UINT64_MAX: nothing follows */
 bool zd_host_is_cow(int fd);
 enum zd_host_byte { ZD_BYTE_GATE = 0, ZD_BYTE_WRITERS = 1 };
 /* A read lock, which only a write lock of somebody else makes wait: no build of ours but older ones takes those. */

@@ -104,6 +104,10 @@ int zd_reserve_chunk(zd_dev *dev, uint32_t chunk)
 
 	if (zd_chunk_there(dev, chunk))
 		return 0;
+	if (dev->own_rt) { /* a reader's private memory */
+		atomic_store_explicit(&dev->chunks[chunk], 1, memory_order_release);
+		return 0;
+	}
 	/* Before the first touch, so that a full host is an errno here and no SIGBUS later. */
 	r = zd_host_reserve(dev->fd, at, ZD_CHUNK);
 	if (!r && !dev->in_ram)
@@ -378,21 +382,33 @@ static int mend_copies(zd_dev *dev, uint32_t zone, struct zd_error *err)
 
 #define BATCH 2048u /* entries read at once */
 
-static bool any_chunk(const zd_dev *dev, uint32_t first, uint32_t n)
+/* Whether anything is to be done for these zones: a hole in both tables says that they are as new, and so they are. */
+static bool worth_reading(const zd_dev *dev, bool living, uint32_t zone, uint32_t n, uint64_t data[2])
 {
+	const uint64_t table[2] = { ZD_TABLE, dev->g.h.table_b };
+	bool worth = false;
 	uint32_t chunk;
+	int i;
 
-	for (chunk = zd_zone_chunk(first); chunk <= zd_zone_chunk(first + n - 1); chunk++) {
-		if (zd_chunk_there(dev, chunk))
-			return true;
+	for (chunk = zd_zone_chunk(zone); !worth && chunk <= zd_zone_chunk(zone + n - 1); chunk++)
+		worth = zd_chunk_there(dev, chunk);
+	if (living)
+		return worth; /* where a word counts, zones that were never touched are as new whatever stands there */
+	for (i = 0; i < 2; i++) {
+		uint64_t from = table[i] + (uint64_t)zone * sizeof(struct zd_entry);
+
+		if (data[i] < from)
+			data[i] = zd_host_next_data(dev->fd, from);
+		worth = worth || data[i] < from + n * sizeof(struct zd_entry);
 	}
-	return false;
+	return worth;
 }
 
 static int load_entries(zd_dev *dev, bool clean, bool living, uint64_t file_size, struct zd_error *err)
 {
 	const struct zd_geometry *g = &dev->g;
 	struct zd_entry *a = malloc(2 * BATCH * sizeof(*a)), *b;
+	uint64_t data[2] = { 0, 0 }; /* where the next of both tables' data begins */
 	uint32_t z, i;
 	int r = 0;
 
@@ -402,7 +418,7 @@ static int load_entries(zd_dev *dev, bool clean, bool living, uint64_t file_size
 	for (z = 0; !r && z < g->h.nr_zones; z += BATCH) {
 		uint32_t n = g->h.nr_zones - z < BATCH ? g->h.nr_zones - z : BATCH;
 
-		if (living && !any_chunk(dev, z, n))
+		if (!worth_reading(dev, living, z, n, data))
 			continue;
 		r = zd_host_pread(dev->fd, a, n * sizeof(*a), ZD_TABLE + (uint64_t)z * sizeof(*a));
 		if (!r)
@@ -632,7 +648,7 @@ static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 	for (z = 0; z < dev->g.h.nr_zones; z++) {
 		struct zd_zone_rt *to = &dev->zones[z];
 
-		if (!chunks[zd_zone_chunk(z)])
+		if (!chunks[zd_zone_chunk(z)] || zd_reserve_chunk(dev, zd_zone_chunk(z)))
 			continue;
 		to->reads = zones[z].reads;
 		to->bytes_read = zones[z].bytes_read;
@@ -666,7 +682,6 @@ int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)
 		return zd_fail(err, r, "both copies of the image's status are damaged; `zonedctl check --repair` mends that");
 	if (r)
 		return zd_fail_host(err, -r, "cannot read the image's status");
-	memset((void *)dev->chunks, 1, dev->g.nr_chunks);
 	r = load_entries(dev, status.clean, false, file_size, err);
 	if (!r)
 		r = start_slots(dev, file_size, false, err);

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import pty
 import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +150,13 @@ class Terminal:
             return False
         self.screen += part.decode()
         return bool(part)
+
+
+def drained(pipe: object) -> bool:
+    """Whether all that was put into a pipe has been taken out."""
+    held = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, held)
+    return held[0] == 0
 
 
 def every_condition(device: zoned.Device, first: int) -> None:

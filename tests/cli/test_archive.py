@@ -8,14 +8,19 @@ import json
 import os
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import zoned
+from cli.shell import ok, sentence, zonedctl
 from zoned import archive
+from zoned.bench import html
 from zoned.zone import Zone
 
 KINDS: dict[str, dict[str, object]] = {
@@ -440,6 +445,15 @@ def test_dumps_that_cannot_be(
     assert os.listdir(tmp_path) == []
 
 
+def test_an_open_zone_in_which_nothing_is_written(sample: bytes) -> None:
+    """A write that was killed leaves one, and dumps had it once: the disk comes back without it."""
+    data = chunks(sample)[0] + chunks(sample)[1] + chunk(b"ZONE", 1, record(2, 0x2, 0))
+    data += chunk(b"DONE", 2, json.dumps({"zones": 1, "data": 0}).encode())
+    with archive.load(io.BytesIO(data)) as copy:
+        assert copy.zones[2].condition is zoned.ZoneCondition.EMPTY
+        assert copy.limits.open == 0
+
+
 def test_counts_at_the_end(sample: bytes) -> None:
     parts = chunks(sample)
     wrong = json.dumps({"zones": 99, "data": 0}).encode()
@@ -560,3 +574,212 @@ def test_a_disk_that_changes_under_the_dump(
         else:
             with pytest.raises(archive.DumpChangedError, match="zone 5 was changed"):
                 archive.dump(reader, stream)
+
+
+CHURN = """
+import struct, sys
+import zoned
+
+device = zoned.open(sys.argv[1])
+zones, size = range(1, device.geometry.nr_zones), device.geometry.zone_size
+turn = 0
+print("ready", flush=True)
+while True:
+    turn += 1
+    for zone in zones:
+        device.reset_zone(zone)
+        for part in range(8):
+            device.append(zone, struct.pack("<QQ", zone, turn) * 256)
+        if zone % 3 == 0:
+            device.finish_zone(zone)
+    device.pwrite(struct.pack("<QQ", 0, turn) * 4096, 0)
+"""
+
+
+@pytest.fixture
+def churned(tmp_path: Path) -> Iterator[Path]:
+    """An image that another process resets and writes anew without end, with few open zones."""
+    path = tmp_path / "disk.img"
+    zoned.create(
+        path, size="8MiB", zone_size="64KiB", conventional=1, max_open=3, max_active=0
+    ).close()
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+    with subprocess.Popen(
+        [sys.executable, "-c", CHURN, str(path)], stdout=subprocess.PIPE, env=environment
+    ) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            yield path
+            assert writer.poll() is None, "the writer ended by itself"
+        finally:
+            writer.kill()
+
+
+def turns(copy: zoned.Device) -> list[set[int]]:
+    """In which turns of the writer the blocks of each zone that holds any were written."""
+    found = []
+    for zone in copy.report():
+        content = copy.pread(copy._written(zone.index), zone.start)
+        tags = set(struct.iter_unpack("<QQ", content))
+        assert all(index == zone.index or (index, turn) == (0, 0) for index, turn in tags)
+        if content:
+            found.append({turn for _, turn in tags})
+    return found
+
+
+def test_beside_a_writer_a_dump_is_one_moment(churned: Path) -> None:
+    """Never refused, always restorable; the zones are those of one turn, and from some zone on of the last."""
+    with zoned.open(churned) as device:
+        for _ in range(40):
+            copy = archive.load(io.BytesIO(packed(device)))
+            with copy:
+                conventional, *sequential = turns(copy) if copy._written(0) else [{0}, *turns(copy)]
+                assert all(len(tags) == 1 for tags in [conventional, *sequential])
+                order = [tags.pop() for tags in sequential]
+                assert order == sorted(order, reverse=True)
+                assert not order or order[0] - order[-1] <= 1
+                assert not order or order[0] - conventional.pop() in (0, 1)
+
+
+def test_beside_a_writer_a_dump_by_a_reader_is_refused_or_right(churned: Path) -> None:
+    """Without a snapshot each zone is of one moment and all can be open together, or the dump says that it is not."""
+    done = changed = 0
+    with zoned.open(churned, readonly=True) as device:
+        while done + changed < 150:
+            try:
+                dump = packed(device)
+            except archive.DumpChangedError:
+                changed += 1
+                continue
+            done += 1
+            with archive.load(io.BytesIO(dump)) as copy:
+                _, *sequential = turns(copy) if copy._written(0) else [{0}, *turns(copy)]
+                assert all(len(tags) == 1 for tags in sequential)
+
+
+def test_states_beside_a_writer_can_be_made_again(churned: Path) -> None:
+    """What a dry run works on: which zones are open and closed is of one moment, for a writer's handle and a reader's."""
+    looked = 0
+    with zoned.open(churned) as device, zoned.open(churned, readonly=True) as reader:
+        for handle in (device, reader) * 60:
+            try:
+                archive.clone_state(handle).close()
+                looked += 1
+            except archive.DumpChangedError:
+                assert handle is reader
+    assert looked >= 60
+
+
+def test_the_shell_dumps_a_disk_in_use_from_a_snapshot(churned: Path, tmp_path: Path) -> None:
+    """Nobody has to stop for it, and the disk of the dump has only zones of two turns."""
+    for _ in range(4):
+        ok("dump", churned, tmp_path / "disk.zdump", "-f")
+        ok("restore", tmp_path / "disk.zdump", tmp_path / "copy.img", "--replace", "-f")
+        with zoned.open(tmp_path / "copy.img", readonly=True) as copy:
+            seen = set().union(*turns(copy))
+            assert len(seen - {0}) <= 2
+
+
+def test_a_dump_of_a_writer_changes_nothing_and_needs_power() -> None:
+    with zoned.memory() as device:
+        use(device)
+        before = device.counters.as_dict()
+        packed(device)
+        assert device.counters.as_dict() == before
+        device.power_cut()
+        with pytest.raises(zoned.PowerLossError):
+            packed(device)
+
+
+# ------------------------------------------------------------------------------------------ replacing
+
+
+@pytest.mark.parametrize("way", ["create", "restore"])
+def test_an_image_in_use_is_not_replaced(sample: bytes, tmp_path: Path, way: str) -> None:
+    """Its users would go on in a file without a name; from the API and the shell the error says who they are."""
+    path, dump = tmp_path / "disk.img", tmp_path / "disk.zdump"
+    dump.write_bytes(sample)
+    with zoned.create(path) as device:
+        device.pwrite(b"x" * 4096, device.geometry.zone_start(3))
+        inode = path.stat().st_ino
+        replace = zoned.create if way == "create" else partial(archive.restore, io.BytesIO(sample))
+        with pytest.raises(zoned.ImageBusyError) as caught:
+            replace(path, replace=True)
+        assert "this process has the image open" in str(caught.value)
+        words = ["create", path] if way == "create" else ["restore", dump, path]
+        done = zonedctl(*words, "--replace", "-f")
+        assert f"process {os.getpid()} (" in sentence(done)
+        assert path.stat().st_ino == inode
+    assert sorted(os.listdir(tmp_path)) == ["disk.img", "disk.zdump"]
+    assert zonedctl(*words, "--replace", "-f").status == 0
+    assert path.stat().st_ino != inode
+
+
+def test_an_image_opened_while_the_dump_is_read_is_not_replaced(
+    sample: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "disk.img"
+    zoned.create(path).close()
+    opened: list[zoned.Device] = []
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not opened:
+                opened.append(zoned.open(path))
+            return super().read(size)
+
+    with pytest.raises(zoned.ImageBusyError):
+        archive.restore(Stream(sample), path, replace=True)
+    opened[0].close()
+    assert os.listdir(tmp_path) == ["disk.img"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_what_is_replaced_keeps_its_permissions(sample: bytes, tmp_path: Path, mode: int) -> None:
+    path, out = tmp_path / "disk.img", tmp_path / "disk.zdump"
+    zoned.create(path).close()
+    out.write_bytes(b"old")
+    for file in (path, out):
+        file.chmod(mode)
+    zoned.create(path, replace=True).close()
+    assert path.stat().st_mode & 0o777 == mode
+    archive.restore(io.BytesIO(sample), path, replace=True)
+    assert path.stat().st_mode & 0o777 == mode
+    ok("dump", path, out, "-f")
+    assert out.stat().st_mode & 0o777 == mode
+
+
+def test_what_is_new_has_what_the_umask_leaves(sample: bytes, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        archive.restore(io.BytesIO(sample), tmp_path / "restored")
+        zoned.create(tmp_path / "created").close()
+        zoned.create(tmp_path / "replaced", replace=True).close()
+        ok("dump", tmp_path / "created", tmp_path / "dumped")
+        html.write(tmp_path / "page", "text")
+    finally:
+        os.umask(before)
+    for file in tmp_path.iterdir():
+        assert file.stat().st_mode & 0o777 == 0o640, file
+
+
+def test_an_unfinished_restore_is_private_and_unlinks_nothing_of_others(
+    sample: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "copy.img"
+    theirs = tmp_path / f".copy.img.restoring.{os.getpid()}"
+    theirs.write_bytes(b"precious")
+    seen: set[int] = set()
+
+    class Stream(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            for file in tmp_path.iterdir():
+                if file != theirs:
+                    seen.add(file.stat().st_mode & 0o777)
+            return super().read(size)
+
+    archive.restore(Stream(sample), path)
+    assert seen == {0o600}
+    assert theirs.read_bytes() == b"precious"
+    assert sorted(os.listdir(tmp_path)) == [theirs.name, "copy.img"]

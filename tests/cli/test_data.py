@@ -317,3 +317,29 @@ def test_nothing_to_write_is_done_quietly(disk: Path) -> None:
     ok("write", disk, "--zone", "3", stdin=b"")
     assert inside("write", disk, "--zone", "3", "--length", "0", stdin=bytes(4096)).status == 0
     assert rows(disk) == before
+
+
+def test_any_bytes_can_be_read(disk: Path) -> None:
+    """The disk gives whole blocks, the command what was asked for."""
+    data = noise(3 * MIB)
+    ok("write", disk, "--zone", "3", stdin=data)
+    start = 12 * MIB
+    for at, size in ((1, 3), (4095, 2), (MIB - 1, MIB + 2), (4096, 1), (5000, 3 * MIB - 5000)):
+        got = ok("read", disk, "--offset", start + at, "--length", size).out
+        assert got == data[at : at + size], (at, size)
+
+
+def test_a_refused_read_speaks_of_what_was_asked(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    zoned.create(path, unrestricted_read=False).close()
+    told = refused("read", path, "--offset", 20971521, "--length", 3)
+    assert told.endswith("reads only what was written (asked for: 3 bytes from 20971521 on)")
+    told = refused("read", path, "--offset", 20971520, "--length", 4096)
+    assert "asked for" not in told
+    ok("write", path, "--zone", "5", stdin=bytes(4096))
+    assert ok("read", path, "--offset", 20971521, "--length", 3).out == bytes(3)
+
+
+def test_a_write_amid_a_block_names_the_offset(disk: Path) -> None:
+    told = refused("write", disk, "--offset", 20971521, "--pad", stdin=b"abc")
+    assert told == "offset 20971521 lies within a block: it must be a multiple of 4096"

@@ -12,7 +12,7 @@ import zoned
 from cli.shell import DATA, every_condition, inside, ok, refused
 from zoned import reportdiff
 
-FORMATS = ["json", "csv", "zbd", "blkzone"]
+FORMATS = ["json", "jsonl", "csv", "zbd", "blkzone"]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_what_differs(disk: Path, tmp_path: Path, form: str) -> None:
         "zone 13: wp none -> 54525952, condition offline -> empty",
     ]
     head, *objects = [
-        json.loads(line) for line in inside("diff", before, disk, "--format", "json").lines
+        json.loads(line) for line in inside("diff", before, disk, "--format", "jsonl").lines
     ]
     assert head == {"diff": 1, "first": str(before), "second": str(disk)}
     assert objects[2] == {
@@ -81,7 +81,7 @@ def test_zones_on_one_side_only(disk: Path, tmp_path: Path) -> None:
         "zone 0 (start 0): only in the second report",
         "zone 15 (start 62914560): only in the second report",
     ]
-    done = inside("diff", disk, part, "--format", "json")
+    done = inside("diff", disk, part, "--format", "jsonl")
     assert [json.loads(line).get("only") for line in done.lines] == [None, "left", "left"]
 
 
@@ -188,7 +188,7 @@ def test_a_smaller_last_zone_saved_alone(tmp_path: Path) -> None:
     assert inside("diff", path, saved).lines[15].startswith("zone 15: wp")
     later.write_bytes(ok("report", path, *form).out)
     assert inside("diff", saved, later).lines == [f"zone (start 62914560): {told}"]
-    objects = inside("diff", saved, later, "--format", "json").lines
+    objects = inside("diff", saved, later, "--format", "jsonl").lines
     assert json.loads(objects[1])["zone"] is None
     two = tmp_path / "two"
     two.write_bytes(ok("report", path, "--zones", "13,15", "--format", "blkzone").out)
@@ -198,3 +198,24 @@ def test_a_smaller_last_zone_saved_alone(tmp_path: Path) -> None:
     assert inside("diff", two, empty).lines == [
         f"zone {at} (start {at * 4 << 20}): only in the first report" for at in (13, 15)
     ]
+
+
+def test_json_is_one_document(disk: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.img"
+    other.write_bytes(disk.read_bytes())
+    with zoned.open(other) as device:
+        device.reset_zone(4)
+    done = inside("diff", disk, other, "--format", "json")
+    document = json.loads(done.text)
+    assert (done.status, document["diff"], document["second"]) == (1, 2, str(other))
+    assert [item["zone"] for item in document["differences"]] == [4]
+    assert json.loads(ok("diff", disk, disk, "--format", "json").text)["differences"] == []
+
+
+def test_a_document_that_is_cut_off_or_goes_on_is_refused(disk: Path) -> None:
+    text = ok("report", disk, "--format", "json").text
+    cut = text.removesuffix("]}\n").encode()
+    told = refused("diff", disk, "-", stdin=cut, status=2)
+    assert "line 17: the JSON report is cut off here" in told
+    told = refused("diff", disk, "-", stdin=text.encode() + b"{}\n", status=2)
+    assert "the document has ended before" in told

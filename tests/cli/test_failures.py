@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import zoned
-from cli.shell import COMMAND, environment, inside, refused, sentence, zonedctl
+from cli.shell import COMMAND, drained, environment, inside, refused, sentence, zonedctl
 from waiting import PATIENCE, until
 from zoned.cli.app import COMMANDS
 
@@ -210,10 +210,11 @@ def test_signals_end_with_one_line(disk: Path, number: signal.Signals, told: str
             return child.pid in [opener.pid for opener in device.openers]
 
     until(has_it_open, "the child opens the disk")
+    until(lambda: drained(child.stdin), "the child reads its input")
     child.send_signal(number)
     _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 128 + number
-    assert err.decode() == f"zonedctl: {told}\n"
+    assert err.decode() == f"zonedctl: {told}; nothing was written\n"
     assert zonedctl("check", disk).status == 0
 
 
@@ -413,3 +414,41 @@ def test_numbers_that_mean_nothing_are_refused(disk: Path, tmp_path: Path) -> No
         done = zonedctl(*args)
         assert done.status == 2
         assert "is not in the range" in done.err
+
+
+ODD = ("d\u00efsk.img", os.fsdecode(b"d\xffsk.img"))
+LOCALES = (
+    {"LC_ALL": "C"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"PYTHONIOENCODING": "ascii"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"},
+)
+
+
+@pytest.mark.parametrize("env", LOCALES, ids="-".join)
+def test_names_come_out_as_the_host_has_them(tmp_path: Path, env: dict[str, str]) -> None:
+    """Whatever the locale: to the byte, in output and in sentences."""
+    for name in ODD:
+        path = tmp_path / name
+        zoned.create(path).close()
+        for args in (["info", path], ["check", path], ["report", f"{path}.no"]):
+            done = subprocess.run(
+                [*COMMAND, *args],
+                capture_output=True,
+                env=environment(**env),
+                timeout=PATIENCE,
+                check=False,
+            )
+            assert os.fsencode(path) in done.stdout + done.stderr, (args, done)
+            assert done.returncode == (args[0] == "report")
+
+
+def test_paths_in_messages_are_as_given(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(disk.parent)
+    for command in ("report", "check", "info", "dump"):
+        rest = ["-"] if command == "dump" else []
+        assert refused(command, "no.img", *rest).startswith("no.img: No such file"), command
+    assert refused("create", "no/disk.img").startswith("no/disk.img: No such file")
+    assert refused("trace", "record", disk.name, "no/x.trace", "--", "true").startswith(
+        "no/x.trace:"
+    )

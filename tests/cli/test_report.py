@@ -55,7 +55,7 @@ def test_text(disk: Path) -> None:
 
 
 def test_json_is_versioned_one_object_a_line(disk: Path) -> None:
-    head, *zones = [json.loads(line) for line in ok("report", disk, "--format", "json").lines]
+    head, *zones = [json.loads(line) for line in ok("report", disk, "--format", "jsonl").lines]
     with zoned.open(disk, readonly=True) as device:
         report = list(device.report())
         assert head == {
@@ -184,7 +184,7 @@ MEASURE = (
 )
 
 
-@pytest.mark.parametrize("form", ["blkzone", "zbd", "csv", "json", "text"])
+@pytest.mark.parametrize("form", ["blkzone", "zbd", "csv", "json", "jsonl", "text"])
 def test_a_whole_drive_in_little_memory(tmp_path: Path, form: str) -> None:
     """104,312 zones: the report is complete, and the process stays below 100 MiB."""
     path = tmp_path / "disk.img"
@@ -197,7 +197,7 @@ def test_a_whole_drive_in_little_memory(tmp_path: Path, form: str) -> None:
     )
     status, peak = map(int, done.stderr.split())
     assert status == 0
-    assert done.stdout.count(b"\n") == 104312 + (form != "blkzone")
+    assert done.stdout.count(b"\n") == 104312 + (form != "blkzone") + (form == "json")
     # AddressSanitizer's shadow and quarantine are no memory of the report's.
     limit = 1024 if os.environ.get("ZONED_SANITIZED") else 100
     assert peak < limit * 1024, f"{peak} KiB"
@@ -211,3 +211,39 @@ def test_a_disk_in_use_is_reported(disk: Path) -> None:
     assert inside("report", disk, "--zones", "12", "--format", "zbd").lines[1].split(", ")[
         5
     ] == str((12 << 22) + 8192).zfill(14)
+
+
+def test_json_is_one_document(disk: Path) -> None:
+    lines = [json.loads(line) for line in ok("report", disk, "--format", "jsonl").lines]
+    document = json.loads(ok("report", disk, "--format", "json").text)
+    assert document["report"] == 2 and document["nr_zones"] == lines[0]["zones"] == 16
+    assert document["zones"] == lines[1:]
+    assert document["uuid"] == lines[0]["uuid"]
+    nothing = json.loads(ok("report", disk, "--type", "swp", "--format", "json").text)
+    assert nothing["zones"] == []
+
+
+@pytest.mark.parametrize("form", ["blkzone", "zbd", "csv", "json", "jsonl", "text"])
+def test_ten_million_zones_show_their_first_lines_in_little_memory(
+    tmp_path: Path, form: str
+) -> None:
+    """The reader goes away after some lines: neither the zones before them nor the others cost memory."""
+    path = tmp_path / "disk.img"
+    size = 10_000_000 * 65536
+    zoned.create(path, size=size, zone_size="64KiB", conventional=0, host_sync="never").close()
+    child = subprocess.Popen(
+        [sys.executable, "-c", MEASURE, *COMMAND, "report", str(path), "--format", form],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert child.stdout is not None and child.stderr is not None
+    first = child.stdout.readline()
+    child.stdout.close()
+    said = child.stderr.read()
+    child.stderr.close()
+    child.wait()
+    status, peak = map(int, said.split())
+    assert first and status == 141
+    limit = 1024 if os.environ.get("ZONED_SANITIZED") else 100
+    assert peak < limit * 1024, f"{peak} KiB"

@@ -183,3 +183,30 @@ def test_the_benchmarks_can_still_be_collected() -> None:
     )
     assert found.returncode == 0, found.stdout
     assert "test_engine.py" in found.stdout
+
+
+NUMBERED = re.compile(
+    r"\{(?P<number>[^{}]*)\} (?:zones|commands|bytes|processes|records|rules|lines|blocks|files|jobs|points"
+    r"|errors|sectors|survivors|cuts|states|openers|ranges|writes|reads|times|threads|differences)\b"
+)
+NEVER_ONE = (
+    r"(?i)largest|most|least|limit|sector_count",  # constants
+    r"geometry\.size|self\.size|_capacity|^zone$|len\(name\)|zone_size|nr_zones",  # never so small
+    r"\.1f|:g",  # fractions
+    r"_thousands|len\(batch\)|zones_per_bin|item\.length",  # as blkzone prints it; many by their meaning
+    r"geometry\['size'\]",
+)
+
+
+def test_numbers_of_things_are_told_by_one_function() -> None:
+    """ "1 zones" is nowhere: what is counted goes through units.counted()."""
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in PYTHON
+        if path.relative_to(ROOT).parts[0] in ("zoned", "zonefs")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for match in NUMBERED.finditer(line)
+        if not any(re.search(never, match["number"]) for never in NEVER_ONE)
+    ]
+    assert found == []
+    assert NUMBERED.search('f"{count} zones"') and not NUMBERED.search("{counted(n, 'zone')} of")

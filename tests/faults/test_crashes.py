@@ -20,7 +20,7 @@ import zonefs
 from waiting import PATIENCE, until
 from zoned.crashes import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
-from zoned.testing import CrashFailure, check_crashes
+from zoned.testing import CrashFailure, check_crashes, zone_lines
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -507,3 +507,19 @@ def test_wrong_arguments_are_told_before_anything_runs(keywords: dict, sentence:
 
     with pytest.raises((TypeError, ValueError), match=sentence):
         check_crashes(**{"workload": never, "verify": never} | DISK | keywords)
+
+
+def test_zones_are_shown_with_the_pointers_that_they_have() -> None:
+    with zoned.memory(**DISK, unrestricted_read=True) as dev:
+        dev.pwrite(bytes(MIB), 1 * MIB)
+        dev.pwrite(bytes(BLOCK), 2 * MIB)
+        dev.finish_zone(3)
+        dev.set_condition(0, "read-only")
+        dev.set_condition(4, "offline")
+        assert zone_lines(dev).splitlines() == [
+            "  zone 0: READ_ONLY",
+            "  zone 1: FULL, durable +0",
+            "  zone 2: IMPLICIT_OPEN, wp +4096, durable +0",
+            "  zone 3: FULL, durable +1048576",
+            "  zone 4: OFFLINE, durable +0",
+        ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoned.units import LARGEST, SizeError, counted, format_size, parse_size
+from zoned.units import LARGEST, SizeError, counted, format_size, parse_size, were
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,5 @@ def test_exact_sizes_come_back(number: int, unit: str) -> None:
 def test_a_number_and_its_noun() -> None:
     assert [counted(number, "zone") for number in (0, 1, 2)] == ["0 zones", "1 zone", "2 zones"]
     assert [counted(number, "flush", "flushes") for number in (1, 3)] == ["1 flush", "3 flushes"]
+    assert counted(12345, "zone", form=",") == "12,345 zones"
+    assert [were(number) for number in (0, 1, 2)] == ["were", "was", "were"]

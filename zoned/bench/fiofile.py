@@ -27,7 +27,7 @@ from zoned.bench.fiooptions import (
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
 from zoned.inputs import MOST_JOBS, InputError, as_text, read_bytes
-from zoned.units import format_size
+from zoned.units import counted, format_size
 
 __all__ = ["FioError", "Plan", "load", "parse", "read_sections"]
 
@@ -375,7 +375,9 @@ def _range(c: Context, job: Job, name: str, where: str) -> None:
     elif c.options["size"].value.strip().endswith("%"):
         size = min(size, left)  # a percentage is of the whole disk; fio cuts it so
     if size > left:
-        raise c.options["size"].fail(f"from offset {job.offset} on the disk has {left} bytes left")
+        raise c.options["size"].fail(
+            f"from offset {job.offset} on the disk has {counted(left, 'byte')} left"
+        )
     zone = c.geometry.zone_size
     if whole and size % zone and size != left:
         rounded = max(size, 0) // zone * zone
@@ -445,7 +447,8 @@ def _limits(plan: Plan, geometry: Geometry) -> None:
         apart = len(ranges[job.wait_for])
         if limit and apart > limit:
             plan.notes.append(
-                f"{apart} jobs write to ranges of their own, and only {limit} zones may be open: "
+                f"{counted(apart, 'job')} write to ranges of their own, and only {limit} "
+                f"zones may be open: "
                 "jobs beyond the limit stop without writing (fio's do so silently)"
             )
             return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -20,7 +19,8 @@ from zoned.bench.results import added, conditions, groups
 from zoned.bench.simulation import JobResult, Run, Stats
 from zoned.bench.table import called, duration, number
 from zoned.plaintext import printable_lines
-from zoned.units import format_size
+from zoned.units import counted, format_size, were
+from zoned.wholefile import replacing
 
 SHOWN = 8  # jobs with a latency picture
 HEADS = ("job", "", "IOPS", "MiB/s", "mean", "p50", "p99", "max")
@@ -88,27 +88,16 @@ def page(run: Run, title: str, profile: str, notes: Sequence[str] = ()) -> str:
 def write(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> None:
     """Write a file whole or not at all; what is no regular file (a pipe, /dev/stdout) directly.
 
-    A file that was there keeps its content until the new one is safe, and its mode. With ``follow``
-    False a symbolic link or a pipe of that name is replaced, and what it leads to is left alone.
-    Raises OSError naming the file, on a full disk too.
+    A file that was there keeps its content until the new one is safe, and its permissions. With
+    ``follow`` False a symbolic link or a pipe of that name is replaced, and what it leads to is
+    left alone. Raises OSError naming the file, on a full disk too.
     """
-    target = Path(os.path.realpath(path)) if follow else Path(path)
     try:
         if follow and os.path.exists(path) and not os.path.isfile(path):
             Path(path).write_text(text, encoding="utf-8")
             return
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            there = target.is_file() and (follow or not target.is_symlink())
-            os.chmod(name, target.stat().st_mode & 0o777 if there else 0o644)
-            os.replace(name, target)
-        finally:
-            if os.path.exists(name):
-                os.unlink(name)
+        with replacing(path, follow=follow) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
         code = error.errno or errno.EIO
         raise OSError(code, os.strerror(code), os.fspath(path)) from None
@@ -126,7 +115,8 @@ def _head(run: Run, title: str, profile: str) -> str:
     kind = "real time" if run.real else f"virtual time, model {run.model.kind}"
     return (
         f"<h1>{escape(title)}</h1><p>{escape(profile)}: {escape(run.geometry.describe())}</p>"
-        f'<p class="soft">{duration(run.now)} of {kind}, {run.commands:,} commands, '
+        f'<p class="soft">{duration(run.now)} of {kind}, '
+        f"{counted(run.commands, 'command', form=',')}, "
         f"seed {run.seed}</p>"
     )
 
@@ -188,7 +178,7 @@ def _latencies(run: Run) -> str:
     out = []
     for title, name, stats in shown[:SHOWN]:
         if stats.minimum == stats.maximum:
-            same = f"{stats.count:,} commands, each {duration(stats.minimum)}"
+            same = f"{counted(stats.count, 'command', form=',')}, each {duration(stats.minimum)}"
             out.append(f'<p>{escape(title)} <span class="soft">{same}</span></p>')
             continue
         marks = ", ".join(f"p{p:g} {duration(stats.percentile(p))}" for p in (50, 99, 99.9))
@@ -235,8 +225,11 @@ def _seeks(run: Run) -> str:
     picture = pictures.seeks(run)
     if not picture:
         return ""
-    text = f"The head was moved {run.moved:,} times; by the distance in cylinders, from each "
-    return _section("Seek distances", picture + _soft(text + "power of two to the next."))
+    text = (
+        f"The head was moved {counted(run.moved, 'time', form=',')}; by the distance in cylinders,"
+        " from each power of two to the next."
+    )
+    return _section("Seek distances", picture + _soft(text))
 
 
 def _parts(run: Run) -> str:
@@ -251,8 +244,8 @@ def _amplification(run: Run) -> str:
         moved = sum(job.log_moved for job in run.jobs)
         cleaned = sum(job.log_segments for job in run.jobs)
         text = (
-            f"<p><b>{(user + moved) / user:.3f}</b>: {user:,} blocks written, "
-            f"{moved:,} moved, {cleaned:,} zones cleaned.</p>"
+            f"<p><b>{(user + moved) / user:.3f}</b>: {counted(user, 'block', form=',')} written, "
+            f"{moved:,} moved, {counted(cleaned, 'zone', form=',')} cleaned.</p>"
         )
     elif run.model.kind == "drive-managed":
         done = run.drive_managed
@@ -260,9 +253,11 @@ def _amplification(run: Run) -> str:
         sent = max(run.total(1).bytes, 1)
         text = (
             f"<p><b>{done['media_bytes'] / sent:.2f}</b>: bytes written to the platter for each "
-            f"byte sent. {done['into_cache']:,} writes went into the media cache, "
+            f"byte sent. {counted(done['into_cache'], 'write', form=',')} went into the "
+            f"media cache, "
             f"{done['past_cache']:,} past it; it was {full}. "
-            f"{done['bands_cleaned']:,} bands were cleaned, "
+            f"{counted(done['bands_cleaned'], 'band', form=',')} "
+            f"{were(done['bands_cleaned'])} cleaned, "
             f"{format_size(done['cleaning_bytes'])} of traffic.</p>"
         )
     elif run.total(1).bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoned.bench.simulation import Run
+from zoned.units import counted
 
 FEW = 0.6
 """Below this share of the time no single part counts as the limit."""
@@ -26,8 +27,9 @@ def limiting(run: Run) -> str:
         sentence = _cleaning(run, sentence)
     stopped = sum(job.stopped for job in run.jobs)
     if stopped:
-        jobs = "1 job" if stopped == 1 else f"{stopped} jobs"
-        sentence += f" {jobs} stopped early: no zone was left within the open limit."
+        sentence += (
+            f" {counted(stopped, 'job')} stopped early: no zone was left within the open limit."
+        )
     stages = len({job.job.wait_for for job in run.jobs})
     if stages > 1:
         sentence += f" (Over all {stages} stages of the run.)"

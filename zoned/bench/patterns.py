@@ -15,7 +15,7 @@ from zoned.bench.fiofile import MOST_PLANNED, Plan
 from zoned.bench.jobs import POLICIES, Job
 from zoned.geometry import Dialect, Geometry
 from zoned.inputs import InputError
-from zoned.units import LARGEST, SizeError, parse_size
+from zoned.units import LARGEST, SizeError, counted, parse_size
 
 SECOND = 10**9
 KIB = 1024
@@ -196,7 +196,9 @@ def _random_zones(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
     if geometry.max_active:  # an active zone can only be given back by finishing or filling it
         for job in plan.jobs:
             job.ignore_zone_limits = False
-        plan.notes.append(f"at most {geometry.max_active} zones at a time: the active limit")
+        plan.notes.append(
+            f"at most {counted(geometry.max_active, 'zone')} at a time: the active limit"
+        )
     return plan
 
 

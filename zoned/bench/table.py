@@ -68,10 +68,10 @@ def _direction(
         f"({_bytes(stats.rate, 1000)}/s)({_bytes(stats.bytes)}/{stats.runtime / 1e6:.0f}msec)"
     )
     if not stats.bytes:  # zone commands
-        took = f"{stats.count} zones/{stats.runtime / 1e6:.1f}msec"
+        took = f"{counted(stats.count, 'zone')}/{stats.runtime / 1e6:.1f}msec"
         head = f"  {name}: IOPS={number(stats.iops)} ({took})"
     if name == "write":
-        head += f"; {resets} zone resets"
+        head += f"; {counted(resets, 'zone reset')}"
     ends = f"min={_short(stats.minimum / scale)}, max={_short(stats.maximum / scale)}"
     middle = f"avg={stats.mean / scale:.2f}, stdev={stats.deviation / scale:.2f}"
     lines = [
@@ -102,7 +102,8 @@ def _job(members: Sequence[JobResult]) -> list[str]:
     stopped = sum(member.stopped for member in members)
     if stopped:
         lines.append(
-            f"  {stopped} of {len(members)} jobs stopped: all zones that may be open are taken"
+            f"  {stopped} of {counted(len(members), 'job')} stopped: all zones that may be "
+            f"open are taken"
         )
     user = sum(member.log_user for member in members)
     if user:
@@ -110,7 +111,7 @@ def _job(members: Sequence[JobResult]) -> list[str]:
         cleaned = sum(member.log_segments for member in members)
         lines.append(
             f"  log: write amplification {(user + moved) / user:.3f} "
-            f"({user} blocks written, {moved} moved, {cleaned} zones cleaned)"
+            f"({counted(user, 'block')} written, {moved} moved, {counted(cleaned, 'zone')} cleaned)"
         )
     ramp = first.job.ramp
     if ramp:
@@ -135,8 +136,8 @@ def as_text(run: Run, profile: str, notes: Sequence[str] = ()) -> str:
     if run.model.kind == "drive-managed":
         done = run.drive_managed
         lines.append(
-            f"Cache  {done['into_cache']} writes into it, {done['past_cache']} past it, "
-            f"{done['bands_cleaned']} bands cleaned "
+            f"Cache  {counted(done['into_cache'], 'write')} into it, {done['past_cache']} past it, "
+            f"{counted(done['bands_cleaned'], 'band')} cleaned "
             f"({format_size(done['cleaning_bytes'])} of traffic)"
         )
     lines.append(f"Limit  {limiting(run)}")

@@ -8,11 +8,19 @@ here is imported by the library.
 
 from __future__ import annotations
 
-from typing import NoReturn
+import signal
+
+TYPE_CHECKING = False  # as mypy knows it; typing would be loaded before main() begins
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
     """The entry point of the command; ends the process."""
+    # Until a command begins there is nothing to clean up or to tell: Ctrl-C just ends the process,
+    # without the traceback of some import. Ignored (as in a job in the background) it stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from zoned.cli.app import run
 
     run()

@@ -8,13 +8,16 @@ here: as one sentence on stderr and an exit status.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import importlib
+import io
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -83,6 +86,9 @@ class Terminated(BaseException):
 class App(click.Group):
     """The group ``zonedctl``: commands from the table, one sentence per failure."""
 
+    #: Whether this process is zonedctl's, so that its signals are the command's to answer.
+    owns_process = False
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
@@ -108,7 +114,10 @@ class App(click.Group):
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(COMMANDS)}"
             raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        found = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:
+            _begin(name, args)
+        return found
 
     def format_commands(
         self,
@@ -202,7 +211,23 @@ def example(*lines: str) -> str:
 def say_error(message: str, who: str = "zonedctl") -> None:
     """One line on stderr; nothing if stderr is gone too."""
     with contextlib.suppress(OSError):
-        click.echo(f"{who}: {message}", err=True)
+        click.echo(f"{who}: {whole(message)}", err=True)
+
+
+_SURROGATES = re.compile(r"(?:\\udc[89a-f][0-9a-f])+")
+
+
+def whole(text: str) -> str:
+    """A text of repr() or JSON with the letters that Python, in an ASCII locale, has as bytes."""
+
+    def letters(match: re.Match[str]) -> str:
+        raw = bytes(int(code, 16) & 0xFF for code in match[0].split("\\ud")[1:])
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            return match[0]
+
+    return _SURROGATES.sub(letters, text)
 
 
 def interrupted(error: KeyboardInterrupt) -> str:
@@ -261,32 +286,70 @@ def _flush() -> None:
         raise Failure(f"cannot write to standard output: {error.strerror or error}") from error
 
 
+#: Commands that mostly touch no disk.
+_WITHOUT_DISK = ("completion", "bench")
+
+
+def _begin(name: str, args: Sequence[str]) -> None:
+    """From here on signals are the command's to answer; before, they simply ended the process.
+
+    What nearly every command needs is loaded first: an import is no place for an exception.
+    """
+    if not cli.owns_process:
+        return
+    if name not in _WITHOUT_DISK and not {"-h", "--help"} & set(args):
+        importlib.import_module("zoned.device")
+    for number, handler in _ANSWERS.items():
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, handler)
+
+
+def _end() -> None:
+    """The command has ended: signals end the process again, without Python's lines about it."""
+    for number, handler in _ANSWERS.items():
+        if signal.getsignal(number) is handler:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
     raise Terminated(number)
+
+
+#: What a command makes of signals that end it, where they are not ignored.
+_ANSWERS: dict[signal.Signals, Callable[[int, FrameType | None], object]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: _terminate,
+    signal.SIGHUP: _terminate,
+}
 
 
 def run() -> NoReturn:
     """The whole life of the process ``zonedctl``."""
     _open_standard_streams()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _terminate)
+    cli.owns_process = True
     status = 1
     try:
         cli.main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except Terminated as end:
+        _end()
         status = 128 + int(end.args[0])
         say_error("terminated")
     except KeyboardInterrupt as error:  # outside of a command: while starting or ending
+        _end()
         status = INTERRUPTED
         say_error(interrupted(error))
+    _end()
     leave(status)
 
 
 def _open_standard_streams() -> None:
-    """Started without one of them: the image would get its number, and Python has no stream."""
+    """Started without one of them: the image would get its number, and Python has no stream.
+
+    Whatever the locale is, text is UTF-8 where that says ASCII, and what cannot be written in it,
+    such as the name of a file, comes out as the bytes that it has on the host.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)
@@ -294,6 +357,24 @@ def _open_standard_streams() -> None:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            how = "surrogateescape" if mode == "r" else "zonedctl-bytes"
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors=how)
+
+
+def _as_on_the_host(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What an output's encoding has no place for, as the bytes that the host's file names have."""
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    try:
+        return os.fsencode(text), error.end
+    except UnicodeEncodeError:
+        return text.encode("ascii", "backslashreplace"), error.end
+
+
+codecs.register_error("zonedctl-bytes", _as_on_the_host)
 
 
 def leave(status: int) -> NoReturn:

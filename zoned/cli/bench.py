@@ -292,7 +292,7 @@ def _sweep(names: Sequence[str], dask: str | None, jobs: int | None, quiet: bool
     failed = sweep.run(grid, workers=jobs, dask=dask, told=told)
     click.echo(f"{grid.folder}/points.csv and summary.csv: {counted(len(grid.points), 'point')}")
     if failed:
-        raise Failure(f"{failed} of {len(grid.points)} points failed; see points.csv")
+        raise Failure(f"{failed} of {counted(len(grid.points), 'point')} failed; see points.csv")
 
 
 def _prepare(

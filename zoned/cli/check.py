@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import click
 
 from zoned.cli.app import example
+from zoned.cli.documents import dumps
 from zoned.cli.params import format_option, image_argument
 from zoned.units import counted
 
@@ -43,7 +43,7 @@ def check_command(image: str, repair: bool, form: str) -> int:
     left = [finding for finding in findings if finding.error and not finding.mended]
     lost = [finding for finding in findings if finding.loses and finding.mended]
     if form == "json":
-        click.echo(json.dumps(_document(image, findings), indent=2))
+        click.echo(dumps(_document(image, findings), indent=2))
     else:
         for finding in findings:
             hint = " (--repair can mend it)" if finding.mendable and not finding.mended else ""

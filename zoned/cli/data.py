@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, example
+from zoned.cli.app import INTERRUPTED, Failure, Terminated, example, sentence
 from zoned.cli.ask import Meter, say
 from zoned.cli.files import fill, output, refuse_the_disk, remaining, source
 from zoned.cli.params import (
@@ -31,11 +31,13 @@ from zoned.cli.params import (
 )
 from zoned.cli.select import show
 from zoned.reportformats import CONDITION_NAMES
+from zoned.units import counted, were
 
 if TYPE_CHECKING:
     from zoned import Device, Zone
 
 _CHUNK = 1 << 20
+_REQUIRED = 2
 
 
 @dataclass(frozen=True)
@@ -172,14 +174,35 @@ def write_command(
         writer = _Write(device, image, place, append, pad)
         if expected is not None:
             writer.check(expected)
-        with Meter("write", expected or 0) as meter:
+        with _telling(writer), Meter("write", expected or 0) as meter:
             try:
                 writer.run(stream, length, meter)
             finally:
                 device.flush()
+        say(verbose, f"wrote {meter.rate()} to {writer.where()}")
+
+
+@contextmanager
+def _telling(writer: _Write) -> Iterator[None]:
+    """Prints where appended data landed, and whatever ends a write early says how far it got."""
+    from zoned import MediumError, PowerLossError, ZonedError
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Failure(f"interrupted; {writer.got_to()}", INTERRUPTED) from error
+    except Terminated as error:
+        raise Failure(f"terminated; {writer.got_to()}", 128 + int(error.args[0])) from error
+    except OSError as error:
+        if isinstance(error, ZonedError) and not isinstance(error, MediumError | PowerLossError):
+            writer.under_way = None  # refused whole
+        told = writer.got_to()
+        if not writer.done:
+            raise
+        raise Failure(f"{sentence(error)}; {told}") from error
+    finally:
         for landed, size in writer.landed:
             click.echo(f"{landed} {size}")
-        say(verbose, f"wrote {meter.rate()} to {writer.where()}")
 
 
 @dataclass(frozen=True)
@@ -202,6 +225,9 @@ class _Write:
         self.append = append
         self.pad = pad
         self.done = 0
+        self.under_way: tuple[_Stretch, int, int] | None = None
+        """A command that may or may not have ended: where, from which byte of the disk on, and how
+        many bytes of the input it takes."""
         self.touched: list[int] = []
         self.landed: list[tuple[int, int]] = []
 
@@ -239,6 +265,11 @@ class _Write:
         geometry = self.device.geometry
         if offset >= geometry.size:
             raise Failure(f"offset {offset} is not on the disk, which has {geometry.size} bytes")
+        if offset % geometry.logical_block:
+            raise Failure(
+                f"offset {offset} lies within a block: it must be a multiple of"
+                f" {geometry.logical_block}"
+            )
         for index in range(offset // geometry.zone_size, geometry.nr_zones):
             zone = self.device.zones[index]
             begin = max(offset, zone.start)
@@ -249,10 +280,37 @@ class _Write:
 
     def _block(self, zone: Zone) -> int:
         geometry = self.device.geometry
-        return geometry.physical_block if zone.type == 2 else geometry.logical_block
+        return geometry.physical_block if zone.type == _REQUIRED else geometry.logical_block
 
     def _so_far(self) -> str:
-        return f"{self.done} bytes were written" if self.done else "nothing was written"
+        if not self.done:
+            return "nothing was written"
+        return f"{counted(self.done, 'byte')} {were(self.done)} written"
+
+    def got_to(self) -> str:
+        """How far a write came that was interrupted or failed, amid a command too.
+
+        A sequential zone's write pointer tells it to the byte. A conventional zone has none, others
+        may append, and a preferred zone may be overwritten: there it is known to a command.
+        """
+        from zoned import ZonedError
+
+        if self.under_way is None:
+            return self._so_far()
+        stretch, position, size = self.under_way
+        start = self.device.geometry.zone_start(stretch.zone)
+        if self.device.geometry.zone_type(stretch.zone) == _REQUIRED and not self.append:
+            with suppress(ZonedError):  # a disk without power tells nothing
+                landed = self.device._written(stretch.zone) - (position - start)
+                self.done += max(0, min(landed, size))
+                self.under_way = None
+                return self._so_far()
+        where = f"in zone {stretch.zone}" if self.append else f"at {position}"
+        return (
+            f"{self._so_far()}, and perhaps {counted(size, 'byte')} more {where}"
+            if self.done
+            else f"at most {counted(size, 'byte')} {were(size)} written, {where}"
+        )
 
     def check(self, expected: int) -> None:
         """Refuse what cannot work before anything is written; the input's length is known."""
@@ -268,7 +326,7 @@ class _Write:
         if room < expected and self.place.offset is None and (room or len(looked) != 1):
             names = _name(looked) if looked else "these zones"
             raise Failure(
-                f"the input has {expected} bytes, and {names} of {self.image}"
+                f"the input has {counted(expected, 'byte')}, and {names} of {self.image}"
                 f" {'have' if len(looked) != 1 else 'has'} room for {room}; nothing was written"
             )
         if last is not None and expected % last.block and not self.pad:
@@ -276,7 +334,8 @@ class _Write:
 
     def _partial(self, rest: int, block: int, done: str) -> str:
         return (
-            f"the input ends with {rest} bytes of a block of {block}: --pad fills it with zeros;"
+            f"the input ends with {counted(rest, 'byte')} of a block of {block}: --pad "
+            f"fills it with zeros;"
             f" {done}"
         )
 
@@ -299,9 +358,10 @@ class _Write:
                     whole = got + stretch.block - rest
                     buffer[got:whole] = bytes(whole - got)
                 if whole:
+                    self.under_way = stretch, position, min(got, whole)
                     self._put(stretch, buffer[:whole], position)
+                    self.done, self.under_way = self.done + min(got, whole), None
                     position += whole
-                    self.done += min(got, whole)
                     meter.add(min(got, whole))
                 if rest and not self.pad:
                     raise Failure(self._partial(rest, stretch.block, self._so_far()))
@@ -316,25 +376,13 @@ class _Write:
         if not self.touched or self.touched[-1] != stretch.zone:
             self.touched.append(stretch.zone)
         if not self.append:
-            self._refusable(lambda: self.device.pwrite(data, position))
+            self.device.pwrite(data, position)
             return
-        landed = self._refusable(lambda: self.device.append(stretch.zone, data))
+        landed = self.device.append(stretch.zone, data)
         if self.landed and sum(self.landed[-1]) == landed:
             self.landed[-1] = (self.landed[-1][0], self.landed[-1][1] + len(data))
         else:
             self.landed.append((landed, len(data)))
-
-    def _refusable(self, command: object) -> int:
-        """Do it; a refusal after a part was written says how much was."""
-        from zoned import ZonedError
-
-        assert callable(command)
-        try:
-            return int(command())
-        except ZonedError as error:
-            if not self.done:
-                raise
-            raise Failure(f"{error}; {self._so_far()}") from error
 
 
 # -------------------------------------------------------------------------------------------
@@ -422,8 +470,9 @@ def _pieces(device: Device, image: str, place: Place, length: int | None) -> lis
         assert length is not None
         held_all = length - left
         raise Failure(
-            f"{_name(indices)} of {image} {'holds' if len(indices) == 1 else 'hold'} {held_all}"
-            f" bytes up to the write pointer, not {length}; --offset reads beyond it"
+            f"{_name(indices)} of {image} {'holds' if len(indices) == 1 else 'hold'}"
+            f" {counted(held_all, 'byte')} up to the write pointer, not {length}; --offset "
+            f"reads beyond it"
         )
     return pieces
 
@@ -439,7 +488,7 @@ def _from(device: Device, offset: int, length: int | None, follow: bool) -> list
         return [(offset, end - offset)]
     if offset + length > geometry.size and not follow:
         raise Failure(
-            f"{length} bytes from {offset} on reach beyond the end of the disk, which has"
+            f"{counted(length, 'byte')} from {offset} on pass the end of the disk, which has"
             f" {geometry.size} bytes"
         )
     pieces: list[tuple[int, int]] = []
@@ -455,18 +504,28 @@ def _from(device: Device, offset: int, length: int | None, follow: bool) -> list
         length -= size
         offset += size
     if length:
-        raise Failure(f"the disk ends {length} bytes too early")
+        raise Failure(f"the disk ends {counted(length, 'byte')} too early")
     return pieces
 
 
 def _copy(device: Device, begin: int, size: int, stream: BinaryIO, meter: Meter) -> None:
-    """One piece; the disk reads whole blocks, of which the rest is dropped."""
+    """One piece; the disk reads whole blocks, of which what was not asked for is dropped."""
+    from zoned import ZonedError
+
     block = device.geometry.logical_block
-    buffer = memoryview(bytearray(min(_CHUNK, -(-size // block) * block)))
-    done = 0
-    while done < size:
-        want = min(len(buffer), size - done)
-        device.preadinto(buffer[: -(-want // block) * block], begin + done)
-        stream.write(buffer[:want])
-        done += want
-        meter.add(want)
+    at = begin - begin % block
+    end = begin + size
+    buffer = memoryview(bytearray(min(_CHUNK, -(-(end - at) // block) * block)))
+    while at < end:
+        whole = min(len(buffer), -(-(end - at) // block) * block)
+        try:
+            device.preadinto(buffer[:whole], at)
+        except ZonedError as error:
+            if (at, at + whole) == (begin, end):
+                raise
+            wanted = f"{counted(size, 'byte')} from {begin} on"
+            raise Failure(f"{error} (asked for: {wanted})") from error
+        first = max(begin - at, 0)
+        stream.write(buffer[first : min(whole, end - at)])
+        meter.add(min(whole, end - at) - first)
+        at += whole

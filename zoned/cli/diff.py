@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
@@ -17,7 +16,7 @@ from zoned.cli.app import Failure, example
 from zoned.cli.params import FilePath, format_option
 
 if TYPE_CHECKING:
-    from zoned.reportdiff import ReportZone
+    from zoned.reportdiff import Difference, ReportZone
 
 
 @click.command(
@@ -30,42 +29,63 @@ if TYPE_CHECKING:
 )
 @click.argument("first", type=FilePath(dash=True))
 @click.argument("second", type=FilePath(dash=True))
-@format_option("text", "json")
+@format_option("text", "json", "jsonl")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit status tells.")
 def diff_command(first: str, second: str, form: str, quiet: bool) -> int:
     """Compare the zone reports FIRST and SECOND: which zones differ, and how.
 
-    Each is a disk image, or a file that zonedctl report --format json, csv, zbd or blkzone saved
-    (the real blkzone report and zbd report -csv do too), or - for standard input. Write pointers
-    count only where they are valid. Exit status: 0 they are the same, 1 they differ, 2 trouble.
+    Each is a disk image, or a file that zonedctl report --format json, jsonl, csv, zbd or blkzone
+    saved (the real blkzone report and zbd report -csv do too), or - for standard input. Write
+    pointers count only where they are valid. json is one document, jsonl an object a line. Exit
+    status: 0 they are the same, 1 they differ, 2 trouble.
     """
     from zoned.reportdiff import ReportFormatError, compare
 
     if first == second == "-":
         raise click.UsageError("only one of the two reports can come from standard input")
-    number = 0
     try:
         with ExitStack() as stack:
-            left, right = _zones(first, stack), _zones(second, stack)
-            for difference in compare(left, right):
-                number += 1
-                if quiet:
-                    return 1
-                if form == "json":
-                    if number == 1:
-                        click.echo(json.dumps({"diff": 1, "first": first, "second": second}))
-                    sys.stdout.write(json.dumps(difference.to_json()) + "\n")
-                else:
-                    sys.stdout.write(difference.to_text() + "\n")
+            differences = compare(_zones(first, stack), _zones(second, stack))
+            if quiet:
+                return 1 if next(differences, None) is not None else 0
+            counted = _Counted(differences)
+            for piece in _pieces(counted, form, {"first": first, "second": second}):
+                sys.stdout.write(piece)
     except BrokenPipeError:
         raise
     except (ReportFormatError, OSError) as error:
         from zoned.cli.app import sentence
 
         raise Failure(sentence(error), 2) from error
-    if form == "json" and not number and not quiet:
-        click.echo(json.dumps({"diff": 1, "first": first, "second": second}))
-    return 1 if number else 0
+    return 1 if counted.number else 0
+
+
+class _Counted:
+    """Differences, and how many there were by now."""
+
+    def __init__(self, differences: Iterator[Difference]) -> None:
+        self.differences = differences
+        self.number = 0
+
+    def __iter__(self) -> Iterator[Difference]:
+        for difference in self.differences:
+            self.number += 1
+            yield difference
+
+
+def _pieces(differences: _Counted, form: str, names: dict[str, object]) -> Iterator[str]:
+    """What is printed, as it is found."""
+    from zoned.cli.documents import dumps, listing
+
+    if form == "text":
+        yield from (difference.to_text() + "\n" for difference in differences)
+        return
+    lines = (dumps(difference.to_json()) + "\n" for difference in differences)
+    if form == "json":
+        yield from listing({"diff": 2} | names, "differences", lines)
+        return
+    yield dumps({"diff": 1} | names) + "\n"
+    yield from lines
 
 
 def _zones(path: str, stack: ExitStack) -> Iterator[ReportZone]:

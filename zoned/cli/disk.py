@@ -21,6 +21,23 @@ def to_look(image: str) -> Device:
     return zoned.open(image, readonly=True)
 
 
+def to_copy(image: str) -> Device:
+    """Open an image for copying all of it: read-only, or, where somebody else writes to it and this
+    user may do so too, such that a snapshot can be taken."""
+    device = to_look(image)
+    try:
+        if not device._others_write():
+            return device
+        writable = to_change(image)
+    except OSError:  # without a snapshot, which may do as well
+        return device
+    except BaseException:
+        device.close()
+        raise
+    device.close()
+    return writable
+
+
 def to_change(image: str) -> Device:
     """Open an image for commands that change it."""
     import zoned

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from zoned.cli import disk
 from zoned.cli.app import Failure, example
+from zoned.cli.documents import dumps
 from zoned.cli.params import (
     FilePath,
     OneOf,
@@ -125,7 +125,7 @@ def list_command(image: str, form: str) -> int:
             for fault in faults
         ]
         click.echo(
-            json.dumps({"faults": 1, "image": image, "power": powered, "rules": listed}, indent=2)
+            dumps({"faults": 1, "image": image, "power": powered, "rules": listed}, indent=2)
         )
         return 0
     for fault in faults:

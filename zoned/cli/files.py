@@ -1,7 +1,7 @@
 """Files and pipes that commands read from and write to, besides disk images.
 
-An output file appears complete or not at all: it is written under a temporary name in its folder
-and renamed at the end. Whatever is no regular file (a pipe, /dev/null) is written as it is.
+An output file appears complete or not at all (zoned.wholefile). Whatever is no regular file (a
+pipe, /dev/null) is written as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import BinaryIO
 
 from zoned.cli.app import Failure
 from zoned.cli.ask import confirm_replace
+from zoned.openers import refuse_used
+from zoned.wholefile import replacing
 
 
 @contextmanager
@@ -42,21 +44,8 @@ def output(path: str | None, force: bool, what: str, image: str) -> Iterator[Bin
         return
     if mode:
         confirm_replace(path, force)
-    real = os.path.realpath(path)
-    folder, base = os.path.split(real)
-    temporary = os.path.join(folder, f".{base}.writing.{os.getpid()}")
-    try:
-        with _named(path), open(temporary, "xb") as stream:
-            yield stream
-        if mode:
-            os.chmod(temporary, stat.S_IMODE(mode))
-        os.rename(temporary, real)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:
-            error.filename = path
-        raise
+    with _named(path), replacing(path) as stream:
+        yield stream
 
 
 @contextmanager
@@ -77,13 +66,16 @@ def refuse_the_disk(path: str, image: str, what: str) -> None:
 
 
 def refuse_existing(image: str, replace: bool) -> None:
-    """Raises Failure where a new image would be in the way of what is there."""
+    """Raises Failure where a new image would be in the way of what is there, ImageBusyError where
+    somebody uses that."""
     if not os.path.lexists(image):
         return
     if os.path.exists(image) and not os.path.isfile(image):
         raise Failure(f"{image} exists and is no regular file: choose another name")
     if not replace:
         raise Failure(f"{image} exists; --replace replaces it")
+    if os.path.exists(image):
+        refuse_used(image)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import Counter
@@ -13,6 +12,7 @@ import click
 
 from zoned.cli import disk
 from zoned.cli.app import example
+from zoned.cli.documents import dumps
 from zoned.cli.params import format_option, image_argument
 from zoned.reportformats import CONDITION_NAMES, both_sizes, human_size
 from zoned.units import counted
@@ -51,9 +51,7 @@ def info_command(image: str, form: str, as_json: bool, zone_counters: bool) -> N
         facts = device.info()
         conditions, holders = _look(device)
         if as_json or form == "json":
-            click.echo(
-                json.dumps(_as_json(device, facts, conditions, holders, zone_counters), indent=2)
-            )
+            click.echo(dumps(_as_json(device, facts, conditions, holders, zone_counters), indent=2))
             return
         for name, text in _lines(device, facts, conditions, holders):
             sys.stdout.write(f"{name:13} {text}\n")
@@ -185,7 +183,7 @@ def _lines(
 def _geometry_lines(geometry: Geometry) -> Rows:
     payload = "kept" if geometry.data == "store" else "not kept"
     yield "kind", f"{geometry.dialect} {geometry.model}, payload {payload}"
-    yield "size", f"{both_sizes(geometry.size)}, {geometry.size >> 9} sectors of 512"
+    yield "size", f"{both_sizes(geometry.size)}, {counted(geometry.size >> 9, 'sector')} of 512"
     zones = f"{geometry.nr_zones} of {both_sizes(geometry.zone_size)}"
     if geometry.zone_capacity != geometry.zone_size:
         zones += f", capacity {both_sizes(geometry.zone_capacity)}"

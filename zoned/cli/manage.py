@@ -31,7 +31,7 @@ from zoned.cli.params import (
 )
 from zoned.cli.select import Asked, Runs, show, to_manage
 from zoned.reportformats import CONDITION_NAMES, ZONE, human_size
-from zoned.units import counted
+from zoned.units import counted, were
 
 if TYPE_CHECKING:
     from zoned import Device
@@ -74,9 +74,7 @@ class Job:
                     before += error.zone - first
                 text = str(error)
                 if before:
-                    zones = (
-                        "1 zone before it was" if before == 1 else f"{before} zones before it were"
-                    )
+                    zones = f"{counted(before, 'zone')} before it {were(before)}"
                     text += f"; {zones} {self.done}"
                 if self.whole and isinstance(error, ConventionalZoneError):
                     text += "; --all passes over conventional zones"
@@ -188,7 +186,8 @@ def _tell(job: Job, device: Device, copy: Device) -> int:
             if same
             else f"{CONDITION_NAMES[before]} -> {CONDITION_NAMES[after]}"
         )
-        sys.stdout.write(f"{name}: {what}{f', {lost} bytes of data lost' if lost else ''}\n")
+        loss = f", {counted(lost, 'byte')} of data lost" if lost else ""
+        sys.stdout.write(f"{name}: {what}{loss}\n")
         total += lost
     return total
 

@@ -149,8 +149,6 @@ def mount_command(
     """
     texts, parsed = options
     keywords = {name: value for one in parsed for name, value in one.items()}
-    # An empty name stays one: it does not name the folder that one is in.
-    image, directory = (name and os.path.abspath(name) for name in (image, directory))
     wanted = Wanted(image, directory, keywords)
     report_to = os.environ.pop(_READY_FD, "")
     if report_to:
@@ -252,7 +250,7 @@ def _spawn(arguments: list[str]) -> int:
         child.returncode = 0  # it lives on; nobody waits for it
         return 0
     status = child.wait()
-    text = said.decode("utf-8", "replace").strip()
+    text = os.fsdecode(said).strip()
     if not text:
         text = f"the mount's process ended before it was ready (status {status})"
     raise Failure(text, status if status > 0 else 1)
@@ -287,7 +285,7 @@ def _background(wanted: Wanted, ready_fd: int) -> int:
         if not isinstance(error, Exception):
             raise
         with contextlib.suppress(OSError):
-            os.write(ready_fd, sentence(error).encode("utf-8", "replace"))
+            os.write(ready_fd, os.fsencode(sentence(error)))
         return 1
     finally:
         os.close(ready_fd)

@@ -43,14 +43,14 @@ def dump_command(
 ) -> None:
     """Pack the disk IMAGE into FILE, or to standard output with -.
 
-    One compressed file with checksums in every part; unwritten space is not in it. The disk should
-    not be written meanwhile: a zone that is reset or overwritten while it is read ends the dump
-    with an error.
+    One compressed file with checksums in every part; unwritten space is not in it. Of a disk that
+    others write to it is one moment. Who may only read the image gets each zone as of a moment of
+    its own, and an error if one is reset or overwritten while it is read.
     """
     from zoned.archive import dump
 
     with ExitStack() as stack:
-        device = stack.enter_context(disk.to_look(image))
+        device = stack.enter_context(disk.to_copy(image))
         stream = stack.enter_context(output(None if file == "-" else file, force, "a dump", image))
         with Meter("dump") as meter:
             summary = dump(device, stream, data=not no_data, level=level, progress=meter.at)
@@ -126,7 +126,8 @@ def restore_command(
             click.echo(
                 f"{name} is good: disk {summary.uuid}, {geometry['size']} bytes in zones of"
                 f" {geometry['zone_size']}, {counted(summary.zones, 'zone')} in use,"
-                f" {summary.data} bytes of payload{'' if summary.payload else ' (left out)'}"
+                f" {counted(summary.data, 'byte')} of "
+                f"payload{'' if summary.payload else ' (left out)'}"
             )
         else:
             say(

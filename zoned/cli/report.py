@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -11,17 +14,19 @@ import click
 from zoned.cli import disk
 from zoned.cli.app import example
 from zoned.cli.ask import colours
+from zoned.cli.documents import dumps, listing
 from zoned.cli.params import CONDITIONS, TYPES, format_option, image_argument, range_options
-from zoned.cli.select import Asked, to_report
+from zoned.cli.select import Asked, Runs, to_report
 from zoned.reportformats import (
     CSV_HEADER,
+    JSON_VERSION,
+    JSONL_VERSION,
     TEXT_HEADER,
     ZBD_HEADER,
     ZONE,
     Formatter,
     blkzone,
     csv,
-    json_header,
     jsonl,
     keep,
     text,
@@ -32,7 +37,15 @@ if TYPE_CHECKING:
     from zoned import Device
 
 _FULL = 0xE
-_BATCH_FORMATS: dict[str, Formatter] = {"csv": csv, "zbd": zbd, "blkzone": blkzone, "json": jsonl}
+_BATCH_FORMATS: dict[str, Formatter] = {
+    "text": text,
+    "json": jsonl,
+    "jsonl": jsonl,
+    "csv": csv,
+    "blkzone": blkzone,
+    "zbd": zbd,
+}
+_HEADERS = {"text": TEXT_HEADER, "csv": CSV_HEADER, "zbd": ZBD_HEADER}
 
 
 @click.command(
@@ -40,7 +53,8 @@ _BATCH_FORMATS: dict[str, Formatter] = {"csv": csv, "zbd": zbd, "blkzone": blkzo
     epilog=example(
         "zonedctl report disk.img --condition oi,oe,cl",
         "zonedctl report disk.img -o 0x4000 -c 2 --format blkzone",
-        "zonedctl report disk.img --format json | jq -c 'select(.condition == \"full\")'",
+        "zonedctl report disk.img --format json | jq -c '.zones[] | select(.condition==\"full\")'",
+        "zonedctl report disk.img --format jsonl | head -n 3",
     ),
 )
 @image_argument
@@ -60,7 +74,7 @@ _BATCH_FORMATS: dict[str, Formatter] = {"csv": csv, "zbd": zbd, "blkzone": blkzo
     metavar="NAMES",
     help="Only zones of these types: conventional (cnv), swr, swp.",
 )
-@format_option("text", "json", "csv", "blkzone", "zbd")
+@format_option("text", "json", "jsonl", "csv", "blkzone", "zbd")
 @click.option(
     *("-v", "--verbose"),
     is_flag=True,
@@ -79,50 +93,73 @@ def report_command(
 ) -> None:
     """Report the zones of the disk IMAGE.
 
-    In text, START and WRITTEN are bytes. json is one object a line, the first one about the disk;
-    blkzone and zbd are byte for byte what util-linux 2.38.1 and libzbd 2.0.4 print. -o, -l and -c
-    mean what they mean to blkzone: an offset within a zone begins with that zone, a length is
-    rounded up to whole zones.
+    In text, START and WRITTEN are bytes. json is one document; jsonl is one object a line, the
+    first one about the disk. blkzone and zbd are byte for byte what util-linux 2.38.1 and libzbd
+    2.0.4 print. -o, -l and -c mean what they mean to blkzone: an offset within a zone begins with
+    that zone, a length is rounded up to whole zones.
     """
     asked = Asked(offset, length, count, zones)
     conditions = frozenset[int]().union(*condition)
     types = frozenset[int]().union(*kinds)
-    write = sys.stdout.write
     with disk.to_look(image) as device:
         runs = to_report(asked, disk.layout(device, image))
-        geometry = device.geometry
-        if form == "text":
-            colour = colours()
-            write(TEXT_HEADER)
-            for batch in disk.batches(device, runs):
-                write(text(keep(batch, conditions, types), colour))
-            return
-        if form == "csv":
-            write(CSV_HEADER)
-        elif form == "zbd":
-            write(ZBD_HEADER)
-        elif form == "json":
-            write(
-                json_header(
-                    {
-                        "image": image,
-                        "uuid": str(device.info().uuid),
-                        "size": geometry.size,
-                        "zone_size": geometry.zone_size,
-                        "zones": geometry.nr_zones,
-                    }
-                )
+        if form == "json":
+            pieces = listing(
+                {"report": JSON_VERSION} | _about(device, image, "nr_zones"),
+                "zones",
+                _batches(device, runs, form, conditions, types),
             )
-        format_batch = _BATCH_FORMATS[form]
-        # null_blk tells a zone filled by writes (wp at its capacity) from a finished one (wp at its
-        # end).
-        as_null_blk = form in ("blkzone", "zbd") and geometry.dialect == "nullblk"
-        sector = (asked.offset or 0) if zones is None else None
-        for batch in disk.batches(device, runs):
-            if verbose and form == "blkzone":
-                sector = write_found(batch, sector)
-            kept = keep(batch, conditions, types)
-            write(format_batch(_filled(device, kept) if as_null_blk else kept))
+        else:
+            sector = (asked.offset or 0) if zones is None else None
+            pieces = chain(
+                [_head(device, image, form)],
+                _batches(device, runs, form, conditions, types, verbose, sector),
+            )
+        for piece in pieces:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+
+
+def _about(device: Device, image: str, count: str) -> dict[str, object]:
+    """What a JSON report tells of the disk; ``count`` is what it calls the number of zones."""
+    geometry = device.geometry
+    return {
+        "image": image,
+        "uuid": str(device.info().uuid),
+        "size": geometry.size,
+        "zone_size": geometry.zone_size,
+        count: geometry.nr_zones,
+    }
+
+
+def _head(device: Device, image: str, form: str) -> str:
+    """What stands before the zones."""
+    if form == "jsonl":
+        return dumps({"report": JSONL_VERSION} | _about(device, image, "zones")) + "\n"
+    return _HEADERS.get(form, "")
+
+
+def _batches(
+    device: Device,
+    runs: Runs,
+    form: str,
+    conditions: frozenset[int],
+    types: frozenset[int],
+    verbose: bool = False,
+    sector: int | None = None,
+) -> Iterator[str]:
+    """The zones as text, a batch at a time; ``sector`` is where blkzone's requests begin."""
+    make = _BATCH_FORMATS[form]
+    if form == "text":
+        make = partial(text, colour=colours())
+    # null_blk tells a zone filled by writes (wp at its capacity) from a finished one (wp at its
+    # end).
+    as_null_blk = form in ("blkzone", "zbd") and device.geometry.dialect == "nullblk"
+    for batch in disk.batches(device, runs):
+        if verbose and form == "blkzone":
+            sector = write_found(batch, sector)
+        kept = keep(batch, conditions, types)
+        yield make(_filled(device, kept) if as_null_blk else kept)
 
 
 def _filled(device: Device, batch: bytes) -> bytes:

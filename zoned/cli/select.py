@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import click
 
 from zoned.cli.app import Failure
+from zoned.units import counted
 from zoned.zonelist import ZoneListError, ZoneSet
 
 Runs = list[tuple[int, int]]
@@ -81,7 +82,7 @@ def to_report(asked: Asked, disk: Layout) -> Runs:
     if offset >= disk.size:
         raise Failure(
             f"{disk.path}: offset {asked.offset} is not on the disk, which has"
-            f" {disk.size >> 9} sectors of 512 bytes"
+            f" {counted(disk.size >> 9, 'sector')} of 512 bytes"
         )
     first = offset // disk.zone_size
     if asked.count:
@@ -104,12 +105,12 @@ def to_manage(asked: Asked, disk: Layout) -> Runs:
     if offset % zone_sectors:
         raise Failure(
             f"{disk.path}: offset {offset} is not aligned to the zone size of"
-            f" {zone_sectors} sectors"
+            f" {counted(zone_sectors, 'sector')}"
         )
     if offset >= sectors:
         raise Failure(
             f"{disk.path}: offset {offset} is not on the disk, which has"
-            f" {sectors} sectors of 512 bytes"
+            f" {counted(sectors, 'sector')} of 512 bytes"
         )
     if asked.count:
         wanted = asked.count * zone_sectors
@@ -121,7 +122,7 @@ def to_manage(asked: Asked, disk: Layout) -> Runs:
     if asked.length and wanted % zone_sectors and offset + wanted != sectors:
         raise Failure(
             f"{disk.path}: length {asked.length} is not aligned to the zone size of"
-            f" {zone_sectors} sectors"
+            f" {counted(zone_sectors, 'sector')}"
         )
     return [(offset // zone_sectors, -(-wanted // zone_sectors))]
 

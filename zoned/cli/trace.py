@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 import time
@@ -16,6 +15,7 @@ import click
 from zoned.cli import disk
 from zoned.cli.app import Failure, Terminated, example
 from zoned.cli.ask import confirm, confirm_replace, say
+from zoned.cli.documents import dumps
 from zoned.cli.params import (
     ZONES,
     FilePath,
@@ -118,7 +118,7 @@ def record_command(
             status = _run(words) if words else _wait(device, verbose)
         finally:
             done = device.trace.stop()
-    say(verbose, f"{file}: {counted(done.records, 'command')} in {done.size} bytes")
+    say(verbose, f"{file}: {counted(done.records, 'command')} in {counted(done.size, 'byte')}")
     if done.lost:
         click.echo(f"{file}: commands missing: {done.lost}", err=True)
     return status
@@ -281,7 +281,7 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
             "lost": trace.lost,
             "complete": trace.complete,
         }
-        click.echo(json.dumps(told, indent=2))
+        click.echo(dumps(told, indent=2))
         return
     click.echo(f"disk: {trace.geometry.describe()}")
     click.echo(
@@ -290,7 +290,7 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
         f"{trace.header.started:%Y-%m-%d %H:%M:%S} UTC on"
     )
     for name, count in counts.items():
-        size = f", {sizes[name]} bytes" if name in sizes else ""
+        size = f", {counted(sizes[name], 'byte')}" if name in sizes else ""
         click.echo(f"  {name}: {count}{size}")
     for (name, result), count in failed.items():
         click.echo(f"  {name} failed with {result}: {count}")
@@ -453,7 +453,7 @@ def lint_command(
             )
         report = lint(path, geometry, form=source, device=device, action=action, partial=True)
     if form == "json":
-        click.echo(json.dumps({"file": file} | report.as_json(), indent=2))
+        click.echo(dumps({"file": file} | report.as_json(), indent=2))
     else:
         _tell_lint(file, report)
     if report.cut is not None:

@@ -1,0 +1,196 @@
+"""Ctrl-C and SIGTERM: while zonedctl starts and ends, and in the middle of a write."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zoned
+from cli.shell import COMMAND, ROOT, environment, zonedctl
+from waiting import PATIENCE, until
+
+MIB = 1 << 20
+
+#: Raises a signal at the nth event of its start: an import, or the opening of a file. Nothing is counted
+#: before main() was called, as until then there is no code of ours that could answer.
+HOOK = """
+import os, signal, sys
+from zoned.cli import main
+wanted, number, seen = int(sys.argv[1]), int(sys.argv[2]), 0
+sys.argv[1:3] = []
+def hook(event, args):
+    global seen
+    if event in ("import", "open"):
+        seen += 1
+        if seen == wanted:
+            signal.raise_signal(number)
+if wanted:
+    sys.addaudithook(hook)
+    main()
+else:
+    sys.addaudithook(hook)
+    import atexit
+    atexit.register(lambda: os.write(2, str(seen).encode()))
+    main()
+"""
+
+
+def started(at: int, number: int, *args: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", HOOK, str(at), str(number), *map(str, args)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_signal_at_any_moment_of_the_start(tmp_path: Path, number: int, told: str) -> None:
+    """The process is killed by it, or says one line: never a traceback."""
+    path = tmp_path / "disk.img"
+    zoned.create(path).close()
+    command = ("report", path, "--zones", "3")
+    events = int(started(0, number, *command).stderr)
+    assert events > 100
+    ends = set()
+    for at in [*range(1, 30, 4), *range(30, events + 1, max(1, events // 30))]:
+        done = started(at, number, *command)
+        ends.add(done.returncode)
+        if done.returncode == -number:
+            assert done.stderr == "", at
+        else:
+            assert (done.returncode, done.stderr) == (128 + number, f"zonedctl: {told}\n"), at
+    assert -number in ends
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
+    """As in a job that a script put into the background."""
+    line = 'trap "" INT TERM; exec "$@"'
+    command = [sys.executable, "-c", HOOK, "40", str(int(signal.SIGINT)), "create", tmp_path / "a"]
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", *map(str, command)],
+        capture_output=True,
+        env=environment(),
+        cwd=ROOT,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "a").exists()
+
+
+# ---------------------------------------------------------------- amid a write
+
+
+def interrupted_write(
+    path: Path, args: list[str], size: int, written: int, number: int = signal.SIGINT
+) -> tuple[int, str, str]:
+    """Send so many bytes, wait until the disk has so many, interrupt: status, output, line."""
+    with zoned.open(path, readonly=True) as device:
+        hanging, before = len(device.faults) > 0, device.counters.bytes_written
+    child = subprocess.Popen(
+        [*COMMAND, "write", str(path), *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=False,
+        env=environment(),
+    )
+    assert child.stdin is not None
+    child.stdin.write(bytes(size))
+    child.stdin.flush()
+
+    def arrived() -> bool:
+        with zoned.open(path, readonly=True) as device:
+            counters = device.counters
+            hangs = any(fault.waiting for fault in device.faults)
+        return counters.bytes_written - before >= written and (hangs or not hanging)
+
+    until(arrived, "the input is on the disk")
+    child.send_signal(number)
+    out, err = child.communicate(timeout=PATIENCE)
+    return child.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    zoned.create(path, size="64MiB", zone_size="8MiB", conventional=1).close()
+    return path
+
+
+def test_an_interrupted_write_says_how_far_it_got(disk: Path) -> None:
+    for number, told in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
+        status, out, err = interrupted_write(disk, ["--zone", "3"], 2 * MIB + 5000, 2 * MIB, number)
+        assert (status, out) == (128 + number, "")
+        assert err == f"zonedctl: {told}; {2 * MIB} bytes were written\n"
+        with zoned.open(disk) as device:
+            assert device.zones[3].written == 2 * MIB
+            device.reset_zone(3)
+    assert zonedctl("check", disk).status == 0
+
+
+def test_a_write_interrupted_amid_a_command_says_what_the_write_pointer_says(disk: Path) -> None:
+    with zoned.open(disk) as device:
+        device.faults.add("hang", on="write", nth=3)
+    _, _, err = interrupted_write(disk, ["--zone", "3"], 3 * MIB, 2 * MIB)
+    assert err == f"zonedctl: interrupted; {2 * MIB} bytes were written\n"
+
+
+def test_a_write_without_a_write_pointer_says_what_is_certain(disk: Path) -> None:
+    with zoned.open(disk) as device:
+        device.faults.add("hang", on="write", nth=2)
+    _, _, err = interrupted_write(disk, ["--offset", "0"], 2 * MIB, MIB)
+    assert err == (
+        f"zonedctl: interrupted; {MIB} bytes were written, and perhaps {MIB} bytes more at {MIB}\n"
+    )
+
+
+def test_an_interrupted_append_prints_where_the_data_landed(disk: Path) -> None:
+    status, out, err = interrupted_write(disk, ["--zone", "3", "--append"], 2 * MIB, 2 * MIB)
+    assert (status, out) == (130, f"{24 * MIB} {2 * MIB}\n")
+    assert err == f"zonedctl: interrupted; {2 * MIB} bytes were written\n"
+
+
+def test_a_write_that_the_host_ends_says_how_far_it_got(disk: Path) -> None:
+    done = subprocess.run(
+        [
+            "sh",
+            "-c",
+            'ulimit -f 30000; exec "$@"',
+            "sh",
+            *COMMAND,
+            "write",
+            str(disk),
+            "--zones",
+            "2-7",
+        ],
+        input=bytes(20 * MIB),
+        capture_output=True,
+        text=False,
+        env=environment(),
+        timeout=PATIENCE,
+        check=False,
+    )
+    told = re.search(r"File too large.*; (\d+) bytes were written\n$", done.stderr.decode())
+    assert done.returncode == 1 and told, done.stderr
+    with zoned.open(disk, readonly=True) as device:
+        assert sum(zone.written or 0 for zone in device.report(2)) == int(told[1]) > 0
+
+
+def test_signals_of_a_library_user_are_left_alone() -> None:
+    code = (
+        "import signal, zoned.cli, zoned.cli.app; "
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), cwd=ROOT)
