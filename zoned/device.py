@@ -19,7 +19,7 @@ from uuid import UUID
 
 from zoned import openers, profiles
 from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
-from zoned.checking import path_bytes
+from zoned.checking import path_bytes, patiently
 from zoned.clock import Clock
 from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
@@ -627,8 +627,12 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     """
     given = os.fsdecode(path)
     name = path_bytes(os.path.abspath(given))
-    flags = lib.ZD_OPEN_READONLY if readonly else 0
-    return _adopt(given, lambda out, err: lib.zd_open(name, flags, out, err))
+    return _adopt(given, lambda out, err: _open_handle(name, readonly, out, err))
+
+
+def _open_handle(name: bytes, readonly: bool, out: Any, err: Any) -> int:
+    flags = lib.ZD_OPEN_BRIEFLY | (lib.ZD_OPEN_READONLY if readonly else 0)
+    return patiently(lambda: lib.zd_open(name, flags, out, err))
 
 
 def _forked(
@@ -742,11 +746,10 @@ def _limits_of(info: Any) -> Limits:
 def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
     """What a pickled Device becomes."""
     in_ram = path.startswith("/proc/")
-    flags = lib.ZD_OPEN_READONLY if readonly else 0
     try:
         device = _adopt(
             None if in_ram else path,
-            lambda out, err: lib.zd_open(path_bytes(path), flags, out, err),
+            lambda out, err: _open_handle(path_bytes(path), readonly, out, err),
         )
     except FileNotFoundError as exc:
         if not in_ram:

@@ -352,9 +352,56 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True, wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    # Before any fixture is taken down: closing, unmounting and joining would wait for them.
+    held = _let_go(item)
     yield
     if _before in item.stash:
-        _look_for_leaks(item)
+        _look_for_leaks(item, held)
+    elif held:
+        pytest.fail(_told_of(held), pytrace=False)
+
+
+def _let_go(item: pytest.Item) -> list[str]:
+    """Commands that still hang by a fault rule go on, and no other one begins to: each rule by
+    which some hung, in words.
+    """
+    before = item.stash[_before][0] if _before in item.stash else set()
+    disks: list[Any] = item.stash.get(_disks, [])
+    own = list(disks)
+    known = {id(disk) for disk in own}
+    own += [
+        device for key, device in _open_devices().items() if key not in before and key not in known
+    ]
+    held: list[str] = []
+    for disk in own:
+        with suppress(OSError, ValueError):  # closed meanwhile, damaged or gone
+            held += _held_by(disk)
+    return list(dict.fromkeys(held))
+
+
+def _held_by(disk: Any) -> list[str]:
+    if isinstance(disk, Path):
+        from zoned.device import open as open_disk
+
+        with open_disk(disk, readonly=True) as device:
+            if not _hangs(device):
+                return []
+        with open_disk(disk) as device:
+            return _held_by(device)
+    if disk.closed or disk.readonly:
+        return []
+    held = [f"{disk!r}: {fault}" for fault in _hangs(disk) if fault.waiting]
+    for fault in _hangs(disk):
+        fault.clear()
+    return held
+
+
+def _hangs(device: Device) -> list[Any]:
+    return [fault for fault in device.faults if fault.rule.kind == "hang"]
+
+
+def _told_of(held: list[str]) -> str:
+    return f"the test ended while commands were hanging, which were let go: {'; '.join(held)}"
 
 
 def _unmount(point: str) -> None:
@@ -365,7 +412,7 @@ def _unmount(point: str) -> None:
         detach(point, lazy=True)
 
 
-def _look_for_leaks(item: pytest.Item) -> None:
+def _look_for_leaks(item: pytest.Item, held: list[str]) -> None:
     devices, mounts = item.stash[_before]
     if set(_open_devices()) - devices:
         gc.collect()  # what is only garbage was not left open
@@ -376,5 +423,8 @@ def _look_for_leaks(item: pytest.Item) -> None:
         _unmount(point)
     for device in [device for key, device in _open_devices().items() if key not in devices]:
         device.close()
+    wrong = [_told_of(held)] if held else []
     if left:
-        pytest.fail(f"the test left open: {'; '.join(left)}", pytrace=False)
+        wrong.append(f"the test left open: {'; '.join(left)}")
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)

@@ -354,8 +354,8 @@ static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int con
 {
 	uint64_t word;
 
-	while (zd_lock_resource(dev))
-		;
+	if (!zd_lock_resource_surely(dev))
+		return; /* then it stays open, which it may be */
 	word = atomic_load_explicit(&rt->word, memory_order_relaxed);
 	/* Another opener may have taken the resource away meanwhile. */
 	if (zd_word_cond(word, ZD_SEQ_WRITE_REQUIRED) == ZD_IMPLICIT_OPEN) {
@@ -470,13 +470,21 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 	}
 }
 
+/* The limits, for a command of which nothing will be transferred. */
+static int ask_to_open(zd_dev *dev, const struct write *w, uint32_t zone, const struct zd_cell *cell, struct zd_error *err)
+{
+	int r = zd_ask_resources(dev, cell->effects);
+
+	return r ? refuse_write(dev, err, r, w, zone, r == ZD_E_TOO_MANY_OPEN ? dev->g.h.max_open : dev->g.h.max_active) : 0;
+}
+
 /* t: as which command it is recorded; a constant NULL on the way that all take while nobody records. */
 static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed,
 								    struct zd_traced *t, struct zd_error *err)
 {
 	int type = zd_zone_type(dev, zone);
 	struct zd_zone_rt *rt;
-	uint64_t word, rel, done = 0, start = zd_zone_start(dev, zone);
+	uint64_t word, rel, done = 0, start = zd_zone_start(dev, zone), part = t ? t->part : w->length;
 	const struct zd_cell *cell;
 	int r = zd_lock_zone(dev, zone);
 
@@ -497,13 +505,15 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 	rel = w->cmd == ZD_CMD_APPEND ? zd_word_written(word) : w->offset - start;
 	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), w->cmd);
 	r = check_seq_write(dev, w, zone, zd_word_written(word), cell, rel, err);
-	if (likely(!r) && w->length)
-		r = write_seq_part(dev, w, zone, rt, rel, w->length, &done, err);
+	if (t && !r && !part && w->length)
+		r = ask_to_open(dev, w, zone, cell, err);
+	if (likely(!r) && part)
+		r = write_seq_part(dev, w, zone, rt, rel, part, &done, err);
 	if (landed)
 		*landed = start + rel;
 	if (t) {
 		t->r.done = done;
-		if (w->cmd == ZD_CMD_APPEND && !r)
+		if (w->cmd == ZD_CMD_APPEND && !r && (done || !w->length))
 			t->r.landed = start + rel;
 	}
 out:
@@ -524,20 +534,16 @@ static __attribute__((noinline, cold)) int64_t write_required_traced(zd_dev *dev
 	return required_write(dev, w, zone, landed, t, err);
 }
 
-/* Preferred zones: anywhere, and over their boundaries. All is checked before anything is written. */
-static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
+/* All zones of a write to preferred ones: anywhere, and over their boundaries. */
+static int check_preferred(zd_dev *dev, const struct write *w, uint32_t first, uint32_t last, struct zd_error *err)
 {
-	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
-	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
-	int r = zd_lock_zones(dev, first, last);
+	uint64_t end = w->offset + w->length;
+	uint32_t zone;
+	int r = 0;
 
-	if (r)
-		return host_failed(dev, err, r, first);
-	if (zd_powerless(dev))
-		r = zd_gate_rest(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), capacity = zd_zone_capacity(dev, zone);
-		uint64_t zone_end = start + zd_zone_length(dev, zone), from = at > start ? at : start;
+		uint64_t zone_end = start + zd_zone_length(dev, zone), from = w->offset > start ? w->offset : start;
 		uint64_t to = end < zone_end ? end : zone_end;
 		int type = zd_zone_type(dev, zone);
 		struct zd_zone_rt *rt;
@@ -549,20 +555,33 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t
 			r = refuse_write(dev, err, ZD_E_GAP, w, zone, start + capacity);
 		else if (to - start > capacity)
 			r = refuse_write(dev, err, ZD_E_WRITE_BOUNDARY, w, zone, start + capacity);
+		if (!r && err != &zd_asking) {
+			r = zd_zone_get(dev, zone, &rt);
+			if (r && zd_slots_gave(dev, r))
+				r = zd_zone_get(dev, zone, &rt);
+			if (r)
+				host_failed(dev, err, r, zone);
+		}
 		if (r)
 			break;
-		r = zd_zone_get(dev, zone, &rt);
-		if (r && zd_slots_gave(dev, r))
-			r = zd_zone_get(dev, zone, &rt);
-		if (r) {
-			host_failed(dev, err, r, zone);
-			break;
-		}
-		cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(rt->word, type), ZD_CMD_WRITE);
+		cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(zd_load_word(dev, zone), type), ZD_CMD_WRITE);
 		if (cell->next == ZD_NEXT_ERROR)
 			r = refuse_write(dev, err, cell->error, w, zone, start + capacity);
 	}
-	for (zone = first; !r && zone <= last; zone++) {
+	return r;
+}
+
+/* All is checked before anything is written. */
+static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
+{
+	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
+	uint64_t at = w->offset, end = w->offset + (t ? t->part : w->length), total = 0;
+	int r = zd_lock_zones(dev, first, last);
+
+	if (r)
+		return host_failed(dev, err, r, first);
+	r = zd_powerless(dev) ? zd_gate_rest(dev, false, err) : check_preferred(dev, w, first, last, err);
+	for (zone = first; !r && at < end; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
 		uint64_t n = (end < zone_end ? end : zone_end) - at, done;
 
@@ -578,16 +597,11 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t
 	return r ? r : (int64_t)total;
 }
 
-static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
+static int check_conventional(zd_dev *dev, const struct write *w, uint32_t first, uint32_t last, struct zd_error *err)
 {
-	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
-	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
-	int r = zd_lock_zones(dev, first, last);
+	uint32_t zone;
+	int r = 0;
 
-	if (r)
-		return host_failed(dev, err, r, first);
-	if (zd_powerless(dev))
-		r = zd_gate_rest(dev, false, err);
 	for (zone = first; !r && zone <= last; zone++) {
 		const struct zd_cell *cell;
 
@@ -600,7 +614,19 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 		if (cell->next == ZD_NEXT_ERROR)
 			r = refuse_write(dev, err, cell->error, w, zone, zd_zone_start(dev, zone) + zd_zone_length(dev, zone));
 	}
-	for (zone = first; !r && zone <= last; zone++) {
+	return r;
+}
+
+static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
+{
+	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
+	uint64_t at = w->offset, end = w->offset + (t ? t->part : w->length), total = 0;
+	int r = zd_lock_zones(dev, first, last);
+
+	if (r)
+		return host_failed(dev, err, r, first);
+	r = zd_powerless(dev) ? zd_gate_rest(dev, false, err) : check_conventional(dev, w, first, last, err);
+	for (zone = first; !r && at < end; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
 		uint64_t n = (end < zone_end ? end : zone_end) - at, done = 0;
 		struct zd_zone_rt *rt;
@@ -653,11 +679,32 @@ static int64_t write_traced(zd_dev *dev, struct write *w, struct zd_traced *t, s
 	return write_preferred(dev, w, t, err);
 }
 
+/* What the rule book would say now, without the locks under which it says so. */
+static bool is_refused(zd_dev *dev, const struct write *w)
+{
+	uint32_t zone = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1);
+	int type = zd_zone_type(dev, zone);
+	const struct zd_cell *cell;
+	uint64_t word, rel;
+
+	if (!(atomic_load(&dev->head->gate) & ZD_GATE_FAULTS))
+		return false; /* nobody asks */
+	if (type == ZD_CONVENTIONAL)
+		return check_conventional(dev, w, zone, last, &zd_asking) != 0;
+	if (type == ZD_SEQ_WRITE_PREFERRED && w->cmd == ZD_CMD_WRITE)
+		return check_preferred(dev, w, zone, last, &zd_asking) != 0;
+	word = zd_load_word(dev, zone);
+	rel = w->cmd == ZD_CMD_APPEND ? zd_word_written(word) : w->offset - zd_zone_start(dev, zone);
+	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), w->cmd);
+	return check_seq_write(dev, w, zone, zd_word_written(word), cell, rel, &zd_asking) || ask_to_open(dev, w, zone, cell, &zd_asking);
+}
+
 /* As write_iov(), with fault rules: they may shorten it, refuse it, hold it up, or spoil what it did. */
 static int64_t write_met(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset, struct zd_traced *t,
 			 struct zd_error *err)
 {
-	struct zd_command c = { ZD_CMD_WRITE, 0, 0, offset, length };
+	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 }, false, false };
+	struct zd_command c = { ZD_CMD_WRITE, 0, 0, offset, length, false };
 	struct zd_hit hit;
 	int64_t done = 0;
 	int r = check_range(dev, ZD_CMD_WRITE, offset, length, err);
@@ -666,23 +713,22 @@ static int64_t write_met(zd_dev *dev, const struct iovec *iov, int n, uint64_t l
 		return r;
 	c.first = zd_zone_of(dev, offset);
 	c.last = zd_zone_of(dev, offset + length - 1);
+	c.refused = is_refused(dev, &w);
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
 	t->held = zd_fault_decides_late(&c, &hit);
-	if (hit.cut) {
-		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false, hit.kind == ZD_FAULT_LOST };
-
+	t->part = hit.cut;
+	w.lost = hit.kind == ZD_FAULT_LOST;
+	done = write_traced(dev, &w, t, err);
+	if (make_room(dev, done)) {
+		w.source = (struct source){ iov, n, 0 };
 		done = write_traced(dev, &w, t, err);
-		if (make_room(dev, done)) {
-			w.source = (struct source){ iov, n, 0 };
-			done = write_traced(dev, &w, t, err);
-		}
-		if (done >= 0 && dev->g.h.host_sync == ZD_SYNC_COMMAND) {
-			r = zd_after_change(dev, err);
-			if (r)
-				return r;
-		}
+	}
+	if (done >= 0 && hit.cut && dev->g.h.host_sync == ZD_SYNC_COMMAND) {
+		r = zd_after_change(dev, err);
+		if (r)
+			return r;
 	}
 	if (done >= 0 && hit.cut < length)
 		return zd_fault_medium(dev, &c, &hit, err);
@@ -787,12 +833,14 @@ static int64_t append_traced(zd_dev *dev, uint32_t zone, const void *buf, uint64
 static int64_t append_met(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_traced *t,
 			  struct zd_error *err)
 {
-	struct zd_command c = { ZD_CMD_APPEND, zone, zone, 0, length };
+	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { NULL, 0, 0 }, false, false };
+	struct zd_command c = { ZD_CMD_APPEND, zone, zone, 0, length, false };
 	uint64_t at = 0, start;
 	struct zd_hit hit;
-	int64_t done = 0;
+	int64_t done;
 	int r;
 
+	t->part = length;
 	/* What can never be an append meets no rule. */
 	if (zone >= dev->g.h.nr_zones || length == 0 || (length & dev->g.block_mask) || zd_is_conv(dev, zone))
 		return append_traced(dev, zone, buf, length, false, landed, t, err);
@@ -800,17 +848,18 @@ static int64_t append_met(zd_dev *dev, uint32_t zone, const void *buf, uint64_t 
 	c.offset = start + zd_word_written(zd_load_word(dev, zone));
 	if (c.offset + length > start + zd_zone_length(dev, zone))
 		return append_traced(dev, zone, buf, length, false, landed, t, err);
+	w.offset = start;
+	c.refused = (dev->g.h.append_limit && length > dev->g.h.append_limit) || is_refused(dev, &w);
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
 	t->held = zd_fault_decides_late(&c, &hit);
-	if (hit.cut)
-		done = append_traced(dev, zone, buf, hit.cut, hit.kind == ZD_FAULT_LOST, &at, t, err);
+	t->part = hit.cut;
+	done = append_traced(dev, zone, buf, length, hit.kind == ZD_FAULT_LOST, &at, t, err);
 	if (landed)
-		*landed = at;
+		*landed = hit.cut ? at : 0;
 	if (done >= 0 && hit.cut < length) {
-		if (hit.cut)
-			c.offset = at;
+		c.offset = at;
 		return zd_fault_medium(dev, &c, &hit, err);
 	}
 	return zd_fault_after(dev, &c, &hit, done, at, err);
@@ -872,9 +921,7 @@ retry:
 		r = store(dev, rt, zone, rel + at, &from, one.iov_len, &done);
 		if (r) {
 			host_failed(dev, err, r, zone);
-			if (written == 0) {
-				while (zd_lock_resource(dev))
-					;
+			if (written == 0 && zd_lock_resource_surely(dev)) { /* else it keeps its place, which it may */
 				zd_slot_release(dev, zone, rt);
 				zd_unlock_resource(dev);
 			}
@@ -1135,7 +1182,7 @@ static inline __attribute__((always_inline)) int64_t read_now(zd_dev *dev, void 
 /* As zd_pread(), with fault rules. */
 static int64_t read_met(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_traced *t, struct zd_error *err)
 {
-	struct zd_command c = { ZD_CMD_READ, 0, 0, offset, length };
+	struct zd_command c = { ZD_CMD_READ, 0, 0, offset, length, false };
 	struct zd_hit hit;
 	int64_t done = 0;
 	int r = check_range(dev, ZD_CMD_READ, offset, length, err);
@@ -1144,6 +1191,7 @@ static int64_t read_met(zd_dev *dev, void *buf, uint64_t length, uint64_t offset
 		return r;
 	c.first = zd_zone_of(dev, offset);
 	c.last = zd_zone_of(dev, offset + length - 1);
+	c.refused = check_read(dev, offset, length, &zd_asking) != 0;
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;

@@ -153,10 +153,19 @@ int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_e
 	return r;
 }
 
+/* What the rule book would say now, without the locks under which it says so. */
+static bool is_refused(const zd_dev *dev, int cmd, uint32_t zone)
+{
+	int type = zd_zone_type(dev, zone);
+	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(zd_load_word(dev, zone), type), cmd);
+
+	return !cell || cell->next == ZD_NEXT_ERROR || zd_ask_resources(dev, cell->effects);
+}
+
 /* Recorded, and with fault rules. */
 static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 {
-	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0 };
+	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0, is_refused(dev, cmd, zone) };
 	struct zd_traced t;
 	struct zd_hit hit;
 	int r = zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err);
@@ -168,6 +177,14 @@ static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	if (!r)
 		r = (int)zd_fault_after(dev, &c, &hit, one(dev, cmd, zone, &t, err), 0, err);
 	return (int)zd_trace_end(dev, &t, r, err);
+}
+
+/* zbc opens all closed zones or none. */
+static bool is_too_many(const zd_dev *dev, uint32_t closed)
+{
+	const struct zd_header *h = &dev->g.h;
+
+	return h->dialect == ZD_ZBC && h->model == ZD_HOST_MANAGED && h->max_open && closed + dev->head->nr_explicit > h->max_open;
 }
 
 /* All stripes are held: whichever zones are CLOSED now; a zone closed to make room for another stays closed. */
@@ -186,7 +203,7 @@ static int open_all(zd_dev *dev, struct zd_error *err)
 		if (rt && zd_word_cond(rt->word, zd_zone_type(dev, z)) == ZD_CLOSED)
 			zones[n++] = z;
 	}
-	if (h->dialect == ZD_ZBC && h->model == ZD_HOST_MANAGED && h->max_open && n + dev->head->nr_explicit > h->max_open)
+	if (is_too_many(dev, n))
 		r = zd_refuse(dev, err, ZD_E_TOO_MANY_OPEN, ZD_CMD_OPEN_ALL, ZD_NO_ZONE, ZD_NONE, 0, h->max_open);
 	for (i = 0; !r && i < n; i++)
 		r = one_locked(dev, ZD_CMD_OPEN_ALL, zones[i], err);
@@ -215,11 +232,15 @@ static int each(zd_dev *dev, int cmd, struct zd_error *err)
 	return r;
 }
 
+/* Whether the dialect has such a command: where it has, an empty zone is passed over. */
+static const struct zd_cell *cell_of_all(const zd_dev *dev, int cmd)
+{
+	return zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED, ZD_EMPTY, cmd);
+}
+
 static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 {
-	const struct zd_cell *cell =
-		zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED,
-			ZD_EMPTY, cmd);
+	const struct zd_cell *cell = cell_of_all(dev, cmd);
 	int r;
 
 	if (cell->next == ZD_NEXT_ERROR)
@@ -236,7 +257,9 @@ static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 
 static int all_slowly(zd_dev *dev, int cmd, struct zd_error *err)
 {
-	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0,
+				      cell_of_all(dev, cmd)->next == ZD_NEXT_ERROR ||
+					      (cmd == ZD_CMD_OPEN_ALL && is_too_many(dev, dev->head->nr_closed)) };
 	struct zd_traced t;
 	struct zd_hit hit;
 	int r = zd_trace_begin(dev, &t, cmd, ZD_NO_ZONE, ZD_NONE, 0, true, &err);

@@ -223,8 +223,8 @@ static int cut_all(zd_dev *dev, struct choice *c)
 		}
 		if (zd_is_conv(dev, zone))
 			continue;
-		while (zd_lock_resource(dev))
-			; /* a cut is not given up half-way */
+		if (!zd_lock_resource_surely(dev))
+			return -EINTR; /* half-way, without power: zd_power_on() brings it to its end */
 		cut_zone(dev, zone, rt, kept);
 		zd_unlock_resource(dev);
 	}

@@ -115,7 +115,8 @@ static void close_one(zd_dev *dev)
 	zd_set_dirty(dev, zone);
 }
 
-int zd_take_resources(zd_dev *dev, unsigned effects)
+/* 0, the error, or 1: another zone has to be closed for it. */
+static int judge(const zd_dev *dev, unsigned effects)
 {
 	const struct zd_header *h = &dev->g.h;
 	uint32_t open = dev->head->nr_implicit + dev->head->nr_explicit;
@@ -130,6 +131,22 @@ int zd_take_resources(zd_dev *dev, unsigned effects)
 	/* null_check_open() asks for active headroom even where closing another would do. */
 	if (h->dialect == ZD_NULLBLK && h->max_active && active >= h->max_active)
 		return ZD_E_TOO_MANY_OPEN;
+	return 1;
+}
+
+int zd_ask_resources(const zd_dev *dev, unsigned effects)
+{
+	int r = judge(dev, effects);
+
+	return r < 0 ? r : 0;
+}
+
+int zd_take_resources(zd_dev *dev, unsigned effects)
+{
+	int r = judge(dev, effects);
+
+	if (r <= 0)
+		return r;
 	close_one(dev);
 	return 0;
 }

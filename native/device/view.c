@@ -249,6 +249,7 @@ static bool clean(zd_dev *dev)
 	clear_parts(dev);
 	dev->interrupt = NULL;
 	dev->watch = NULL;
+	atomic_store(&dev->closing, false);
 	return true;
 }
 
@@ -261,7 +262,7 @@ bool zd_view_recycle(zd_dev *dev)
 	if (!o || dev->origin || s->owner != getpid() || atomic_load(dev->cookie) != ZD_COOKIE || dev->g.h.nr_zones > POOL_ZONES)
 		return false;
 	/* Snapshots of the fork, or a child of this process, may have it open too. */
-	if (zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, true) || !clean(dev) || zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, false))
+	if (!zd_door_alone(dev) || !clean(dev))
 		return false;
 	pthread_mutex_lock(&o->dev->seg_lock);
 	if (o->pooled < POOL) {
@@ -330,8 +331,8 @@ int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	if (length > dev->g.h.slot_size)
 		length = dev->g.h.slot_size;
 	r = copy_into(dev, new, length, read_slot, old);
-	while (zd_lock_resource(dev))
-		; /* interrupted, but the slot must find an owner */
+	if (!zd_lock_resource_surely(dev))
+		return -EINTR; /* the new slot is nobody's till the disk is started anew */
 	dev->slots[new].pins = 0;
 	if (r) {
 		zd_slot_give_up(dev, new);
@@ -516,8 +517,8 @@ static void unpin(zd_dev *dev, uint32_t number)
 {
 	struct zd_slot_rt *slot = &dev->slots[number - 1];
 
-	while (zd_lock_resource(dev))
-		;
+	if (!zd_lock_resource_surely(dev))
+		return; /* it stays as it is till the disk is started anew */
 	/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
 	if (slot->pins && --slot->pins == 0) {
 		slot->pinned = 0;

@@ -58,8 +58,8 @@ MISTAKES = {
         "runtime.c",
         [
             (
-                "		if (rt->durable > zd_word_written(rt->word))\n			rt->durable = zd_word_written(rt->word);\n",
-                "",
+                "		if (durable > written)\n			atomic_compare_exchange_strong(&rt->durable, &durable, written);\n",
+                "		(void)durable, (void)written;\n",
             )
         ],
     ),

@@ -303,3 +303,48 @@ def test_it():
 """
     code, said = run(tmp_path, source)
     assert code == 0, said
+
+
+def test_a_test_that_ends_while_commands_hang_fails_and_does_not_hang(tmp_path: Path) -> None:
+    source = """
+import threading, pytest, zoned
+from waiting import until
+
+def hang(device, zone):
+    fault = device.faults.add("hang", on="append", zones=zone, label="stuck")
+    threading.Thread(target=device.append, args=(zone, bytes(4096))).start()
+    until(lambda: fault.waiting, "the append hangs")
+
+def test_fixture(zoned_device):
+    hang(zoned_device, 3)
+
+def test_image(zoned_image):
+    with zoned.open(zoned_image) as device:
+        hang(device, 3)
+        raise RuntimeError("a workload that fails")
+
+@pytest.fixture
+def joined(zoned_device):
+    thread = threading.Thread(target=zoned_device.append, args=(4, bytes(4096)))
+    fault = zoned_device.faults.add("hang", on="append", zones=4, label="joined")
+    thread.start()
+    until(lambda: fault.waiting, "the append hangs")
+    yield
+    thread.join()
+
+def test_teardown_waits(joined):
+    pass
+
+def test_fine(zoned_device):
+    zoned_device.faults.add("hang", on="append", zones=3)
+"""
+    status, out = run(
+        tmp_path, source, PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    )
+    assert status == 1, out
+    assert out.count("the test ended while commands were hanging, which were let go") >= 2, out
+    assert "stuck" in out and "joined" in out
+    assert (
+        "ERROR test_it.py::test_fixture" in out and "ERROR test_it.py::test_teardown_waits" in out
+    )
+    assert "FAILED test_it.py::test_image" in out and "ERROR test_it.py::test_fine" not in out

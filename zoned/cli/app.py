@@ -150,7 +150,7 @@ class App(click.Group):
         except BrokenPipeError as error:
             raise Failure("", PIPE_CLOSED) from error
         except KeyboardInterrupt as error:
-            raise Failure("interrupted", INTERRUPTED) from error
+            raise Failure(interrupted(error), INTERRUPTED) from error
         except (OSError, ValueError, OverflowError, MemoryError) as error:
             if os.environ.get("ZONEDCTL_TRACEBACK"):
                 raise
@@ -228,6 +228,11 @@ def whole(text: str) -> str:
             return match[0]
 
     return _SURROGATES.sub(letters, text)
+
+
+def interrupted(error: KeyboardInterrupt) -> str:
+    """What Ctrl-C ended: with the process for which a call had waited, if one had."""
+    return "; ".join(["interrupted", *getattr(error, "__notes__", ())])
 
 
 def sentence(error: BaseException) -> str:
@@ -331,10 +336,10 @@ def run() -> NoReturn:
         _end()
         status = 128 + int(end.args[0])
         say_error("terminated")
-    except KeyboardInterrupt:  # outside of a command: while starting or ending
+    except KeyboardInterrupt as error:  # outside of a command: while starting or ending
         _end()
         status = INTERRUPTED
-        say_error("interrupted")
+        say_error(interrupted(error))
     _end()
     leave(status)
 
