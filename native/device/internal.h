@@ -186,7 +186,7 @@ struct zd_trace_rt {
 	pthread_mutex_t lock;     /* of head, modes and the ring; the last of all locks */
 	pthread_mutex_t recorder; /* the recorder's thread holds it all its life */
 	_Atomic uint32_t modes;   /* enum zd_trace_mode */
-	uint32_t pid;             /* of the recorder */
+	_Atomic uint32_t pid;     /* of the recorder */
 	_Atomic uint64_t head;    /* records ever put in; number n lies at n % ZD_TRACE_RING */
 	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
 	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
