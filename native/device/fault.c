@@ -65,6 +65,40 @@ void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label)
 	snprintf(err->text, sizeof(err->text), "%s", label);
 }
 
+/* With the disk's locks held; but whoever is refused for want of power holds none, and reads meanwhile. */
+void zd_fault_name_power(zd_dev *dev, uint32_t id, const char *label)
+{
+	char bytes[sizeof(dev->faults->power_label)] = { 0 };
+	uint64_t word;
+
+	if (label)
+		memcpy(bytes, label, strnlen(label, sizeof(bytes) - 1));
+	atomic_store(&dev->faults->power_fault, 0);
+	for (size_t i = 0; i < sizeof(bytes) / sizeof(word); i++) {
+		memcpy(&word, bytes + i * sizeof(word), sizeof(word));
+		atomic_store_explicit(&dev->faults->power_label[i], word, memory_order_release);
+	}
+	atomic_store(&dev->faults->power_fault, id);
+}
+
+/* A label is the rule's if its number stands before and behind it: no number is given twice. */
+void zd_fault_mark_power(zd_dev *dev, struct zd_error *err)
+{
+	uint32_t id = atomic_load(&dev->faults->power_fault);
+	char bytes[sizeof(dev->faults->power_label)];
+	uint64_t word;
+
+	if (!id)
+		return;
+	for (size_t i = 0; i < sizeof(bytes) / sizeof(word); i++) {
+		word = atomic_load_explicit(&dev->faults->power_label[i], memory_order_acquire);
+		memcpy(bytes + i * sizeof(word), &word, sizeof(word));
+	}
+	bytes[sizeof(bytes) - 1] = 0; /* whoever may write the image may write this, too */
+	if (atomic_load(&dev->faults->power_fault) == id)
+		zd_fault_mark(err, id, bytes);
+}
+
 static int lock(zd_dev *dev)
 {
 	int r = zd_mutex_lock(dev, &dev->faults->lock);
@@ -102,6 +136,18 @@ static void set_gate(zd_dev *dev)
 		atomic_fetch_or(&dev->head->gate, ZD_GATE_FAULTS);
 	else
 		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_FAULTS);
+}
+
+int zd_fault_forget_flush(zd_dev *dev)
+{
+	int r = lock(dev);
+
+	if (r)
+		return r;
+	dev->faults->flush_fault = 0;
+	set_gate(dev);
+	unlock(dev);
+	return 0;
 }
 
 /* The rule that acts behind `after` in the order of acting; NULL at the end. */

@@ -296,8 +296,7 @@ int zd_gate_rest(zd_dev *dev, bool changes, struct zd_error *err)
 
 	if (gate & ZD_GATE_POWER) {
 		zd_refuse(dev, err, ZD_E_POWER_LOSS, -1, ZD_NO_ZONE, ZD_NONE, 0, 0);
-		if (dev->faults->power_fault)
-			zd_fault_mark(err, dev->faults->power_fault, dev->faults->power_label);
+		zd_fault_mark_power(dev, err);
 		return ZD_E_POWER_LOSS;
 	}
 	if (changes && (gate & ZD_GATE_FAILED))

@@ -44,7 +44,7 @@ struct zd_zone_rt {
 	_Atomic uint32_t gen;       /* grows whenever the zone's data goes; lets readers work without a lock */
 	_Atomic uint32_t disk_slot; /* slot + 1 in the entry last written; under the commit lock */
 	uint32_t entry_seq;         /* seq of that entry; under the commit lock */
-	uint64_t open_seq;          /* when it was implicitly opened; under the resource lock */
+	uint64_t open_seq;          /* when it was implicitly opened; written under the resource lock */
 	uint32_t next, prev;        /* zone + 1 in the list of implicitly open zones, oldest first; resource lock */
 	/* counters: added to under the stripe or the resource lock, but for reads and errors; read without any */
 	_Atomic uint64_t reads, bytes_read;
@@ -171,8 +171,9 @@ struct zd_faults {
 	pthread_mutex_t lock; /* the last of all locks: nothing else is taken under it */
 	uint32_t last_id, nr;
 	uint32_t flush_fault; /* the next flush fails by this rule */
-	uint32_t power_fault; /* the power was cut by this rule; 0: by a call */
-	char flush_label[48], power_label[48];
+	_Atomic uint32_t power_fault;    /* the power was cut by this rule; 0: by a call */
+	_Atomic uint64_t power_label[6]; /* its label; read without a lock, see zd_fault_mark_power() */
+	char flush_label[48];
 	_Atomic uint64_t virtual_ns;
 	struct zd_fault_rt rule[ZD_MAX_FAULTS];
 	struct zd_lost lost[ZD_MAX_LOST];
@@ -186,7 +187,7 @@ struct zd_trace_rt {
 	pthread_mutex_t lock;     /* of head, modes and the ring; the last of all locks */
 	pthread_mutex_t recorder; /* the recorder's thread holds it all its life */
 	_Atomic uint32_t modes;   /* enum zd_trace_mode */
-	uint32_t pid;             /* of the recorder */
+	_Atomic uint32_t pid;     /* of the recorder */
 	_Atomic uint64_t head;    /* records ever put in; number n lies at n % ZD_TRACE_RING */
 	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
 	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
@@ -712,6 +713,9 @@ uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen); /* withou
 uint32_t zd_fault_start(zd_dev *dev);
 /* Mark an error as made by a rule. */
 void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
+void zd_fault_name_power(zd_dev *dev, uint32_t id, const char *label); /* NULL: none */
+void zd_fault_mark_power(zd_dev *dev, struct zd_error *err);
+int zd_fault_forget_flush(zd_dev *dev); /* no flush fails for what a write did before; 0 or -EINTR */
 uint64_t zd_splitmix(uint64_t *state); /* splitmix64 */
 
 /* ---------------------------------------------------------------- trace.c, recorder.c */

@@ -25,7 +25,7 @@ static void list_append(zd_dev *dev, uint32_t zone)
 {
 	struct zd_zone_rt *rt = &dev->zones[zone];
 
-	rt->open_seq = ++dev->head->open_clock;
+	__atomic_store_n(&rt->open_seq, ++dev->head->open_clock, __ATOMIC_RELAXED); /* zd_zone_opened() holds no lock */
 	rt->prev = dev->head->imp_tail;
 	rt->next = 0;
 	if (rt->prev)

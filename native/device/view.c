@@ -854,7 +854,8 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 	/* Open zones in the order in which they were opened; rebuilding takes the clock on to the last of them. */
 	for (i = 0; i < s->n; i++) {
 		if (s->rows[i].opened)
-			dev->zones[s->rows[i].zone].open_seq = dev->head->open_clock + s->rows[i].opened;
+			__atomic_store_n(&dev->zones[s->rows[i].zone].open_seq, dev->head->open_clock + s->rows[i].opened,
+					 __ATOMIC_RELAXED);
 	}
 	zd_runtime_rebuild(dev, true);
 	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);

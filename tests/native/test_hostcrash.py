@@ -29,12 +29,32 @@ ENTRIES = """	r = write_entries(dev, items, ZD_TABLE, sync);
 	if (r)
 		return sync_failed(dev, r, err);
 """
+SET_DIRTY = "	zd_set_dirty(dev, zone);\n"
+UNMARK = """	r = unmark(dev, err);
+	if (r)
+		return r;
+	if (sync"""
+DEAD_COMMITTER = """			if (zd_zone_peek(dev, zone))
+				zd_set_dirty(dev, zone);
+"""
+SURVIVOR = f"ZD_W_FINISHED) : 0;\n{SET_DIRTY}"
+COPIES = f"""shared state of its zones");
+{SET_DIRTY}	return 0;"""
 MISTAKES = {
     # file, what stands there once, what takes its place
     "fdatasync-removed": ("commit.c", [(DATA_SYNC, "")]),
     "metadata-before-data": ("commit.c", [(DATA_SYNC, ""), (ENTRIES, ENTRIES + DATA_SYNC)]),
     "moved-zones-taken-for-reset": ("commit.c", [("		if (was_reset(dev, item.zone))\n", "")]),
     "pending-slots-reused": ("slot.c", [("dev->in_ram || !on_disk(rt, slot)", "true")]),
+    # numbers that went round
+    "larger-number-wins": ("meta.c", [("return (int32_t)(a - b) > 0;", "return a > b;")]),
+    # flushes of images that are clean
+    "entries-written-while-clean": ("commit.c", [(UNMARK, "	if (sync")]),
+    # processes killed in the midst of a flush
+    "dead-committer-forgotten": ("lock.c", [(DEAD_COMMITTER, "")]),
+    # what a power cut left, and what a crash between two copies did
+    "survivor-not-written": ("power.c", [(SURVIVOR, SURVIVOR.replace(SET_DIRTY, ""))]),
+    "copies-left-differing": ("runtime.c", [(COPIES, COPIES.replace(SET_DIRTY, ""))]),
 }
 
 
