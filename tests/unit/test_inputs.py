@@ -280,7 +280,7 @@ def test_no_line_of_a_file_of_another_kind_is_shown(name: str, tmp_path: Path) -
 def test_no_line_is_shown_of_what_is_no_trace_of_its_format(form: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text(f"{SECRET}\n")
-    with pytest.raises(TraceError, match=r"no command in 1 lines.*malformed line 1$") as caught:
+    with pytest.raises(TraceError, match=r"no command in 1 line .*malformed line 1$") as caught:
         list(BlockTrace(path, form).records())
     assert "root" not in str(caught.value).replace(str(tmp_path), "")
 
