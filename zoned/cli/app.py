@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 import click
 
+from zoned.plaintext import for_terminal
+
 #: name -> (module in zoned.cli, one-line help); in the order in which the help lists them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("create", "Make a new disk in a file."),
@@ -211,7 +213,12 @@ def example(*lines: str) -> str:
 def say_error(message: str, who: str = "zonedctl") -> None:
     """One line on stderr; nothing if stderr is gone too."""
     with contextlib.suppress(OSError):
-        click.echo(f"{who}: {whole(message)}", err=True)
+        click.echo(f"{who}: {for_terminal(whole(message))}", err=True)
+
+
+def echo(text: str, err: bool = False) -> None:
+    """One line with names or texts of others in it, of which a terminal obeys none."""
+    click.echo(for_terminal(text), err=err)
 
 
 _SURROGATES = re.compile(r"(?:\\udc[89a-f][0-9a-f])+")
@@ -247,8 +254,7 @@ def sentence(error: BaseException) -> str:
         elif bare and error.errno in _OF_OUTPUT:
             text = f"cannot write to standard output: {text}"
         return text
-    text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return str(error) or type(error).__name__  # a newline in it is a name's: see say_error()
 
 
 @click.command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, example
+from zoned.cli.app import Failure, echo, example
 from zoned.cli.documents import dumps
 from zoned.cli.params import (
     FilePath,
@@ -106,7 +106,7 @@ def add_command(
     with disk.to_change(image) as device:
         where = "" if plan is None else f"plan {plan}"
         for fault in device.faults.set_all(rules, where=where):
-            click.echo(str(fault) if verbose else fault.id)
+            echo(str(fault if verbose else fault.id))
     return 0
 
 
@@ -129,9 +129,9 @@ def list_command(image: str, form: str) -> int:
         )
         return 0
     for fault in faults:
-        click.echo(fault._told(*fault._last))
+        echo(fault._told(*fault._last))
     if not powered:
-        click.echo(f"{image}: the emulated disk has no power", err=True)
+        echo(f"{image}: the emulated disk has no power", err=True)
     return 0
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, example
+from zoned.cli.app import Failure, echo, example
 from zoned.cli.ask import confirm, on_terminal
 from zoned.cli.params import (
     CONDITIONS,
@@ -137,7 +137,7 @@ def _do(job: Job, *, whole: bool, dry_run: bool, force: bool, verbose: bool) -> 
         _ask(job, device, whole, force)
         job.run(device)
     if verbose:
-        click.echo(f"{job.image}: {job.done} {show(job.runs)}", err=True)
+        echo(f"{job.image}: {job.done} {show(job.runs)}", err=True)
     return 0
 
 
