@@ -83,6 +83,8 @@ class GeometryKeywords(TypedDict, total=False):
 
     size: int | str | None
     """Of the disk. Sizes are bytes or text such as "64MiB"; the last zone may be smaller."""
+    zones: int | None
+    """How many of them, 1 to 2^24, instead of a size."""
     zone_size: int | str | None
     """Any multiple of the physical block."""
     zone_capacity: int | str | None

@@ -93,27 +93,13 @@ def _whole(name: str, value: Any) -> Any:
 
 
 def _shape(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords of zoned.memory from settings: numbers as numbers, zones as a size.
-
-    Raises ValueError.
-    """
-    from zoned import profiles
-    from zoned.units import parse_size
-
+    """Keywords of zoned.memory from settings: numbers as numbers. Raises ValueError."""
     keywords = dict(settings)
-    if "max_open" in keywords:
-        keywords["max_open"] = _whole("max_open", keywords["max_open"])
-    if "zones" not in keywords:
-        return keywords
-    zones = _whole("zones", keywords.pop("zones"))
-    if isinstance(zones, bool) or not isinstance(zones, int) or zones < 1:
-        raise ValueError(f"zones is {zones!r}: it must be a number of zones, 1 or more")
-    if keywords.get("profile") is None:
-        size = keywords.setdefault("zone_size", _DEFAULT_ZONE_SIZE)
-    else:
-        own: Any = profiles.load(keywords["profile"]).values["zone_size"]
-        size = keywords.get("zone_size", own)
-    keywords["size"] = zones * parse_size(size, "zone_size")
+    for name in ("max_open", "zones"):
+        if name in keywords:
+            keywords[name] = _whole(name, keywords[name])
+    if "zones" in keywords and keywords.get("profile") is None:
+        keywords.setdefault("zone_size", _DEFAULT_ZONE_SIZE)
     return keywords
 
 

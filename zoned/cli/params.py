@@ -329,6 +329,9 @@ def geometry_options(command: F) -> F:
         ),
         click.option("--size", type=SIZE, help="Size of the disk; the last zone may be smaller."),
         click.option(
+            "--zones", type=COUNT, metavar="N", help="Number of zones; instead of --size."
+        ),
+        click.option(
             "--zone-size", type=SIZE, help="Size of a zone: any multiple of the physical block."
         ),
         click.option(
