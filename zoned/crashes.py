@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from zoned.device import Device
     from zoned.geometry import Geometry
 
+__tracebackhide__ = True  # as in zoned.testing
+
 _VERSION = 2
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ import zonefs
 from waiting import PATIENCE, until
 from zoned.crashes import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
-from zoned.testing import CrashFailure, check_crashes, zone_lines
+from zoned.testing import CrashFailure, WorkloadError, check_crashes, zone_lines
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -240,6 +241,112 @@ def test_a_workload_that_raises_is_told() -> None:
     with pytest.raises(KeyError, match="oops") as caught:
         check_crashes(workload, log_verify, **DISK)
     assert caught.value.__notes__ == ["check_crashes: the workload raised this after 1 command"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_workload_that_is_not_deterministic_is_called_that(jobs: int, tmp_path: Path) -> None:
+    """The first difference is shown: another command, one more or less, another acknowledgement."""
+    flag = tmp_path / "ran"
+
+    def once() -> bool:
+        ran = flag.exists()
+        flag.touch()
+        return not ran
+
+    def check(workload: Callable) -> str:
+        flag.unlink(missing_ok=True)
+        with pytest.raises(WorkloadError, match=r"^the workload is not deterministic: ") as caught:
+            check_crashes(workload, lambda dev, told: None, jobs=jobs, **DISK)
+        return str(caught.value)
+
+    def other_command(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        dev.append(2 if once() else 3, record(2))
+
+    said = check(other_command)
+    assert "of two runs on equal disks, command 2 was not the same\n" in said
+    told = {"append(2, 4096 bytes)", "append(3, 4096 bytes)"}
+    assert {line.split(": ")[1].strip() for line in said.splitlines() if " run: " in line} == told
+
+    def fewer(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        if once():
+            dev.flush()
+
+    said = check(fewer)
+    assert "command 2 was not the same\n" in said and ": none any more\n" in said
+
+    def other_result(dev: zoned.Device, ack: Callable) -> None:
+        with contextlib.suppress(zoned.ZonedError):
+            dev.pwrite(record(1), MIB if once() else MIB + BLOCK)
+
+    assert "command 1 was not the same" in check(other_result)
+
+    def acknowledges(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        if once():
+            ack(1)
+
+    said = check(acknowledges)
+    assert "behind command 1, append(1, 4096 bytes), other numbers of things were acknowled" in said
+    assert {line.split(": ")[1].strip() for line in said.splitlines() if " run: " in line} == {
+        "1 thing",
+        "0 things",
+    }
+
+
+def test_processes_whose_workloads_differ_are_told(tmp_path: Path) -> None:
+    """Each process runs the workload: that two runs in the first were alike proves nothing of them."""
+    first = os.getpid()
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        mine = tmp_path / f"{os.getpid()}"
+        mine.touch()
+        until(lambda: len(list(tmp_path.iterdir())) == 2, "the other process")
+        assert os.getpid() != first
+        least = min(int(path.name) for path in tmp_path.iterdir())
+        dev.append(1 if int(mine.name) == least else 2, record(1))
+
+    with pytest.raises(WorkloadError, match="command 1 was not the same"):
+        check_crashes(workload, lambda dev, told: None, jobs=2, **DISK)
+
+
+def test_other_data_is_told_with_a_failure_only() -> None:
+    """Records with a time or an id in them are common, and each run of them is whole in itself."""
+    count = itertools.count()
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(0))
+        dev.pwritev([record(next(count))], dev.zones[1].wp)
+        ack(next(count))
+
+    check_crashes(workload, lambda dev, told: None, **DISK)
+    with pytest.raises(CrashFailure) as caught:
+        check_crashes(workload, lambda dev, told: 1 / 0 if told else None, **DISK)
+    assert str(caught.value).endswith(
+        "The workload is not deterministic: command 2, pwritev(4096 bytes in 1 buffer, 1052672), "
+        "wrote other data when it was run again, so a repetition may do other things."
+    )
+    with pytest.raises(CrashFailure) as caught:
+        check_crashes(log_workload(flush=False), log_verify, **DISK)
+    assert "deterministic" not in str(caught.value)
+
+
+def test_a_workload_that_raises_in_its_second_run_is_told() -> None:
+    count = itertools.count()
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        if next(count) == 1:
+            raise KeyError("once")
+
+    with pytest.raises(KeyError, match="once") as caught:
+        check_crashes(workload, log_verify, **DISK)
+    (note,) = caught.value.__notes__
+    assert note == (
+        "check_crashes: the workload raised this when it was run a second time, after 1 command: "
+        "it is not deterministic"
+    )
 
 
 def test_sampled_cuts_and_bad_numbers() -> None:
