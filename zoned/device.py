@@ -11,6 +11,7 @@ import atexit
 import operator
 import os
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -169,6 +170,9 @@ class Device(Core):
         self._geometry = _geometry_of(handle, info)
         self._begin(info.size)
         _live.add(self)
+        tests = sys.modules.get("zoned.pytest_plugin")
+        if tests is not None:
+            tests.made(self)
 
     # ------------------------------------------------------------ commands
 
