@@ -350,8 +350,11 @@ class Device(Core):
         """What a power cut now could leave behind: disks of their own, cheap, one after the other.
 
         Ask ``.count`` for how many there are; raises CrashSpaceError where that is more than
-        ``limit``. See zoned.crashes.
+        ``limit``. See zoned.crashes. A read-only handle keeps nothing for them, so they can be
+        counted and named, not made; BlockingIOError where the disk does not hold still for it.
         """
+        if self._readonly:
+            return CrashStates.seen_by(self, strategy, limit=limit, seed=seed)
         with self.snapshot() as snapshot:
             return CrashStates(snapshot, strategy, limit=limit, seed=seed)
 

@@ -481,7 +481,8 @@ static uint64_t lost_from(zd_dev *dev, uint32_t zone, uint32_t gen, bool forget)
 	uint64_t from = UINT64_MAX;
 	int i;
 
-	while (lock(dev))
+	/* Who may only read takes no lock, and looks twice. */
+	while (!dev->readonly && lock(dev))
 		;
 	for (i = 0; i < ZD_MAX_LOST; i++) {
 		struct zd_lost *l = &dev->faults->lost[i];
@@ -493,7 +494,8 @@ static uint64_t lost_from(zd_dev *dev, uint32_t zone, uint32_t gen, bool forget)
 		if (forget)
 			l->zone = 0;
 	}
-	unlock(dev);
+	if (!dev->readonly)
+		unlock(dev);
 	return from;
 }
 

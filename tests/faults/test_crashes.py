@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ import zonefs
 from waiting import PATIENCE, until
 from zoned.crashes import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
+from zoned.snapshots import Snapshot
 from zoned.testing import CrashFailure, WorkloadError, check_crashes, zone_lines
 
 MIB = 1 << 20
@@ -68,6 +70,118 @@ def test_conventional_blocks_survive_in_any_subset(dev: zoned.Device) -> None:
     assert found == {(f"o{a}{b}", wp) for a in "on" for b in "on" for wp in (0, 1)}
     assert states.total == 8
     states.close()
+
+
+def all_ids(device: zoned.Device) -> list[str]:
+    with device.crash_states("exhaustive", limit=100_000) as states:
+        return [states.id_of(choice) for choice in states.choices()]
+
+
+def digest(path: Path) -> str:
+    """Of a file, without having all of it in memory: other tests here look at how much that is."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seen_by_a_reader(path: Path) -> list[str]:
+    """Through a handle that may only read, and changes nothing."""
+    before = digest(path)
+    with zoned.open(path, readonly=True) as reader:
+        ids = all_ids(reader)
+        with reader.crash_states() as states:
+            with pytest.raises(ValueError, match="it can be looked at, not forked"):
+                next(iter(states))
+    assert digest(path) == before
+    return ids
+
+
+@pytest.mark.parametrize("model", ["host-managed", "host-aware"])
+def test_a_read_only_handle_names_the_same_survivors(model: str, tmp_path: Path) -> None:
+    """Beside a writer that rests, behind one that closed, and behind one that was killed."""
+    path = tmp_path / "disk.img"
+    code = (
+        "import sys, os, zoned\n"
+        "dev = zoned.open(sys.argv[1])\n"
+        "dev.append(5, bytes(8192))\n"
+        "dev.pwrite(b'k' * 4096, 12288)\n"
+        "os._exit(0)\n"
+    )
+    with zoned.create(path, **(DISK | {"model": model})) as dev:
+        assert len(all_ids(dev)) == 1 and seen_by_a_reader(path) == all_ids(dev)
+        dev.append(2, bytes(BLOCK))
+        dev.pwrite(b"a" * 2 * BLOCK, 0)
+        assert len(all_ids(dev)) == 8 and seen_by_a_reader(path) == all_ids(dev)
+        dev.flush()
+        dev.open_zone(3)
+        dev.append(4, b"b" * 3 * BLOCK)
+        dev.pwrite(b"c" * BLOCK, BLOCK)
+        dev.pwrite(b"a" * BLOCK, 0)  # what it holds already
+        if model == "host-aware":
+            dev.pwrite(b"d" * BLOCK, 4 * MIB)
+            dev.pwrite(b"d" * BLOCK, 2 * MIB)
+        with dev.faults.add("lost", on="write"):
+            dev.pwrite(b"e" * BLOCK, 2 * BLOCK)
+        assert len(all_ids(dev)) > 7 and seen_by_a_reader(path) == all_ids(dev)
+    here = seen_by_a_reader(path)
+    with zoned.open(path) as dev:
+        assert all_ids(dev) == here
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    here = seen_by_a_reader(path)
+    with zoned.open(path) as dev:
+        assert all_ids(dev) == here
+
+
+def test_a_disk_that_does_not_hold_still_is_told_to_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.img"
+    with (
+        zoned.create(path, **(DISK | {"host_sync": "never"})) as dev,
+        zoned.open(path, readonly=True) as reader,
+    ):
+        zones, moves = Snapshot.zones, itertools.count()
+
+        def moved(self: Snapshot) -> list:
+            if next(moves) < still:
+                dev.append(1, bytes(BLOCK))
+            return zones(self)
+
+        monkeypatch.setattr(Snapshot, "zones", moved)
+        still = 5
+        assert len(all_ids(reader)) == 6
+        still = 10**6
+        with pytest.raises(BlockingIOError, match="faster than a read-only handle can look"):
+            all_ids(reader)
+
+
+def test_a_reader_counts_survivors_while_others_write(tmp_path: Path) -> None:
+    """It gets an answer or a sentence, whatever is given up and taken anew under its eyes."""
+    path = tmp_path / "disk.img"
+    code = (
+        "import sys, zoned\n"
+        "with zoned.open(sys.argv[1]) as dev:\n"
+        "    print('on', flush=True)\n"
+        "    for n in range(10**9):\n"
+        "        dev.pwrite(bytes([n % 256]) * 4096, n % 16 * 4096)\n"
+        "        dev.append(1 + n % 3, bytes(4096 * (1 + n % 4)))\n"
+        "        if n % 5 == 0: dev.flush()\n"
+        "        if n % 40 == 0: dev.reset_all()\n"
+    )
+    zoned.create(path, **(DISK | {"host_sync": "never", "slot_cache": 0})).close()
+    writer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout is not None and writer.stdout.readline() == b"on\n"
+        with zoned.open(path, readonly=True) as reader:
+            for _ in range(50):
+                with contextlib.suppress(BlockingIOError), reader.crash_states("log") as states:
+                    assert states.count >= 1
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        assert writer.stdout is not None
+        writer.stdout.close()
+    assert [finding for finding in zoned.check(path) if finding.error] == []
 
 
 @pytest.mark.parametrize("strategy", ["linear", "log", "exhaustive", "random"])

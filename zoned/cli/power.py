@@ -104,7 +104,7 @@ def states_command(image: str, strategy: str, limit: int, seed: int) -> int:
 
 
 def _states(image: str, strategy: str, limit: int, seed: int) -> Iterator[str]:
-    with disk.to_change(image) as device:
+    with disk.to_look(image) as device:
         try:
             states = device.crash_states(strategy, limit=limit, seed=seed)
         except ValueError as error:
