@@ -758,6 +758,11 @@ int zd_power(zd_dev *dev, struct zd_error *err);
  */
 typedef struct zd_snapshot zd_snapshot;
 int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err);
+/*
+ * The same by any handle. By a read-only one nothing is pinned and no lock is taken, so that what it tells (rows,
+ * unflushed blocks) is of one moment only where two looks tell the same; rollbacks and forks of it are refused (-EINVAL).
+ */
+int zd_snapshot_look(zd_dev *dev, zd_snapshot **out, struct zd_error *err);
 void zd_snapshot_free(zd_snapshot *snapshot); /* NULL: nothing */
 
 /*

@@ -272,10 +272,10 @@ def describe(device: Device) -> dict[str, Any]:
 
 def describe_geometry(geometry: Geometry) -> dict[str, Any]:
     """The keywords of `zoned.create` for a geometry, as JSON can hold them."""
-    from zoned.geometry import KEYWORDS
+    from zoned.geometry import FIELDS
 
     keywords: dict[str, Any] = {}
-    for name in KEYWORDS:
+    for name in FIELDS:
         value = getattr(geometry, name)
         keywords[name] = str(value) if isinstance(value, str) else value
     keywords["conventional"] = [list(pair) for pair in geometry.conventional.ranges()]

@@ -11,6 +11,7 @@ import atexit
 import operator
 import os
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -83,6 +84,8 @@ class GeometryKeywords(TypedDict, total=False):
 
     size: int | str | None
     """Of the disk. Sizes are bytes or text such as "64MiB"; the last zone may be smaller."""
+    zones: int | None
+    """How many of them, 1 to 2^24, instead of a size."""
     zone_size: int | str | None
     """Any multiple of the physical block."""
     zone_capacity: int | str | None
@@ -167,6 +170,9 @@ class Device(Core):
         self._geometry = _geometry_of(handle, info)
         self._begin(info.size)
         _live.add(self)
+        tests = sys.modules.get("zoned.pytest_plugin")
+        if tests is not None:
+            tests.made(self)
 
     # ------------------------------------------------------------ commands
 
@@ -344,8 +350,11 @@ class Device(Core):
         """What a power cut now could leave behind: disks of their own, cheap, one after the other.
 
         Ask ``.count`` for how many there are; raises CrashSpaceError where that is more than
-        ``limit``. See zoned.crashes.
+        ``limit``. See zoned.crashes. A read-only handle keeps nothing for them, so they can be
+        counted and named, not made; BlockingIOError where the disk does not hold still for it.
         """
+        if self._readonly:
+            return CrashStates.seen_by(self, strategy, limit=limit, seed=seed)
         with self.snapshot() as snapshot:
             return CrashStates(snapshot, strategy, limit=limit, seed=seed)
 

@@ -566,7 +566,11 @@ int zd_fault_flush(zd_dev *dev, struct zd_error *err)
 static uint64_t lost_from(zd_dev *dev, uint32_t zone, uint32_t gen, bool forget)
 {
 	uint64_t from = UINT64_MAX;
-	bool locked = lock_surely(dev); /* its owner is stopped, then: what he has written down stands, in whole words */
+	/*
+	 * Who may only read takes no lock, and looks twice. Else its owner may be stopped: what he has written down stands,
+	 * in whole words.
+	 */
+	bool locked = !dev->readonly && lock_surely(dev);
 	int i;
 
 	for (i = 0; i < ZD_MAX_LOST; i++) {

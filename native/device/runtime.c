@@ -626,6 +626,21 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	return 0;
 }
 
+/* What a power cut could take of the zones, which a clean close leaves in the file's area: for telling only. */
+static void take_over_unflushed(zd_dev *dev, const uint8_t *shared)
+{
+	const uint8_t *chunks = shared + dev->g.rt_chunks;
+	const struct zd_pre *pre = (const struct zd_pre *)(shared + dev->g.rt_pre);
+	uint32_t z;
+
+	for (z = 0; dev->g.keeps_pre && z < dev->g.h.nr_zones; z++) {
+		uint32_t chunk = (uint32_t)((dev->g.rt_pre - dev->g.rt_zones + (uint64_t)z * sizeof(*pre)) / ZD_CHUNK);
+
+		if (chunks[chunk] && pre[z].from != pre[z].to && !zd_reserve_chunk(dev, chunk))
+			memcpy(&dev->pre[z], &pre[z], sizeof(*pre));
+	}
+}
+
 /* A private copy for reading: counters and the order of openings that this boot has kept in the file's area. */
 static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 {
@@ -663,9 +678,12 @@ static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 		to->implicit_opens = zones[z].implicit_opens;
 		to->implicit_closes = zones[z].implicit_closes;
 		to->errors = zones[z].errors;
+		to->gen = zones[z].gen; /* of what a fault lost */
 		if (to->word == zones[z].word)
 			to->open_seq = zones[z].open_seq;
 	}
+	if (from->state == ZD_RT_CLOSED)
+		take_over_unflushed(dev, shared);
 }
 
 int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)

@@ -48,7 +48,17 @@ def disk(tmp_path: Path) -> Path:
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
     # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench.
-    others = {"create", "restore", "diff", "completion", "faults", "power", "trace", "bench"}
+    others = {
+        "create",
+        "restore",
+        "diff",
+        "completion",
+        "faults",
+        "power",
+        "trace",
+        "bench",
+        "remount",
+    }
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 
 

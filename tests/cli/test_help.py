@@ -172,6 +172,17 @@ def test_completion_offers() -> None:
     assert complete("power", "cut", "disk.img", "--keep", "") == [
         f"plain,{keep}" for keep in ("durable", "all", "random")
     ]
+    assert complete("set-condition", "disk.img", "") == [
+        f"plain,{condition}" for condition in ("empty", "read-only", "offline")
+    ]
+    assert complete("set-condition", "disk.img", "empty,") == [""]
+    assert complete("faults", "add", "disk.img", "lost", "--on", "wr") == ["plain,write"]
+    assert "plain,write,append" in complete("faults", "add", "disk.img", "--on", "write,")
+    assert "plain,write,write" not in complete("faults", "add", "disk.img", "--on", "write,")
+    assert complete("power", "states", "disk.img", "--strategy", "l") == [
+        "plain,linear",
+        "plain,log",
+    ]
     assert complete("trace", "lint", "--from", "i") == ["plain,iolog2", "plain,iolog3"]
     assert complete("trace", "lint", "--from", "z") == ["plain,zoned"]
     assert complete("bench", "str") == ["plain,stream", "plain,streams", "file,str"]

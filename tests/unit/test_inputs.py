@@ -837,7 +837,10 @@ def test_any_report_is_read_or_refused() -> None:
     from zoned import reportformats
 
     texts = [
-        reportformats.json_header({}) + reportformats.jsonl(raw),
+        '{"report": 2, "zones": [\n'
+        + reportformats.jsonl(raw).replace("}\n", "},\n")[:-2]
+        + "\n]}\n",
+        '{"report": 1}\n' + reportformats.jsonl(raw),
         reportformats.CSV_HEADER + reportformats.csv(raw),
         reportformats.ZBD_HEADER + reportformats.zbd(raw),
         reportformats.blkzone(raw),

@@ -90,7 +90,7 @@ def _summary(findings: list[Finding]) -> str:
         if losing:
             known = sum(finding.lost or 0 for finding in losing)
             unknown = any(finding.lost is None for finding in losing)
-            much = f"{known:,} bytes" if known else "data"
+            much = counted(known, "byte", form=",") if known else "data"
             zones = len({finding.zone for finding in losing})
             more = " and more" if known and unknown else ""
             parts.append(f"{much}{more} of {counted(zones, 'zone')} {what}")

@@ -13,6 +13,8 @@ from zoned.cli.documents import dumps
 from zoned.cli.params import (
     FilePath,
     OneOf,
+    SomeOf,
+    fault_commands,
     fault_kinds,
     format_option,
     image_argument,
@@ -53,7 +55,12 @@ def faults_command() -> None:
 @image_argument
 @click.argument("kind", required=False, type=OneOf(fault_kinds))
 @click.option("--plan", type=FilePath(), metavar="FILE", help="Set the rules of this TOML file.")
-@click.option("--on", metavar="COMMANDS", help="Such as write,append. Default: all that can.")
+@click.option(
+    "--on",
+    type=SomeOf(fault_commands),
+    metavar="COMMANDS",
+    help="Such as write,append. Default: all that can.",
+)
 @click.option("--zones", "-z", metavar="ZONES", help="One range of zones, such as 3-7.")
 @click.option("--range", "span", metavar="FROM:TO", help="Bytes of the disk, in whole blocks.")
 @click.option("--block", metavar="BYTE", help="The block that begins there, instead of a range.")
