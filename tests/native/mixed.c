@@ -150,13 +150,16 @@ int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struc
 /* What a call on a disk that others use, cut and break may answer; a damaged image is never among it. */
 static int64_t settle(int64_t ret, const struct zd_error *err)
 {
-	static const int host[] = { -EINVAL, -EINTR, -EALREADY, -EBUSY, -ENOENT, -ENOSPC, -EEXIST };
-	bool known = (ret <= ZD_E_FIRST_RULE && ret > ZD_E_FIRST_RULE - ZD_NR_RULES) || ret == ZD_E_READONLY_HANDLE || ret == ZD_E_BUSY;
+	static const int host[] = { -EINVAL, -EINTR, -EALREADY, -EBUSY, -ENOENT, -ENOSPC, -EEXIST, -EAGAIN };
+	bool known = (ret <= ZD_E_FIRST_RULE && ret > ZD_E_FIRST_RULE - ZD_NR_RULES) || ret == ZD_E_READONLY_HANDLE || ret == ZD_E_BUSY ||
+		     ret == ZD_E_CLOSED;
 
 	atomic_fetch_add_explicit(&commands, 1, memory_order_relaxed);
 	if (ret >= 0)
 		return ret;
 	claim_known_code(ret, err);
+	if (ret == -EINTR)
+		zd_waited_for();
 	for (size_t i = 0; i < sizeof(host) / sizeof(host[0]); i++)
 		known |= ret == host[i];
 	if (!known)
@@ -302,6 +305,7 @@ static void op_condition(struct worker *w, zd_dev *dev)
 static void op_look(struct worker *w, zd_dev *dev)
 {
 	struct zd_zone_counters by_zone[NR_ZONES];
+	struct zd_zone_state states[NR_ZONES];
 	struct zd_zone zones[NR_ZONES];
 	struct zd_counters counters;
 	struct zd_range ranges[4];
@@ -323,6 +327,10 @@ static void op_look(struct worker *w, zd_dev *dev)
 	n = settle(zd_zone_written(dev, zone, &err), &err);
 	CLAIM(n < 0 || n <= ZONE_SIZE);
 	settle(zd_zone_opened(dev, zone, &err), &err);
+	if (settle(zd_zone_state(dev, zone, &states[0], &err), &err) == 0)
+		CLAIM(states[0].type == ZD_CONVENTIONAL || states[0].written <= ZONE_SIZE);
+	settle(zd_zone_states(dev, states, &err), &err);
+	settle(zd_others_write(dev, &err), &err);
 	CLAIM(zd_fd(dev) >= 0 && fstat(zd_fd(dev), &st) == 0);
 }
 
@@ -561,7 +569,7 @@ static void op_create(struct worker *w, zd_dev *dev)
 	struct zd_config config = { .size = 4 * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = SECTOR, .physical_block = BLOCK };
 	struct zd_finding *findings;
 	struct zd_error err;
-	char path[4096];
+	char path[4096], placed[4096 + 8];
 	bool in_file;
 	zd_dev *own;
 	size_t n;
@@ -575,10 +583,15 @@ static void op_create(struct worker *w, zd_dev *dev)
 	CLAIM(zd_create(in_file ? path : NULL, &config, ZD_CREATE_REPLACE, &own, &err) == 0);
 	CLAIM(zd_pwrite(own, w->bytes, BLOCK, 0, &err) == BLOCK);
 	CLAIM(zd_close(own, &err) == 0);
-	if (in_file) {
-		CLAIM(zd_check(path, 0, &findings, &n, &err) == 0 && n == 0);
-		zd_findings_free(findings);
-	}
+	if (!in_file)
+		return;
+	CLAIM(zd_check(path, 0, &findings, &n, &err) == 0 && n == 0);
+	zd_findings_free(findings);
+	/* It takes another name, where nobody has an image or one that nobody uses. */
+	snprintf(placed, sizeof(placed), "%s-placed", path);
+	CLAIM(access(placed, F_OK) || zd_replaceable(placed, &err) == 0);
+	CLAIM(zd_place(path, placed, ZD_CREATE_REPLACE, &err) == 0);
+	CLAIM(settle(zd_place(placed, image, 0, &err), &err) == -EEXIST);
 }
 
 static void watching(void *arg, int cmd, uint64_t place, uint64_t length, int64_t result)
@@ -627,6 +640,14 @@ static void fork_of(struct worker *w, zd_snapshot *snapshot, struct place *to)
 	furnish(w, to->dev);
 }
 
+static bool reads_only(zd_dev *dev)
+{
+	struct zd_error err;
+	struct zd_info info;
+
+	return zd_info(dev, &info, &err) < 0 || info.readonly;
+}
+
 /* Fill a place with a second handle, a fork or a snapshot; or empty it. */
 static void op_place(struct worker *w, zd_dev *dev)
 {
@@ -637,6 +658,8 @@ static void op_place(struct worker *w, zd_dev *dev)
 	if (pthread_rwlock_trywrlock(&place->lock))
 		return;
 	if (place->dev && draw(w, 2)) {
+		if (draw(w, 2))
+			zd_end_hangs(place->dev);
 		settle(zd_close(place->dev, &err), &err);
 		place->dev = NULL;
 	} else if (place->snapshot && draw(w, 3) == 0) {
@@ -649,7 +672,12 @@ static void op_place(struct worker *w, zd_dev *dev)
 		else
 			furnish(w, place->dev);
 	} else if (!place->snapshot) {
-		if (settle(zd_snapshot_take(place->dev && draw(w, 2) ? place->dev : dev, &place->snapshot, &err), &err) < 0)
+		zd_dev *of = place->dev && draw(w, 2) ? place->dev : dev;
+
+		/* By a read-only handle a look takes no lock and races by design; what it tells is tested from Python. */
+		if (settle(draw(w, 2) && !reads_only(of) ? zd_snapshot_look(of, &place->snapshot, &err)
+								 : zd_snapshot_take(of, &place->snapshot, &err),
+			   &err) < 0)
 			place->snapshot = NULL;
 	} else if (!place->dev) {
 		/* Through a second hold of it, whose end must leave the first. */
