@@ -33,11 +33,24 @@ static void source_advance(struct source *s, uint64_t n)
 	}
 }
 
+/* To the next buffer that has something left: empty ones stand wherever a caller put them. */
+static inline void source_settle(struct source *s)
+{
+	while (s->iov->iov_len == s->skip) {
+		s->iov++;
+		s->n--;
+		s->skip = 0;
+	}
+}
+
 static void source_copy(struct source *s, uint8_t *to, uint64_t n)
 {
 	while (n) {
-		size_t left = s->iov->iov_len - s->skip, step = n < left ? n : left;
+		size_t left, step;
 
+		source_settle(s);
+		left = s->iov->iov_len - s->skip;
+		step = n < left ? n : left;
 		zd_store(to, (const uint8_t *)s->iov->iov_base + s->skip, step);
 		to += step;
 		n -= step;
@@ -55,6 +68,7 @@ static int source_pwrite(struct source *s, int fd, uint64_t offset, uint64_t n, 
 		uint64_t in_part = 0, landed;
 		int i;
 
+		source_settle(s);
 		for (i = 0; i < 16 && i < s->n && in_part < n; i++) {
 			size_t skip = i ? 0 : s->skip, left = s->iov[i].iov_len - skip;
 
