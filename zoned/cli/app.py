@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restore": ("move", "Make a disk from a dump."),
     "mkfs": ("mkfs", "Make a zonefs on a disk: every zone a file."),
     "mount": ("mount", "Mount the zonefs on a disk, for every program to use."),
-    "remount": ("mount", "Change a mount's options; make it writable again after an error."),
+    "remount": ("mount", "Change a mount, or make it writable again."),
     "bench": ("bench", "Run write patterns on modelled drives, in virtual time."),
     "completion": ("completion", "Print the completion script for a shell."),
 }

@@ -199,8 +199,8 @@ def _parse_remount(text: str) -> dict[str, Any]:
     multiple=True,
     callback=lambda _ctx, _param, texts: [_parse_remount(text) for text in texts],
     metavar="OPTIONS",
-    help="rw, ro, errors=remount-ro|zone-ro|zone-offline|repair, explicit-open,"
-    " noexplicit-open; several with commas.  [default: rw]",
+    help="rw (the default), ro, errors=remount-ro|zone-ro|zone-offline|repair, explicit-open,"
+    " noexplicit-open; several with commas.",
 )
 @click.argument("directory", metavar="DIR", type=Directory())
 def remount_command(options: list[dict[str, Any]], directory: str) -> None:
