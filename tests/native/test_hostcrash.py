@@ -8,6 +8,7 @@ into which a mistake was put (a sync left out, metadata synced before its data, 
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -131,5 +132,7 @@ def test_a_mistake_in_the_core_is_found(
     objects: dict[str, Path], tmp_path: Path, mistake: str
 ) -> None:
     done = run(with_mistake(mistake, objects, tmp_path), 40, 1, 340)
-    assert done.returncode == 3, done.stdout + done.stderr
+    # A state that the program's own bookkeeping rules out ends it at once.
+    assert done.returncode in (3, -signal.SIGABRT), done.stdout + done.stderr
     assert " 0 violations" not in done.stdout
+    assert done.returncode == 3 or "does not hold" in done.stderr
