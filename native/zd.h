@@ -17,8 +17,10 @@
  * fork        A child may go on using its parent's handle; the first call there attaches it anew.
  *             Do not fork while another thread of the same process is inside a call.
  * Signals     A call that takes longer than about 50 ms polls the handle's interrupt hook (below) and
- *             returns -EINTR, with the disk consistent, when the hook says so. The hook runs with the
- *             call's locks held: it must not use this disk.
+ *             returns -EINTR, with the disk consistent, when the hook says so; also while it waits for another user of
+ *             the disk, whatever that one holds. The hook runs with the call's locks held: it must not use this disk.
+ *             Without a hook a call waits as long as it takes, but gives up a process that was stopped for 30 s
+ *             (-ETIMEDOUT).
  * Locks       commit lock -> zone stripes (zone mod 256) in ascending order -> resource lock. All are
  *             robust and process-shared; none is held when a call returns, but for zd_map_begin().
  * Caveats     Whoever truncates an image that is open kills its users with SIGBUS. A host disk that
@@ -256,6 +258,7 @@ struct zd_config {
 typedef struct zd_dev zd_dev;
 
 #define ZD_OPEN_READONLY 1u
+#define ZD_OPEN_BRIEFLY 2u
 #define ZD_CREATE_REPLACE 1u
 
 /*
@@ -279,17 +282,28 @@ int zd_replaceable(const char *path, struct zd_error *err);
  * otherwise the newest valid zone entries count.
  * Errors: ZD_E_NOT_IMAGE, ZD_E_VERSION, ZD_E_FEATURE, ZD_E_TRUNCATED, ZD_E_CORRUPT, ZD_E_FAILED, -ENOENT,
  * -EACCES, -EROFS (use ZD_OPEN_READONLY), -EISDIR, -ENOMEM, -ENOSPC (no room for shared state).
+ * Openers take turns. If one of them is stopped at it, others fail with -ETIMEDOUT after 30 s; with ZD_OPEN_BRIEFLY
+ * (or, in zd_check(), ZD_CHECK_BRIEFLY) after 50 ms, for callers that may be told to end meanwhile: they try again. Nobody
+ * who may only read the image can make those wait who may write it.
  */
 int zd_open(const char *path, unsigned flags, zd_dev **out, struct zd_error *err);
 
 /*
  * Close a handle; always frees it. The last closer of an image syncs data and entries (unless host_sync
- * is never) and marks it clean. Conditions stay: this is no power cycle. Returns 0 or the sync's -errno.
+ * is never) and marks it clean. Conditions stay: this is no power cycle. Returns 0 or the sync's -errno. The interrupt
+ * hook can end a wait for others in it (-EINTR): then it is as if the process had died, and nothing is lost by that.
  */
 int zd_close(zd_dev *dev, struct zd_error *err);
+/* Before zd_close(): commands of this handle that a fault rule holds up, now or later, end with ZD_E_CLOSED. */
+void zd_end_hangs(zd_dev *dev);
 
 /* Polled in long calls, with locks held. Return nonzero to end the call with -EINTR. fn NULL: none. */
 void zd_set_interrupt(zd_dev *dev, int (*fn)(void *arg), void *arg);
+/*
+ * For whom the last call of this thread that was interrupted (or timed out) had waited: "process 4711 (fio), which is
+ * stopped"; NULL: for nobody. The sentence in zd_error tells it as well. Valid till the thread's next call.
+ */
+const char *zd_waited_for(void);
 /* The hook that is set, and its arg, for one that takes its place and asks it too. */
 int (*zd_get_interrupt(zd_dev *dev, void **arg))(void *arg);
 
@@ -457,8 +471,14 @@ int zd_fd(zd_dev *dev);
  * Which commands   A rule meets a command that is one of `commands`, touches zones first_zone .. last_zone and,
  *                  for read, write and append, bytes from .. to-1 (append: as the write pointer stands when
  *                  the command comes). zd_zone_mgmt() on several zones is one command per zone; an ALL form
- *                  touches every zone. Commands that are misaligned or leave the disk meet no rule; those that
- *                  the rule book refuses later do. zd_set_condition(), zd_power_cycle() and looking never do.
+ *                  touches every zone. Commands that are misaligned or leave the disk meet no rule.
+ *                  zd_set_condition(), zd_power_cycle() and looking never do.
+ * What comes first What the rule book refuses - place and boundary, the zone's condition, the write pointer, limits on
+ *                  open and active zones - it refuses, as a drive does, before anything is done to it: rules of most
+ *                  kinds (medium, torn, lost, flush error, flips, limit) do not even count such a command, and one that
+ *                  they cut short is judged by its whole length. LATENCY, HANG, READ_ONLY, OFFLINE and POWER_CUT happen
+ *                  to the zone or to the disk, whatever becomes of the command: they meet these commands too, and come
+ *                  before the rule book does.
  * When it acts     On every command it meets; or on the nth only; or on every nth; or with a probability. At
  *                  most `limit` times. If several rules meet a command, the first that acts (by order, then
  *                  id) is the only one: rules behind it do not even count the command.
@@ -540,7 +560,7 @@ struct zd_fault {
  * Set a rule; *id says which it became. Refused with -EINVAL and a sentence in err->text: a value out of range, a
  * zone that does not exist, a rule that can never act (commands that its kind does not know, a range outside its
  * zones, zone commands on conventional zones only, data flips on a disk without data, ...), one that may meet the same command as
- * an older one of the same order. -ENOSPC: ZD_MAX_FAULTS are set. ZD_E_READONLY_HANDLE. -EINTR.
+ * an older one of the same order that can still act. -ENOSPC: ZD_MAX_FAULTS are set. ZD_E_READONLY_HANDLE. -EINTR.
  * Works without power too, as all of these calls do.
  */
 int zd_fault_add(zd_dev *dev, const struct zd_fault *fault, uint32_t *id, struct zd_error *err);
@@ -758,6 +778,11 @@ int zd_power(zd_dev *dev, struct zd_error *err);
  */
 typedef struct zd_snapshot zd_snapshot;
 int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err);
+/*
+ * The same by any handle. By a read-only one nothing is pinned and no lock is taken, so that what it tells (rows,
+ * unflushed blocks) is of one moment only where two looks tell the same; rollbacks and forks of it are refused (-EINVAL).
+ */
+int zd_snapshot_look(zd_dev *dev, zd_snapshot **out, struct zd_error *err);
 void zd_snapshot_free(zd_snapshot *snapshot); /* NULL: nothing */
 
 /*
@@ -828,6 +853,7 @@ struct zd_finding {
 	char text[240];
 };
 #define ZD_CHECK_REPAIR 1u
+#define ZD_CHECK_BRIEFLY 2u
 /*
  * Check an image, in use or not. What a repair would cost is told beforehand, in the same findings. *findings is an
  * array of *count (free with zd_findings_free; count 0 gives NULL). With ZD_CHECK_REPAIR others may not have it open

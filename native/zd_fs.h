@@ -70,6 +70,8 @@ struct zd_fs_format {
 	char label[64];     /* NUL-padded */
 	uint8_t uuid[16];
 };
+/* 0, or why no zonefs fits on the disk: zone 0 has no room for a superblock, or no other zone can be written. */
+int zd_fs_fits(zd_dev *dev, struct zd_error *err);
 int zd_fs_mkfs(zd_dev *dev, const struct zd_fs_format *format, struct zd_error *err);
 /* The superblock, checked as zonefs_read_super() does; -EINVAL with err->text naming the check that failed. */
 int zd_fs_read_super(zd_dev *dev, struct zd_fs_format *out, struct zd_error *err);

@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import struct
 import zlib
@@ -55,8 +56,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zoned import openers
+from zoned.inputs import InputError, parse_json
 from zoned.reportformats import CONDITION_NAMES
-from zoned.units import counted
+from zoned.units import counted, format_size
 from zoned.wholefile import temporary_name
 from zoned.zone import ZoneCondition, ZoneType
 
@@ -79,6 +81,11 @@ _PIECE = 1 << 20
 _BATCH = 4096
 _SAMPLE = 4096
 _ZEROS = bytes(_PIECE)
+_UNREAD = 256 << 20
+_LONGEST_WORD = 64
+MOST_WRITTEN = 1 << 50
+"""Bytes that the zones of a restored dump may have in all. Pieces of zeros are not in a dump: a few
+bytes of it can stand for any number."""
 _NAMES = {
     b"DISK": "the disk's description",
     b"ZONE": "zone states",
@@ -265,10 +272,10 @@ def describe(device: Device) -> dict[str, Any]:
 
 def describe_geometry(geometry: Geometry) -> dict[str, Any]:
     """The keywords of `zoned.create` for a geometry, as JSON can hold them."""
-    from zoned.geometry import KEYWORDS
+    from zoned.geometry import FIELDS
 
     keywords: dict[str, Any] = {}
-    for name in KEYWORDS:
+    for name in FIELDS:
         value = getattr(geometry, name)
         keywords[name] = str(value) if isinstance(value, str) else value
     keywords["conventional"] = [list(pair) for pair in geometry.conventional.ranges()]
@@ -429,22 +436,14 @@ def load(stream: Readable, *, name: str = "the dump", progress: Progress | None 
 def verify(
     stream: Readable, *, name: str = "the dump", progress: Progress | None = None
 ) -> Summary:
-    """Read a dump to its end, check all of it, make nothing. Raises DumpError and OSError of the
-    stream."""
+    """Read a dump to its end, check all that `restore` does, make nothing. Raises DumpError and
+    OSError of the stream.
+
+    It is restored to a disk in RAM that keeps no payload: whatever no disk can be refuses there.
+    """
     reader = _Reader(stream, name)
-    disk = reader.disk()
-    zones = data = 0
-    for kind, body, offset in reader.chunks():
-        if kind == b"ZONE":
-            zones += len(list(reader.records(body)))
-        elif kind == b"DATA":
-            data += len(body)
-            if progress is not None:
-                progress(reader.at, 0)
-            if offset + len(body) > int(disk["geometry"].get("size", 0)):
-                raise reader.damaged(f"payload for {offset} lies behind the end of the disk")
-    reader.check_end(zones, data)
-    return Summary(disk["geometry"], disk["profile"], disk["uuid"], disk["payload"], zones, data)
+    with _new_disk(reader, None, "none") as device:
+        return _rebuild(reader, device, progress, as_described=True)
 
 
 def in_order(records: Iterable[tuple[int, ZoneRecord]]) -> list[ZoneRecord]:
@@ -506,10 +505,31 @@ def _arguments(keywords: dict[str, Any]) -> dict[str, Any]:
     return keywords | {"conventional": [tuple(pair) for pair in keywords["conventional"]]}
 
 
-def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summary:
+def _rebuild(
+    reader: _Reader, device: Device, progress: Progress | None, *, as_described: bool = False
+) -> Summary:
+    """Bring a new disk into the state that a dump tells. ``as_described``: with all that writing
+    the payload would meet, though the disk keeps none.
+    """
+    from zoned.errors import ZonedError
+
     disk = reader.disk()
-    builder = Builder(device, payload=disk["payload"] and device.geometry.data == "store")
-    zones = data = 0
+    mode = disk["geometry"].get("data", "store") if as_described else device.geometry.data
+    builder = Builder(device, payload=disk["payload"] and mode == "store")
+    try:
+        zones, data = _fill(reader, device, builder, progress)
+    except ZonedError as error:
+        raise reader.damaged(f"no disk can be in such a state: {error}") from error
+    reader.check_end(zones, data)
+    return Summary(disk["geometry"], disk["profile"], disk["uuid"], disk["payload"], zones, data)
+
+
+def _fill(
+    reader: _Reader, device: Device, builder: Builder, progress: Progress | None
+) -> tuple[int, int]:
+    """Zones and bytes of payload that a dump has, once all are in their places."""
+    zones = data = total = 0
+    named = bytearray(device.geometry.nr_zones)
     for kind, body, offset in reader.chunks():
         if kind == b"ZONE":
             builder.end()
@@ -520,10 +540,19 @@ def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summ
                         f"it names zone {record.index}, and the disk has zones 0 to"
                         f" {device.geometry.nr_zones - 1}"
                     )
+                if named[record.index]:
+                    raise reader.damaged(f"it names zone {record.index} twice")
+                named[record.index] = True
                 if record.written > device.geometry.zone_capacity_of(record.index):
                     raise reader.damaged(
                         f"{counted(record.written, 'byte is', 'bytes are')} written in zone"
                         f" {record.index}, more than fit"
+                    )
+                total += record.written
+                if total > MOST_WRITTEN:
+                    raise reader.damaged(
+                        f"more than {format_size(MOST_WRITTEN)} are written, the most that a dump"
+                        " may have"
                     )
                 builder.begin(record)
                 zones += 1
@@ -535,8 +564,7 @@ def _rebuild(reader: _Reader, device: Device, progress: Progress | None) -> Summ
             if progress is not None:
                 progress(reader.at, 0)
     builder.end()
-    reader.check_end(zones, data)
-    return Summary(disk["geometry"], disk["profile"], disk["uuid"], disk["payload"], zones, data)
+    return zones, data
 
 
 class Builder:
@@ -625,10 +653,20 @@ class Builder:
         """Zeros up to an offset: in a sequential zone nothing can be left out."""
         if self.record is not None and self.record.index in self.device.geometry.conventional:
             self.position = max(self.position, end)
-        while self.position < end:
-            length = min(_PIECE, end - self.position)
-            self.device.pwrite(memoryview(_ZEROS)[:length], self.position)
-            self.position += length
+        if self.position < end and self.device.geometry.data == "none":
+            # Nobody reads them, so they cost address space only; a disk can have petabytes.
+            with mmap.mmap(-1, min(end - self.position, _UNREAD)) as unread:
+                self._pieces(unread, end)
+        else:
+            self._pieces(_ZEROS, end)
+
+    def _pieces(self, zeros: bytes | mmap.mmap, end: int) -> None:
+        with memoryview(zeros) as view:
+            while self.position < end:
+                length = min(len(view), end - self.position)
+                with view[:length] as piece:
+                    self.device.pwrite(piece, self.position)
+                self.position += length
 
 
 class _Reader:
@@ -730,10 +768,35 @@ class _Reader:
                 raise self.damaged("it does not begin with the disk's description")
             fields = {"geometry": dict, "profile": str, "uuid": str, "payload": bool}
             self._disk = self._json(body, fields)
-            conventional = self._disk["geometry"].get("conventional")
-            if not isinstance(conventional, list):
-                raise self.damaged("the disk's description names no conventional zones")
+            self._check_geometry(self._disk["geometry"])
         return self._disk
+
+    def _check_geometry(self, geometry: dict[str, Any]) -> None:
+        """A dump may choose what a disk is like, by the names and kinds that dump() writes, and no
+        other keyword of `zoned.create`.
+        """
+        from zoned.geometry import MOST_RANGES
+
+        for name, value in geometry.items():
+            kind = _KINDS.get(name)
+            if kind is None:
+                raise self.damaged(f"the disk's description has {_short(name)}, which no disk has")
+            word = value if isinstance(value, str) else ""
+            if type(value) is not kind or len(word) > _LONGEST_WORD:
+                what = _KIND_NAMES[kind]
+                raise self.damaged(f"{name} in the disk's description is no {what}")
+        missing = [name for name in ("size", "zone_size", "conventional") if name not in geometry]
+        if missing:
+            raise self.damaged(f"the disk's description has no {missing[0]}")
+        ranges = geometry["conventional"]
+        if len(ranges) > MOST_RANGES or not all(
+            type(pair) is list and len(pair) == 2 and all(type(number) is int for number in pair)
+            for pair in ranges
+        ):
+            raise self.damaged(
+                "conventional in the disk's description must be pairs of a first zone and a count,"
+                f" at most {MOST_RANGES}"
+            )
 
     def chunks(self) -> Iterator[tuple[bytes, bytes, int]]:
         """ZONE and DATA chunks up to DONE, behind which the stream must end."""
@@ -767,14 +830,47 @@ class _Reader:
 
     def _json(self, body: bytes, fields: dict[str, type]) -> dict[str, Any]:
         try:
-            value = json.loads(body)
-        except ValueError as error:
-            raise self.damaged("a description is no JSON") from error
+            value = parse_json(body, InputError, "a description")
+        except InputError as error:
+            raise self.damaged("a description is no JSON that can be read") from error
         if not isinstance(value, dict) or not all(
-            isinstance(value.get(name), kind) for name, kind in fields.items()
+            type(value.get(name)) is kind for name, kind in fields.items()
         ):
             raise self.damaged(f"a description lacks one of {', '.join(fields)}")
         return value
+
+
+def _short(name: str) -> str:
+    """A word of the dump as a message may have it."""
+    return repr(name if len(name) <= _LONGEST_WORD else f"{name[:_LONGEST_WORD]}...")
+
+
+_KINDS: dict[str, type] = {
+    "size": int,
+    "zone_size": int,
+    "zone_capacity": int,
+    "conventional": list,
+    "logical_block": int,
+    "physical_block": int,
+    "max_open": int,
+    "max_active": int,
+    "append_limit": int,
+    "dialect": str,
+    "model": str,
+    "implicit_close": str,
+    "unrestricted_read": bool,
+    "data": str,
+    "host_sync": str,
+    "seed": int,
+    "slot_cache": int,
+}
+"""What the geometry in a dump may have, as describe_geometry() makes it."""
+_KIND_NAMES: dict[type, str] = {
+    int: "whole number",
+    str: f"word of at most {_LONGEST_WORD} letters",
+    bool: "true or false",
+    list: "list",
+}
 
 
 def _to_json(value: dict[str, Any]) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -84,14 +87,37 @@ def check(path: str | os.PathLike[str], repair: bool = False) -> list[Finding]:
     found = Owned(FINDINGS)
     count = ffi.new("size_t *")
     err = ffi.new("struct zd_error *")
-    flags = lib.ZD_CHECK_REPAIR if repair else 0
-    code = lib.zd_check(path_bytes(name), flags, found.cell, count, err)
+    flags = lib.ZD_CHECK_BRIEFLY | (lib.ZD_CHECK_REPAIR if repair else 0)
+    code = patiently(lambda: lib.zd_check(path_bytes(name), flags, found.cell, count, err))
     if code < 0:
         raise_error(code, err, None, name)
     if not count[0]:
         return []
     with Guard(found):
         return [_finding(found.raw[i]) for i in range(count[0])]
+
+
+_PATIENCE = 30.0
+"""Seconds for which a stopped process may keep its turn at an image."""
+
+
+def patiently(call: Callable[[], int]) -> int:
+    """A call that waits only briefly for its turn at an image, again and again for 30 s.
+
+    In between Python's signal handlers run, so Ctrl-C ends it; the exception has a note that says
+    for whom it waited.
+    """
+    end = time.monotonic() + _PATIENCE
+    try:
+        while True:
+            code = call()
+            if code != -errno.ETIMEDOUT or time.monotonic() > end:
+                return code
+    except BaseException as exc:
+        whom = lib.zd_waited_for()
+        if whom != ffi.NULL:
+            exc.add_note(f"it waited for {ffi.string(whom).decode('utf-8', 'replace')}")
+        raise
 
 
 def path_bytes(path: str | bytes) -> bytes:

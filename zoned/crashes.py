@@ -19,6 +19,7 @@ Builds survivors with zoned.snapshots; touches no disk but those that it makes.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import random
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from zoned.device import Device
     from zoned.geometry import Geometry
 
+__tracebackhide__ = True  # as in zoned.testing
+
 _VERSION = 2
+_LOOKS = 100
 
 
 class CrashSpaceError(ValueError):
@@ -159,6 +163,36 @@ class CrashStates:
                 "the strategy random",
                 count,
             )
+
+    @classmethod
+    def seen_by(
+        cls, device: Device, strategy: Strategy | str, *, limit: int, seed: int
+    ) -> CrashStates:
+        """What a read-only handle sees: to be counted and named. Each look takes no lock, so two
+        must tell the same. Raises BlockingIOError where they do not, OSError of the host.
+        """
+        failed: OSError = BlockingIOError(
+            errno.EAGAIN,
+            "the disk is written faster than a read-only handle can look at it; look while nobody "
+            "writes, or by a handle that may write",
+        )
+        for _ in range(_LOOKS):
+            try:
+                with Snapshot._look(device) as look:
+                    seen = look.zones(), look.unflushed()
+                with Snapshot._look(device) as look:
+                    if (look.zones(), look.unflushed()) != seen:
+                        continue
+                    states = cls(look, strategy, limit=limit, seed=seed)
+            except OSError as error:
+                if error.errno != errno.EIO:  # a slot that was given up meanwhile is one, too
+                    raise
+                failed = error
+                continue
+            if states._fingerprint == _fingerprint(*seen, device.geometry):
+                return states
+            states.close()
+        raise failed
 
     @property
     def total(self) -> int:

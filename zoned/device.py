@@ -11,6 +11,7 @@ import atexit
 import operator
 import os
 import struct
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from uuid import UUID
 
 from zoned import openers, profiles
 from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
-from zoned.checking import path_bytes
+from zoned.checking import path_bytes, patiently
 from zoned.clock import Clock
 from zoned.clock import State as ClockState
 from zoned.counters import Counters, ZoneCounters
@@ -83,6 +84,8 @@ class GeometryKeywords(TypedDict, total=False):
 
     size: int | str | None
     """Of the disk. Sizes are bytes or text such as "64MiB"; the last zone may be smaller."""
+    zones: int | None
+    """How many of them, 1 to 2^24, instead of a size."""
     zone_size: int | str | None
     """Any multiple of the physical block."""
     zone_capacity: int | str | None
@@ -167,6 +170,9 @@ class Device(Core):
         self._geometry = _geometry_of(handle, info)
         self._begin(info.size)
         _live.add(self)
+        tests = sys.modules.get("zoned.pytest_plugin")
+        if tests is not None:
+            tests.made(self)
 
     # ------------------------------------------------------------ commands
 
@@ -344,8 +350,11 @@ class Device(Core):
         """What a power cut now could leave behind: disks of their own, cheap, one after the other.
 
         Ask ``.count`` for how many there are; raises CrashSpaceError where that is more than
-        ``limit``. See zoned.crashes.
+        ``limit``. See zoned.crashes. A read-only handle keeps nothing for them, so they can be
+        counted and named, not made; BlockingIOError where the disk does not hold still for it.
         """
+        if self._readonly:
+            return CrashStates.seen_by(self, strategy, limit=limit, seed=seed)
         with self.snapshot() as snapshot:
             return CrashStates(snapshot, strategy, limit=limit, seed=seed)
 
@@ -627,8 +636,12 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     """
     given = os.fsdecode(path)
     name = path_bytes(os.path.abspath(given))
-    flags = lib.ZD_OPEN_READONLY if readonly else 0
-    return _adopt(given, lambda out, err: lib.zd_open(name, flags, out, err))
+    return _adopt(given, lambda out, err: _open_handle(name, readonly, out, err))
+
+
+def _open_handle(name: bytes, readonly: bool, out: Any, err: Any) -> int:
+    flags = lib.ZD_OPEN_BRIEFLY | (lib.ZD_OPEN_READONLY if readonly else 0)
+    return patiently(lambda: lib.zd_open(name, flags, out, err))
 
 
 def _forked(
@@ -742,11 +755,10 @@ def _limits_of(info: Any) -> Limits:
 def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
     """What a pickled Device becomes."""
     in_ram = path.startswith("/proc/")
-    flags = lib.ZD_OPEN_READONLY if readonly else 0
     try:
         device = _adopt(
             None if in_ram else path,
-            lambda out, err: lib.zd_open(path_bytes(path), flags, out, err),
+            lambda out, err: _open_handle(path_bytes(path), readonly, out, err),
         )
     except FileNotFoundError as exc:
         if not in_ram:

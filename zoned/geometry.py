@@ -208,7 +208,7 @@ class Geometry:
         return ", ".join(parts)
 
 
-KEYWORDS = (
+FIELDS = (
     "size",
     "zone_size",
     "zone_capacity",
@@ -227,6 +227,9 @@ KEYWORDS = (
     "seed",
     "slot_cache",
 )
+"""What a geometry says, by the names of the keywords that say it."""
+
+KEYWORDS = (*FIELDS, "zones")
 """The keywords of ``zoned.create`` that make a geometry, and the keys of a profile."""
 
 _DEFAULTS: dict[str, object] = {
@@ -257,9 +260,10 @@ def resolve(
 ) -> Geometry:
     """A checked Geometry from a profile's values and the keywords that the caller gave.
 
-    With ``implied`` (no profile was asked for) inherited values that no longer fit beside the given
-    ones give way; given ones never do. Raises GeometryError, which names the field; TypeError for a
-    value of the wrong kind.
+    ``zones``, a number, takes the place of ``size``; whoever gives either takes an inherited other
+    away. With ``implied`` (no profile was asked for) inherited values that no longer fit beside the
+    given ones give way; given ones never do. Raises GeometryError, which names the field; TypeError
+    for a value of the wrong kind.
     """
     for key in given:
         if key not in KEYWORDS:
@@ -267,14 +271,14 @@ def resolve(
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise TypeError(f"there is no keyword {key}{hint}")
     explicit = {key: value for key, value in given.items() if value is not None}
-    values = _DEFAULTS | dict(inherited) | explicit
+    values = _DEFAULTS | _over(inherited, explicit)
     for needed in ("size", "zone_size"):
-        if needed not in values:
+        if needed not in values and not (needed == "size" and "zones" in values):
             raise GeometryError(f"{needed} is missing: neither the profile nor a keyword gives it")
     if implied:
         values |= _given_way(values, explicit)
-    size = _size("size", values["size"])
     zone_size = _size("zone_size", values["zone_size"])
+    size = _size("size", values["size"]) if "size" in values else _zones(values) * zone_size
     logical = _block("logical_block", values["logical_block"])
     physical = _block("physical_block", values["physical_block"])
     capacity = _size("zone_capacity", values["zone_capacity"]) or zone_size
@@ -319,6 +323,28 @@ def resolve(
     )
 
 
+def _over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Keywords, and others that go before them. Raises GeometryError."""
+    found: dict[str, object] = {}
+    for keywords in (below, above):
+        both = [name for name in ("size", "zones") if name in keywords]
+        if len(both) == 2:
+            raise GeometryError("size and zones exclude each other: give one of them")
+        if both:
+            found.pop("zones" if both == ["size"] else "size", None)
+        found |= keywords
+    return found
+
+
+def _zones(values: Mapping[str, object]) -> int:
+    zones = _whole("zones", values["zones"])
+    if zones < 1:
+        raise GeometryError(f"zones is {zones}: it must be a number of zones, 1 or more")
+    if zones > MOST_ZONES:
+        raise GeometryError(f"zones is {zones}: at most {MOST_ZONES} are possible")
+    return zones
+
+
 def _given_way(values: Mapping[str, object], explicit: Mapping[str, object]) -> dict[str, object]:
     """The inherited values that do not fit beside the explicit ones, made to fit."""
     changed: dict[str, object] = {}
@@ -351,7 +377,7 @@ def _check_sizes(size: int, zone_size: int, capacity: int, logical: int, physica
             f"physical_block is {physical} and logical_block is {logical}: "
             "the physical block must not be the smaller one"
         )
-    for name, value in (("size", size), ("zone_size", zone_size), ("zone_capacity", capacity)):
+    for name, value in (("zone_size", zone_size), ("size", size), ("zone_capacity", capacity)):
         if value <= 0 or value % physical:
             raise GeometryError(
                 f"{name} is {value}: it must be a positive multiple of the physical block, "

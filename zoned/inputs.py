@@ -19,7 +19,7 @@ from contextlib import closing
 from typing import Any, BinaryIO
 
 from zoned.plaintext import printable
-from zoned.units import format_size
+from zoned.units import counted, format_size
 
 MOST_TOML = 1 << 20
 """Bytes of a profile, a fault plan or a sweep."""
@@ -142,7 +142,7 @@ def read_lines(file: BinaryIO, error: type[InputError], name: str) -> Iterator[s
 
 def line_too_long(name: str | os.PathLike[str], number: int) -> str:
     """What is said of a line that is longer than LONGEST_LINE."""
-    return f"{os.fsdecode(name)}, line {number}: it is longer than {LONGEST_LINE} bytes"
+    return f"{os.fsdecode(name)}, line {number}: it is longer than {counted(LONGEST_LINE, 'byte')}"
 
 
 # ------------------------------------------------------------ TOML

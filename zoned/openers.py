@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
+from zoned.plaintext import printable
 from zoned.units import counted
 
 BACKGROUND = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
@@ -57,7 +58,7 @@ class Openers(Sequence[Opener]):
         return len(self._found)
 
     def __str__(self) -> str:
-        lines = [f"{item.pid} {item.mode} {item.command}" for item in self._found]
+        lines = [f"{item.pid} {item.mode} {printable(item.command)}" for item in self._found]
         if self.hidden:
             hidden = counted(self.hidden, "process belongs", "processes belong")
             lines.append(f"(others may be invisible: {hidden} to other users)")
@@ -116,7 +117,9 @@ def busy(path: str | os.PathLike[str]) -> OSError:
         found = Openers((), 0)
     writers = [one for one in found if one.mode == "rw"]
     names = ", ".join(
-        "this process" if one.pid == os.getpid() else f"process {one.pid} ({one.command})"
+        "this process"
+        if one.pid == os.getpid()
+        else f"process {one.pid} ({printable(one.command)})"
         for one in writers
     )
     text = f"{names or 'a process of another user'} {'have' if len(writers) > 1 else 'has'}"

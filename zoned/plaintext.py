@@ -35,6 +35,25 @@ def _escape(one: str) -> str:
     return one.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def for_terminal(text: str) -> str:
+    """As printable(), but bytes of a name that are no text stay what they are on the host, so that
+    the name can be copied from what is said. Those that an 8-bit terminal takes for control
+    characters (0x80 to 0x9f) do not.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    whole = _NO_TEXT.sub(_as_text, text)
+    return "".join(one if "\udca0" <= one <= "\udcff" else printable(one) for one in whole)
+
+
+_NO_TEXT = re.compile("[\udc80-\udcff]+")
+
+
+def _as_text(found: re.Match[str]) -> str:
+    """What Python, in an ASCII locale, has as bytes is text where it is UTF-8."""
+    return found[0].encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
 def printable_lines(text: str) -> str:
     """Each line of a text by itself: newlines stay, and nothing else that a terminal would obey."""
     return "\n".join(printable(line) for line in text.split("\n"))

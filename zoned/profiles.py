@@ -50,6 +50,7 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "host_sync": _TEXT,
     "seed": _NUMBER,
     "slot_cache": _TEXT_OR_INT,
+    "zones": _NUMBER,
 }
 
 
@@ -131,7 +132,7 @@ def parse(content: bytes, *, name: str, source: str) -> Profile:
                 f"profile {source}: geometry.{key} must be {wanted}, not {_kind(value)}"
             )
     for needed in ("size", "zone_size"):
-        if needed not in values:
+        if needed not in values and not (needed == "size" and "zones" in values):
             raise ProfileError(f"profile {source}: geometry.{needed} is missing")
     model = table.get("model", {})
     if not isinstance(model, dict):

@@ -1,15 +1,17 @@
 """pytest fixtures for tests on emulated disks; pytest finds them when zoned is installed.
 
-``zoned_device`` (a disk in RAM), ``zoned_device_factory(**keywords)``, ``zoned_image`` (the path of
-an image), ``zonefs`` (a mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE) and
-``zoned_crashes`` (check_crashes with the test's settings). The marker
+``zoned_device`` (a disk in RAM), ``zoned_device_factory(**keywords)``, the same for disks that live
+as long as a module or the session (``zoned_module_device_factory``,
+``zoned_session_device_factory``), ``zoned_image`` (the path of an image), ``zonefs`` (a
+mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE) and ``zoned_crashes``
+(check_crashes with the test's settings). The marker
 ``zoned(profile=..., zones=..., max_open=..., faults=..., **keywords)`` shapes a test's disks.
 
 Where a setting comes from, first found: the factory's keywords, the marker, the fixture
 ``zoned_settings`` where a project overrides it, the command line (``--zoned-profile``), the ini
 file (``zoned_profile``), the environment (``ZONED_PROFILE``). A test that fails shows the zones and
 the last commands of its disks, whoever gave them: the test, a ZoneFS, a mount, a child process. One
-that leaves a disk or a mount open fails.
+that leaves a disk or a mount open fails, and is told where the disk was made.
 
 Imports nothing of zoned but what a test asks for: a run that uses none of it pays nothing.
 """
@@ -23,10 +25,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from zoned.device import Device
     from zoned.testing import CrashReport
 
@@ -39,10 +44,18 @@ _SETTINGS = {
     "dialect": "zbc, zns or nullblk",
 }
 _DEFAULT_ZONE_SIZE = "1MiB"
+_OURS = ("zoned", "zonefs", "importlib")
 _SHOWN = 30
 
 _disks: pytest.StashKey[list[Any]] = pytest.StashKey()
 _before: pytest.StashKey[tuple[set[int], set[str]]] = pytest.StashKey()
+_WIDE = ("zoned_module_device_factory", "zoned_session_device_factory")
+_shared: dict[str, list[Device]] = {name: [] for name in _WIDE}
+"""Open disks that more than one test uses, by the fixture that made them: no test's leak."""
+_running: list[pytest.Item] = []
+"""The test that runs, if one does."""
+_places: WeakKeyDictionary[Device, str] = WeakKeyDictionary()
+"""Where the running test made each disk: file:line."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,27 +106,13 @@ def _whole(name: str, value: Any) -> Any:
 
 
 def _shape(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords of zoned.memory from settings: numbers as numbers, zones as a size.
-
-    Raises ValueError.
-    """
-    from zoned import profiles
-    from zoned.units import parse_size
-
+    """Keywords of zoned.memory from settings: numbers as numbers. Raises ValueError."""
     keywords = dict(settings)
-    if "max_open" in keywords:
-        keywords["max_open"] = _whole("max_open", keywords["max_open"])
-    if "zones" not in keywords:
-        return keywords
-    zones = _whole("zones", keywords.pop("zones"))
-    if isinstance(zones, bool) or not isinstance(zones, int) or zones < 1:
-        raise ValueError(f"zones is {zones!r}: it must be a number of zones, 1 or more")
-    if keywords.get("profile") is None:
-        size = keywords.setdefault("zone_size", _DEFAULT_ZONE_SIZE)
-    else:
-        own: Any = profiles.load(keywords["profile"]).values["zone_size"]
-        size = keywords.get("zone_size", own)
-    keywords["size"] = zones * parse_size(size, "zone_size")
+    for name in ("max_open", "zones"):
+        if name in keywords:
+            keywords[name] = _whole(name, keywords[name])
+    if "zones" in keywords and keywords.get("profile") is None:
+        keywords.setdefault("zone_size", _DEFAULT_ZONE_SIZE)
     return keywords
 
 
@@ -152,16 +151,18 @@ def _in_a_sentence() -> Iterator[None]:
         pytest.fail(f"zoned settings of this test: {text}", pytrace=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def zoned_settings() -> dict[str, Any]:
-    """Settings of a project: override it to return keywords for the disks of its tests."""
+    """Settings of a project: override it to return keywords for the disks of its tests. One for
+    the wide factories too has their scope.
+    """
     return {}
 
 
-@pytest.fixture
-def _zoned_keywords(
+def _settings_of(
     request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Any]]:
+    """Keywords, and the rules of faults, for a fixture: of its test, module or session."""
     from zoned.device import _resolve
 
     with _in_a_sentence():
@@ -176,18 +177,23 @@ def _zoned_keywords(
             settings = _over(settings, given)
         shape = _shape(settings)
         _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
-        return settings, _rules(faults, request.path.parent)
+        beside = request.config.rootpath if request.scope == "session" else request.path.parent
+        return settings, _rules(faults, beside)
 
 
 @pytest.fixture
-def zoned_device_factory(
-    request: pytest.FixtureRequest, _zoned_keywords: tuple[dict[str, Any], list[Any]]
+def _zoned_keywords(
+    request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
+) -> tuple[dict[str, Any], list[Any]]:
+    return _settings_of(request, zoned_settings)
+
+
+def _factory(
+    settings: dict[str, Any], rules: list[Any], disks: list[Any]
 ) -> Iterator[Callable[..., Device]]:
-    """``zoned_device_factory(**keywords)``: a new disk in RAM each time; closed after the test."""
+    """What the factories yield; ``disks`` gets each disk, as soon as it is there."""
     from zoned.device import _create, _resolve
 
-    settings, rules = _zoned_keywords
-    disks = request.node.stash.setdefault(_disks, [])
     with ExitStack() as stack:
 
         def make(**keywords: Any) -> Device:
@@ -200,6 +206,42 @@ def zoned_device_factory(
             return device
 
         yield make
+
+
+@pytest.fixture
+def zoned_device_factory(
+    request: pytest.FixtureRequest, _zoned_keywords: tuple[dict[str, Any], list[Any]]
+) -> Iterator[Callable[..., Device]]:
+    """``zoned_device_factory(**keywords)``: a new disk in RAM each time; closed after the test."""
+    yield from _factory(*_zoned_keywords, request.node.stash.setdefault(_disks, []))
+
+
+def _wide(
+    request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
+) -> Iterator[Callable[..., Device]]:
+    disks = _shared[str(request.fixturename)]
+    yield from _factory(*_settings_of(request, zoned_settings), disks)
+    disks.clear()
+
+
+@pytest.fixture(scope="module")
+def zoned_module_device_factory(
+    request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
+) -> Iterator[Callable[..., Device]]:
+    """As zoned_device_factory, for disks that all tests of a module share; the marker is the one in
+    its ``pytestmark``. They are closed behind its last test.
+    """
+    yield from _wide(request, zoned_settings)
+
+
+@pytest.fixture(scope="session")
+def zoned_session_device_factory(
+    request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
+) -> Iterator[Callable[..., Device]]:
+    """As zoned_device_factory, for disks that the whole session shares; no marker goes for them.
+    They are closed at its end.
+    """
+    yield from _wide(request, zoned_settings)
 
 
 @pytest.fixture
@@ -281,6 +323,7 @@ def zoned_crashes(
     own = set(signature(check_crashes).parameters) - {"profile"}
 
     def check(workload: Any, verify: Any, **keywords: Any) -> CrashReport:
+        __tracebackhide__ = True
         how = {name: value for name, value in keywords.items() if name in own}
         disk = {name: value for name, value in keywords.items() if name not in own}
         shape = _shape(_over({n: v for n, v in settings.items() if n != "seed"}, disk))
@@ -297,15 +340,22 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" and report.failed and _disks in item.stash:
-        _add_sections(item, report)
+    if report.when == "call" and report.failed:
+        disks = [*item.stash.get(_disks, []), *_shared_by(item)]
+        if disks:
+            _add_sections(disks, report)
     return report
 
 
-def _add_sections(item: pytest.Item, report: pytest.TestReport) -> None:
+def _shared_by(item: pytest.Item) -> list[Device]:
+    """The disks of wide fixtures that a test uses, itself or through others."""
+    used = getattr(item, "fixturenames", ())
+    return [disk for name in _WIDE if name in used for disk in _shared[name]]
+
+
+def _add_sections(disks: list[Any], report: pytest.TestReport) -> None:
     from zoned.device import open as open_disk
 
-    disks: list[Any] = item.stash[_disks]
     for number, disk in enumerate(disks, 1):
         title = f"zoned disk {number}"
         if not isinstance(disk, Path):
@@ -345,16 +395,92 @@ def _mounts(item: pytest.Item) -> set[str]:
     return {point for point in points if point.startswith(base)}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     item.stash[_before] = set(_open_devices()), _mounts(item)
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.remove(item)
+
+
+def made(device: Device) -> None:
+    """zoned calls it with each new Device, where pytest runs: the place is kept."""
+    if not _running:
+        return
+    item = _running[-1]
+    here = str(item.path)
+    test: FrameType | None = None
+    other: FrameType | None = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and test is None:
+        file = frame.f_code.co_filename
+        if file == here:
+            test = frame
+        elif other is None and frame.f_globals.get("__name__", "").split(".")[0] not in _OURS:
+            other = frame
+        frame = frame.f_back
+    found = test or other  # a thread of the test may have no line of its file
+    if found is not None:
+        path = Path(found.f_code.co_filename)
+        with suppress(ValueError):
+            path = path.relative_to(item.config.rootpath)
+        _places[device] = f"{path}:{found.f_lineno}"
 
 
 @pytest.hookimpl(trylast=True, wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    # Before any fixture is taken down: closing, unmounting and joining would wait for them.
+    held = _let_go(item)
     yield
     if _before in item.stash:
-        _look_for_leaks(item)
+        _look_for_leaks(item, held)
+    elif held:
+        pytest.fail(_told_of(held), pytrace=False)
+
+
+def _let_go(item: pytest.Item) -> list[str]:
+    """Commands that still hang by a fault rule go on, and no other one begins to: each rule by
+    which some hung, in words.
+    """
+    before = item.stash[_before][0] if _before in item.stash else set()
+    disks: list[Any] = item.stash.get(_disks, [])
+    own = list(disks)
+    known = {id(disk) for disk in own}
+    own += [
+        device for key, device in _open_devices().items() if key not in before and key not in known
+    ]
+    held: list[str] = []
+    for disk in own:
+        with suppress(OSError, ValueError):  # closed meanwhile, damaged or gone
+            held += _held_by(disk)
+    return list(dict.fromkeys(held))
+
+
+def _held_by(disk: Any) -> list[str]:
+    if isinstance(disk, Path):
+        from zoned.device import open as open_disk
+
+        with open_disk(disk, readonly=True) as device:
+            if not _hangs(device):
+                return []
+        with open_disk(disk) as device:
+            return _held_by(device)
+    if disk.closed or disk.readonly:
+        return []
+    held = [f"{disk!r}: {fault}" for fault in _hangs(disk) if fault.waiting]
+    for fault in _hangs(disk):
+        fault.clear()
+    return held
+
+
+def _hangs(device: Device) -> list[Any]:
+    return [fault for fault in device.faults if fault.rule.kind == "hang"]
+
+
+def _told_of(held: list[str]) -> str:
+    return f"the test ended while commands were hanging, which were let go: {'; '.join(held)}"
 
 
 def _unmount(point: str) -> None:
@@ -365,16 +491,25 @@ def _unmount(point: str) -> None:
         detach(point, lazy=True)
 
 
-def _look_for_leaks(item: pytest.Item) -> None:
+def _told(device: Device) -> str:
+    place = _places.get(device)
+    return repr(device) if place is None else f"{device!r}, made at {place}"
+
+
+def _look_for_leaks(item: pytest.Item, held: list[str]) -> None:
     devices, mounts = item.stash[_before]
     if set(_open_devices()) - devices:
         gc.collect()  # what is only garbage was not left open
-    left = [repr(device) for key, device in _open_devices().items() if key not in devices]
+    devices |= {id(device) for name in _WIDE for device in _shared[name]}
+    left = [_told(device) for key, device in _open_devices().items() if key not in devices]
     points = sorted(_mounts(item) - mounts)
     left += [f"the mount at {point}" for point in points]
     for point in points:
         _unmount(point)
     for device in [device for key, device in _open_devices().items() if key not in devices]:
         device.close()
+    wrong = [_told_of(held)] if held else []
     if left:
-        pytest.fail(f"the test left open: {'; '.join(left)}", pytrace=False)
+        wrong.append(f"the test left open: {'; '.join(left)}")
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)

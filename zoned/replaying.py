@@ -126,9 +126,8 @@ class Performer:
         if item.ok or (item.rule is not None and not item.injected):
             return None
         if item.command in DATA and item.done > min(item.length, LONGEST):
-            return (
-                f"command {item.number}: it says that {item.done} bytes of {item.length} were done"
-            )
+            done = counted(item.done, "byte")
+            return f"command {item.number}: it says that {done} of {item.length} were done"
         if item.done and item.command is not TraceCommand.READ:
             self.give(item, item.done)
         return ""

@@ -84,6 +84,19 @@ class Snapshot(Owned):
             raise
         return self
 
+    @classmethod
+    def _look(cls, device: Device) -> Self:
+        """By a handle that may only read: for zones() and unflushed(), which are of one moment
+        where two looks tell the same.
+        """
+        self = cls(device)
+        try:
+            device._call(lib.zd_snapshot_look, self.cell)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
     @property
     def geometry(self) -> Geometry:
         """Of the disk."""

@@ -3,20 +3,23 @@
 ::
 
     def workload(dev, ack):
-        dev.pwrite(record, dev.zones[0].wp)
-        dev.flush()
-        ack(record)                      # from here on the user may rely on it
+        for number in range(1, 6):
+            dev.append(4, bytes([number]) * 4096)
+            dev.flush()
+            ack(number)                  # from here on the user may rely on it
 
     def verify(dev, acknowledged):
-        found = recover(dev)             # what the program does after a crash
+        zone = dev.zones[4]              # what the program does after a crash
+        found = dev.pread(zone.wp - zone.start, zone.start)[::4096]
         assert set(acknowledged) <= set(found)
 
-    check_crashes(workload, verify, size="16MiB", zone_size="1MiB")
+    check_crashes(workload, verify, zones=16, zone_size="1MiB")
 
 A failure shows the shortest history that leads to it, the zones before and after the cut, and the
-line that repeats exactly that one. The workload must do the same each time it runs: it is run once
-per process, and once more for a replay. Commands are recorded that are given through the Device,
-and through a ZoneFS on it; those of other openers are not.
+line that repeats exactly that one. The workload must do the same each time it runs: it is run twice
+to see whether it does (WorkloadError), once per further process, and once for a replay. Commands
+are recorded that are given through the Device, and through a ZoneFS on it; those of other openers
+are not.
 """
 
 from __future__ import annotations
@@ -30,9 +33,11 @@ import sys
 import time
 import traceback
 import weakref
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, SupportsIndex, cast
+from types import TracebackType
+from typing import Any, NamedTuple, SupportsIndex, cast
 
 from zoned._lib import Guard, ffi, lib
 from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy, strategy_of
@@ -46,6 +51,11 @@ from zoned.zone import ZoneCondition
 
 Workload = Callable[[Device, Callable[[Any], None]], object]
 Verify = Callable[[Device, list[Any]], object]
+
+__tracebackhide__ = True
+"""To pytest: what a test has to show is its own lines and the story, not the frames in between.
+``--full-trace`` has them all.
+"""
 
 _SHOWN = 30
 _NO_CUT = 2**62
@@ -67,6 +77,16 @@ def _watched(arg: Any, command: int, place: int, length: int, result: int) -> No
         device._told(command, place, length, result)
 
 
+class Step(NamedTuple):
+    """What a workload did between two cuts."""
+
+    command: str
+    acknowledged: int
+    """How many things, before the next command."""
+    data: int
+    """Check sum of what was written; 0 where it is not known (through a ZoneFS)."""
+
+
 @dataclass(slots=True)
 class Cut:
     """A moment at which the power may go: behind a command, before the next one begins."""
@@ -76,12 +96,22 @@ class Cut:
     snapshot: Snapshot
     acknowledged: int = 0
     """How many things were acknowledged before the next command."""
+    data: int = 0
+
+    @property
+    def step(self) -> Step:
+        """Without the snapshot."""
+        return Step(self.command, self.acknowledged, self.data)
 
 
 class Watched(Device):
     """A Device that tells who derives from it of each command that changes it."""
 
-    __slots__ = ("_watcher",)
+    __slots__ = ("_data", "_watcher")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._data = 0
 
     def _take_over(self, path: str | None) -> None:
         super()._take_over(path)
@@ -91,7 +121,11 @@ class Watched(Device):
             lib.zd_watch(self._handle, lib.zd_python_watch, self._watcher)
 
     @contextlib.contextmanager
-    def _command(self, text: str) -> Iterator[None]:
+    def _command(self, text: str, *data: Any) -> Iterator[None]:
+        self._data = 0
+        for piece in data:
+            with contextlib.suppress(BufferError):  # which the command will refuse
+                self._data = zlib.crc32(piece, self._data)
         try:
             yield
         except BaseException as error:
@@ -104,6 +138,7 @@ class Watched(Device):
 
     def _told(self, command: int, place: int, length: int, result: int) -> None:
         """Of a command that zonefs gave through this handle, in C."""
+        self._data = 0
         name = _NAMES.get(command, str(command))
         if command in (lib.ZD_CMD_WRITE, lib.ZD_CMD_APPEND):
             text = f"{name}({counted(length, 'byte')}, {place})"
@@ -114,19 +149,20 @@ class Watched(Device):
     # The commands. Reads change nothing and are not remembered.
 
     def pwrite(self, data: Any, offset: SupportsIndex) -> int:
-        with self._command(f"pwrite({counted(memoryview(data).nbytes, 'byte')}, {offset})"):
+        with self._command(f"pwrite({counted(memoryview(data).nbytes, 'byte')}, {offset})", data):
             return super().pwrite(data, offset)
 
     def pwritev(self, buffers: Iterable[Any], offset: SupportsIndex) -> int:
         pieces = list(buffers)
         size = sum(memoryview(piece).nbytes for piece in pieces)
         with self._command(
-            f"pwritev({counted(size, 'byte')} in {counted(len(pieces), 'buffer')}, {offset})"
+            f"pwritev({counted(size, 'byte')} in {counted(len(pieces), 'buffer')}, {offset})",
+            *pieces,
         ):
             return super().pwritev(pieces, offset)
 
     def append(self, zone: SupportsIndex, data: Any) -> int:
-        with self._command(f"append({zone}, {counted(memoryview(data).nbytes, 'byte')})"):
+        with self._command(f"append({zone}, {counted(memoryview(data).nbytes, 'byte')})", data):
             return super().append(zone, data)
 
     def flush(self) -> None:
@@ -198,7 +234,35 @@ class Recorder(Watched):
             return
         before = self.cuts[-1]
         now = self.snapshot() if self.powered else before.snapshot
-        self.cuts.append(Cut(text, now, before.acknowledged))
+        self.cuts.append(Cut(text, now, before.acknowledged, self._data))
+
+
+class Listener(Watched):
+    """A Device that only lists what is done with it, as a Recorder does."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[Step] = []
+
+    def start(self) -> None:
+        """From here on."""
+        self.steps.append(Step("", 0, 0))
+
+    def ack(self, _item: Any) -> None:
+        """What the workload calls."""
+        last = self.steps[-1]
+        self.steps[-1] = last._replace(acknowledged=last.acknowledged + 1)
+
+    def _done(self, text: str) -> None:
+        super()._done(text)
+        if self.steps:
+            self.steps.append(Step(text, self.steps[-1].acknowledged, self._data))
+
+
+class WorkloadError(Exception):
+    """A workload that is not deterministic: run twice, it did not do the same."""
 
 
 class CrashFailure(AssertionError):  # noqa: N818 - a test that fails is no error of the program
@@ -252,6 +316,35 @@ class _Job:
     """Of several processes: the earliest cut at which one failed; -1: before the first."""
     states: int = 0
     commands: int = 0
+    remark: str = ""
+    """About the workload, for the story of a failure."""
+    history: Sequence[Step] = ()
+    """What the workload did."""
+
+    def compare(self, recorder: Recorder) -> None:
+        """Run the workload once more, and see whether it does the same. Raises WorkloadError."""
+        device = _create(None, self.geometry, replace=False, kind=Listener)
+        assert isinstance(device, Listener)
+        with device:
+            device.faults.set_all(self.faults)
+            device.start()
+            first = [cut.step for cut in recorder.cuts]
+            try:
+                self.workload(device, device.ack)
+            except Exception as error:
+                error.add_note(
+                    "check_crashes: the workload raised this when it was run a second time, after "
+                    f"{counted(len(device.steps) - 1, 'command')}: it is not deterministic"
+                )
+                raise
+        _refuse_difference(first, device.steps)
+        for number, (one, two) in enumerate(zip(first, device.steps, strict=True)):
+            if one.data != two.data:
+                self.remark = (
+                    f"The workload is not deterministic: command {number}, {one.command}, wrote "
+                    "other data when it was run again, so a repetition may do other things."
+                )
+                break
 
     def record(self) -> Recorder:
         """Run the workload once."""
@@ -347,6 +440,7 @@ class _Job:
                 if not _refuses(error):
                     raise
                 text = _story(recorder, number, before, after, told, replay, error)
+                text += f"\n{self.remark}" if self.remark else ""
                 raise CrashFailure(text, replay) from error
             if depth > 1:
                 history = [*before, *_history(recorder, number, told, again=bool(before))]
@@ -413,8 +507,10 @@ def check_crashes(
     None: if that is a terminal.
 
     Raises CrashFailure for the first survivor that verify refuses (by raising anything but
-    KeyboardInterrupt and the like), CrashSpaceError where a cut has more survivors than ``limit``,
-    CrashIdError for a replay of another history, and what the workload raises.
+    KeyboardInterrupt and the like), WorkloadError for a workload that gives other commands, or
+    acknowledges other numbers of things, when it is run a second time (other data is told with a
+    failure only), CrashSpaceError where a cut has more survivors than ``limit``, CrashIdError for a
+    replay of another history, and what the workload raises.
     """
     _check_arguments(workload, verify, faults, replay)
     for name, value, least in (
@@ -464,6 +560,9 @@ def _check_arguments(workload: object, verify: object, faults: object, replay: o
 def _alone(job: _Job, part: int, parts: int) -> int:
     recorder = job.record()
     try:
+        if part == 0:
+            job.compare(recorder)
+        job.history = [cut.step for cut in recorder.cuts]
         return job.check(recorder, part, parts)
     finally:
         recorder.drop()
@@ -476,6 +575,7 @@ def _parallel(job: _Job, jobs: int) -> int:
     job.failed = context.Value("q", _NO_CUT)
     running: list[tuple[Any, Any]] = []
     failures: list[tuple[int, BaseException]] = []
+    histories: list[Sequence[Step]] = []
     number = 0
     # A Ctrl-C waits till every process is known, so that none is left behind.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -490,7 +590,7 @@ def _parallel(job: _Job, jobs: int) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for process, here in running:
             try:
-                done, states, job.commands, failure = here.recv()
+                done, states, job.commands, history, failure = here.recv()
             except EOFError:
                 process.join()
                 raise RuntimeError(
@@ -500,12 +600,15 @@ def _parallel(job: _Job, jobs: int) -> int:
             number += done
             job.states += states
             failures += [failure] if failure is not None else []
+            histories += [history] if history else []
     finally:
         for process, here in running:
             process.terminate()  # has ended, but for an error or Ctrl-C
             process.join()
             here.close()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for history in histories[1:]:  # cuts with one number are one cut only where these are equal
+        _refuse_difference(histories[0], history)
     if failures:
         raise min(failures, key=lambda item: item[0])[1]
     return number
@@ -521,11 +624,41 @@ def _work(job: _Job, part: int, parts: int, there: Any, mask: set[Any]) -> None:
         number, shown = -1, error
         if isinstance(error, CrashFailure) and error.__cause__ is not None:
             number, shown = int(error.replay.partition(":")[0]), error.__cause__
-        failure = number, _portable(error, "".join(traceback.format_exception(shown)))
+        story = traceback.format_exception(type(shown), shown, _outside(shown.__traceback__))
+        failure = number, _portable(error, "".join(story))
         with job.failed.get_lock():
             job.failed.value = min(job.failed.value, number)
-    there.send((done, job.states, job.commands, failure))
+    there.send((done, job.states, job.commands, job.history, failure))
     there.close()
+
+
+def _outside(frames: TracebackType | None) -> TracebackType | None:
+    """A traceback from the workload or from verify on; all of it where it does not come so far."""
+    own = frames
+    while own is not None and own.tb_frame.f_globals is globals():
+        own = own.tb_next
+    return own or frames
+
+
+def _refuse_difference(first: Sequence[Step], second: Sequence[Step]) -> None:
+    """Raises WorkloadError, which names the first command that was not the same in two runs."""
+    for number in range(max(len(first), len(second))):
+        one, two = (steps[number] if number < len(steps) else None for steps in (first, second))
+        if one is not None and two is not None and one[:2] == two[:2]:
+            continue
+        if one is not None and two is not None and one.command == two.command:
+            behind = f"behind command {number}, {one.command}," if number else "before any command"
+            what = f"{behind} other numbers of things were acknowledged"
+            told = [counted(step.acknowledged, "thing") for step in (one, two)]
+        else:
+            what = f"command {number} was not the same"
+            told = ["none any more" if step is None else step.command for step in (one, two)]
+        raise WorkloadError(
+            f"the workload is not deterministic: of two runs on equal disks, {what}\n"
+            f"  first run:  {told[0]}\n  second run: {told[1]}\n"
+            "It must give the same commands each time: seed what it draws, and let no state of one "
+            "run, no clock and no order of a set lead the next."
+        )
 
 
 def _portable(error: BaseException, story: str) -> BaseException:
@@ -534,7 +667,7 @@ def _portable(error: BaseException, story: str) -> BaseException:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made here; many can be written, not read
     except Exception:  # noqa: BLE001 - whatever its own methods raise
         error = RuntimeError(f"{type(error).__qualname__}: {error}")
-    if not isinstance(error, CrashSpaceError):  # which says all by itself
+    if not isinstance(error, CrashSpaceError | WorkloadError):  # which say all by themselves
         error.add_note(story)
     return error
 

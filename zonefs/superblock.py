@@ -15,6 +15,7 @@ from typing import Any
 from zoned import Device
 from zoned._lib import Guard, ffi, lib
 from zonefs.errors import raise_os_error
+from zonefs.signatures import found_on
 
 LABEL_LENGTH = 64
 MAX_ID = 2**32 - 2
@@ -56,26 +57,35 @@ def mkfs(
     perm: int = 0o640,
     *,
     uuid: uuids.UUID | None = None,
+    force: bool = False,
 ) -> Superblock:
     """Make a zonefs on a disk, as mkzonefs does. All data in sequential zones is gone.
 
     Resets every sequential zone that is not dead, writes the superblock to zone 0 and finishes that
     zone if it is sequential; zone 0 is never a file. ``label`` is at most 64 bytes of UTF-8,
-    ``perm`` 0 to 0o777, ``uid`` and ``gid`` 0 to 2^32 - 2, ``uuid`` random if not given.
+    ``perm`` 0 to 0o777, ``uid`` and ``gid`` 0 to 2^32 - 2, ``uuid`` random if not given. ``force``
+    takes the place of a file system, volume or partition table that is on the disk.
 
-    Raises ValueError for an argument out of range; OSError EBUSY while the disk is mounted, EROFS
-    for a disk that is open read-only, ENOSPC if zone 0 is too small, and what the disk refuses.
+    Raises ValueError for an argument out of range; FileExistsError, without ``force``, where the
+    disk holds a zonefs or anything else that is known; OSError EBUSY while the disk is mounted,
+    EROFS for a disk that is open read-only, ENOSPC if zone 0 is too small or no other zone can be
+    written, and what the disk refuses.
     """
     checked_device(dev)
     if aggregate_conventional not in (True, False):
         raise TypeError(
             f"aggregate_conventional must be True or False, not {aggregate_conventional!r}"
         )
+    if force not in (True, False):
+        raise TypeError(f"force must be True or False, not {force!r}")
     name = _checked_label(label)
     check_number("uid", uid, MAX_ID)
     check_number("gid", gid, MAX_ID)
     check_number("perm", perm, 0o777)
     refuse_mounted(dev)
+    if not force and not dev.readonly and (found := found_on(dev)):
+        text = f"the disk holds {found}: force=True makes a zonefs in its place"
+        raise FileExistsError(errno.EEXIST, text, dev.path)
     features = (
         (Features.AGGREGATE_CONVENTIONAL if aggregate_conventional else Features(0))
         | (Features.UID if uid != 0 else Features(0))
@@ -93,6 +103,15 @@ def mkfs(
     if code < 0:
         raise_os_error(dev, "mkfs", dev.path, code, err)
     return superblock_of(raw)
+
+
+def refuse_unfit(dev: Device) -> None:
+    """Raises OSError ENOSPC where no zonefs fits on the disk, as mkfs does."""
+    err = ffi.new("struct zd_error *")
+    with Guard(dev):
+        code = lib.zd_fs_fits(dev._handle, err)
+    if code < 0:
+        raise_os_error(dev, "mkfs", dev.path, code, err)
 
 
 def read_superblock(dev: Device) -> Superblock:

@@ -585,15 +585,37 @@ static void recount(struct check *c, zd_dev *dev)
 		    imp + exp + closed, dev->g.h.max_active);
 }
 
+static unsigned brief(const struct check *c)
+{
+	return c->dev.brief ? ZD_OPEN_BRIEFLY : 0;
+}
+
+/* Alone with it, so that nobody changes what is mended. */
+static int come_in(struct check *c, struct zd_error *err)
+{
+	int r = zd_door_enter(&c->dev, err);
+
+	if (!r && zd_door_others(&c->dev, false))
+		r = zd_fail(err, ZD_E_BUSY, "others have the image open; repair needs it alone");
+	return r;
+}
+
+static void go_out(struct check *c)
+{
+	if (c->dev.gate)
+		zd_door_leave(&c->dev);
+}
+
 static int check_living(struct check *c, const char *path, struct zd_error *err)
 {
 	zd_dev *dev;
-	int r = zd_open(path, 0, &dev, err);
+	int r = zd_open(path, brief(c), &dev, err);
 
 	if (r == -EACCES || r == -EROFS || r == -EPERM)
 		return 0; /* without the right to take its locks, its counts cannot be compared */
 	if (r)
 		return r;
+	dev->brief = c->dev.brief;
 	r = zd_lock_commit(dev);
 	if (!r) {
 		r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
@@ -710,7 +732,7 @@ static int check_left(struct check *c, const char *path, struct zd_error *err)
 	r = zd_judge(&c->dev, c->file_size, &v, &n);
 	if (r) {
 		zd_fail_host(err, -r, "cannot judge the zones that its users left");
-	} else if (!c->repair && zd_host_locked(c->dev.fd, ZD_BYTE_WRITERS)) {
+	} else if (!c->repair && zd_door_others(&c->dev, false)) {
 		/* Somebody came meanwhile, and what was seen may have been half done. */
 		r = check_living(c, path, err);
 	} else {
@@ -787,42 +809,20 @@ static int drop_area(struct check *c)
 	return zd_host_pwrite(c->dev.fd, &none, sizeof(none), c->dev.g.h.runtime_offset);
 }
 
-/* Alone with it, so that nobody changes what is mended. */
-static int lock_for_repair(struct check *c, bool *locked, struct zd_error *err)
-{
-	int r = zd_host_lock(&c->dev, c->dev.fd, ZD_BYTE_GATE, true);
-
-	if (r)
-		return zd_fail_host(err, -r, "cannot lock the image");
-	*locked = true;
-	return zd_host_trylock(c->dev.fd, ZD_BYTE_WRITERS, true) == 0 ?
-		       0 :
-		       zd_fail(err, ZD_E_BUSY, "others have the image open; repair needs it alone");
-}
-
-static void unlock_repaired(struct check *c, bool *locked)
-{
-	if (*locked) {
-		zd_host_unlock(c->dev.fd, ZD_BYTE_WRITERS);
-		zd_host_unlock(c->dev.fd, ZD_BYTE_GATE);
-	}
-	*locked = false;
-}
-
 /* Killed users left words that are ahead of the entries: an opener that closes again writes them down. */
-static int write_down(struct check *c, const char *path, bool *locked, struct zd_error *err)
+static int write_down(struct check *c, const char *path, struct zd_error *err)
 {
 	struct zd_status status;
 	struct stat st;
 	zd_dev *dev;
 	int r, bad;
 
-	unlock_repaired(c, locked);
-	r = zd_open(path, 0, &dev, err);
+	go_out(c);
+	r = zd_open(path, brief(c), &dev, err);
 	if (!r)
 		r = zd_close(dev, err);
 	if (!r)
-		r = lock_for_repair(c, locked, err);
+		r = come_in(c, err);
 	if (r)
 		return r; /* nothing of it is given up: the next try finds it as it was */
 	r = zd_status_read(c->dev.fd, &status, &bad);
@@ -840,15 +840,17 @@ int zd_check(const char *path, unsigned flags, struct zd_finding **findings, siz
 	struct zd_status status, before;
 	struct zd_header header;
 	struct stat st;
-	bool lives, failed, locked = false;
+	bool lives, failed;
 	int r, bad;
 
 	*findings = NULL;
 	*count = 0;
+	zd_forget_waited();
 	if (!c)
 		return zd_fail_host(err, ENOMEM, "no memory to check an image");
 	c->repair = flags & ZD_CHECK_REPAIR;
 	c->dev.readonly = !c->repair;
+	c->dev.brief = flags & ZD_CHECK_BRIEFLY;
 	c->dev.fd = open(path, (c->repair ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
 	if (c->dev.fd < 0 || fstat(c->dev.fd, &st)) {
 		r = zd_fail_host(err, errno, "cannot open the image");
@@ -871,11 +873,11 @@ int zd_check(const char *path, unsigned flags, struct zd_finding **findings, siz
 		goto done;
 	}
 	if (c->repair) {
-		r = lock_for_repair(c, &locked, err);
+		r = come_in(c, err);
 		if (r)
 			goto out;
 	}
-	c->users = !locked && zd_host_locked(c->dev.fd, ZD_BYTE_WRITERS);
+	c->users = !c->repair && zd_door_others(&c->dev, false);
 	lives = area_lives(c);
 	r = zd_status_read(c->dev.fd, &before, &bad);
 	failed = r == 0 && before.failed;
@@ -903,7 +905,7 @@ int zd_check(const char *path, unsigned flags, struct zd_finding **findings, siz
 			goto out;
 	}
 	if (lives && c->repair) {
-		r = write_down(c, path, &locked, err);
+		r = write_down(c, path, err);
 		if (r)
 			goto out;
 	}
@@ -926,7 +928,8 @@ done:
 		c->at = NULL;
 	}
 out:
-	unlock_repaired(c, &locked);
+	go_out(c);
+	zd_door_unmap(&c->dev);
 	if (c->dev.fd >= 0)
 		close(c->dev.fd);
 	zd_geometry_free(&c->dev.g);

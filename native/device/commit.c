@@ -340,7 +340,7 @@ int zd_mark_dirty(zd_dev *dev, struct zd_error *err)
 /* Recorded, and with fault rules: they meet it, and a write may have left an error for it. */
 static int flush_slowly(zd_dev *dev, struct zd_error *err)
 {
-	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0, false };
 	struct zd_traced t;
 	struct zd_hit hit;
 	int r;

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <time.h>
 
+struct zd_error zd_asking;
+
 static void clear(struct zd_error *err, int code)
 {
 	memset(err, 0, sizeof(*err));
@@ -22,7 +24,7 @@ int zd_fail(struct zd_error *err, int code, const char *format, ...)
 {
 	va_list args;
 
-	if (err) {
+	if (err && err != &zd_asking) {
 		clear(err, code);
 		va_start(args, format);
 		vsnprintf(err->text, sizeof(err->text), format, args);
@@ -33,8 +35,10 @@ int zd_fail(struct zd_error *err, int code, const char *format, ...)
 
 int zd_fail_host(struct zd_error *err, int host_errno, const char *doing)
 {
-	zd_fail(err, -host_errno, "%s", doing);
-	if (err)
+	const char *whom = host_errno == EINTR || host_errno == ETIMEDOUT ? zd_waited_for() : NULL;
+
+	zd_fail(err, -host_errno, whom ? "%s; it waited for %s" : "%s", doing, whom);
+	if (err && err != &zd_asking)
 		err->host_errno = host_errno;
 	return -host_errno;
 }
@@ -44,6 +48,8 @@ int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zon
 {
 	int type;
 
+	if (err == &zd_asking)
+		return code;
 	if (!dev->readonly) { /* a read-only handle cannot count */
 		struct zd_zone_rt *rt;
 
@@ -92,5 +98,8 @@ bool zd_interrupted(zd_dev *dev, uint64_t *last_look)
 	if (now - *last_look < 50000000u)
 		return false;
 	*last_look = now;
-	return dev->interrupt(dev->interrupt_arg) != 0;
+	if (!dev->interrupt(dev->interrupt_arg))
+		return false;
+	zd_note_interrupt();
+	return true;
 }

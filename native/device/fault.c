@@ -65,12 +65,56 @@ void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label)
 	snprintf(err->text, sizeof(err->text), "%s", label);
 }
 
+/* With the disk's locks held; but whoever is refused for want of power holds none, and reads meanwhile. */
+void zd_fault_name_power(zd_dev *dev, uint32_t id, const char *label)
+{
+	char bytes[sizeof(dev->faults->power_label)] = { 0 };
+	uint64_t word;
+
+	if (label)
+		memcpy(bytes, label, strnlen(label, sizeof(bytes) - 1));
+	atomic_store(&dev->faults->power_fault, 0);
+	for (size_t i = 0; i < sizeof(bytes) / sizeof(word); i++) {
+		memcpy(&word, bytes + i * sizeof(word), sizeof(word));
+		atomic_store_explicit(&dev->faults->power_label[i], word, memory_order_release);
+	}
+	atomic_store(&dev->faults->power_fault, id);
+}
+
+/* A label is the rule's if its number stands before and behind it: no number is given twice. */
+void zd_fault_mark_power(zd_dev *dev, struct zd_error *err)
+{
+	uint32_t id = atomic_load(&dev->faults->power_fault);
+	char bytes[sizeof(dev->faults->power_label)];
+	uint64_t word;
+
+	if (!id)
+		return;
+	for (size_t i = 0; i < sizeof(bytes) / sizeof(word); i++) {
+		word = atomic_load_explicit(&dev->faults->power_label[i], memory_order_acquire);
+		memcpy(bytes + i * sizeof(word), &word, sizeof(word));
+	}
+	bytes[sizeof(bytes) - 1] = 0; /* whoever may write the image may write this, too */
+	if (atomic_load(&dev->faults->power_fault) == id)
+		zd_fault_mark(err, id, bytes);
+}
+
 static int lock(zd_dev *dev)
 {
 	int r = zd_mutex_lock(dev, &dev->faults->lock);
 
 	/* Its owner died between simple stores: at worst one count is behind. */
 	return r == -EOWNERDEAD ? -pthread_mutex_consistent(&dev->faults->lock) : r;
+}
+
+/* For what has happened already, or must not be left half-way; false: not held. */
+static bool lock_surely(zd_dev *dev)
+{
+	int r = zd_mutex_lock_surely(dev, &dev->faults->lock, NULL);
+
+	if (r == -EOWNERDEAD)
+		r = -pthread_mutex_consistent(&dev->faults->lock);
+	return r == 0;
 }
 
 static int lock_or_say(zd_dev *dev, struct zd_error *err)
@@ -92,6 +136,18 @@ static void set_gate(zd_dev *dev)
 		atomic_fetch_or(&dev->head->gate, ZD_GATE_FAULTS);
 	else
 		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_FAULTS);
+}
+
+int zd_fault_forget_flush(zd_dev *dev)
+{
+	int r = lock(dev);
+
+	if (r)
+		return r;
+	dev->faults->flush_fault = 0;
+	set_gate(dev);
+	unlock(dev);
+	return 0;
 }
 
 /* The rule that acts behind `after` in the order of acting; NULL at the end. */
@@ -132,10 +188,33 @@ static uint64_t whole_blocks(const zd_dev *dev, int cmd, uint64_t bytes)
 	return cmd == ZD_CMD_READ ? bytes : bytes - bytes % dev->g.h.physical_block;
 }
 
+/* What goes wrong with a command that the disk has taken on; the others may happen to any. */
+static bool needs_accepted(uint32_t kind)
+{
+	switch (kind) {
+	case ZD_FAULT_READ_ONLY:
+	case ZD_FAULT_OFFLINE:
+	case ZD_FAULT_LATENCY:
+	case ZD_FAULT_HANG:
+	case ZD_FAULT_POWER_CUT:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* It never acts again, whatever comes. */
+static bool is_spent(const struct zd_fault *f)
+{
+	return (f->nth && f->seen >= f->nth) || (f->limit && f->matched >= f->limit);
+}
+
 static bool meets(const zd_dev *dev, const struct zd_fault *f, const struct zd_command *c, struct zd_hit *hit)
 {
 	uint64_t end = c->offset + c->length, to = range_to(dev, f);
 
+	if (c->refused && needs_accepted(f->kind))
+		return false;
 	if (!(f->commands & BIT(c->cmd)) || f->first_zone > c->last || f->last_zone < c->first)
 		return false;
 	hit->zone = f->first_zone > c->first ? f->first_zone : c->first;
@@ -300,13 +379,15 @@ static int wait_for(zd_dev *dev, struct zd_fault_rt *r, const struct zd_command 
 
 		if (hangs && (atomic_load(&r->id) != hit->id || atomic_load(&r->released) != released))
 			return 0;
+		if (atomic_load(&dev->closing))
+			return zd_fail(err, ZD_E_CLOSED, "the handle was closed while a fault rule held the command up");
 		e = no_power(dev, c, err);
 		if (e)
 			return e;
 		if (ns && !left)
 			return hangs ? inject(dev, c, hit, ZD_E_TIMEOUT, 0, err) : 0;
 		if (zd_interrupted(dev, &last))
-			return zd_fail_host(err, EINTR, "interrupted");
+			return zd_fail_host(err, EINTR, hangs ? "interrupted while a fault rule held the command up" : "interrupted");
 		if (ns && left < step)
 			step = left;
 		nap = (struct timespec){ 0, (long)step };
@@ -400,12 +481,17 @@ int zd_fault_before(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit,
 	return carry_out(dev, r, c, hit, ns, released, err);
 }
 
-static void lose(zd_dev *dev, uint32_t zone, uint64_t from)
+static int untold(struct zd_error *err)
+{
+	return zd_fail_host(err, EINTR, "the write is done, but interrupted before the fault of it was written down");
+}
+
+static int lose(zd_dev *dev, uint32_t zone, uint64_t from, struct zd_error *err)
 {
 	struct zd_lost *l;
 
-	while (lock(dev))
-		; /* interrupted, but the write is done: its fate must be written down */
+	if (!lock_surely(dev))
+		return untold(err);
 	l = lost_place(dev, zone);
 	if (l) {
 		uint32_t gen = dev->zones[zone].gen;
@@ -416,6 +502,7 @@ static void lose(zd_dev *dev, uint32_t zone, uint64_t from)
 		l->zone = zone + 1;
 	}
 	unlock(dev);
+	return 0;
 }
 
 int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, int64_t result, uint64_t landed,
@@ -433,11 +520,11 @@ int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_
 	switch (hit->kind) {
 	case ZD_FAULT_LOST:
 		if (loses_tail(dev, hit->zone))
-			lose(dev, hit->zone, landed - zd_zone_start(dev, hit->zone));
+			e = lose(dev, hit->zone, landed - zd_zone_start(dev, hit->zone), err);
 		break; /* else the write marked its blocks itself */
 	case ZD_FAULT_FLUSH_ERROR:
-		while (lock(dev))
-			;
+		if (!lock_surely(dev))
+			return untold(err);
 		dev->faults->flush_fault = hit->id;
 		memcpy(dev->faults->flush_label, hit->label, sizeof(hit->label));
 		set_gate(dev);
@@ -462,7 +549,7 @@ int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_
 
 int zd_fault_flush(zd_dev *dev, struct zd_error *err)
 {
-	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0, false };
 	struct zd_hit hit = { .id = 0 };
 	int r = lock_or_say(dev, err);
 
@@ -479,10 +566,13 @@ int zd_fault_flush(zd_dev *dev, struct zd_error *err)
 static uint64_t lost_from(zd_dev *dev, uint32_t zone, uint32_t gen, bool forget)
 {
 	uint64_t from = UINT64_MAX;
+	/*
+	 * Who may only read takes no lock, and looks twice. Else its owner may be stopped: what he has written down stands,
+	 * in whole words.
+	 */
+	bool locked = !dev->readonly && lock_surely(dev);
 	int i;
 
-	while (lock(dev))
-		;
 	for (i = 0; i < ZD_MAX_LOST; i++) {
 		struct zd_lost *l = &dev->faults->lost[i];
 
@@ -493,7 +583,8 @@ static uint64_t lost_from(zd_dev *dev, uint32_t zone, uint32_t gen, bool forget)
 		if (forget)
 			l->zone = 0;
 	}
-	unlock(dev);
+	if (locked)
+		unlock(dev);
 	return from;
 }
 
@@ -615,7 +706,7 @@ static int check_overlap(const zd_dev *dev, const struct zd_fault *f, struct zd_
 		const struct zd_fault *o = &dev->faults->rule[i].f;
 		uint32_t both = f->commands & o->commands, cmd = 0;
 
-		if (!o->id || o->order != f->order || !both || o->first_zone > f->last_zone || o->last_zone < f->first_zone)
+		if (!o->id || is_spent(o) || o->order != f->order || !both || o->first_zone > f->last_zone || o->last_zone < f->first_zone)
 			continue;
 		/* Commands without a byte range meet wherever their zones do. */
 		if (!(both & ~DATA_CMDS) && (range_from(dev, f) >= range_to(dev, o) || range_from(dev, o) >= range_to(dev, f)))

@@ -12,7 +12,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <time.h>
 #include <unistd.h>
 
 int zd_host_pread(int fd, void *buf, size_t length, uint64_t offset)
@@ -248,7 +247,6 @@ int zd_host_unshare(int fd, uint64_t offset, uint64_t length)
 	return r == -EOPNOTSUPP || r == -EINVAL || r == -ENOSYS ? 0 : r;
 }
 
-#define LOCK_PATIENCE 30000000000ull /* ns */
 /* Lock bytes far beyond any file's end. OFD locks, as POSIX ones drop when any descriptor closes. */
 #define LOCK_BASE ((off_t)1 << 62)
 
@@ -259,31 +257,20 @@ static int set_lock(int fd, enum zd_host_byte byte, short type)
 	return fcntl(fd, F_OFD_SETLK, &l) ? -errno : 0;
 }
 
-int zd_host_trylock(int fd, enum zd_host_byte byte, bool exclusive)
+int zd_host_share(zd_dev *dev, int fd, enum zd_host_byte byte)
 {
-	int r = set_lock(fd, byte, exclusive ? F_WRLCK : F_RDLCK);
+	struct zd_wait wait;
 
-	return r == -EACCES ? -EAGAIN : r;
-}
-
-int zd_host_lock(zd_dev *dev, int fd, enum zd_host_byte byte, bool exclusive)
-{
-	uint64_t last = zd_now(), give_up = last + LOCK_PATIENCE;
-	long nap = 20000; /* ns; grows to 5 ms: openers hold the gate for milliseconds at most */
-
+	zd_wait_begin(&wait, NULL);
 	for (;;) {
-		int r = zd_host_trylock(fd, byte, exclusive);
-		struct timespec t = { 0, nap };
+		int r = set_lock(fd, byte, F_RDLCK);
 
-		if (r != -EAGAIN)
+		if (r != -EAGAIN && r != -EACCES)
 			return r;
-		if (zd_interrupted(dev, &last))
-			return -EINTR;
-		if (!dev->interrupt && zd_now() > give_up)
-			return -ETIMEDOUT; /* its holder is stopped, and nobody could end this wait */
-		nanosleep(&t, NULL);
-		if (nap < 5000000)
-			nap *= 2;
+		zd_wait_nap(&wait);
+		r = zd_wait_on(dev, &wait, 0);
+		if (r)
+			return r;
 	}
 }
 

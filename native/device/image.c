@@ -2,9 +2,8 @@
 /*
  * The life of a handle: create, open, attach to the shared state, follow a fork, close.
  *
- * Openers take turns at the gate lock (a byte of the file, far beyond its end). Whoever finds no other writer
- * there is the first and brings the runtime area to life; whoever leaves no other behind is the last, and
- * writes everything down. Both hold OFD locks, which die with their process.
+ * Openers take turns at the door (door.c). Whoever finds no other writer there is the first and brings the runtime
+ * area to life; whoever leaves no other behind is the last, and writes everything down.
  */
 #include "internal.h"
 
@@ -65,6 +64,7 @@ static void free_handle(zd_dev *dev)
 		munmap(dev->rt, dev->g.rt_size);
 	if (dev->shared_rt)
 		munmap(dev->shared_rt, dev->g.rt_size);
+	zd_door_unmap(dev);
 	if (dev->fd >= 0)
 		close(dev->fd);
 	zd_geometry_free(&dev->g);
@@ -129,18 +129,18 @@ static bool living_area(const zd_dev *dev, const uint8_t *rt)
 	return same_area(dev, rt) && ((const struct zd_rt_head *)rt)->state == ZD_RT_OPEN;
 }
 
-/* Under the gate. On success the writers' byte is held shared. */
+/* Inside the door. */
 static int attach_writer(zd_dev *dev, struct zd_error *err)
 {
+	bool others = zd_door_others(dev, false);
 	struct zd_rt_tag tag;
-	int r = zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, true);
+	int r;
 
-	if (r == 0) {
+	if (!others) {
+		zd_door_first(dev); /* a death half-way leaves nobody counted: then the next one is the first again */
 		r = zd_runtime_start(dev, err);
 		if (r)
 			return r;
-	} else if (r != -EAGAIN) {
-		return zd_fail_host(err, -r, "cannot lock the image");
 	} else {
 		/* Others are at work: the area must be one that this build can share. */
 		r = zd_runtime_tag(dev, dev->fd, &tag);
@@ -150,7 +150,7 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 			return zd_fail(err, ZD_E_BUSY,
 				       "the image is open by a build of this library that shares its state in another way");
 	}
-	r = zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, false);
+	r = zd_door_join(dev);
 	return r ? zd_fail_host(err, -r, "cannot lock the image") : 0;
 }
 
@@ -158,18 +158,20 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 {
 	void *own;
 
+	if (dev->own_rt) { /* an earlier private copy: a forked child's, or one that a writer came across */
+		munmap(dev->rt, dev->g.rt_size);
+		zd_runtime_bind(dev, dev->shared_rt);
+		dev->shared_rt = NULL;
+		dev->own_rt = false;
+	}
 	if (living_area(dev, dev->rt))
 		return 0;
 	own = mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (own == MAP_FAILED)
 		return zd_fail_host(err, errno, "no memory for a private copy of the zones' state");
-	if (dev->own_rt) {
-		munmap(dev->rt, dev->g.rt_size); /* an earlier private copy */
-	} else {
-		if (dev->shared_rt)
-			munmap(dev->shared_rt, dev->g.rt_size); /* one that was left when a writer came */
-		dev->shared_rt = dev->rt;
-	}
+	if (dev->shared_rt)
+		munmap(dev->shared_rt, dev->g.rt_size); /* a copy that was left when a writer came */
+	dev->shared_rt = dev->rt;
 	zd_runtime_bind(dev, own);
 	dev->own_rt = true;
 	return zd_runtime_recover(dev, dev->shared_rt, err);
@@ -177,15 +179,31 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 
 static int attach(zd_dev *dev, struct zd_error *err)
 {
-	int r = zd_host_lock(dev, dev->fd, ZD_BYTE_GATE, !dev->readonly);
+	struct zd_door_seen seen;
+	struct zd_wait wait;
+	int r, late;
 
-	if (r)
-		return zd_fail_host(err, -r, "cannot lock the image");
-	r = dev->readonly ? attach_reader(dev, err) : attach_writer(dev, err);
-	if (r)
-		zd_host_unlock(dev->fd, ZD_BYTE_WRITERS);
-	zd_host_unlock(dev->fd, ZD_BYTE_GATE);
-	return r;
+	if (!dev->readonly) {
+		r = zd_door_enter(dev, err);
+		if (r)
+			return r;
+		r = attach_writer(dev, err);
+		zd_door_leave(dev);
+		return r;
+	}
+	/* A reader holds nobody up: if somebody came in or went out while it looked, it looks again. */
+	zd_wait_begin(&wait, NULL);
+	for (;;) {
+		r = zd_door_look(dev, &seen, err);
+		if (r)
+			return r;
+		r = attach_reader(dev, err);
+		if (!zd_door_moved(dev, &seen))
+			return r;
+		late = zd_wait_on(dev, &wait, 0);
+		if (late)
+			return zd_fail_host(err, -late, "cannot look at the image: it is opened and closed all the time");
+	}
 }
 
 /* dev->fd and dev->g are set. */
@@ -278,8 +296,7 @@ int zd_gate_rest(zd_dev *dev, bool changes, struct zd_error *err)
 
 	if (gate & ZD_GATE_POWER) {
 		zd_refuse(dev, err, ZD_E_POWER_LOSS, -1, ZD_NO_ZONE, ZD_NONE, 0, 0);
-		if (dev->faults->power_fault)
-			zd_fault_mark(err, dev->faults->power_fault, dev->faults->power_label);
+		zd_fault_mark_power(dev, err);
 		return ZD_E_POWER_LOSS;
 	}
 	if (changes && (gate & ZD_GATE_FAILED))
@@ -317,9 +334,11 @@ static int open_once(const char *path, unsigned flags, int tries, zd_dev **out, 
 	int r, bad;
 
 	*out = NULL;
+	zd_forget_waited();
 	if (!dev)
 		return zd_fail_host(err, ENOMEM, "no memory for a handle");
 	dev->readonly = flags & ZD_OPEN_READONLY;
+	dev->brief = flags & ZD_OPEN_BRIEFLY;
 	/* O_NONBLOCK: a FIFO must not make us wait; it means nothing for a file. */
 	dev->fd = open(path, (dev->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
 	if (dev->fd < 0) {
@@ -344,11 +363,14 @@ static int open_once(const char *path, unsigned flags, int tries, zd_dev **out, 
 		r = start_handle(dev, err);
 	if (r)
 		goto failed;
-	/* While this waited for the gate another image may have taken the name: that one is meant. */
+	/* While this waited for its turn another image may have taken the name: that one is meant. */
 	if (!dev->in_ram && moved_away(path, &st) && tries < 10) {
+		if (!dev->readonly)
+			zd_door_part(dev);
 		free_handle(dev);
 		return open_once(path, flags, tries + 1, out, err);
 	}
+	dev->brief = false;
 	*out = dev;
 	return 0;
 failed:
@@ -498,38 +520,63 @@ static int take_mode(int fd, const struct stat *old)
 	return fchmod(fd, mode) ? -errno : 0;
 }
 
-/*
- * What is to be replaced: *fd holds the image's locks till it is closed, so that nobody can open it before the new one
- * has its name; -1 if there is nothing (old->st_ino 0).
- */
-static int hold_old(const char *path, int *fd, struct stat *old, struct zd_error *err)
+/* What is to be replaced. */
+struct old {
+	zd_dev dev;      /* fd -1: there is nothing. Inside its door, if it is an image that may be written */
+	struct stat st;  /* st_mode 0: there is nothing */
+};
+
+static void let_old_go(struct old *old)
 {
-	zd_dev nobody = { .fd = -1 };
-	bool locks = true;
-	int r;
+	if (old->dev.gate)
+		zd_door_leave(&old->dev);
+	zd_door_unmap(&old->dev);
+	if (old->dev.fd >= 0)
+		close(old->dev.fd);
+	zd_geometry_free(&old->dev.g);
+	old->dev.fd = -1;
+}
+
+/* Whether the file has all that an image at rest has; what is none, or damaged, nobody has open. */
+static bool is_image(struct old *old)
+{
+	struct zd_header header;
+	int bad;
+
+	return zd_header_read(old->dev.fd, &header, &bad, NULL) == 0 && zd_geometry_from_header(&header, &old->dev.g, NULL) == 0 &&
+	       (uint64_t)old->st.st_size >= old->dev.g.h.data_offset;
+}
+
+/* Nobody can open an image, till it is let go, before the new one has its name. */
+static int hold_old(const char *path, struct old *old, struct zd_error *err)
+{
+	int r = 0;
 
 	memset(old, 0, sizeof(*old));
-	*fd = -1;
-	if (stat(path, old))
+	old->dev.fd = -1;
+	if (stat(path, &old->st)) {
+		old->st.st_mode = 0;
 		return errno == ENOENT ? 0 : zd_fail_host(err, errno, "cannot look at the file that is to be replaced");
-	if (!S_ISREG(old->st_mode))
-		return zd_fail_host(err, S_ISDIR(old->st_mode) ? EISDIR : EEXIST, "cannot replace what is no regular file");
-	*fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (*fd < 0) { /* without the right to write no lock can be taken, but seen */
-		locks = false;
-		*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	}
-	if (*fd < 0)
+	if (!S_ISREG(old->st.st_mode))
+		return zd_fail_host(err, S_ISDIR(old->st.st_mode) ? EISDIR : EEXIST, "cannot replace what is no regular file");
+	old->dev.fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (old->dev.fd < 0) { /* without the right to write nobody can be kept out, but seen */
+		old->dev.readonly = true;
+		old->dev.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	}
+	if (old->dev.fd < 0)
 		return zd_fail_host(err, errno, "cannot tell whether somebody has the image open that is to be replaced");
-	r = locks ? zd_host_lock(&nobody, *fd, ZD_BYTE_GATE, true) : 0;
-	if (r)
-		r = zd_fail_host(err, -r, "cannot lock the image that is to be replaced");
-	else if (locks ? zd_host_trylock(*fd, ZD_BYTE_WRITERS, true) == -EAGAIN : zd_host_locked(*fd, ZD_BYTE_WRITERS))
+	if (!is_image(old))
+		return 0;
+	if (!old->dev.readonly)
+		r = zd_door_enter(&old->dev, err);
+	if (r == -ENOSPC)
+		r = 0; /* where there is no room for a door, nobody has come in by it */
+	if (!r && zd_door_others(&old->dev, false))
 		r = zd_fail(err, ZD_E_BUSY, "others have the image open; it can be replaced when they have closed it");
-	if (r) {
-		close(*fd);
-		*fd = -1;
-	}
+	if (r)
+		let_old_go(old);
 	return r;
 }
 
@@ -545,8 +592,9 @@ static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_
 	char copy[PATH_MAX], temporary[PATH_MAX + 32];
 	const char *folder;
 	bool replace = flags & ZD_CREATE_REPLACE;
-	struct stat st = { 0 };
-	int r, old = -1;
+	struct old old = { .dev.fd = -1 };
+	struct stat st;
+	int r;
 
 	if (strlen(path) >= sizeof(copy))
 		return zd_fail_host(err, ENAMETOOLONG, "cannot create the image");
@@ -568,19 +616,16 @@ static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_
 	if (!r)
 		r = start_handle(dev, err);
 	if (!r && replace)
-		r = hold_old(path, &old, &st, err);
-	else
-		st.st_mode = 0;
+		r = hold_old(path, &old, err);
 	if (!r) {
 		/* A file that never had a name has what the umask, or the folder's ACL, leaves. */
-		r = st.st_mode || temporary[0] ? take_mode(dev->fd, &st) : 0;
+		r = old.st.st_mode || temporary[0] ? take_mode(dev->fd, &old.st) : 0;
 		if (!r)
 			r = put_in_place(dev->fd, temporary, folder, path, replace);
 		if (r)
 			not_placed(err, r);
 	}
-	if (old >= 0)
-		close(old);
+	let_old_go(&old);
 	if (r) {
 		if (temporary[0])
 			unlink(temporary);
@@ -593,11 +638,10 @@ static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_
 
 int zd_replaceable(const char *path, struct zd_error *err)
 {
-	struct stat st;
-	int fd, r = hold_old(path, &fd, &st, err);
+	struct old old;
+	int r = hold_old(path, &old, err);
 
-	if (fd >= 0)
-		close(fd);
+	let_old_go(&old);
 	return r;
 }
 
@@ -605,9 +649,9 @@ int zd_place(const char *from, const char *path, unsigned flags, struct zd_error
 {
 	char copy[PATH_MAX], temporary[PATH_MAX + 32];
 	bool replace = flags & ZD_CREATE_REPLACE;
-	struct stat st = { 0 };
+	struct old old = { .dev.fd = -1 };
 	const char *folder;
-	int fd, r, old = -1;
+	int fd, r;
 
 	if (strlen(path) >= sizeof(copy) || strlen(from) >= sizeof(temporary))
 		return zd_fail_host(err, ENAMETOOLONG, "cannot create the image");
@@ -617,16 +661,15 @@ int zd_place(const char *from, const char *path, unsigned flags, struct zd_error
 	fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return zd_fail_host(err, errno, "cannot open the new image");
-	r = replace ? hold_old(path, &old, &st, err) : 0;
+	r = replace ? hold_old(path, &old, err) : 0;
 	if (!r) {
-		r = take_mode(fd, &st);
+		r = take_mode(fd, &old.st);
 		if (!r)
 			r = put_in_place(fd, temporary, folder, path, replace);
 		if (r)
 			not_placed(err, r);
 	}
-	if (old >= 0)
-		close(old);
+	let_old_go(&old);
 	close(fd);
 	if (!r)
 		sync_folder(folder);
@@ -732,26 +775,34 @@ static int settle(zd_dev *dev, struct zd_error *err)
 	return 0;
 }
 
+void zd_end_hangs(zd_dev *dev)
+{
+	atomic_store(&dev->closing, true);
+}
+
 int zd_close(zd_dev *dev, struct zd_error *err)
 {
 	int r = 0;
 
+	zd_end_hangs(dev);
 	zd_trace_close(dev);
 	if (dev->view && zd_view_recycle(dev))
 		return 0;
 	zd_view_close(dev);
 	/* A forked child that never used its inherited handle has nothing to settle, and no lock to give up. */
 	if (atomic_load(dev->cookie) == ZD_COOKIE && !dev->readonly) {
-		dev->interrupt = NULL; /* closing is not given up half-way */
-		if (!dev->in_ram) {
-			r = zd_host_lock(dev, dev->fd, ZD_BYTE_GATE, true);
-			if (r == 0 && zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, true) == 0)
+		if (dev->in_ram) {
+			zd_door_part(dev);
+		} else {
+			/* What stops the wait here leaves the disk as a death of this process would: nothing is lost. */
+			r = zd_door_enter(dev, err);
+			dev->interrupt = NULL; /* writing all down is not given up half-way */
+			if (!r && !zd_door_others(dev, true))
 				r = settle(dev, err);
-			else if (r)
-				zd_fail_host(err, -r, "cannot lock the image");
+			zd_door_part(dev);
+			if (dev->gate)
+				zd_door_leave(dev);
 		}
-		zd_host_unlock(dev->fd, ZD_BYTE_WRITERS);
-		zd_host_unlock(dev->fd, ZD_BYTE_GATE);
 	}
 	free_handle(dev);
 	return r;

@@ -4,8 +4,9 @@
  * the hot path. Nothing outside native/device includes this.
  *
  * Files, from the bottom up: crc32c, geometry (config -> layout), host (all operations
- * on the host's file), lock (robust mutexes), runtime (the shared area: reserve, rebuild, recover), judge (which of
- * its words can be believed), resource (open and active accounting), slot (where a zone's data lies), commit (flush), io (read, write,
+ * on the host's file), lock (robust mutexes, waiting), door (openers taking turns), runtime (the shared area: reserve,
+ * rebuild, recover), judge (which of its words can be believed), resource (open and active accounting), slot (where a
+ * zone's data lies), commit (flush), io (read, write,
  * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
  * recorder (to a file), tracefile (reading one), preimage (what overwritten blocks held at the last flush), power
  * (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
@@ -44,7 +45,7 @@ struct zd_zone_rt {
 	_Atomic uint32_t gen;       /* grows whenever the zone's data goes; lets readers work without a lock */
 	_Atomic uint32_t disk_slot; /* slot + 1 in the entry last written; under the commit lock */
 	uint32_t entry_seq;         /* seq of that entry; under the commit lock */
-	uint64_t open_seq;          /* when it was implicitly opened; under the resource lock */
+	uint64_t open_seq;          /* when it was implicitly opened; written under the resource lock */
 	uint32_t next, prev;        /* zone + 1 in the list of implicitly open zones, oldest first; resource lock */
 	/* counters: added to under the stripe or the resource lock, but for reads and errors; read without any */
 	_Atomic uint64_t reads, bytes_read;
@@ -128,7 +129,7 @@ struct zd_rt_head {
 	_Atomic uint32_t state; /* enum zd_rt_state */
 	_Atomic uint32_t gate;  /* enum zd_gate */
 	uint32_t was_clean;     /* how the first opener of this run found the image */
-	uint32_t zero1;
+	_Atomic uint32_t stray_slot; /* a slot being trimmed was left in no list: the next owner of the commit lock rebuilds */
 	_Alignas(ZD_CACHELINE) pthread_mutex_t commit;
 	_Alignas(ZD_CACHELINE) pthread_mutex_t resource;
 	/* under the resource lock */
@@ -171,8 +172,9 @@ struct zd_faults {
 	pthread_mutex_t lock; /* the last of all locks: nothing else is taken under it */
 	uint32_t last_id, nr;
 	uint32_t flush_fault; /* the next flush fails by this rule */
-	uint32_t power_fault; /* the power was cut by this rule; 0: by a call */
-	char flush_label[48], power_label[48];
+	_Atomic uint32_t power_fault;    /* the power was cut by this rule; 0: by a call */
+	_Atomic uint64_t power_label[6]; /* its label; read without a lock, see zd_fault_mark_power() */
+	char flush_label[48];
 	_Atomic uint64_t virtual_ns;
 	struct zd_fault_rt rule[ZD_MAX_FAULTS];
 	struct zd_lost lost[ZD_MAX_LOST];
@@ -186,7 +188,7 @@ struct zd_trace_rt {
 	pthread_mutex_t lock;     /* of head, modes and the ring; the last of all locks */
 	pthread_mutex_t recorder; /* the recorder's thread holds it all its life */
 	_Atomic uint32_t modes;   /* enum zd_trace_mode */
-	uint32_t pid;             /* of the recorder */
+	_Atomic uint32_t pid;     /* of the recorder */
 	_Atomic uint64_t head;    /* records ever put in; number n lies at n % ZD_TRACE_RING */
 	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
 	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
@@ -250,6 +252,11 @@ struct zd_dev {
 	pthread_mutex_t seg_lock;   /* this process only; also of origin */
 	struct zd_origin *origin;   /* the handle that snapshots of this disk share, once there is one */
 	struct zd_view *view;       /* a fork: what it reads from elsewhere; NULL for all other disks */
+	uint8_t *door;              /* the runtime area's first page, mapped for itself; door.c */
+	uint64_t door_of;           /* what stands there if it is this boot's and this file's; 0: not looked at yet */
+	pthread_mutex_t *gate;      /* held: this handle is inside the door */
+	bool brief;                 /* it waits for nobody long, and then lets its caller decide */
+	_Atomic bool closing;       /* commands that hang by a fault rule end */
 	int (*interrupt)(void *);
 	void *interrupt_arg;
 	zd_watch_fn *watch;
@@ -377,6 +384,8 @@ int zd_fail_host(struct zd_error *err, int host_errno, const char *doing);
 /* A broken rule: fills err from the zone's state, counts it, returns code. zone may be ZD_NO_ZONE. */
 int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t offset,
 	      uint64_t length, uint64_t bound);
+/* As err: whoever checks a command only asks what would come of it; nothing is filled, nothing counted. */
+extern struct zd_error zd_asking;
 bool zd_interrupted(zd_dev *dev, uint64_t *last_look);
 uint64_t zd_now(void);
 
@@ -396,8 +405,8 @@ uint64_t zd_host_filled(int fd, uint64_t offset, uint64_t length); /* how much f
 uint64_t zd_host_next_data(int fd, uint64_t offset); /* where a hole ends; offset itself where that cannot be told; UINT64_MAX: nothing follows */
 bool zd_host_is_cow(int fd);
 enum zd_host_byte { ZD_BYTE_GATE = 0, ZD_BYTE_WRITERS = 1 };
-int zd_host_lock(zd_dev *dev, int fd, enum zd_host_byte byte, bool exclusive); /* waits; -EINTR by the hook */
-int zd_host_trylock(int fd, enum zd_host_byte byte, bool exclusive); /* 0, or -EAGAIN */
+/* A read lock, which only a write lock of somebody else makes wait: no build of ours but older ones takes those. */
+int zd_host_share(zd_dev *dev, int fd, enum zd_host_byte byte);
 void zd_host_unlock(int fd, enum zd_host_byte byte);
 bool zd_host_locked(int fd, enum zd_host_byte byte); /* by somebody else */
 
@@ -433,9 +442,52 @@ static inline void zd_store(void *to, const void *from, size_t length)
 	zd_record_store(to, from, length);
 }
 
+/* ---------------------------------------------------------------- door.c */
+
+#define ZD_DOOR 2048u /* offset in the runtime area; the same in all builds */
+struct zd_door_seen {
+	uint64_t which;
+	uint32_t turn;
+};
+/* Writers: come in alone, wait for others. 0, -EINTR, -ETIMEDOUT, or an error of the host. */
+int zd_door_enter(zd_dev *dev, struct zd_error *err);
+void zd_door_leave(zd_dev *dev);
+/* Inside: whether others have the image open to write; counted: this handle is one of those who have. */
+bool zd_door_others(zd_dev *dev, bool counted);
+void zd_door_first(zd_dev *dev); /* inside, no others: whoever was counted is dead. Before the area is made anew */
+int zd_door_join(zd_dev *dev);   /* inside: from now on this handle is one of them */
+void zd_door_part(zd_dev *dev);  /* no longer; from outside too */
+bool zd_door_alone(zd_dev *dev); /* no other was counted */
+/* Readers: wait till nobody is inside; later: whether somebody came since. */
+int zd_door_look(zd_dev *dev, struct zd_door_seen *seen, struct zd_error *err);
+bool zd_door_moved(const zd_dev *dev, const struct zd_door_seen *seen);
+void zd_door_unmap(zd_dev *dev);
+
 /* ---------------------------------------------------------------- lock.c */
 
+/* A wait for another user of the disk. */
+struct zd_wait {
+	uint64_t begin, last;       /* zd_now() */
+	const _Atomic bool *cancel; /* another thread of ours says so; may be NULL */
+	uint64_t cancelled;
+	bool surely;                /* for what must be tidied up: an interrupt is not obeyed at once, only a little later */
+};
+void zd_wait_begin(struct zd_wait *w, const _Atomic bool *cancel);
+void zd_wait_nap(struct zd_wait *w); /* a slice, where there is nothing better to wait in */
+/* Behind each slice; holder: the thread that is waited for, 0 unknown. 0: wait on; -EINTR; -ETIMEDOUT: without a hook. */
+int zd_wait_on(zd_dev *dev, struct zd_wait *w, uint32_t holder);
+void zd_note_interrupt(void);
+void zd_forget_waited(void); /* where a call begins that may be tried again and again */
+
 int zd_mutex_init(pthread_mutex_t *m);
+uint32_t zd_mutex_holder(const pthread_mutex_t *m); /* thread id; 0: nobody, or unknown */
+bool zd_mutex_is_free(const pthread_mutex_t *m);    /* surely; also when its owner died */
+/*
+ * As zd_mutex_lock(), for what must be tidied up even when the call was interrupted: a little longer, till nobody can
+ * expect it any more. Then the caller leaves the disk as a death of its process would.
+ */
+int zd_mutex_lock_surely(zd_dev *dev, pthread_mutex_t *m, const _Atomic bool *cancel);
+void zd_tidying(bool on); /* meanwhile every mutex is locked so by this thread */
 /* 0, -EOWNERDEAD (held; the state it guards must be rebuilt, then zd_mutex_mend), or -EINTR. */
 int zd_mutex_lock_slow(zd_dev *dev, pthread_mutex_t *m);
 static inline int zd_mutex_lock(zd_dev *dev, pthread_mutex_t *m)
@@ -474,6 +526,7 @@ static inline void zd_unlock_zone(zd_dev *dev, uint32_t zone)
 int zd_lock_zones(zd_dev *dev, uint32_t first, uint32_t last);
 void zd_unlock_zones(zd_dev *dev, uint32_t first, uint32_t last);
 int zd_lock_resource(zd_dev *dev); /* rebuilds what is derived if the owner died; 0 or -EINTR */
+bool zd_lock_resource_surely(zd_dev *dev); /* zd_mutex_lock_surely(); false: not held */
 static inline void zd_unlock_resource(zd_dev *dev)
 {
 	zd_mutex_unlock(&dev->head->resource);
@@ -584,6 +637,7 @@ uint64_t zd_state_loss(const zd_dev *dev, uint32_t zone, const struct zd_state *
 
 /* Make room for one more open or active zone (effects say which); 0, ZD_E_TOO_MANY_OPEN or ZD_E_TOO_MANY_ACTIVE. */
 int zd_take_resources(zd_dev *dev, unsigned effects);
+int zd_ask_resources(const zd_dev *dev, unsigned effects); /* what that would give now; takes nothing, needs no lock */
 /* Account for a zone that goes from one condition to another. */
 void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
 
@@ -632,6 +686,7 @@ struct zd_command {
 	int cmd;
 	uint32_t first, last; /* zones */
 	uint64_t offset, length;
+	bool refused; /* the rule book refuses it, as far as can be told before its locks are taken */
 };
 /* What a rule decided about it. */
 struct zd_hit {
@@ -666,6 +721,9 @@ uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen); /* withou
 uint32_t zd_fault_start(zd_dev *dev);
 /* Mark an error as made by a rule. */
 void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
+void zd_fault_name_power(zd_dev *dev, uint32_t id, const char *label); /* NULL: none */
+void zd_fault_mark_power(zd_dev *dev, struct zd_error *err);
+int zd_fault_forget_flush(zd_dev *dev); /* no flush fails for what a write did before; 0 or -EINTR */
 uint64_t zd_splitmix(uint64_t *state); /* splitmix64 */
 
 /* ---------------------------------------------------------------- trace.c, recorder.c */
@@ -676,6 +734,7 @@ struct zd_traced {
 	struct zd_trace_record r;
 	struct zd_error err; /* for callers that want none */
 	uint64_t before;     /* the zone's word, for an observer */
+	uint64_t part;       /* data: as much is transferred, of a command that is checked as a whole */
 	bool done;           /* it is in the ring */
 	bool held;           /* zd_fault_decides_late() */
 };

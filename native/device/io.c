@@ -33,11 +33,24 @@ static void source_advance(struct source *s, uint64_t n)
 	}
 }
 
+/* To the next buffer that has something left: empty ones stand wherever a caller put them. */
+static inline void source_settle(struct source *s)
+{
+	while (s->iov->iov_len == s->skip) {
+		s->iov++;
+		s->n--;
+		s->skip = 0;
+	}
+}
+
 static void source_copy(struct source *s, uint8_t *to, uint64_t n)
 {
 	while (n) {
-		size_t left = s->iov->iov_len - s->skip, step = n < left ? n : left;
+		size_t left, step;
 
+		source_settle(s);
+		left = s->iov->iov_len - s->skip;
+		step = n < left ? n : left;
 		zd_store(to, (const uint8_t *)s->iov->iov_base + s->skip, step);
 		to += step;
 		n -= step;
@@ -55,6 +68,7 @@ static int source_pwrite(struct source *s, int fd, uint64_t offset, uint64_t n, 
 		uint64_t in_part = 0, landed;
 		int i;
 
+		source_settle(s);
 		for (i = 0; i < 16 && i < s->n && in_part < n; i++) {
 			size_t skip = i ? 0 : s->skip, left = s->iov[i].iov_len - skip;
 
@@ -341,8 +355,8 @@ static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int con
 {
 	uint64_t word;
 
-	while (zd_lock_resource(dev))
-		;
+	if (!zd_lock_resource_surely(dev))
+		return; /* then it stays open, which it may be */
 	word = atomic_load_explicit(&rt->word, memory_order_relaxed);
 	/* Another opener may have taken the resource away meanwhile. */
 	if (zd_word_cond(word, ZD_SEQ_WRITE_REQUIRED) == ZD_IMPLICIT_OPEN) {
@@ -457,13 +471,21 @@ static int write_seq_part(zd_dev *dev, struct write *w, uint32_t zone, struct zd
 	}
 }
 
+/* The limits, for a command of which nothing will be transferred. */
+static int ask_to_open(zd_dev *dev, const struct write *w, uint32_t zone, const struct zd_cell *cell, struct zd_error *err)
+{
+	int r = zd_ask_resources(dev, cell->effects);
+
+	return r ? refuse_write(dev, err, r, w, zone, zd_rule_limit(&dev->g.book, r)) : 0;
+}
+
 /* t: as which command it is recorded; a constant NULL on the way that all take while nobody records. */
 static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev, struct write *w, uint32_t zone, uint64_t *landed,
 								    struct zd_traced *t, struct zd_error *err)
 {
 	struct zd_zone_rt *rt;
 	struct zd_rule_zone z;
-	uint64_t rel, done = 0, start = zd_zone_start(dev, zone), bound;
+	uint64_t rel, done = 0, start = zd_zone_start(dev, zone), part = t ? t->part : w->length, bound;
 	const struct zd_cell *cell;
 	int r = zd_lock_zone(dev, zone);
 
@@ -486,13 +508,15 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 	r = zd_check_write(&dev->g.book, &z, cell, w->cmd, rel, w->length, &bound);
 	if (unlikely(r))
 		refuse_write(dev, err, r, w, zone, bound);
-	else if (w->length)
-		r = write_seq_part(dev, w, zone, rt, rel, w->length, &done, err);
+	else if (t && !part && w->length)
+		r = ask_to_open(dev, w, zone, cell, err);
+	if (likely(!r) && part)
+		r = write_seq_part(dev, w, zone, rt, rel, part, &done, err);
 	if (landed)
 		*landed = start + rel;
 	if (t) {
 		t->r.done = done;
-		if (w->cmd == ZD_CMD_APPEND && !r)
+		if (w->cmd == ZD_CMD_APPEND && !r && (done || !w->length))
 			t->r.landed = start + rel;
 	}
 out:
@@ -513,32 +537,45 @@ static __attribute__((noinline, cold)) int64_t write_required_traced(zd_dev *dev
 	return required_write(dev, w, zone, landed, t, err);
 }
 
-/* Preferred zones: anywhere, and over their boundaries. All is checked before anything is written. */
-static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
+/* All zones of a write that may go anywhere in its zones and over their borders. */
+static int check_over(zd_dev *dev, const struct write *w, uint32_t first, uint32_t last, struct zd_error *err)
 {
-	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
-	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
 	struct zd_ruling v;
-	int r = zd_lock_zones(dev, first, last);
 
-	if (r)
-		return host_failed(dev, err, r, first);
-	if (zd_powerless(dev))
-		r = zd_gate_rest(dev, false, err);
-	if (!r) {
-		zd_check_write_over(&dev->g.book, zone_now, dev, first, last, w->offset, w->length, &v);
-		r = told(dev, &v, w->cmd, w->offset, w->length, err);
-	}
+	zd_check_write_over(&dev->g.book, zone_now, dev, first, last, w->offset, w->length, &v);
+	return told(dev, &v, w->cmd, w->offset, w->length, err);
+}
+
+/* Before a write to preferred zones opens any of them, each has its place. */
+static int get_zones(zd_dev *dev, uint32_t first, uint32_t last, struct zd_error *err)
+{
+	struct zd_zone_rt *rt;
+	uint32_t zone;
+	int r = 0;
+
 	for (zone = first; !r && zone <= last; zone++) {
-		struct zd_zone_rt *rt;
-
 		r = zd_zone_get(dev, zone, &rt);
 		if (r && zd_slots_gave(dev, r))
 			r = zd_zone_get(dev, zone, &rt);
 		if (r)
 			host_failed(dev, err, r, zone);
 	}
-	for (zone = first; !r && zone <= last; zone++) {
+	return r;
+}
+
+/* All is checked before anything is written. */
+static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
+{
+	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
+	uint64_t at = w->offset, end = w->offset + (t ? t->part : w->length), total = 0;
+	int r = zd_lock_zones(dev, first, last);
+
+	if (r)
+		return host_failed(dev, err, r, first);
+	r = zd_powerless(dev) ? zd_gate_rest(dev, false, err) : check_over(dev, w, first, last, err);
+	if (!r)
+		r = get_zones(dev, first, last, err);
+	for (zone = first; !r && at < end; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
 		uint64_t n = (end < zone_end ? end : zone_end) - at, done;
 
@@ -557,19 +594,13 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t
 static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced *t, struct zd_error *err)
 {
 	uint32_t first = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1), zone;
-	uint64_t at = w->offset, end = w->offset + w->length, total = 0;
-	struct zd_ruling v;
+	uint64_t at = w->offset, end = w->offset + (t ? t->part : w->length), total = 0;
 	int r = zd_lock_zones(dev, first, last);
 
 	if (r)
 		return host_failed(dev, err, r, first);
-	if (zd_powerless(dev))
-		r = zd_gate_rest(dev, false, err);
-	if (!r) {
-		zd_check_write_over(&dev->g.book, zone_now, dev, first, last, w->offset, w->length, &v);
-		r = told(dev, &v, w->cmd, w->offset, w->length, err);
-	}
-	for (zone = first; !r && zone <= last; zone++) {
+	r = zd_powerless(dev) ? zd_gate_rest(dev, false, err) : check_over(dev, w, first, last, err);
+	for (zone = first; !r && at < end; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
 		uint64_t n = (end < zone_end ? end : zone_end) - at, done = 0;
 		struct zd_zone_rt *rt;
@@ -622,11 +653,31 @@ static int64_t write_traced(zd_dev *dev, struct write *w, struct zd_traced *t, s
 	return write_preferred(dev, w, t, err);
 }
 
+/* What the rule book would say now, without the locks under which it says so. */
+static bool is_refused(zd_dev *dev, const struct write *w)
+{
+	uint32_t zone = zd_zone_of(dev, w->offset), last = zd_zone_of(dev, w->offset + w->length - 1);
+	const struct zd_cell *cell;
+	struct zd_rule_zone z;
+	uint64_t rel, bound;
+
+	if (!(atomic_load(&dev->head->gate) & ZD_GATE_FAULTS))
+		return false; /* nobody asks */
+	zone_now(dev, zone, &z);
+	if (w->cmd == ZD_CMD_WRITE && !zd_type_append_only(z.type))
+		return check_over(dev, w, zone, last, &zd_asking) != 0;
+	rel = w->cmd == ZD_CMD_APPEND ? z.written : w->offset - z.start;
+	cell = zd_cell(dev->g.h.dialect, z.type, z.cond, w->cmd);
+	return zd_check_write(&dev->g.book, &z, cell, w->cmd, rel, w->length, &bound) ||
+	       zd_ask_resources(dev, cell->effects);
+}
+
 /* As write_iov(), with fault rules: they may shorten it, refuse it, hold it up, or spoil what it did. */
 static int64_t write_met(zd_dev *dev, const struct iovec *iov, int n, uint64_t length, uint64_t offset, struct zd_traced *t,
 			 struct zd_error *err)
 {
-	struct zd_command c = { ZD_CMD_WRITE, 0, 0, offset, length };
+	struct write w = { ZD_CMD_WRITE, offset, length, { iov, n, 0 }, false, false };
+	struct zd_command c = { ZD_CMD_WRITE, 0, 0, offset, length, false };
 	struct zd_hit hit;
 	int64_t done = 0;
 	int r = check_range(dev, ZD_CMD_WRITE, offset, length, err);
@@ -635,23 +686,22 @@ static int64_t write_met(zd_dev *dev, const struct iovec *iov, int n, uint64_t l
 		return r;
 	c.first = zd_zone_of(dev, offset);
 	c.last = zd_zone_of(dev, offset + length - 1);
+	c.refused = is_refused(dev, &w);
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
 	t->held = zd_fault_decides_late(&c, &hit);
-	if (hit.cut) {
-		struct write w = { ZD_CMD_WRITE, offset, hit.cut, { iov, n, 0 }, false, hit.kind == ZD_FAULT_LOST };
-
+	t->part = hit.cut;
+	w.lost = hit.kind == ZD_FAULT_LOST;
+	done = write_traced(dev, &w, t, err);
+	if (make_room(dev, done)) {
+		w.source = (struct source){ iov, n, 0 };
 		done = write_traced(dev, &w, t, err);
-		if (make_room(dev, done)) {
-			w.source = (struct source){ iov, n, 0 };
-			done = write_traced(dev, &w, t, err);
-		}
-		if (done >= 0 && dev->g.h.host_sync == ZD_SYNC_COMMAND) {
-			r = zd_after_change(dev, err);
-			if (r)
-				return r;
-		}
+	}
+	if (done >= 0 && hit.cut && dev->g.h.host_sync == ZD_SYNC_COMMAND) {
+		r = zd_after_change(dev, err);
+		if (r)
+			return r;
 	}
 	if (done >= 0 && hit.cut < length)
 		return zd_fault_medium(dev, &c, &hit, err);
@@ -754,12 +804,14 @@ static int64_t append_traced(zd_dev *dev, uint32_t zone, const void *buf, uint64
 static int64_t append_met(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_traced *t,
 			  struct zd_error *err)
 {
-	struct zd_command c = { ZD_CMD_APPEND, zone, zone, 0, length };
+	struct write w = { ZD_CMD_APPEND, ZD_NONE, length, { NULL, 0, 0 }, false, false };
+	struct zd_command c = { ZD_CMD_APPEND, zone, zone, 0, length, false };
 	uint64_t at = 0, start;
 	struct zd_hit hit;
-	int64_t done = 0;
+	int64_t done;
 	int r;
 
+	t->part = length;
 	/* What can never be an append meets no rule. */
 	if (zone >= dev->g.h.nr_zones || length == 0 || (length & dev->g.block_mask) || zd_is_conv(dev, zone))
 		return append_traced(dev, zone, buf, length, false, landed, t, err);
@@ -767,17 +819,18 @@ static int64_t append_met(zd_dev *dev, uint32_t zone, const void *buf, uint64_t 
 	c.offset = start + zd_word_written(zd_load_word(dev, zone));
 	if (c.offset + length > start + zd_zone_length(dev, zone))
 		return append_traced(dev, zone, buf, length, false, landed, t, err);
+	w.offset = start;
+	c.refused = (dev->g.h.append_limit && length > dev->g.h.append_limit) || is_refused(dev, &w);
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;
 	t->held = zd_fault_decides_late(&c, &hit);
-	if (hit.cut)
-		done = append_traced(dev, zone, buf, hit.cut, hit.kind == ZD_FAULT_LOST, &at, t, err);
+	t->part = hit.cut;
+	done = append_traced(dev, zone, buf, length, hit.kind == ZD_FAULT_LOST, &at, t, err);
 	if (landed)
-		*landed = at;
+		*landed = hit.cut ? at : 0;
 	if (done >= 0 && hit.cut < length) {
-		if (hit.cut)
-			c.offset = at;
+		c.offset = at;
 		return zd_fault_medium(dev, &c, &hit, err);
 	}
 	return zd_fault_after(dev, &c, &hit, done, at, err);
@@ -841,9 +894,7 @@ retry:
 		r = store(dev, rt, zone, rel + at, &from, one.iov_len, &done);
 		if (r) {
 			host_failed(dev, err, r, zone);
-			if (z.written == 0) {
-				while (zd_lock_resource(dev))
-					;
+			if (z.written == 0 && zd_lock_resource_surely(dev)) { /* else it keeps its place, which it may */
 				zd_slot_release(dev, zone, rt);
 				zd_unlock_resource(dev);
 			}
@@ -1053,7 +1104,7 @@ static inline __attribute__((always_inline)) int64_t read_now(zd_dev *dev, void 
 /* As zd_pread(), with fault rules. */
 static int64_t read_met(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_traced *t, struct zd_error *err)
 {
-	struct zd_command c = { ZD_CMD_READ, 0, 0, offset, length };
+	struct zd_command c = { ZD_CMD_READ, 0, 0, offset, length, false };
 	struct zd_hit hit;
 	int64_t done = 0;
 	int r = check_range(dev, ZD_CMD_READ, offset, length, err);
@@ -1062,6 +1113,7 @@ static int64_t read_met(zd_dev *dev, void *buf, uint64_t length, uint64_t offset
 		return r;
 	c.first = zd_zone_of(dev, offset);
 	c.last = zd_zone_of(dev, offset + length - 1);
+	c.refused = check_read(dev, offset, length, &zd_asking) != 0;
 	r = zd_fault_before(dev, &c, &hit, err);
 	if (r)
 		return r;

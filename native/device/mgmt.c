@@ -136,10 +136,19 @@ int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_e
 	return r;
 }
 
+/* What the rule book would say now, without the locks under which it says so. */
+static bool is_refused(const zd_dev *dev, int cmd, uint32_t zone)
+{
+	int type = zd_zone_type(dev, zone);
+	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(zd_load_word(dev, zone), type), cmd);
+
+	return !cell || cell->next == ZD_NEXT_ERROR || zd_ask_resources(dev, cell->effects);
+}
+
 /* Recorded, and with fault rules. */
 static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 {
-	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0 };
+	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0, is_refused(dev, cmd, zone) };
 	struct zd_traced t;
 	struct zd_hit hit;
 	int r = zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err);
@@ -199,11 +208,15 @@ static int each(zd_dev *dev, int cmd, struct zd_error *err)
 	return r;
 }
 
+/* Whether the dialect has such a command: where it has, an empty zone is passed over. */
+static const struct zd_cell *cell_of_all(const zd_dev *dev, int cmd)
+{
+	return zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED, ZD_EMPTY, cmd);
+}
+
 static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 {
-	const struct zd_cell *cell =
-		zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED,
-			ZD_EMPTY, cmd);
+	const struct zd_cell *cell = cell_of_all(dev, cmd);
 	int r;
 
 	if (cell->next == ZD_NEXT_ERROR)
@@ -220,7 +233,10 @@ static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 
 static int all_slowly(zd_dev *dev, int cmd, struct zd_error *err)
 {
-	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0 };
+	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0,
+				      cell_of_all(dev, cmd)->next == ZD_NEXT_ERROR ||
+					      (cmd == ZD_CMD_OPEN_ALL &&
+					       zd_rule_open_all(&dev->g.book, dev->head->nr_closed, dev->head->nr_explicit)) };
 	struct zd_traced t;
 	struct zd_hit hit;
 	int r = zd_trace_begin(dev, &t, cmd, ZD_NO_ZONE, ZD_NONE, 0, true, &err);

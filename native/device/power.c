@@ -223,8 +223,8 @@ static int cut_all(zd_dev *dev, struct choice *c)
 		}
 		if (zd_is_conv(dev, zone))
 			continue;
-		while (zd_lock_resource(dev))
-			; /* a cut is not given up half-way */
+		if (!zd_lock_resource_surely(dev))
+			return -EINTR; /* half-way, without power: zd_power_on() brings it to its end */
 		cut_zone(dev, zone, rt, kept);
 		zd_unlock_resource(dev);
 	}
@@ -241,10 +241,7 @@ static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *lab
 	uint64_t seed = c->rng;
 	int r;
 
-	dev->faults->power_fault = fault;
-	memset(dev->faults->power_label, 0, sizeof(dev->faults->power_label));
-	if (label)
-		memcpy(dev->faults->power_label, label, strnlen(label, sizeof(dev->faults->power_label) - 1));
+	zd_fault_name_power(dev, fault, label);
 	atomic_fetch_or(&dev->head->gate, ZD_GATE_POWER);
 	r = cut_all(dev, c);
 	zd_trace_event(dev, ZD_TRACE_POWER_CUT, ZD_NO_ZONE, seed, c->exactly ? ZD_TRACE_KEEP_CHOSEN : (uint64_t)c->keep, fault);
@@ -379,9 +376,11 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 	 */
 	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
 		r = host_failed(cut_all(dev, &c), err);
+	/* What the cache owed is gone with its power. */
+	if (!r && (r = zd_fault_forget_flush(dev)))
+		zd_fail_host(err, -r, "interrupted before the power was on");
 	if (!r) {
-		dev->faults->power_fault = 0;
-		dev->faults->flush_fault = 0; /* what the cache owed is gone with its power */
+		atomic_store(&dev->faults->power_fault, 0);
 		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_POWER);
 		zd_trace_event(dev, ZD_TRACE_POWER_ON, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	}

@@ -152,12 +152,6 @@ static void detach(zd_dev *dev, uint32_t *from)
 	zd_slot_give_up(dev, slot);
 }
 
-static void lock_surely(zd_dev *dev)
-{
-	while (zd_lock_resource(dev))
-		; /* interrupted, but slots must find an owner */
-}
-
 /* All under the resource lock: whoever is killed in between leaves a slot that the next one's rebuilding finds free. */
 static int take_map_locked(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 {
@@ -231,7 +225,8 @@ static int take_own_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 	if (r)
 		return r;
 	r = zd_pre_each(dev, zone, copy_block, &c);
-	lock_surely(dev);
+	if (!zd_lock_resource_surely(dev))
+		return -EINTR; /* the slot is nobody's till the disk is started anew */
 	if (r) {
 		dev->slots[c.into].pins = 0;
 		zd_slot_give_up(dev, c.into);
@@ -414,12 +409,14 @@ static void empty(zd_dev *dev, struct zd_pre *pre, bool resource_held)
 	uint64_t block = dev->g.h.logical_block, from = all.from * block, length = (all.to - all.from) * block;
 
 	if (pre->data && dev->slots[pre->data - 1].pins) {
-		if (!resource_held)
-			lock_surely(dev);
-		detach(dev, &pre->data);
-		if (!resource_held)
-			zd_unlock_resource(dev);
-		pre->flags = 0;
+		if (resource_held || zd_lock_resource_surely(dev)) {
+			detach(dev, &pre->data);
+			pre->flags = 0;
+			if (!resource_held)
+				zd_unlock_resource(dev);
+		} else {
+			pre->flags |= ZD_PRE_FROZEN; /* the next write takes another one */
+		}
 	} else if (pre->data) {
 		struct zd_slot_rt *slot = &dev->slots[pre->data - 1];
 

@@ -272,11 +272,12 @@ static void *run(void *arg)
 	if (r)
 		return NULL;
 	r = take(rec, trace);
-	/* If the file cannot be written on, the disk goes on without. */
-	zd_trace_lock(trace);
-	zd_trace_modes(rec->dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON, 0);
+	/* If the file cannot be written on, the disk goes on without. Without the lock, the next command ends the recording. */
+	if (zd_trace_lock(rec->dev, trace, &rec->stop) == 0) {
+		zd_trace_modes(rec->dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON, 0);
+		zd_trace_unlock(trace);
+	}
 	rec->waits = atomic_load(&trace->waits);
-	zd_trace_unlock(trace);
 	zd_trace_wake(&trace->room);
 	pthread_mutex_lock(&rec->lock);
 	rec->result = r;
@@ -404,7 +405,9 @@ static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
 	int r;
 
 	/* Commands that passed the gate before it was shut get this long to be under their locks. */
-	zd_trace_lock(trace);
+	r = zd_trace_lock(dev, trace, NULL);
+	if (r)
+		return zd_fail_host(err, -r, "interrupted before the recording began");
 	zd_trace_modes(dev, trace, 0, ZD_TRACE_SOON);
 	zd_trace_unlock(trace);
 	nanosleep(&nap, NULL);
@@ -412,7 +415,12 @@ static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the recording began");
 	rows = collect_zones(dev, &n);
-	zd_trace_lock(trace);
+	r = zd_trace_lock(dev, trace, NULL);
+	if (r) {
+		unlock_disk(dev);
+		free(rows);
+		return zd_fail_host(err, -r, "interrupted before the recording began");
+	}
 	rec->first = rec->tail = atomic_load(&trace->head);
 	atomic_store(&trace->tail, rec->tail);
 	atomic_store(&trace->lost, 0);
@@ -509,21 +517,25 @@ int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err
 	struct zd_trace_record *rows;
 	struct zd_recorder *rec;
 	uint64_t end;
-	uint32_t n;
-	int r = zd_enter(dev, err); /* a forked child loses its parent's recorder here */
+	uint32_t n = 0;
+	int locked, r = zd_enter(dev, err); /* a forked child loses its parent's recorder here */
 
 	if (r)
 		return r;
 	rec = take_out(dev);
 	if (!rec)
 		return zd_fail_host(err, ENOENT, "this handle records nothing");
-	while (lock_disk(dev))
-		; /* interrupted, but the file must get its end */
-	rows = collect_zones(dev, &n);
+	zd_tidying(true); /* the file should get its end even when this is interrupted */
+	locked = lock_disk(dev);
+	zd_tidying(false);
+	rows = locked ? NULL : collect_zones(dev, &n);
 	end = atomic_load(&dev->trace->head);
-	unlock_disk(dev);
+	if (!locked)
+		unlock_disk(dev);
 	r = join(rec, end);
-	if (!r)
+	if (!r && locked)
+		r = locked; /* interrupted while somebody stopped holds a zone, whose state nobody can tell: the file has no end */
+	else if (!r)
 		r = rows ? put_zones(rec, ZD_TRACE_ZONE_AFTER, rows, n) : -ENOMEM;
 	free(rows);
 	if (out) {
@@ -534,7 +546,7 @@ int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err
 		out->bytes = rec->written;
 	}
 	if (r)
-		zd_fail_host(err, -r, "cannot write the trace");
+		zd_fail_host(err, -r, locked ? "interrupted before the trace got its end" : "cannot write the trace");
 	publish(dev, NULL);
 	free_recorder(rec);
 	return r;

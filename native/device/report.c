@@ -217,7 +217,7 @@ int zd_others_write(zd_dev *dev, struct zd_error *err)
 {
 	int r = zd_enter(dev, err);
 
-	return r ? r : zd_host_locked(dev->fd, ZD_BYTE_WRITERS);
+	return r ? r : zd_door_others(dev, !dev->readonly);
 }
 
 int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)

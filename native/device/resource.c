@@ -25,7 +25,7 @@ static void list_append(zd_dev *dev, uint32_t zone)
 {
 	struct zd_zone_rt *rt = &dev->zones[zone];
 
-	rt->open_seq = ++dev->head->open_clock;
+	__atomic_store_n(&rt->open_seq, ++dev->head->open_clock, __ATOMIC_RELAXED); /* zd_zone_opened() holds no lock */
 	rt->prev = dev->head->imp_tail;
 	rt->next = 0;
 	if (rt->prev)
@@ -113,10 +113,24 @@ static void close_one(zd_dev *dev)
 	zd_set_dirty(dev, zone);
 }
 
-int zd_take_resources(zd_dev *dev, unsigned effects)
+/* 0, the error, or ZD_TAKE_AFTER_CLOSE. */
+static int judge(const zd_dev *dev, unsigned effects)
 {
 	const struct zd_resources now = { dev->head->nr_implicit, dev->head->nr_explicit, dev->head->nr_closed };
-	int r = zd_rule_take(&dev->g.book, &now, effects);
+
+	return zd_rule_take(&dev->g.book, &now, effects);
+}
+
+int zd_ask_resources(const zd_dev *dev, unsigned effects)
+{
+	int r = judge(dev, effects);
+
+	return r == ZD_TAKE_AFTER_CLOSE ? 0 : r;
+}
+
+int zd_take_resources(zd_dev *dev, unsigned effects)
+{
+	int r = judge(dev, effects);
 
 	if (r != ZD_TAKE_AFTER_CLOSE)
 		return r;

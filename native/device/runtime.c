@@ -42,7 +42,7 @@ static int boot_id(uint8_t id[16])
 
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
-	const uint32_t sizes[] = { 3 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
+	const uint32_t sizes[] = { 4 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
 				   sizeof(struct zd_faults), sizeof(struct zd_trace_rt), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt),
 				   sizeof(struct zd_pre), sizeof(struct zd_stripe), ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
 	struct statx sx;
@@ -523,18 +523,19 @@ int zd_runtime_file_length(zd_dev *dev, uint64_t *size, struct zd_error *err)
 	return 0;
 }
 
-/* Punched and reserved anew, so that no block of it is shared with a copy. */
+/* Punched and reserved anew, so that no block of it is shared with a copy; but for the door, which we are inside. */
 static int wipe(zd_dev *dev)
 {
 	const struct zd_geometry *g = &dev->g;
-	static const uint8_t zeros[ZD_CHUNK];
+	static const uint8_t zeros[ZD_PAGE];
 	uint64_t at;
 	int r;
 
-	r = zd_host_punch(dev->fd, g->h.runtime_offset, g->rt_size);
+	memset(dev->rt, 0, ZD_DOOR);
+	r = zd_host_punch(dev->fd, g->h.runtime_offset + ZD_PAGE, g->rt_size - ZD_PAGE);
 	if (r == -EOPNOTSUPP) {
-		for (at = 0, r = 0; !r && at < g->rt_size; at += ZD_CHUNK)
-			r = zd_host_pwrite(dev->fd, zeros, ZD_CHUNK, g->h.runtime_offset + at);
+		for (at = ZD_PAGE, r = 0; !r && at < g->rt_size; at += ZD_PAGE)
+			r = zd_host_pwrite(dev->fd, zeros, ZD_PAGE, g->h.runtime_offset + at);
 	}
 	return r ? r : zd_host_reserve(dev->fd, g->h.runtime_offset, g->rt_fixed);
 }
@@ -609,6 +610,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	/* Rules and a cut power stay through close and open; what was wiped has none. */
 	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | zd_trace_run(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
 	head->was_clean = was_clean;
+	head->stray_slot = 0;
 	head->status_seq = status.seq;
 	head->open_clock = 0;
 	zd_pre_start(dev);
@@ -622,6 +624,21 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	/* Where the area was ours it kept its tag all along: a death half-way must not cost what dead users left. */
 	head->tag = tag;
 	return 0;
+}
+
+/* What a power cut could take of the zones, which a clean close leaves in the file's area: for telling only. */
+static void take_over_unflushed(zd_dev *dev, const uint8_t *shared)
+{
+	const uint8_t *chunks = shared + dev->g.rt_chunks;
+	const struct zd_pre *pre = (const struct zd_pre *)(shared + dev->g.rt_pre);
+	uint32_t z;
+
+	for (z = 0; dev->g.keeps_pre && z < dev->g.h.nr_zones; z++) {
+		uint32_t chunk = (uint32_t)((dev->g.rt_pre - dev->g.rt_zones + (uint64_t)z * sizeof(*pre)) / ZD_CHUNK);
+
+		if (chunks[chunk] && pre[z].from != pre[z].to && !zd_reserve_chunk(dev, chunk))
+			memcpy(&dev->pre[z], &pre[z], sizeof(*pre));
+	}
 }
 
 /* A private copy for reading: counters and the order of openings that this boot has kept in the file's area. */
@@ -661,9 +678,12 @@ static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 		to->implicit_opens = zones[z].implicit_opens;
 		to->implicit_closes = zones[z].implicit_closes;
 		to->errors = zones[z].errors;
+		to->gen = zones[z].gen; /* of what a fault lost */
 		if (to->word == zones[z].word)
 			to->open_seq = zones[z].open_seq;
 	}
+	if (from->state == ZD_RT_CLOSED)
+		take_over_unflushed(dev, shared);
 }
 
 int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err)

@@ -325,8 +325,10 @@ void zd_slots_trim(zd_dev *dev)
 
 		r = punch(dev, slot);
 
-		while (zd_lock_resource(dev))
-			; /* interrupted, but the slot must get back into a list */
+		if (!zd_lock_resource_surely(dev)) {
+			atomic_store(&dev->head->stray_slot, 1);
+			return;
+		}
 		head->nr_free--;
 		push_free(dev, slot);
 		zd_unlock_resource(dev);

@@ -73,19 +73,23 @@ static int recorder_lives(zd_dev *dev, struct zd_trace_rt *trace)
 		return 1;
 	if (r == EOWNERDEAD)
 		pthread_mutex_consistent(&trace->recorder);
-	zd_trace_lock(trace);
-	zd_trace_modes(dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON, 0);
-	zd_trace_unlock(trace);
+	r = zd_trace_lock(dev, trace, NULL);
+	if (!r) {
+		zd_trace_modes(dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON, 0);
+		zd_trace_unlock(trace);
+	}
 	pthread_mutex_unlock(&trace->recorder);
-	return 0;
+	return r != 0;
 }
 
 /* No lock is held. 0 or -EINTR. */
 static int wait_for_room(zd_dev *dev, struct zd_trace_rt *trace)
 {
-	uint64_t last = zd_now();
+	struct zd_wait wait;
 	bool told = false;
+	int r;
 
+	zd_wait_begin(&wait, NULL);
 	while ((atomic_load(&trace->modes) & ZD_TRACE_FILE) &&
 	       atomic_load(&trace->head) - atomic_load(&trace->tail) >= FULL) {
 		uint32_t seen = atomic_load(&trace->room);
@@ -99,8 +103,9 @@ static int wait_for_room(zd_dev *dev, struct zd_trace_rt *trace)
 		atomic_fetch_add(&trace->waiting, 1);
 		zd_trace_wait(&trace->room, seen, 5000000);
 		atomic_fetch_sub(&trace->waiting, 1);
-		if (zd_interrupted(dev, &last))
-			return -EINTR;
+		r = zd_wait_on(dev, &wait, zd_mutex_holder(&trace->recorder));
+		if (r)
+			return r;
 	}
 	return 0;
 }
@@ -110,7 +115,10 @@ static void put(zd_dev *dev, struct zd_trace_rt *trace, struct zd_trace_record *
 	bool file, wake = false;
 	uint64_t head, tail;
 
-	zd_trace_lock(trace);
+	if (zd_trace_lock(dev, trace, NULL)) {
+		atomic_fetch_add(&trace->lost, 1);
+		return;
+	}
 	file = atomic_load(&trace->modes) & ZD_TRACE_FILE;
 	head = atomic_load(&trace->head);
 	tail = atomic_load(&trace->tail);
@@ -217,10 +225,14 @@ int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), str
 	if (atomic_load(&dev->told)) {
 		r = zd_fail(err, -EALREADY, "the commands of this handle are observed already");
 	} else {
+		r = zd_trace_lock(dev, dev->trace, NULL);
+		if (r)
+			zd_fail_host(err, -r, "interrupted before the commands were observed");
+	}
+	if (!r) {
 		dev->told_arg = arg;
 		dev->told_end = end;
 		atomic_store(&dev->told, told);
-		zd_trace_lock(dev->trace);
 		atomic_fetch_add(&dev->trace->observers, 1);
 		zd_trace_modes(dev, dev->trace, 0, ZD_TRACE_TELL);
 		zd_trace_unlock(dev->trace);
@@ -244,8 +256,8 @@ void zd_observe_end(zd_dev *dev, const void *arg)
 		end = dev->told_end;
 		whose = dev->told_arg;
 	}
-	if (end && !r) {
-		zd_trace_lock(dev->trace);
+	/* Without the lock it is as if this process had died. */
+	if (end && !r && zd_trace_lock(dev, dev->trace, NULL) == 0) {
 		if (atomic_load(&dev->trace->observers) && atomic_fetch_sub(&dev->trace->observers, 1) == 1)
 			zd_trace_modes(dev, dev->trace, ZD_TRACE_TELL, 0);
 		zd_trace_unlock(dev->trace);
@@ -285,9 +297,11 @@ int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uin
 	if (t->trace) {
 		if (!dev->readonly && !atomic_load(&t->trace->modes)) {
 			/* A recorder that is gone was last seen by a handle that may not shut the gate. */
-			zd_trace_lock(t->trace);
-			zd_trace_modes(dev, t->trace, 0, 0);
-			zd_trace_unlock(t->trace);
+			r = zd_trace_lock(dev, t->trace, NULL);
+			if (!r) {
+				zd_trace_modes(dev, t->trace, 0, 0);
+				zd_trace_unlock(t->trace);
+			}
 		}
 		r = wait_for_room(dev, t->trace);
 		if (r)
@@ -383,7 +397,9 @@ int zd_trace_keep(zd_dev *dev, int on, struct zd_error *err)
 
 	if (r)
 		return r;
-	zd_trace_lock(dev->trace);
+	r = zd_trace_lock(dev, dev->trace, NULL);
+	if (r)
+		return zd_fail_host(err, -r, "interrupted");
 	zd_trace_modes(dev, dev->trace, on ? 0 : ZD_TRACE_KEEP, on ? ZD_TRACE_KEEP : 0);
 	zd_trace_unlock(dev->trace);
 	return 0;

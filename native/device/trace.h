@@ -39,11 +39,15 @@ static inline struct zd_trace_record *zd_trace_ring(struct zd_trace_rt *trace)
 	return (struct zd_trace_record *)((uint8_t *)trace + ZD_PAGE);
 }
 
-static inline void zd_trace_lock(struct zd_trace_rt *trace)
+/*
+ * Held for the length of a copy, by all but the stopped. What took effect must be put down, so it is not given up easily;
+ * cancel (may be NULL) is for threads that no signal reaches. 0, or why it is not held.
+ */
+static inline int zd_trace_lock(zd_dev *dev, struct zd_trace_rt *trace, const _Atomic bool *cancel)
 {
-	/* Held for the length of a copy. Not to be given up: what took effect must be put down. */
-	if (pthread_mutex_lock(&trace->lock) == EOWNERDEAD)
-		pthread_mutex_consistent(&trace->lock); /* a record half put in does not count yet */
+	int r = zd_mutex_lock_surely(dev, &trace->lock, cancel);
+
+	return r == -EOWNERDEAD ? -pthread_mutex_consistent(&trace->lock) : r; /* a record half put in does not count yet */
 }
 
 static inline void zd_trace_unlock(struct zd_trace_rt *trace)

@@ -23,6 +23,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define ONLY_LOOKED "what a read-only handle has seen keeps no data: it can be looked at, not forked or rolled back to"
+
 #define COPY 262144u /* bytes copied at a time */
 
 #define POOL 8u            /* closed forks kept for reuse */
@@ -74,6 +76,7 @@ struct zd_snapshot {
 	pid_t owner;
 	uint32_t n;
 	uint32_t no_pre;
+	bool look;         /* by a handle that may only read: nothing is pinned, so it is good for telling only */
 	struct row *rows; /* zones that are not as new, ascending */
 };
 
@@ -131,7 +134,7 @@ static int open_origin(zd_dev *dev, struct zd_origin **out, struct zd_error *err
 	if (!o)
 		return zd_fail_host(err, ENOMEM, "no memory for a snapshot");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", dev->fd);
-	r = zd_open(path, 0, &o->dev, err);
+	r = zd_open(path, dev->readonly ? ZD_OPEN_READONLY : 0, &o->dev, err);
 	if (r) {
 		free(o);
 		return r == -EMFILE ? zd_fail_host(err, EMFILE, "each disk with a snapshot takes another file descriptor") : r;
@@ -249,6 +252,7 @@ static bool clean(zd_dev *dev)
 	clear_parts(dev);
 	dev->interrupt = NULL;
 	dev->watch = NULL;
+	atomic_store(&dev->closing, false);
 	return true;
 }
 
@@ -261,7 +265,7 @@ bool zd_view_recycle(zd_dev *dev)
 	if (!o || dev->origin || s->owner != getpid() || atomic_load(dev->cookie) != ZD_COOKIE || dev->g.h.nr_zones > POOL_ZONES)
 		return false;
 	/* Snapshots of the fork, or a child of this process, may have it open too. */
-	if (zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, true) || !clean(dev) || zd_host_trylock(dev->fd, ZD_BYTE_WRITERS, false))
+	if (!zd_door_alone(dev) || !clean(dev))
 		return false;
 	pthread_mutex_lock(&o->dev->seg_lock);
 	if (o->pooled < POOL) {
@@ -330,8 +334,8 @@ int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	if (length > dev->g.h.slot_size)
 		length = dev->g.h.slot_size;
 	r = copy_into(dev, new, length, read_slot, old);
-	while (zd_lock_resource(dev))
-		; /* interrupted, but the slot must find an owner */
+	if (!zd_lock_resource_surely(dev))
+		return -EINTR; /* the new slot is nobody's till the disk is started anew */
 	dev->slots[new].pins = 0;
 	if (r) {
 		zd_slot_give_up(dev, new);
@@ -491,17 +495,20 @@ void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept)
 /* All locks are held. Bytes 0 .. length-1 of a slot stay as they are till it is let go. */
 static int pin(zd_dev *dev, zd_snapshot *s, uint32_t number, uint64_t length, struct pinned **out)
 {
-	struct zd_slot_rt *slot = &dev->slots[number - 1];
 	struct pinned *p = malloc(sizeof(*p));
+	struct zd_slot_rt *slot;
 
 	if (!p)
 		return -ENOMEM;
 	atomic_fetch_add(&s->origin->refs, 1);
-	*p = (struct pinned){ s->origin, 1, number, s->owner };
+	*p = (struct pinned){ s->origin, 1, number, s->look ? 0 : s->owner };
+	*out = p;
+	if (s->look) /* the number may be anything; who reads there looks at it first */
+		return 0;
+	slot = &dev->slots[number - 1];
 	slot->pins++;
 	if (slot->pinned < length)
 		slot->pinned = length;
-	*out = p;
 	return 0;
 }
 
@@ -516,8 +523,8 @@ static void unpin(zd_dev *dev, uint32_t number)
 {
 	struct zd_slot_rt *slot = &dev->slots[number - 1];
 
-	while (zd_lock_resource(dev))
-		;
+	if (!zd_lock_resource_surely(dev))
+		return; /* it stays as it is till the disk is started anew */
 	/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
 	if (slot->pins && --slot->pins == 0) {
 		slot->pinned = 0;
@@ -647,12 +654,14 @@ static int fill_rows(zd_dev *dev, zd_snapshot *s)
 	uint32_t z, room = 0, rank = 0;
 	int r = 0;
 
-	for (z = dev->head->imp_head; !r && z; z = dev->zones[z - 1].next)
+	/* The order of the open zones matters to forks only, and without locks the list may lead anywhere. */
+	for (z = s->look ? 0 : dev->head->imp_head; !r && z; z = dev->zones[z - 1].next)
 		r = add_row(s, z - 1, ++rank, &room);
 	for (z = 0; !r && z < dev->g.h.nr_zones; z++) {
 		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
 
-		if (rt && (rt->word || rt->slot || zd_view_has(dev, z)) && zd_word_cond(rt->word, zd_zone_type(dev, z)) != ZD_IMPLICIT_OPEN)
+		if (rt && (rt->word || rt->slot || zd_view_has(dev, z)) &&
+		    (s->look || zd_word_cond(rt->word, zd_zone_type(dev, z)) != ZD_IMPLICIT_OPEN))
 			r = add_row(s, z, 0, &room);
 	}
 	for (z = 0; !r && z < s->n; z++)
@@ -674,28 +683,26 @@ static int begin(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
-int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
+static int make_snapshot(zd_dev *dev, bool look, zd_snapshot **out, struct zd_error *err)
 {
-	zd_snapshot *s;
-	int r = begin(dev, err);
+	zd_snapshot *s = calloc(1, sizeof(*s));
+	int r;
 
-	*out = NULL;
-	if (r)
-		return r;
-	s = calloc(1, sizeof(*s));
 	if (!s)
 		return zd_fail_host(err, ENOMEM, "no memory for a snapshot");
 	s->refs = 1;
 	s->owner = getpid();
+	s->look = look;
 	r = take_origin(dev, &s->origin, err);
 	if (r) {
 		free(s);
 		return r;
 	}
-	r = lock_all(dev);
+	r = look ? 0 : lock_all(dev);
 	if (!r) {
 		r = fill_rows(dev, s);
-		unlock_all(dev);
+		if (!look)
+			unlock_all(dev);
 	}
 	if (r) {
 		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : r == -ENOMEM ? "no memory for a snapshot" : "the host could not read the data back");
@@ -704,6 +711,22 @@ int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
 	}
 	*out = s;
 	return 0;
+}
+
+int zd_snapshot_take(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
+{
+	int r = begin(dev, err);
+
+	*out = NULL;
+	return r ? r : make_snapshot(dev, false, out, err);
+}
+
+int zd_snapshot_look(zd_dev *dev, zd_snapshot **out, struct zd_error *err)
+{
+	int r = zd_enter(dev, err);
+
+	*out = NULL;
+	return r ? r : make_snapshot(dev, dev->readonly, out, err);
 }
 
 void zd_snapshot_free(zd_snapshot *s)
@@ -833,6 +856,8 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 		return r;
 	if (memcmp(&dev->head->tag, &s->origin->dev->head->tag, sizeof(dev->head->tag)))
 		return zd_fail(err, -EINVAL, "the snapshot is one of another disk");
+	if (s->look)
+		return zd_fail(err, -EINVAL, ONLY_LOOKED);
 	if (s->owner != getpid())
 		return zd_fail(err, -EINVAL, "the snapshot belongs to the process that took it, not to its child");
 	if (atomic_load(&dev->head->gate)) {
@@ -853,7 +878,8 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 	/* Open zones in the order in which they were opened; rebuilding takes the clock on to the last of them. */
 	for (i = 0; i < s->n; i++) {
 		if (s->rows[i].opened)
-			dev->zones[s->rows[i].zone].open_seq = dev->head->open_clock + s->rows[i].opened;
+			__atomic_store_n(&dev->zones[s->rows[i].zone].open_seq, dev->head->open_clock + s->rows[i].opened,
+					 __ATOMIC_RELAXED);
 	}
 	zd_runtime_rebuild(dev, true);
 	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);
@@ -943,6 +969,8 @@ int zd_fork(zd_snapshot *s, const struct zd_cut *cut, zd_dev **out, struct zd_er
 	int r = cut ? zd_cut_check(cut, err) : 0;
 
 	*out = NULL;
+	if (!r && s->look)
+		r = zd_fail(err, -EINVAL, ONLY_LOOKED);
 	if (r)
 		return r;
 	*out = s->owner == getpid() ? from_pool(s->origin) : NULL;

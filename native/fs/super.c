@@ -84,6 +84,40 @@ static int reset_all(zd_dev *dev, const struct zd_info *info, struct zd_error *e
 	return 0;
 }
 
+static int fits(zd_dev *dev, const struct zd_info *info, struct zd_error *err)
+{
+	struct zd_zone zones[64];
+	bool first = true;
+	int64_t n;
+
+	for (uint32_t at = 0; at < info->nr_zones; at += (uint32_t)n) {
+		n = zd_report(dev, at, 64, zones, err);
+		if (n <= 0)
+			return n ? disk_error(n, info) : zd_fs_fail(err, EIO, "the zone report ends early");
+		if (first && zones[0].capacity < SUPER_SIZE)
+			return zd_fs_fail(err, ENOSPC, "zone 0 holds %llu bytes, the superblock needs %u",
+					  (unsigned long long)zones[0].capacity, SUPER_SIZE);
+		for (int64_t i = first; i < n; i++) {
+			if (zones[i].cond != ZD_READ_ONLY && zones[i].cond != ZD_OFFLINE)
+				return 0;
+		}
+		first = false;
+	}
+	return zd_fs_fail(err, ENOSPC, "no zone would be a file that can be written: zone 0 is the superblock's, %s",
+			  info->nr_zones > 1 ? "and all others are read-only or offline" : "and there is no other");
+}
+
+int zd_fs_fits(zd_dev *dev, struct zd_error *err)
+{
+	struct zd_info info;
+	int64_t r;
+
+	r = zd_info(dev, &info, err);
+	if (r < 0)
+		return (int)(r > ZD_E_FIRST_RULE ? r : -EIO);
+	return fits(dev, &info, err);
+}
+
 int zd_fs_mkfs(zd_dev *dev, const struct zd_fs_format *format, struct zd_error *err)
 {
 	uint8_t block[SUPER_SIZE] = { 0 };
@@ -99,12 +133,12 @@ int zd_fs_mkfs(zd_dev *dev, const struct zd_fs_format *format, struct zd_error *
 	if (format->features & ~FEATURES)
 		return zd_fs_fail(err, EINVAL, "features 0x%llx are unknown: only bits 0x%llx exist",
 				  (unsigned long long)(format->features & ~FEATURES), (unsigned long long)FEATURES);
+	r = fits(dev, &info, err);
+	if (r < 0)
+		return (int)r;
 	r = zd_report(dev, 0, 1, &first, err);
 	if (r < 0)
 		return disk_error(r, &info);
-	if (first.capacity < SUPER_SIZE)
-		return zd_fs_fail(err, ENOSPC, "zone 0 holds %llu bytes, the superblock needs %u",
-				  (unsigned long long)first.capacity, SUPER_SIZE);
 
 	put(block + AT_MAGIC, ZD_FS_MAGIC, 4);
 	memcpy(block + AT_LABEL, format->label, sizeof(format->label));

@@ -38,7 +38,7 @@ PREAMBLE = """
 
 static const struct zd_fast_table fast_table = {
     sizeof(struct zd_fast_table), sizeof(struct zd_error), zd_pread, zd_pwrite, zd_pwritev,
-    zd_append, zd_close, zd_set_interrupt,
+    zd_append, zd_close, zd_set_interrupt, zd_waited_for, zd_end_hangs,
 };
 
 static uintptr_t zd_fast_table_address(void) { return (uintptr_t)&fast_table; }

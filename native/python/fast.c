@@ -495,12 +495,20 @@ static int core_release(Owner *owner, void *raw, struct zd_error *err)
 	const struct zd_fast_table *fn = ((Core *)owner)->fn;
 	int code;
 
+	/* An object that goes has nobody to raise for. Else waits for others end by a signal; making durable does not. */
+	if (!owner->freeing)
+		fn->set_interrupt(raw, NULL, NULL);
+	atomic_store(&((Core *)owner)->cancel, 0); /* that was for calls under way, and there are none any more */
 	Py_BEGIN_ALLOW_THREADS
-	/* What is being closed is made durable: a signal must not cut that short. */
-	fn->set_interrupt(raw, NULL, NULL);
 	code = fn->close(raw, err);
 	Py_END_ALLOW_THREADS
 	return code;
+}
+
+/* A command that a fault holds up for ever would let nobody close. */
+static void core_hurry(Owner *owner, void *raw)
+{
+	((Core *)owner)->fn->end_hangs(raw);
 }
 
 static PyObject *core_fail(Owner *owner, int code, const struct zd_error *err)
@@ -508,7 +516,7 @@ static PyObject *core_fail(Owner *owner, int code, const struct zd_error *err)
 	return fail((Core *)owner, code, err);
 }
 
-static const struct zd_owner_kind core_kind = {.release = core_release, .fail = core_fail};
+static const struct zd_owner_kind core_kind = {.release = core_release, .fail = core_fail, .hurry = core_hurry};
 
 static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -543,6 +551,7 @@ static PyObject *core_prepare(PyObject *op, PyObject *args)
 		return NULL;
 	}
 	self->fn = fn;
+	zd_owner_waited = fn->waited_for;
 	self->on_error = Py_NewRef(on_error);
 	self->on_range = Py_NewRef(on_range);
 	Py_RETURN_NONE;
@@ -583,6 +592,7 @@ static PyObject *core_begin(PyObject *op, PyObject *arg)
 PyDoc_STRVAR(close_doc,
 "close($self, /)\n--\n\n"
 "Wait for calls under way in other threads, then close the handle; later calls do nothing.\n\n"
+"Commands of this handle that a fault holds up (kinds hang and latency) end with ValueError.\n"
 "The last closer of an image makes its data durable on the host and marks it clean (unless host_sync is\n"
 "\"never\"). Conditions of zones stay: this is no power cycle. Raises OSError when the host cannot sync;\n"
 "the handle is closed even then.");

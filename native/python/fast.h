@@ -46,6 +46,8 @@ struct zd_owner_kind {
 	PyObject *(*fail)(Owner *self, int code, const struct zd_error *err);
 	/* In a forked child, for what else threads held that are not there. May be NULL. */
 	void (*forked)(Owner *self);
+	/* Somebody closes it while calls are inside: those that would wait for ever are to end. May be NULL. */
+	void (*hurry)(Owner *self, void *raw);
 };
 
 /*
@@ -94,13 +96,17 @@ struct zd_fast_state {
  */
 extern _Thread_local int zd_inside_here;
 
+/* Of the core: for whom this thread's last call waited when it was interrupted; NULL: for nobody. */
+extern const char *(*zd_owner_waited)(void);
+/* Set the exception that a signal handler raised, with a note that says for whom the call had waited. */
+void zd_owner_raise(Owner *self);
+
 /* The exception that a signal handler raised during this thread's call: 1 when it is now set. */
 static inline int zd_owner_interrupt(Owner *self)
 {
 	if (likely(self->exc_type == NULL) || self->exc_thread != PyThread_get_thread_ident())
 		return 0;
-	PyErr_Restore(self->exc_type, self->exc_value, self->exc_tb);
-	self->exc_type = self->exc_value = self->exc_tb = NULL;
+	zd_owner_raise(self);
 	return 1;
 }
 

@@ -63,6 +63,32 @@ static void forget_interrupt(Owner *self)
 	Py_CLEAR(self->exc_tb);
 }
 
+const char *(*zd_owner_waited)(void);
+
+static void add_note(PyObject *exception, const char *whom)
+{
+	PyObject *text = PyUnicode_FromFormat("it waited for %s", whom);
+	PyObject *done = text == NULL || exception == NULL ? NULL : PyObject_CallMethod(exception, "add_note", "O", text);
+
+	if (done == NULL)
+		PyErr_Clear();
+	Py_XDECREF(text);
+	Py_XDECREF(done);
+}
+
+void zd_owner_raise(Owner *self)
+{
+	const char *whom = zd_owner_waited == NULL ? NULL : zd_owner_waited();
+	PyObject *type = self->exc_type, *value = self->exc_value, *tb = self->exc_tb;
+
+	self->exc_type = self->exc_value = self->exc_tb = NULL;
+	if (whom != NULL) {
+		PyErr_NormalizeException(&type, &value, &tb);
+		add_note(value, whom);
+	}
+	PyErr_Restore(type, value, tb);
+}
+
 /* Give back what is owned: the one place that does while the object lives. 0, or -1 with an exception set. */
 static int free_now(Owner *self)
 {
@@ -79,7 +105,7 @@ static int free_now(Owner *self)
 		self->kind->fail(self, code, &err);
 		return -1;
 	}
-	return 0;
+	return zd_owner_interrupt(self) ? -1 : 0; /* it came meanwhile, and the thing is given back all the same */
 }
 
 void zd_owner_last(Owner *self)
@@ -207,6 +233,8 @@ PyObject *zd_owner_close(PyObject *op, PyObject *unused)
 			}
 			break;
 		}
+		if (self->raw != NULL && self->kind->hurry)
+			self->kind->hurry(self, self->raw);
 		if (zd_inside_here > 0) {
 			/* In a signal handler during a call of this very thread: waiting would never end. */
 			self->deferred = self->raw != NULL;

@@ -21,6 +21,8 @@ struct zd_fast_table {
 	int64_t (*append)(zd_dev *, uint32_t, const void *, uint64_t, uint64_t *, struct zd_error *);
 	int (*close)(zd_dev *, struct zd_error *);
 	void (*set_interrupt)(zd_dev *, int (*)(void *), void *);
+	const char *(*waited_for)(void);
+	void (*end_hangs)(zd_dev *);
 };
 
 /* The same for the files of a zonefs. */

@@ -36,6 +36,8 @@ def test_every_keyword_is_an_option() -> None:
         ([], {"size": 64 << 20, "zone_size": 4 << 20, "max_open": 4, "profile": "test"}),
         (["--size", "1G", "--zone-size", "16MiB"], {"size": 1 << 30, "zone_size": 16 << 20}),
         (["--size", "64000KB", "--zone-size", "0x40000"], {"size": 64000000, "zone_size": 0x40000}),
+        (["--zones", "5", "--zone-size", "1M"], {"size": 5 << 20}),
+        (["--zones", "0x20", "--profile", "zn540"], {"size": 32 << 31}),
         (["--zone-capacity", "3M"], {"zone_capacity": 3 << 20}),
         (["--conventional", "3"], {"conventional": zoned.ZoneSet.parse("0-2")}),
         (["--conventional", "0-1,8-9"], {"conventional": zoned.ZoneSet.parse("0-1,8-9")}),

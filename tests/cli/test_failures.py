@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import signal
+import struct
 import subprocess
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import zoned
-from cli.shell import COMMAND, drained, environment, inside, refused, sentence, zonedctl
+import zoned.archive
+from cli.shell import COMMAND, Done, drained, environment, inside, refused, sentence, zonedctl
 from waiting import PATIENCE, until
 from zoned.cli.app import COMMANDS
 
@@ -43,7 +48,17 @@ def disk(tmp_path: Path) -> Path:
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
     # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench.
-    others = {"create", "restore", "diff", "completion", "faults", "power", "trace", "bench"}
+    others = {
+        "create",
+        "restore",
+        "diff",
+        "completion",
+        "faults",
+        "power",
+        "trace",
+        "bench",
+        "remount",
+    }
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 
 
@@ -452,3 +467,86 @@ def test_paths_in_messages_are_as_given(disk: Path, monkeypatch: pytest.MonkeyPa
     assert refused("trace", "record", disk.name, "no/x.trace", "--", "true").startswith(
         "no/x.trace:"
     )
+
+
+EVIL = "a\nzonedctl: all is well\x1b[2J\u202e.img"
+ESCAPED = "a\\nzonedctl: all is well\\x1b[2J\\u202e.img"
+
+
+def harmless(done: Done) -> str:
+    """All that a command said, in which nothing is left for a terminal to obey."""
+    told = done.out.decode() + done.err
+    assert not set(told) & {"\x1b", "\u202e", "\x9b"}, told
+    assert "\nzonedctl: all is well" not in told
+    return told
+
+
+def test_names_do_not_move_the_cursor(tmp_path: Path) -> None:
+    """A newline in a path makes no second sentence, an escape sequence clears no screen."""
+    path = tmp_path / EVIL
+    for args in (["report", path], ["restore", path, tmp_path / "x"], ["frobnicate\x1b[2J"]):
+        done = zonedctl(*args)
+        assert sentence(done, 2 if len(args) == 1 else 1)
+        harmless(done)
+    zoned.create(path).close()
+    dump = tmp_path / f"{EVIL}.zdump"
+    for args in (
+        ["info", path],
+        ["check", path],
+        ["create", path],
+        ["dump", path, dump, "-v"],
+        ["restore", dump, "--dry-run"],
+        ["restore", dump, path, "--replace", "-v"],
+        ["restore", path, tmp_path / "x"],
+        ["write", path, path, "--zone", "3"],
+        ["reset", path, "--all", "-v"],
+        ["mkfs", path, "-v", "-L", "\x1b[2J"],
+        ["mkfs", path],
+        ["trace", "show", path],
+        ["faults", "add", path, "--plan", path],
+        ["diff", path, tmp_path / "none"],
+    ):
+        told = harmless(zonedctl(*args))
+        if args[0] in ("info", "check", "create", "restore"):
+            assert ESCAPED in told, args
+
+
+def test_command_lines_of_others_do_not_move_the_cursor(disk: Path) -> None:
+    """Anybody may give a process any arguments."""
+    holder = "import sys, zoned; zoned_device = zoned.open(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [COMMAND[0], "-c", holder, str(disk), EVIL],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        told = harmless(zonedctl("info", disk))
+        assert f"pid {other.pid}" in told
+        assert ESCAPED in told
+        told = harmless(zonedctl("create", disk, "--replace", "-f"))
+        assert ESCAPED in told
+        with zoned.open(disk, readonly=True) as device:
+            assert ESCAPED in str(device.openers)
+        other.communicate(timeout=PATIENCE)
+
+
+def test_a_dump_says_nothing_to_the_terminal(disk: Path, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with zoned.open(disk, readonly=True) as device:
+        zoned.archive.dump(device, stream)
+    whole = stream.getvalue()
+    stored, raw = struct.unpack_from("<II", whole, 24)
+    body = whole[44 : 44 + stored]
+    described = json.loads(zlib.decompress(body) if stored < raw else body)
+    described["uuid"] = described["profile"] = EVIL
+    body = json.dumps(described).encode()
+    head = struct.pack("<4sIIIQ", b"DISK", 0, len(body), len(body), 0)
+    crc = struct.pack("<I", zlib.crc32(body, zlib.crc32(head)))
+    dump = tmp_path / "dump"
+    dump.write_bytes(whole[:16] + head + crc + body + whole[44 + stored :])
+    assert ESCAPED in harmless(zonedctl("restore", dump, "--dry-run"))
+    copy = tmp_path / "copy.img"
+    assert zonedctl("restore", dump, copy).status == 0
+    harmless(zonedctl("info", copy))

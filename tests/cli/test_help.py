@@ -59,9 +59,10 @@ def test_short_and_long_help_and_version() -> None:
     assert ok("--version").text == ok("-V").text == f"zonedctl {zoned.__version__}\n"
 
 
-# bench: tests/sim runs job files, traces and sweeps of its own
+# bench: tests/sim runs job files, traces and sweeps of its own; mount and remount: tests/fuse
 NOT_RUN = (
     "zonedctl mount",
+    "zonedctl remount",
     "zonedctl bench",
     "jq",
     "ssh",
@@ -84,7 +85,12 @@ def examples() -> list[tuple[str, str]]:
 
 def test_enough_examples_are_run() -> None:
     assert len(examples()) >= 28
-    assert {name for name, _ in examples()} == set(COMMANDS) - {"completion", "mount", "bench"}
+    assert {name for name, _ in examples()} == set(COMMANDS) - {
+        "completion",
+        "mount",
+        "remount",
+        "bench",
+    }
 
 
 @pytest.mark.parametrize(("name", "line"), examples(), ids=lambda value: str(value)[:40])
@@ -171,6 +177,17 @@ def test_completion_offers() -> None:
     assert complete("faults", "add", "disk.img", "power-cut", "--keep", "r") == ["plain,random"]
     assert complete("power", "cut", "disk.img", "--keep", "") == [
         f"plain,{keep}" for keep in ("durable", "all", "random")
+    ]
+    assert complete("set-condition", "disk.img", "") == [
+        f"plain,{condition}" for condition in ("empty", "read-only", "offline")
+    ]
+    assert complete("set-condition", "disk.img", "empty,") == [""]
+    assert complete("faults", "add", "disk.img", "lost", "--on", "wr") == ["plain,write"]
+    assert "plain,write,append" in complete("faults", "add", "disk.img", "--on", "write,")
+    assert "plain,write,write" not in complete("faults", "add", "disk.img", "--on", "write,")
+    assert complete("power", "states", "disk.img", "--strategy", "l") == [
+        "plain,linear",
+        "plain,log",
     ]
     assert complete("trace", "lint", "--from", "i") == ["plain,iolog2", "plain,iolog3"]
     assert complete("trace", "lint", "--from", "z") == ["plain,zoned"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import time
 from pathlib import Path
 
@@ -107,6 +108,15 @@ def test_the_question_names_who_else_has_it_open(disk: Path) -> None:
         assert terminal.finish() == 1
 
 
+def content(path: Path) -> bytes:
+    """What a file says; of an image all but the shared state of its openers, which whoever asks about them touches."""
+    data = path.read_bytes()
+    if not data.startswith(b"ZDIMAGE"):
+        return data
+    runtime, start = struct.unpack_from("<QQ", data, 112)
+    return data[:runtime] + data[start:]
+
+
 def test_replacing_asks(disk: Path, tmp_path: Path) -> None:
     dump, out = tmp_path / "dump", tmp_path / "out"
     out.write_bytes(b"precious")
@@ -118,12 +128,12 @@ def test_replacing_asks(disk: Path, tmp_path: Path) -> None:
         ["read", disk, "--zone", "3", "-O", out],
     ):
         target = out if out in args else dump if args[0] == "dump" else disk
-        before = target.read_bytes()
+        before = content(target)
         terminal = Terminal(*args)
         assert f"Replace {target} (" in terminal.until("[y/N]: ")
         terminal.type("n\n")
         assert terminal.finish() == 1
-        assert target.read_bytes() == before
+        assert content(target) == before
         terminal = Terminal(*args, "-f")
         assert terminal.finish() == 0
         assert "[y/N]" not in terminal.screen

@@ -27,10 +27,11 @@ def killat(
     return library
 
 
-def test_killed_at_each_operation(killat: Path, shm: Path) -> None:
+def at_each_operation(script: str, killat: Path, folder: Path) -> str:
+    """What a script says that was run with the library preloaded."""
     preload = ":".join(p for p in (os.environ.get("LD_PRELOAD"), str(killat)) if p)
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("at_operation.py")), str(shm)],
+        [sys.executable, str(Path(__file__).with_name(script)), str(folder)],
         capture_output=True,
         text=True,
         timeout=5 * PATIENCE,
@@ -39,5 +40,18 @@ def test_killed_at_each_operation(killat: Path, shm: Path) -> None:
         | {"LD_PRELOAD": preload, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    places = [int(line.split()[0]) for line in done.stdout.splitlines()]
-    assert len(places) == 24 and min(places) >= 1 and sum(places) > 250, done.stdout
+    return done.stdout
+
+
+def test_killed_while_a_file_is_replaced(killat: Path, shm: Path) -> None:
+    """`dump -f`, `create --replace`, `restore --replace`: the old file or the new, whole; done is done."""
+    said = at_each_operation("at_replacing.py", killat, shm)
+    places = {name: int(number) for number, name in map(str.split, said.splitlines())}
+    assert set(places) == {"dump", "create", "restore"}
+    assert min(places.values()) >= 3, said
+
+
+def test_killed_at_each_operation(killat: Path, shm: Path) -> None:
+    said = at_each_operation("at_operation.py", killat, shm)
+    places = [int(line.split()[0]) for line in said.splitlines()]
+    assert len(places) == 24 and min(places) >= 1 and sum(places) > 250, said

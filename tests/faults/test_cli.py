@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import zoned
 from cli.shell import inside, ok, refused, sentence
+from cli.test_failures import nobody_special
 
 BLOCK = 4096
 ZONE = 1 << 20
+DISK = {"size": "8MiB", "zone_size": "1MiB", "conventional": 1}
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     path = tmp_path / "disk.img"
-    zoned.create(path, size="8MiB", zone_size="1MiB", conventional=1).close()
+    zoned.create(path, **DISK).close()
     return path
 
 
@@ -156,3 +159,25 @@ def test_info_counts_the_rules(image: Path) -> None:
     ok("faults", "add", image, "medium", "--zones", "3")
     assert "faults        1 rule set" in ok("info", image).text
     assert json.loads(ok("info", image, "--json").text)["faults"] == 1
+
+
+def test_states_need_no_right_to_write() -> None:
+    """Beside a writer: the ids are those by which it can cut the power."""
+    with (
+        tempfile.TemporaryDirectory() as folder,  # not pytest's, which is root's alone
+        zoned.create(image := Path(folder, "disk.img"), **DISK) as dev,
+    ):
+        dev.append(4, bytes(2 * BLOCK))
+        dev.pwrite(b"x" * BLOCK, 0)
+        before = image.stat().st_mtime_ns
+        image.chmod(0o444)
+        image.parent.chmod(0o755)
+        inside("power", "states", image)  # loads what it needs, which may lie in root's home
+        with nobody_special():
+            done = inside("power", "states", image, "--strategy", "exhaustive")
+        assert done.status == 0, done.err
+        assert len(done.lines) == 6 and image.stat().st_mtime_ns == before
+        image.chmod(0o644)
+        ok("power", "cut", image, "--choice", done.lines[-1])
+        dev.power_on()
+        assert dev.zones[4].wp == 4 * ZONE + 2 * BLOCK and dev.pread(BLOCK, 0) == b"x" * BLOCK

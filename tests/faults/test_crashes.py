@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,8 @@ import zonefs
 from waiting import PATIENCE, until
 from zoned.crashes import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
-from zoned.testing import CrashFailure, check_crashes, zone_lines
+from zoned.snapshots import Snapshot
+from zoned.testing import CrashFailure, WorkloadError, check_crashes, zone_lines
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -67,6 +70,118 @@ def test_conventional_blocks_survive_in_any_subset(dev: zoned.Device) -> None:
     assert found == {(f"o{a}{b}", wp) for a in "on" for b in "on" for wp in (0, 1)}
     assert states.total == 8
     states.close()
+
+
+def all_ids(device: zoned.Device) -> list[str]:
+    with device.crash_states("exhaustive", limit=100_000) as states:
+        return [states.id_of(choice) for choice in states.choices()]
+
+
+def digest(path: Path) -> str:
+    """Of a file, without having all of it in memory: other tests here look at how much that is."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seen_by_a_reader(path: Path) -> list[str]:
+    """Through a handle that may only read, and changes nothing."""
+    before = digest(path)
+    with zoned.open(path, readonly=True) as reader:
+        ids = all_ids(reader)
+        with reader.crash_states() as states:
+            with pytest.raises(ValueError, match="it can be looked at, not forked"):
+                next(iter(states))
+    assert digest(path) == before
+    return ids
+
+
+@pytest.mark.parametrize("model", ["host-managed", "host-aware"])
+def test_a_read_only_handle_names_the_same_survivors(model: str, tmp_path: Path) -> None:
+    """Beside a writer that rests, behind one that closed, and behind one that was killed."""
+    path = tmp_path / "disk.img"
+    code = (
+        "import sys, os, zoned\n"
+        "dev = zoned.open(sys.argv[1])\n"
+        "dev.append(5, bytes(8192))\n"
+        "dev.pwrite(b'k' * 4096, 12288)\n"
+        "os._exit(0)\n"
+    )
+    with zoned.create(path, **(DISK | {"model": model})) as dev:
+        assert len(all_ids(dev)) == 1 and seen_by_a_reader(path) == all_ids(dev)
+        dev.append(2, bytes(BLOCK))
+        dev.pwrite(b"a" * 2 * BLOCK, 0)
+        assert len(all_ids(dev)) == 8 and seen_by_a_reader(path) == all_ids(dev)
+        dev.flush()
+        dev.open_zone(3)
+        dev.append(4, b"b" * 3 * BLOCK)
+        dev.pwrite(b"c" * BLOCK, BLOCK)
+        dev.pwrite(b"a" * BLOCK, 0)  # what it holds already
+        if model == "host-aware":
+            dev.pwrite(b"d" * BLOCK, 4 * MIB)
+            dev.pwrite(b"d" * BLOCK, 2 * MIB)
+        with dev.faults.add("lost", on="write"):
+            dev.pwrite(b"e" * BLOCK, 2 * BLOCK)
+        assert len(all_ids(dev)) > 7 and seen_by_a_reader(path) == all_ids(dev)
+    here = seen_by_a_reader(path)
+    with zoned.open(path) as dev:
+        assert all_ids(dev) == here
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    here = seen_by_a_reader(path)
+    with zoned.open(path) as dev:
+        assert all_ids(dev) == here
+
+
+def test_a_disk_that_does_not_hold_still_is_told_to_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk.img"
+    with (
+        zoned.create(path, **(DISK | {"host_sync": "never"})) as dev,
+        zoned.open(path, readonly=True) as reader,
+    ):
+        zones, moves = Snapshot.zones, itertools.count()
+
+        def moved(self: Snapshot) -> list:
+            if next(moves) < still:
+                dev.append(1, bytes(BLOCK))
+            return zones(self)
+
+        monkeypatch.setattr(Snapshot, "zones", moved)
+        still = 5
+        assert len(all_ids(reader)) == 6
+        still = 10**6
+        with pytest.raises(BlockingIOError, match="faster than a read-only handle can look"):
+            all_ids(reader)
+
+
+def test_a_reader_counts_survivors_while_others_write(tmp_path: Path) -> None:
+    """It gets an answer or a sentence, whatever is given up and taken anew under its eyes."""
+    path = tmp_path / "disk.img"
+    code = (
+        "import sys, zoned\n"
+        "with zoned.open(sys.argv[1]) as dev:\n"
+        "    print('on', flush=True)\n"
+        "    for n in range(10**9):\n"
+        "        dev.pwrite(bytes([n % 256]) * 4096, n % 16 * 4096)\n"
+        "        dev.append(1 + n % 3, bytes(4096 * (1 + n % 4)))\n"
+        "        if n % 5 == 0: dev.flush()\n"
+        "        if n % 40 == 0: dev.reset_all()\n"
+    )
+    zoned.create(path, **(DISK | {"host_sync": "never", "slot_cache": 0})).close()
+    writer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout is not None and writer.stdout.readline() == b"on\n"
+        with zoned.open(path, readonly=True) as reader:
+            for _ in range(50):
+                with contextlib.suppress(BlockingIOError), reader.crash_states("log") as states:
+                    assert states.count >= 1
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        assert writer.stdout is not None
+        writer.stdout.close()
+    assert [finding for finding in zoned.check(path) if finding.error] == []
 
 
 @pytest.mark.parametrize("strategy", ["linear", "log", "exhaustive", "random"])
@@ -240,6 +355,112 @@ def test_a_workload_that_raises_is_told() -> None:
     with pytest.raises(KeyError, match="oops") as caught:
         check_crashes(workload, log_verify, **DISK)
     assert caught.value.__notes__ == ["check_crashes: the workload raised this after 1 command"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_workload_that_is_not_deterministic_is_called_that(jobs: int, tmp_path: Path) -> None:
+    """The first difference is shown: another command, one more or less, another acknowledgement."""
+    flag = tmp_path / "ran"
+
+    def once() -> bool:
+        ran = flag.exists()
+        flag.touch()
+        return not ran
+
+    def check(workload: Callable) -> str:
+        flag.unlink(missing_ok=True)
+        with pytest.raises(WorkloadError, match=r"^the workload is not deterministic: ") as caught:
+            check_crashes(workload, lambda dev, told: None, jobs=jobs, **DISK)
+        return str(caught.value)
+
+    def other_command(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        dev.append(2 if once() else 3, record(2))
+
+    said = check(other_command)
+    assert "of two runs on equal disks, command 2 was not the same\n" in said
+    told = {"append(2, 4096 bytes)", "append(3, 4096 bytes)"}
+    assert {line.split(": ")[1].strip() for line in said.splitlines() if " run: " in line} == told
+
+    def fewer(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        if once():
+            dev.flush()
+
+    said = check(fewer)
+    assert "command 2 was not the same\n" in said and ": none any more\n" in said
+
+    def other_result(dev: zoned.Device, ack: Callable) -> None:
+        with contextlib.suppress(zoned.ZonedError):
+            dev.pwrite(record(1), MIB if once() else MIB + BLOCK)
+
+    assert "command 1 was not the same" in check(other_result)
+
+    def acknowledges(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        if once():
+            ack(1)
+
+    said = check(acknowledges)
+    assert "behind command 1, append(1, 4096 bytes), other numbers of things were acknowled" in said
+    assert {line.split(": ")[1].strip() for line in said.splitlines() if " run: " in line} == {
+        "1 thing",
+        "0 things",
+    }
+
+
+def test_processes_whose_workloads_differ_are_told(tmp_path: Path) -> None:
+    """Each process runs the workload: that two runs in the first were alike proves nothing of them."""
+    first = os.getpid()
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        mine = tmp_path / f"{os.getpid()}"
+        mine.touch()
+        until(lambda: len(list(tmp_path.iterdir())) == 2, "the other process")
+        assert os.getpid() != first
+        least = min(int(path.name) for path in tmp_path.iterdir())
+        dev.append(1 if int(mine.name) == least else 2, record(1))
+
+    with pytest.raises(WorkloadError, match="command 1 was not the same"):
+        check_crashes(workload, lambda dev, told: None, jobs=2, **DISK)
+
+
+def test_other_data_is_told_with_a_failure_only() -> None:
+    """Records with a time or an id in them are common, and each run of them is whole in itself."""
+    count = itertools.count()
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(0))
+        dev.pwritev([record(next(count))], dev.zones[1].wp)
+        ack(next(count))
+
+    check_crashes(workload, lambda dev, told: None, **DISK)
+    with pytest.raises(CrashFailure) as caught:
+        check_crashes(workload, lambda dev, told: 1 / 0 if told else None, **DISK)
+    assert str(caught.value).endswith(
+        "The workload is not deterministic: command 2, pwritev(4096 bytes in 1 buffer, 1052672), "
+        "wrote other data when it was run again, so a repetition may do other things."
+    )
+    with pytest.raises(CrashFailure) as caught:
+        check_crashes(log_workload(flush=False), log_verify, **DISK)
+    assert "deterministic" not in str(caught.value)
+
+
+def test_a_workload_that_raises_in_its_second_run_is_told() -> None:
+    count = itertools.count()
+
+    def workload(dev: zoned.Device, ack: Callable) -> None:
+        dev.append(1, record(1))
+        if next(count) == 1:
+            raise KeyError("once")
+
+    with pytest.raises(KeyError, match="once") as caught:
+        check_crashes(workload, log_verify, **DISK)
+    (note,) = caught.value.__notes__
+    assert note == (
+        "check_crashes: the workload raised this when it was run a second time, after 1 command: "
+        "it is not deterministic"
+    )
 
 
 def test_sampled_cuts_and_bad_numbers() -> None:

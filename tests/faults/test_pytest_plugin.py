@@ -257,6 +257,47 @@ def test_image(zoned_image):
     assert "zone 4: IMPLICIT_OPEN, wp +8192" in said
 
 
+def test_a_refused_survivor_shows_the_test_and_the_story(tmp_path: Path) -> None:
+    """No frame of the library stands between them, in this process or another."""
+    source = """
+import pytest
+from zoned.testing import check_crashes
+
+def workload(dev, ack):
+    dev.append(3, bytes(4096))
+    ack(1)
+
+def verify(dev, told):
+    assert len(told) == 0 or dev.zones[3].wp > dev.zones[3].start
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_check(jobs):
+    check_crashes(workload, verify, zones=6, jobs=jobs)
+
+def test_fixture(zoned_crashes):
+    zoned_crashes(workload, verify)
+
+def test_workload():
+    def raises(dev, ack):
+        raise KeyError("mine")
+    check_crashes(raises, verify)
+
+def test_too_many():
+    check_crashes(workload, verify, limit=1, strategy="exhaustive")
+"""
+    code, said = run(tmp_path, source)
+    assert code == 1
+    assert "5 failed" in said
+    assert said.count("To repeat it: check_crashes(..., replay=") == 3
+    assert said.count("test_it.py:10: AssertionError") == 2
+    assert said.count(">       check_crashes(") + said.count(">       zoned_crashes(") == 5
+    assert said.count('>       raise KeyError("mine")') == 1
+    for library in ("zoned/testing.py", "zoned/crashes.py", "zoned/pytest_plugin.py"):
+        assert library not in said
+    code, said = run(tmp_path, source, "--full-trace")
+    assert "zoned/testing.py" in said
+
+
 def test_a_leak_fails_the_test_that_made_it(tmp_path: Path) -> None:
     source = """
 import zoned
@@ -271,6 +312,102 @@ def test_innocent(zoned_device):
     assert "the test left open: <zoned.Device in RAM, 4 MiB" in said
     assert "ERROR test_it.py::test_leaks" in said
     assert "2 passed, 1 error" in said
+
+
+def test_the_place_where_a_leaked_disk_was_made_is_told(tmp_path: Path) -> None:
+    """The line of the test, whoever made the disk for it: a helper, a fork, a thread."""
+    (tmp_path / "helper.py").write_text(
+        "import zoned\ndef make():\n    return zoned.memory(zones=4)\n"
+    )
+    source = """
+import threading
+kept = []
+def test_first(tmp_path):
+    import zoned
+    kept.append(zoned.create(tmp_path / "a.img"))
+    kept.append(zoned.open(tmp_path / "a.img"))
+def test_helper():
+    import helper
+    kept.append(helper.make())
+def test_thread():
+    import helper
+    thread = threading.Thread(target=lambda: kept.append(helper.make()))
+    thread.start()
+    thread.join()
+    pool = threading.Thread(target=helper.make)
+    pool.start()
+    pool.join()
+def test_fork(zoned_device):
+    with zoned_device.snapshot() as taken:
+        kept.append(taken.fork())
+"""
+    code, said = run(tmp_path, source)
+    assert code == 1
+    assert "4 passed, 4 errors" in said
+    said = " ".join(said.split())
+    for line in (6, 7, 10, 13, 21):
+        assert f", made at test_it.py:{line}" in said
+    assert "zoned/device.py" not in said
+
+
+def test_wide_factories_make_disks_for_several_tests(tmp_path: Path) -> None:
+    """They stay open from test to test, are no test's leak, and are shown where they are used."""
+    source = """
+import pytest
+import zoned
+
+pytestmark = pytest.mark.zoned(zones=6)
+seen = []
+
+@pytest.fixture(scope="module")
+def shared(zoned_module_device_factory):
+    return zoned_module_device_factory(max_open=3)
+
+def test_write(shared):
+    seen.append(shared)
+    assert (len(shared.zones), shared.limits.max_open) == (6, 3)
+    shared.append(4, bytes(8192))
+
+def test_still_there(shared, zoned_session_device_factory):
+    assert shared.zones[4].wp == shared.zones[4].start + 8192
+    seen.append(zoned_session_device_factory())
+    assert len(seen[-1].zones) == 5
+
+@pytest.mark.zoned(zones=3)
+def test_fails(shared, zoned_device):
+    assert len(zoned_device.zones) == 3 and len(shared.zones) == 6
+    assert not seen[1].closed
+    assert False
+"""
+    other = """
+import test_it
+def test_next_module(zoned_session_device_factory):
+    module, session = test_it.seen
+    assert module.closed and not session.closed
+"""
+    (tmp_path / "test_next.py").write_text(other)
+    code, said = run(tmp_path, source, ini="zoned_zones = 5\n")
+    assert code == 1
+    assert "3 passed, 1 failed" in said or "1 failed, 3 passed" in said
+    assert "error" not in said.lower().replace("assertionerror", "")
+    assert "zoned disk 1" in said and "zoned disk 2" in said and "zoned disk 3" not in said
+    assert "append of 8192 bytes to zone 4" in said
+
+
+def test_settings_for_wide_factories_are_as_wide(tmp_path: Path) -> None:
+    source = """
+import pytest
+@pytest.fixture(scope="{}")
+def zoned_settings():
+    return {{"zones": 7}}
+def test_it(zoned_module_device_factory, zoned_device):
+    assert [len(dev.zones) for dev in (zoned_module_device_factory(), zoned_device)] == [7, 7]
+"""
+    code, said = run(tmp_path, source.format("module"))
+    assert code == 0, said
+    code, said = run(tmp_path, source.format("function"))
+    assert code == 1
+    assert "ScopeMismatch" in said and "zoned_settings" in said
 
 
 def test_a_leaked_mount_fails_its_test_and_is_taken_away(
@@ -303,3 +440,48 @@ def test_it():
 """
     code, said = run(tmp_path, source)
     assert code == 0, said
+
+
+def test_a_test_that_ends_while_commands_hang_fails_and_does_not_hang(tmp_path: Path) -> None:
+    source = """
+import threading, pytest, zoned
+from waiting import until
+
+def hang(device, zone):
+    fault = device.faults.add("hang", on="append", zones=zone, label="stuck")
+    threading.Thread(target=device.append, args=(zone, bytes(4096))).start()
+    until(lambda: fault.waiting, "the append hangs")
+
+def test_fixture(zoned_device):
+    hang(zoned_device, 3)
+
+def test_image(zoned_image):
+    with zoned.open(zoned_image) as device:
+        hang(device, 3)
+        raise RuntimeError("a workload that fails")
+
+@pytest.fixture
+def joined(zoned_device):
+    thread = threading.Thread(target=zoned_device.append, args=(4, bytes(4096)))
+    fault = zoned_device.faults.add("hang", on="append", zones=4, label="joined")
+    thread.start()
+    until(lambda: fault.waiting, "the append hangs")
+    yield
+    thread.join()
+
+def test_teardown_waits(joined):
+    pass
+
+def test_fine(zoned_device):
+    zoned_device.faults.add("hang", on="append", zones=3)
+"""
+    status, out = run(
+        tmp_path, source, PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    )
+    assert status == 1, out
+    assert out.count("the test ended while commands were hanging, which were let go") >= 2, out
+    assert "stuck" in out and "joined" in out
+    assert (
+        "ERROR test_it.py::test_fixture" in out and "ERROR test_it.py::test_teardown_waits" in out
+    )
+    assert "FAILED test_it.py::test_image" in out and "ERROR test_it.py::test_fine" not in out

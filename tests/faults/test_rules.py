@@ -636,3 +636,124 @@ def test_a_plan_sets_all_or_nothing(dev: zoned.Device, tmp_path: Path) -> None:
     with pytest.raises(FaultError, match="zone 99 does not exist"):
         dev.faults.load(path)
     assert len(dev.faults) == 0
+
+
+# ---------------------------------------------------------------- what comes first
+
+
+@pytest.mark.parametrize("acting", [{"once": True}, {"nth": 1}, {"times": 1}])
+def test_a_rule_that_can_no_longer_act_forbids_none(dev: zoned.Device, acting: dict) -> None:
+    spent = dev.faults.add("medium", on="write", zones=3, **acting)
+    with pytest.raises(FaultError, match="same command"):
+        dev.faults.add("medium", on="write", zones=3, **acting)
+    with pytest.raises(zoned.MediumError):
+        dev.pwrite(bytes(BLOCK), zone(3))
+    equal = dev.faults.add("medium", on="write", zones=3, **acting)
+    with pytest.raises(zoned.MediumError) as caught:
+        dev.pwrite(bytes(BLOCK), zone(3))
+    assert caught.value.fault == equal.id != spent.id
+    dev.pwrite(bytes(BLOCK), zone(3))
+    assert (spent.matched, equal.matched) == (1, 1)
+
+
+REFUSED = {
+    "behind the pointer": (zoned.UnalignedWriteError, lambda d: d.pwrite(bytes(BLOCK), zone(3))),
+    "a gap": (zoned.UnalignedWriteError, lambda d: d.pwrite(bytes(BLOCK), zone(5) + BLOCK)),
+    "over the boundary": (
+        zoned.WriteBoundaryError,
+        lambda d: d.pwrite(bytes(2 * BLOCK), zone(4) - BLOCK),
+    ),
+    "into what follows": (
+        zoned.WriteBoundaryError,
+        lambda d: d.pwrite(bytes(2 * BLOCK), zone(2) - BLOCK),
+    ),
+    "a full zone": (zoned.ZoneFullError, lambda d: d.append(6, bytes(BLOCK))),
+    "a read-only zone": (zoned.ZoneReadOnlyError, lambda d: d.append(7, bytes(BLOCK))),
+    "a zone too many": (zoned.TooManyOpenError, lambda d: d.append(12, bytes(BLOCK))),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"kind": "medium", "on": "write,append"},
+        {"kind": "torn", "blocks": 0},
+        {"kind": "lost"},
+        {"kind": "limit"},
+    ],
+    ids=lambda rule: rule["kind"],
+)
+def test_what_the_rules_refuse_meets_no_fault_of_the_medium(
+    dev: zoned.Device, rule: dict, what: str
+) -> None:
+    """As in a drive: where a command may not go at all comes before what the medium makes of it."""
+    dev.pwrite(bytes(2 * BLOCK), zone(3))
+    dev.finish_zone(6)
+    dev.set_condition(7, "read-only")
+    dev.close_zone(3)
+    for number in (8, 9, 10, 11):
+        dev.open_zone(number)
+    before = [(found.wp, found.condition) for found in dev.report()]
+    fault = dev.faults.add(**rule)
+    error, command = REFUSED[what]
+    with pytest.raises(error) as caught:
+        command(dev)
+    assert not caught.value.injected
+    assert (fault.seen, fault.matched) == (0, 0)
+    assert [(found.wp, found.condition) for found in dev.report()] == before
+
+
+def test_what_happens_to_the_disk_happens_whatever_becomes_of_the_command(
+    dev: zoned.Device,
+) -> None:
+    fault = dev.faults.add("latency", on="write", virtual_latency=1.0)
+    with pytest.raises(zoned.UnalignedWriteError):
+        dev.pwrite(bytes(BLOCK), zone(5) + BLOCK)
+    assert (fault.seen, fault.matched) == (1, 1)
+
+
+def test_a_cut_command_is_judged_by_its_whole_length(dev: zoned.Device) -> None:
+    dev.pwrite(bytes(MIB - 2 * BLOCK), zone(3))
+    with dev.faults.add("torn", blocks=1) as fault:
+        with pytest.raises(zoned.WriteBoundaryError):
+            dev.pwrite(bytes(3 * BLOCK), zone(4) - 2 * BLOCK)
+        with pytest.raises(zoned.MediumError):
+            dev.pwrite(bytes(2 * BLOCK), zone(4) - 2 * BLOCK)
+        assert (fault.seen, fault.matched) == (1, 1)
+    assert dev.zones[3].wp == zone(4) - BLOCK
+
+
+# ---------------------------------------------------------------- the end of a handle
+
+
+def test_closing_ends_the_commands_of_its_handle_that_hang(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    zoned.create(path, size="16MiB", zone_size="1MiB").close()
+    dev, other = zoned.open(path), zoned.open(path)
+    fault = dev.faults.add("hang", on="append", zones=(3, 5))
+    ended: dict[str, object] = {}
+
+    def command(name: str, disk: zoned.Device, number: int) -> None:
+        try:
+            ended[name] = disk.append(number, bytes(BLOCK))
+        except ValueError as error:
+            ended[name] = str(error)
+
+    threads = [
+        threading.Thread(target=command, args=args, daemon=True)
+        for args in (("mine", dev, 3), ("other", other, 5))
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: fault.waiting == 2, "both hang")
+    dev.close()
+    threads[0].join(PATIENCE)
+    assert "closed" in str(ended["mine"])
+    assert list(ended) == ["mine"]  # those of others go on hanging
+    assert other.zones[3].wp == zone(3)
+    other.faults.clear()
+    threads[1].join(PATIENCE)
+    assert ended["other"] == zone(5)
+    other.close()
+    assert zoned.check(path) == []

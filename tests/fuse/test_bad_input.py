@@ -165,7 +165,7 @@ def test_mkfs_of_a_disk_that_is_mounted(disk, place):
         server.kill()
         server.wait(PATIENCE)
         server.stderr.close()
-    assert zonedctl("mkfs", link).returncode == 0
+    assert zonedctl("mkfs", "-f", link).returncode == 0
     with zonefs.mount(disk, place):
         assert os.stat(place / "seq/0").st_size == 0
 
@@ -177,8 +177,8 @@ def test_mkfs_of_a_disk_in_memory_that_is_mounted(place):
             with pytest.raises(OSError, match=f"the disk is mounted at {place}") as caught:
                 zonefs.mkfs(device)
             assert caught.value.errno == errno.EBUSY
-            zonefs.mkfs(fork)
-        zonefs.mkfs(device)
+            zonefs.mkfs(fork, force=True)
+        zonefs.mkfs(device, force=True)
 
 
 def test_a_disk_without_power(disk, place):
@@ -214,4 +214,4 @@ def test_mkfs_under_a_mount(disk, place):
         assert server == f"zonedctl mount -- {disk} {place}"
     finally:
         detach(str(place), lazy=False)
-    assert zonedctl("mkfs", disk).returncode == 0
+    assert zonedctl("mkfs", "-f", disk).returncode == 0

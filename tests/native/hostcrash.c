@@ -7,7 +7,9 @@
  * no unrecoverable image, no flushed byte lost, no write pointer beyond valid data.
  *
  * Workloads also cut the emulated power, take snapshots and go back to them, and set faults, as all of these store
- * into the image too.
+ * into the image too; they give commands by processes that are killed in the midst of them, and flush images that are
+ * clean. Disks are host-managed or host-aware, there with writes over what was written and over gaps. Whoever opens the
+ * file behind a crash goes on writing, and a second crash must lose nothing of that.
  *
  *     hostcrash WORKLOADS SEED STATES_PER_WORKLOAD [LIE]
  *
@@ -19,7 +21,10 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define BLOCK 4096u
@@ -42,16 +47,58 @@ struct event {
 	uint8_t *bytes; /* of a WRITE; NULL: zeros */
 };
 
-static struct event events[MAX_EVENTS];
-static uint32_t nr_events;
+#define MAX_BYTES (96u << 20)
+
+struct floor { /* what must survive from now on */
+	uint32_t event;
+	uint32_t gen[ZONES], written[ZONES];
+	bool finished[ZONES];
+	/* Of blocks in the conventional zone, and in all zones of a host-aware disk; 0: zeros. */
+	uint32_t version[ZONES][ZONE_BLOCKS];
+	uint32_t since[ZONES]; /* what was written before this version is gone by a reset */
+	uint32_t last[ZONES];  /* the newest version that was given by then */
+};
+
+/*
+ * Commands are also given by children of this program, killed in the midst of them. So what is recorded, and what is
+ * known of the disk, lies in memory that all share (see share()).
+ */
+static struct world {
+	struct event events[MAX_EVENTS];
+	uint32_t nr_events;
+	size_t nr_bytes; /* of the events, in `bytes` */
+	uint64_t random_state;
+	struct floor moments[4096]; /* each holds after its event */
+	uint32_t nr_moments;
+	struct floor now;
+	bool aware; /* the sequential zones are write-preferred */
+	bool unsure; /* a command was killed since the last flush: nobody was told that what it did is on the host's disk */
+	uint32_t resetting; /* 1 + the zone that is being reset */
+	uint32_t gen_from[ZONES][MAX_GENS];
+	uint32_t most_written[ZONES][MAX_GENS];
+	uint32_t last_gen[ZONES], last_version[ZONES]; /* none is used twice */
+	uint32_t rolled_back[ZONES];                        /* the event at which the zone last went back to a snapshot */
+	bool lying;           /* a write was to be lost */
+	struct floor flushed; /* at the last flush, if no snapshot was gone back to since */
+	bool flushed_holds;
+} world __attribute__((aligned(ZD_PAGE)));
+
+static uint8_t *bytes;
 static bool recording, lie_data_sync, lie_entry_sync;
+static uint32_t die_after; /* in a child: so many events more, then it is killed */
 static zd_dev *recorded;
+
+static void maybe_die(void)
+{
+	if (die_after && --die_after == 0)
+		raise(SIGKILL);
+}
 
 static struct event *new_event(enum kind kind, uint64_t offset, uint64_t length)
 {
-	struct event *e = &events[nr_events++];
+	struct event *e = &world.events[world.nr_events++];
 
-	CLAIM(nr_events < MAX_EVENTS);
+	CLAIM(world.nr_events < MAX_EVENTS);
 	*e = (struct event){ kind, offset, length, NULL };
 	return e;
 }
@@ -65,10 +112,12 @@ void zd_record_write(uint64_t offset, const void *from, size_t length)
 	CLAIM(offset + length <= MAX_FILE);
 	e = new_event(WRITE, offset, length);
 	if (from) {
-		e->bytes = malloc(length);
-		CLAIM(e->bytes);
+		CLAIM(world.nr_bytes + length <= MAX_BYTES);
+		e->bytes = bytes + world.nr_bytes;
+		world.nr_bytes += length;
 		memcpy(e->bytes, from, length);
 	}
+	maybe_die();
 }
 
 void zd_record_store(const void *to, const void *from, size_t length)
@@ -96,21 +145,23 @@ void zd_record_sync(uint64_t offset, uint64_t length)
 	if (length == UINT64_MAX ? lie_data_sync : lie_entry_sync)
 		return;
 	new_event(SYNC, offset, length);
+	maybe_die();
 }
 
 void zd_record_size(uint64_t size)
 {
-	if (recording)
-		new_event(SIZE, size, 0);
+	if (!recording)
+		return;
+	new_event(SIZE, size, 0);
+	maybe_die();
 }
 
 /* ---------------------------------------------------------------- what the workload did */
 
-static uint64_t random_state;
 static uint32_t draw(uint32_t below)
 {
-	random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(random_state >> 33) % below;
+	world.random_state = world.random_state * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(world.random_state >> 33) % below;
 }
 
 /* Bytes of a sequential zone: its index, generation and place; of a conventional block: zone, version, place. */
@@ -123,24 +174,18 @@ static void stamp(uint8_t *to, uint32_t zone, uint32_t gen, uint32_t at, uint32_
 	}
 }
 
-struct floor { /* what must survive from now on */
-	uint32_t event;
-	uint32_t gen[ZONES], written[ZONES];
-	bool finished[ZONES];
-	uint32_t version[ZONE_BLOCKS]; /* of the conventional zone's blocks */
-};
-static struct floor moments[4096]; /* each holds after its event */
-static uint32_t nr_moments;
-static struct floor now;
+static bool killing;      /* commands are given by children, too */
 /* The event from which on a generation exists at all, and how much of it was ever being written by then. */
-static uint32_t gen_from[ZONES][MAX_GENS];
-static uint32_t most_written[ZONES][MAX_GENS];
-static uint32_t last_gen[ZONES], last_version[ZONE_BLOCKS]; /* none is used twice */
-static uint32_t rolled_back[ZONES];                        /* the event at which the zone last went back to a snapshot */
 
-static bool lying;           /* a write was to be lost */
-static struct floor flushed; /* at the last flush, if no snapshot was gone back to since */
-static bool flushed_holds;
+
+static void share(void)
+{
+	void *apart = mmap(NULL, sizeof(world), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CLAIM(apart != MAP_FAILED && mremap(apart, sizeof(world), sizeof(world), MREMAP_MAYMOVE | MREMAP_FIXED, &world) == &world);
+	bytes = mmap(NULL, MAX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CLAIM(bytes != MAP_FAILED);
+}
 
 static struct shot {
 	zd_snapshot *taken;
@@ -149,10 +194,11 @@ static struct shot {
 
 static void mark_floor(void)
 {
-	CLAIM(nr_moments < 4096);
-	moments[nr_moments] = now;
-	moments[nr_moments].event = nr_events;
-	nr_moments++;
+	CLAIM(world.nr_moments < 4096);
+	memcpy(world.now.last, world.last_version, sizeof(world.now.last));
+	world.moments[world.nr_moments] = world.now;
+	world.moments[world.nr_moments].event = world.nr_events;
+	world.nr_moments++;
 }
 
 static void free_shots(void)
@@ -174,45 +220,81 @@ static void look(zd_dev *dev)
 		int64_t written = zd_zone_written(dev, zone, &err);
 
 		CLAIM(written >= 0 && zd_report(dev, zone, 1, &z, &err) == 1);
-		now.written[zone] = (uint32_t)written;
-		now.finished[zone] &= z.cond == ZD_FULL; /* one that was FULL already stays so only if nothing of it was lost */
-		if (now.written[zone] > most_written[zone][now.gen[zone]])
-			most_written[zone][now.gen[zone]] = now.written[zone];
+		world.now.written[zone] = (uint32_t)written;
+		world.now.finished[zone] &= z.cond == ZD_FULL; /* one that was FULL already stays so only if nothing of it was lost */
+		if (world.now.written[zone] > world.most_written[zone][world.now.gen[zone]])
+			world.most_written[zone][world.now.gen[zone]] = world.now.written[zone];
 	}
-	CLAIM(zd_pread(dev, got, ZONE_SIZE, 0, &err) == ZONE_SIZE);
-	for (uint32_t block = 0; block < ZONE_BLOCKS; block++)
-		memcpy(&now.version[block], got + block * BLOCK + 4, 4);
+	for (uint32_t zone = 0; zone < (world.aware ? ZONES : CONV); zone++) {
+		CLAIM(zd_pread(dev, got, ZONE_SIZE, zone * ZONE_SIZE, &err) == ZONE_SIZE);
+		for (uint32_t block = 0; block < ZONE_BLOCKS; block++)
+			memcpy(&world.now.version[zone][block], got + block * BLOCK + 4, 4);
+	}
+}
+
+static void was_reset(uint32_t zone)
+{
+	if (world.now.written[zone] || world.now.finished[zone])
+		world.now.gen[zone] = ++world.last_gen[zone];
+	world.now.written[zone] = 0;
+	world.now.finished[zone] = false;
+	memset(world.now.version[zone], 0, sizeof(world.now.version[zone]));
+	world.now.since[zone] = world.last_version[zone] + 1;
 }
 
 static void reset_zone(zd_dev *dev, uint32_t zone)
 {
 	struct zd_error err;
 
-	if (last_gen[zone] + 1 >= MAX_GENS)
+	if (world.last_gen[zone] + 1 >= MAX_GENS)
 		return;
-	gen_from[zone][last_gen[zone] + 1] = nr_events; /* from here on the reset may have happened */
+	world.gen_from[zone][world.last_gen[zone] + 1] = world.nr_events; /* from here on the reset may have happened */
+	world.resetting = zone + 1;
 	CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, zone, 1, &err) == 0);
-	if (now.written[zone] || now.finished[zone])
-		now.gen[zone] = ++last_gen[zone];
-	now.written[zone] = 0;
-	now.finished[zone] = false;
+	was_reset(zone);
+	world.resetting = 0;
+}
+
+static void write_blocks(zd_dev *dev, uint32_t zone, uint32_t at)
+{
+	static uint8_t buffer[ZONE_SIZE];
+	uint32_t n = 1 + draw(5), version = ++world.last_version[zone];
+	struct zd_error err;
+
+	if (world.now.finished[zone] || at >= ZONE_BLOCKS || draw(20) == 0) {
+		reset_zone(dev, zone);
+		return;
+	}
+	n = n < ZONE_BLOCKS - at ? n : ZONE_BLOCKS - at;
+	stamp(buffer, zone, version, at * BLOCK, n * BLOCK);
+	if (world.most_written[zone][world.now.gen[zone]] < (at + n) * BLOCK)
+		world.most_written[zone][world.now.gen[zone]] = (at + n) * BLOCK;
+	if (zd_pwrite(dev, buffer, n * BLOCK, zone * ZONE_SIZE + at * BLOCK, &err) < 0) {
+		CLAIM(err.injected || err.code == ZD_E_ZONE_FULL || err.code == ZD_E_TOO_MANY_OPEN);
+		look(dev);
+		return;
+	}
+	for (uint32_t block = at; block < at + n; block++)
+		world.now.version[zone][block] = version;
+	if (world.now.written[zone] < (at + n) * BLOCK)
+		world.now.written[zone] = (at + n) * BLOCK;
 }
 
 static void write_zone(zd_dev *dev, uint32_t zone)
 {
 	static uint8_t buffer[ZONE_SIZE];
-	uint32_t room = ZONE_SIZE - now.written[zone], n = (1 + draw(5)) * BLOCK;
+	uint32_t room = ZONE_SIZE - world.now.written[zone], n = (1 + draw(5)) * BLOCK;
 	struct zd_error err;
 	uint64_t landed;
 
-	if (room == 0 || now.finished[zone]) {
+	if (room == 0 || world.now.finished[zone]) {
 		reset_zone(dev, zone);
 		return;
 	}
 	n = n < room ? n : room;
-	stamp(buffer, zone, now.gen[zone], now.written[zone], n);
-	if (most_written[zone][now.gen[zone]] < now.written[zone] + n)
-		most_written[zone][now.gen[zone]] = now.written[zone] + n;
+	stamp(buffer, zone, world.now.gen[zone], world.now.written[zone], n);
+	if (world.most_written[zone][world.now.gen[zone]] < world.now.written[zone] + n)
+		world.most_written[zone][world.now.gen[zone]] = world.now.written[zone] + n;
 	if (zd_append(dev, zone, buffer, n, &landed, &err) < 0) {
 		/* All that may be are explicitly open; or a fault. */
 		CLAIM(err.code == ZD_E_TOO_MANY_OPEN || err.injected);
@@ -220,7 +302,15 @@ static void write_zone(zd_dev *dev, uint32_t zone)
 			look(dev);
 		return;
 	}
-	now.written[zone] += n;
+	world.now.written[zone] += n;
+}
+
+/* At the pointer, over what is written, or behind a gap. */
+static void write_preferred(zd_dev *dev, uint32_t zone)
+{
+	uint32_t at = world.now.written[zone] / BLOCK, how = draw(10);
+
+	write_blocks(dev, zone, how < 3 ? draw(ZONE_BLOCKS) : how < 6 ? draw(at + 1) : at);
 }
 
 static void write_conventional(zd_dev *dev)
@@ -229,35 +319,36 @@ static void write_conventional(zd_dev *dev)
 	uint32_t block = draw(ZONE_BLOCKS);
 	struct zd_error err;
 
-	stamp(buffer, 0, ++last_version[block], block * BLOCK, BLOCK);
+	stamp(buffer, 0, ++world.last_version[0], block * BLOCK, BLOCK);
 	if (zd_pwrite(dev, buffer, BLOCK, block * BLOCK, &err) < 0)
 		CLAIM(err.injected);
 	else
-		now.version[block] = last_version[block];
+		world.now.version[0][block] = world.last_version[0];
 }
 
 /* A cut takes nothing that was flushed, but for what a lying disk only said it had. */
 static void cut_power(zd_dev *dev)
 {
-	const struct floor *f = nr_moments ? &moments[nr_moments - 1] : NULL;
-	uint32_t before = nr_events;
+	const struct floor *f = world.nr_moments ? &world.moments[world.nr_moments - 1] : NULL;
+	uint32_t before = world.nr_events;
 	struct zd_error err;
 
 	CLAIM(zd_power_cut(dev, (int)draw(3), draw(1000), &err) == 0);
 	CLAIM(zd_power_on(dev, &err) == 0);
 	look(dev);
 	for (uint32_t zone = 0; f && zone < ZONES; zone++) {
-		bool taken = now.gen[zone] == f->gen[zone] && now.written[zone] < f->written[zone];
+		bool blocks = zone < CONV || world.aware, same = world.now.gen[zone] == f->gen[zone];
+		bool taken = same && world.now.written[zone] < f->written[zone];
 
-		for (uint32_t block = 0; zone == 0 && block < ZONE_BLOCKS; block++)
-			taken |= now.version[block] < f->version[block];
-		if (taken && rolled_back[zone] < f->event)
-			rolled_back[zone] = before; /* a close or host_sync=command saved more than was flushed */
-		if (lying || !flushed_holds)
+		for (uint32_t block = 0; same && blocks && block < ZONE_BLOCKS; block++)
+			taken |= world.now.version[zone][block] < f->version[zone][block];
+		if (taken && world.rolled_back[zone] < f->event)
+			world.rolled_back[zone] = before; /* a close or host_sync=command saved more than was flushed */
+		if (world.lying || !world.flushed_holds || world.now.gen[zone] != world.flushed.gen[zone])
 			continue;
-		CLAIM(now.gen[zone] != flushed.gen[zone] || now.written[zone] >= flushed.written[zone]);
-		for (uint32_t block = 0; zone == 0 && block < ZONE_BLOCKS; block++)
-			CLAIM(now.version[block] >= flushed.version[block]);
+		CLAIM(world.now.written[zone] >= world.flushed.written[zone]);
+		for (uint32_t block = 0; blocks && block < ZONE_BLOCKS; block++)
+			CLAIM(world.now.version[zone][block] >= world.flushed.version[zone][block]);
 	}
 }
 
@@ -273,7 +364,7 @@ static void set_fault(zd_dev *dev)
 	uint32_t id;
 
 	CLAIM(zd_fault_clear(dev, 0, &err) == 0);
-	lying |= fault.kind == ZD_FAULT_LOST;
+	world.lying |= fault.kind == ZD_FAULT_LOST;
 	fault.blocks = fault.kind == ZD_FAULT_TORN ? 1 + draw(2) : 0;
 	CLAIM(zd_fault_add(dev, &fault, &id, &err) == 0);
 }
@@ -285,15 +376,15 @@ static void go_back_or_remember(zd_dev *dev)
 
 	if (!shot->taken) {
 		CLAIM(zd_snapshot_take(dev, &shot->taken, &err) == 0);
-		shot->then = now;
+		shot->then = world.now;
 		return;
 	}
 	if (draw(2)) {
 		for (uint32_t zone = 0; zone < ZONES; zone++)
-			rolled_back[zone] = nr_events;
-		flushed_holds = false;
+			world.rolled_back[zone] = world.nr_events;
+		world.flushed_holds = false;
 		CLAIM(zd_rollback(dev, shot->taken, &err) == 0);
-		now = shot->then;
+		world.now = shot->then;
 		look(dev);
 	} else {
 		zd_snapshot_free(shot->taken);
@@ -301,31 +392,89 @@ static void go_back_or_remember(zd_dev *dev)
 	}
 }
 
+static void flush(zd_dev *dev)
+{
+	struct zd_error err;
+	int r = zd_flush(dev, &err);
+
+	CLAIM(r == 0 || err.injected);
+	if (r)
+		return;
+	world.unsure = false;
+	mark_floor();
+	world.flushed = world.now;
+	world.flushed_holds = true;
+}
+
+/* A child gives one command, and is killed behind one of its stores or writes, or comes to its end. */
+static void command_of_the_killed(zd_dev *dev, uint32_t zone)
+{
+	uint32_t what = draw(12), after = 1 + draw(draw(2) ? 6 : 24);
+	struct zd_error err;
+	int64_t written;
+	int status;
+	pid_t pid = fork();
+
+	CLAIM(pid >= 0);
+	if (pid == 0) {
+		die_after = after;
+		if (what < 3)
+			(world.aware ? write_preferred : write_zone)(dev, zone);
+		else if (what < 4)
+			write_conventional(dev);
+		else if (what < 6)
+			reset_zone(dev, zone);
+		else if (what < 10)
+			flush(dev);
+		else
+			zd_power_cut(dev, (int)draw(3), draw(1000), &err);
+		_exit(0);
+	}
+	CLAIM(waitpid(pid, &status, 0) == pid);
+	CLAIM((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+	world.unsure |= WIFSIGNALED(status);
+	CLAIM(zd_power_on(dev, &err) == 0);
+	if (world.resetting) {
+		written = zd_zone_written(dev, world.resetting - 1, &err);
+		if (written == 0)
+			was_reset(world.resetting - 1);
+		else
+			world.gen_from[world.resetting - 1][world.last_gen[world.resetting - 1] + 1] = 0;
+		world.resetting = 0;
+	}
+	look(dev);
+	/* Over what a write that was never published left behind the pointer. */
+	if (world.aware && what < 3 && draw(4))
+		write_blocks(dev, zone, world.now.written[zone] / BLOCK + 1 + draw(4));
+	if (what >= 10) { /* as in cut_power() */
+		for (uint32_t z = 0; z < ZONES; z++)
+			world.rolled_back[z] = world.nr_events;
+	}
+}
+
 static zd_dev *run_command(zd_dev *dev, const char *path, bool every)
 {
 	uint32_t zone = CONV + draw(ZONES - CONV), what = draw(100);
 	struct zd_error err;
-	int r;
 
-	if (what < 44) {
-		write_zone(dev, zone);
+	if (what < 36) {
+		(world.aware ? write_preferred : write_zone)(dev, zone);
+	} else if (what < 44) {
+		if (killing)
+			command_of_the_killed(dev, zone);
+		else
+			(world.aware ? write_preferred : write_zone)(dev, zone);
 	} else if (what < 56) {
 		write_conventional(dev);
 	} else if (what < 68) {
 		reset_zone(dev, zone);
 	} else if (what < 72) {
 		if (zd_zone_mgmt(dev, ZD_CMD_FINISH, zone, 1, &err) == 0)
-			now.finished[zone] = true;
+			world.now.finished[zone] = true;
 	} else if (what < 76) {
 		zd_zone_mgmt(dev, draw(2) ? ZD_CMD_OPEN : ZD_CMD_CLOSE, zone, 1, &err);
 	} else if (what < 87) {
-		r = zd_flush(dev, &err);
-		CLAIM(r == 0 || err.injected);
-		if (r == 0) {
-			mark_floor();
-			flushed = now;
-			flushed_holds = true;
-		}
+		flush(dev);
 	} else if (what < 90) {
 		cut_power(dev);
 	} else if (what < 94) {
@@ -335,13 +484,19 @@ static zd_dev *run_command(zd_dev *dev, const char *path, bool every)
 	} else {
 		free_shots(); /* they keep the disk open */
 		CLAIM(zd_close(dev, &err) == 0);
+		world.unsure = false;
 		recording = false; /* opening only rebuilds the shared area, which no crash state has */
 		mark_floor();
 		CLAIM(zd_open(path, 0, &dev, &err) == 0);
 		recorded = dev;
 		recording = true;
+		/* Before anything has changed: of a clean image. */
+		if (draw(3) == 0 && killing)
+			command_of_the_killed(dev, zone);
+		else if (draw(2))
+			flush(dev);
 	}
-	if (every)
+	if (every && !world.unsure)
 		mark_floor();
 	return dev;
 }
@@ -370,13 +525,13 @@ static void apply(uint8_t *image, const struct event *e, uint64_t from, uint64_t
 /* Make durable what event i, a SYNC, covers. */
 static void sync_pages(uint32_t i)
 {
-	const struct event *e = &events[i];
+	const struct event *e = &world.events[i];
 	bool all = e->length == UINT64_MAX;
 	uint32_t first = all ? 0 : (uint32_t)(e->offset / ZD_PAGE);
 	uint32_t last = all ? PAGES - 1 : (uint32_t)((e->offset + e->length - 1) / ZD_PAGE), p;
 
 	for (uint32_t k = 0; k < nr_pending; k++) {
-		const struct event *w = &events[pending[k]];
+		const struct event *w = &world.events[pending[k]];
 
 		for (p = (uint32_t)(w->offset / ZD_PAGE); p <= (w->offset + w->length - 1) / ZD_PAGE; p++) {
 			if (p >= first && p <= last && pending[k] >= page_synced[p])
@@ -401,7 +556,7 @@ static uint64_t build_state(enum choice choice, uint32_t until)
 	memset(count, 0, sizeof(count));
 	for (int pass = 0; pass < 2; pass++) {
 		for (uint32_t k = 0; k < nr_pending && pending[k] < until; k++) {
-			const struct event *w = &events[pending[k]];
+			const struct event *w = &world.events[pending[k]];
 			uint32_t s = (uint32_t)(w->offset / SECTOR), last = (uint32_t)((w->offset + w->length - 1) / SECTOR);
 
 			for (; s <= last; s++) {
@@ -448,15 +603,15 @@ static void verify_sequential(zd_dev *dev, uint32_t event, uint32_t zone, const 
 	struct zd_error err;
 	struct zd_zone z;
 	int64_t written = zd_zone_written(dev, zone, &err);
-	bool back = rolled_back[zone] && rolled_back[zone] >= f->event; /* on its way back to a snapshot */
+	bool back = world.rolled_back[zone] && world.rolled_back[zone] >= f->event; /* on its way back to a snapshot */
 	uint32_t gen;
 
 	CLAIM(zd_report(dev, zone, 1, &z, &err) == 1);
 	CLAIM(written >= 0);
 	if (written == 0) {
 		/* Empty: then nothing was durable, or a reset was under way since. */
-		bool reset = f->gen[zone] + 1 < MAX_GENS && gen_from[zone][f->gen[zone] + 1] &&
-			     gen_from[zone][f->gen[zone] + 1] <= event;
+		bool reset = f->gen[zone] + 1 < MAX_GENS && world.gen_from[zone][f->gen[zone] + 1] &&
+			     world.gen_from[zone][f->gen[zone] + 1] <= event;
 
 		if (f->written[zone] && !reset && !back)
 			violation(event, zone, "flushed bytes are lost", f->written[zone], 0);
@@ -475,32 +630,54 @@ static void verify_sequential(zd_dev *dev, uint32_t event, uint32_t zone, const 
 	}
 	if (gen == f->gen[zone] && written < f->written[zone] && !back)
 		violation(event, zone, "flushed bytes are lost", f->written[zone], (uint64_t)written);
-	if (written > most_written[zone][gen])
-		violation(event, zone, "more than was ever written", (uint64_t)written, most_written[zone][gen]);
+	if (written > world.most_written[zone][gen])
+		violation(event, zone, "more than was ever written", (uint64_t)written, world.most_written[zone][gen]);
 	if (gen == f->gen[zone] && f->finished[zone] && z.cond != ZD_FULL && !back)
 		violation(event, zone, "a FINISH that was flushed is lost", z.cond, 0);
 }
 
-static void verify_conventional(zd_dev *dev, uint32_t event, const struct floor *f)
+/* Zones whose blocks are overwritten each by itself: the conventional one, and preferred ones. */
+static void verify_blocks(zd_dev *dev, uint32_t event, uint32_t zone, const struct floor *f)
 {
 	static uint8_t got[ZONE_SIZE];
 	struct zd_error err;
+	struct zd_zone z;
+	bool back = world.rolled_back[zone] && world.rolled_back[zone] >= f->event;
+	uint32_t next = f->gen[zone] + 1, most = 0;
+	bool reset = zone >= CONV && next < MAX_GENS && world.gen_from[zone][next] && world.gen_from[zone][next] <= event;
+	int64_t written = zd_zone_written(dev, zone, &err);
 
-	CLAIM(zd_pread(dev, got, ZONE_SIZE, 0, &err) == ZONE_SIZE);
+	CLAIM(written >= 0 && zd_report(dev, zone, 1, &z, &err) == 1);
+	for (uint32_t gen = f->gen[zone]; gen < MAX_GENS; gen++)
+		most = world.most_written[zone][gen] > most ? world.most_written[zone][gen] : most;
+	if (zone >= CONV && !back && (written > most || (written < f->written[zone] && !reset)))
+		violation(event, zone, "the write pointer stands where it cannot", (uint64_t)written, f->written[zone]);
+	if (zone >= CONV && !back && !reset && f->finished[zone] && z.cond != ZD_FULL)
+		violation(event, zone, "a FINISH that was flushed is lost", z.cond, 0);
+	CLAIM(zd_pread(dev, got, ZONE_SIZE, zone * ZONE_SIZE, &err) == ZONE_SIZE);
 	for (uint32_t s = 0; s < ZONE_SIZE / SECTOR; s++) {
 		uint8_t want[SECTOR];
 		uint32_t version, block = s * SECTOR / BLOCK;
 
 		memcpy(&version, got + s * SECTOR + 4, 4);
-		if (version < f->version[block] && !(rolled_back[0] && rolled_back[0] >= f->event)) {
-			violation(event, 0, "a flushed block of a conventional zone is lost", f->version[block], version);
+		if (version < f->version[zone][block] && !back && !reset) {
+			violation(event, zone, "a flushed block is lost", f->version[zone][block], version);
+			continue;
+		}
+		if (version && version < f->since[zone] && !back) {
+			violation(event, zone, "shows data from before a reset that was flushed", version, f->since[zone]);
+			continue;
+		}
+		/* A gap is one of zeros, whatever a power cut or a write that came to nothing left there. */
+		if (version && version != f->version[zone][block] && version <= f->last[zone] && !back) {
+			violation(event, zone, "shows what was not there when it was flushed", version, f->version[zone][block]);
 			continue;
 		}
 		memset(want, 0, sizeof(want));
 		if (version)
-			stamp(want, 0, version, s * SECTOR, SECTOR);
+			stamp(want, zone, version, s * SECTOR, SECTOR);
 		if (memcmp(got + s * SECTOR, want, SECTOR))
-			violation(event, 0, "a sector of a conventional zone holds what was never written there", s, version);
+			violation(event, zone, "a sector holds what was never written there", s, version);
 	}
 }
 
@@ -519,22 +696,84 @@ static void claim_unharmed(const char *path, uint32_t event)
 	zd_findings_free(findings);
 }
 
-static void try_state(const char *path, enum choice choice, uint32_t event, uint32_t until, const struct floor *f)
+static void put_file(const char *path, const uint8_t *from, uint64_t size)
 {
-	uint64_t size = build_state(choice, until);
-	struct zd_error err;
-	zd_dev *dev;
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600), r;
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
 
 	CLAIM(fd >= 0 && ftruncate(fd, (off_t)size) == 0);
 	for (uint64_t at = 0; at < size; at += ZD_PAGE) {
 		static const uint8_t zeros[ZD_PAGE];
 		size_t n = size - at < ZD_PAGE ? size - at : ZD_PAGE;
 
-		if (memcmp(state + at, zeros, n))
-			CLAIM(pwrite(fd, state + at, n, (off_t)at) == (ssize_t)n);
+		if (memcmp(from + at, zeros, n))
+			CLAIM(pwrite(fd, from + at, n, (off_t)at) == (ssize_t)n);
 	}
 	close(fd);
+}
+
+/*
+ * Whoever opened it goes on: writes, flushes, and the host crashes once more, with all of it on its disk. What was there
+ * must be there, and what was written now.
+ */
+static void go_on(zd_dev *dev, const char *path, uint32_t event)
+{
+	static uint8_t all[ZONES][ZONE_SIZE], again[ZONE_SIZE];
+	static uint8_t file[MAX_FILE];
+	const struct zd_geometry *g = &dev->g;
+	int64_t written[ZONES];
+	struct zd_error err;
+	char second[80];
+	zd_dev *later;
+	ssize_t size;
+	int fd;
+
+	for (uint32_t zone = 0; zone < ZONES; zone++) {
+		uint8_t block[BLOCK];
+		uint64_t landed;
+
+		CLAIM((written[zone] = zd_zone_written(dev, zone, &err)) >= 0);
+		CLAIM(zd_pread(dev, all[zone], ZONE_SIZE, zone * ZONE_SIZE, &err) == ZONE_SIZE);
+		memset(block, 0xA0 + (int)zone, BLOCK);
+		if (zone < CONV) {
+			CLAIM(zd_pwrite(dev, block, BLOCK, zone * ZONE_SIZE, &err) == BLOCK);
+			memcpy(all[zone], block, BLOCK);
+		} else if (zone % 3 == 0) {
+			CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, zone, 1, &err) == 0);
+			memset(all[zone], 0, ZONE_SIZE);
+			written[zone] = 0;
+		} else if (zd_append(dev, zone, block, BLOCK, &landed, &err) == BLOCK) {
+			memcpy(all[zone] + landed % ZONE_SIZE, block, BLOCK);
+			written[zone] += BLOCK;
+		}
+	}
+	CLAIM(zd_flush(dev, &err) == 0);
+	fd = open(path, O_RDONLY);
+	CLAIM(fd >= 0);
+	size = pread(fd, file, sizeof(file), 0);
+	CLAIM(size > (ssize_t)g->h.data_offset);
+	close(fd);
+	memset(file + g->h.runtime_offset, 0, g->h.data_offset - g->h.runtime_offset);
+	snprintf(second, sizeof(second), "%s.2", path);
+	put_file(second, file, (uint64_t)size);
+	claim_unharmed(second, event);
+	CLAIM(zd_open(second, ZD_OPEN_READONLY, &later, &err) == 0);
+	for (uint32_t zone = 0; zone < ZONES; zone++) {
+		CLAIM(zd_pread(later, again, ZONE_SIZE, zone * ZONE_SIZE, &err) == ZONE_SIZE);
+		if (memcmp(again, all[zone], ZONE_SIZE) || (zone >= CONV && zd_zone_written(later, zone, &err) != written[zone]))
+			violation(event, zone, "what was flushed behind a crash is lost by the next one", (uint64_t)written[zone], 0);
+	}
+	CLAIM(zd_close(later, &err) == 0);
+	unlink(second);
+}
+
+static void try_state(const char *path, enum choice choice, uint32_t event, uint32_t until, const struct floor *f)
+{
+	uint64_t size = build_state(choice, until);
+	struct zd_error err;
+	zd_dev *dev;
+	int r;
+
+	put_file(path, state, size);
 	nr_states++;
 	claim_unharmed(path, event);
 	r = zd_open(path, nr_states % 2 ? 0 : ZD_OPEN_READONLY, &dev, &err);
@@ -542,9 +781,10 @@ static void try_state(const char *path, enum choice choice, uint32_t event, uint
 		violation(event, ZD_NO_ZONE, err.text, (uint64_t)-r, 0);
 		return;
 	}
-	for (uint32_t zone = CONV; zone < ZONES; zone++)
-		verify_sequential(dev, event, zone, f);
-	verify_conventional(dev, event, f);
+	for (uint32_t zone = 0; zone < ZONES; zone++)
+		(zone < CONV || world.aware ? verify_blocks : verify_sequential)(dev, event, zone, f);
+	if (nr_states % 12 == 5)
+		go_on(dev, path, event);
 	CLAIM(zd_close(dev, &err) == 0);
 	claim_unharmed(path, event);
 }
@@ -558,13 +798,13 @@ static void enumerate(const char *crashed, uint32_t states)
 	memset(&none, 0, sizeof(none));
 	memset(page_synced, 0, sizeof(page_synced));
 	nr_pending = 0;
-	for (i = 0; i < nr_events; i++)
-		boundaries += events[i].kind == SYNC;
-	odds = states > 3 * boundaries ? (states - 3 * boundaries) * 100 / (nr_events ? nr_events : 1) + 1 : 1;
-	for (i = 0; i <= nr_events; i++) {
-		while (m < nr_moments && moments[m].event <= i)
-			f = &moments[m++];
-		if (i == nr_events || events[i].kind == SYNC) {
+	for (i = 0; i < world.nr_events; i++)
+		boundaries += world.events[i].kind == SYNC;
+	odds = states > 3 * boundaries ? (states - 3 * boundaries) * 100 / (world.nr_events ? world.nr_events : 1) + 1 : 1;
+	for (i = 0; i <= world.nr_events; i++) {
+		while (m < world.nr_moments && world.moments[m].event <= i)
+			f = &world.moments[m++];
+		if (i == world.nr_events || world.events[i].kind == SYNC) {
 			try_state(crashed, OLD, i, i, f);
 			try_state(crashed, BY_PAGE, i, i, f);
 			try_state(crashed, BY_SECTOR, i, i, f);
@@ -573,13 +813,13 @@ static void enumerate(const char *crashed, uint32_t states)
 			if (n >= 100 || draw(100) < n)
 				try_state(crashed, draw(NR_CHOICES), i, i, f);
 		}
-		if (i == nr_events)
+		if (i == world.nr_events)
 			break;
-		if (events[i].kind == SYNC)
+		if (world.events[i].kind == SYNC)
 			sync_pages(i);
-		else if (events[i].kind == SIZE)
-			current_size = events[i].offset;
-		else if (events[i].length)
+		else if (world.events[i].kind == SIZE)
+			current_size = world.events[i].offset;
+		else if (world.events[i].length)
 			pending[nr_pending++] = i;
 	}
 }
@@ -602,14 +842,20 @@ static void run_workload(const char *path, const char *crashed, uint32_t states)
 	struct stat st;
 	int fd;
 
-	memset(&now, 0, sizeof(now));
-	memset(gen_from, 0, sizeof(gen_from));
-	memset(most_written, 0, sizeof(most_written));
-	memset(last_gen, 0, sizeof(last_gen));
-	memset(last_version, 0, sizeof(last_version));
-	memset(rolled_back, 0, sizeof(rolled_back));
-	lying = flushed_holds = false;
-	nr_events = nr_moments = 0;
+	memset(&world.now, 0, sizeof(world.now));
+	memset(world.gen_from, 0, sizeof(world.gen_from));
+	memset(world.most_written, 0, sizeof(world.most_written));
+	memset(world.last_gen, 0, sizeof(world.last_gen));
+	memset(world.last_version, 0, sizeof(world.last_version));
+	world.nr_bytes = 0;
+	world.resetting = 0;
+	world.unsure = false;
+	world.aware = draw(3) == 0;
+	killing = draw(2);
+	config.model = world.aware ? ZD_HOST_AWARE : ZD_HOST_MANAGED;
+	memset(world.rolled_back, 0, sizeof(world.rolled_back));
+	world.lying = world.flushed_holds = false;
+	world.nr_events = world.nr_moments = 0;
 	unlink(path);
 	CLAIM(zd_create(path, &config, 0, &recorded, &err) == 0);
 	memset(durable, 0, sizeof(durable));
@@ -626,8 +872,8 @@ static void run_workload(const char *path, const char *crashed, uint32_t states)
 		CLAIM(zd_zone_get(recorded, zone, &rt) == 0);
 		rt->entry_seq = UINT32_MAX - draw(4);
 	}
-	nr_events = 1; /* number 0 is the creation, so that 0 can mean "never" */
-	events[0] = (struct event){ SYNC, 0, UINT64_MAX, NULL };
+	world.nr_events = 1; /* number 0 is the creation, so that 0 can mean "never" */
+	world.events[0] = (struct event){ SYNC, 0, UINT64_MAX, NULL };
 	recording = true;
 	while (commands--)
 		recorded = run_command(recorded, path, config.host_sync == ZD_SYNC_COMMAND);
@@ -635,8 +881,6 @@ static void run_workload(const char *path, const char *crashed, uint32_t states)
 	free_shots();
 	CLAIM(zd_close(recorded, &err) == 0);
 	enumerate(crashed, states);
-	for (uint32_t i = 0; i < nr_events; i++)
-		free(events[i].bytes);
 }
 
 int main(int argc, char **argv)
@@ -649,7 +893,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	workloads = (uint32_t)atoi(argv[1]);
-	random_state = strtoull(argv[2], NULL, 0) * 2 + 1;
+	share();
+	world.random_state = strtoull(argv[2], NULL, 0) * 2 + 1;
 	states = (uint32_t)atoi(argv[3]);
 	lie_data_sync = argc > 4 && strcmp(argv[4], "no-data-sync") == 0;
 	lie_entry_sync = argc > 4 && strcmp(argv[4], "no-entry-sync") == 0;

@@ -5,6 +5,8 @@
  */
 #include <dlfcn.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -52,4 +54,34 @@ int ftruncate(int fd, off_t length)
 int fallocate(int fd, int mode, off_t offset, off_t length)
 {
 	return ((int (*)(int, int, off_t, off_t))go_on("fallocate"))(fd, mode, offset, length);
+}
+
+int fsync(int fd)
+{
+	return ((int (*)(int))go_on("fsync"))(fd);
+}
+
+int fchmod(int fd, mode_t mode)
+{
+	return ((int (*)(int, mode_t))go_on("fchmod"))(fd, mode);
+}
+
+int rename(const char *from, const char *to)
+{
+	return ((int (*)(const char *, const char *))go_on("rename"))(from, to);
+}
+
+int link(const char *from, const char *to)
+{
+	return ((int (*)(const char *, const char *))go_on("link"))(from, to);
+}
+
+int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+	return ((int (*)(int, const char *, int, const char *, int))go_on("linkat"))(from_dir, from, to_dir, to, flags);
+}
+
+int unlink(const char *path)
+{
+	return ((int (*)(const char *))go_on("unlink"))(path);
 }

@@ -8,14 +8,13 @@ into which a mistake was put (a sync left out, metadata synced before its data, 
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
+from core import Build, Change
 
 DATA_SYNC = """	if (sync && kind != ZD_COMMIT_RESETS) {
 		r = zd_host_sync(dev->fd);
@@ -29,57 +28,43 @@ ENTRIES = """	r = write_entries(dev, items, ZD_TABLE, sync);
 	if (r)
 		return sync_failed(dev, r, err);
 """
-MISTAKES = {
-    # file, what stands there once, what takes its place
+SET_DIRTY = "	zd_set_dirty(dev, zone);\n"
+UNMARK = """	r = unmark(dev, err);
+	if (r)
+		return r;
+	if (sync"""
+DEAD_COMMITTER = """			if (zd_zone_peek(dev, zone))
+				zd_set_dirty(dev, zone);
+"""
+SURVIVOR = f"ZD_W_FINISHED) : 0;\n{SET_DIRTY}"
+COPIES = f"""shared state of its zones");
+{SET_DIRTY}	return 0;"""
+MISTAKES: dict[str, tuple[str, list[Change]]] = {
     "fdatasync-removed": ("commit.c", [(DATA_SYNC, "")]),
     "metadata-before-data": ("commit.c", [(DATA_SYNC, ""), (ENTRIES, ENTRIES + DATA_SYNC)]),
     "moved-zones-taken-for-reset": ("commit.c", [("		if (was_reset(dev, item.zone))\n", "")]),
     "pending-slots-reused": ("slot.c", [("dev->in_ram || !on_disk(rt, slot)", "true")]),
+    # numbers that went round
+    "larger-number-wins": ("meta.c", [("return (int32_t)(a - b) > 0;", "return a > b;")]),
+    # flushes of images that are clean
+    "entries-written-while-clean": ("commit.c", [(UNMARK, "	if (sync")]),
+    # processes killed in the midst of a flush
+    "dead-committer-forgotten": ("lock.c", [(DEAD_COMMITTER, "")]),
+    # what a power cut left, and what a crash between two copies did
+    "survivor-not-written": ("power.c", [(SURVIVOR, SURVIVOR.replace(SET_DIRTY, ""))]),
+    "copies-left-differing": ("runtime.c", [(COPIES, COPIES.replace(SET_DIRTY, ""))]),
 }
 
 
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-DZD_RECORD", "-O2", "-g", "-Wall", "-Wextra"]
-
-
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The core and the program, compiled: object files by the names of their sources."""
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     folder = tmp_path_factory.mktemp("hostcrash")
-    sources = [
-        path
-        for room in ("rules", "device")
-        for path in sorted((ROOT / "native" / room).glob("*.c"))
-    ]
-    sources.append(ROOT / "tests/native/hostcrash.c")
-    command = ["gcc", *FLAGS, "-Werror", f"-I{ROOT / 'native'}", "-c", *map(str, sources)]
-    subprocess.run(command, check=True, cwd=folder)
-    return {source.name: folder / f"{source.stem}.o" for source in sources}
-
-
-def link(objects: Iterable[Path], program: Path) -> Path:
-    command = ["gcc", "-o", str(program), *map(str, objects), "-lpthread"]
-    subprocess.run(command, check=True)
-    return program
-
-
-def with_mistake(mistake: str, objects: dict[str, Path], folder: Path) -> Path:
-    """The program with a core that has a mistake in it."""
-    name, changes = MISTAKES[mistake]
-    source = (ROOT / "native/device" / name).read_text(encoding="utf-8")
-    for old, new in changes:
-        assert source.count(old) == 1, f"{name} has no such place any more: {old}"
-        source = source.replace(old, new)
-    (folder / name).write_text(source, encoding="utf-8")
-    wrong = (folder / name).with_suffix(".o")
-    include = [f"-I{ROOT / 'native'}", f"-I{ROOT / 'native/device'}"]
-    command = ["gcc", *FLAGS, "-w", *include, "-c", "-o", str(wrong), str(folder / name)]
-    subprocess.run(command, check=True)
-    return link((objects | {name: wrong}).values(), folder / "hostcrash")
+    return Build(folder, "hostcrash", flags=["-O2", "-DZD_RECORD"])
 
 
 @pytest.fixture(scope="module")
-def hostcrash(objects: dict[str, Path]) -> Path:
-    return link(objects.values(), objects["hostcrash.c"].with_name("hostcrash"))
+def hostcrash(build: Build) -> Path:
+    return build.program
 
 
 def run(program: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -111,9 +96,9 @@ def test_a_missing_sync_is_found(hostcrash: Path, lie: str) -> None:
 
 
 @pytest.mark.parametrize("mistake", list(MISTAKES))
-def test_a_mistake_in_the_core_is_found(
-    objects: dict[str, Path], tmp_path: Path, mistake: str
-) -> None:
-    done = run(with_mistake(mistake, objects, tmp_path), 40, 1, 340)
-    assert done.returncode == 3, done.stdout + done.stderr
+def test_a_mistake_in_the_core_is_found(build: Build, tmp_path: Path, mistake: str) -> None:
+    done = run(build.with_mistake(*MISTAKES[mistake], tmp_path), 40, 1, 340)
+    # A state that the program's own bookkeeping rules out ends it at once.
+    assert done.returncode in (3, -signal.SIGABRT), done.stdout + done.stderr
     assert " 0 violations" not in done.stdout
+    assert done.returncode == 3 or "does not hold" in done.stderr

@@ -7,6 +7,8 @@ lies in corpus/ and is replayed here by a plain ASan and UBSan build, without li
 from __future__ import annotations
 
 import os
+import random
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -123,3 +125,36 @@ def test_stress_of_the_file_system(
     place = [shm / "disk.img"] if where == "image" else []
     printed = run(build("stress_fs"), LONG_SECONDS if long_run else SECONDS, *place)
     assert int(printed.split()[0]) > 1000
+
+
+@pytest.mark.parametrize("where", ["RAM", "image"])
+@pytest.mark.parametrize("program", ["mixed", "mixed-tsan"])
+def test_every_call_mixed(
+    build: Callable[[str], Path], program: str, where: str, shm: Path, long_run: bool
+) -> None:
+    """Every call at random, with kills, stops, signals and interrupts: sound and clean at the end.
+
+    A failure shows the seed.
+    """
+    seed = random.SystemRandom().randrange(1, 1 << 31)
+    place = [shm / "disk.img"] if where == "image" else []
+    printed = run(
+        build(program),
+        LONG_SECONDS if long_run else SECONDS,
+        seed,
+        *place,
+        TSAN_OPTIONS="detect_deadlocks=0 halt_on_error=1",
+    )
+    assert int(printed.split()[0]) > 500
+
+
+def test_the_mixture_leaves_no_call_out() -> None:
+    """Each function that zd.h declares is called in mixed.c, and each of its threads begins with all."""
+    header = (HERE.parents[1] / "native/zd.h").read_text(encoding="utf-8")
+    header = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    declared = set(
+        re.findall(r"^(?!typedef)[a-z].*?\b\(?\*?(zd_[a-z0-9_]+)\(", header, re.MULTILINE)
+    )
+    assert {"zd_open", "zd_get_interrupt", "zd_rule_name", "zd_trace_read", "zd_crc32c"} <= declared
+    called = set(re.findall(r"\b(zd_[a-z0-9_]+)\(", (HERE / "mixed.c").read_text(encoding="utf-8")))
+    assert declared - called == set()

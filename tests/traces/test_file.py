@@ -164,7 +164,8 @@ def test_cut_at_every_length(small: Path, tmp_path: Path) -> None:
         got = list(trace)
         assert got == records[: len(got)]
         assert trace.cut is not None
-        assert f"the {len(got)} commands before that were read" in trace.cut
+        were = "command before that was" if len(got) == 1 else "commands before that were"
+        assert f"the {len(got)} {were} read" in trace.cut
         assert not trace.complete
         middle = "cut off in the middle of an item" in trace.cut
         boundaries += not middle

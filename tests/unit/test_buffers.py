@@ -188,3 +188,16 @@ def test_a_huge_length_allocates_nothing(dev: zoned.Device) -> None:
             dev.pread(length, 0)
     with pytest.raises(zoned.OutOfRangeError):
         dev.pread(4096, 2**63 - 4096)
+
+
+@pytest.mark.parametrize("empty", [1, 16, 40])
+def test_empty_buffers_stand_anywhere(dev: zoned.Device, empty: int) -> None:
+    """Before, between and behind others, into new blocks and into blocks that are there."""
+    none = [b""] * empty
+    start = dev.geometry.zone_start(dev.geometry.nr_conventional)
+    pieces = [*none, bytes([1]) * 512, *none, bytes([2]) * 3584, *none]
+    for _ in range(2):
+        assert dev.pwritev(pieces, start) == 4096
+        assert dev.pread(4096, start) == bytes([1]) * 512 + bytes([2]) * 3584
+        dev.reset_zone(dev.geometry.nr_conventional)
+    assert dev.pwritev(none, start) == 0

@@ -428,7 +428,9 @@ def test_writing_by_a_buffer(disk: Disk) -> None:
 def test_mkfs(disk: Disk) -> None:
     disk.dev.close()
     with zoned.memory(**KEYWORDS) as dev:
-        gaps(lambda: (zonefs.mkfs(dev), zonefs.read_superblock(dev)), Before().check, 80)
+        gaps(
+            lambda: (zonefs.mkfs(dev, force=True), zonefs.read_superblock(dev)), Before().check, 80
+        )
     disk.dev = zoned.open(disk.path)
 
 

@@ -4,11 +4,13 @@ rightly.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zoned
+from zoned.archive import describe
 from zoned.geometry import (
     DataMode,
     Dialect,
@@ -19,6 +21,7 @@ from zoned.geometry import (
     Model,
     resolve,
 )
+from zoned.testing import check_crashes
 from zoned.zone import ZoneType
 from zoned.zonelist import ZoneSet
 
@@ -89,6 +92,12 @@ def test_host_aware_zones_are_write_preferred() -> None:
         ({"size": "4Q"}, "size: '4Q' is not a size"),
         ({"size": 2**61}, "size is 2305843009213693952: at most"),
         ({"zone_size": 0}, "zone_size is 0: it must be a positive multiple"),
+        ({"zones": 0}, "zones is 0: it must be a number of zones, 1 or more"),
+        ({"zones": -1}, "zones is -1: it must be a number of zones, 1 or more"),
+        ({"zones": 2**24 + 1}, "zones is 16777217: at most 16777216 are possible"),
+        ({"zones": 4, "size": "16MiB"}, "size and zones exclude each other: give one of them"),
+        ({"zones": 4, "zone_size": 6144}, "zone_size is 6144: it must be a positive multiple"),
+        ({"zones": 2**24, "zone_size": 2**40}, "size is 18446744073709551616: at most"),
         ({"zone_size": 6144}, "zone_size is 6144: it must be a positive multiple"),
         (
             {"zone_capacity": "8MiB"},
@@ -150,6 +159,7 @@ def test_too_many_conventional_ranges() -> None:
     [
         ({"size": 1.5}, "size must be a number of bytes"),
         ({"size": True}, "size must be a number of bytes"),
+        ({"zones": "4"}, "zones must be a whole number, not str"),
         ({"max_open": "4"}, "max_open must be a whole number, not str"),
         ({"max_open": True}, "max_open must be a whole number, not bool"),
         ({"unrestricted_read": 1}, "unrestricted_read must be true or false, not 1"),
@@ -205,6 +215,42 @@ TEST = {"size": "64MiB", "zone_size": "4MiB", "conventional": 2, "max_open": 4}
 def test_what_is_implied_gives_way(keywords: dict[str, Any], field: str, value: object) -> None:
     geometry = make(implied=True, inherited=TEST, **keywords)
     assert getattr(geometry, field) == value
+
+
+def test_a_number_of_zones_takes_the_place_of_a_size() -> None:
+    """Whoever gives the one takes an inherited other away."""
+    assert make(zones=5).size == 20 * MIB
+    assert make(zones=5, zone_size="1MiB").size == 5 * MIB
+    assert make(zones=5, size=None).nr_zones == 5
+    assert make(zones=None).nr_zones == 16
+    profile: dict[str, object] = {"zones": 8, "zone_size": "2MiB"}
+    assert make(inherited=profile).size == 16 * MIB
+    assert make(inherited=profile, zone_size="1MiB").size == 8 * MIB
+    assert make(inherited=profile, size="6MiB").nr_zones == 3
+    assert make(inherited=profile, zones=2).size == 4 * MIB
+
+
+def test_zones_wherever_a_disk_is_made(tmp_path: Path) -> None:
+    """A disk in RAM and in a file, the check of crashes, a profile, a dump and the command line."""
+    with zoned.memory(zones=6) as dev:
+        assert (len(dev.zones), dev.geometry.size) == (6, 24 * MIB)
+        assert "zones" not in describe(dev)
+    with zoned.create(tmp_path / "a.img", profile="zn540", zones=3) as dev:
+        assert (len(dev.zones), dev.geometry.zone_size) == (3, 2048 * MIB)
+    seen = []
+    check_crashes(
+        lambda dev, ack: dev.flush(), lambda dev, told: seen.append(len(dev.zones)), zones=7
+    )
+    assert set(seen) == {7}
+    own = tmp_path / "own.toml"
+    own.write_text('[geometry]\nzones = 9\nzone_size = "1MiB"\n')
+    with zoned.memory(profile=own) as dev:
+        assert len(dev.zones) == 9
+    with pytest.raises(zoned.GeometryError, match="size and zones exclude each other"):
+        zoned.memory(zones=3, size="12MiB")
+    own.write_text('[geometry]\nzones = 9\nsize = "9MiB"\nzone_size = "1MiB"\n')
+    with pytest.raises(ValueError, match=r"own.toml: size and zones exclude each other"):
+        zoned.memory(profile=own)
 
 
 def test_an_inherited_capacity_gives_way() -> None:

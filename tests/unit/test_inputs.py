@@ -280,7 +280,7 @@ def test_no_line_of_a_file_of_another_kind_is_shown(name: str, tmp_path: Path) -
 def test_no_line_is_shown_of_what_is_no_trace_of_its_format(form: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text(f"{SECRET}\n")
-    with pytest.raises(TraceError, match=r"no command in 1 lines.*malformed line 1$") as caught:
+    with pytest.raises(TraceError, match=r"no command in 1 line .*malformed line 1$") as caught:
         list(BlockTrace(path, form).records())
     assert "root" not in str(caught.value).replace(str(tmp_path), "")
 
@@ -837,7 +837,10 @@ def test_any_report_is_read_or_refused() -> None:
     from zoned import reportformats
 
     texts = [
-        reportformats.json_header({}) + reportformats.jsonl(raw),
+        '{"report": 2, "zones": [\n'
+        + reportformats.jsonl(raw).replace("}\n", "},\n")[:-2]
+        + "\n]}\n",
+        '{"report": 1}\n' + reportformats.jsonl(raw),
         reportformats.CSV_HEADER + reportformats.csv(raw),
         reportformats.ZBD_HEADER + reportformats.zbd(raw),
         reportformats.blkzone(raw),

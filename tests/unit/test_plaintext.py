@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoned.plaintext import printable
+from zoned.plaintext import for_terminal, printable
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,30 @@ def test_only_characters_that_are_shown_come_out(text: str) -> None:
     assert all(one.isprintable() or unicodedata.category(one) == "Zs" for one in shown)
     assert printable(shown) == shown
     shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("disk \u00ef.img", "disk \u00ef.img"),
+        (os.fsdecode(b"d\xffsk"), os.fsdecode(b"d\xffsk")),
+        ("d\udcc3\udcafsk", "d\u00efsk"),  # as an ASCII locale has it
+        ("\udce2\udc80\udcae", "\\u202e"),
+        ("\udcc2\udc9b31m", "\\x9b31m"),
+        ("\udc9b31m", "\\x9b31m"),  # CSI of a terminal of 8 bits
+        ("one\ntwo\x1b[2J", "one\\ntwo\\x1b[2J"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_what_a_terminal_gets(text: str, shown: str) -> None:
+    assert for_terminal(text) == shown
+    assert for_terminal(shown) == shown
+
+
+@given(st.binary())
+def test_no_byte_of_a_name_moves_the_cursor(name: bytes) -> None:
+    """Whatever the name: no control character of 7 bits, nor one of 8 that stands alone."""
+    told = os.fsencode(for_terminal(os.fsdecode(name)))
+    assert not any(byte < 32 or byte == 127 for byte in told)
+    decoded = told.decode("utf-8", "surrogateescape")
+    assert not any(0x80 <= ord(one) <= 0x9F or 0xDC80 <= ord(one) <= 0xDC9F for one in decoded)

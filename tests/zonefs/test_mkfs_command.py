@@ -10,6 +10,7 @@ import pytest
 
 import zoned
 import zonefs
+from cli.shell import Terminal
 
 
 @pytest.fixture
@@ -86,3 +87,69 @@ def test_no_such_image(tmp_path: Path) -> None:
     code, _, err = zonedctl("mkfs", tmp_path / "none.img")
     assert code == 1
     assert "none.img" in err
+
+
+def test_data_in_a_conventional_zone_0_is_told(image: Path) -> None:
+    """What it held was to be overwritten, and "no data would be lost"; other such zones keep theirs."""
+    with zoned.open(image) as dev:
+        dev.pwrite(bytes(4096), 0)
+        dev.pwrite(b"x" * 8192, dev.geometry.zone_start(1))
+    assert zonedctl("mkfs", image, "--dry-run") == (0, "no data would be lost\n", "")
+    with zoned.open(image) as dev:
+        dev.pwrite(b"precious".ljust(4096, b"\0"), 1 << 20)
+    told = "4.0 KiB of data in 1 zone would be lost\n"
+    assert zonedctl("mkfs", image, "--dry-run") == (0, told, "")
+    terminal = Terminal("mkfs", image)
+    question = f"Make a zonefs on {image}? 4.0 KiB of data in 1 zone will be lost."
+    assert question in terminal.until("[y/N]: ")
+    terminal.type("n\n")
+    assert terminal.finish() == 1
+    with zoned.open(image) as dev:
+        assert dev.pread(4096, 1 << 20).rstrip(b"\0") == b"precious"
+        assert not any(dev.pread(4096, 0))
+    assert zonedctl("mkfs", image)[0] == 0
+    with zoned.open(image) as dev:
+        assert dev.pread(8192, dev.geometry.zone_start(1)) == b"x" * 8192
+
+
+def test_dead_zones_are_not_reset_and_not_told(image: Path) -> None:
+    with zoned.open(image) as dev:
+        dev.append(5, bytes(8192))
+        dev.set_condition(5, "read-only")
+    assert zonedctl("mkfs", image, "--dry-run") == (0, "no data would be lost\n", "")
+    assert zonedctl("mkfs", image) == (0, "", "")
+    with zoned.open(image) as dev:
+        assert dev._written(5) == 8192
+
+
+def test_a_file_system_needs_force(image: Path) -> None:
+    with zoned.open(image) as dev:
+        superblock = bytearray(4096)
+        superblock[1080:1082] = b"\x53\xef"
+        dev.pwrite(superblock, 0)
+        dev.append(5, bytes(8192))
+    told = f"zonedctl: {image} holds an ext2 file system: -f makes a zonefs in its place\n"
+    assert zonedctl("mkfs", image) == (1, "", told)
+    assert zonedctl("mkfs", image, "--dry-run") == (
+        0,
+        "an ext2 file system and 8.0 KiB of data in 1 zone would be lost; it takes -f\n",
+        "",
+    )
+    with zoned.open(image) as dev:
+        assert dev.pread(4096, 0) == superblock
+        assert dev._written(5) == 8192
+    assert zonedctl("mkfs", image, "-f") == (0, "", "")
+    told = f"zonedctl: {image} holds a zonefs: -f makes a zonefs in its place\n"
+    assert zonedctl("mkfs", image) == (1, "", told)
+    told = "a zonefs would be lost; it takes -f\n"
+    assert zonedctl("mkfs", image, "--dry-run", "-f") == (0, told, "")
+
+
+def test_no_usable_zone(image: Path) -> None:
+    with zoned.open(image) as dev:
+        for zone in range(1, 16):
+            dev.set_condition(zone, "offline")
+    for options in ((), ("-f",), ("--dry-run",)):
+        code, out, err = zonedctl("mkfs", image, *options)
+        assert (code, out) == (1, "")
+        assert "no zone would be a file that can be written" in err

@@ -64,7 +64,7 @@ def test_mkfs_writes_what_mkzonefs_writes(disk: Callable[..., zoned.Device]) -> 
     assert made == zonefs.read_superblock(dev)
     assert made == zonefs.Superblock("", UUID, zonefs.Features(0), 0, 0, 0o640)
 
-    made = zonefs.mkfs(dev, "täst", True, 1000, 7, 0o604, uuid=UUID)
+    made = zonefs.mkfs(dev, "täst", True, 1000, 7, 0o604, uuid=UUID, force=True)
     assert dev.pread(4096, 0) == MKZONEFS_ALL.ljust(4096, b"\0")
     assert made.label == "täst"
     assert made.aggregate_conventional
@@ -74,7 +74,7 @@ def test_mkfs_writes_what_mkzonefs_writes(disk: Callable[..., zoned.Device]) -> 
 
 def test_every_mkfs_has_a_uuid_of_its_own(disk: Callable[..., zoned.Device]) -> None:
     dev = disk()
-    assert zonefs.mkfs(dev).uuid != zonefs.mkfs(dev).uuid
+    assert zonefs.mkfs(dev).uuid != zonefs.mkfs(dev, force=True).uuid
 
 
 def test_a_disk_of_mkzonefs_mounts(disk: Callable[..., zoned.Device]) -> None:
@@ -166,7 +166,7 @@ def test_mkfs_while_mounted(fs: zonefs.ZoneFS, fails: Any) -> None:
     with fails(errno.EBUSY, "mounted in this process"):
         zonefs.mkfs(fs.device)
     fs.close()
-    zonefs.mkfs(fs.device)
+    zonefs.mkfs(fs.device, force=True)
 
 
 def test_mkfs_read_only(tmp_path: Any, fails: Any) -> None:

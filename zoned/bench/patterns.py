@@ -160,7 +160,9 @@ def _streams(geometry: Geometry, values: Mapping[str, Value]) -> Plan:
             f"streams is {values['streams']}: the disk has {_limit(geometry)} at most"
         )
     if sum(numbers) > MOST_PLANNED:
-        raise PatternError(f"streams makes {sum(numbers)} jobs: at most {MOST_PLANNED} can be had")
+        raise PatternError(
+            f"streams makes {counted(sum(numbers), 'job')}: at most {MOST_PLANNED} can be had"
+        )
     first, have = _room(geometry, max(numbers) * zones)
     plan = Plan()
     if len(numbers) < len(_numbers(values, "streams")):

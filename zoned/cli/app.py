@@ -23,6 +23,8 @@ from typing import Any, NoReturn
 
 import click
 
+from zoned.plaintext import for_terminal
+
 #: name -> (module in zoned.cli, one-line help); in the order in which the help lists them.
 COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("create", "Make a new disk in a file."),
@@ -45,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restore": ("move", "Make a disk from a dump."),
     "mkfs": ("mkfs", "Make a zonefs on a disk: every zone a file."),
     "mount": ("mount", "Mount the zonefs on a disk, for every program to use."),
-    "remount": ("mount", "Change a mount's options; make it writable again after an error."),
+    "remount": ("mount", "Change a mount, or make it writable again."),
     "bench": ("bench", "Run write patterns on modelled drives, in virtual time."),
     "completion": ("completion", "Print the completion script for a shell."),
 }
@@ -150,7 +152,7 @@ class App(click.Group):
         except BrokenPipeError as error:
             raise Failure("", PIPE_CLOSED) from error
         except KeyboardInterrupt as error:
-            raise Failure("interrupted", INTERRUPTED) from error
+            raise Failure(interrupted(error), INTERRUPTED) from error
         except (OSError, ValueError, OverflowError, MemoryError) as error:
             if os.environ.get("ZONEDCTL_TRACEBACK"):
                 raise
@@ -211,7 +213,12 @@ def example(*lines: str) -> str:
 def say_error(message: str, who: str = "zonedctl") -> None:
     """One line on stderr; nothing if stderr is gone too."""
     with contextlib.suppress(OSError):
-        click.echo(f"{who}: {whole(message)}", err=True)
+        click.echo(f"{who}: {for_terminal(whole(message))}", err=True)
+
+
+def echo(text: str, err: bool = False) -> None:
+    """One line with names or texts of others in it, of which a terminal obeys none."""
+    click.echo(for_terminal(text), err=err)
 
 
 _SURROGATES = re.compile(r"(?:\\udc[89a-f][0-9a-f])+")
@@ -230,6 +237,11 @@ def whole(text: str) -> str:
     return _SURROGATES.sub(letters, text)
 
 
+def interrupted(error: KeyboardInterrupt) -> str:
+    """What Ctrl-C ended: with the process for which a call had waited, if one had."""
+    return "; ".join(["interrupted", *getattr(error, "__notes__", ())])
+
+
 def sentence(error: BaseException) -> str:
     """One sentence from an exception: of the library as it is, of the host with the file's name."""
     if isinstance(error, MemoryError):
@@ -242,8 +254,7 @@ def sentence(error: BaseException) -> str:
         elif bare and error.errno in _OF_OUTPUT:
             text = f"cannot write to standard output: {text}"
         return text
-    text = str(error) or type(error).__name__
-    return " ".join(text.split())
+    return str(error) or type(error).__name__  # a newline in it is a name's: see say_error()
 
 
 @click.command(
@@ -331,10 +342,10 @@ def run() -> NoReturn:
         _end()
         status = 128 + int(end.args[0])
         say_error("terminated")
-    except KeyboardInterrupt:  # outside of a command: while starting or ending
+    except KeyboardInterrupt as error:  # outside of a command: while starting or ending
         _end()
         status = INTERRUPTED
-        say_error("interrupted")
+        say_error(interrupted(error))
     _end()
     leave(status)
 

@@ -13,7 +13,8 @@ from typing import Self
 
 import click
 
-from zoned.cli.app import Failure
+from zoned.cli.app import Failure, echo
+from zoned.plaintext import for_terminal
 from zoned.reportformats import human_size
 
 
@@ -32,12 +33,12 @@ def colours() -> bool:
 def say(verbose: bool, text: str) -> None:
     """A remark: when asked for, or when a person is there to read it."""
     if verbose or sys.stderr.isatty():
-        click.echo(text, err=True)
+        echo(text, err=True)
 
 
 def confirm(question: str, force: bool) -> None:
     """Ask before something is lost; raises Failure for no. Silent with -f or without a terminal."""
-    if not force and on_terminal() and not click.confirm(question, err=True):
+    if not force and on_terminal() and not click.confirm(for_terminal(question), err=True):
         raise Failure("nothing was done")
 
 

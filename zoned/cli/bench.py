@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoned.cli.app import Failure, example
+from zoned.cli.app import Failure, echo, example
 from zoned.cli.params import DriveName, FilePath, PatternOrFile
 from zoned.plaintext import printable
 from zoned.units import counted
@@ -290,7 +290,7 @@ def _sweep(names: Sequence[str], dask: str | None, jobs: int | None, quiet: bool
             click.echo(f"{done}/{total} {printable(text)}", err=True)
 
     failed = sweep.run(grid, workers=jobs, dask=dask, told=told)
-    click.echo(f"{grid.folder}/points.csv and summary.csv: {counted(len(grid.points), 'point')}")
+    echo(f"{grid.folder}/points.csv and summary.csv: {counted(len(grid.points), 'point')}")
     if failed:
         raise Failure(f"{failed} of {counted(len(grid.points), 'point')} failed; see points.csv")
 

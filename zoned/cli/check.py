@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoned.cli.app import example
+from zoned.cli.app import echo, example
 from zoned.cli.documents import dumps
 from zoned.cli.params import format_option, image_argument
 from zoned.units import counted
@@ -47,8 +47,8 @@ def check_command(image: str, repair: bool, form: str) -> int:
     else:
         for finding in findings:
             hint = " (--repair can mend it)" if finding.mendable and not finding.mended else ""
-            click.echo(f"{finding}{hint}")
-        click.echo(f"{image}: {_summary(findings)}", err=True)
+            echo(f"{finding}{hint}")
+        echo(f"{image}: {_summary(findings)}", err=True)
     return ERRORS_STAY if left else DATA_LOST if lost else 0
 
 
@@ -90,7 +90,7 @@ def _summary(findings: list[Finding]) -> str:
         if losing:
             known = sum(finding.lost or 0 for finding in losing)
             unknown = any(finding.lost is None for finding in losing)
-            much = f"{known:,} bytes" if known else "data"
+            much = counted(known, "byte", form=",") if known else "data"
             zones = len({finding.zone for finding in losing})
             more = " and more" if known and unknown else ""
             parts.append(f"{much}{more} of {counted(zones, 'zone')} {what}")

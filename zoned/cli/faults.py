@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, example
+from zoned.cli.app import Failure, echo, example
 from zoned.cli.documents import dumps
 from zoned.cli.params import (
     FilePath,
     OneOf,
+    SomeOf,
+    fault_commands,
     fault_kinds,
     format_option,
     image_argument,
@@ -53,7 +55,12 @@ def faults_command() -> None:
 @image_argument
 @click.argument("kind", required=False, type=OneOf(fault_kinds))
 @click.option("--plan", type=FilePath(), metavar="FILE", help="Set the rules of this TOML file.")
-@click.option("--on", metavar="COMMANDS", help="Such as write,append. Default: all that can.")
+@click.option(
+    "--on",
+    type=SomeOf(fault_commands),
+    metavar="COMMANDS",
+    help="Such as write,append. Default: all that can.",
+)
 @click.option("--zones", "-z", metavar="ZONES", help="One range of zones, such as 3-7.")
 @click.option("--range", "span", metavar="FROM:TO", help="Bytes of the disk, in whole blocks.")
 @click.option("--block", metavar="BYTE", help="The block that begins there, instead of a range.")
@@ -106,7 +113,7 @@ def add_command(
     with disk.to_change(image) as device:
         where = "" if plan is None else f"plan {plan}"
         for fault in device.faults.set_all(rules, where=where):
-            click.echo(str(fault) if verbose else fault.id)
+            echo(str(fault if verbose else fault.id))
     return 0
 
 
@@ -129,9 +136,9 @@ def list_command(image: str, form: str) -> int:
         )
         return 0
     for fault in faults:
-        click.echo(fault._told(*fault._last))
+        echo(fault._told(*fault._last))
     if not powered:
-        click.echo(f"{image}: the emulated disk has no power", err=True)
+        echo(f"{image}: the emulated disk has no power", err=True)
     return 0
 
 

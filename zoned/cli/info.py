@@ -14,6 +14,7 @@ from zoned.cli import disk
 from zoned.cli.app import example
 from zoned.cli.documents import dumps
 from zoned.cli.params import format_option, image_argument
+from zoned.plaintext import for_terminal
 from zoned.reportformats import CONDITION_NAMES, both_sizes, human_size
 from zoned.units import counted
 
@@ -54,7 +55,7 @@ def info_command(image: str, form: str, as_json: bool, zone_counters: bool) -> N
             click.echo(dumps(_as_json(device, facts, conditions, holders, zone_counters), indent=2))
             return
         for name, text in _lines(device, facts, conditions, holders):
-            sys.stdout.write(f"{name:13} {text}\n")
+            sys.stdout.write(f"{name:13} {for_terminal(text)}\n")
         if zone_counters:
             _print_zone_counters(device)
 

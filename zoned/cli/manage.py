@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, example
+from zoned.cli.app import Failure, echo, example
 from zoned.cli.ask import confirm, on_terminal
 from zoned.cli.params import (
-    CONDITIONS,
+    SETTABLE,
     F,
     dry_run_option,
     force_option,
@@ -137,7 +137,7 @@ def _do(job: Job, *, whole: bool, dry_run: bool, force: bool, verbose: bool) -> 
         _ask(job, device, whole, force)
         job.run(device)
     if verbose:
-        click.echo(f"{job.image}: {job.done} {show(job.runs)}", err=True)
+        echo(f"{job.image}: {job.done} {show(job.runs)}", err=True)
     return 0
 
 
@@ -305,7 +305,7 @@ finish_command = _command(
     ),
 )
 @image_argument
-@click.argument("condition", type=CONDITIONS)
+@click.argument("condition", type=SETTABLE)
 @range_options
 @dry_run_option
 @force_option
@@ -329,7 +329,7 @@ def set_condition_command(
     """
     from zoned import ZoneCondition
 
-    if len(condition) != 1 or not condition <= {_EMPTY, _READ_ONLY, _OFFLINE}:
+    if len(condition) != 1 or not condition <= SETTABLE.offered:
         raise click.UsageError("the condition must be one of read-only, offline, empty")
     asked = Asked(offset, length, count, zones)
     if asked.nothing:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import example
+from zoned.cli.app import Failure, example
 from zoned.cli.ask import confirm, on_terminal, say
-from zoned.cli.params import dry_run_option, force_option, image_argument, verbose_option
+from zoned.cli.params import dry_run_option, image_argument, verbose_option
 from zoned.reportformats import ZONE, human_size
 from zoned.units import counted
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoned import Device
 
 _CONVENTIONAL = 1
+_DEAD = (0xD, 0xF)
 _NUMBERS = {"uid": 10, "gid": 10, "perm": 8}  # and their base
 
 
@@ -53,14 +54,27 @@ def _features(text: str) -> dict[str, Any]:
     return keywords
 
 
-def _at_stake(device: Device) -> tuple[int, int]:
-    """Bytes of data that would go, and in how many zones."""
+def _at_stake(device: Device, superseded: bool) -> tuple[int, int]:
+    """Bytes of data that would go, and in how many zones.
+
+    Sequential zones are reset, dead ones excepted. Conventional zones keep what is in them, but
+    zone 0, where the superblock goes and which no file shows; with ``superseded`` what is in zone 0
+    is told by its name and not counted.
+    """
+    from zonefs.signatures import data_in
+
     lost = zones = 0
     for batch in disk.batches(device, [(0, device.geometry.nr_zones)]):
         for zone in ZONE.iter_unpack(batch):
-            written = 0 if zone[6] == _CONVENTIONAL else device._written(zone[5])
-            lost += written
-            zones += written > 0
+            number, kind, condition = zone[5:8]
+            if condition in _DEAD or (kind == _CONVENTIONAL and number):
+                continue
+            if number:
+                here = device._written(number)
+            else:
+                here = 0 if superseded else data_in(device, 0)
+            lost += here
+            zones += here > 0
     return lost, zones
 
 
@@ -84,7 +98,11 @@ def _at_stake(device: Device) -> tuple[int, int]:
 @click.option("--perm", type=Octal(), default=None, help="Permissions of the files. Default: 640.")
 @click.option("-o", "features", default="", help="Features in mkzonefs's words, with commas.")
 @dry_run_option
-@force_option
+@click.option(
+    *("-f", "--force"),
+    is_flag=True,
+    help="Replace a file system that is on the disk, and do not ask on a terminal.",
+)
 @verbose_option
 def mkfs_command(
     image: str,
@@ -101,10 +119,12 @@ def mkfs_command(
     """Make a zonefs on the disk IMAGE: every zone but the first becomes a file.
 
     Resets all sequential zones and writes the superblock to zone 0, as mkzonefs does; Linux mounts
-    what it makes. On a terminal it asks before data is lost. A mounted disk is refused.
+    what it makes. On a terminal it asks before data is lost. A disk that holds a zonefs, another
+    file system, a volume or a partition table needs -f. A mounted disk is refused.
     """
     import zonefs
-    from zonefs.superblock import refuse_mounted
+    from zonefs.signatures import found_on
+    from zonefs.superblock import refuse_mounted, refuse_unfit
 
     given = {"uid": uid, "gid": gid, "perm": perm}
     keywords = _features(features) | {name: n for name, n in given.items() if n is not None}
@@ -112,15 +132,20 @@ def mkfs_command(
         keywords["aggregate_conventional"] = True
     with disk.to_look(image) if dry_run else disk.to_change(image) as device:
         refuse_mounted(device)
+        refuse_unfit(device)
+        found = "" if force and not dry_run else found_on(device)
+        if found and not force and not dry_run:
+            raise Failure(f"{image} holds {found}: -f makes a zonefs in its place")
         if dry_run or (not force and on_terminal()):
-            lost, zones = _at_stake(device)
-            loss = f"{human_size(lost)} of data in {counted(zones, 'zone')}"
+            lost, zones = _at_stake(device, bool(found))
+            loss = f"{human_size(lost)} of data in {counted(zones, 'zone')}" if lost else ""
             if dry_run:
-                click.echo(f"{loss} would be lost" if lost else "no data would be lost")
+                gone = " and ".join(filter(None, (found, loss))) or "no data"
+                click.echo(f"{gone} would be lost{'; it takes -f' if found else ''}")
                 return 0
             if lost:
                 confirm(f"Make a zonefs on {image}? {loss} will be lost.", force)
-        made = zonefs.mkfs(device, label, **keywords)
+        made = zonefs.mkfs(device, label, force=True, **keywords)
         named = f" {label!r}" if label else ""
         say(
             verbose,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoned.cli.app import Failure, Terminated, example, sentence
+from zoned.cli.app import Failure, Terminated, echo, example, sentence
 from zoned.cli.ask import say
 from zoned.cli.params import image_argument
 from zoned.openers import BACKGROUND
@@ -72,7 +72,7 @@ class Wanted:
             if "readonly" in self.options or not self._write_protected(error):
                 raise
         mounted = zonefs.mount(self.image, self.directory, **self.options, readonly=True)
-        click.echo(f"zonedctl: {self.image} is write-protected: mounted read-only", err=True)
+        echo(f"zonedctl: {self.image} is write-protected: mounted read-only", err=True)
         return mounted
 
     def _write_protected(self, error: OSError) -> bool:
@@ -199,8 +199,8 @@ def _parse_remount(text: str) -> dict[str, Any]:
     multiple=True,
     callback=lambda _ctx, _param, texts: [_parse_remount(text) for text in texts],
     metavar="OPTIONS",
-    help="rw, ro, errors=remount-ro|zone-ro|zone-offline|repair, explicit-open,"
-    " noexplicit-open; several with commas.  [default: rw]",
+    help="rw (the default), ro, errors=remount-ro|zone-ro|zone-offline|repair, explicit-open,"
+    " noexplicit-open; several with commas.",
 )
 @click.argument("directory", metavar="DIR", type=Directory())
 def remount_command(options: list[dict[str, Any]], directory: str) -> None:
@@ -263,7 +263,7 @@ def _foreground(wanted: Wanted) -> int:
     with wanted.mount() as mounted:
         how = f"mounted {wanted.image} at {mounted.path}; Ctrl-C, or fusermount3 -u, unmounts it"
         cause = _serve(mounted, how)
-    click.echo(f"unmounted {mounted.path}: {cause}", err=True)
+    echo(f"unmounted {mounted.path}: {cause}", err=True)
     return 0
 
 
@@ -300,7 +300,7 @@ def _serve(mounted: Mount, greeting: str = "") -> str:
     """Until it ends; why it did. From then on nothing interrupts the unmounting."""
     try:
         if greeting:
-            click.echo(greeting, err=True)
+            echo(greeting, err=True)
         mounted.wait()
         cause = "by another process"
     except Terminated as end:

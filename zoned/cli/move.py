@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import example
+from zoned.cli.app import echo, example
 from zoned.cli.ask import Meter, confirm_replace, say
 from zoned.cli.files import output, refuse_existing, refuse_the_disk, remaining, source
 from zoned.cli.params import FilePath, force_option, image_argument, verbose_option
@@ -123,7 +123,7 @@ def restore_command(
                 )
         if dry_run:
             geometry = summary.geometry
-            click.echo(
+            echo(
                 f"{name} is good: disk {summary.uuid}, {geometry['size']} bytes in zones of"
                 f" {geometry['zone_size']}, {counted(summary.zones, 'zone')} in use,"
                 f" {counted(summary.data, 'byte')} of "

@@ -136,6 +136,28 @@ class Names(NumbersType):
         return [CompletionItem(done + comma + n) for n in self.names if n.startswith(last.lower())]
 
 
+class OneOfNames(Names):
+    """As Names, for a command that takes one, and not all: only those are offered."""
+
+    def __init__(
+        self, what: str, names: dict[str, int], shorts: dict[str, int], offered: Iterable[int]
+    ) -> None:
+        super().__init__(what, names, shorts)
+        self.offered = frozenset(offered)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        return [
+            CompletionItem(name)
+            for name, number in self.names.items()
+            if number in self.offered and name.startswith(incomplete.lower())
+        ]
+
+
 class FilePath(click.Path):
     """A path that is handed to the library as it is; completes to files."""
 
@@ -199,6 +221,24 @@ class OneOf(TextType):
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
+class SomeOf(OneOf):
+    """As OneOf, for several words with commas between them."""
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        done, comma, last = incomplete.rpartition(",")
+        before = done.split(",")
+        return [
+            CompletionItem(done + comma + name)
+            for name in self.names()
+            if name.startswith(last) and name not in before
+        ]
+
+
 def fault_kinds() -> Iterable[str]:
     """What ``faults add`` takes as a kind."""
     from zoned.faults import FaultKind
@@ -211,6 +251,20 @@ def keeps() -> Iterable[str]:
     from zoned.faults import Keep
 
     return (str(keep) for keep in Keep)
+
+
+def fault_commands() -> Iterable[str]:
+    """What a rule may act on."""
+    from zoned.faults import COMMANDS
+
+    return COMMANDS
+
+
+def strategies() -> Iterable[str]:
+    """Which survivors of a power cut to look at."""
+    from zoned.crashes import Strategy
+
+    return (str(strategy) for strategy in Strategy)
 
 
 def trace_formats() -> Iterable[str]:
@@ -284,6 +338,12 @@ CONDITIONS = Names(
     {name: number for number, name in CONDITION_NAMES.items()},
     dict(CONDITION_SHORT),
 )
+SETTABLE = OneOfNames(
+    "condition",
+    {name: number for number, name in CONDITION_NAMES.items()},
+    dict(CONDITION_SHORT),
+    (0x1, 0xD, 0xF),  # empty, read-only, offline
+)
 TYPES = Names("type", {name: number for number, name in TYPE_NAMES.items()}, dict(TYPE_SHORT))
 
 image_argument = click.argument("image", type=FilePath())
@@ -328,6 +388,9 @@ def geometry_options(command: F) -> F:
             help="Start from a profile: test (the default), hc620, hc680, zn540, or a TOML file.",
         ),
         click.option("--size", type=SIZE, help="Size of the disk; the last zone may be smaller."),
+        click.option(
+            "--zones", type=COUNT, metavar="N", help="Number of zones; instead of --size."
+        ),
         click.option(
             "--zone-size", type=SIZE, help="Size of a zone: any multiple of the physical block."
         ),

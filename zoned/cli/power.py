@@ -8,7 +8,7 @@ import click
 
 from zoned.cli import disk
 from zoned.cli.app import Failure, example
-from zoned.cli.params import OneOf, image_argument, keeps
+from zoned.cli.params import OneOf, image_argument, keeps, strategies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +78,7 @@ def on_command(image: str) -> int:
 @image_argument
 @click.option(
     "--strategy",
+    type=OneOf(strategies),
     default="linear",
     show_default=True,
     metavar="NAME",
@@ -103,7 +104,7 @@ def states_command(image: str, strategy: str, limit: int, seed: int) -> int:
 
 
 def _states(image: str, strategy: str, limit: int, seed: int) -> Iterator[str]:
-    with disk.to_change(image) as device:
+    with disk.to_look(image) as device:
         try:
             states = device.crash_states(strategy, limit=limit, seed=seed)
         except ValueError as error:

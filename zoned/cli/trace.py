@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, Terminated, example
+from zoned.cli.app import Failure, Terminated, echo, example
 from zoned.cli.ask import confirm, confirm_replace, say
 from zoned.cli.documents import dumps
 from zoned.cli.params import (
@@ -120,7 +120,7 @@ def record_command(
             done = device.trace.stop()
     say(verbose, f"{file}: {counted(done.records, 'command')} in {counted(done.size, 'byte')}")
     if done.lost:
-        click.echo(f"{file}: commands missing: {done.lost}", err=True)
+        echo(f"{file}: commands missing: {done.lost}", err=True)
     return status
 
 
@@ -209,9 +209,9 @@ def show_command(
         _print(traceforms.text_lines(chosen, trace.header.monotonic_ns))
     if iolog.left_out:
         left = counted(iolog.left_out, "command")
-        click.echo(f"{file}: {left} left out, which an iolog has no place for", err=True)
+        echo(f"{file}: {left} left out, which an iolog has no place for", err=True)
     if trace.lost:
-        click.echo(f"{file}: commands missing: {trace.lost}", err=True)
+        echo(f"{file}: commands missing: {trace.lost}", err=True)
     if trace.cut is not None:
         raise Failure(trace.cut)
     return 0
@@ -291,9 +291,9 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
     )
     for name, count in counts.items():
         size = f", {counted(sizes[name], 'byte')}" if name in sizes else ""
-        click.echo(f"  {name}: {count}{size}")
+        echo(f"  {name}: {count}{size}")
     for (name, result), count in failed.items():
-        click.echo(f"  {name} failed with {result}: {count}")
+        echo(f"  {name} failed with {result}: {count}")
 
 
 # ---------------------------------------------------------------- replay
@@ -370,16 +370,16 @@ def replay_command(
 
 def _tell_replay(file: str, report: ReplayReport, compare: bool, verbose: bool) -> None:
     for difference in report.differences:
-        click.echo(str(difference))
+        echo(str(difference))
     for note in report.notes:
-        click.echo(f"{file}: {note}", err=True)
+        echo(f"{file}: {note}", err=True)
     skipped = f", {report.skipped} that cannot be repeated were left out" if report.skipped else ""
     text = f"{counted(report.commands, 'command')} given, {report.failed} of them refused{skipped}"
     if compare:
         kinds = ", ".join(f"{kind} {count}" for kind, count in report.counts.items())
         click.echo(f"{text}; " + (f"differences: {kinds}" if kinds else "no difference"))
         if not report.zones_compared:
-            click.echo(f"{file}: the zones at the end could not be compared", err=True)
+            echo(f"{file}: the zones at the end could not be compared", err=True)
     else:
         say(verbose, text)
 
@@ -490,15 +490,13 @@ def _readable(file: str) -> Iterator[str]:
 def _tell_lint(file: str, report: LintReport) -> None:
     from zoned.linting import zones_in_order
 
-    click.echo(
+    echo(
         f"{file}: {report.refusals} of {counted(report.commands, 'command')} would be refused by "
         f"{report.geometry.describe()}"
     )
     for item in report.refused.values():
-        click.echo(
-            f"{item.rule}: {item.count} refused, first command {item.first}: {item.sentence}"
-        )
+        echo(f"{item.rule}: {item.count} refused, first command {item.first}: {item.sentence}")
         for zone, count in zones_in_order(item):
             click.echo(f"  {'beyond the disk' if zone is None else f'zone {zone}'}: {count}")
     for note in report.notes:
-        click.echo(f"{file}: {note}", err=True)
+        echo(f"{file}: {note}", err=True)

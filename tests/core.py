@@ -1,0 +1,67 @@
+"""The C core compiled together with a program of the tests, whole or with a mistake put into it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("rules", "device")
+Change = tuple[str, str]
+"""What stands once in a file, and what takes its place."""
+
+
+def sources() -> list[Path]:
+    """All C files of the core."""
+    native = ROOT / "native"
+    return [path for room in ROOMS for path in sorted((native / room).glob("*.c"))]
+
+
+class Build:
+    """The core and ``tests/native/{program}.c``, compiled once.
+
+    `flags` are for all files, `core_flags` for those of the core alone, `link_flags` for the linker.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        program: str,
+        *,
+        flags: Sequence[str] = (),
+        core_flags: Sequence[str] = (),
+        link_flags: Sequence[str] = (),
+    ) -> None:
+        self._gcc = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-g", f"-I{ROOT / 'native'}", *flags]
+        self._core_flags, self._link_flags = list(core_flags), list(link_flags)
+        self._name = program
+        self._core = {path.name: path for path in sources()}
+        own = ROOT / "tests/native" / f"{program}.c"
+        command = [*self._gcc, *core_flags, "-c", *map(str, self._core.values())]
+        subprocess.run(command, check=True, cwd=folder)
+        command = [*self._gcc, "-Wall", "-Wextra", "-Werror", "-c", str(own)]
+        subprocess.run(command, check=True, cwd=folder)
+        self._objects = {
+            path.name: folder / f"{path.stem}.o" for path in [*self._core.values(), own]
+        }
+        self.program = self._link(self._objects.values(), folder)
+
+    def _link(self, objects: Iterable[Path], folder: Path) -> Path:
+        program = folder / self._name
+        command = ["gcc", "-o", str(program), *map(str, objects), "-lpthread", *self._link_flags]
+        subprocess.run(command, check=True)
+        return program
+
+    def with_mistake(self, name: str, changes: Iterable[Change], folder: Path) -> Path:
+        """The program with a core in whose file `name` all `changes` were made, built in `folder`."""
+        path = self._core[name]
+        text = path.read_text(encoding="utf-8")
+        for old, new in changes:
+            assert text.count(old) == 1, f"{name} has no such place any more: {old}"
+            text = text.replace(old, new)
+        (folder / name).write_text(text, encoding="utf-8")
+        wrong = (folder / name).with_suffix(".o")
+        command = [*self._gcc, *self._core_flags, "-w", f"-I{path.parent}"]
+        subprocess.run([*command, "-c", "-o", str(wrong), str(folder / name)], check=True)
+        return self._link((self._objects | {name: wrong}).values(), folder)
