@@ -185,7 +185,8 @@ def test_a_record_of_pre_images_that_cannot_be(
         file.write(struct.pack("<4I2Q", *record))
 
     def work() -> list[int]:
-        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        if "ZONED_SANITIZED" not in os.environ:  # a sanitizer's shadow alone is larger
+            resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         with zoned.open(path) as device:
             with device.snapshot() as snapshot:
                 found = [block.offset for block in snapshot.unflushed()]

@@ -524,12 +524,16 @@ def test_killed_create_leaves_no_half_image(shm: Path, long_run: bool) -> None:
     dice, whole, absent = random.Random(3), 0, 0
     for number in range(300 if long_run else 40):
         path = shm / f"{number}.img"
+        # A SIGINT between fork() and try would let the child go on as the test, down to the fixture's clean-up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         child = os.fork()
         if child == 0:
             try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
                 zoned.create(path, profile="hc680").close()
             finally:
                 os._exit(0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         time.sleep(dice.uniform(0, 0.004))
         os.kill(child, signal.SIGKILL if number % 2 else signal.SIGINT)
         os.waitpid(child, 0)
