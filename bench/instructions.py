@@ -24,8 +24,8 @@ def build(folder: Path, bare: bool) -> Path:
     program = folder / ("bare" if bare else "whole")
     core = [
         str(path)
-        for room in ("rules", "device")
-        for path in sorted((ROOT / "native" / room).glob("*.c"))
+        for room in ("base", "rules", "device")
+        for path in sorted((ROOT / "native" / room).rglob("*.c"))
     ]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", f"-I{ROOT / 'native'}"]
     flags += ["-DZD_BARE"] if bare else []

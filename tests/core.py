@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("rules", "device")
+ROOMS = ("base", "rules", "device")
 Change = tuple[str, str]
 """What stands once in a file, and what takes its place."""
 
@@ -15,7 +15,7 @@ Change = tuple[str, str]
 def sources() -> list[Path]:
     """All C files of the core."""
     native = ROOT / "native"
-    return [path for room in ROOMS for path in sorted((native / room).glob("*.c"))]
+    return [path for room in ROOMS for path in sorted((native / room).rglob("*.c"))]
 
 
 class Build:

@@ -95,7 +95,7 @@ def sources() -> list[str]:
     module of its own.
     """
     found: list[Path] = []
-    for folder in ("rules", "device", "fs", "sim"):
+    for folder in ("base", "rules", "device", "fs", "sim"):
         here = sorted(path for path in (NATIVE / folder).rglob("*.c") if not path.match("fuse*"))
         if not here:
             raise SystemExit(f"no C source in {NATIVE / folder}: the source tree is incomplete")

@@ -15,7 +15,7 @@ import zoned
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "image-format.md").read_text(encoding="utf-8")
-FORMAT_H = (ROOT / "native" / "device" / "format.h").read_text(encoding="utf-8")
+FORMAT_H = (ROOT / "native" / "device" / "area" / "format.h").read_text(encoding="utf-8")
 C_SIZES = {"char": 1, "uint8_t": 1, "uint16_t": 2, "uint32_t": 4, "uint64_t": 8}
 UNSIGNED = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
 STRUCTS = {"Header": "zd_header", "Status": "zd_status", "Zone entry": "zd_entry"}

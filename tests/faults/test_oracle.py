@@ -39,11 +39,11 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
         ],
     ),
     "bytes-in-a-gap-stay": (
-        "io.c",
+        "zone.c",
         [("	return r ? r : zd_slot_clear(dev, rt->slot - 1, written, rel);", "	return r;")],
     ),
     "marked-dirty-when-published": (
-        "io.c",
+        "zone.c",
         [
             (
                 "	zd_set_dirty(dev, zone);\n	if (zd_asked(zd_view_has(dev, zone)))",
@@ -52,7 +52,7 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
         ],
     ),
     "durable-beyond-a-reset": (
-        "runtime.c",
+        "rebuild.c",
         [
             (
                 "		if (durable > written)\n			atomic_compare_exchange_strong(&rt->durable, &durable, written);\n",

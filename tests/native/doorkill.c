@@ -9,7 +9,7 @@
  * else has the image open, where somebody has, where a reader holds locks on all of it, and where the mutex of the door
  * is still to be made. Prints how many died in each of these.
  */
-#include "device/trace.h"
+#include "device/hooks/hooks.h"
 #include "testing.h"
 
 #include <fcntl.h>

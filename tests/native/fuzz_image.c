@@ -6,7 +6,7 @@
  * 6 bytes each: kind, place (24 bit), value (16 bit). Some kinds mend the checksum, so that what lies
  * behind it is reached. Nothing may crash, hang or leave a disk that contradicts itself.
  */
-#include "device/format.h"
+#include "device/area/format.h"
 #include "testing.h"
 
 #include <fcntl.h>

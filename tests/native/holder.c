@@ -7,7 +7,7 @@
  * Prints "held" and stops. Continued, it lets go, closes the image and ends. As "recorder" it records, and stops: the
  * ring fills up, and the command that finds it full waits.
  */
-#include "device/trace.h"
+#include "device/hooks/hooks.h"
 #include "testing.h"
 
 #include <fcntl.h>

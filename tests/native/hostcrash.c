@@ -17,7 +17,7 @@
  * (fdatasync does nothing), no-entry-sync (RWF_DSYNC does nothing). test_hostcrash.py also builds it with mistakes
  * put into the core.
  */
-#include "device/internal.h"
+#include "device/whole/whole.h"
 #include "testing.h"
 
 #include <fcntl.h>

@@ -52,7 +52,7 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
     "dead-committer-forgotten": ("lock.c", [(DEAD_COMMITTER, "")]),
     # what a power cut left, and what a crash between two copies did
     "survivor-not-written": ("power.c", [(SURVIVOR, SURVIVOR.replace(SET_DIRTY, ""))]),
-    "copies-left-differing": ("runtime.c", [(COPIES, COPIES.replace(SET_DIRTY, ""))]),
+    "copies-left-differing": ("recover.c", [(COPIES, COPIES.replace(SET_DIRTY, ""))]),
 }
 
 

@@ -15,7 +15,7 @@
  *
  * On stdin comes one struct order after the other, on stdout goes a struct answer for each and what it announces.
  */
-#include "device/internal.h"
+#include "device/whole/whole.h"
 #include "testing.h"
 
 #include <fcntl.h>

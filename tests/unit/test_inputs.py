@@ -611,8 +611,8 @@ def test_crafted_records_are_no_commands(tmp_path: Path) -> None:
 
 
 def lib_flag(name: str) -> int:
-    """Of native/device/trace.h, which is no part of the interface."""
-    text = (Path(zoned.__file__).parents[1] / "native/device/trace.h").read_text()
+    """Of native/device/hooks/hooks.h, which is no part of the interface."""
+    text = (Path(zoned.__file__).parents[1] / "native/device/hooks/hooks.h").read_text()
     import re
 
     found = re.search(rf"\bZD_TF_{name}\s*=?\s*(?:1u? << (\d+)|(0x[0-9a-fA-F]+|\d+))", text)

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Zone commands: open, close, finish, reset, their ALL forms, set condition, power cycle. */
+#include "device/disk/disk.h"
+
+#include <stdlib.h>
+
+static int begin(zd_dev *dev, struct zd_error *err)
+{
+	int r = zd_enter(dev, err);
+
+	if (!r && dev->readonly)
+		r = zd_fail(err, ZD_E_READONLY_HANDLE, "the device is open read-only");
+	if (!r && atomic_load_explicit(&dev->head->gate, memory_order_acquire))
+		r = zd_gate(dev, true, err);
+	return r;
+}
+
+static int interrupted(struct zd_error *err, int r)
+{
+	return zd_fail_host(err, -r, "interrupted");
+}
+
+static void count(struct zd_zone_rt *rt, int cmd)
+{
+	switch (cmd) {
+	case ZD_CMD_OPEN: case ZD_CMD_OPEN_ALL: zd_count32(&rt->opens, 1); break;
+	case ZD_CMD_CLOSE: case ZD_CMD_CLOSE_ALL: zd_count32(&rt->closes, 1); break;
+	case ZD_CMD_FINISH: case ZD_CMD_FINISH_ALL: zd_count32(&rt->finishes, 1); break;
+	case ZD_CMD_RESET: case ZD_CMD_RESET_ALL: zd_count32(&rt->resets, 1); break;
+	}
+}
+
+/* Under stripe and resource lock: what the cell says happens. */
+static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, const struct zd_cell *cell, uint64_t word)
+{
+	int type = zd_zone_type(dev, zone), from = zd_word_cond(word, type), to;
+	uint64_t written = zd_word_written(word);
+	bool drops = cell->effects & ZD_FX_WP_START;
+
+	count(rt, cmd);
+	if ((cell->effects & ZD_FX_DURABLE) && rt->durable < written) {
+		zd_set_dirty(dev, zone);
+		rt->durable = written;
+	}
+	if (cell->next == ZD_NEXT_SAME)
+		return;
+	to = zd_rule_next(cell->next, type, written);
+	if (drops) {
+		word = zd_word(to, 0, 0);
+	} else if (cell->effects & ZD_FX_WP_END) {
+		word = zd_word_with_cond(word, to) | ZD_W_FINISHED;
+		if (word & ZD_W_NON_SEQ)
+			word |= ZD_W_RESET_REC;
+		zd_count64(&rt->finish_wasted, zd_zone_capacity(dev, zone) - written);
+	} else {
+		word = zd_word_with_cond(word, to);
+	}
+	/* Marked first: a death between the two must not leave a change that no flush would find. */
+	zd_set_dirty(dev, zone);
+	atomic_store_explicit(&rt->word, word, memory_order_release);
+	zd_account(dev, zone, from, to);
+	if (drops) {
+		rt->durable = 0;
+		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
+		if (dev->view)
+			zd_view_cut(dev, zone, 0);
+		zd_pre_drop(dev, zone, true);
+		zd_slot_release(dev, zone, rt);
+	}
+}
+
+/* One zone under its stripe; takes the resource lock. */
+static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+{
+	int type = zd_zone_type(dev, zone);
+	uint64_t start = zd_zone_start(dev, zone), word;
+	const struct zd_cell *cell;
+	struct zd_zone_rt *rt;
+	int r = zd_zone_get(dev, zone, &rt);
+
+	if (r && zd_slots_gave(dev, r))
+		r = zd_zone_get(dev, zone, &rt);
+	if (r)
+		return zd_fail_host(err, -r, "no room on the host for the state of this zone");
+	r = zd_lock_resource(dev);
+	if (r)
+		return interrupted(err, r);
+	if (zd_powerless(dev)) {
+		zd_unlock_resource(dev);
+		return zd_refuse_powerless(dev, err);
+	}
+	word = atomic_load_explicit(&rt->word, memory_order_acquire);
+	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
+	if (cell->next == ZD_NEXT_ERROR) {
+		r = zd_refuse(dev, err, cell->error, cmd, zone, start, 0, 0);
+	} else {
+		r = zd_take_resources(dev, cell->effects);
+		if (r)
+			r = zd_refuse(dev, err, r, cmd, zone, start, 0, zd_rule_limit(&dev->g.book, r));
+		else
+			apply(dev, zone, rt, cmd, cell, word);
+	}
+	zd_unlock_resource(dev);
+	/* FINISH flushes its zone. If its pre-images cannot be dropped now, the next flush does it. */
+	if (!r && (cell->effects & ZD_FX_DURABLE))
+		zd_pre_flush(dev, zone);
+	else if (!r)
+		zd_pre_trim(dev, zone);
+	return r;
+}
+
+/* t: as which command it is recorded; may be NULL. */
+static int one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, struct zd_error *err)
+{
+	int r = zd_lock_zone(dev, zone);
+
+	if (r)
+		return interrupted(err, r);
+	r = one_locked(dev, cmd, zone, err);
+	if (unlikely(t))
+		zd_trace_effect(dev, t, r, err);
+	zd_unlock_zone(dev, zone);
+	return r;
+}
+
+int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err)
+{
+	int r = zd_lock_zone(dev, zone);
+
+	if (r)
+		return interrupted(err, r);
+	r = one_locked(dev, cmd, zone, err);
+	if (!r)
+		zd_trace_event(dev, cmd, zone, ZD_NONE, 0, fault);
+	zd_unlock_zone(dev, zone);
+	return r;
+}
+
+/* What the rule book would say now, without the locks under which it says so. */
+static bool is_refused(const zd_dev *dev, int cmd, uint32_t zone)
+{
+	int type = zd_zone_type(dev, zone);
+	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(zd_load_word(dev, zone), type), cmd);
+
+	return !cell || cell->next == ZD_NEXT_ERROR || zd_ask_resources(dev, cell->effects);
+}
+
+/* Recorded, and with fault rules. */
+static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+{
+	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0, is_refused(dev, cmd, zone) };
+	struct zd_traced t;
+	struct zd_hit hit;
+	int r = zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err);
+
+	if (r)
+		return r;
+	r = zd_fault_before(dev, &c, &hit, err);
+	t.held = zd_fault_decides_late(&c, &hit);
+	if (!r)
+		r = (int)zd_fault_after(dev, &c, &hit, one(dev, cmd, zone, &t, err), 0, err);
+	return (int)zd_trace_end(dev, &t, r, err);
+}
+
+/* All stripes are held: whichever zones are CLOSED now; a zone closed to make room for another stays closed. */
+static int open_all(zd_dev *dev, struct zd_error *err)
+{
+	const struct zd_header *h = &dev->g.h;
+	uint32_t z, i, n = 0, *zones = malloc(((size_t)dev->head->nr_closed + 1) * sizeof(*zones));
+	uint32_t room = dev->head->nr_closed;
+	int r = 0;
+
+	if (!zones)
+		return zd_fail_host(err, ENOMEM, "no memory to list the closed zones");
+	for (z = 0; z < h->nr_zones && n < room; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+
+		if (rt && zd_word_cond(rt->word, zd_zone_type(dev, z)) == ZD_CLOSED)
+			zones[n++] = z;
+	}
+	r = zd_rule_open_all(&dev->g.book, n, dev->head->nr_explicit);
+	if (r)
+		zd_refuse(dev, err, r, ZD_CMD_OPEN_ALL, ZD_NO_ZONE, ZD_NONE, 0, zd_rule_limit(&dev->g.book, r));
+	for (i = 0; !r && i < n; i++)
+		r = one_locked(dev, ZD_CMD_OPEN_ALL, zones[i], err);
+	free(zones);
+	return r;
+}
+
+static int each(zd_dev *dev, int cmd, struct zd_error *err)
+{
+	uint64_t last = zd_now();
+	uint32_t z;
+	int r = 0;
+
+	for (z = 0; !r && z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+		int type = zd_zone_type(dev, z);
+		uint64_t word = rt ? rt->word : 0;
+		const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
+
+		if (z % 1024 == 1023 && zd_interrupted(dev, &last))
+			return interrupted(err, -EINTR);
+		if (!rt || cell->next == ZD_NEXT_SAME)
+			continue;
+		r = one_locked(dev, cmd, z, err);
+	}
+	return r;
+}
+
+/* Whether the dialect has such a command: where it has, an empty zone is passed over. */
+static const struct zd_cell *cell_of_all(const zd_dev *dev, int cmd)
+{
+	return zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED, ZD_EMPTY, cmd);
+}
+
+static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
+{
+	const struct zd_cell *cell = cell_of_all(dev, cmd);
+	int r;
+
+	if (cell->next == ZD_NEXT_ERROR)
+		return zd_refuse(dev, err, cell->error, cmd, ZD_NO_ZONE, ZD_NONE, 0, 0);
+	r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
+	if (r)
+		return interrupted(err, r);
+	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, err) : each(dev, cmd, err);
+	if (t)
+		zd_trace_effect(dev, t, r, err);
+	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
+	return r;
+}
+
+static int all_slowly(zd_dev *dev, int cmd, struct zd_error *err)
+{
+	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0,
+				      cell_of_all(dev, cmd)->next == ZD_NEXT_ERROR ||
+					      (cmd == ZD_CMD_OPEN_ALL &&
+					       zd_rule_open_all(&dev->g.book, dev->head->nr_closed, dev->head->nr_explicit)) };
+	struct zd_traced t;
+	struct zd_hit hit;
+	int r = zd_trace_begin(dev, &t, cmd, ZD_NO_ZONE, ZD_NONE, 0, true, &err);
+
+	if (r)
+		return r;
+	r = zd_fault_before(dev, &c, &hit, err);
+	t.held = zd_fault_decides_late(&c, &hit);
+	if (!r)
+		r = (int)zd_fault_after(dev, &c, &hit, all(dev, cmd, &t, err), 0, err);
+	return (int)zd_trace_end(dev, &t, r, err);
+}
+
+/* A command on zones that do not exist. */
+static int refuse_zones(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, bool slow, struct zd_error *err)
+{
+	struct zd_traced t;
+	int r = slow ? zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, count_, true, &err) : 0;
+
+	if (r)
+		return r;
+	r = zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, count_, dev->g.h.nr_zones);
+	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
+}
+
+int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, struct zd_error *err)
+{
+	uint64_t last;
+	uint32_t z;
+	int r = begin(dev, err), after;
+	bool slow = r == ZD_SLOW;
+
+	if (r && !slow)
+		return r;
+	r = 0;
+	if (cmd < ZD_CMD_OPEN || cmd > ZD_CMD_RESET_ALL)
+		return zd_fail_host(err, EINVAL, "no zone management command");
+	if (cmd >= ZD_CMD_OPEN_ALL) {
+		r = slow ? all_slowly(dev, cmd, err) : all(dev, cmd, NULL, err);
+	} else {
+		if (zone >= dev->g.h.nr_zones || count_ == 0 || count_ > dev->g.h.nr_zones - zone)
+			return refuse_zones(dev, cmd, zone, count_, slow, err);
+		last = count_ > 1 ? zd_now() : 0;
+		for (z = zone; !r && z < zone + count_; z++) {
+			r = slow ? one_slowly(dev, cmd, z, err) : one(dev, cmd, z, NULL, err);
+			if (!r && z % 64 == 63 && count_ > 1 && zd_interrupted(dev, &last))
+				r = interrupted(err, -EINTR);
+			if (!r && count_ > 1 && zd_slots_pressing(dev))
+				zd_after_change(dev, NULL);
+		}
+	}
+	after = zd_after_change(dev, r ? NULL : err);
+	return r ? r : after;
+}
+
+int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
+{
+	int r = begin(dev, err), cmd;
+	struct zd_traced t;
+	bool slow = r == ZD_SLOW;
+
+	if (r && !slow)
+		return r;
+	switch (cond) {
+	case ZD_EMPTY: cmd = ZD_CMD_SET_EMPTY; break;
+	case ZD_READ_ONLY: cmd = ZD_CMD_SET_READ_ONLY; break;
+	case ZD_OFFLINE: cmd = ZD_CMD_SET_OFFLINE; break;
+	default: return zd_fail_host(err, EINVAL, "a zone can be set READ_ONLY, OFFLINE, or back to EMPTY, to nothing else");
+	}
+	if (zone >= dev->g.h.nr_zones)
+		return refuse_zones(dev, cmd, zone, 1, slow, err);
+	r = slow ? zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err) : 0;
+	if (r)
+		return r;
+	r = one(dev, cmd, zone, slow ? &t : NULL, err);
+	if (!r)
+		r = zd_after_change(dev, err);
+	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
+}
+
+int zd_power_cycle(zd_dev *dev, struct zd_error *err)
+{
+	int r = begin(dev, err);
+	struct zd_traced t;
+	bool slow = r == ZD_SLOW;
+
+	if (slow)
+		r = zd_trace_begin(dev, &t, ZD_CMD_POWER_CYCLE, ZD_NO_ZONE, ZD_NONE, 0, true, &err);
+	if (r)
+		return r;
+	r = zd_commit(dev, ZD_COMMIT_FLUSH, NULL, err);
+	if (!r)
+		r = all(dev, ZD_CMD_POWER_CYCLE, slow ? &t : NULL, err);
+	if (!r)
+		r = zd_after_change(dev, err);
+	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
+}

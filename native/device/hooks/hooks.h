@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hooks: what looks at commands on their way without being one: fault rules (matching only), the ring of records that all
+ * openers' commands are put into, and observers in this process. It may call store and what is below. It decides and
+ * remembers; it does nothing to a zone and refuses no command.
+ *
+ * fault (which rule meets a command), faultset (setting rules), trace (the ring), observe, tracefile (reading a recording).
+ */
+#ifndef ZD_HOOKS_H
+#define ZD_HOOKS_H
+
+#include "device/store/store.h"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- fault.c */
+
+/* A command on its way, as rules see it. Without a place (flush, ALL forms): zones 0 .. last, length 0. */
+struct zd_command {
+	int cmd;
+	uint32_t first, last; /* zones */
+	uint64_t offset, length;
+	bool refused; /* the rule book refuses it, as far as can be told before its locks are taken */
+};
+/* What a rule decided about it. */
+struct zd_hit {
+	uint32_t id;    /* 0: no rule acts */
+	uint32_t kind;
+	uint64_t at;    /* the first byte that command and rule share */
+	uint64_t cut;   /* bytes that are transferred before it fails; the command's length: it does not fail so */
+	uint64_t bit;   /* from `at` on */
+	uint64_t draw;  /* random, from the rule's seed */
+	uint32_t zone;  /* the first zone that command and rule share */
+	uint8_t after, active, keep;
+	uint32_t place;    /* of the rule in the table */
+	uint32_t released; /* hang: as often had it been released then */
+	uint64_t ns;       /* latency, hang: how long */
+	char label[48];
+};
+/*
+ * Count the command with the rules; hit->id 0: none acts. hit->cut is the command's length but where it fails in its midst.
+ * 0, or an error of waiting for the rules' lock.
+ */
+int zd_fault_match(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit, struct zd_error *err);
+/* Whether a command that hangs by this hit is let go: the rule was cleared or released. */
+bool zd_fault_let_go(const zd_dev *dev, const struct zd_hit *hit);
+void zd_fault_waited(zd_dev *dev, const struct zd_hit *hit); /* it hangs no more */
+/* Whether what becomes of a command is known only behind its end, not when it took effect. */
+bool zd_fault_decides_late(const struct zd_command *c, const struct zd_hit *hit);
+/* A write that was done is lost at the next power cut, or makes the next flush fail. 0 or an error. */
+int zd_fault_lose(zd_dev *dev, const struct zd_hit *hit, uint64_t landed, struct zd_error *err);
+int zd_fault_owe_flush(zd_dev *dev, const struct zd_hit *hit, struct zd_error *err);
+/* What the next flush owes, which is forgotten; hit->id 0: nothing. */
+int zd_fault_owed_flush(zd_dev *dev, struct zd_hit *hit, struct zd_error *err);
+/* How much of a zone a power cut may keep, whatever is durable; UINT64_MAX: all. Forgets it. */
+uint64_t zd_fault_lost(zd_dev *dev, uint32_t zone, uint32_t gen);
+uint64_t zd_fault_lost_look(zd_dev *dev, uint32_t zone, uint32_t gen); /* without forgetting it */
+/* First opener: which gate bits the rules of an earlier run of this boot need. */
+uint32_t zd_fault_start(zd_dev *dev);
+/* Mark an error as made by a rule. */
+void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label);
+void zd_fault_name_power(zd_dev *dev, uint32_t id, const char *label); /* NULL: none */
+void zd_fault_mark_power(zd_dev *dev, struct zd_error *err);
+int zd_fault_forget_flush(zd_dev *dev); /* no flush fails for what a write did before; 0 or -EINTR */
+
+/* ---------------------------------------------------------------- faultset.c */
+
+/* Commands as bits of a rule. */
+#define ZD_CMD_BIT(cmd) (1u << (cmd))
+#define ZD_DATA_CMDS (ZD_CMD_BIT(ZD_CMD_READ) | ZD_CMD_BIT(ZD_CMD_WRITE) | ZD_CMD_BIT(ZD_CMD_APPEND))
+#define ZD_WRITES (ZD_CMD_BIT(ZD_CMD_WRITE) | ZD_CMD_BIT(ZD_CMD_APPEND))
+#define ZD_ONE_ZONE (ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_CLOSE) | ZD_CMD_BIT(ZD_CMD_FINISH) | ZD_CMD_BIT(ZD_CMD_RESET))
+#define ZD_ALL_FORMS (ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_CLOSE_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH_ALL) | ZD_CMD_BIT(ZD_CMD_RESET_ALL))
+
+/* Shared with fault.c: which bytes and commands a rule is about, and its lock. */
+uint64_t zd_fault_from(const zd_dev *dev, const struct zd_fault *f);
+uint64_t zd_fault_to(const zd_dev *dev, const struct zd_fault *f);
+bool zd_fault_is_spent(const struct zd_fault *f); /* it never acts again, whatever comes */
+const char *zd_fault_kind_name(int kind);
+struct zd_fault_rt *zd_fault_next(struct zd_faults *all, const struct zd_fault_rt *after); /* in the order of acting; NULL at the end */
+int zd_fault_lock(zd_dev *dev, struct zd_error *err);
+void zd_fault_unlock(zd_dev *dev);
+void zd_fault_set_gate(zd_dev *dev); /* under the lock */
+
+/* ---------------------------------------------------------------- trace.c: the ring */
+
+#define ZD_TRACE_BYTES (ZD_PAGE + ZD_TRACE_RING * ZD_TRACE_RECORD) /* the shared part: its state, then the ring */
+
+_Static_assert(sizeof(struct zd_trace_record) == ZD_TRACE_RECORD, "as the ring is laid out");
+_Static_assert(sizeof(struct zd_trace_rt) <= ZD_PAGE, "the ring begins a page behind it");
+
+enum zd_trace_mode { /* bits of modes; any of them sets the gate's bit */
+	ZD_TRACE_KEEP = 1, /* the last commands are kept, whoever looks */
+	ZD_TRACE_FILE = 2, /* a recorder takes all of them to a file: commands wait for room */
+	ZD_TRACE_SOON = 4, /* a recorder is about to */
+	ZD_TRACE_TELL = 8  /* some handle has an observer */
+};
+
+/* Parts of a command in the file: docs/trace-format.md. */
+enum zd_trace_flag {
+	ZD_TF_OFFSET = 1,
+	ZD_TF_LENGTH = 2,
+	ZD_TF_ZONE = 4,
+	ZD_TF_LANDED = 8,
+	ZD_TF_FAILED = 16,
+	ZD_TF_INJECTED = 32,
+	ZD_TF_OPENER = 64,
+	ZD_TF_VIRTUAL = 128
+};
+
+static inline struct zd_trace_record *zd_trace_ring(struct zd_trace_rt *trace)
+{
+	return (struct zd_trace_record *)((uint8_t *)trace + ZD_PAGE);
+}
+
+/*
+ * Held for the length of a copy, by all but the stopped. What took effect must be put down, so it is not given up easily;
+ * cancel (may be NULL) is for threads that no signal reaches. 0, or why it is not held.
+ */
+static inline int zd_trace_lock(zd_dev *dev, struct zd_trace_rt *trace, const _Atomic bool *cancel)
+{
+	int r = zd_mutex_lock_surely(dev, &trace->lock, cancel);
+
+	return r == -EOWNERDEAD ? -pthread_mutex_consistent(&trace->lock) : r; /* a record half put in does not count yet */
+}
+
+static inline void zd_trace_unlock(struct zd_trace_rt *trace)
+{
+	pthread_mutex_unlock(&trace->lock);
+}
+
+static inline void zd_trace_wait(_Atomic uint32_t *word, uint32_t value, long ns)
+{
+	struct timespec t = { 0, ns };
+
+	syscall(SYS_futex, word, FUTEX_WAIT, value, &t, NULL, 0);
+}
+
+static inline void zd_trace_wake(_Atomic uint32_t *word)
+{
+	atomic_fetch_add(word, 1);
+	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* Under the lock: take modes away, add others; the gate follows. */
+void zd_trace_modes(zd_dev *dev, struct zd_trace_rt *trace, uint32_t drop, uint32_t add);
+/* The handle may record: it is no read-only one, and the ring has room on the host. */
+int zd_trace_enter(zd_dev *dev, struct zd_error *err);
+
+/* A command on the slow way, while it is recorded; trace NULL: it is not. */
+struct zd_traced {
+	struct zd_trace_rt *trace;
+	struct zd_trace_record r;
+	struct zd_error err; /* for callers that want none */
+	uint64_t before;     /* the zone's word, for an observer */
+	uint64_t part;       /* data: as much is transferred, of a command that is checked as a whole */
+	bool done;           /* it is in the ring */
+	bool held;           /* zd_fault_decides_late() */
+};
+/*
+ * Begin to record a command that goes the slow way, before any lock: it may wait for room. zone ZD_NO_ZONE, offset ZD_NONE:
+ * there is none. *err is never NULL behind it. 0, or -EINTR.
+ */
+int zd_trace_open(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error **err);
+/* Under the command's locks, when it took effect or was refused. */
+void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+/* The command's end, whatever was recorded of it before; gives result. */
+int64_t zd_trace_end(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+/* What happens to the disk without being a command. */
+void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint32_t fault);
+void zd_trace_unmap(zd_dev *dev);
+uint32_t zd_trace_run(zd_dev *dev); /* first opener: the gate's bits for what an earlier run of this boot keeps */
+
+/* ---------------------------------------------------------------- observe.c */
+
+/* The word of the zone that a command is about, before it; and what became of it. */
+uint64_t zd_observe_before(zd_dev *dev, uint32_t zone, uint64_t offset);
+void zd_observe_tell(zd_dev *dev, const struct zd_traced *t, int64_t result);
+
+#endif

@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The recorder: a thread of the recording process that takes commands from the shared ring (trace.c) to a file, and
+ * what stands around them there: the disk's description, its zones before and after. docs/trace-format.md tells the
+ * bytes; tracefile.c reads them.
+ */
+#include "device/whole/whole.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#define PIECE 65536u /* bytes written to the file at once, about */
+
+struct zd_recorder {
+	zd_dev *dev;
+	int fd;
+	pthread_t thread;
+	pthread_mutex_t lock; /* this process only: of ready and result */
+	pthread_cond_t changed;
+	bool ready;
+	int result;            /* why the thread cannot go on; 0: it can */
+	_Atomic bool go;       /* what stands before the commands is in the file */
+	_Atomic bool stop;
+	_Atomic uint64_t end;  /* with stop: the first record that is not the recording's any more */
+	uint64_t tail, lost, first, waits;
+	uint64_t start_ns;     /* of the record before, which the next is told against */
+	uint32_t pid, tid;
+	uint64_t virtual_ns;
+	uint32_t crc;          /* of all items so far */
+	uint64_t written;      /* bytes in the file */
+	uint32_t used;
+	uint8_t piece[PIECE + 512];
+};
+
+/* ---------------------------------------------------------------- the file */
+
+static uint8_t *put_number(uint8_t *to, uint64_t value)
+{
+	for (; value >= 0x80; value >>= 7)
+		*to++ = (uint8_t)(value | 0x80);
+	*to++ = (uint8_t)value;
+	return to;
+}
+
+static uint64_t zigzag(uint64_t difference)
+{
+	return difference << 1 ^ (uint64_t)((int64_t)difference >> 63);
+}
+
+static uint8_t *put_command(struct zd_recorder *rec, uint8_t *to, const struct zd_trace_record *r)
+{
+	bool placed = r->offset != ZD_NONE, failed = r->result < 0;
+	uint8_t flags = (placed ? ZD_TF_OFFSET : 0) | (r->length ? ZD_TF_LENGTH : 0) | (r->zone != ZD_NO_ZONE ? ZD_TF_ZONE : 0) |
+			(r->landed != ZD_NONE ? ZD_TF_LANDED : 0) | (failed ? ZD_TF_FAILED : 0) | (r->injected ? ZD_TF_INJECTED : 0) |
+			(r->pid != rec->pid || r->tid != rec->tid ? ZD_TF_OPENER : 0) |
+			(r->virtual_ns != rec->virtual_ns ? ZD_TF_VIRTUAL : 0);
+
+	*to++ = r->cmd;
+	*to++ = flags;
+	to = put_number(to, zigzag(r->start_ns - rec->start_ns));
+	to = put_number(to, r->duration_ns);
+	if (flags & ZD_TF_VIRTUAL)
+		to = put_number(to, zigzag(r->virtual_ns - rec->virtual_ns));
+	if (flags & ZD_TF_OPENER) {
+		to = put_number(to, r->pid);
+		to = put_number(to, r->tid);
+	}
+	if (placed)
+		to = put_number(to, r->offset);
+	if (r->length)
+		to = put_number(to, r->length);
+	if (r->zone != ZD_NO_ZONE)
+		to = put_number(to, r->zone);
+	if (r->landed != ZD_NONE)
+		to = put_number(to, r->landed);
+	if (failed) {
+		to = put_number(to, (uint64_t)-(int64_t)r->result);
+		to = put_number(to, r->done);
+		to = put_number(to, r->wp + 1);
+		to = put_number(to, r->bound + 1);
+		*to++ = r->cond;
+	}
+	if (r->injected)
+		to = put_number(to, r->fault);
+	rec->start_ns = r->start_ns;
+	rec->virtual_ns = r->virtual_ns;
+	rec->pid = r->pid;
+	rec->tid = r->tid;
+	return to;
+}
+
+static int write_out(struct zd_recorder *rec)
+{
+	uint32_t at = 0;
+
+	while (at < rec->used) {
+		ssize_t n = write(rec->fd, rec->piece + at, rec->used - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		at += (uint32_t)n;
+		rec->written += (uint64_t)n;
+	}
+	rec->used = 0;
+	return 0;
+}
+
+/* One item: kind, length, body, checksum of everything so far. */
+static int put_item(struct zd_recorder *rec, int kind, const uint8_t *body, size_t length)
+{
+	uint8_t *begin = rec->piece + rec->used, *to = begin;
+
+	*to++ = (uint8_t)kind;
+	*to++ = (uint8_t)length; /* always below 128: one byte of a number */
+	memcpy(to, body, length);
+	to += length;
+	rec->crc = zd_crc32c(rec->crc, begin, (size_t)(to - begin));
+	memcpy(to, &rec->crc, sizeof(rec->crc));
+	rec->used += (uint32_t)(to - begin) + (uint32_t)sizeof(rec->crc);
+	return rec->used >= PIECE ? write_out(rec) : 0;
+}
+
+static int put_zone(struct zd_recorder *rec, int kind, const struct zd_trace_record *row)
+{
+	uint8_t body[128], *to = body;
+
+	to = put_number(to, row->zone);
+	*to++ = row->cond;
+	*to++ = row->flags;
+	to = put_number(to, row->done);
+	to = put_number(to, row->length);
+	to = put_number(to, row->offset);
+	return put_item(rec, kind, body, (size_t)(to - body));
+}
+
+static int put_count(struct zd_recorder *rec, int kind, uint64_t a, uint64_t b, uint64_t c)
+{
+	uint8_t body[64], *to = put_number(put_number(put_number(body, a), b), c);
+
+	return put_item(rec, kind, body, (size_t)(to - body));
+}
+
+static void store(uint8_t *header, size_t at, uint64_t value, size_t bytes)
+{
+	memcpy(header + at, &value, bytes);
+}
+
+static int put_header(struct zd_recorder *rec)
+{
+	off_t from = lseek(rec->fd, 0, SEEK_CUR);
+	const struct zd_header *h = &rec->dev->g.h;
+	size_t length = ZD_TRACE_HEADER + h->nr_conv * 8u;
+	uint8_t *b = calloc(1, length + 4);
+	struct timespec now;
+	int r = 0;
+
+	if (!b)
+		return -ENOMEM;
+	/* What an older file has behind it would look like damage; what is no file has nothing there. */
+	if (from >= 0 && ftruncate(rec->fd, from) && errno != EINVAL) {
+		r = -errno;
+		goto out;
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	memcpy(b, "ZDTRACE\n", 8);
+	store(b, 8, ZD_TRACE_VERSION, 4);
+	store(b, 12, length + 4, 4);
+	memcpy(b + 16, h->uuid, 16);
+	store(b, 32, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, 8);
+	store(b, 40, zd_now(), 8);
+	store(b, 48, h->size, 8);
+	store(b, 56, h->zone_size, 8);
+	store(b, 64, h->zone_capacity, 8);
+	store(b, 72, h->append_limit, 8);
+	store(b, 80, h->seed, 8);
+	store(b, 88, h->logical_block, 4);
+	store(b, 92, h->physical_block, 4);
+	store(b, 96, h->max_open, 4);
+	store(b, 100, h->max_active, 4);
+	b[104] = h->dialect;
+	b[105] = h->model;
+	b[106] = h->implicit_close;
+	b[107] = h->data;
+	b[108] = h->host_sync;
+	b[109] = h->unrestricted_read;
+	store(b, 112, h->nr_conv, 4);
+	memcpy(b + 120, h->profile, 64);
+	memcpy(b + ZD_TRACE_HEADER, h->conv, h->nr_conv * 8u);
+	rec->crc = zd_crc32c(0, b, length);
+	memcpy(b + length, &rec->crc, 4);
+	while (!r && rec->written < length + 4) {
+		ssize_t n = write(rec->fd, b + rec->written, length + 4 - rec->written);
+
+		if (n > 0)
+			rec->written += (uint64_t)n;
+		else if (n == 0 || errno != EINTR)
+			r = n ? -errno : -EIO;
+	}
+	rec->start_ns = 0;
+	memcpy(&rec->start_ns, b + 40, 8);
+out:
+	free(b);
+	return r;
+}
+
+/* ---------------------------------------------------------------- the thread */
+
+static void let_in(struct zd_trace_rt *trace, uint64_t tail)
+{
+	atomic_store(&trace->tail, tail);
+	if (atomic_load(&trace->waiting))
+		zd_trace_wake(&trace->room);
+}
+
+static int drain(struct zd_recorder *rec, struct zd_trace_rt *trace, uint64_t to)
+{
+	const struct zd_trace_record *ring = zd_trace_ring(trace);
+	uint64_t lost = atomic_load(&trace->lost);
+	uint8_t body[128];
+	int r = 0;
+
+	while (!r && rec->tail < to) {
+		uint8_t *end = put_command(rec, body, &ring[rec->tail % ZD_TRACE_RING]);
+
+		r = put_item(rec, ZD_TRACE_COMMAND, body, (size_t)(end - body));
+		rec->tail++;
+		if (rec->tail % 64 == 0)
+			let_in(trace, rec->tail);
+	}
+	let_in(trace, rec->tail);
+	if (!r && lost != rec->lost)
+		r = put_count(rec, ZD_TRACE_LOST, lost - rec->lost, 0, 0);
+	rec->lost = lost;
+	return !r && rec->used ? write_out(rec) : r;
+}
+
+static int take(struct zd_recorder *rec, struct zd_trace_rt *trace)
+{
+	for (;;) {
+		bool stop = atomic_load(&rec->stop);
+		uint32_t seen = atomic_load(&trace->wake);
+		uint64_t to = stop ? atomic_load(&rec->end) : atomic_load_explicit(&trace->head, memory_order_acquire);
+		int r = 0;
+
+		if (!atomic_load(&rec->go) && !stop)
+			to = rec->tail;
+		if (to > rec->tail)
+			r = drain(rec, trace, to);
+		else if (!stop)
+			zd_trace_wait(&trace->wake, seen, 20000000);
+		if (r || stop)
+			return r;
+	}
+}
+
+static void *run(void *arg)
+{
+	struct zd_recorder *rec = arg;
+	struct zd_trace_rt *trace = rec->dev->trace;
+	int r = pthread_mutex_trylock(&trace->recorder);
+
+	if (r == EOWNERDEAD)
+		r = pthread_mutex_consistent(&trace->recorder);
+	pthread_mutex_lock(&rec->lock);
+	rec->result = -r;
+	rec->ready = true;
+	pthread_cond_broadcast(&rec->changed);
+	pthread_mutex_unlock(&rec->lock);
+	if (r)
+		return NULL;
+	r = take(rec, trace);
+	/* If the file cannot be written on, the disk goes on without. Without the lock, the next command ends the recording. */
+	if (zd_trace_lock(rec->dev, trace, &rec->stop) == 0) {
+		zd_trace_modes(rec->dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON, 0);
+		zd_trace_unlock(trace);
+	}
+	rec->waits = atomic_load(&trace->waits);
+	zd_trace_wake(&trace->room);
+	pthread_mutex_lock(&rec->lock);
+	rec->result = r;
+	pthread_mutex_unlock(&rec->lock);
+	pthread_mutex_unlock(&trace->recorder);
+	return NULL;
+}
+
+static int spawn(struct zd_recorder *rec)
+{
+	sigset_t all, before;
+	int r;
+
+	/* Signals are for the threads that their program knows of. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	r = pthread_create(&rec->thread, NULL, run, rec);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r)
+		return -r;
+	pthread_mutex_lock(&rec->lock);
+	while (!rec->ready)
+		pthread_cond_wait(&rec->changed, &rec->lock);
+	r = rec->result;
+	pthread_mutex_unlock(&rec->lock);
+	if (r)
+		pthread_join(rec->thread, NULL);
+	return r;
+}
+
+/* All up to `end` goes into the file; what the thread said. */
+static int join(struct zd_recorder *rec, uint64_t end)
+{
+	atomic_store(&rec->end, end);
+	atomic_store(&rec->stop, true);
+	zd_trace_wake(&rec->dev->trace->wake);
+	pthread_join(rec->thread, NULL);
+	return rec->result;
+}
+
+/* ---------------------------------------------------------------- beginning and ending */
+
+static int lock_disk(zd_dev *dev)
+{
+	int r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
+
+	if (r)
+		return r;
+	r = zd_lock_resource(dev);
+	if (r)
+		zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
+	return r;
+}
+
+static void unlock_disk(zd_dev *dev)
+{
+	zd_unlock_resource(dev);
+	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
+}
+
+/* All zones that are not as new, as rows of the file; the disk is locked. NULL without memory. */
+static struct zd_trace_record *collect_zones(zd_dev *dev, uint32_t *n)
+{
+	struct zd_trace_record *rows = calloc(64, sizeof(*rows)), *more;
+	uint32_t z, room = 64;
+
+	*n = 0;
+	for (z = 0; rows && z < dev->g.h.nr_zones; z++) {
+		struct zd_zone_rt *rt = zd_zone_peek(dev, z);
+		struct zd_trace_record *row;
+		uint64_t word = rt ? rt->word : 0;
+
+		if (!word)
+			continue;
+		if (*n == room) {
+			more = realloc(rows, 2 * room * sizeof(*rows));
+			if (!more) {
+				free(rows);
+				return NULL;
+			}
+			rows = more;
+			room *= 2;
+		}
+		row = &rows[(*n)++];
+		memset(row, 0, sizeof(*row));
+		row->zone = z;
+		row->cond = (uint8_t)zd_word_cond(word, zd_zone_type(dev, z));
+		row->flags = (uint8_t)((word & ZD_W_NON_SEQ ? 1 : 0) | (word & ZD_W_RESET_REC ? 2 : 0) | (word & ZD_W_FINISHED ? 4 : 0));
+		row->done = zd_word_written(word);
+		row->length = rt->durable;
+		row->offset = row->cond == ZD_IMPLICIT_OPEN ? rt->open_seq : 0;
+	}
+	return rows;
+}
+
+static int put_zones(struct zd_recorder *rec, int kind, const struct zd_trace_record *rows, uint32_t n)
+{
+	bool before = kind == ZD_TRACE_ZONE_BEFORE;
+	uint32_t i;
+	int r = 0;
+
+	for (i = 0; !r && i < n; i++)
+		r = put_zone(rec, kind, &rows[i]);
+	if (!r)
+		r = put_count(rec, before ? ZD_TRACE_BEGIN : ZD_TRACE_END, n, before ? 0 : rec->tail - rec->first, before ? 0 : rec->lost);
+	return r ? r : write_out(rec);
+}
+
+static void free_recorder(struct zd_recorder *rec)
+{
+	if (rec->fd >= 0)
+		close(rec->fd);
+	pthread_mutex_destroy(&rec->lock);
+	pthread_cond_destroy(&rec->changed);
+	free(rec);
+}
+
+static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
+{
+	const struct timespec nap = { 0, 2000000 };
+	zd_dev *dev = rec->dev;
+	struct zd_trace_rt *trace = dev->trace;
+	struct zd_trace_record *rows;
+	uint32_t n;
+	int r;
+
+	/* Commands that passed the gate before it was shut get this long to be under their locks. */
+	r = zd_trace_lock(dev, trace, NULL);
+	if (r)
+		return zd_fail_host(err, -r, "interrupted before the recording began");
+	zd_trace_modes(dev, trace, 0, ZD_TRACE_SOON);
+	zd_trace_unlock(trace);
+	nanosleep(&nap, NULL);
+	r = lock_disk(dev);
+	if (r)
+		return zd_fail_host(err, -r, "interrupted before the recording began");
+	rows = collect_zones(dev, &n);
+	r = zd_trace_lock(dev, trace, NULL);
+	if (r) {
+		unlock_disk(dev);
+		free(rows);
+		return zd_fail_host(err, -r, "interrupted before the recording began");
+	}
+	rec->first = rec->tail = atomic_load(&trace->head);
+	atomic_store(&trace->tail, rec->tail);
+	atomic_store(&trace->lost, 0);
+	atomic_store(&trace->waits, 0);
+	trace->pid = (uint32_t)getpid();
+	zd_trace_modes(dev, trace, ZD_TRACE_SOON, rows ? ZD_TRACE_FILE : 0);
+	zd_trace_unlock(trace);
+	unlock_disk(dev);
+	r = rows ? put_zones(rec, ZD_TRACE_ZONE_BEFORE, rows, n) : -ENOMEM;
+	free(rows);
+	if (r)
+		return zd_fail_host(err, -r, "cannot write the trace");
+	atomic_store(&rec->go, true);
+	return 0;
+}
+
+/* One at a time begins, and one that runs is ended by one: whoever takes it out of the handle. */
+static int claim(zd_dev *dev)
+{
+	bool taken;
+
+	pthread_mutex_lock(&dev->trace_lock);
+	taken = dev->recording;
+	dev->recording = true;
+	pthread_mutex_unlock(&dev->trace_lock);
+	return taken ? -EALREADY : 0;
+}
+
+static void publish(zd_dev *dev, struct zd_recorder *rec)
+{
+	pthread_mutex_lock(&dev->trace_lock);
+	dev->recorder = rec;
+	dev->recording = rec != NULL;
+	pthread_mutex_unlock(&dev->trace_lock);
+}
+
+static struct zd_recorder *take_out(zd_dev *dev)
+{
+	struct zd_recorder *rec;
+
+	pthread_mutex_lock(&dev->trace_lock);
+	rec = dev->recorder;
+	dev->recorder = NULL;
+	pthread_mutex_unlock(&dev->trace_lock);
+	return rec;
+}
+
+int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
+{
+	struct zd_recorder *rec;
+	int r = zd_trace_enter(dev, err);
+
+	if (r)
+		return r;
+	if (claim(dev))
+		return zd_fail_host(err, EALREADY, "this handle records already");
+	rec = calloc(1, sizeof(*rec));
+	if (!rec) {
+		publish(dev, NULL);
+		return zd_fail_host(err, ENOMEM, "no memory for a recorder");
+	}
+	rec->dev = dev;
+	pthread_mutex_init(&rec->lock, NULL);
+	pthread_cond_init(&rec->changed, NULL);
+	rec->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (rec->fd < 0) {
+		r = zd_fail_host(err, errno, "cannot use the descriptor of the trace");
+		goto failed;
+	}
+	r = spawn(rec);
+	if (r) {
+		zd_fail_host(err, -r, r == -EBUSY ? "the disk is being recorded already" : "cannot start the recorder");
+		goto failed;
+	}
+	r = put_header(rec);
+	if (r)
+		zd_fail_host(err, -r, "cannot write the trace");
+	else
+		r = begin_recording(rec, err);
+	if (r) {
+		join(rec, 0);
+		goto failed;
+	}
+	publish(dev, rec);
+	return 0;
+failed:
+	publish(dev, NULL);
+	free_recorder(rec);
+	return r;
+}
+
+int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err)
+{
+	struct zd_trace_record *rows;
+	struct zd_recorder *rec;
+	uint64_t end;
+	uint32_t n = 0;
+	int locked, r = zd_enter(dev, err); /* a forked child loses its parent's recorder here */
+
+	if (r)
+		return r;
+	rec = take_out(dev);
+	if (!rec)
+		return zd_fail_host(err, ENOENT, "this handle records nothing");
+	zd_tidying(true); /* the file should get its end even when this is interrupted */
+	locked = lock_disk(dev);
+	zd_tidying(false);
+	rows = locked ? NULL : collect_zones(dev, &n);
+	end = atomic_load(&dev->trace->head);
+	if (!locked)
+		unlock_disk(dev);
+	r = join(rec, end);
+	if (!r && locked)
+		r = locked; /* interrupted while somebody stopped holds a zone, whose state nobody can tell: the file has no end */
+	else if (!r)
+		r = rows ? put_zones(rec, ZD_TRACE_ZONE_AFTER, rows, n) : -ENOMEM;
+	free(rows);
+	if (out) {
+		memset(out, 0, sizeof(*out));
+		out->records = rec->tail - rec->first;
+		out->lost = rec->lost;
+		out->waits = rec->waits;
+		out->bytes = rec->written;
+	}
+	if (r)
+		zd_fail_host(err, -r, locked ? "interrupted before the trace got its end" : "cannot write the trace");
+	publish(dev, NULL);
+	free_recorder(rec);
+	return r;
+}
+
+void zd_trace_close(zd_dev *dev)
+{
+	if (dev->recorder && atomic_load(dev->cookie) == ZD_COOKIE)
+		zd_trace_stop(dev, NULL, NULL);
+	if (atomic_load(&dev->told) && atomic_load(dev->cookie) == ZD_COOKIE)
+		zd_observe_end(dev, NULL);
+	zd_trace_forked(dev);
+}
+
+void zd_trace_forked(zd_dev *dev)
+{
+	/* The thread stayed with the parent, and so does the recording. */
+	if (dev->recorder)
+		free_recorder(dev->recorder);
+	dev->recorder = NULL;
+	dev->recording = false;
+	if (atomic_load(&dev->told))
+		dev->told_end(dev->told_arg);
+	atomic_store(&dev->told, NULL);
+	atomic_store(&dev->telling, 0);
+	zd_trace_unmap(dev);
+}
+
+static void recorder_status(zd_dev *dev, struct zd_trace_status *out)
+{
+	struct zd_recorder *rec;
+
+	pthread_mutex_lock(&dev->trace_lock); /* who ends the recording takes it out before it frees it */
+	rec = dev->recorder;
+	if (rec) {
+		out->mine = 1;
+		out->records -= rec->first;
+		pthread_mutex_lock(&rec->lock);
+		out->error = -rec->result;
+		pthread_mutex_unlock(&rec->lock);
+	}
+	pthread_mutex_unlock(&dev->trace_lock);
+}
+
+int zd_trace_status(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err)
+{
+	uint32_t modes;
+	int r = zd_enter(dev, err);
+
+	if (r)
+		return r;
+	memset(out, 0, sizeof(*out));
+	modes = atomic_load(&dev->trace->modes);
+	out->keeps = modes & ZD_TRACE_KEEP ? 1 : 0;
+	out->records = atomic_load(&dev->trace->head);
+	out->lost = atomic_load(&dev->trace->lost);
+	out->waits = atomic_load(&dev->trace->waits);
+	recorder_status(dev, out);
+	if (modes & ZD_TRACE_FILE)
+		out->recorder = dev->trace->pid;
+	return 0;
+}
