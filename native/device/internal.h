@@ -135,6 +135,7 @@ struct zd_rt_head {
 	/* under the resource lock */
 	_Alignas(ZD_CACHELINE) _Atomic uint32_t nr_implicit;
 	_Atomic uint32_t nr_explicit, nr_closed;
+	_Atomic uint32_t counting;   /* odd: the three change now; read them by zd_resources_now() */
 	uint32_t imp_head, imp_tail; /* zone + 1 */
 	uint32_t rr_cursor;          /* where the round-robin victim search goes on */
 	uint64_t open_clock;
@@ -638,6 +639,8 @@ uint64_t zd_state_loss(const zd_dev *dev, uint32_t zone, const struct zd_state *
 /* Make room for one more open or active zone (effects say which); 0, ZD_E_TOO_MANY_OPEN or ZD_E_TOO_MANY_ACTIVE. */
 int zd_take_resources(zd_dev *dev, unsigned effects);
 int zd_ask_resources(const zd_dev *dev, unsigned effects); /* what that would give now; takes nothing, needs no lock */
+/* Without the lock: how many zones are open and closed, as it was at one moment. */
+void zd_resources_now(const struct zd_rt_head *head, struct zd_resources *out);
 /* Account for a zone that goes from one condition to another. */
 void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
 
