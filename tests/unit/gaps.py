@@ -58,14 +58,14 @@ class Gap:
             if code.co_filename not in HOLD and code.co_filename != CONTEXT:
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event != "opcode":
             return self
-        if event != "opcode":
-            return self
-        key = code, frame.f_lasti
+        # A call is a gap, too: the caller believes that the function was entered, and no line of it ran.
+        key = code, frame.f_lasti if event == "opcode" else -1
         self._met[key] += 1
         if self._met[key] <= OFTEN:
             if self.left == 0:
-                self.raised = f"{code.co_qualname}, line {frame.f_lineno}, byte {frame.f_lasti}"
+                self.raised = f"{code.co_qualname}, line {frame.f_lineno}, byte {key[1]}"
                 sys.settrace(None)
                 raise KeyboardInterrupt
             self.left -= 1
