@@ -17,6 +17,8 @@ import pytest
 from core import Build, Change
 from faults.oracle import Disk, WrongError
 
+pytestmark = pytest.mark.program
+
 CUTS, LONG_CUTS = 1_500, 100_000
 CUTS_EACH = 25
 """Cuts in the life of one disk."""

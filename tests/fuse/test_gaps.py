@@ -18,7 +18,6 @@ from waiting import PATIENCE, until
 from zonefs import attach
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # half made
-LONG = os.environ.get("ZONED_LONG", "") not in ("", "0")
 
 
 def mounted_at(place: Path) -> bool:
@@ -38,7 +37,7 @@ def test_every_gap_of_a_mount(disk: str, place: Path) -> None:
         with zoned.open(disk, readonly=True) as reader:
             assert reader.info().clean, where
 
-    assert in_every_gap(call, afterwards, 1 if LONG else 5) > 300
+    assert in_every_gap(call, afterwards) > 300
 
 
 def test_every_gap_of_using_one(disk: str, place: Path) -> None:

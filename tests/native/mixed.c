@@ -338,8 +338,17 @@ static void op_look(struct worker *w, zd_dev *dev)
 static void op_pure(struct worker *w, zd_dev *dev)
 {
 	int code = ZD_E_FIRST_RULE - (int)draw(w, ZD_NR_RULES);
+	const struct zd_error any = { .code = code, .zone = 3, .offset = draw64(w), .length = draw64(w), .bound = draw64(w),
+				      .wp = draw64(w), .cond = (uint8_t)draw(w, 256), .cmd = (uint8_t)draw(w, 256) };
+	const struct zd_said_disk disk = { .size = draw64(w), .zone_size = draw64(w), .logical_block = 512,
+					   .physical_block = 4096, .dialect = (uint8_t)draw(w, 3) };
+	size_t room = draw(w, 300), whole;
+	char text[300];
 
 	(void)dev;
+	whole = zd_rule_sentence(&any, &disk, text, room);
+	CLAIM(whole > 0 && (!room || strlen(text) == (whole < room ? whole : room - 1)));
+	CLAIM(zd_cond_name((int)draw(w, 3)) && zd_dialect_name((int)draw(w, 3)) && zd_cmd_name((int)draw(w, 12)));
 	CLAIM(zd_rule_info(code, (int)draw(w, 3)) && zd_rule_name(code));
 	CLAIM(zd_cell((int)draw(w, 3), ZD_SEQ_WRITE_REQUIRED, ZD_EMPTY, (int)draw(w, 12)));
 	CLAIM(zd_crc32c(0, "123456789", 9) == 0xE3069283u);

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from waiting import PATIENCE
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.program
+
 STRIDE = 61
 """Instructions between two deaths; a prime, so that in loops all of them get their turn."""
 
 
-@pytest.mark.skipif(
-    os.uname().machine != "x86_64", reason="single steps over atomic pairs of instructions"
-)
-def test_killed_at_any_instruction_of_the_door(tmp_path: Path) -> None:
-    environment = {n: v for n, v in os.environ.items() if n not in ("LD_PRELOAD", "MAKEFLAGS")}
-    subprocess.run(
-        ["make", "-s", "-C", str(ROOT / "tests/native"), f"OUT={tmp_path}", f"{tmp_path}/doorkill"],
-        check=True,
-        timeout=600,
-        env=environment,
-    )
+@pytest.mark.usefixtures("on_x86_64")
+def test_killed_at_any_instruction_of_the_door(
+    build: Callable[[str], Path], clean_environment: dict[str, str], tmp_path: Path
+) -> None:
     done = subprocess.run(
-        [tmp_path / "doorkill", tmp_path / "disk.img", str(STRIDE)],
+        [build("doorkill"), tmp_path / "disk.img", str(STRIDE)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
-        env=environment,
+        env=clean_environment,
     )
     assert done.returncode == 0, done.stderr
     died = [int(line) for line in done.stdout.splitlines()]

@@ -16,6 +16,8 @@ import pytest
 
 from core import Build, Change
 
+pytestmark = pytest.mark.program
+
 DATA_SYNC = """	if (sync && kind != ZD_COMMIT_RESETS) {
 		r = zd_host_sync(dev->fd);
 		if (r)

@@ -6,7 +6,6 @@ lies in corpus/ and is replayed here by a plain ASan and UBSan build, without li
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shutil
@@ -16,58 +15,39 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.sanitizer
+pytestmark = pytest.mark.program
 
+Build = Callable[[str], Path]
 HERE = Path(__file__).parent
 SECONDS, LONG_SECONDS = 3, 60
 
 Needs = Callable[[str, bool, str], None]
 
 
-@pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``build("stress")``: the program, made once per session by the Makefile here."""
-    out = tmp_path_factory.mktemp("native")
+Run = Callable[..., str]
 
-    def make(name: str) -> Path:
-        # the environment of a suite under ASan must not reach the compiler or the program
+
+@pytest.fixture
+def run(clean_environment: dict[str, str]) -> Run:
+    """``run(program, argument, ..., VARIABLE=...)``: what it printed; it ends with 0."""
+
+    def to_its_end(program: Path, *arguments: object, timeout: int = 300, **more: str) -> str:
         done = subprocess.run(
-            ["make", "-s", "-C", str(HERE), f"OUT={out}", f"{out}/{name}"],
+            [str(program), *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=timeout,
             check=False,
-            env=clean_environment(),
+            env=clean_environment | more,
         )
-        assert done.returncode == 0, done.stderr
-        return out / name
+        assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-4000:]}"
+        return done.stdout
 
-    return make
-
-
-def clean_environment() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
-    }
-
-
-def run(program: Path, *arguments: object, timeout: int = 300, **more: str) -> str:
-    done = subprocess.run(
-        [str(program), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env=clean_environment() | more,
-    )
-    assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-4000:]}"
-    return done.stdout
+    return to_its_end
 
 
 @pytest.mark.parametrize("target", ["image", "commands"])
-def test_replay_the_corpus(build: Callable[[str], Path], target: str) -> None:
+def test_replay_the_corpus(build: Build, run: Run, target: str) -> None:
     """Everything that was ever worth keeping, findings included."""
     inputs = sorted((HERE / "corpus" / target).iterdir())
     assert len(inputs) >= 50
@@ -77,7 +57,7 @@ def test_replay_the_corpus(build: Callable[[str], Path], target: str) -> None:
 
 @pytest.mark.parametrize("target", ["image", "commands"])
 def test_fuzz_a_little(
-    build: Callable[[str], Path], target: str, needs: Needs, tmp_path: Path, long_run: bool
+    build: Build, run: Run, target: str, needs: Needs, tmp_path: Path, long_run: bool
 ) -> None:
     needs("clang", shutil.which("clang") is not None, "libFuzzer")
     seconds = LONG_SECONDS if long_run else SECONDS
@@ -96,7 +76,7 @@ def test_fuzz_a_little(
 @pytest.mark.parametrize("where", ["RAM", "image"])
 @pytest.mark.parametrize("program", ["stress", "stress_fs"])
 def test_stress_under_thread_sanitizer(
-    build: Callable[[str], Path], program: str, where: str, shm: Path, long_run: bool
+    build: Build, run: Run, program: str, where: str, shm: Path, long_run: bool
 ) -> None:
     """No race, with all threads on one handle. Its deadlock detector holds at most 64 locks of a thread: off."""
     place = [shm / "disk.img"] if where == "image" else []
@@ -110,7 +90,7 @@ def test_stress_under_thread_sanitizer(
 
 
 @pytest.mark.parametrize("handles", [0, 1, 2])
-def test_stress(build: Callable[[str], Path], handles: int, shm: Path, long_run: bool) -> None:
+def test_stress(build: Build, run: Run, handles: int, shm: Path, long_run: bool) -> None:
     """No data lost, torn or misplaced: in RAM, on an image, and on an image opened twice."""
     place = [shm / "disk.img", handles] if handles else []
     printed = run(build("stress"), LONG_SECONDS if long_run else SECONDS, *place)
@@ -119,7 +99,7 @@ def test_stress(build: Callable[[str], Path], handles: int, shm: Path, long_run:
 
 @pytest.mark.parametrize("where", ["RAM", "image"])
 def test_stress_of_the_file_system(
-    build: Callable[[str], Path], where: str, shm: Path, long_run: bool
+    build: Build, run: Run, where: str, shm: Path, long_run: bool
 ) -> None:
     """Files of one writer come back as written, whatever the others, and the disk behind them, do."""
     place = [shm / "disk.img"] if where == "image" else []
@@ -130,7 +110,7 @@ def test_stress_of_the_file_system(
 @pytest.mark.parametrize("where", ["RAM", "image"])
 @pytest.mark.parametrize("program", ["mixed", "mixed-tsan"])
 def test_every_call_mixed(
-    build: Callable[[str], Path], program: str, where: str, shm: Path, long_run: bool
+    build: Build, run: Run, program: str, where: str, shm: Path, long_run: bool
 ) -> None:
     """Every call at random, with kills, stops, signals and interrupts: sound and clean at the end.
 

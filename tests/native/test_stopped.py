@@ -94,16 +94,8 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def holder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("holder")
-    environment = {n: v for n, v in os.environ.items() if n not in ("LD_PRELOAD", "MAKEFLAGS")}
-    subprocess.run(
-        ["make", "-s", "-C", str(ROOT / "tests/native"), f"OUT={out}", f"{out}/holder"],
-        check=True,
-        timeout=600,
-        env=environment,
-    )
-    return out / "holder"
+def holder(build: Callable[[str], Path]) -> Path:
+    return build("holder")
 
 
 @pytest.fixture
@@ -155,7 +147,7 @@ def waits(process: subprocess.Popen[str]) -> bool:
     return number in {str(value) for value in WAITS.values()}
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls")
+@pytest.mark.usefixtures("on_x86_64")
 @pytest.mark.parametrize("who", CASES)
 def test_ctrl_c_ends_whoever_waits_for_a_stopped_process(
     holder: Path, image: Path, start: Callable[..., subprocess.Popen[str]], who: str

@@ -1,15 +1,16 @@
 """KeyboardInterrupt between any two bytecode instructions of a call, one after the other.
 
 ``in_every_gap(call, afterwards)`` runs the call again and again. Each time a trace function raises before
-another instruction of the package's own code, until the call comes to its end untouched; after each,
-``afterwards`` says whether anything is left behind. That is stricter than signals are: Python looks for
-them between some instructions only.
+another instruction of the package's own code; after each, ``afterwards`` says whether anything is left behind.
+That is stricter than signals are: Python looks for them between some instructions only. The long run takes every
+gap, the short one some, which another run spreads in another way.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sys
 import time
 import warnings
@@ -35,12 +36,15 @@ HOLD = tuple(
 of its instructions."""
 CONTEXT = contextlib.__file__
 """``with dev.trace.record():`` runs in there, too."""
+LONG = os.environ.get("ZONED_LONG", "") not in ("", "0")
+SOME = 30
+"""Gaps of a call that the short run looks at."""
 OFTEN = 2
 """An instruction in a loop is a gap the first times that it is reached."""
 
 
 class Gap:
-    """A trace function that raises before the n-th instruction."""
+    """A trace function that raises before the n-th instruction; it only counts down from a negative number."""
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -54,14 +58,14 @@ class Gap:
             if code.co_filename not in HOLD and code.co_filename != CONTEXT:
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event != "opcode":
             return self
-        if event != "opcode":
-            return self
-        key = code, frame.f_lasti
+        # A call is a gap, too: the caller believes that the function was entered, and no line of it ran.
+        key = code, frame.f_lasti if event == "opcode" else -1
         self._met[key] += 1
         if self._met[key] <= OFTEN:
             if self.left == 0:
-                self.raised = f"{code.co_qualname}, line {frame.f_lineno}, byte {frame.f_lasti}"
+                self.raised = f"{code.co_qualname}, line {frame.f_lineno}, byte {key[1]}"
                 sys.settrace(None)
                 raise KeyboardInterrupt
             self.left -= 1
@@ -80,30 +84,33 @@ def quiet() -> Iterator[None]:
         sys.unraisablehook = before
 
 
-def in_every_gap(
-    call: Callable[[], object], afterwards: Callable[[str], object], step: int = 1
-) -> int:
-    """How many gaps there were, at least. ``afterwards`` is told where the interrupt came: "" for the last, whole
-    call. ``step``: every so manieth gap only.
-    """
-    number = 0
-    trace = sys.gettrace()
+def in_every_gap(call: Callable[[], object], afterwards: Callable[[str], object]) -> int:
+    """How many gaps there are. ``afterwards`` is told where the interrupt came: "" behind a whole call."""
     with quiet():
         call()  # imports and caches are no gaps
         afterwards("")
-        while True:
+        counted = Gap(-1)
+        _traced(call, counted)
+        afterwards("")
+        total = -1 - counted.left
+        step = 1 if LONG else max(1, total // SOME)
+        for number in range(random.randrange(step), total, step):
             gap = Gap(number)
-            sys.settrace(gap)
-            try:
-                call()
-            except KeyboardInterrupt:
-                pass
-            finally:
-                sys.settrace(trace)
+            _traced(call, gap)
             afterwards(gap.raised)
-            if not gap.raised:
-                return number
-            number += step
+        return total
+
+
+def _traced(call: Callable[[], object], gap: Gap) -> None:
+    before = sys.gettrace()
+    sys.settrace(gap)
+    try:
+        call()
+    except KeyboardInterrupt:
+        if not gap.raised:
+            raise
+    finally:
+        sys.settrace(before)
 
 
 def descriptors() -> dict[str, str]:

@@ -26,7 +26,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning"
 )  # half made, or left on purpose
 MIB = 1 << 20
-LONG = os.environ.get("ZONED_LONG", "") not in ("", "0")
 BLOCK = bytes(4096)
 KEYWORDS: dict[str, Any] = {
     "size": "8MiB",
@@ -76,11 +75,8 @@ def disk(shm: Path) -> Iterator[Disk]:
     disk.dev.close()
 
 
-def gaps(
-    call: Callable[[], object], afterwards: Callable[[str], object], least: int, step: int = 1
-) -> None:
-    """``step``: what is long is looked at in so manieth gaps only, in the long run in all."""
-    count = in_every_gap(call, afterwards, 1 if LONG else step)
+def gaps(call: Callable[[], object], afterwards: Callable[[str], object], least: int) -> None:
+    count = in_every_gap(call, afterwards)
     assert count >= least, f"{count} gaps only: the trace function missed the code"
 
 
@@ -99,7 +95,7 @@ def test_create(shm: Path) -> None:
             path.unlink()
         assert os.listdir(shm) == [], where
 
-    gaps(lambda: zoned.create(path, **KEYWORDS).close(), afterwards, 150, 2)
+    gaps(lambda: zoned.create(path, **KEYWORDS).close(), afterwards, 150)
 
 
 def test_create_in_place_of_another(shm: Path) -> None:
@@ -110,7 +106,7 @@ def test_create_in_place_of_another(shm: Path) -> None:
         before.check(where)
         zoned.create(path, replace=True, **KEYWORDS).close()
 
-    gaps(lambda: zoned.create(path, replace=True, **KEYWORDS).close(), afterwards, 150, 2)
+    gaps(lambda: zoned.create(path, replace=True, **KEYWORDS).close(), afterwards, 150)
 
 
 def test_memory_and_its_end() -> None:
@@ -160,7 +156,7 @@ def test_snapshots_and_what_comes_of_them(disk: Disk, name: str) -> None:
         disk.dev.power_on()
         disk.afterwards(where)
 
-    gaps(lambda: call(disk), afterwards, least, 5 if name == "crash_states" else 1)
+    gaps(lambda: call(disk), afterwards, least)
 
 
 def test_survivors(disk: Disk) -> None:
@@ -171,7 +167,7 @@ def test_survivors(disk: Disk) -> None:
             snapshot.zones()
             disk.dev.rollback(snapshot)
 
-    gaps(call, disk.afterwards, 200, 3)
+    gaps(call, disk.afterwards, 200)
 
 
 def test_a_cut_to_a_chosen_survivor(disk: Disk) -> None:
@@ -191,7 +187,7 @@ def test_a_cut_to_a_chosen_survivor(disk: Disk) -> None:
                 dev.rollback(start)
                 before.check(where)
 
-            gaps(call, afterwards, 200, 3)
+            gaps(call, afterwards, 200)
     disk.dev = zoned.open(disk.path)
 
 
@@ -234,7 +230,7 @@ def test_a_recording_of_a_block(disk: Disk) -> None:
             pass
         disk.afterwards(where)
 
-    gaps(call, afterwards, 150, 2)
+    gaps(call, afterwards, 150)
 
 
 def test_an_existing_file_is_recorded_to(disk: Disk) -> None:
@@ -256,7 +252,7 @@ def test_reading_a_trace(disk: Disk) -> None:
     with disk.dev.trace.record(target):
         disk.dev.append(4, BLOCK)
         disk.dev.flush()
-    gaps(lambda: list(zoned.Trace(target)), disk.before.check, 200, 3)
+    gaps(lambda: list(zoned.Trace(target)), disk.before.check, 200)
 
 
 def test_replaying_a_trace(disk: Disk) -> None:
@@ -271,7 +267,7 @@ def test_replaying_a_trace(disk: Disk) -> None:
             with zoned.memory(**KEYWORDS) as other:
                 zoned.replay(trace, other)
 
-        gaps(call, Before().check, 300, 5)
+        gaps(call, Before().check, 300)
 
 
 def test_reading_a_block_trace(disk: Disk) -> None:
@@ -323,7 +319,7 @@ def test_a_simulation(disk: Disk) -> None:
         sim.add(Job("w", offset=MIB, size=MIB, writes=True).set_bs(65536))
         sim.run()
 
-    gaps(call, disk.before.check, 300, 3)
+    gaps(call, disk.before.check, 300)
 
 
 def test_a_simulation_on_a_disk(disk: Disk) -> None:
@@ -446,7 +442,7 @@ def test_check_crashes() -> None:
     def call() -> None:
         testing.check_crashes(workload, lambda dev, done: None, progress=False, **KEYWORDS)
 
-    gaps(call, Before().check, 500, 13)
+    gaps(call, Before().check, 500)
 
 
 def test_a_dump_and_what_is_made_of_it(disk: Disk) -> None:
@@ -459,7 +455,7 @@ def test_a_dump_and_what_is_made_of_it(disk: Disk) -> None:
         archive.load(stream).close()
         archive.clone_state(disk.dev).close()
 
-    gaps(call, disk.afterwards, 400, 31)
+    gaps(call, disk.afterwards, 400)
 
 
 # ---------------------------------------------------------------- signals

@@ -443,6 +443,29 @@ def test_a_shared_position(fs: zonefs.ZoneFS) -> None:
     file.close()
 
 
+@pytest.mark.parametrize("mode", ["wb", "w+b"])
+def test_an_interrupt_amid_a_close_is_no_error_of_the_file_system(
+    fs: zonefs.ZoneFS, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """Python's buffer is gone then, and its file still open: closing it again finds nothing to flush."""
+    file: Any = fs.open("seq/0", mode)
+    file.write(bytes(4096))
+    raw = type(file.raw)
+    whole, interrupts = raw.close, [KeyboardInterrupt]
+
+    def close(self: Any) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        whole(self)
+
+    monkeypatch.setattr(raw, "close", close)
+    with pytest.raises(KeyboardInterrupt):
+        file.close()
+    assert not file.closed
+    fs.close()
+    assert file.closed and fs.closed
+
+
 def test_close_while_others_write(disk: Callable[..., zoned.Device]) -> None:
     """close() of the file, the ZoneFS and the disk wait for calls under way; later ones are refused."""
     for what in ("file", "fs", "device"):

@@ -373,6 +373,8 @@ uint32_t zd_header_crc(const struct zd_header *header);
 /* Make room for one more open or active zone (effects say which); 0, ZD_E_TOO_MANY_OPEN or ZD_E_TOO_MANY_ACTIVE. */
 int zd_take_resources(zd_dev *dev, unsigned effects);
 int zd_ask_resources(const zd_dev *dev, unsigned effects); /* what that would give now; takes nothing, needs no lock */
+/* Without the lock: how many zones are open and closed, as it was at one moment. */
+void zd_resources_now(const struct zd_rt_head *head, struct zd_resources *out);
 /* Account for a zone that goes from one condition to another. */
 void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
 

@@ -107,6 +107,7 @@ struct zd_rt_head {
 	/* under the resource lock */
 	_Alignas(ZD_CACHELINE) _Atomic uint32_t nr_implicit;
 	_Atomic uint32_t nr_explicit, nr_closed;
+	_Atomic uint32_t counting;   /* odd: the three change now; read them by zd_resources_now() */
 	uint32_t imp_head, imp_tail; /* zone + 1 */
 	uint32_t rr_cursor;          /* where the round-robin victim search goes on */
 	uint64_t open_clock;

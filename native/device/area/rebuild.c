@@ -158,9 +158,11 @@ void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead)
 		case ZD_CLOSED: closed++; break;
 		}
 	}
+	atomic_fetch_or(&head->counting, 1);
 	head->nr_implicit = imp;
 	head->nr_explicit = exp;
 	head->nr_closed = closed;
+	atomic_fetch_add(&head->counting, 1);
 	rebuild_list(dev, imp);
 	rebuild_slots(dev, trimmer_dead);
 }

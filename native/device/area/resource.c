@@ -36,6 +36,12 @@ static void list_append(zd_dev *dev, uint32_t zone)
 	dev->implicit[zone / 64] |= 1ull << (zone % 64);
 }
 
+/* Seen after `counting` became odd, by those who look without the lock. */
+static void count(_Atomic uint32_t *number, uint32_t by)
+{
+	atomic_store_explicit(number, atomic_load_explicit(number, memory_order_relaxed) + by, memory_order_release);
+}
+
 void zd_account(zd_dev *dev, uint32_t zone, int from, int to)
 {
 	struct zd_rt_head *head = dev->head;
@@ -43,27 +49,42 @@ void zd_account(zd_dev *dev, uint32_t zone, int from, int to)
 
 	if (from == to)
 		return;
+	count(&head->counting, 1);
 	switch (from) {
 	case ZD_IMPLICIT_OPEN:
 		list_remove(dev, zone);
-		zd_count32(&head->nr_implicit, (uint32_t)-1);
+		count(&head->nr_implicit, (uint32_t)-1);
 		break;
-	case ZD_EXPLICIT_OPEN: zd_count32(&head->nr_explicit, (uint32_t)-1); break;
-	case ZD_CLOSED: zd_count32(&head->nr_closed, (uint32_t)-1); break;
+	case ZD_EXPLICIT_OPEN: count(&head->nr_explicit, (uint32_t)-1); break;
+	case ZD_CLOSED: count(&head->nr_closed, (uint32_t)-1); break;
 	}
 	switch (to) {
 	case ZD_IMPLICIT_OPEN:
 		list_append(dev, zone);
-		zd_count32(&head->nr_implicit, 1);
+		count(&head->nr_implicit, 1);
 		break;
-	case ZD_EXPLICIT_OPEN: zd_count32(&head->nr_explicit, 1); break;
-	case ZD_CLOSED: zd_count32(&head->nr_closed, 1); break;
+	case ZD_EXPLICIT_OPEN: count(&head->nr_explicit, 1); break;
+	case ZD_CLOSED: count(&head->nr_closed, 1); break;
 	}
+	count(&head->counting, 1);
 	open = head->nr_implicit + head->nr_explicit;
 	if (open > head->max_open_seen)
 		head->max_open_seen = open;
 	if (open + head->nr_closed > head->max_active_seen)
 		head->max_active_seen = open + head->nr_closed;
+}
+
+/* A count that goes on for ever is one whose process was killed: the next owner of the lock counts anew. */
+void zd_resources_now(const struct zd_rt_head *head, struct zd_resources *out)
+{
+	uint32_t before, tries = 0;
+
+	do {
+		before = atomic_load_explicit(&head->counting, memory_order_acquire);
+		out->nr_implicit = atomic_load_explicit(&head->nr_implicit, memory_order_acquire);
+		out->nr_explicit = atomic_load_explicit(&head->nr_explicit, memory_order_acquire);
+		out->nr_closed = atomic_load_explicit(&head->nr_closed, memory_order_acquire);
+	} while ((before & 1 || before != atomic_load_explicit(&head->counting, memory_order_acquire)) && ++tries < 1000);
 }
 
 /* The first implicitly open zone from `from` on; there must be one somewhere. */
@@ -116,8 +137,9 @@ static void close_one(zd_dev *dev)
 /* 0, the error, or ZD_TAKE_AFTER_CLOSE. */
 static int judge(const zd_dev *dev, unsigned effects)
 {
-	const struct zd_resources now = { dev->head->nr_implicit, dev->head->nr_explicit, dev->head->nr_closed };
+	struct zd_resources now;
 
+	zd_resources_now(dev->head, &now);
 	return zd_rule_take(&dev->g.book, &now, effects);
 }
 

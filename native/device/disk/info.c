@@ -15,6 +15,7 @@ int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
 {
 	const struct zd_header *h = &dev->g.h;
 	const struct zd_rt_head *head;
+	struct zd_resources now;
 	struct stat st;
 	int r = zd_enter(dev, err);
 
@@ -54,9 +55,10 @@ int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
 	memcpy(out->uuid, h->uuid, sizeof(out->uuid));
 	out->created = h->created;
 	memcpy(out->profile, h->profile, sizeof(out->profile));
-	out->nr_implicit_open = atomic_load_explicit(&head->nr_implicit, memory_order_relaxed);
-	out->nr_explicit_open = atomic_load_explicit(&head->nr_explicit, memory_order_relaxed);
-	out->nr_closed = atomic_load_explicit(&head->nr_closed, memory_order_relaxed);
+	zd_resources_now(head, &now);
+	out->nr_implicit_open = now.nr_implicit;
+	out->nr_explicit_open = now.nr_explicit;
+	out->nr_closed = now.nr_closed;
 	out->slots_total = head->nr_slots;
 	out->slots_free = head->nr_free;
 	out->slots_pending = head->nr_pending;
