@@ -9,7 +9,8 @@
  * zone's data lies), commit (flush), io (read, write,
  * append), mgmt (zone commands), report (looking), fault (rules that make commands fail), trace (recording commands),
  * recorder (to a file), tracefile (reading one), preimage (what overwritten blocks held at the last flush), power
- * (cuts), view (snapshots, forks), image (create, open, close, following a process's fork), check.
+ * (cuts), rollback (all or nothing, whoever dies), view (snapshots, forks), image (create, open, close, following a
+ * process's fork), check.
  */
 #ifndef ZD_INTERNAL_H
 #define ZD_INTERNAL_H
@@ -107,7 +108,8 @@ enum zd_gate { /* bits of head->gate: anything set sends commands the slow way *
 	ZD_GATE_FAILED = 2, /* a host sync failed */
 	ZD_GATE_POWER = 4,  /* the emulated disk has no power */
 	ZD_GATE_FAULTS = 8, /* fault rules are set, or a flush owes an error */
-	ZD_GATE_TRACE = 16  /* somebody records */
+	ZD_GATE_TRACE = 16, /* somebody records */
+	ZD_GATE_BACK = 32   /* the disk is going back to a snapshot; if who did it is dead, whoever comes finishes it (rollback.c) */
 };
 #define ZD_SLOW 1 /* what zd_gate() answers for a command that goes by way of traces and fault rules */
 
@@ -151,6 +153,10 @@ struct zd_rt_head {
 	_Atomic uint64_t errors_by_rule[ZD_NR_RULES];
 	/* under the commit lock */
 	uint64_t status_seq;
+	/* rollback.c: what the zones become, in slots that are linked by their `next`; it counts while ZD_GATE_BACK is set */
+	_Atomic uint32_t back_slot; /* slot + 1 */
+	_Atomic uint32_t back_rows;
+	pthread_mutex_t back;       /* of those who finish it for a dead one; taken after stripes and before the resource lock */
 };
 
 /* A rule with what it remembers; under the lock of struct zd_faults. */
@@ -283,8 +289,9 @@ bool zd_runtime_same(const zd_dev *dev);
 #else
 #define zd_asked(condition) unlikely(condition)
 #endif
-/* Under the lock that a command works under: a power cut may have come between the gate and here. */
-#define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & ZD_GATE_POWER)
+/* Under the lock that a command works under: a power cut may have come between the gate and here; zd_stopped() tells. */
+#define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & (ZD_GATE_POWER | ZD_GATE_BACK))
+int zd_stopped(zd_dev *dev, struct zd_error *err);
 /* Every public call begins with this; free but for one load. */
 static inline int zd_enter(zd_dev *dev, struct zd_error *err)
 {
@@ -507,12 +514,12 @@ static inline pthread_mutex_t *zd_stripe_of(zd_dev *dev, uint32_t zone)
 {
 	return &dev->stripes[zone % ZD_STRIPES].lock;
 }
-int zd_lock_stripe_mend(pthread_mutex_t *m, int r);
+int zd_lock_stripe_mend(zd_dev *dev, pthread_mutex_t *m, int r);
 static inline int zd_lock_stripe(zd_dev *dev, uint32_t stripe) /* 0 or -EINTR */
 {
 	int r = zd_mutex_lock(dev, &dev->stripes[stripe].lock);
 
-	return likely(r == 0) ? 0 : zd_lock_stripe_mend(&dev->stripes[stripe].lock, r);
+	return likely(r == 0) ? 0 : zd_lock_stripe_mend(dev, &dev->stripes[stripe].lock, r);
 }
 static inline int zd_lock_zone(zd_dev *dev, uint32_t zone)
 {
@@ -811,6 +818,29 @@ void zd_view_close(zd_dev *dev);
 bool zd_view_recycle(zd_dev *dev); /* true: the handle was taken, and is no longer the caller's */
 int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n); /* io.c */
 int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err);      /* image.c: in RAM, all new */
+
+/* ---------------------------------------------------------------- rollback.c */
+
+/* What a zone becomes. Zones without a row become as new. */
+struct zd_back {
+	uint32_t zone, slot; /* slot + 1; 0: none */
+	uint64_t word, durable;
+	uint32_t opened;     /* rank among the implicitly open zones, oldest first; 0: it is none */
+	uint32_t unflushed;  /* 1: it has pre-images, without which all of it counts as durable */
+};
+_Static_assert(sizeof(struct zd_back) == 32, "divides a slot");
+/* All locks are held. Write down where the disk goes: rows 0 .. n-1 as row() gives them, by zones ascending. 0 or -errno. */
+typedef struct zd_back zd_back_fn(const void *arg, uint32_t i);
+int zd_back_note(zd_dev *dev, zd_back_fn *row, const void *arg, uint32_t n);
+/* All locks are held. It is written down: from here on it happens, whoever dies. begin(), what is only ours, finish(). */
+void zd_back_begin(zd_dev *dev);
+int zd_back_finish(zd_dev *dev);
+/* A lock is held whose owner died: if he was going back, that comes first. 0 or -errno: it was not possible. */
+int zd_back_mend(zd_dev *dev);
+/* Outside of all locks: wait till nobody is going back, or bring it to its end. */
+int zd_back_wait(zd_dev *dev, struct zd_error *err);
+/* Nobody has the disk open, or the area is a private copy of what they left. */
+int zd_back_left(zd_dev *dev);
 
 /* ---------------------------------------------------------------- commit.c */
 

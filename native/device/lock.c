@@ -261,10 +261,17 @@ int zd_mutex_lock_surely(zd_dev *dev, pthread_mutex_t *m, const _Atomic bool *ca
 
 /* ---------------------------------------------------------------- the locks of a disk */
 
-int zd_lock_stripe_mend(pthread_mutex_t *m, int r)
+/* Whoever cannot finish what the dead one was at leaves it to the next: the gate keeps saying so (zd_powerless()). */
+int zd_lock_stripe_mend(zd_dev *dev, pthread_mutex_t *m, int r)
 {
-	if (r == -EOWNERDEAD)
+	if (r == -EOWNERDEAD) {
 		r = -pthread_mutex_consistent(m);
+		if (!r) {
+			r = zd_back_mend(dev);
+			if (r)
+				zd_mutex_unlock(m);
+		}
+	}
 	return r;
 }
 
@@ -342,7 +349,11 @@ int zd_lock_commit(zd_dev *dev)
 		/* A slot that it was trimming is in no list. */
 		atomic_store(&dev->head->stray_slot, 1);
 		pthread_mutex_consistent(&dev->head->commit);
-		r = 0;
+		r = zd_back_mend(dev);
+		if (r) {
+			zd_unlock_commit(dev);
+			return r;
+		}
 	}
 	if (unlikely(!r && atomic_load(&dev->head->stray_slot))) {
 		r = zd_lock_resource(dev);

@@ -384,7 +384,8 @@ static int clear(zd_dev *dev, struct zd_pre *pre, bool lost_too, bool resource_h
 	int r = 0;
 
 	*left = false;
-	pre->flags |= ZD_PRE_STALE;
+	/* First, too, that snapshots know more than the map will: a death half-way must let nobody write over that. */
+	pre->flags |= ZD_PRE_STALE | (pre->data && dev->slots[pre->data - 1].pins ? ZD_PRE_FROZEN : 0);
 	for (word = all.from / PER_WORD; !r && word * PER_WORD < all.to; word++) {
 		uint64_t pair[2], old;
 
@@ -542,7 +543,7 @@ int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, u
 	*words = NULL;
 	*n = 0;
 	*slot = 0;
-	if (!pre)
+	if (!pre || !pre->data) /* without the slot no bit is set, whatever somebody who died in empty() left as the range */
 		return 0;
 	s = marks(dev, zone, pre);
 	if (s.from == s.to)
@@ -580,6 +581,7 @@ void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t
 		if (pre->data)
 			detach(dev, &pre->data);
 		zd_slot_claim(dev, slot - 1, zone);
+		pre->flags = ZD_PRE_FROZEN | ZD_PRE_STALE; /* before it has them: a death in between must let nobody write there */
 		pre->data = slot;
 		zd_count32(&dev->head->nr_pre, 1);
 	}

@@ -42,7 +42,7 @@ static int boot_id(uint8_t id[16])
 
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
-	const uint32_t sizes[] = { 4 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
+	const uint32_t sizes[] = { 5 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
 				   sizeof(struct zd_faults), sizeof(struct zd_trace_rt), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt),
 				   sizeof(struct zd_pre), sizeof(struct zd_stripe), ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
 	struct statx sx;
@@ -124,6 +124,8 @@ int zd_runtime_init_locks(zd_dev *dev)
 
 	if (!r)
 		r = zd_mutex_init(&dev->head->resource);
+	if (!r)
+		r = zd_mutex_init(&dev->head->back);
 	if (!r)
 		r = zd_mutex_init(&dev->faults->lock);
 	if (!r)
@@ -580,6 +582,8 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 		return zd_fail_host(err, -r, "cannot tell the image's identity");
 	ours = r == 0 && memcmp(&tag, &head->tag, sizeof(tag)) == 0;
 	living = ours && head->state == ZD_RT_OPEN;
+	if (living && (r = zd_back_left(dev)))
+		return zd_fail_host(err, -r, "cannot read what the disk goes back to");
 	r = living ? refuse_unsound(dev, file_size, err) : 0;
 	if (r)
 		return r;
