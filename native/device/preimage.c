@@ -231,9 +231,13 @@ static int take_own_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 		dev->slots[c.into].pins = 0;
 		zd_slot_give_up(dev, c.into);
 	} else {
-		detach(dev, &pre->data);
-		attach(dev, c.into, &pre->data);
+		uint32_t old = pre->data - 1;
+
+		/* One store: whoever is killed before or behind it leaves marks with the bytes that they speak of. */
+		dev->slots[c.into].pins = 0;
+		pre->data = c.into + 1;
 		pre->flags = 0;
+		zd_slot_give_up(dev, old);
 	}
 	zd_unlock_resource(dev);
 	return r;

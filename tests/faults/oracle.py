@@ -624,7 +624,7 @@ class Disk:
         else:
             answer = self.order(name, Order.CUT, mortal, command=keep, seed=seed)
         if not answer.killed and not answer.done:
-            raise WrongError(f"a power cut failed: {answer.text}")
+            raise WrongError(f"a power cut failed: {answer.result}, {answer.text}")
         self.pinned = self.pinned or (keep is Keep.CHOSEN and answer.killed)
         if answer.killed and self.random.choice(self.users).obey(Order.STATE).powered:
             return  # it had not begun; what it looked at first is as it was
