@@ -787,7 +787,10 @@ void zd_snapshot_free(zd_snapshot *snapshot); /* NULL: nothing */
 
 /*
  * Make the disk what it was at the snapshot, for all openers, in one step. The snapshot stays and may be used again.
- * Errors: -EINVAL (a snapshot of another disk, or of the parent process), READONLY_HANDLE, POWER_LOSS, -EINTR.
+ * If the process is killed meanwhile, the disk is as it was, or as the snapshot; then what had been written survives the
+ * next power cut even where the snapshot knew that it might not.
+ * Errors: -EINVAL (a snapshot of another disk, or of the parent process), READONLY_HANDLE, POWER_LOSS, -EINTR, -ENOSPC (it
+ * needs a little room, and changes nothing without it).
  */
 int zd_rollback(zd_dev *dev, zd_snapshot *snapshot, struct zd_error *err);
 

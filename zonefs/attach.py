@@ -31,6 +31,8 @@ _PASSING = 1.0
 """Seconds that a mount may be busy without anybody having anything open in it."""
 DEVICE = "/dev/fuse"
 HELPER = "fusermount3"
+HELPER_PATIENCE = 30.0
+"""Seconds that the helper has, which may wait for the process of a mount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,10 @@ def _silent(path: str, source: str | None) -> str:
         covering = [one for one in entries() if (path + "/").startswith(one.path.rstrip("/") + "/")]
         source = covering[-1].source if covering else ""
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
-        if pid == os.getpid() or not {source, DEVICE} <= _opened_by(pid):
+        if not {source, DEVICE} <= _opened_by(pid):
             continue
+        if pid == os.getpid():
+            return "this process, which serves it, waits for its disk"
         try:
             with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as status:
                 name, _, rest = status.read().partition("(")[2].rpartition(")")
@@ -389,17 +393,25 @@ def _run_helper(
     if command_socket is not None:
         keep = (command_socket,)
         environment["_FUSE_COMMFD"] = str(keep[0])
-    return subprocess.run(
-        [program, *args],
-        env=environment,
-        pass_fds=keep,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    try:
+        return subprocess.run(
+            [program, *args],
+            env=environment,
+            pass_fds=keep,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=HELPER_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(
+            errnos.ETIMEDOUT,
+            f"{args[-1]}: {HELPER} did not end within {HELPER_PATIENCE:.0f} s and was killed; what"
+            " is mounted there, or the disk below it, may not answer",
+        ) from None
 
 
 def _helper_failed(done: subprocess.CompletedProcess[str], what: str) -> OSError:

@@ -112,7 +112,8 @@ class Mount:
                 self._fuse, self._path, self._source, readonly=readonly, allow_other=allow_other
             ) as file:
                 self._start(file.fileno(), workers)
-            number = os.stat(self._path).st_dev  # answered by the server: it is up
+            # Answered by the server: it is up.
+            number = attach.asked(lambda: os.stat(self._path).st_dev, self._path, self._source)
             self._number = f"{os.major(number)}:{os.minor(number)}"
             with Guard(self._server):
                 told = self._fuse.zd_fuse_mounted(self._server.raw, os.fsencode(self._path), number)
@@ -209,11 +210,17 @@ class Mount:
     def counters(self) -> SeqFileCounters:
         """What the kernel shows in /sys/fs/zonefs; also extended attributes of the mount point:
         ``user.zonefs.nr_wro_seq_files`` and so on.
+
+        Raises OSError ETIMEDOUT while a file is being closed that waits for its disk.
         """
         self._check_open()
-        self._await_closes()
-        with Guard(self._rules):
-            return counters_of(self._rules.raw)
+
+        def look() -> SeqFileCounters:
+            self._await_closes()
+            with Guard(self._rules):
+                return counters_of(self._rules.raw)
+
+        return attach.asked(look, self._path, self._source)
 
     @property
     def options(self) -> MountOptions:
@@ -247,14 +254,19 @@ class Mount:
 
         Raises OSError EBUSY if made read-only while files are open for writing, EACCES to make
         writable what was mounted from an image with readonly=True (its disk is open read-only),
-        PermissionError to make a RAM disk's read-only mount writable without root.
+        PermissionError to make a RAM disk's read-only mount writable without root, ETIMEDOUT while
+        a file is being closed that waits for its disk: it may be remounted yet, once that is over.
         """
         how = attach.remount_request(self._fuse_ffi, self._fuse, errors, explicit_open, readonly)
         with Guard(self._turn):
             self._check_open()
-            self._await_closes()
-            with Guard(self._server):
-                self._fuse.zd_fuse_remount(self._server.raw, how)
+
+            def change() -> None:
+                self._await_closes()
+                with Guard(self._server):
+                    self._fuse.zd_fuse_remount(self._server.raw, how)
+
+            attach.asked(change, self._path, self._source)
         attach.check_remount(self._fuse_ffi, how, self._path)
 
     def log_to_syslog(self) -> None:

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import zoned
 from cli.shell import COMMAND, ROOT, environment, zonedctl
 from waiting import PATIENCE, until
+from zoned.cli.app import cli
 
 MIB = 1 << 20
 
@@ -194,3 +196,62 @@ def test_signals_of_a_library_user_are_left_alone() -> None:
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment(), cwd=ROOT)
+
+
+# ---------------------------------------------------------------- amid zone commands
+
+
+@pytest.mark.parametrize(
+    ("words", "on", "told"),
+    [
+        (["reset", "--zones", "1-6"], "reset", "3 of 6 zones were reset"),
+        (["finish", "--zones", "1,3-5,7"], "finish", "2 of 5 zones were finished"),
+        (["open", "--zones", "3-5"], "open", "1 of 3 zones was opened"),
+        (["close", "--zones", "1-6"], "close", "3 of 6 zones were closed"),
+        (["reset", "--all"], "reset-all", "0 zones were reset"),
+    ],
+)
+def test_an_interrupted_zone_command_says_how_far_it_got(
+    disk: Path, words: list[str], on: str, told: str
+) -> None:
+    """It hangs at zone 4, or before it has begun with all of them."""
+    with zoned.open(disk) as device:
+        for zone in range(1, 7):
+            device.append(zone, bytes(4096))
+        device.faults.add("hang", on=on, zones=None if on == "reset-all" else 4)
+    for number, word in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")):
+        child = subprocess.Popen(
+            [*COMMAND, words[0], str(disk), *words[1:], "-f"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+
+        def hangs() -> bool:
+            with zoned.open(disk, readonly=True) as device:
+                return any(fault.waiting for fault in device.faults)
+
+        until(hangs, "the command hangs")
+        child.send_signal(number)
+        err = child.communicate(timeout=PATIENCE)[1]
+        assert child.returncode == 128 + number
+        assert err.startswith(f"zonedctl: {word}") and err.endswith(f"; {told}\n"), err
+    assert zonedctl("check", disk).status == 0
+
+
+def test_an_interrupted_set_condition_says_how_far_it_got(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = zoned.Device.set_condition
+
+    def interrupted(device: zoned.Device, zone: int, condition: zoned.ZoneCondition) -> None:
+        if zone == 4:
+            raise KeyboardInterrupt
+        real(device, zone, condition)
+
+    monkeypatch.setattr(zoned.Device, "set_condition", interrupted)
+    done = CliRunner().invoke(cli, ["set-condition", str(disk), "offline", "--zones", "2-6"])
+    assert (done.exit_code, done.stderr) == (
+        130,
+        "zonedctl: interrupted; 2 of 5 zones were made offline\n",
+    )

@@ -18,9 +18,11 @@ from __future__ import annotations
 import contextlib
 import mmap
 import random
+import signal
 import struct
 import subprocess
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -52,6 +54,10 @@ class Order(IntEnum):
     CREATE = 8
     OPEN = 9
     CLOSE = 10
+    SHOT = 11
+    BACK = 12
+    FORK = 13
+    DROP = 14
 
 
 class Manage(IntEnum):
@@ -323,10 +329,12 @@ class Victim:
         )
         pipes.stdin.flush()
         head = pipes.stdout.read(_HEAD.size)
+        if not head and die_at and order >= Order.SHOT and pipes.wait() == -signal.SIGKILL:
+            return Answer(0, True, die_at, 0, 0, True, "", ())
         if len(head) < _HEAD.size:
             raise WrongError(f"a user of the disk ended by itself: {pipes.wait()}")
         result, killed, steps, kept, undone, powered, _, text = _HEAD.unpack(head)
-        count = result if order is Order.STATE and result > 0 else 2 * kept + undone
+        count = result if order in (Order.STATE, Order.FORK) and result > 0 else 2 * kept + undone
         more = struct.unpack(f"<{count}Q", pipes.stdout.read(8 * count))
         told = text.partition(b"\0")[0].decode()
         return Answer(result, bool(killed), steps, kept, undone, bool(powered), told, more)
@@ -355,6 +363,8 @@ class Disk:
         self.ledger_path = ledger
         self.tag = 1
         self.pinned = False
+        self.shots: dict[int, Model] = {}
+        """What the disk was at the snapshot that a user has."""
         self.counts: Counter[str] = Counter()
         self.steps: dict[str, int] = {}
         self.story: list[str] = []
@@ -412,7 +422,12 @@ class Disk:
     # ------------------------------------------------ looking
 
     def look(self) -> list[Shown]:
-        answer = self.random.choice(self.users).obey(Order.STATE)
+        living = [user for user in self.users if user.process.poll() is None]
+        return self.shown(self.random.choice(living).obey(Order.STATE))
+
+    @staticmethod
+    def shown(answer: Answer) -> list[Shown]:
+        """Zones and blocks, as a user saw them."""
         if not answer.done:
             raise WrongError(f"the disk cannot be looked at: {answer.text}")
         assert answer.powered
@@ -426,10 +441,13 @@ class Disk:
 
     # ------------------------------------------------ commands
 
-    def order(self, what: str, order: Order, mortal: float, **about: int) -> Answer:
-        """By one of the users, who may be killed in it."""
+    def order(
+        self, what: str, order: Order, mortal: float, number: int | None = None, **about: int
+    ) -> Answer:
+        """By one of the users, or a given one, who may be killed in it."""
         draw, die_at = self.random, 0
-        number = draw.randrange(len(self.users))
+        if number is None:
+            number = draw.randrange(len(self.users))
         if draw.random() < mortal:
             die_at = draw.randint(1, self.steps.get(what, 60))
         answer = self.users[number].obey(order, die_at=die_at, **about)
@@ -521,6 +539,54 @@ class Disk:
         else:
             self.model.settle_flush(self.model.zones, self.look())
 
+    def snapshots(self, mortal: float) -> None:
+        """A user takes a snapshot, forks it, goes back to it or lets it go; killed in it, he is gone with it."""
+        draw = self.random
+        number = draw.randrange(len(self.users))
+        what = Order.SHOT
+        if number in self.shots:
+            what = draw.choice([Order.BACK, Order.BACK, Order.FORK, Order.DROP])
+        zone = draw.randrange(ZONES)
+        answer = self.order(
+            what.name.lower(), what, mortal, number, zone=zone, seed=draw.randrange(1 << 32)
+        )
+        self.pinned = True
+        if what is Order.SHOT and answer.done:
+            self.shots[number] = deepcopy(self.model)
+        elif what is Order.DROP and answer.done:
+            del self.shots[number]
+        elif what is Order.FORK and answer.done:
+            self.shots[number].agrees(self.shown(answer))
+        elif what is Order.BACK and answer.done:
+            self.model = deepcopy(self.shots[number])
+        if answer.killed:
+            self.counts[f"killed in {what.name.lower()}"] += 1
+            gone, then = self.users[number], self.shots.pop(number, None)
+            gone.kill()
+            if draw.random() < 0.4:
+                self.all_die()
+            if what is Order.BACK and then is not None:
+                self._settle_back(then)
+            if gone in self.users:
+                self.users[number] = self._start()
+                self._open(self.users[number])
+        elif not answer.done and answer.result != ENOSPC:
+            raise WrongError(f"{what.name}: {answer.text}")
+
+    def _settle_back(self, then: Model) -> None:
+        """Killed while the disk went back: all of it did, or nothing."""
+        shown = self.look()
+        try:
+            self.model.agrees(shown)
+            self.counts["not gone back"] += 1
+        except WrongError:
+            # What the snapshot knew to be unflushed may count as flushed.
+            flushed = [zone for zone in then.zones if zone.overwritten]
+            then.settle_flush(flushed, [shown[zone.number] for zone in flushed])
+            then.agrees(shown)
+            self.counts["gone back"] += 1
+            self.model = then
+
     def all_die(self) -> None:
         """Every user is killed; the next one finds the image as they left it."""
         self.story.append("all are killed")
@@ -540,6 +606,7 @@ class Disk:
     def _begin_anew(self) -> None:
         self.empty_host()  # an opener may need room for its own
         self.pinned = False
+        self.shots.clear()
         self.users.clear()
         while len(self.users) < self.USERS:
             self.users.append(self._start())
@@ -557,7 +624,7 @@ class Disk:
         else:
             answer = self.order(name, Order.CUT, mortal, command=keep, seed=seed)
         if not answer.killed and not answer.done:
-            raise WrongError(f"a power cut failed: {answer.text}")
+            raise WrongError(f"a power cut failed: {answer.result}, {answer.text}")
         self.pinned = self.pinned or (keep is Keep.CHOSEN and answer.killed)
         if answer.killed and self.random.choice(self.users).obey(Order.STATE).powered:
             return  # it had not begun; what it looked at first is as it was
@@ -593,6 +660,8 @@ class Disk:
             self.all_die()
         elif chance < 0.82:
             self.all_close()
+        elif chance < 0.88:
+            self.snapshots(0.3)
         else:
             self.cut(mortal)
         self.model.agrees(self.look())

@@ -71,6 +71,10 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
             )
         ],
     ),
+    "gone-back-in-part": (
+        "rollback.c",
+        [("	atomic_fetch_or(&dev->head->gate, ZD_GATE_BACK);\n", "	(void)dev;\n")],
+    ),
 }
 
 
@@ -110,6 +114,7 @@ def test_no_power_cut_loses_or_invents_a_byte(build: Build, shm: Path, long_run:
         seen += live(build.program, shm / "life", first + seen["cuts"])
     print(f"first seed {first}: {dict(seen)}")
     # it has seen what it is for
+    assert seen["gone back"] > wanted / 400 and seen["not gone back"] > wanted / 400
     assert seen["killed"] > wanted / 4 and seen["no room"] > wanted / 40
     for keep in ("durable", "all", "random", "chosen"):
         assert seen[f"cut {keep}"] > wanted / 8

@@ -38,9 +38,9 @@ struct ledger {
 	uint8_t there[MAX_PAGES];
 };
 
-enum what { STATE, WRITE, APPEND, FLUSH, MANAGE, CUT, CUT_TO, POWER_ON, CREATE, OPEN, CLOSE };
+enum what { STATE, WRITE, APPEND, FLUSH, MANAGE, CUT, CUT_TO, POWER_ON, CREATE, OPEN, CLOSE, SHOT, BACK, FORK, DROP };
 struct order {
-	uint32_t what, zone, command, die_at; /* die_at: 0: not; else before that step, in a child */
+	uint32_t what, zone, command, die_at; /* die_at: 0: not; else before that step, in a child; from SHOT on by itself */
 	uint64_t block, blocks, tag, seed;
 	uint32_t conv, aware, slot_cache, host_sync; /* CREATE */
 };
@@ -48,7 +48,7 @@ struct answer {
 	int64_t result;
 	uint32_t killed, steps, nr_kept, nr_undone, powered, zero;
 	char text[192];
-	/* STATE: of each zone cond, written, durable; then of each block its tag. CUT_TO: what was chosen. */
+	/* STATE, FORK: of each zone cond, written, durable; then of each block its tag. CUT_TO: what was chosen. */
 	uint64_t more[3 * MAX_ZONES + MAX_BLOCKS];
 };
 
@@ -56,9 +56,12 @@ static struct ledger *ledger;
 static struct answer *answer;
 static const char *image;
 static zd_dev *dev;
+static zd_snapshot *shot;
 
 static uint32_t steps, die_at;
 static bool armed;
+static bool closing;
+static bool on_fork; /* what the host is asked now is about a disk in RAM */
 
 /* ---------------------------------------------------------------- steps */
 
@@ -70,23 +73,29 @@ static void step(void)
 		kill(getpid(), SIGKILL);
 }
 
+static uint64_t page_in(const zd_dev *d, const uint8_t *a)
+{
+	if (!d->rt)
+		return MAX_PAGES;
+	if (a >= d->rt && a < d->rt + d->g.rt_size)
+		return (d->g.h.runtime_offset + (uint64_t)(a - d->rt)) / ZD_PAGE;
+	for (uint32_t i = 0; d->segs && i < d->g.nr_segs; i++) {
+		uint64_t bytes = d->g.slots_per_seg * d->g.h.slot_size;
+		const uint8_t *base = d->segs[i];
+
+		if (base && a >= base && a < base + bytes)
+			return (d->g.h.data_offset + i * bytes + (uint64_t)(a - base)) / ZD_PAGE;
+	}
+	return MAX_PAGES;
+}
+
 /* The page of the image where a mapped address lies; MAX_PAGES: none. */
 static uint64_t page_of(const void *at)
 {
-	const uint8_t *a = at;
+	uint64_t page = dev && !on_fork ? page_in(dev, at) : MAX_PAGES;
 
-	if (!dev || !dev->rt)
-		return MAX_PAGES;
-	if (a >= dev->rt && a < dev->rt + dev->g.rt_size)
-		return (dev->g.h.runtime_offset + (uint64_t)(a - dev->rt)) / ZD_PAGE;
-	for (uint32_t i = 0; dev->segs && i < dev->g.nr_segs; i++) {
-		uint64_t bytes = dev->g.slots_per_seg * dev->g.h.slot_size;
-		const uint8_t *base = dev->segs[i];
-
-		if (base && a >= base && a < base + bytes)
-			return (dev->g.h.data_offset + i * bytes + (uint64_t)(a - base)) / ZD_PAGE;
-	}
-	return MAX_PAGES;
+	/* A snapshot has a handle of its own; struct zd_origin begins with it. */
+	return page == MAX_PAGES && dev && dev->origin && !closing && !on_fork ? page_in(*(zd_dev *const *)dev->origin, at) : page;
 }
 
 static void touched(const void *at, size_t n)
@@ -181,6 +190,8 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 	uint64_t length = 0, room, take;
 	ssize_t done = 0;
 
+	if (on_fork)
+		return __real_pwritev(fd, iov, n, offset);
 	for (int i = 0; i < n; i++)
 		length += iov[i].iov_len;
 	room = take_pages((uint64_t)offset, length) - (uint64_t)offset;
@@ -214,6 +225,8 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 	uint64_t page = (uint64_t)offset / ZD_PAGE, need = 0, end = (uint64_t)(offset + length);
 	int r;
 
+	if (on_fork)
+		return __real_fallocate(fd, mode, offset, length);
 	step();
 	if (mode & FALLOC_FL_PUNCH_HOLE) {
 		r = __real_fallocate(fd, mode, offset, length);
@@ -329,6 +342,30 @@ static int64_t cut_to(const struct order *o, struct zd_error *err)
 	return zd_power_cut_to(dev, &cut, err);
 }
 
+/* What a fork of the snapshot shows, which is written to then, cut and given up again. */
+static int64_t use_fork(const struct order *o, struct zd_error *err)
+{
+	static uint64_t bytes[BLOCK / 8];
+	zd_dev *origin = dev, *fork;
+	uint64_t landed;
+	int64_t r;
+
+	on_fork = true;
+	r = zd_fork(shot, NULL, &fork, err);
+	if (!r) {
+		if (o->die_at)
+			kill(getpid(), SIGKILL);
+		dev = fork;
+		r = state(o, err);
+		zd_append(dev, o->zone, bytes, BLOCK, &landed, NULL); /* it may be full */
+		zd_power_cut(dev, ZD_KEEP_RANDOM, o->seed, NULL);
+		dev = origin;
+		zd_close(fork, NULL);
+	}
+	on_fork = false;
+	return r;
+}
+
 static int64_t create(const struct order *o, struct zd_error *err)
 {
 	struct zd_range conv = { 0, o->conv };
@@ -370,8 +407,19 @@ static int64_t obey(const struct order *o, struct zd_error *err)
 	case POWER_ON: return zd_power_on(dev, err);
 	case CREATE: return create(o, err);
 	case OPEN: return zd_open(image, 0, &dev, err);
+	case SHOT: return zd_snapshot_take(dev, &shot, err);
+	case BACK: return zd_rollback(dev, shot, err);
+	case FORK: return use_fork(o, err);
+	case DROP:
+		zd_snapshot_free(shot);
+		shot = NULL;
+		return 0;
 	default:
+		zd_snapshot_free(shot);
+		shot = NULL;
+		closing = true;
 		r = zd_close(dev, err);
+		closing = false;
 		dev = NULL;
 		return r;
 	}
@@ -436,11 +484,14 @@ int main(int argc, char **argv)
 
 		memset(answer, 0, head);
 		steps = 0;
-		if (o.die_at)
+		if (o.die_at && o.what < SHOT) {
 			do_it_mortally(&o);
-		else
+		} else { /* a snapshot is its process's, so that dies itself */
+			die_at = o.die_at;
+			armed = o.die_at != 0;
 			do_it(&o);
-		n = o.what == STATE && answer->result > 0 ? (size_t)answer->result : 2ul * answer->nr_kept + answer->nr_undone;
+		}
+		n = (o.what == STATE || o.what == FORK) && answer->result > 0 ? (size_t)answer->result : 2ul * answer->nr_kept + answer->nr_undone;
 		CLAIM(write(1, answer, head + n * 8) == (ssize_t)(head + n * 8));
 	}
 	return 0;

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import disk
-from zoned.cli.app import Failure, echo, example
+from zoned.cli.app import INTERRUPTED, Failure, Terminated, echo, example, interrupted
 from zoned.cli.ask import confirm, on_terminal
 from zoned.cli.params import (
     SETTABLE,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _EMPTY, _READ_ONLY, _FULL, _OFFLINE = 0x1, 0xD, 0xE, 0xF
 _DEAD = (_READ_ONLY, _OFFLINE)
 _CONVENTIONAL = 1
+_COUNTERS = {"reset": "resets", "open": "opens", "close": "closes", "finish": "finishes"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Job:
     """No zone was named: the whole disk is meant."""
     condition: int | None = None
     """The condition that set-condition makes."""
+    tally: Callable[[Device], int] = lambda _: 0
+    """A number that grows by one with each zone that the command was done to."""
 
     def run(self, device: Device) -> None:
         """Do it. A refusal names the zone, and what was done before it stays done."""
@@ -80,6 +83,25 @@ class Job:
                     text += "; --all passes over conventional zones"
                 raise Failure(text) from error
             before += count
+
+    def run_and_tell(self, device: Device) -> None:
+        """As `run`; what interrupts it says how far it got."""
+        before = self.tally(device)
+        try:
+            self.run(device)
+        except KeyboardInterrupt as error:
+            told = f"{interrupted(error)}; {self._got_to(device, before)}"
+            raise Failure(told, INTERRUPTED) from error
+        except Terminated as error:
+            told = f"terminated; {self._got_to(device, before)}"
+            raise Failure(told, 128 + int(error.args[0])) from error
+
+    def _got_to(self, device: Device, before: int) -> str:
+        done = self.tally(device) - before
+        if self.act_all is not None:  # how many it concerns is known to nobody beforehand
+            return f"{counted(done, 'zone')} {were(done)} {self.done}"
+        number = sum(count for _, count in self.runs)
+        return f"{done} of {counted(number, 'zone')} {were(done)} {self.done}"
 
     def loses(self, kind: int, before: int, written: int) -> int:
         """Bytes of data that a zone of a type, in a condition, with that much written, would
@@ -135,7 +157,7 @@ def _do(job: Job, *, whole: bool, dry_run: bool, force: bool, verbose: bool) -> 
             return _pretend(job, device)
     with disk.to_change(job.image) as device:
         _ask(job, device, whole, force)
-        job.run(device)
+        job.run_and_tell(device)
     if verbose:
         echo(f"{job.image}: {job.done} {show(job.runs)}", err=True)
     return 0
@@ -252,7 +274,10 @@ def _command(verb: str, done: str, text: str, examples: tuple[str, ...]) -> clic
         def act(device: Device, first: int, number: int) -> object:
             return getattr(device, f"{verb}_zone")(first, number)
 
-        job = Job(image, verb, done, runs, act, act_all, asked.nothing)
+        def tally(device: Device) -> int:
+            return int(getattr(device.counters, _COUNTERS[verb]))
+
+        job = Job(image, verb, done, runs, act, act_all, asked.nothing, tally=tally)
         whole = all_zones or asked.nothing
         return _do(job, whole=whole, dry_run=dry_run, force=force, verbose=verbose)
 
@@ -338,10 +363,14 @@ def set_condition_command(
     with disk.to_look(image) as device:
         runs = to_manage(asked, disk.layout(device, image))
 
+    made = 0
+
     def act(device: Device, first: int, number: int) -> None:
+        nonlocal made
         for zone in range(first, first + number):
             device.set_condition(zone, ZoneCondition(wanted))
+            made += 1
 
     done = f"made {CONDITION_NAMES[wanted]}"
-    job = Job(image, "set-condition", done, runs, act, condition=wanted)
+    job = Job(image, "set-condition", done, runs, act, condition=wanted, tally=lambda _: made)
     return _do(job, whole=False, dry_run=dry_run, force=force, verbose=verbose)

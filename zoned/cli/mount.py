@@ -244,12 +244,17 @@ def _spawn(arguments: list[str]) -> int:
             child.wait(_PATIENCE)
         except subprocess.TimeoutExpired:  # it waits for what no such signal ends
             child.kill()
-            child.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel has it in a call
+                child.wait(_PATIENCE)
         raise
     if said == _READY:
         child.returncode = 0  # it lives on; nobody waits for it
         return 0
-    status = child.wait()
+    try:
+        status = child.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        status = 0
     text = os.fsdecode(said).strip()
     if not text:
         text = f"the mount's process ended before it was ready (status {status})"

@@ -46,6 +46,10 @@ struct zd_upward {
 	int (*reattach)(zd_dev *dev, struct zd_error *err);
 	/* A fault rule cuts the power, with no lock held. */
 	int (*cut_power)(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err);
+	/* A lock is held whose owner died: if he was going back to a snapshot, that comes first. 0 or -errno: it was not possible. */
+	int (*mend)(zd_dev *dev);
+	/* Outside of all locks: wait till nobody is going back, or bring it to its end. */
+	int (*back_wait)(zd_dev *dev, struct zd_error *err);
 };
 
 struct zd_dev {
@@ -103,8 +107,8 @@ struct zd_dev {
 #else
 #define zd_asked(condition) unlikely(condition)
 #endif
-/* Under the lock that a command works under: a power cut may have come between the gate and here. */
-#define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & ZD_GATE_POWER)
+/* Under the lock that a command works under: a power cut may have come between the gate and here; zd_stopped() tells. */
+#define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & (ZD_GATE_POWER | ZD_GATE_BACK))
 /* Every public call begins with this; free but for one load. */
 static inline int zd_enter(zd_dev *dev, struct zd_error *err)
 {
@@ -381,12 +385,12 @@ void zd_account(zd_dev *dev, uint32_t zone, int from, int to);
 /* ---------------------------------------------------------------- lock.c */
 
 int zd_runtime_init_locks(zd_dev *dev);
-int zd_lock_stripe_mend(pthread_mutex_t *m, int r);
+int zd_lock_stripe_mend(zd_dev *dev, pthread_mutex_t *m, int r);
 static inline int zd_lock_stripe(zd_dev *dev, uint32_t stripe) /* 0 or -EINTR */
 {
 	int r = zd_mutex_lock(dev, &dev->stripes[stripe].lock);
 
-	return likely(r == 0) ? 0 : zd_lock_stripe_mend(&dev->stripes[stripe].lock, r);
+	return likely(r == 0) ? 0 : zd_lock_stripe_mend(dev, &dev->stripes[stripe].lock, r);
 }
 static inline int zd_lock_zone(zd_dev *dev, uint32_t zone)
 {

@@ -79,7 +79,8 @@ enum zd_gate { /* bits of head->gate: anything set sends commands the slow way *
 	ZD_GATE_FAILED = 2, /* a host sync failed */
 	ZD_GATE_POWER = 4,  /* the emulated disk has no power */
 	ZD_GATE_FAULTS = 8, /* fault rules are set, or a flush owes an error */
-	ZD_GATE_TRACE = 16  /* somebody records */
+	ZD_GATE_TRACE = 16, /* somebody records */
+	ZD_GATE_BACK = 32   /* the disk is going back to a snapshot; if who did it is dead, whoever comes finishes it (whole/back.c) */
 };
 #define ZD_SLOW 1 /* what zd_gate() answers for a command that goes by way of traces and fault rules */
 
@@ -124,6 +125,10 @@ struct zd_rt_head {
 	_Atomic uint64_t errors_by_rule[ZD_NR_RULES];
 	/* under the commit lock */
 	uint64_t status_seq;
+	/* whole/back.c: what the zones become, in slots that are linked by their `next`; it counts while ZD_GATE_BACK is set */
+	_Atomic uint32_t back_slot; /* slot + 1 */
+	_Atomic uint32_t back_rows;
+	pthread_mutex_t back;       /* of those who finish it for a dead one; taken after stripes and before the resource lock */
 };
 
 /* A rule with what it remembers; under the lock of struct zd_faults. */

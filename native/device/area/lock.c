@@ -2,7 +2,8 @@
 /*
  * The locks of a disk, in the order commit -> stripes (ascending) -> resource. What a dead owner may have left half
  * done: under a stripe nothing that matters (a zone's word is one atomic store), under the resource lock derived state,
- * under the commit lock entries whose dirty bits were already taken.
+ * under the commit lock entries whose dirty bits were already taken, under all of them a way back to a snapshot
+ * (whole/back.c).
  */
 #include "device/area/area.h"
 
@@ -14,6 +15,8 @@ int zd_runtime_init_locks(zd_dev *dev)
 	if (!r)
 		r = zd_mutex_init(&dev->head->resource);
 	if (!r)
+		r = zd_mutex_init(&dev->head->back);
+	if (!r)
 		r = zd_mutex_init(&dev->faults->lock);
 	if (!r)
 		r = zd_mutex_init(&dev->trace->lock);
@@ -24,10 +27,17 @@ int zd_runtime_init_locks(zd_dev *dev)
 	return r;
 }
 
-int zd_lock_stripe_mend(pthread_mutex_t *m, int r)
+/* Whoever cannot finish what the dead one was at leaves it to the next: the gate keeps saying so (zd_powerless()). */
+int zd_lock_stripe_mend(zd_dev *dev, pthread_mutex_t *m, int r)
 {
-	if (r == -EOWNERDEAD)
+	if (r == -EOWNERDEAD) {
 		r = -pthread_mutex_consistent(m);
+		if (!r) {
+			r = dev->up->mend(dev);
+			if (r)
+				zd_mutex_unlock(m);
+		}
+	}
 	return r;
 }
 
@@ -105,7 +115,11 @@ int zd_lock_commit(zd_dev *dev)
 		/* A slot that it was trimming is in no list. */
 		atomic_store(&dev->head->stray_slot, 1);
 		pthread_mutex_consistent(&dev->head->commit);
-		r = 0;
+		r = dev->up->mend(dev);
+		if (r) {
+			zd_unlock_commit(dev);
+			return r;
+		}
 	}
 	if (unlikely(!r && atomic_load(&dev->head->stray_slot))) {
 		r = zd_lock_resource(dev);

@@ -270,10 +270,10 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_traced *t, struct
 
 	if (r)
 		return zd_fail_host(err, -r, "interrupted while waiting for the commit lock");
-	if (kind == ZD_COMMIT_FLUSH && zd_powerless(dev)) {
+	if (zd_powerless(dev) && (kind == ZD_COMMIT_FLUSH || atomic_load(&dev->head->gate) & ZD_GATE_BACK)) {
 		/* Cut while we waited: what was to be flushed may be gone. */
 		zd_unlock_commit(dev);
-		return zd_refuse_powerless(dev, err);
+		return zd_stopped(dev, err);
 	}
 	if (atomic_load(&dev->head->gate) & ZD_GATE_FAILED) {
 		zd_unlock_commit(dev);

@@ -17,6 +17,7 @@
 /* A broken rule: fills err from the zone's state, counts it, returns code. zone may be ZD_NO_ZONE. */
 int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t offset,
 	      uint64_t length, uint64_t bound);
+int zd_stopped(zd_dev *dev, struct zd_error *err); /* zd_powerless(): why */
 int zd_refuse_powerless(zd_dev *dev, struct zd_error *err); /* there is no power; marked with the rule that cut it */
 int zd_fail_marked(struct zd_error *err); /* an earlier host sync failed */
 /* The gate is not 0: 0, ZD_SLOW, or why the command is refused. */

@@ -5,10 +5,21 @@
  */
 #include "device/disk/disk.h"
 
+int zd_stopped(zd_dev *dev, struct zd_error *err)
+{
+	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
+		return zd_refuse_powerless(dev, err);
+	return zd_fail(err, ZD_E_BUSY, "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
+}
+
 int zd_gate_rest(zd_dev *dev, bool changes, struct zd_error *err)
 {
 	uint32_t gate = atomic_load_explicit(&dev->head->gate, memory_order_acquire);
+	int r = unlikely(gate & ZD_GATE_BACK) && !(gate & ZD_GATE_POWER) ? dev->up->back_wait(dev, err) : 0;
 
+	if (r)
+		return r;
+	gate = atomic_load_explicit(&dev->head->gate, memory_order_acquire);
 	if (gate & ZD_GATE_POWER)
 		return zd_refuse_powerless(dev, err);
 	if (changes && (gate & ZD_GATE_FAILED))

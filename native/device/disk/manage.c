@@ -87,7 +87,7 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 		return interrupted(err, r);
 	if (zd_powerless(dev)) {
 		zd_unlock_resource(dev);
-		return zd_refuse_powerless(dev, err);
+		return zd_stopped(dev, err);
 	}
 	word = atomic_load_explicit(&rt->word, memory_order_acquire);
 	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);

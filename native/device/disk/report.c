@@ -8,7 +8,7 @@ static int begin(zd_dev *dev, struct zd_error *err)
 {
 	int r = zd_enter(dev, err);
 
-	if (!r && (atomic_load_explicit(&dev->head->gate, memory_order_acquire) & ZD_GATE_POWER))
+	if (!r && (atomic_load_explicit(&dev->head->gate, memory_order_acquire) & (ZD_GATE_POWER | ZD_GATE_BACK)))
 		r = zd_gate_rest(dev, false, err);
 	return r;
 }

@@ -217,7 +217,7 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 	if (unlikely(r))
 		return host_failed(dev, err, r, zone);
 	if (zd_powerless(dev)) {
-		r = zd_gate_rest(dev, false, err);
+		r = zd_stopped(dev, err);
 		goto out;
 	}
 	r = zd_zone_get(dev, zone, &rt);
@@ -297,7 +297,7 @@ static int64_t write_preferred(zd_dev *dev, struct write *w, struct zd_traced *t
 
 	if (r)
 		return host_failed(dev, err, r, first);
-	r = zd_powerless(dev) ? zd_gate_rest(dev, false, err) : check_over(dev, w, first, last, err);
+	r = zd_powerless(dev) ? zd_stopped(dev, err) : check_over(dev, w, first, last, err);
 	if (!r)
 		r = get_zones(dev, first, last, err);
 	for (zone = first; !r && at < end; zone++) {
@@ -324,7 +324,7 @@ static int64_t write_conventional(zd_dev *dev, struct write *w, struct zd_traced
 
 	if (r)
 		return host_failed(dev, err, r, first);
-	r = zd_powerless(dev) ? zd_gate_rest(dev, false, err) : check_over(dev, w, first, last, err);
+	r = zd_powerless(dev) ? zd_stopped(dev, err) : check_over(dev, w, first, last, err);
 	for (zone = first; !r && at < end; zone++) {
 		uint64_t start = zd_zone_start(dev, zone), zone_end = start + zd_zone_length(dev, zone);
 		uint64_t n = (end < zone_end ? end : zone_end) - at, done = 0;
@@ -599,7 +599,7 @@ retry:
 	if (r)
 		return host_failed(dev, err, r, zone);
 	if (zd_powerless(dev)) {
-		r = zd_gate_rest(dev, false, err);
+		r = zd_stopped(dev, err);
 		goto out;
 	}
 	r = zd_zone_get(dev, zone, &rt);

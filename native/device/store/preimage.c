@@ -203,9 +203,13 @@ static int take_own_data(zd_dev *dev, uint32_t zone, struct zd_pre *pre)
 		dev->slots[c.into].pins = 0;
 		zd_slot_give_up(dev, c.into);
 	} else {
-		zd_pre_detach(dev, &pre->data);
-		attach(dev, c.into, &pre->data);
+		uint32_t old = pre->data - 1;
+
+		/* One store: whoever is killed before or behind it leaves marks with the bytes that they speak of. */
+		dev->slots[c.into].pins = 0;
+		pre->data = c.into + 1;
 		pre->flags = 0;
+		zd_slot_give_up(dev, old);
 	}
 	zd_unlock_resource(dev);
 	return r;
@@ -356,7 +360,8 @@ static int clear(zd_dev *dev, struct zd_pre *pre, bool lost_too, bool resource_h
 	int r = 0;
 
 	*left = false;
-	pre->flags |= ZD_PRE_STALE;
+	/* First, too, that snapshots know more than the map will: a death half-way must let nobody write over that. */
+	pre->flags |= ZD_PRE_STALE | (pre->data && dev->slots[pre->data - 1].pins ? ZD_PRE_FROZEN : 0);
 	for (word = all.from / PER_WORD; !r && word * PER_WORD < all.to; word++) {
 		uint64_t pair[2], old;
 

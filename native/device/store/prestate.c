@@ -18,7 +18,7 @@ int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, u
 	*words = NULL;
 	*n = 0;
 	*slot = 0;
-	if (!pre)
+	if (!pre || !pre->data) /* without the slot no bit is set, whatever somebody who died in empty() left as the range */
 		return 0;
 	s = zd_pre_marks(dev, zone, pre);
 	if (s.from == s.to)
@@ -56,6 +56,7 @@ void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t
 		if (pre->data)
 			zd_pre_detach(dev, &pre->data);
 		zd_slot_claim(dev, slot - 1, zone);
+		pre->flags = ZD_PRE_FROZEN | ZD_PRE_STALE; /* before it has them: a death in between must let nobody write there */
 		pre->data = slot;
 		zd_count32(&dev->head->nr_pre, 1);
 	}

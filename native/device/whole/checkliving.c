@@ -118,16 +118,18 @@ int zd_check_living(struct zd_check *c, const char *path, struct zd_error *err)
 	}
 }
 
-/* The area as others left it; for changing it nobody may have it open. */
+/* The area as others left it, or a copy; for changing it nobody may have it open. What they wrote down to do is done. */
 static int map_left(struct zd_check *c, struct zd_error *err)
 {
-	uint8_t *rt = mmap(NULL, c->dev.g.rt_size, c->repair ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | MAP_NORESERVE,
+	uint8_t *rt = mmap(NULL, c->dev.g.rt_size, PROT_READ | PROT_WRITE, (c->repair ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE,
 			   c->dev.fd, (off_t)c->dev.g.h.runtime_offset);
+	int r;
 
 	if (rt == MAP_FAILED)
 		return zd_fail_host(err, errno, "cannot map the image's shared state");
 	zd_runtime_bind(&c->dev, rt);
-	return 0;
+	r = zd_back_left(&c->dev);
+	return r ? zd_fail_host(err, -r, "cannot read what the disk goes back to") : 0;
 }
 
 static void unmap_left(struct zd_check *c)
@@ -207,8 +209,10 @@ int zd_check_left(struct zd_check *c, const char *path, struct zd_error *err)
 	size_t n = 0, i;
 	int r = map_left(c, err);
 
-	if (r)
+	if (r) {
+		unmap_left(c);
 		return r;
+	}
 	r = zd_judge(&c->dev, c->file_size, &v, &n);
 	if (r) {
 		zd_fail_host(err, -r, "cannot judge the zones that its users left");

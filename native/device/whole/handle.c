@@ -18,7 +18,7 @@
 #define COOKIE_BUSY 1u
 
 static int reattach(zd_dev *dev, struct zd_error *err);
-static const struct zd_upward upward = { reattach, zd_power_cut_by };
+static const struct zd_upward upward = { reattach, zd_power_cut_by, zd_back_mend, zd_back_wait };
 
 /* ---------------------------------------------------------------- handles */
 
@@ -104,6 +104,12 @@ static bool living_area(const zd_dev *dev, const uint8_t *rt)
 	return zd_runtime_same(dev, rt) && ((const struct zd_rt_head *)rt)->state == ZD_RT_OPEN;
 }
 
+/* Its users were killed while they went back to a snapshot, and no writer has come who would finish it. */
+static bool half_way_back(zd_dev *dev, const uint8_t *rt)
+{
+	return (atomic_load(&((struct zd_rt_head *)(uintptr_t)rt)->gate) & ZD_GATE_BACK) && !zd_door_others(dev, false);
+}
+
 /* Inside the door. */
 static int attach_writer(zd_dev *dev, struct zd_error *err)
 {
@@ -131,7 +137,9 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 
 static int attach_reader(zd_dev *dev, struct zd_error *err)
 {
+	bool half_way;
 	void *own;
+	int r;
 
 	if (dev->own_rt) { /* an earlier private copy: a forked child's, or one that a writer came across */
 		munmap(dev->rt, dev->g.rt_size);
@@ -139,9 +147,12 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 		dev->shared_rt = NULL;
 		dev->own_rt = false;
 	}
-	if (living_area(dev, dev->rt))
+	half_way = living_area(dev, dev->rt) && half_way_back(dev, dev->rt);
+	if (!half_way && living_area(dev, dev->rt))
 		return 0;
-	own = mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	own = half_way ? mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, dev->fd,
+			      (off_t)dev->g.h.runtime_offset) :
+			 mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (own == MAP_FAILED)
 		return zd_fail_host(err, errno, "no memory for a private copy of the zones' state");
 	if (dev->shared_rt)
@@ -149,7 +160,13 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 	dev->shared_rt = dev->rt;
 	zd_runtime_bind(dev, own);
 	dev->own_rt = true;
-	return zd_runtime_recover(dev, dev->shared_rt, err);
+	if (!half_way)
+		return zd_runtime_recover(dev, dev->shared_rt, err);
+	r = zd_back_left(dev);
+	if (r)
+		return zd_fail_host(err, -r, "cannot read what the disk goes back to");
+	zd_runtime_rebuild(dev, true);
+	return 0;
 }
 
 static int attach(zd_dev *dev, struct zd_error *err)
@@ -252,7 +269,7 @@ static int reattach(zd_dev *dev, struct zd_error *err)
 	/* A read-only handle with a private copy: see whether a writer has come meanwhile. */
 	if (dev->own_rt) {
 		pthread_mutex_lock(&dev->seg_lock);
-		if (dev->own_rt && living_area(dev, dev->shared_rt)) {
+		if (dev->own_rt && living_area(dev, dev->shared_rt) && !half_way_back(dev, dev->shared_rt)) {
 			/* The private copy stays mapped till close: other threads may still look at it. */
 			uint8_t *own = dev->rt;
 

@@ -170,7 +170,13 @@ static int lock_data(zd_dev *dev)
 		return r;
 	r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
 	if (r)
-		zd_unlock_commit(dev);
+		goto commit;
+	r = zd_back_mend(dev);
+	if (!r)
+		return 0;
+	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
+commit:
+	zd_unlock_commit(dev);
 	return r;
 }
 

@@ -281,6 +281,8 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 		return zd_fail_host(err, -r, "cannot tell the image's identity");
 	ours = r == 0 && memcmp(&tag, &head->tag, sizeof(tag)) == 0;
 	living = ours && head->state == ZD_RT_OPEN;
+	if (living && (r = zd_back_left(dev)))
+		return zd_fail_host(err, -r, "cannot read what the disk goes back to");
 	r = living ? refuse_unsound(dev, file_size, err) : 0;
 	if (r)
 		return r;

@@ -67,6 +67,27 @@ int zd_cut_check(const struct zd_cut *cut, struct zd_error *err);
 int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept);
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err);
 
+/* ---------------------------------------------------------------- back.c */
+
+/* What a zone becomes. Zones without a row become as new. */
+struct zd_back {
+	uint32_t zone, slot; /* slot + 1; 0: none */
+	uint64_t word, durable;
+	uint32_t opened;     /* rank among the implicitly open zones, oldest first; 0: it is none */
+	uint32_t unflushed;  /* 1: it has pre-images, without which all of it counts as durable */
+};
+_Static_assert(sizeof(struct zd_back) == 32, "divides a slot");
+/* All locks are held. Write down where the disk goes: rows 0 .. n-1 as row() gives them, by zones ascending. 0 or -errno. */
+typedef struct zd_back zd_back_fn(const void *arg, uint32_t i);
+int zd_back_note(zd_dev *dev, zd_back_fn *row, const void *arg, uint32_t n);
+/* All locks are held. It is written down: from here on it happens, whoever dies. begin(), what is only ours, finish(). */
+void zd_back_begin(zd_dev *dev);
+int zd_back_finish(zd_dev *dev);
+int zd_back_mend(zd_dev *dev);                       /* struct zd_upward's mend */
+int zd_back_wait(zd_dev *dev, struct zd_error *err); /* its back_wait */
+/* Nobody has the disk open, or the area is a private copy of what they left. */
+int zd_back_left(zd_dev *dev);
+
 /* ---------------------------------------------------------------- snapshot.c, rollback.c, forks.c */
 
 #define ZD_ONLY_LOOKED "what a read-only handle has seen keeps no data: it can be looked at, not forked or rolled back to"
@@ -91,7 +112,9 @@ static inline int zd_lock_all(zd_dev *dev)
 	r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
 	if (r)
 		goto commit;
-	r = zd_lock_resource(dev);
+	r = zd_back_mend(dev);
+	if (!r)
+		r = zd_lock_resource(dev);
 	if (!r)
 		return 0;
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
