@@ -529,6 +529,7 @@ def _fill(
 ) -> tuple[int, int]:
     """Zones and bytes of payload that a dump has, once all are in their places."""
     zones = data = total = 0
+    room = _Room(device)
     named = bytearray(device.geometry.nr_zones)
     for kind, body, offset in reader.chunks():
         if kind == b"ZONE":
@@ -554,6 +555,7 @@ def _fill(
                         f"more than {format_size(MOST_WRITTEN)} are written, the most that a dump"
                         " may have"
                     )
+                room.take(builder.stores(record), record.index, reader.name)
                 builder.begin(record)
                 zones += 1
         else:
@@ -565,6 +567,40 @@ def _fill(
                 progress(reader.at, 0)
     builder.end()
     return zones, data
+
+
+def _room(device: Device) -> int | None:
+    """Bytes that the host has for a disk: where its image lies, or in memory. None: that does not
+    matter, or cannot be told.
+    """
+    if device.geometry.data == "none":
+        return None
+    try:
+        if device.path is not None:
+            host = os.statvfs(device.path)
+            return host.f_bavail * host.f_frsize
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            words = [line.split() for line in lines]
+        sizes = {line[0]: int(line[1]) for line in words}
+        return (sizes["MemAvailable:"] + sizes["SwapFree:"]) << 10
+    except (OSError, KeyError, IndexError, ValueError):
+        return None
+
+
+class _Room:
+    """What the host has for a new disk, and how much of it the zones so far will take."""
+
+    def __init__(self, device: Device) -> None:
+        self.room, self.taken = _room(device), 0
+
+    def take(self, length: int, zone: int, name: str) -> None:
+        """Raise DumpError where there is no room, before a byte is written."""
+        self.taken += length
+        if self.room is not None and self.taken > self.room:
+            raise DumpError(
+                f"{name} stands for {counted(self.taken, 'byte')} up to zone {zone}, and there is"
+                f" room for {self.room}"
+            )
 
 
 class Builder:
@@ -583,6 +619,20 @@ class Builder:
             record.condition is ZoneCondition.CLOSED and not record.written
         ):
             self.device.open_zone(record.index)
+
+    def stores(self, record: ZoneRecord) -> int:
+        """Bytes that the host must have for a zone, as its zeros are written like all else."""
+        if record.index in self.device.geometry.conventional or self._short(record):
+            return 0
+        return record.written
+
+    def _short(self, record: ZoneRecord) -> bool:
+        """Without payload a FULL zone is finished from where it is: what was written reads as zeros
+        anyway.
+        """
+        return record.condition is ZoneCondition.OFFLINE or (
+            record.condition is ZoneCondition.FULL and not self.payload
+        )
 
     def data(self, body: bytes, offset: int) -> str | None:
         """Write a piece of payload; None, or what is wrong with its place."""
@@ -604,11 +654,7 @@ class Builder:
             return
         device, zone, condition = self.device, record.index, record.condition
         conventional = zone in device.geometry.conventional
-        # Without payload a FULL zone is finished from where it is: what was written reads as zeros
-        # anyway.
-        short = condition is ZoneCondition.OFFLINE or (
-            condition is ZoneCondition.FULL and not self.payload
-        )
+        short = self._short(record)
         if not conventional:
             block = device.geometry.physical_block
             end = self.start + (

@@ -10,6 +10,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +20,7 @@ import pytest
 
 import zoned
 from cli.shell import ok, sentence, zonedctl
+from waiting import PATIENCE
 from zoned import archive
 from zoned.bench import html
 from zoned.zone import Zone
@@ -624,6 +626,27 @@ def test_a_few_bytes_that_stand_for_an_exbibyte(sample: bytes) -> None:
                 archive.verify(io.BytesIO(data))
         else:
             assert archive.verify(io.BytesIO(data)).zones == 1
+
+
+def test_zeros_that_the_host_cannot_hold_are_refused_at_once(sample: bytes, tmp_path: Path) -> None:
+    """In RAM and in an image: before the first of them is written."""
+    body = disk_body(sample)
+    geometry = body["geometry"]
+    assert isinstance(geometry, dict)
+    geometry |= {"size": 1 << 52, "zone_size": 1 << 46, "zone_capacity": 1 << 46}
+    geometry |= {"conventional": [], "append_limit": 0, "max_open": 0}
+    data = chunks(sample)[0] + chunk(b"DISK", 0, json.dumps(body).encode())
+    data += chunk(b"ZONE", 1, record(2, 0x4, 1 << 45))
+    data += chunk(b"DONE", 2, json.dumps({"zones": 1, "data": 0}).encode())
+    begun = time.monotonic()
+    for restored in (
+        lambda: archive.load(io.BytesIO(data)),
+        lambda: archive.restore(io.BytesIO(data), tmp_path / "disk.img"),
+    ):
+        with pytest.raises(archive.DumpError, match=r"stands for 35184372088832 bytes .* room for"):
+            restored()
+    assert list(tmp_path.iterdir()) == []
+    assert time.monotonic() - begun < PATIENCE
 
 
 def test_a_dry_run_takes_what_restoring_takes(used: zoned.Device) -> None:

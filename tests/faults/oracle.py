@@ -576,16 +576,28 @@ class Disk:
     def _settle_back(self, then: Model) -> None:
         """Killed while the disk went back: all of it did, or nothing."""
         shown = self.look()
+        # What the snapshot knew to be unflushed may count as flushed.
+        flushed = [zone for zone in then.zones if zone.overwritten]
+        then.settle_flush(flushed, [shown[zone.number] for zone in flushed])
         try:
+            then.agrees(shown)
+        except WrongError:
             self.model.agrees(shown)
             self.counts["not gone back"] += 1
+            return
+        self.counts["gone back"] += 1
+        try:
+            self.model.agrees(shown)
         except WrongError:
-            # What the snapshot knew to be unflushed may count as flushed.
-            flushed = [zone for zone in then.zones if zone.overwritten]
-            then.settle_flush(flushed, [shown[zone.number] for zone in flushed])
-            then.agrees(shown)
-            self.counts["gone back"] += 1
             self.model = then
+            return
+        # Nothing tells the two apart, but what a cut may take.
+        for zone, other in zip(self.model.zones, then.zones, strict=True):
+            for block, old in other.old.items():
+                zone.old.setdefault(block, {zone.now[block]}).update(old)
+            for block, old in zone.old.items():
+                old.update(other.old.get(block, {other.now[block]}))
+            zone.begun |= other.begun
 
     def all_die(self) -> None:
         """Every user is killed; the next one finds the image as they left it."""

@@ -72,7 +72,7 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
         ],
     ),
     "gone-back-in-part": (
-        "rollback.c",
+        "back.c",
         [("	atomic_fetch_or(&dev->head->gate, ZD_GATE_BACK);\n", "	(void)dev;\n")],
     ),
 }

@@ -41,6 +41,11 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int f
 	return ((ssize_t(*)(int, const struct iovec *, int, off_t, int))go_on("pwritev2"))(fd, iov, count, offset, flags);
 }
 
+ssize_t write(int fd, const void *from, size_t length)
+{
+	return ((ssize_t(*)(int, const void *, size_t))go_on("write"))(fd, from, length);
+}
+
 int fdatasync(int fd)
 {
 	return ((int (*)(int))go_on("fdatasync"))(fd);

@@ -55,7 +55,12 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
     # what writes and crashes that came between left in a gap
     "gaps-not-cleared": (
         "zone.c",
-        [("	if (!r)\n		r = forget_behind(dev, zone, rt, rel, n);\n", "	(void)forget_behind;\n")],
+        [
+            (
+                "	if (!r)\n		r = forget_behind(dev, zone, rt, rel, n);\n",
+                "	(void)forget_behind;\n",
+            )
+        ],
     ),
     "gaps-not-cleared-of-bytes": (
         "zone.c",
