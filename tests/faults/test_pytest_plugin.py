@@ -29,7 +29,9 @@ def run(folder: Path, source: str, *arguments: str, ini: str = "", **env: str) -
     (folder / "test_it.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n" + ini)
     # pytest's summary repeats a whole message where it believes itself in a CI
-    inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "BUILD_NUMBER")}
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("CI", "BUILD_NUMBER")
+    }
     done = subprocess.run(
         [
             sys.executable,

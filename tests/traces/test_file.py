@@ -14,7 +14,7 @@ import pytest
 import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, every_command, refused
 from zoned import Trace, TraceCutError, TraceError
-from zoned.traceforms import Iolog, json_lines, text_lines
+from zoned.traces.forms import Iolog, json_lines, text_lines
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "trace-format.md"
 

@@ -16,8 +16,8 @@ from traces.workload import BLOCK, SHAPE, ZONE, refused
 from waiting import PATIENCE
 from zoned import TraceError, lint
 from zoned.device import _resolve
-from zoned.linting import zones_in_order
-from zoned.traceforms import Iolog
+from zoned.traces.forms import Iolog
+from zoned.traces.linting import zones_in_order
 
 GEOMETRY = _resolve(None, SHAPE)
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from zoned.bench.fiofile import Plan
 from zoned.bench.models import Model
 from zoned.bench.simulation import Run, Simulation
-from zoned.blocktrace import BlockTrace
 from zoned.device import Device
 from zoned.geometry import Geometry
+from zoned.traces.foreign import BlockTrace
 
 Progress = Callable[[int, int], None]
 

@@ -21,8 +21,8 @@ from zoned.units import counted
 if TYPE_CHECKING:
     from zoned.bench.fiofile import Plan
     from zoned.bench.models import Model
-    from zoned.blocktrace import BlockTrace
     from zoned.geometry import Geometry
+    from zoned.traces.foreign import BlockTrace
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, str]:
@@ -342,7 +342,7 @@ def _replay(
 ) -> tuple[Plan, BlockTrace]:
     from zoned.bench import patterns
     from zoned.bench.fiofile import Plan
-    from zoned.blocktrace import BlockTrace
+    from zoned.traces.foreign import BlockTrace
 
     action = settings.pop("action", "D")
     iolog_ns = settings.pop("iolog", "ms")

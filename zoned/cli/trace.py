@@ -190,7 +190,8 @@ def show_command(
 
     A trace that was cut off is shown up to that place; then the exit status is 1.
     """
-    from zoned import Trace, traceforms
+    from zoned import Trace
+    from zoned.traces import forms
 
     if summary and form == "iolog":
         raise click.UsageError("an iolog has no summary")
@@ -198,15 +199,15 @@ def show_command(
         raise click.UsageError(f"--iolog-name is {iolog_name!r}: fio reads one word without blanks")
     trace = Trace(file, partial=True)
     chosen = _chosen(trace, file, zones, errors)
-    iolog = traceforms.Iolog(trace, int(iolog_version), iolog_name, iolog_waits, not no_trims)
+    iolog = forms.Iolog(trace, int(iolog_version), iolog_name, iolog_waits, not no_trims)
     if summary:
         _summary(trace, chosen, form)
     elif form == "json":
-        _print(traceforms.json_lines(trace, chosen))
+        _print(forms.json_lines(trace, chosen))
     elif form == "iolog":
         _print(iolog.lines(chosen))
     else:
-        _print(traceforms.text_lines(chosen, trace.header.monotonic_ns))
+        _print(forms.text_lines(chosen, trace.header.monotonic_ns))
     if iolog.left_out:
         left = counted(iolog.left_out, "command")
         echo(f"{file}: {left} left out, which an iolog has no place for", err=True)
@@ -249,7 +250,7 @@ def _touched(item: TraceRecord, geometry: Geometry) -> Iterator[int]:
 
 
 def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
-    from zoned.trace import DATA
+    from zoned.traces.records import DATA
 
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -434,8 +435,8 @@ def lint_command(
     say. Exit status: 0 nothing would be refused, 1 something would.
     """
     from zoned.device import _resolve
-    from zoned.linting import ALL_FORMATS, lint
-    from zoned.trace import Trace, is_trace
+    from zoned.traces.linting import ALL_FORMATS, lint
+    from zoned.traces.own import Trace, is_trace
 
     if source is not None and source not in ALL_FORMATS:
         raise click.UsageError(f"--from is {source!r}: it must be one of {', '.join(ALL_FORMATS)}")
@@ -464,7 +465,7 @@ def lint_command(
 def _is_own(path: str, source: str | None, is_trace: Any) -> bool:
     from pathlib import Path
 
-    from zoned.blocktrace import head_of
+    from zoned.traces.packed import head_of
 
     head = head_of(Path(path))
     if not head:
@@ -488,7 +489,7 @@ def _readable(file: str) -> Iterator[str]:
 
 
 def _tell_lint(file: str, report: LintReport) -> None:
-    from zoned.linting import zones_in_order
+    from zoned.traces.linting import zones_in_order
 
     echo(
         f"{file}: {report.refusals} of {counted(report.commands, 'command')} would be refused by "

@@ -1,8 +1,8 @@
 """Which commands of a trace a host-managed disk would refuse, why, how often, and in which zones.
 
 The judge is the disk itself: every command is given to one in RAM that keeps no data, with the
-geometry asked for. There is no second book of rules. Reads zoned's own traces (zoned.trace) and
-those of other programs (zoned.blocktrace).
+geometry asked for. There is no second book of rules. Reads every kind of trace
+that zoned.traces.sources knows.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from zoned._lib import lib
-from zoned.blocktrace import FORMATS, BlockTrace, TraceError, file_number, head_of
 from zoned.geometry import DataMode, Geometry, HostSync
-from zoned.replaying import Notes, Performer, prepare_zones
-from zoned.trace import DATA, Trace, TraceCommand, TraceRecord, is_trace
+from zoned.traces.foreign import FORMATS, BlockTrace, file_number
+from zoned.traces.own import Trace, is_trace
+from zoned.traces.packed import TraceError, head_of
+from zoned.traces.records import DATA, TraceCommand, TraceRecord
+from zoned.traces.replaying import Notes, Performer, prepare_zones
 from zoned.units import counted
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoned.archive import describe_geometry
-from zoned.trace import DATA, Trace, TraceCommand, TraceRecord, ZoneRow
+from zoned.traces.own import Trace
+from zoned.traces.records import DATA, TraceCommand, TraceRecord, ZoneRow
 
 HEAD = f"{'number':>8} {'time s':>14} {'took us':>10} {'pid':>7}  command"
 

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from zoned._lib import ffi, lib
 from zoned.errors import broken_rule, rule_name
 from zoned.geometry import Model
-from zoned.trace import DATA, NUMBERS, Trace, TraceCommand, TraceError, TraceRecord, ZoneRow
+from zoned.traces.own import Trace
+from zoned.traces.packed import TraceError
+from zoned.traces.records import DATA, NUMBERS, TraceCommand, TraceRecord, ZoneRow
 from zoned.units import counted
 from zoned.zone import ZoneCondition, ZoneType
 
