@@ -7,31 +7,21 @@ that zoned.traces.sources knows.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from zoned._lib import lib
 from zoned.geometry import DataMode, Geometry, HostSync
-from zoned.traces.foreign import FORMATS, BlockTrace, file_number
-from zoned.traces.own import Trace, is_trace
-from zoned.traces.packed import TraceError, head_of
-from zoned.traces.records import DATA, TraceCommand, TraceRecord
+from zoned.traces.packed import TraceError
+from zoned.traces.records import DATA, TraceRecord
 from zoned.traces.replaying import Notes, Performer, prepare_zones
-from zoned.units import counted
+from zoned.traces.sources import Source, open_source
 
 if TYPE_CHECKING:
     from zoned.device import Device
-
-OWN = "zoned"
-"""Name of zoned's own format."""
-ALL_FORMATS = (OWN, *FORMATS)
-_NONE = 2**64 - 1
-_OTHERS = 1000
-"""Devices of a trace that are not judged, and are remembered to be named."""
 
 
 @dataclass(slots=True)
@@ -125,14 +115,18 @@ def lint(
     Raises TraceError for a trace that cannot be read, or a geometry that is not told; TraceCutError
     for one of zoned's own that is cut off.
     """
+    return judge(open_source(path, form, action=action, device=device, partial=partial), geometry)
+
+
+def judge(source: Source, geometry: Geometry | None = None) -> LintReport:
+    """As lint, of a trace that is open."""
     from zoned.device import _create
 
-    source = _source(path, form, action, device, partial)
     wanted = geometry or source.geometry
     if wanted is None:
         raise TraceError(
-            f"{path}: a trace of format {source.format} does not tell which disk it is for: name a "
-            "profile or a geometry"
+            f"{source.path}: a trace of format {source.format} does not tell which disk it is for: "
+            "name a profile or a geometry"
         )
     disk = _create(
         None,
@@ -149,11 +143,11 @@ def lint(
                 "the recording began with zones in use, on another kind of disk: here all begin "
                 "empty"
             )
-        _judge(disk, source.commands(disk), report)
+        _judge(disk, source.commands(disk.geometry), report)
         report.notes.close()
         report.notes += source.notes
         report.skipped += source.skipped
-    report.cut = source.trace.cut if isinstance(source, _Own) else None
+    report.cut = source.cut
     return report
 
 
@@ -187,190 +181,3 @@ def _judge(disk: Device, commands: Iterable[TraceRecord], report: LintReport) ->
             report.refused[rule] = known
         known.count += 1
         known.zones[zone if zone is None or zone < disk.geometry.nr_zones else None] += 1
-
-
-# ---------------------------------------------------------------- where commands come from
-
-
-class _Own:
-    """A trace of zoned's own."""
-
-    format = OWN
-    notes: tuple[str, ...] = ()
-    skipped = 0
-
-    def __init__(self, path: str | os.PathLike[str], partial: bool) -> None:
-        self.trace = Trace(path, partial=partial)
-        self.geometry: Geometry | None = self.trace.geometry
-        self.before = self.trace.before
-
-    def commands(self, disk: Device) -> Iterator[TraceRecord]:  # noqa: ARG002
-        return iter(self.trace)
-
-
-class _Foreign:
-    """A trace of another program: reads, writes, trims, syncs, zone commands."""
-
-    geometry = None
-    before = ()
-
-    def __init__(
-        self, path: str | os.PathLike[str], form: str | None, action: str, device: str | None
-    ) -> None:
-        self.trace = BlockTrace(path, form, action=action, zones=True, files=True)
-        self.format = self.trace.format
-        self._names = _file_names(self.trace) if self.format.startswith("iolog") else {}
-        self.wanted = None if device is None else self._number(device)
-        self.skipped = 0
-        self.notes: list[str] = []
-
-    def _number(self, device: str) -> int:
-        if self.format.startswith("iolog"):
-            return file_number(device)
-        major, comma, minor = device.partition(",")
-        parts = [major, minor] if comma else [major]
-        if not all(part.isdecimal() for part in parts) or bool(comma) != (
-            self.format == "blkparse"
-        ):
-            example = "8,16" if self.format == "blkparse" else "3"
-            raise TraceError(
-                f"device {device!r} is not what a {self.format} trace calls one: write {example}"
-            )
-        return int(major) << 20 | int(minor) if comma else int(major)
-
-    def _name(self, number: int) -> str:
-        if self.format == "blkparse":
-            return f"{number >> 20},{number & 0xFFFFF}"
-        return self._names.get(number, str(number))
-
-    def _other(self, device: int, only: int, others: set[int]) -> None:
-        """A command of a device that is not judged."""
-        if self.wanted is None:
-            raise TraceError(
-                f"{self.trace.path}: commands of several devices, such as "
-                f"{self._name(only)} and {self._name(device)}: choose one"
-            )
-        if len(others) < _OTHERS:
-            others.add(device)
-
-    def commands(self, disk: Device) -> Iterator[TraceRecord]:
-        numbers = itertools.count()
-        only = self.wanted
-        others: set[int] = set()
-        partial = 0
-        for records, count in self.trace.records():
-            for at in range(count):
-                raw = records[at]
-                if only is None:
-                    only = raw.device
-                if raw.device != only:
-                    self._other(raw.device, only, others)
-                    continue
-                number = next(numbers)
-                found = _command(raw, disk.geometry)
-                if found is None:
-                    partial += 1
-                    self.skipped += 1
-                    continue
-                command, zone, offset = found
-                yield _asked(number, command, zone, offset, raw.length, raw.time)
-        if others and next(numbers) == 0:
-            names = sorted(map(self._name, others))[:10]
-            raise TraceError(
-                f"{self.trace.path}: there is no command of the device asked for; there are some "
-                f"of {', '.join(names)}"
-            )
-        if partial:
-            self.notes.append(
-                f"{partial} trims or zone commands are not of one whole zone: a zoned disk has no "
-                "such command, and they were not judged"
-            )
-        if self.trace.bad:
-            self.notes.append(
-                f"left out: {counted(self.trace.bad, 'malformed line')}; the first is "
-                f"{self.trace.first_bad}"
-            )
-
-
-def _file_names(trace: BlockTrace) -> dict[int, str]:
-    """The files that an iolog names at its beginning, by their numbers."""
-    lines = head_of(trace.path).decode("utf-8", "surrogateescape").splitlines()
-    at = 1 if trace.format == "iolog3" else 0
-    names = (line.split()[at] for line in lines[1:] if len(line.split()) > at + 1)
-    return {file_number(name): name for name in names}
-
-
-_DIRECTIONS = {
-    lib.ZD_SIM_READ: TraceCommand.READ,
-    lib.ZD_SIM_WRITE: TraceCommand.WRITE,
-    lib.ZD_SIM_TRIM: TraceCommand.RESET,
-    lib.ZD_SIM_NR_DIRS: TraceCommand.FLUSH,
-    lib.ZD_TRACE_DIR_RESET: TraceCommand.RESET,
-    lib.ZD_TRACE_DIR_RESET_ALL: TraceCommand.RESET_ALL,
-    lib.ZD_TRACE_DIR_OPEN: TraceCommand.OPEN,
-    lib.ZD_TRACE_DIR_CLOSE: TraceCommand.CLOSE,
-    lib.ZD_TRACE_DIR_FINISH: TraceCommand.FINISH,
-    lib.ZD_TRACE_DIR_APPEND: TraceCommand.APPEND,
-}
-
-
-def _command(raw: Any, geometry: Geometry) -> tuple[TraceCommand, int | None, int | None] | None:
-    """What a foreign record asks of a zoned disk: command, zone, offset; None: nothing it has."""
-    command = _DIRECTIONS[raw.dir]
-    if command in (TraceCommand.READ, TraceCommand.WRITE):
-        return command, None, raw.offset
-    if command in (TraceCommand.FLUSH, TraceCommand.RESET_ALL):
-        return command, None, None
-    zone = raw.offset // geometry.zone_size
-    if command is TraceCommand.APPEND:
-        return command, zone, None
-    # A trim of a whole zone is how fio and mkfs reset one; a zone command has no length, or the
-    # zone's.
-    start, end = zone * geometry.zone_size, min((zone + 1) * geometry.zone_size, geometry.size)
-    whole = raw.offset == start and raw.length >= end - start
-    if raw.dir == lib.ZD_SIM_TRIM:
-        return (command, zone, None) if whole and raw.length == end - start else None
-    return (command, zone, None) if raw.offset == start else None
-
-
-def _asked(
-    number: int, command: TraceCommand, zone: int | None, offset: int | None, length: int, time: int
-) -> TraceRecord:
-    size = length if command in DATA else 0
-    return TraceRecord(
-        number=number,
-        command=command,
-        zone=zone,
-        offset=offset,
-        length=size,
-        done=size,
-        code=0,
-        wp=None,
-        bound=None,
-        condition=None,
-        injected=False,
-        fault=None,
-        start_ns=time,
-        duration_ns=0,
-        virtual_ns=0,
-        pid=0,
-        tid=0,
-    )
-
-
-def _source(
-    path: str | os.PathLike[str],
-    form: str | None,
-    action: str,
-    device: str | None,
-    partial: bool,
-) -> _Own | _Foreign:
-    from pathlib import Path
-
-    if form is not None and form not in ALL_FORMATS:
-        raise TraceError(f"there is no trace format {form!r}: use {', '.join(ALL_FORMATS)}")
-    if form == OWN or (form is None and is_trace(head_of(Path(path)))):
-        if device is not None:
-            raise TraceError(f"{path}: a trace of zoned is of one disk, so no device can be chosen")
-        return _Own(path, partial)
-    return _Foreign(path, form, action, device)
