@@ -19,7 +19,7 @@ from zoned.bench.models import load_drive, null_model
 from zoned.bench.patterns import find
 from zoned.bench.runner import execute
 from zoned.bench.speed import ZONE, empty_disk, writer
-from zoned.blocktrace import BlockTrace
+from zoned.traces.foreign import BlockTrace
 
 SIZE = 8 * 2**30
 COMMANDS = SIZE // 4096

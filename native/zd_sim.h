@@ -233,14 +233,16 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err);
 struct zd_sim_record { /* one command of a trace */
 	uint64_t time;   /* ns since the trace's start */
 	uint64_t offset, length;
-	uint32_t dir;    /* enum zd_sim_dir; 3: wait until everything before is done */
+	uint32_t dir;    /* enum zd_sim_dir; 3: wait until everything before is done; or enum zd_trace_dir */
 	uint32_t device; /* which volume, where the trace has several */
 };
 #define ZD_SIM_MOST_LENGTH UINT32_MAX /* bytes of a read or write: what a request of Linux, SCSI or NVMe can move */
 #define ZD_SIM_MOST_TIME (1ull << 62) /* ns: 146 years */
 /*
  * Commands for a TRACE job, in time order; last: no more will come. Copied. A command that is longer than the job's
- * range (LOG: than the volume) reads or writes all of it once. -EINVAL: one is longer or later than the above.
+ * range (LOG: than the volume) reads or writes all of it once. A zone command (enum zd_trace_dir) is of the zone that
+ * its offset lies in, and an append is one to it; one on all zones is given to each that it changes, one after the
+ * other. LOG: these mean nothing, and are passed over. -EINVAL: one is longer or later than the above.
  */
 int zd_sim_feed(zd_sim *sim, uint32_t job, const struct zd_sim_record *records, uint64_t count, int last,
 		struct zd_error *err);
@@ -417,7 +419,7 @@ enum zd_trace_format {
 };
 enum zd_trace_dir { /* of a record, behind the directions of jobs; ZD_SIM_NR_DIRS itself is a flush */
 	ZD_TRACE_DIR_RESET = 16, ZD_TRACE_DIR_RESET_ALL, ZD_TRACE_DIR_OPEN, ZD_TRACE_DIR_CLOSE, ZD_TRACE_DIR_FINISH,
-	ZD_TRACE_DIR_APPEND
+	ZD_TRACE_DIR_APPEND, ZD_TRACE_DIR_OPEN_ALL, ZD_TRACE_DIR_CLOSE_ALL, ZD_TRACE_DIR_FINISH_ALL
 };
 struct zd_trace_parser {
 	uint32_t format;           /* enum zd_trace_format */

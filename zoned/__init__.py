@@ -57,13 +57,15 @@ if TYPE_CHECKING:
     from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
     from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
     from zoned.info import DiskInfo, Limits
-    from zoned.linting import LintReport, lint
     from zoned.openers import Opener, Openers
     from zoned.profiles import Profile, ProfileError
-    from zoned.replaying import ReplayReport, replay
     from zoned.report import Report
     from zoned.snapshots import Snapshot, ZoneState
-    from zoned.trace import Trace, TraceCommand, TraceCutError, TraceError, TraceRecord
+    from zoned.traces.linting import LintReport, lint
+    from zoned.traces.own import Trace, TraceCutError
+    from zoned.traces.packed import TraceError
+    from zoned.traces.records import TraceCommand, TraceRecord
+    from zoned.traces.replaying import ReplayReport, replay
     from zoned.units import SizeError, format_size, parse_size
     from zoned.zone import Zone, ZoneCondition, ZoneType
     from zoned.zonelist import ZoneListError, ZoneSet
@@ -110,25 +112,28 @@ _NAMES = {
     "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
     "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
     "info": ("DiskInfo", "Limits"),
-    "linting": ("LintReport", "lint"),
     "openers": ("Opener", "Openers"),
     "profiles": ("Profile", "ProfileError"),
-    "replaying": ("ReplayReport", "replay"),
     "report": ("Report",),
     "snapshots": ("Snapshot", "ZoneState"),
-    "trace": ("Trace", "TraceCommand", "TraceCutError", "TraceError", "TraceRecord"),
+    "traces.linting": ("LintReport", "lint"),
+    "traces.own": ("Trace", "TraceCutError"),
+    "traces.packed": ("TraceError",),
+    "traces.records": ("TraceCommand", "TraceRecord"),
+    "traces.replaying": ("ReplayReport", "replay"),
     "units": ("SizeError", "format_size", "parse_size"),
     "zone": ("Zone", "ZoneCondition", "ZoneType"),
     "zonelist": ("ZoneListError", "ZoneSet"),
 }
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {"rules", *(module.partition(".")[0] for module in _NAMES)}
 
 
 def __getattr__(name: str) -> object:
     """The public name, from its module; or the module of that name."""
     if name in _WHERE:
         value: object = getattr(importlib.import_module(f"zoned.{_WHERE[name]}"), name)
-    elif name == "rules" or name in _NAMES:
+    elif name in _MODULES:
         value = importlib.import_module(f"zoned.{name}")
     else:
         raise AttributeError(f"module 'zoned' has no attribute '{name}'")

@@ -41,7 +41,7 @@ from zoned.info import DiskInfo, Limits
 from zoned.owning import Living, Turn
 from zoned.report import ROW, Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot, cut_of
-from zoned.trace import DeviceTrace, Recording
+from zoned.traces.recording import DeviceTrace, Recording
 from zoned.zone import ZoneCondition
 from zoned.zonelist import ZoneSet
 

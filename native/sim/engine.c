@@ -101,6 +101,8 @@ static void start(struct zd_sim *sim, struct command *c)
 	} else if (c->cmd == ZD_CMD_RESET || c->cmd == ZD_CMD_FINISH) {
 		if (sim->host_flags[c->zone] & H_OPEN && c->cmd == ZD_CMD_FINISH)
 			zd_open_list_drop(sim, c->zone);
+		if (unlikely(!(c->flags & C_COUNTED)))
+			host_learns(sim, c->zone);
 	}
 	if (likely(sim->d.ops))
 		drive_submit(&sim->d, c);

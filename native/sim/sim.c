@@ -94,7 +94,9 @@ int zd_sim_feed(zd_sim *sim, uint32_t index, const struct zd_sim_record *records
 		return zd_sim_fail(err, -EINVAL, "job %u takes no trace", index);
 	job = sim->jobs[index];
 	for (i = 0; i < count; i++) {
-		if (records[i].time > ZD_SIM_MOST_TIME || (records[i].dir < ZD_SIM_TRIM && records[i].length > ZD_SIM_MOST_LENGTH))
+		bool data = records[i].dir < ZD_SIM_TRIM || records[i].dir == ZD_TRACE_DIR_APPEND;
+
+		if (records[i].time > ZD_SIM_MOST_TIME || (data && records[i].length > ZD_SIM_MOST_LENGTH))
 			return zd_sim_fail(err, -EINVAL, "command %llu of %llu bytes at %llu ns cannot be: at most %llu and %llu can", (unsigned long long)i,
 					   (unsigned long long)records[i].length, (unsigned long long)records[i].time,
 					   (unsigned long long)ZD_SIM_MOST_LENGTH, (unsigned long long)ZD_SIM_MOST_TIME);

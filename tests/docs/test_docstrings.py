@@ -37,7 +37,7 @@ GIVEN = {
         "rows, count = ffi.new('struct zd_snapshot_zone[]', 8), 8"
     ),
     "zoned/testing.py": "from zoned.testing import check_crashes",
-    "zoned/trace.py": DISK,
+    "zoned/traces/recording.py": DISK,
 }
 LANGUAGES: dict[str, Callable[[str], object]] = {
     "zoned/profiles.py": lambda text: profiles.parse(

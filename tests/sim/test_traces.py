@@ -16,7 +16,8 @@ import pytest
 from sim.helpers import MIB, disk
 from zoned.bench import Job, Simulation
 from zoned.bench.models import null_model
-from zoned.blocktrace import FORMATS, BlockTrace, TraceError
+from zoned.traces.foreign import FORMATS, BlockTrace
+from zoned.traces.packed import TraceError
 
 SAMPLES = {
     "msr": (
@@ -275,7 +276,7 @@ PEAK = """
 import resource, sys
 from zoned.bench import Job, Simulation
 from zoned.bench.models import null_model
-from zoned.blocktrace import BlockTrace
+from zoned.traces.foreign import BlockTrace
 from sim.helpers import disk
 sim = Simulation(disk(conventional=16), null_model())
 sim.feed(sim.add(Job("t", kind="trace", iodepth=32, size=64 << 20)), BlockTrace(sys.argv[1]).records())

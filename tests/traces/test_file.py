@@ -14,7 +14,7 @@ import pytest
 import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, every_command, refused
 from zoned import Trace, TraceCutError, TraceError
-from zoned.traceforms import Iolog, json_lines, text_lines
+from zoned.traces.forms import Iolog, json_lines, of_records, text_lines
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "trace-format.md"
 
@@ -376,8 +376,8 @@ def test_json(small: Path) -> None:
 
 def test_iolog_text(small: Path) -> None:
     trace, records = _fixed(small)
-    iolog = Iolog(trace, name="/dev/sdx")
-    assert list(iolog.lines(records)) == [
+    iolog = Iolog(name="/dev/sdx")
+    assert list(iolog.lines(of_records(trace, records))) == [
         "fio version 2 iolog",
         "/dev/sdx add",
         "/dev/sdx open",
@@ -392,13 +392,13 @@ def test_iolog_text(small: Path) -> None:
         "/dev/sdx close",
     ]
     assert iolog.left_out == len(records) - 8
-    waits = list(Iolog(trace, waits=True, trims=False).lines(records[:2]))
+    waits = list(Iolog(waits=True, trims=False).lines(of_records(trace, records[:2])))
     assert waits[3:6] == [
         "/dev/zoned write 2097152 4096",
         "/dev/zoned wait 1500 0",
         "/dev/zoned write 2101248 8192",
     ]
-    third = list(Iolog(trace, version=3).lines(records[:3]))
+    third = list(Iolog(version=3).lines(of_records(trace, records[:3])))
     assert third == [
         "fio version 3 iolog",
         "0 /dev/zoned add",

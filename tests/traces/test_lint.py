@@ -16,8 +16,8 @@ from traces.workload import BLOCK, SHAPE, ZONE, refused
 from waiting import PATIENCE
 from zoned import TraceError, lint
 from zoned.device import _resolve
-from zoned.linting import zones_in_order
-from zoned.traceforms import Iolog
+from zoned.traces.forms import Iolog, of_records
+from zoned.traces.linting import zones_in_order
 
 GEOMETRY = _resolve(None, SHAPE)
 
@@ -222,8 +222,8 @@ def test_fio_replays_our_iolog(tmp_path: Path, fio: str, version: int) -> None:
         dev.pwrite(bytes(BLOCK), 2 * ZONE)
     file.write_bytes(bytes(16 * ZONE))
     source = zoned.Trace(trace)
-    iolog = Iolog(source, version, str(file), waits=True, trims=False)
-    log.write_text("\n".join(iolog.lines(source)) + "\n")
+    iolog = Iolog(version, str(file), waits=True, trims=False)
+    log.write_text("\n".join(iolog.lines(of_records(source, source))) + "\n")
     job = run_fio(fio, "--name=r", f"--read_iolog={log}", "--ioengine=psync")
     assert (job["write"]["total_ios"], job["write"]["io_bytes"]) == (4, 3 * 16 * BLOCK + BLOCK)
     assert (job["read"]["total_ios"], job["read"]["io_bytes"]) == (3, 3 * BLOCK)

@@ -24,8 +24,8 @@ import zoned
 import zonefs
 from waiting import PATIENCE
 
-_ZONED = """device snapshots crashes clock trace checking owning testing replaying archive faults blocktrace
-    bench/simulation bench/cleaning bench/runner"""
+_ZONED = """device snapshots crashes clock checking owning testing archive faults
+    traces/recording traces/own traces/packed traces/foreign traces/replaying bench/simulation bench/cleaning bench/runner"""
 _ZONEFS = "filesystem files stream mounting attach superblock options"
 HOLD = tuple(
     str(Path(package.__file__).parent / f"{stem}.py")

@@ -20,7 +20,7 @@ from zoned import archive, testing
 from zoned.bench import Job, Simulation
 from zoned.bench.cleaning import Log, LogConfig
 from zoned.bench.models import null_model
-from zoned.blocktrace import BlockTrace
+from zoned.traces.foreign import BlockTrace
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning"

@@ -27,14 +27,15 @@ from zoned import inputs, profiles, reportdiff
 from zoned.bench import compare, fiofile, models, sweep
 from zoned.bench.fiofile import FioError
 from zoned.bench.patterns import PatternError, find
-from zoned.blocktrace import FORMATS, BlockTrace, TraceError
 from zoned.faults import FaultError, parse_plan, read_plan
 from zoned.geometry import GeometryError
 from zoned.inputs import InputError
-from zoned.linting import lint
 from zoned.plaintext import csv_cell, printable, printable_json
 from zoned.profiles import ProfileError
-from zoned.replaying import replay
+from zoned.traces.foreign import FORMATS, BlockTrace
+from zoned.traces.linting import lint
+from zoned.traces.packed import TraceError
+from zoned.traces.replaying import replay
 
 SOON = 60.0
 """Seconds. What hung here would have run for minutes to centuries; the slowest takes about three."""

@@ -6,16 +6,25 @@ bytes for the same plan and seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from zoned.bench.fiofile import Plan
 from zoned.bench.models import Model
 from zoned.bench.simulation import Run, Simulation
-from zoned.blocktrace import BlockTrace
 from zoned.device import Device
 from zoned.geometry import Geometry
+from zoned.traces.records import ZoneRow
 
 Progress = Callable[[int, int], None]
+
+
+class Feed(Protocol):
+    """Where the commands of trace jobs come from: zoned.traces.sources has them."""
+
+    @property
+    def before(self) -> tuple[ZoneRow, ...]: ...
+    def records(self) -> Iterator[tuple[Any, int]]: ...
 
 
 def execute(
@@ -25,7 +34,7 @@ def execute(
     seed: int,
     *,
     progress: Progress | None = None,
-    trace: BlockTrace | None = None,
+    trace: Feed | None = None,
 ) -> Run:
     """Run a plan in virtual time. ``trace`` feeds the plan's trace jobs.
 
@@ -34,6 +43,8 @@ def execute(
     sim = Simulation(geometry, model, plan.seed if plan.seed is not None else seed)
     for first, count, size, finish in plan.fills:
         sim.fill(first, count, size, finish)
+    if trace is not None:
+        sim.begin_as(trace.before)
     for job in plan.jobs:
         index = sim.add(job)
         if job.kind == "trace":

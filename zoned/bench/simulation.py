@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from zoned.geometry import Geometry, GeometryError
 from zoned.info import Limits
 from zoned.owning import SIMULATION, Owned
 from zoned.report import ROW
+from zoned.traces.records import ZoneRow
 from zoned.zone import ZoneCondition
 
 CHUNK = 1_000_000
@@ -192,6 +193,15 @@ class Run:
         return out
 
 
+_ORDER = {
+    ZoneCondition.FULL: 0,
+    ZoneCondition.CLOSED: 1,
+    ZoneCondition.EXPLICIT_OPEN: 2,
+    ZoneCondition.IMPLICIT_OPEN: 3,
+}
+"""Which zones come first to their conditions, so that the limits on open and active ones hold."""
+
+
 class Simulation:
     """Make one, add jobs, run it, take the Run.
 
@@ -251,6 +261,23 @@ class Simulation:
     def fill(self, zone: int, count: int, size: int, finish: bool = False) -> None:
         """Write ``size`` bytes into each of these zones, in no time, before the run."""
         self._call(lib.zd_sim_fill, zone, count, size, finish)
+
+    def begin_as(self, rows: Iterable[ZoneRow]) -> None:
+        """Bring zones into the conditions of these rows, in no time, before the run. Zones that no
+        command is for (read-only, offline, conventional) stay as they are.
+        """
+        for row in sorted(rows, key=lambda row: (_ORDER.get(row.condition, 0), row.opened)):
+            if row.condition not in _ORDER:
+                continue
+            start = self.geometry.zone_start(row.zone)
+            if row.condition is ZoneCondition.EXPLICIT_OPEN:
+                self._call(lib.zd_sim_apply, lib.ZD_CMD_OPEN, start, 0)
+            if row.written:
+                self._call(lib.zd_sim_apply, lib.ZD_CMD_WRITE, start, row.written)
+            if row.condition is ZoneCondition.CLOSED:
+                self._call(lib.zd_sim_apply, lib.ZD_CMD_CLOSE, start, 0)
+            elif row.finished:
+                self._call(lib.zd_sim_apply, lib.ZD_CMD_FINISH, start, 0)
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Run:
         """Run to the end. ``progress`` gets the virtual time in ns and the commands done."""

@@ -21,8 +21,8 @@ from zoned.units import counted
 if TYPE_CHECKING:
     from zoned.bench.fiofile import Plan
     from zoned.bench.models import Model
-    from zoned.blocktrace import BlockTrace
     from zoned.geometry import Geometry
+    from zoned.traces.sources import Feed
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, str]:
@@ -136,10 +136,10 @@ def _thousands(value: float) -> str:
     help="real: run on --disk and measure the emulator itself.",
 )
 @click.option("--disk", type=FilePath(), help="A disk image, for --clock real. It is written to.")
-@click.option("--trace", type=FilePath(), help="Replay a trace: text, .gz or .zst.")
+@click.option("--trace", type=FilePath(), help="Replay a trace: a recording or text, .gz or .zst.")
 @click.option(
     "--trace-format",
-    type=click.Choice(["msr", "alibaba", "tencent", "iolog2", "iolog3", "blkparse"]),
+    type=click.Choice(["zoned", "msr", "alibaba", "tencent", "iolog2", "iolog3", "blkparse"]),
     help="If the file does not tell.",
 )
 @click.option("--straight", is_flag=True, help="Replay a trace as it is, not through a log layer.")
@@ -188,14 +188,18 @@ def bench_command(
         what, profile, chosen, trace, trace_format, straight
     )
     runs: list[Result] = []
+    cut = None
     for number in _seeds(seed):
         plan, feed = make()
         runs.append(_run(plan, geometry, model, number, feed, quiet))
+        cut = feed.cut if feed is not None else None
     _give(runs, title, drive, form, output, html, quiet)
+    if cut is not None:
+        raise Failure(cut)
 
 
 Result = Any  # tuple[Run, list[str], dict[str, str]]: a run, its notes, its global options
-Make = Any  # Callable[[], tuple[Plan, BlockTrace | None]], which click would evaluate
+Make = Any  # Callable[[], tuple[Plan, Feed | None]], which click would evaluate
 
 
 def _list() -> None:
@@ -308,17 +312,7 @@ def _prepare(
     from zoned.bench.models import load_drive
 
     if trace is not None:
-        loaded, model = load_drive(profile or "hc620")
-        geometry = loaded.geometry()
-        _replay(trace, trace_format, straight, geometry, dict(settings))
-        title = f"trace {os.path.basename(trace)}"
-        return (
-            title,
-            loaded.name,
-            geometry,
-            model,
-            lambda: _replay(trace, trace_format, straight, geometry, dict(settings)),
-        )
+        return _prepare_trace(trace, trace_format, straight, profile, settings)
     name = what[0]
     if os.path.exists(name) or name.endswith(".fio") or "/" in name:
         loaded, model = load_drive(profile or "hc620")
@@ -337,18 +331,44 @@ def _prepare(
     return name, loaded.name, geometry, model, lambda: (pattern.plan(geometry, settings), None)
 
 
-def _replay(
-    path: str, form: str | None, straight: bool, geometry: Geometry, settings: dict[str, str]
-) -> tuple[Plan, BlockTrace]:
-    from zoned.bench import patterns
-    from zoned.bench.fiofile import Plan
-    from zoned.blocktrace import BlockTrace
+def _prepare_trace(
+    path: str, form: str | None, straight: bool, profile: str | None, settings: dict[str, str]
+) -> tuple[str, str, Geometry, Model, Make]:
+    """As _prepare, of a trace."""
+    from zoned.bench.models import load_drive
+    from zoned.traces.sources import open_source
 
-    action = settings.pop("action", "D")
-    iolog_ns = settings.pop("iolog", "ms")
+    given = dict(settings)
+    action, iolog_ns = given.pop("action", "D"), given.pop("iolog", "ms")
     if action not in ("D", "Q") or iolog_ns not in ("ms", "ns"):
         raise click.UsageError("--set action= takes D or Q, --set iolog= takes ms or ns")
-    trace = BlockTrace(path, form, action=action, iolog_ns=iolog_ns == "ns")
+    source = open_source(path, form, action=action, iolog_ns=iolog_ns == "ns", partial=True)
+    recorded = source.geometry if straight else None
+    loaded, model = load_drive(profile or _drive_of(recorded) or "hc620")
+    # Zone commands mean zones of the recorded disk: the sizes are its, the model is the drive's.
+    geometry = recorded or loaded.geometry()
+
+    def make() -> tuple[Plan, Feed]:
+        plan = _trace_plan(straight, geometry, dict(given))
+        plan.jobs[0].trace, plan.jobs[0].trace_format = os.path.basename(path), source.format
+        return plan, source.feed(straight)
+
+    make()  # what is wrong with the settings comes before the first run
+    return f"trace {os.path.basename(path)}", loaded.name, geometry, model, make
+
+
+def _drive_of(recorded: Geometry | None) -> str | None:
+    """The built-in profile that a recorded disk was made with; None if it was made with none."""
+    from zoned import profiles
+
+    name = recorded.profile if recorded is not None else ""
+    return name if name in profiles.builtin_names() else None
+
+
+def _trace_plan(straight: bool, geometry: Geometry, settings: dict[str, str]) -> Plan:
+    from zoned.bench import patterns
+    from zoned.bench.fiofile import Plan
+
     if straight:
         from zoned.bench.jobs import Job
 
@@ -356,19 +376,17 @@ def _replay(
         if settings or not depth.isdigit():
             raise click.UsageError("a straight replay has the settings depth, action and iolog")
         job = Job("trace", kind="trace", iodepth=int(depth), size=geometry.size)
-        plan = Plan([job], name="trace")
-    else:
-        settings.setdefault("warm", "0")
-        plan = patterns.find("log").plan(geometry, settings)
-        job = plan.jobs[0]
-        job.kind, job.name, job.number_ios, job.distribution = "trace", "trace", 0, "random"
-        plan.notes = [] if settings["warm"] == "0" else plan.notes
-    job.trace, job.trace_format = os.path.basename(path), trace.format
-    return plan, trace
+        return Plan([job], name="trace")
+    settings.setdefault("warm", "0")
+    plan = patterns.find("log").plan(geometry, settings)
+    job = plan.jobs[0]
+    job.kind, job.name, job.number_ios, job.distribution = "trace", "trace", 0, "random"
+    plan.notes = [] if settings["warm"] == "0" else plan.notes
+    return plan
 
 
 def _run(
-    plan: Plan, geometry: Geometry, model: Model, seed: int, trace: BlockTrace | None, quiet: bool
+    plan: Plan, geometry: Geometry, model: Model, seed: int, trace: Feed | None, quiet: bool
 ) -> Result:
     from zoned.bench.runner import execute
 
@@ -379,13 +397,7 @@ def _run(
         bar.done()
     notes = list(plan.notes)
     if trace is not None:
-        notes.append(
-            f"trace: {counted(trace.records_read, 'command')} in"
-            f" {counted(trace.lines, 'line')} of {trace.format}"
-        )
-        if trace.bad:
-            bad = counted(trace.bad, "malformed line")
-            notes.append(f"left out: {bad}; the first is {trace.first_bad}")
+        notes += trace.told()
     return run, notes, plan.global_options
 
 

@@ -269,7 +269,7 @@ def strategies() -> Iterable[str]:
 
 def trace_formats() -> Iterable[str]:
     """The formats of traces that are read."""
-    from zoned.linting import ALL_FORMATS
+    from zoned.traces.sources import ALL_FORMATS
 
     return ALL_FORMATS
 

@@ -32,6 +32,8 @@ from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned import Device, Geometry, LintReport, ReplayReport, Trace, TraceRecord
+    from zoned.traces.forms import Iolog
+    from zoned.traces.sources import ForeignSource, Listed, Source
 
 _HELP = """Record every command that a disk gets, with its result and times; show recordings, give
 them to another disk and compare, or tell what a zoned disk would refuse of them.
@@ -153,6 +155,62 @@ def _run(words: list[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
+# ---------------------------------------------------------------- which kind of trace
+
+
+def source_options(function: Any) -> Any:
+    """How a trace is read: the same words wherever one is."""
+    for option in reversed(
+        (
+            click.option(
+                *("--from", "source"),
+                type=OneOf(trace_formats),
+                metavar="FORMAT",
+                help="zoned, iolog2, iolog3, blkparse, msr, ...; else the file tells.",
+            ),
+            click.option(
+                "--device", metavar="DEVICE", help="Of several, such as 8,16 or /dev/sdb."
+            ),
+            click.option(
+                "--action",
+                type=click.Choice(["D", "Q"]),
+                default="D",
+                help="Of blkparse's lines.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _open(path: str, form: str | None, device: str | None, action: str) -> Source:
+    """The trace in a file. An unknown format is a mistake of the caller's."""
+    from zoned.traces.sources import ALL_FORMATS, open_source
+
+    if form is not None and form not in ALL_FORMATS:
+        raise click.UsageError(f"--from is {form!r}: it must be one of {', '.join(ALL_FORMATS)}")
+    return open_source(path, form, device=device, action=action, partial=True)
+
+
+def _shape(source: Source, file: str, shape: dict[str, Any]) -> Geometry | None:
+    """The disk that a trace is for: the recorded one with what the options say, or what they say.
+
+    None: the recorded one as it was. Raises UsageError where neither tells it.
+    """
+    from zoned.device import _resolve
+
+    given = any(value is not None for value in shape.values())
+    if given and source.geometry is not None:
+        return _geometry(source.geometry, shape)
+    if given:
+        return _resolve(shape["profile"], {k: v for k, v in shape.items() if k != "profile"})  # type: ignore[arg-type]
+    if source.geometry is None:
+        raise click.UsageError(
+            f"{file} does not tell which disk it is for: give --profile, or --size and --zone-size"
+        )
+    return None
+
+
 # ---------------------------------------------------------------- show
 
 
@@ -162,9 +220,11 @@ def _run(words: list[str]) -> int:
         "zonedctl trace show x.trace --errors",
         "zonedctl trace show x.trace --format iolog > x.iolog",
         "zonedctl trace show x.trace --summary --format json",
+        "zonedctl trace show server.blkparse --device 8,16",
     ),
 )
 @click.argument("file", type=FilePath())
+@source_options
 @format_option("text", "json", "iolog")
 @click.option("--zones", "-z", type=ZONES, metavar="LIST", help="Only commands in these zones.")
 @click.option("--errors", is_flag=True, help="Only commands that failed.")
@@ -177,6 +237,9 @@ def _run(words: list[str]) -> int:
 @click.option("--no-trims", is_flag=True, help="Leave resets out of an iolog.")
 def show_command(
     file: str,
+    source: str | None,
+    device: str | None,
+    action: str,
     form: str,
     zones: str | None,
     errors: bool,
@@ -188,33 +251,77 @@ def show_command(
 ) -> int:
     """Show the trace FILE: a line for each command, JSON lines, or fio's iolog.
 
-    A trace that was cut off is shown up to that place; then the exit status is 1.
+    FILE is a trace of zonedctl trace record, fio's iolog (version 2 or 3), blkparse's output, or a
+    block trace in CSV (MSR, Alibaba, Tencent); plain, gzip or zstd. Only a recording of zonedctl's
+    tells of zones and of results. One that was cut off is shown up to that place; then the exit
+    status is 1.
     """
-    from zoned import Trace, traceforms
+    from zoned.traces import forms
+    from zoned.traces.sources import ForeignSource
 
     if summary and form == "iolog":
         raise click.UsageError("an iolog has no summary")
     if len(iolog_name.split()) != 1:
         raise click.UsageError(f"--iolog-name is {iolog_name!r}: fio reads one word without blanks")
-    trace = Trace(file, partial=True)
-    chosen = _chosen(trace, file, zones, errors)
-    iolog = traceforms.Iolog(trace, int(iolog_version), iolog_name, iolog_waits, not no_trims)
-    if summary:
-        _summary(trace, chosen, form)
-    elif form == "json":
-        _print(traceforms.json_lines(trace, chosen))
-    elif form == "iolog":
-        _print(iolog.lines(chosen))
+    found = _open(file, source, device, action)
+    iolog = forms.Iolog(int(iolog_version), iolog_name, iolog_waits, not no_trims)
+    if isinstance(found, ForeignSource):
+        if errors or zones is not None:
+            what = "which commands failed" if errors else "which zones there are"
+            raise click.UsageError(
+                f"--{'errors' if errors else 'zones'} is for recordings of zonedctl's: a trace of "
+                f"format {found.format} does not tell {what}"
+            )
+        _show_foreign(found, summary, form, iolog)
     else:
-        _print(traceforms.text_lines(chosen, trace.header.monotonic_ns))
+        _show_own(found.trace, file, zones, errors, summary, form, iolog)
     if iolog.left_out:
         left = counted(iolog.left_out, "command")
         echo(f"{file}: {left} left out, which an iolog has no place for", err=True)
+    for note in found.notes:
+        echo(f"{file}: {note}", err=True)
+    if found.cut is not None:
+        raise Failure(found.cut)
+    return 0
+
+
+def _show_own(
+    trace: Trace,
+    file: str,
+    zones: str | None,
+    errors: bool,
+    summary: bool,
+    form: str,
+    iolog: Iolog,
+) -> None:
+    from zoned.traces import forms
+
+    chosen = _chosen(trace, file, zones, errors)
+    if summary:
+        _summary(trace, chosen, form)
+    elif form == "json":
+        _print(forms.json_lines(trace, chosen))
+    elif form == "iolog":
+        _print(iolog.lines(forms.of_records(trace, chosen)))
+    else:
+        _print(forms.text_lines(chosen, trace.header.monotonic_ns))
     if trace.lost:
         echo(f"{file}: commands missing: {trace.lost}", err=True)
-    if trace.cut is not None:
-        raise Failure(trace.cut)
-    return 0
+
+
+def _show_foreign(source: ForeignSource, summary: bool, form: str, iolog: Iolog) -> None:
+    from zoned.traces import forms
+
+    # An iolog is of one file, so of one device; a list names each command's.
+    commands = source.listed(every=form != "iolog")
+    if summary:
+        _foreign_summary(source.format, commands, form)
+    elif form == "json":
+        _print(forms.listed_json(source.format, commands))
+    elif form == "iolog":
+        _print(iolog.lines(forms.of_listed(commands)))
+    else:
+        _print(forms.listed_lines(commands))
 
 
 def _print(lines: Iterator[str]) -> None:
@@ -249,7 +356,7 @@ def _touched(item: TraceRecord, geometry: Geometry) -> Iterator[int]:
 
 
 def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
-    from zoned.trace import DATA
+    from zoned.traces.records import DATA
 
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -296,6 +403,37 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
         echo(f"  {name} failed with {result}: {count}")
 
 
+def _foreign_summary(name: str, commands: Iterator[Listed], form: str) -> None:
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    devices: Counter[str] = Counter()
+    last = 0
+    for item in commands:
+        counts[item.word] += 1
+        devices[item.device] += 1
+        sizes[item.word] += item.length
+        last = max(last, item.time)
+    sizes += Counter()  # without the zeros
+    if form == "json":
+        told = {
+            "summary": 1,
+            "format": name,
+            "commands": dict(counts),
+            "bytes": dict(sizes),
+            "devices": dict(devices),
+            "seconds": last / 1e9,
+        }
+        click.echo(dumps(told, indent=2))
+        return
+    echo(
+        f"{counted(sum(counts.values()), 'command')} to {counted(len(devices), 'device')} in "
+        f"{last / 1e9:.6f} s, of format {name}"
+    )
+    for word, count in counts.items():
+        size = f", {counted(sizes[word], 'byte')}" if word in sizes else ""
+        echo(f"  {word}: {count}{size}")
+
+
 # ---------------------------------------------------------------- replay
 
 
@@ -308,6 +446,7 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
 )
 @click.argument("file", type=FilePath())
 @click.argument("image", type=FilePath(), required=False)
+@source_options
 @click.option("--memory", is_flag=True, help="On a disk in RAM, as the recorded one.")
 @click.option("--compare", is_flag=True, help="Compare results, write pointers, zones at the end.")
 @click.option("--as-is", is_flag=True, help="Begin whatever state the disk is in.")
@@ -323,6 +462,9 @@ def _summary(trace: Trace, records: Iterator[TraceRecord], form: str) -> None:
 def replay_command(
     file: str,
     image: str | None,
+    source: str | None,
+    device: str | None,
+    action: str,
     memory: bool,
     compare: bool,
     as_is: bool,
@@ -336,31 +478,37 @@ def replay_command(
 ) -> int:
     """Give the commands of the trace FILE to the disk IMAGE, or to one in RAM.
 
-    The disk is brought to the state in which the recording began, so it must be new, or in that
-    state. What is written is a pattern: a trace holds no data. The options of a geometry change the
-    disk in RAM. Exit status with --compare: 1 something differed.
+    FILE is a trace of any kind that zonedctl trace show takes. The disk is brought to the state in
+    which the recording began, so it must be new, or in that state; traces of other programs tell of
+    no state, and are given to the disk as it is. What is written is a pattern: a trace holds no
+    data. The options of a geometry change the disk in RAM; for a trace of another program they say
+    which it is. Exit status with --compare: 1 something differed.
     """
-    from zoned import Trace, replay
+    from zoned import replay
     from zoned.archive import clone_state
     from zoned.device import _create
+    from zoned.traces.sources import ForeignSource
 
     if (image is None) == (not memory):
         raise click.UsageError("give a disk to replay on: IMAGE or --memory")
     if image is not None and any(value is not None for value in shape.values()):
         raise click.UsageError("the options of a geometry go with --memory: an IMAGE has its own")
-    trace = Trace(file, partial=True)
+    trace = _open(file, source, device, action)
+    if compare and isinstance(trace, ForeignSource):
+        raise click.UsageError(f"--compare: {trace.no_results}")
     with contextlib.ExitStack() as stack:
-        device: Device
+        target: Device
         if image is None:
-            geometry = _geometry(trace.geometry, shape)
-            device = stack.enter_context(_create(None, geometry, replace=False))
+            geometry = _shape(trace, file, shape) or trace.geometry
+            assert geometry is not None  # _shape insists
+            target = stack.enter_context(_create(None, geometry, replace=False))
         elif dry_run:
-            device = stack.enter_context(clone_state(stack.enter_context(disk.to_look(image))))
+            target = stack.enter_context(clone_state(stack.enter_context(disk.to_look(image))))
         else:
-            device = stack.enter_context(disk.to_change(image))
+            target = stack.enter_context(disk.to_change(image))
             confirm(f"Write the commands of {file} to {image}?", force)
         report = replay(
-            trace, device, compare=compare, prepare=not as_is, speed=speed, seed=pattern, show=show
+            trace, target, compare=compare, prepare=not as_is, speed=speed, seed=pattern, show=show
         )
     _tell_replay(file, report, compare, verbose)
     if trace.cut is not None:
@@ -414,14 +562,7 @@ def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
     ),
 )
 @click.argument("file", type=FilePath(dash=True))
-@click.option(
-    *("--from", "source"),
-    type=OneOf(trace_formats),
-    metavar="FORMAT",
-    help="zoned, iolog2, iolog3, blkparse, ...",
-)
-@click.option("--device", metavar="DEVICE", help="Of several, such as 8,16 or /dev/sdb.")
-@click.option("--action", type=click.Choice(["D", "Q"]), default="D", help="Of blkparse's lines.")
+@source_options
 @format_option("text", "json")
 @geometry_options
 def lint_command(
@@ -429,29 +570,15 @@ def lint_command(
 ) -> int:
     """Tell which commands of a trace a host-managed disk would refuse, why, how often, and where.
 
-    FILE is a trace of zonedctl trace record, fio's iolog (version 2 or 3) or blkparse's output,
-    plain, gzip or zstd, or - for standard input. The disk is the recorded one, or what the options
-    say. Exit status: 0 nothing would be refused, 1 something would.
+    FILE is a trace of any kind that zonedctl trace show takes, or - for standard input. The disk is
+    the recorded one, or what the options say. Exit status: 0 nothing would be refused, 1 something
+    would.
     """
-    from zoned.device import _resolve
-    from zoned.linting import ALL_FORMATS, lint
-    from zoned.trace import Trace, is_trace
+    from zoned.traces.linting import judge
 
-    if source is not None and source not in ALL_FORMATS:
-        raise click.UsageError(f"--from is {source!r}: it must be one of {', '.join(ALL_FORMATS)}")
     with _readable(file) as path:
-        given = any(value is not None for value in shape.values())
-        geometry = None
-        if given and _is_own(path, source, is_trace):
-            geometry = _geometry(Trace(path).geometry, shape)
-        elif given:
-            geometry = _resolve(shape.pop("profile"), shape)  # type: ignore[arg-type]
-        elif not _is_own(path, source, is_trace):
-            raise click.UsageError(
-                f"{file} does not tell which disk it is for: give --profile, or --size and "
-                "--zone-size"
-            )
-        report = lint(path, geometry, form=source, device=device, action=action, partial=True)
+        trace = _open(path, source, device, action)
+        report = judge(trace, _shape(trace, file, shape))
     if form == "json":
         click.echo(dumps({"file": file} | report.as_json(), indent=2))
     else:
@@ -459,17 +586,6 @@ def lint_command(
     if report.cut is not None:
         raise Failure(report.cut)
     return 0 if report.clean else 1
-
-
-def _is_own(path: str, source: str | None, is_trace: Any) -> bool:
-    from pathlib import Path
-
-    from zoned.blocktrace import head_of
-
-    head = head_of(Path(path))
-    if not head:
-        raise Failure(f"{path}: the file is empty")
-    return source == "zoned" or (source is None and bool(is_trace(head)))
 
 
 @contextlib.contextmanager
@@ -488,7 +604,7 @@ def _readable(file: str) -> Iterator[str]:
 
 
 def _tell_lint(file: str, report: LintReport) -> None:
-    from zoned.linting import zones_in_order
+    from zoned.traces.linting import zones_in_order
 
     echo(
         f"{file}: {report.refusals} of {counted(report.commands, 'command')} would be refused by "

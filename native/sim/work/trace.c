@@ -2,6 +2,81 @@
 /* TRACE jobs: a recorded trace's commands, straight or through the log-structured layer. */
 #include "work.h"
 
+static void record_used(struct job *job)
+{
+	job->rec_first++;
+	job->rec_used--;
+}
+
+static const uint8_t zone_cmds[] = { /* by enum zd_trace_dir, from RESET on; the ALL forms as the command that each zone gets */
+	[ZD_TRACE_DIR_RESET - ZD_TRACE_DIR_RESET] = ZD_CMD_RESET,
+	[ZD_TRACE_DIR_RESET_ALL - ZD_TRACE_DIR_RESET] = ZD_CMD_RESET,
+	[ZD_TRACE_DIR_OPEN - ZD_TRACE_DIR_RESET] = ZD_CMD_OPEN,
+	[ZD_TRACE_DIR_CLOSE - ZD_TRACE_DIR_RESET] = ZD_CMD_CLOSE,
+	[ZD_TRACE_DIR_FINISH - ZD_TRACE_DIR_RESET] = ZD_CMD_FINISH,
+	[ZD_TRACE_DIR_APPEND - ZD_TRACE_DIR_RESET] = ZD_CMD_APPEND,
+	[ZD_TRACE_DIR_OPEN_ALL - ZD_TRACE_DIR_RESET] = ZD_CMD_OPEN,
+	[ZD_TRACE_DIR_CLOSE_ALL - ZD_TRACE_DIR_RESET] = ZD_CMD_CLOSE,
+	[ZD_TRACE_DIR_FINISH_ALL - ZD_TRACE_DIR_RESET] = ZD_CMD_FINISH,
+};
+
+static bool is_zone_command(uint32_t dir)
+{
+	return dir >= ZD_TRACE_DIR_RESET && dir - ZD_TRACE_DIR_RESET < sizeof(zone_cmds);
+}
+
+static bool is_all(uint32_t dir)
+{
+	return dir == ZD_TRACE_DIR_RESET_ALL || dir >= ZD_TRACE_DIR_OPEN_ALL;
+}
+
+/* Whether a command on all zones has something to do in one that is in this condition. */
+static bool all_meets(uint8_t cmd, uint64_t cond)
+{
+	bool open = cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN;
+
+	switch (cmd) {
+	case ZD_CMD_OPEN: return cond == ZD_CLOSED;
+	case ZD_CMD_CLOSE: return open;
+	case ZD_CMD_FINISH: return open || cond == ZD_CLOSED;
+	default: return cond != ZD_EMPTY;
+	}
+}
+
+/*
+ * A zone command or an append of the trace, to the drive as it is. One on all zones is given to each that it meets, as
+ * a model knows the time of a zone's command only; the job's zone_next is where it has come to.
+ */
+static enum next trace_zone(struct zd_sim *sim, struct job *job, struct command *c, const struct zd_sim_record *r)
+{
+	const struct machine *m = &sim->d.m;
+	uint64_t block = m->b.logical_block;
+	uint32_t first = zone_of(m, job->p.offset), last = zone_of(m, job->p.offset + job->p.size - 1);
+
+	c->cmd = zone_cmds[r->dir - ZD_TRACE_DIR_RESET];
+	if (is_all(r->dir)) {
+		if (job->zone_next == first && job->inflight)
+			return NEXT_DRAIN; /* which zones it meets is what these leave */
+		for (c->zone = job->zone_next; c->zone <= last; c->zone++) {
+			if (!zone_conv(m, c->zone) && all_meets(c->cmd, zone_cond(m, c->zone)))
+				break;
+		}
+		job->zone_next = c->zone <= last ? c->zone + 1 : first;
+		if (c->zone > last)
+			return NEXT_END;
+	} else {
+		c->zone = zone_of(m, job->p.offset + r->offset % job->p.size);
+	}
+	c->offset = zone_start(m, c->zone);
+	c->length = c->cmd == ZD_CMD_APPEND ? (r->length + block - 1) / block * block : 0;
+	c->dir = c->cmd == ZD_CMD_APPEND ? ZD_SIM_WRITE : ZD_SIM_TRIM;
+	c->flags = c->cmd == ZD_CMD_APPEND ? C_BEHIND : C_ORDERED;
+	if (!is_all(r->dir))
+		record_used(job);
+	count_issue(job, c, c->dir);
+	return NEXT_COMMAND;
+}
+
 static enum next trace_part(struct zd_sim *sim, struct job *job, struct command *c)
 {
 	uint64_t block = job->part_block % job->log_blocks;
@@ -41,8 +116,13 @@ enum next zd_trace_next(struct zd_sim *sim, struct job *job, struct command *c)
 			return NEXT_DRAIN;
 		if (r->dir < ZD_SIM_TRIM && r->length)
 			break;
-		job->rec_first++; /* a wait that is over; a trim: the layer below has no use for it */
-		job->rec_used--;
+		if (!job->log && is_zone_command(r->dir) && (r->dir != ZD_TRACE_DIR_APPEND || r->length)) {
+			enum next n = trace_zone(sim, job, c, r);
+
+			if (n != NEXT_END)
+				return n;
+		}
+		record_used(job); /* a wait that is over; a trim: the layer below has no use for it */
 	}
 	if (job->log) {
 		job->part_block = r->offset / p->log_block + (r->device ? zd_mix64(r->device) >> 20 : 0);
@@ -50,8 +130,7 @@ enum next zd_trace_next(struct zd_sim *sim, struct job *job, struct command *c)
 		if (job->part_left > job->log_blocks)
 			job->part_left = job->log_blocks;
 		job->part_dir = r->dir;
-		job->rec_first++;
-		job->rec_used--;
+		record_used(job);
 		return trace_part(sim, job, c);
 	}
 	/* Straight: into the job's range, in whole blocks, in pieces that stay within their zones. */
@@ -66,8 +145,7 @@ enum next zd_trace_next(struct zd_sim *sim, struct job *job, struct command *c)
 		r->length = length - in_zone;
 		length = in_zone;
 	} else {
-		job->rec_first++;
-		job->rec_used--;
+		record_used(job);
 	}
 	c->cmd = r->dir == ZD_SIM_READ ? ZD_CMD_READ : ZD_CMD_WRITE;
 	c->dir = (uint8_t)r->dir;

@@ -13,12 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoned._lib import ffi, lib
 from zoned.errors import broken_rule, rule_name
-from zoned.geometry import Model
-from zoned.trace import DATA, NUMBERS, Trace, TraceCommand, TraceError, TraceRecord, ZoneRow
+from zoned.geometry import Geometry, Model
+from zoned.traces.own import Trace
+from zoned.traces.packed import TraceError
+from zoned.traces.records import DATA, NUMBERS, TraceCommand, TraceRecord, ZoneRow
+from zoned.traces.sources import ForeignSource, OwnSource, Source
 from zoned.units import counted
 from zoned.zone import ZoneCondition, ZoneType
 
@@ -278,7 +281,7 @@ class ReplayReport:
 
 
 def replay(
-    trace: Trace,
+    trace: Trace | Source,
     device: Device,
     *,
     compare: bool = True,
@@ -290,6 +293,10 @@ def replay(
 ) -> ReplayReport:
     """Give all commands of a trace to a disk.
 
+    ``trace``: a recording, or what ``zoned.traces.sources.open_source`` gives for a trace of
+    another program. Such a one tells of no results and of no state: it can only be replayed with
+    ``compare=False``, on the disk as it is.
+
     ``compare``: also compare every result, the zone's write pointer and condition where it failed,
     the place of appends, and the zones at the end. ``prepare``: bring an untouched disk to the
     state in which the recording began. ``speed``: 1.0 with the original times, 2.0 twice as fast,
@@ -298,33 +305,76 @@ def replay(
 
     Raises TraceError where the disk is not in the state that the recording began in, TraceCutError
     behind the last whole record of a trace that was cut off (unless it was opened as partial).
+    ValueError to compare a trace that has no results.
     """
     if speed is not None and not (speed > 0 and math.isfinite(speed)):
         raise ValueError(f"speed is {speed}: it must be a number above 0, such as 1.0")
+    if isinstance(trace, ForeignSource):
+        return _replay_foreign(trace, device, compare, speed, seed, progress)
+    own = trace.trace if isinstance(trace, OwnSource) else trace
     report = ReplayReport()
     if prepare:
-        prepare_zones(device, trace.before)
-    _note_geometry(trace, device, report)
-    performer = Performer(device, seed)
+        prepare_zones(device, own.before)
+    _note_geometry(own.geometry, device, report)
+    begin_ns = own.header.monotonic_ns
+    _all(own, Performer(device, seed), report, _Pace(begin_ns, speed), compare, show, progress)
+    if own.lost:
+        report.notes.append(
+            f"the trace lacks {counted(own.lost, 'command')}, so the disks may differ"
+        )
+    if compare and own.complete:
+        report.zones_compared = True
+        _compare_zones(own, device, report, show)
+    return report
+
+
+def _replay_foreign(
+    source: ForeignSource,
+    device: Device,
+    compare: bool,
+    speed: float | None,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> ReplayReport:
+    if compare:
+        raise ValueError(f"{source.path}: {source.no_results}")
+    report = ReplayReport()
+    commands = source.commands(device.geometry)
+    _all(commands, Performer(device, seed), report, _Pace(0, speed), compare, 0, progress)
+    report.notes += source.notes
+    report.skipped += source.skipped
+    return report
+
+
+class _Pace(NamedTuple):
+    """When commands are given: ``speed`` times as fast as in a trace that began at ``start_ns``;
+    None: at once.
+    """
+
+    start_ns: int
+    speed: float | None
+
+
+def _all(
+    commands: Iterable[TraceRecord],
+    performer: Performer,
+    report: ReplayReport,
+    pace: _Pace,
+    compare: bool,
+    show: int,
+    progress: Callable[[int], None] | None,
+) -> None:
     begin = time.monotonic()
     try:
-        for item in trace:
-            if speed is not None:
-                _wait_till(begin + (item.start_ns - trace.header.monotonic_ns) / 1e9 / speed)
+        for item in commands:
+            if pace.speed is not None:
+                _wait_till(begin + (item.start_ns - pace.start_ns) / 1e9 / pace.speed)
             _one(performer, item, report, compare, show)
             if progress is not None and item.number % 1024 == 0:
                 progress(item.number)
     finally:
         report.seconds = time.monotonic() - begin
         report.notes.close()
-    if trace.lost:
-        report.notes.append(
-            f"the trace lacks {counted(trace.lost, 'command')}, so the disks may differ"
-        )
-    if compare and trace.complete:
-        report.zones_compared = True
-        _compare_zones(trace, device, report, show)
-    return report
 
 
 def _wait_till(moment: float) -> None:
@@ -468,8 +518,8 @@ def _told(state: _State | None) -> str:
     return text + (", non_seq" if non_seq else "") + (", reset recommended" if reset else "")
 
 
-def _note_geometry(trace: Trace, device: Device, report: ReplayReport) -> None:
+def _note_geometry(recorded: Geometry, device: Device, report: ReplayReport) -> None:
     for name in ("size", "zone_size", "zone_capacity", "dialect", "max_open", "max_active"):
-        was, now = getattr(trace.geometry, name), getattr(device.geometry, name)
+        was, now = getattr(recorded, name), getattr(device.geometry, name)
         if was != now:
             report.notes.append(f"{name} of the recorded disk was {was}, and of this one is {now}")

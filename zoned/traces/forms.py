@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoned.archive import describe_geometry
-from zoned.trace import DATA, Trace, TraceCommand, TraceRecord, ZoneRow
+from zoned.plaintext import printable
+from zoned.traces.own import Trace
+from zoned.traces.records import DATA, TraceCommand, TraceRecord, ZoneRow
+from zoned.traces.sources import Listed
 
 HEAD = f"{'number':>8} {'time s':>14} {'took us':>10} {'pid':>7}  command"
 
@@ -76,56 +79,96 @@ def _row_json(row: ZoneRow) -> dict[str, Any]:
     return row._asdict() | {"condition": row.condition.name}
 
 
+LISTED = f"{'number':>8} {'time s':>14} {'device':>12}  command"
+
+
+def listed_lines(commands: Iterable[Listed]) -> Iterator[str]:
+    """A foreign trace as a table, a line for each command."""
+    yield LISTED
+    for item in commands:
+        device = printable(item.device)
+        yield f"{item.number:>8} {item.time / 1e9:>14.6f} {device:>12}  {item}"
+
+
+def listed_json(form: str, commands: Iterable[Listed]) -> Iterator[str]:
+    """A foreign trace, an object in each line: its format, then its commands."""
+    yield json.dumps({"trace": 1, "format": form})
+    for item in commands:
+        found: dict[str, Any] = {"number": item.number, "command": item.word}
+        if item.offset is not None:
+            found |= {"offset": item.offset, "length": item.length}
+        yield json.dumps(found | {"time": item.time, "device": item.device})
+
+
+# ---------------------------------------------------------------- fio's iolog
+
+Line = tuple[int, str | None]
+"""Nanoseconds since the trace began, and what an iolog says of a command; None: it cannot."""
+
+
+def of_records(trace: Trace, records: Iterable[TraceRecord]) -> Iterator[Line]:
+    """A reset becomes the trim of its zone, an append the write where it landed. Commands that the
+    disk refused are none.
+    """
+    for item in records:
+        time = item.start_ns - trace.header.monotonic_ns
+        if not item.ok:
+            yield time, None
+        elif item.command is TraceCommand.FLUSH:
+            yield time, "sync 0 0"
+        elif item.command in DATA and item.offset is not None and item.length:
+            word = "read" if item.command is TraceCommand.READ else "write"
+            yield time, f"{word} {item.offset} {item.length}"
+        elif item.command is TraceCommand.RESET and item.zone is not None:
+            disk = trace.geometry
+            yield time, f"trim {disk.zone_start(item.zone)} {disk.zone_length(item.zone)}"
+        else:
+            yield time, None
+
+
+def of_listed(commands: Iterable[Listed]) -> Iterator[Line]:
+    """As of_records, of a foreign trace: what is no read, write, trim or sync is left out."""
+    for item in commands:
+        if item.word == TraceCommand.FLUSH:
+            yield item.time, "sync 0 0"
+        elif item.word in ("read", "write", "trim") and item.length:
+            yield item.time, f"{item.word} {item.offset} {item.length}"
+        else:
+            yield item.time, None
+
+
 @dataclass(slots=True)
 class Iolog:
     """A trace as fio's iolog; after ``lines``, ``left_out`` tells what it cannot hold.
 
-    fio's format knows reads, writes, trims and syncs. A reset becomes the trim of its zone, an
-    append the write where it landed; other zone commands, and commands that the disk refused, are
-    left out. Version 2 with ``waits`` keeps the times, in microseconds between commands; version 3
-    always has times, in milliseconds as fio 3.33 reads them. fio drops waits below 100 us.
+    fio's format knows reads, writes, trims and syncs. Version 2 with ``waits`` keeps the times, in
+    microseconds between commands; version 3 always has times, in milliseconds as fio 3.33 reads
+    them. fio drops waits below 100 us.
     """
 
-    trace: Trace
     version: int = 2
     name: str = "/dev/zoned"
     waits: bool = False
     trims: bool = True
     left_out: int = 0
 
-    def lines(self, records: Iterable[TraceRecord]) -> Iterator[str]:
+    def lines(self, commands: Iterable[Line]) -> Iterator[str]:
         """The lines of the file, without line ends."""
         yield f"fio version {self.version} iolog"
         yield self._line(0, "add")
         yield self._line(0, "open")
-        self.left_out = 0
-        before = self.trace.header.monotonic_ns
-        last = 0
-        for item in records:
-            action = self._action(item)
-            if action is None:
+        self.left_out = before = last = 0
+        for time, action in commands:
+            if action is None or (not self.trims and action.startswith("trim")):
                 self.left_out += 1
                 continue
-            if self.version == 2 and self.waits and item.start_ns - before >= 100_000:
-                yield self._line(0, f"wait {(item.start_ns - before) // 1000} 0")
-                before = item.start_ns
-            last = max(last, (item.start_ns - self.trace.header.monotonic_ns) // 1_000_000)
+            if self.version == 2 and self.waits and time - before >= 100_000:
+                yield self._line(0, f"wait {(time - before) // 1000} 0")
+                before = time
+            last = max(last, time // 1_000_000)
             yield self._line(last, action)
         yield self._line(last, "close")
 
     def _line(self, milliseconds: int, action: str) -> str:
         line = f"{self.name} {action}"
         return f"{milliseconds} {line}" if self.version == 3 else line
-
-    def _action(self, item: TraceRecord) -> str | None:
-        if not item.ok:
-            return None
-        if item.command is TraceCommand.FLUSH:
-            return "sync 0 0"
-        if item.command in DATA and item.offset is not None and item.length:
-            word = "read" if item.command is TraceCommand.READ else "write"
-            return f"{word} {item.offset} {item.length}"
-        if item.command is TraceCommand.RESET and item.zone is not None and self.trims:
-            geometry = self.trace.geometry
-            return f"trim {geometry.zone_start(item.zone)} {geometry.zone_length(item.zone)}"
-        return None
