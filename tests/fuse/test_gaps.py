@@ -15,14 +15,14 @@ import zoned
 import zonefs
 from unit.gaps import Before, in_every_gap
 from waiting import PATIENCE, until
-from zonefs import attach
+from zoned import mounts
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # half made
 LONG = os.environ.get("ZONED_LONG", "") not in ("", "0")
 
 
 def mounted_at(place: Path) -> bool:
-    return attach.top(os.path.realpath(place)) is not None
+    return mounts.top(os.path.realpath(place)) is not None
 
 
 def test_every_gap_of_a_mount(disk: str, place: Path) -> None:
