@@ -163,7 +163,7 @@ def _settings_of(
     request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Any]]:
     """Keywords, and the rules of faults, for a fixture: of its test, module or session."""
-    from zoned.device import _resolve
+    from zoned.device import resolve_keywords
 
     with _in_a_sentence():
         settings = _over(_configured(request.config), zoned_settings)
@@ -176,7 +176,7 @@ def _settings_of(
             faults = given.pop("faults", faults)
             settings = _over(settings, given)
         shape = _shape(settings)
-        _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
+        resolve_keywords(shape.pop("profile", None), shape)  # type: ignore[arg-type]
         beside = request.config.rootpath if request.scope == "session" else request.path.parent
         return settings, _rules(faults, beside)
 
@@ -192,14 +192,14 @@ def _factory(
     settings: dict[str, Any], rules: list[Any], disks: list[Any]
 ) -> Iterator[Callable[..., Device]]:
     """What the factories yield; ``disks`` gets each disk, as soon as it is there."""
-    from zoned.device import _create, _resolve
+    from zoned.device import create_from, resolve_keywords
 
     with ExitStack() as stack:
 
         def make(**keywords: Any) -> Device:
             shape = _shape(_over(settings, keywords))
-            geometry = _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
-            device = stack.enter_context(_create(None, geometry, replace=False))
+            geometry = resolve_keywords(shape.pop("profile", None), shape)  # type: ignore[arg-type]
+            device = stack.enter_context(create_from(None, geometry, replace=False))
             disks.append(device)
             device.faults.set_all(rules)
             device.trace.keep()
@@ -378,8 +378,8 @@ def _story(device: Device) -> str:
 
 
 def _open_devices() -> dict[int, Any]:
-    module = sys.modules.get("zoned.device")
-    return {id(dev): dev for dev in list(module._live) if not dev.closed} if module else {}
+    module = sys.modules.get("zoned._core.handle")
+    return {id(dev): dev for dev in list(module.living) if not dev.closed} if module else {}
 
 
 def _mounts(item: pytest.Item) -> set[str]:

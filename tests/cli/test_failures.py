@@ -19,6 +19,7 @@ import zoned
 import zoned.archive
 from cli.shell import COMMAND, Done, drained, environment, inside, refused, sentence, zonedctl
 from waiting import PATIENCE, until
+from zoned._core.looking import zone_written
 from zoned.cli.app import COMMANDS
 
 TAKE_IMAGE = {
@@ -263,7 +264,7 @@ def test_a_host_that_takes_no_more(disk: Path) -> None:
     assert b"File too large" in done.stderr
     assert inside("check", disk).status == 0
     with zoned.open(disk, readonly=True) as device:
-        written = sum(device._written(zone) for zone in range(2, 10))
+        written = sum(zone_written(device, zone) for zone in range(2, 10))
     assert 0 < written < 12000 * 512
     assert inside("write", disk, "--zone", "9", stdin=bytes(4096)).status == 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sim.helpers import KIB, MIB, disk, run, writer
-from zoned._lib import lib
+from zoned._core.native import lib
 from zoned.bench import Job
 from zoned.bench.cleaning import Log, LogConfig
 

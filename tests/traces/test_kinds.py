@@ -14,8 +14,8 @@ from cli.shell import inside, ok, refused
 from traces.workload import BLOCK, SHAPE, ZONE
 from zoned.bench.fiofile import Plan
 from zoned.bench.jobs import Job
-from zoned.bench.models import drives, null_model
 from zoned.bench.runner import execute
+from zoned.drives.models import drives, null_model
 from zoned.traces.sources import ALL_FORMATS, open_source
 
 # Each asks for the same, but that some have no zone commands and CSV knows of no flush: 16 KiB into

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from zoned.bench.fiofile import Plan
-from zoned.bench.models import Model
 from zoned.bench.simulation import Run, Simulation
 from zoned.device import Device
+from zoned.drives.models import Model
 from zoned.geometry import Geometry
 from zoned.traces.records import ZoneRow
 
