@@ -37,6 +37,7 @@ from zoned.geometry import (
     Model,
     resolve,
 )
+from zoned.hostcommands import HostCommands
 from zoned.info import DiskInfo, Limits
 from zoned.owning import Living, Turn
 from zoned.report import ROW, Conditions, Report, conditions_of
@@ -121,7 +122,7 @@ class GeometryKeywords(TypedDict, total=False):
     """Bytes of freed zones kept filled for reuse."""
 
 
-class Device(Core):
+class Device(HostCommands):
     """One handle on an emulated zoned disk. Made by ``create``, ``open`` and ``memory``.
 
     All offsets and lengths are bytes, zones are named by index. Any number of threads may use a

@@ -36,10 +36,12 @@ __all__ = [
     "InvalidReadError",
     "InvalidTransitionError",
     "MediumError",
+    "MiscompareError",
     "NotAnImageError",
     "OutOfRangeError",
     "PowerLossError",
     "ReadBoundaryError",
+    "SequentialZoneError",
     "TooManyActiveError",
     "TooManyOpenError",
     "UnalignedWriteError",
@@ -236,6 +238,18 @@ class CommandTimeoutError(ZonedError, TimeoutError):
     rule = "command-timeout"
 
 
+class MiscompareError(ZonedError):
+    """A compare found other bytes on the disk; ``bound`` is the first that differs."""
+
+    rule = "miscompare"
+
+
+class SequentialZoneError(ZonedError):
+    """Write zeroes or deallocate addressed to a sequential zone."""
+
+    rule = "sequential-zone"
+
+
 class ImageError(OSError):
     """Something is wrong with an image file; ``filename`` says which."""
 
@@ -294,6 +308,8 @@ _RULES: dict[int, type[ZonedError]] = {
     lib.ZD_E_MEDIUM_WRITE: MediumError,
     lib.ZD_E_POWER_LOSS: PowerLossError,
     lib.ZD_E_TIMEOUT: CommandTimeoutError,
+    lib.ZD_E_MISCOMPARE: MiscompareError,
+    lib.ZD_E_SEQUENTIAL: SequentialZoneError,
 }
 
 _IMAGE: dict[int, tuple[type[ImageError], int]] = {

@@ -60,7 +60,9 @@ def replacing(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[
 
 
 def _take_mode(number: int, path: str) -> None:
-    """As take_mode() of native/device/whole/create.c: who might open the old file may open the new one."""
+    """As take_mode() of native/device/whole/create.c: who might open the old file may open the
+    new one.
+    """
     try:
         old = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
