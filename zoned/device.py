@@ -18,7 +18,7 @@ from uuid import UUID
 
 from zoned import openers
 from zoned._core.conversions import config_of, limits_of, path_bytes
-from zoned._core.handle import Handle, adopt, opened
+from zoned._core.handle import adopt, opened
 from zoned._core.looking import report_rows
 from zoned._core.native import Guard, ffi, lib
 from zoned._core.raising import bad_number, rule_name
@@ -39,6 +39,7 @@ from zoned.geometry import (
     Model,
     resolve,
 )
+from zoned.hostcommands import HostCommands
 from zoned.info import DiskInfo
 from zoned.report import Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot, cut_of
@@ -108,7 +109,7 @@ class GeometryKeywords(TypedDict, total=False):
     """Bytes of freed zones kept filled for reuse."""
 
 
-class Device(Handle):
+class Device(HostCommands):
     """One handle on an emulated zoned disk. Made by ``create``, ``open`` and ``memory``.
 
     All offsets and lengths are bytes, zones are named by index. Any number of threads may use a

@@ -27,10 +27,12 @@ __all__ = [
     "InvalidReadError",
     "InvalidTransitionError",
     "MediumError",
+    "MiscompareError",
     "NotAnImageError",
     "OutOfRangeError",
     "PowerLossError",
     "ReadBoundaryError",
+    "SequentialZoneError",
     "TooManyActiveError",
     "TooManyOpenError",
     "UnalignedWriteError",
@@ -218,6 +220,18 @@ class CommandTimeoutError(ZonedError, TimeoutError):
     """The command hung and timed out; only a fault makes that happen."""
 
     rule = "command-timeout"
+
+
+class MiscompareError(ZonedError):
+    """A compare found other bytes on the disk; ``bound`` is the first that differs."""
+
+    rule = "miscompare"
+
+
+class SequentialZoneError(ZonedError):
+    """Write zeroes or deallocate addressed to a sequential zone."""
+
+    rule = "sequential-zone"
 
 
 class ImageError(OSError):

@@ -35,6 +35,7 @@ PREAMBLE = """
 #include "fast_table.h"
 #include "fs/fuse_table.h"
 #include "zd_sim.h"
+#include "zoned/request.h"
 
 static const struct zd_fast_table fast_table = {
     sizeof(struct zd_fast_table), sizeof(struct zd_error), zd_pread, zd_pwrite, zd_pwritev,
@@ -127,6 +128,7 @@ struct stat {
 ffibuilder.cdef(
     SYSTEM_TYPES
     + declarations((NATIVE / "zd.h").read_text(encoding="utf-8"))
+    + declarations((NATIVE / "include/zoned/request.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_fs.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_sim.h").read_text(encoding="utf-8"))
     + "\nuintptr_t zd_fast_table_address(void);\nuintptr_t zd_fast_fs_table_address(void);\n"
@@ -138,7 +140,7 @@ ffibuilder.set_source(
     "zoned._native",
     WARNINGS + PREAMBLE,
     sources=sources(),
-    include_dirs=[os.path.relpath(NATIVE), os.path.relpath(NATIVE / "python")],
+    include_dirs=[os.path.relpath(NATIVE / folder) for folder in (".", "include", "python")],
     depends=[os.path.relpath(path) for path in sorted(NATIVE.rglob("*.h"))],
     define_macros=[("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")],
     extra_compile_args=compile_flags(),

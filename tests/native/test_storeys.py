@@ -1,7 +1,8 @@
 """The C code's storeys: what lies below knows nothing of what lies above.
 
 Each C file is compiled (unoptimised, quickly) and asked for the names that it defines and needs; with its
-includes that gives every arrow between files. None may run upward.
+includes that gives every arrow between files. None may run upward, none may go in a circle, and no
+file may be so long that nobody reads it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 NATIVE = Path(__file__).parents[2] / "native"
+LONGEST = 600  # lines
 
 STOREYS = (
     "base",
@@ -62,7 +64,7 @@ def names(listing: str, unit: Unit) -> None:
 
 def compiled(native: Path, where: str, out: Path) -> Unit:
     path, made = native / where, out / (where.replace("/", "_") + ".o")
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O0", f"-I{native}"]
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O0", f"-I{native}", f"-I{native / 'include'}"]
     subprocess.run(["gcc", *flags, "-c", "-o", str(made), str(path)], check=True)
     listed = subprocess.run(["nm", str(made)], capture_output=True, text=True, check=True)
     unit = Unit(where)
@@ -115,7 +117,8 @@ def upward(units: list[Unit], native: Path) -> list[str]:
             beside = (path.parent / name).resolve()
             whole = beside if beside.is_file() else native.resolve() / name
             target = str(whole.relative_to(native.resolve()).parent)
-            if target != "." and not target.startswith("include") and not is_below(room, target):
+            public = target == "." or (native / "include" / name).is_file()
+            if not public and not is_below(room, target):
                 found.append(f"{where} includes {name}")
     return found
 
@@ -164,6 +167,21 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> list[Unit]:
 def test_no_arrow_runs_upward(units: list[Unit]) -> None:
     found = upward(units, NATIVE)
     assert not found, "\n".join(found)
+
+
+def test_no_files_need_each_other_in_a_circle(units: list[Unit]) -> None:
+    device = [unit for unit in units if unit.room in STOREYS]
+    assert not circles(device)
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    rooms = [NATIVE / "base", NATIVE / "rules", NATIVE / "device"]
+    lengths = {
+        str(path.relative_to(NATIVE)): len(path.read_text("utf-8").splitlines())
+        for room in rooms
+        for path in room.rglob("*.[ch]")
+    }
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
 
 
 def test_each_storey_has_one_header_that_says_what_it_is_for() -> None:

@@ -28,10 +28,12 @@ from zoned.errors import (
     InvalidReadError,
     InvalidTransitionError,
     MediumError,
+    MiscompareError,
     NotAnImageError,
     OutOfRangeError,
     PowerLossError,
     ReadBoundaryError,
+    SequentialZoneError,
     TooManyActiveError,
     TooManyOpenError,
     UnalignedWriteError,
@@ -74,6 +76,8 @@ RULES: dict[int, type[ZonedError]] = {
     lib.ZD_E_MEDIUM_WRITE: MediumError,
     lib.ZD_E_POWER_LOSS: PowerLossError,
     lib.ZD_E_TIMEOUT: CommandTimeoutError,
+    lib.ZD_E_MISCOMPARE: MiscompareError,
+    lib.ZD_E_SEQUENTIAL: SequentialZoneError,
 }
 
 _IMAGE: dict[int, tuple[type[ImageError], int]] = {

@@ -146,6 +146,7 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 		zd_runtime_bind(dev, dev->shared_rt);
 		dev->shared_rt = NULL;
 		dev->own_rt = false;
+		zd_set_aside(dev);
 	}
 	half_way = living_area(dev, dev->rt) && half_way_back(dev, dev->rt);
 	if (!half_way && living_area(dev, dev->rt))
@@ -160,6 +161,7 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 	dev->shared_rt = dev->rt;
 	zd_runtime_bind(dev, own);
 	dev->own_rt = true;
+	zd_set_aside(dev);
 	if (!half_way)
 		return zd_runtime_recover(dev, dev->shared_rt, err);
 	r = zd_back_left(dev);
@@ -229,6 +231,7 @@ static int follow_fork(zd_dev *dev, struct zd_error *err)
 	pthread_mutex_init(&dev->seg_lock, NULL);
 	pthread_mutex_init(&dev->trace_lock, NULL);
 	zd_trace_forked(dev);
+	zd_defer_forked(dev);
 	dev->pid = (uint32_t)getpid();
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dev->fd);
 	fd = open(link, (dev->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
@@ -276,6 +279,7 @@ static int reattach(zd_dev *dev, struct zd_error *err)
 			zd_runtime_bind(dev, dev->shared_rt);
 			dev->shared_rt = own;
 			dev->own_rt = false;
+			zd_set_aside(dev);
 		}
 		pthread_mutex_unlock(&dev->seg_lock);
 	}
@@ -365,7 +369,7 @@ static int settle(zd_dev *dev, struct zd_error *err)
 		dev->head->state = ZD_RT_CLOSED; /* nothing was changed */
 		return 0;
 	}
-	r = zd_commit(dev, ZD_COMMIT_HOST, NULL, err);
+	r = zd_commit(dev, ZD_COMMIT_HOST, NULL, NULL, err);
 	if (r)
 		return r;
 	/* Also the second copies: from "clean" on either copy must do. */
@@ -383,6 +387,7 @@ static int settle(zd_dev *dev, struct zd_error *err)
 void zd_end_hangs(zd_dev *dev)
 {
 	atomic_store(&dev->closing, true);
+	zd_defer_wake(dev);
 }
 
 int zd_close(zd_dev *dev, struct zd_error *err)
@@ -390,6 +395,8 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 	int r = 0;
 
 	zd_end_hangs(dev);
+	if (atomic_load(dev->cookie) == ZD_COOKIE)
+		zd_defer_close(dev);
 	zd_trace_close(dev);
 	if (dev->leave && dev->leave(dev))
 		return 0;
