@@ -275,4 +275,4 @@ def test_a_drive_managed_disk() -> None:
 
 
 def _drive(name: str) -> Path:
-    return Path(zoned.__file__).parent / "bench" / "drives" / f"{name}.toml"
+    return Path(zoned.__file__).parent / "drives" / "managed" / f"{name}.toml"
