@@ -183,7 +183,7 @@ def test_each_storey_has_one_header_that_says_what_it_is_for() -> None:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the device's storeys, to be spoilt."""
     copy = tmp_path_factory.mktemp("house") / "native"
-    for room in ("base", "rules", "device", "include"):
+    for room in ("base", "rules", "device"):
         shutil.copytree(NATIVE / room, copy / room)
     for header in NATIVE.glob("*.h"):
         shutil.copy(header, copy)
