@@ -55,6 +55,7 @@ import json
 import re
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -188,7 +189,7 @@ class Writer:
 # reading
 
 
-class Reader:
+class Reader(ABC):
     """Chunks of a dump, checked; every failure says at which byte. ``first`` is what was read of
     the stream to see which version it is.
     """
@@ -214,9 +215,22 @@ class Reader:
             return part
         return self.stream.read(size)
 
+    def _exactly(self, length: int, what: str) -> bytes:
+        parts = []
+        missing = length
+        while missing:
+            part = self._read(missing)
+            if not part:
+                end = self.at + length - missing
+                raise DumpError(f"{self.name} is cut short: it ends at byte {end}, within {what}")
+            parts.append(part)
+            missing -= len(part)
+        self.at += length
+        return b"".join(parts)
+
+    @abstractmethod
     def _chunk(self) -> tuple[bytes, bytes, int]:
         """The next one: its kind, what is in it, its offset."""
-        raise NotImplementedError
 
     def disk(self) -> dict[str, Any]:
         """The description of the disk: the first chunk."""
@@ -230,8 +244,9 @@ class Reader:
             self._check_geometry(self._disk["geometry"])
         return self._disk
 
+    @abstractmethod
     def _check_version(self, version: object) -> None:
-        """Of what the description says; version 1 says it in its header."""
+        """Of what the description says."""
 
     def _check_geometry(self, geometry: dict[str, Any]) -> None:
         """A dump may choose what a disk is like, by the names and kinds that dump() writes, and no
@@ -307,18 +322,8 @@ class Reader:
 class Chunks(Reader):
     """Version 1."""
 
-    def _exactly(self, length: int, what: str) -> bytes:
-        parts = []
-        missing = length
-        while missing:
-            part = self._read(missing)
-            if not part:
-                end = self.at + length - missing
-                raise DumpError(f"{self.name} is cut short: it ends at byte {end}, within {what}")
-            parts.append(part)
-            missing -= len(part)
-        self.at += length
-        return b"".join(parts)
+    def _check_version(self, version: object) -> None:
+        """The header has said it, and the description does not."""
 
     def _chunk(self) -> tuple[bytes, bytes, int]:
         if not self.sequence:
@@ -354,18 +359,7 @@ class Chunks(Reader):
         return kind, body, offset
 
     def _header(self) -> None:
-        first = self._ahead
-        while len(first) < _HEADER.size:
-            more = self.stream.read(_HEADER.size - len(first))
-            if not more:
-                break
-            first += more
-        self._ahead = first[_HEADER.size :]
-        first = first[: _HEADER.size]
-        if len(first) < _HEADER.size:
-            raise DumpError(
-                f"{self.name} is cut short: it ends at byte {len(first)}, within its header"
-            )
+        first = self._exactly(_HEADER.size, "its header")
         _, version, zero, crc = _HEADER.unpack(first)
         if zlib.crc32(first[:12]) != crc:
             raise DumpError(
@@ -376,7 +370,6 @@ class Chunks(Reader):
                 f"{self.name} has version {version}, and this program reads version 1:"
                 " use a newer one"
             )
-        self.at = _HEADER.size
 
 
 class Members(Reader):
@@ -437,19 +430,6 @@ class Members(Reader):
         if self._exactly(_TRAILER.size, what) != _TRAILER.pack(zlib.crc32(raw), len(raw)):
             raise self.damaged(f"the checksum of {what} is wrong")
         return raw
-
-    def _exactly(self, length: int, what: str) -> bytes:
-        got = b""
-        while len(got) < length:
-            part = self._read(length - len(got))
-            self.at += len(part)
-            if not part:
-                raise self._cut_short(what)
-            got += part
-        return got
-
-    def _cut_short(self, what: str) -> DumpError:
-        return DumpError(f"{self.name} is cut short: it ends at byte {self.at}, within {what}")
 
     def _header(self, head: bytes, what: str) -> tuple[str, int]:
         """Name and size of the plain file that a block of an archive announces."""

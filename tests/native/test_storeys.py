@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.program
+
 NATIVE = Path(__file__).parents[2] / "native"
 LONGEST = 600  # lines
 

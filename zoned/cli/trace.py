@@ -543,7 +543,7 @@ def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
     profile = shape.get("profile")
     given = {key: value for key, value in shape.items() if key != "profile" and value is not None}
     if profile is not None:
-        return resolve_keywords(profile, given)  # type: ignore[arg-type]
+        return resolve_keywords(profile, cast("GeometryKeywords", given))
     if not given:
         return base
     values = describe_geometry(base)

@@ -137,12 +137,10 @@ static void put(zd_dev *dev, struct zd_trace_rt *trace, struct zd_trace_record *
 
 int zd_trace_enter(zd_dev *dev, struct zd_error *err)
 {
-	int r = zd_enter(dev, err);
+	int r = zd_enter_writable(dev, err);
 
 	if (r)
 		return r;
-	if (dev->readonly)
-		return zd_fail(err, ZD_E_READONLY_HANDLE, "the device is open read-only");
 	r = zd_host_reserve(dev->fd, dev->g.h.runtime_offset + dev->g.rt_trace, ZD_TRACE_BYTES);
 	return r ? zd_fail_host(err, -r, "no room on the host for the ring of records") : 0;
 }

@@ -137,7 +137,7 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 
 static int attach_reader(zd_dev *dev, struct zd_error *err)
 {
-	bool half_way;
+	bool living, half_way;
 	void *own;
 	int r;
 
@@ -148,12 +148,13 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 		dev->own_rt = false;
 		zd_set_aside(dev);
 	}
-	half_way = living_area(dev, dev->rt) && half_way_back(dev, dev->rt);
-	if (!half_way && living_area(dev, dev->rt))
+	living = living_area(dev, dev->rt);
+	half_way = living && half_way_back(dev, dev->rt);
+	if (living && !half_way)
 		return 0;
-	own = half_way ? mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, dev->fd,
-			      (off_t)dev->g.h.runtime_offset) :
-			 mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* What lies half-way is brought to its end in a copy of it; else all is derived from the entries. */
+	own = mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | (half_way ? 0 : MAP_ANONYMOUS),
+		   half_way ? dev->fd : -1, half_way ? (off_t)dev->g.h.runtime_offset : 0);
 	if (own == MAP_FAILED)
 		return zd_fail_host(err, errno, "no memory for a private copy of the zones' state");
 	if (dev->shared_rt)

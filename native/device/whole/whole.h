@@ -131,8 +131,8 @@ struct zd_snapshot {
 	struct zd_row *rows; /* zones that are not as new, ascending */
 };
 
-/* Nobody else is in any command: the commit lock, all stripes and the resource lock. 0 or -EINTR. */
-static inline int zd_lock_all(zd_dev *dev)
+/* Nobody else is in any command: the commit lock and all stripes. 0, -EINTR, or what hinders a way back to a snapshot. */
+static inline int zd_lock_data(zd_dev *dev)
 {
 	int r = zd_lock_commit(dev);
 
@@ -143,19 +143,33 @@ static inline int zd_lock_all(zd_dev *dev)
 		goto commit;
 	r = zd_back_mend(dev);
 	if (!r)
-		r = zd_lock_resource(dev);
-	if (!r)
 		return 0;
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
 commit:
 	zd_unlock_commit(dev);
 	return r;
 }
+static inline void zd_unlock_data(zd_dev *dev)
+{
+	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
+	zd_unlock_commit(dev);
+}
+/* The resource lock, too. */
+static inline int zd_lock_all(zd_dev *dev)
+{
+	int r = zd_lock_data(dev);
+
+	if (r)
+		return r;
+	r = zd_lock_resource(dev);
+	if (r)
+		zd_unlock_data(dev);
+	return r;
+}
 static inline void zd_unlock_all(zd_dev *dev)
 {
 	zd_unlock_resource(dev);
-	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-	zd_unlock_commit(dev);
+	zd_unlock_data(dev);
 }
 void zd_view_clear(zd_dev *dev);  /* a fork reads nothing elsewhere any more */
 bool zd_view_leave(zd_dev *dev);  /* dev->leave of a disk with snapshots: gives back what they share; false */
