@@ -390,4 +390,15 @@ def leave(status: int) -> NoReturn:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _forget_interrupt()
     raise SystemExit(status)
+
+
+def _forget_interrupt() -> None:
+    """Let the status stand after an interrupt that was answered.
+
+    CPython keeps a mark when a KeyboardInterrupt leaves the source text that ``exec`` runs (a
+    dataclass being made in an import), whoever catches it later; a ``python -m`` with the mark ends
+    by SIGINT and not with its status. The next text that runs takes the mark away.
+    """
+    exec("")  # noqa: S102 - a text without a word in it
