@@ -115,6 +115,8 @@ class App(click.Group):
 
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(COMMANDS)}"
+            if name in ("unmount", "umount"):
+                hint = "; fusermount3 -u DIR unmounts, or as root umount DIR"
             raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
         found = super().resolve_command(ctx, args)
         if not ctx.resilient_parsing:
