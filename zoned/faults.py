@@ -7,7 +7,7 @@ every process that has it open, and they stay until cleared (or until the host b
         ...                      # the second write to zone 3 fails
     dev.faults.load("plan.toml")  # many rules at once
 
-What each kind does, and when a rule acts, is told in native/zd.h; the keywords here are the same.
+What each kind does, and when a rule acts, is told in zoned/fault.h; the keywords here are the same.
 Every error that a rule makes says so: ``error.injected``, ``error.fault``, and in its sentence.
 """
 

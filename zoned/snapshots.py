@@ -1,6 +1,6 @@
 """Snapshots of a disk: to go back to, and to make forks and crash survivors from.
 
-Made by ``dev.snapshot()``. No data is copied: the core pins what is in use (native/zd.h). A
+Made by ``dev.snapshot()``. No data is copied: the core pins what is in use (zoned/snapshot.h). A
 snapshot keeps its disk open, so close it, or use it as a context manager. Any number of threads may
 use one; close() waits for them.
 """

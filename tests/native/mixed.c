@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every call of zd.h, at random, by many threads and by child processes that are killed, stopped and continued at any
+ * Every call of zoned/zoned.h, at random, by many threads and by child processes that are killed, stopped and continued at any
  * moment; interrupt hooks that say "end" at random, and signals in the midst of system calls. It knows what each call
  * may answer, that no sector of a required zone is torn or misplaced, and that forks stay as they are. At the end the
  * disk must be sound, `check` must find nothing, and the recount must agree.
@@ -369,9 +369,9 @@ static void op_look(struct worker *w, zd_dev *dev)
 	struct zd_zone_counters by_zone[NR_ZONES];
 	struct zd_zone_state states[NR_ZONES];
 	struct zd_zone zones[NR_ZONES];
-	struct zd_counters counters;
+	struct zd_counters counters = { .struct_size = sizeof(counters) };
 	struct zd_range ranges[4];
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_error err;
 	struct stat st;
 	uint32_t zone = draw(w, NR_ZONES);
@@ -411,7 +411,7 @@ static void op_pure(struct worker *w, zd_dev *dev)
 	whole = zd_rule_sentence(&any, &disk, text, room);
 	CLAIM(whole > 0 && (!room || strlen(text) == (whole < room ? whole : room - 1)));
 	CLAIM(zd_cond_name((int)draw(w, 3)) && zd_dialect_name((int)draw(w, 3)) && zd_cmd_name((int)draw(w, 12)));
-	CLAIM(zd_rule_info(code, (int)draw(w, 3)) && zd_rule_name(code));
+	CLAIM(zd_rule_info(code, (int)draw(w, 3)) && zd_rule_name(code) && *zd_strerror(code) && zd_abi() == ZD_ABI);
 	CLAIM(zd_cond_name(ZD_FULL) && zd_dialect_name(ZD_ZNS) && zd_cmd_name((int)draw(w, ZD_NR_CMDS)));
 	{
 		const struct zd_error broken = { .code = code, .cmd = ZD_CMD_WRITE, .zone = draw(w, NR_ZONES), .wp = ZD_NONE };
@@ -498,7 +498,7 @@ static void read_recording(int fd)
 static void op_trace(struct worker *w, zd_dev *dev)
 {
 	struct zd_trace_record *last;
-	struct zd_trace_status status;
+	struct zd_trace_status status = { .struct_size = sizeof(status) };
 	struct zd_error err;
 	int64_t n;
 	int fd;
@@ -645,7 +645,7 @@ static void op_check(struct worker *w, zd_dev *dev)
 /* A disk of one's own, beside: made, used, closed, checked. */
 static void op_create(struct worker *w, zd_dev *dev)
 {
-	struct zd_config config = { .size = 4 * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = SECTOR, .physical_block = BLOCK };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = 4 * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = SECTOR, .physical_block = BLOCK };
 	struct zd_finding *findings;
 	struct zd_error err;
 	char path[4096], placed[4096 + 8];
@@ -722,7 +722,7 @@ static void fork_of(struct worker *w, zd_snapshot *snapshot, struct place *to)
 static bool reads_only(zd_dev *dev)
 {
 	struct zd_error err;
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 
 	return zd_info(dev, &info, &err) < 0 || info.readonly;
 }
@@ -1001,7 +1001,7 @@ static void run_threads(uint64_t seed, uint32_t milliseconds, uint32_t nr, uint3
 
 static void learn(void)
 {
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_error err;
 
 	CLAIM(zd_info(disk, &info, &err) == 0);
@@ -1025,7 +1025,7 @@ static void create_disk(uint64_t seed)
 {
 	struct worker w = { .random = seed };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
 				    .physical_block = BLOCK, .nr_conv = 1, .conv = &conv, .unrestricted_read = 1 };
 	struct zd_error err;
 

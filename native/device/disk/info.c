@@ -11,14 +11,17 @@ int zd_others_write(zd_dev *dev, struct zd_error *err)
 	return r ? r : zd_door_others(dev, !dev->readonly);
 }
 
-int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
+int zd_info(zd_dev *dev, struct zd_info *given, struct zd_error *err)
 {
 	const struct zd_header *h = &dev->g.h;
+	struct zd_info info, *out = &info;
 	const struct zd_rt_head *head;
 	struct zd_resources now;
 	struct stat st;
 	int r = zd_enter(dev, err);
 
+	if (!r)
+		r = zd_struct_room(given, sizeof(*given), "zd_info", err);
 	if (r)
 		return r;
 	if (fstat(dev->fd, &st))
@@ -67,6 +70,7 @@ int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
 	out->runtime_offset = h->runtime_offset;
 	out->data_offset = h->data_offset;
 	out->file_size = (uint64_t)st.st_size;
+	zd_struct_out(given, out, sizeof(*out));
 	return 0;
 }
 
@@ -103,12 +107,15 @@ static void zone_counters(const zd_dev *dev, uint32_t zone, struct zd_zone_count
 	c->implicit_closes = rt->implicit_closes;
 }
 
-int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err)
+int zd_counters(zd_dev *dev, struct zd_counters *given, struct zd_error *err)
 {
+	struct zd_counters counters, *out = &counters;
 	struct zd_zone_counters *sum = &out->zones;
 	uint32_t z, i;
 	int r = zd_enter(dev, err);
 
+	if (!r)
+		r = zd_struct_room(given, sizeof(*given), "zd_counters", err);
 	if (r)
 		return r;
 	memset(out, 0, sizeof(*out));
@@ -138,6 +145,7 @@ int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err)
 	}
 	out->max_open_seen = dev->head->max_open_seen;
 	out->max_active_seen = dev->head->max_active_seen;
+	zd_struct_out(given, out, sizeof(*out));
 	return 0;
 }
 
