@@ -11,29 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from headers import HEADERS, codes, declared, errors
+
 pytestmark = pytest.mark.program
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PUBLIC = ROOT / "native/include/zoned"
-HEADERS = sorted(path for path in PUBLIC.glob("*.h") if path.name != "sim.h")
 CASES = [
     f"{subject}/{what}"
     for path in sorted(HERE.glob("test_*.c"))
     for subject, what in re.findall(r"(?m)^CASE\((\w+), (\w+)\)", path.read_text("utf-8"))
 ]
-FUNCTION = re.compile(
-    r"/\*(?P<told>(?:(?!\*/).)*)\*/\n(?P<said>[a-z][^;{}#/]*?\b\(?\*?(?P<name>zd_\w+)\([^;{}]*\);)",
-    re.DOTALL,
-)
-
-
-def declared() -> dict[str, str]:
-    """Every public function with its declaration."""
-    texts = (re.sub(r"/\*.*?\*/", "", path.read_text("utf-8"), flags=re.DOTALL) for path in HEADERS)
-    text = re.sub(r"(?m)^(#.*|typedef .*)$", "", "\n".join(texts))
-    said = re.findall(r"(?m)^(?=[a-z])(.*?\b\(?\*?(zd_[a-z0-9_]+)\([^;]*;)", text)
-    return {name: whole for whole, name in said}
 
 
 def exported(*command: object) -> set[str]:
@@ -136,18 +124,13 @@ def test_every_function_lists_its_errors_by_name() -> None:
     """Whoever takes a struct zd_error has "Errors:" with full names, none twice, all of which are
     there.
     """
-    known = {f"-{name}" for name in dir(errno)}
-    known |= set(re.findall(r"(ZD_E_\w+) = ", (PUBLIC / "error.h").read_text("utf-8")))
+    known = {f"-{name}" for name in dir(errno)} | set(codes())
+    listed = errors()
     wrong = []
-    told = {}
-    for path in HEADERS:
-        for match in FUNCTION.finditer(path.read_text("utf-8")):
-            told[match["name"]] = match["told"]
     for name, said in declared().items():
         if "struct zd_error *err)" not in said:
             continue
-        _, found, listed = told.get(name, "").partition("Errors:")
-        codes = re.findall(r"(?<![\w-])(ZD_E_[A-Z_]+|-E[A-Z0-9]+)\b", listed)
-        if not found or not codes or len(codes) != len(set(codes)) or set(codes) - known:
-            wrong.append(f"{name}: {sorted(set(codes) - known) or codes or 'no list'}")
+        found = listed.get(name, [])
+        if not found or len(found) != len(set(found)) or set(found) - known:
+            wrong.append(f"{name}: {sorted(set(found) - known) or found or 'no list'}")
     assert not wrong, "\n".join(wrong)

@@ -57,8 +57,8 @@ struct zd_cut {
 };
 
 /*
- * As zd_power_cut(), with exactly this survivor. Errors: ZD_E_READONLY_HANDLE, -EINVAL (the disk cannot be left so, or not now),
- * -EINTR, -ETIMEDOUT; -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM, as there.
+ * As zd_power_cut(), with exactly this survivor. Errors: ZD_E_READONLY_HANDLE, ZD_E_POWER_LOSS (there is none to be cut), -EINVAL
+ * (the disk cannot be left so, or not now), -EINTR, -ETIMEDOUT; -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM, as there.
  */
 int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err);
 
