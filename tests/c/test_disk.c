@@ -132,6 +132,38 @@ CASE(power, cuts_and_snapshots)
 	WANT(zd_close(fork, NULL) == 0 && zd_close(dev, NULL) == 0);
 }
 
+CASE(snapshot, fates_of_a_power_cut)
+{
+	zd_dev *dev = disk_new(), *fork;
+	struct zd_snapshot_block blocks[4];
+	struct zd_survivor kept[8];
+	struct zd_fate fates[8];
+	uint64_t undone[8], nr_free, choices[4] = { 0 };
+	zd_snapshot *snapshot;
+	struct zd_error err;
+	struct zd_cut cut;
+
+	memset(block, 'o', BLOCK);
+	WANT(zd_pwrite(dev, block, BLOCK, 0, &err) == BLOCK && zd_flush(dev, &err) == 0);
+	memset(block, 'n', BLOCK);
+	WANT(zd_pwrite(dev, block, BLOCK, 0, &err) == BLOCK);
+	WANT(zd_pwrite(dev, block, BLOCK, AT(5), &err) == BLOCK && zd_pwrite(dev, block, BLOCK, AT(5) + BLOCK, &err) == BLOCK);
+	WANT(zd_snapshot_take(dev, &snapshot, &err) == 0 && zd_snapshot_unflushed(snapshot, blocks, 4, &err) == 1);
+	WANT(zd_snapshot_fates(snapshot, blocks, 1, fates, &nr_free) == 2 && nr_free == 2);
+	WANT(fates[0].zone == 5 && !fates[0].is_block && fates[0].low == 0 && fates[0].high == 2 * BLOCK && fates[0].choices == 3);
+	WANT(fates[1].zone == 0 && fates[1].is_block && fates[1].offset == 0 && fates[1].choices == 2);
+	WANT(zd_fates_cut(fates, 2, choices, 2, kept, undone, &cut) == 0 && cut.nr_undone == 1 && kept[0].bytes == 0);
+	choices[0] = 1;
+	choices[1] = 1;
+	WANT(zd_fates_cut(fates, 2, choices, 2, kept, undone, &cut) == 0 && cut.nr_undone == 0 && cut.nr_kept == 1);
+	WANT(kept[0].zone == 5 && kept[0].bytes == BLOCK && zd_fork(snapshot, &cut, &fork, &err) == 0);
+	WANT(zd_zone_written(fork, 5, &err) == BLOCK && zd_pread(fork, back, BLOCK, 0, &err) == BLOCK && back[0] == 'n');
+	choices[0] = 3;
+	WANT(zd_fates_cut(fates, 2, choices, 2, kept, undone, &cut) == -EINVAL);
+	zd_snapshot_free(snapshot);
+	WANT(zd_close(fork, NULL) == 0 && zd_close(dev, NULL) == 0);
+}
+
 CASE(fault, medium_error)
 {
 	const struct zd_fault fault = { .kind = ZD_FAULT_MEDIUM, .commands = 1u << ZD_CMD_READ, .first_zone = CONV, .last_zone = CONV,

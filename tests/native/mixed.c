@@ -593,6 +593,22 @@ static void op_observe(struct worker *w, zd_dev *dev)
 		zd_observe_end(dev, draw(w, 2) ? NULL : count);
 }
 
+/* The same by the library's own list of what may become of zones and blocks. */
+static void choose_fates(struct worker *w, zd_snapshot *snapshot, const struct zd_snapshot_block *blocks, uint64_t n,
+			 struct zd_cut *cut, struct zd_survivor *kept, uint64_t *undone)
+{
+	struct zd_fate fates[NR_ZONES + MAX_BLOCKS];
+	struct zd_survivor all[NR_ZONES + MAX_BLOCKS];
+	uint64_t choices[NR_ZONES + MAX_BLOCKS], nr_free, nr = zd_snapshot_fates(snapshot, blocks, n, fates, &nr_free);
+
+	CLAIM(nr_free <= nr && nr <= NR_ZONES + n);
+	for (uint64_t i = 0; i < nr; i++)
+		choices[i] = i < nr_free ? draw(w, (uint32_t)fates[i].choices) : 0;
+	CLAIM(zd_fates_cut(fates, nr, choices, nr_free, all, undone, cut) == 0 && cut->nr_kept <= NR_ZONES);
+	memcpy(kept, all, cut->nr_kept * sizeof(*kept));
+	cut->kept = kept;
+}
+
 /* A survivor that could be, at the moment of the snapshot. */
 static void choose(struct worker *w, zd_snapshot *snapshot, struct zd_cut *cut, struct zd_survivor *kept, uint64_t *undone)
 {
@@ -604,6 +620,10 @@ static void choose(struct worker *w, zd_snapshot *snapshot, struct zd_cut *cut, 
 
 	*cut = (struct zd_cut){ .kept = kept, .undone = undone };
 	CLAIM(nr >= 0 && nr <= (int)NR_ZONES);
+	if (n >= 0 && n <= MAX_BLOCKS && draw(w, 2)) {
+		choose_fates(w, snapshot, blocks, (uint64_t)n, cut, kept, undone);
+		return;
+	}
 	for (int i = 0; i < nr; i++) {
 		const struct zd_snapshot_zone *z = &rows[i];
 

@@ -8,18 +8,13 @@
 /* Bytes that a zone keeps: between what is durable and what is written, but nothing of a lost write. */
 static uint64_t survivor(const zd_dev *dev, uint32_t zone, uint64_t written, uint64_t durable, int keep, uint64_t *rng)
 {
-	uint64_t block = zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED ? dev->g.h.physical_block : dev->g.h.logical_block;
-	uint64_t blocks;
+	struct zd_fate fate;
 
-	if (durable > written)
-		durable = written;
+	zd_fate_of_zone(dev, zone, written, durable, &fate);
 	switch (keep) {
-	case ZD_KEEP_ALL: return written;
-	case ZD_KEEP_RANDOM:
-		blocks = (written - durable + block - 1) / block;
-		blocks = zd_splitmix(rng) % (blocks + 1) * block;
-		return blocks < written - durable ? durable + blocks : written;
-	default: return durable;
+	case ZD_KEEP_ALL: return fate.high;
+	case ZD_KEEP_RANDOM: return zd_fate_length(&fate, zd_splitmix(rng) % fate.choices);
+	default: return fate.low;
 	}
 }
 

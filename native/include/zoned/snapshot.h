@@ -74,6 +74,35 @@ int64_t zd_snapshot_unflushed(const zd_snapshot *snapshot, struct zd_snapshot_bl
 /* Fill up to max; returns how many there are. Never fails. */
 int zd_snapshot_rows(const zd_snapshot *snapshot, struct zd_snapshot_zone *out, uint32_t max);
 
+/* ---------------------------------------------------------------- what a power cut may leave */
+
+/*
+ * One thing of which a power cut leaves this or that, whatever becomes of the others: a sequential zone, which keeps low,
+ * low + step, ... bytes from its start, at most high (choice 0, 1, ...); or a block that was overwritten, which shows what it held
+ * at the last flush (choice 0) or what was written (1). All choices 0 are the survivor in which nothing is left that need not be.
+ */
+struct zd_fate {
+	uint32_t zone;
+	uint32_t is_block;
+	uint64_t low, high, step; /* bytes. Blocks: 0, but high is what a preferred zone keeps at least if the block survives */
+	uint64_t offset;          /* blocks: the first byte on the disk. Zones: 0 */
+	uint64_t choices;         /* 0: it has none */
+	uint64_t reserved[2];
+};
+/*
+ * The fates of a snapshot's zones and blocks; blocks: what zd_snapshot_unflushed() gave. out has room for an entry for each row and
+ * each block; returns how many there are. The first *nr_free have choices; behind them stand those without one: zones
+ * that were written full and stay so (zd_power_cut()), and blocks that a lost write wrote. Never fails.
+ */
+uint64_t zd_snapshot_fates(const zd_snapshot *snapshot, const struct zd_snapshot_block *blocks, uint64_t nr_blocks,
+			   struct zd_fate *out, uint64_t *nr_free);
+/*
+ * The cut that leaves the survivor of these choices, one for each of the first nr_free fates. kept and undone have room for
+ * nr entries each, and are what *cut points to. -EINVAL: a choice that its fate has not.
+ */
+int zd_fates_cut(const struct zd_fate *fates, uint64_t nr, const uint64_t *choices, uint64_t nr_free, struct zd_survivor *kept,
+		 uint64_t *undone, struct zd_cut *cut);
+
 ZD_END
 
 #endif
