@@ -16,7 +16,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from types import TracebackType
 from typing import IO, Any, NoReturn, Self, TypeVar
 
 from zoned import Device, ZoneType
@@ -414,12 +413,7 @@ class ZoneFS:
             raise ValueError("the file system is closed")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:

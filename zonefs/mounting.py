@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 import warnings
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn, Self
 
 from zoned import Device, mounts
@@ -353,14 +353,9 @@ class Mount:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         cut_off = self._leave(patience=_PATIENCE)
-        if cut_off and kind is None:
+        if cut_off and raised[0] is None:
             warnings.warn(f"{cut_off}; it was cut off", ResourceWarning, stacklevel=2)
 
     def __del__(self) -> None:

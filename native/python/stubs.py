@@ -69,6 +69,19 @@ ffi: _FFI
 lib: _Lib
 """
 
+FIRST = "zoned._native"
+MORE = '''"""Types of the cffi module {name}.
+
+Made by native/python/stubs.py from {what}, which is its manual.
+"""
+
+from zoned._native import _CData, _FFI
+'''
+END = """
+ffi: _FFI
+lib: _Lib
+"""
+
 
 def class_name(struct: str) -> str:
     """zd_trace_record: _ZdTraceRecord."""
@@ -102,7 +115,8 @@ class Stub:
             return "None"
         if kind.kind == "struct" or (kind.kind == "pointer" and kind.item.kind == "struct"):
             name = kind.cname if kind.kind == "struct" else kind.item.cname
-            return class_name(name.split()[1]) if name in self._fields else "_CData"
+            known = self._name == FIRST and name in self._fields
+            return class_name(name.split()[1]) if known else "_CData"
         return "_CData"
 
     def _field(self, kind: Any) -> str:
@@ -159,9 +173,10 @@ class Stub:
         return "\n".join([*lines, "    @overload", plain])
 
     def text(self) -> str:
-        """As ruff lays it out."""
-        parts = [HEAD.format(name=self._name, what=self._what)]
-        parts += [*self._structs(), *self._functions(), FFI.format(new=self._new())]
+        """As ruff lays it out. All but the first use what that one defines."""
+        head, structs = (HEAD, self._structs()) if self._name == FIRST else (MORE, [])
+        end = FFI.format(new=self._new()) if self._name == FIRST else END
+        parts = [head.format(name=self._name, what=self._what), *structs, *self._functions(), end]
         text = "\n".join(parts)
         done = subprocess.run(
             [sys.executable, "-m", "ruff", "format", "--stdin-filename", "native.pyi", "-"],

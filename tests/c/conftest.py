@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
+
+import core
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
 def clean() -> dict[str, str]:
-    """What a suite under sanitizers sets must reach neither the compiler nor the programs."""
-    mine = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
-    return {name: value for name, value in os.environ.items() if name not in mine}
+    return core.clean_environment()
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ import random
 import zlib
 from collections.abc import Iterator
 from enum import StrEnum
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
@@ -204,12 +203,7 @@ class CrashStates:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __reduce__(self) -> NoReturn:
