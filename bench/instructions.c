@@ -5,7 +5,7 @@
  *
  *     instructions pwrite|pread|overwrite|append|report|mount COUNT
  */
-#include "zd_fs.h"
+#include "zoned/fs.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -88,7 +88,7 @@ static int mount_files(struct bed *bed, zd_fs **fs, struct zd_error *err)
 int main(int argc, char **argv)
 {
 	struct zd_range conv = { 0, ZONES / 2 };
-	struct zd_config config = { .size = ZONES * ZONE, .zone_size = ZONE, .logical_block = BLOCK, .physical_block = BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = ZONES * ZONE, .zone_size = ZONE, .logical_block = BLOCK, .physical_block = BLOCK,
 				    .slot_cache = UINT64_MAX, .unrestricted_read = 1, .nr_conv = 1, .conv = &conv };
 	uint64_t count = argc == 3 ? strtoull(argv[2], NULL, 10) : 0;
 	struct bed bed = { 0 };

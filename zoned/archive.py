@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from zoned import Device, Geometry
 
 STATE = struct.Struct("=QQQIBBBB")
-"""struct zd_zone_state of native/zd.h: written, opened, writes, gen, type, cond, non_seq,
+"""struct zd_zone_state of zoned/zone.h: written, opened, writes, gen, type, cond, non_seq,
 reset_recommended."""
 _ZEROS = bytes(PIECE)
 _UNREAD = 256 << 20

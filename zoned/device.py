@@ -20,7 +20,7 @@ from zoned import openers
 from zoned._core.conversions import config_of, limits_of, path_bytes
 from zoned._core.handle import adopt, opened
 from zoned._core.looking import report_rows
-from zoned._core.native import Guard, ffi, lib
+from zoned._core.native import Guard, ffi, lib, sized
 from zoned._core.raising import bad_number, rule_name
 from zoned.counters import Counters, ZoneCounters
 from zoned.crash.states import CrashStates, Strategy
@@ -346,10 +346,10 @@ class Device(HostCommands):
     @property
     def counters(self) -> Counters:
         """What was done since creation or the host's last boot; ``.zone(i)`` for one zone."""
-        raw = ffi.new("struct zd_counters *")
+        raw = sized("struct zd_counters")
         self._call(lib.zd_counters, raw)
         errors: dict[str, int] = {}
-        for at, count in enumerate(raw.errors_by_rule):
+        for at, count in enumerate(raw.errors_by_rule[0 : lib.ZD_NR_RULES]):
             name = rule_name(lib.ZD_E_FIRST_RULE - at)
             errors[name] = errors.get(name, 0) + count
         row = _COUNTER_ROW.unpack(ffi.buffer(ffi.addressof(raw.zones)))

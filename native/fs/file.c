@@ -3,7 +3,7 @@
  * Open files: open, close, read, write, fsync, and what mmap may do (Linux fs/zonefs/file.c). Checks come in
  * the kernel's order; those of the VFS that a user of the system call would meet come first.
  *
- * Relaxed writes (see zd_fs.h) have no counterpart in the kernel: node->tail holds what makes no whole block yet (tail.c).
+ * Relaxed writes (see zoned/fs.h) have no counterpart in the kernel: node->tail holds what makes no whole block yet (tail.c).
  */
 #include "zonefs.h"
 

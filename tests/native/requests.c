@@ -22,7 +22,7 @@
 static zd_dev *new_disk(uint32_t model)
 {
 	const struct zd_range conv = { 0, CONV };
-	const struct zd_config config = { .size = ZONES * ZONE, .zone_size = ZONE, .logical_block = BLOCK, .physical_block = BLOCK,
+	const struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = ZONES * ZONE, .zone_size = ZONE, .logical_block = BLOCK, .physical_block = BLOCK,
 					  .slot_cache = UINT64_MAX, .unrestricted_read = 1, .model = (uint8_t)model, .nr_conv = 1,
 					  .conv = &conv };
 	struct zd_error err;
@@ -366,7 +366,7 @@ static void verify_and_compare(void)
 	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
 	const struct zd_fault f = { .kind = ZD_FAULT_MEDIUM, .last_zone = ZD_NO_ZONE, .commands = 1u << ZD_CMD_READ,
 				    .from = SEQ(5) + 2 * BLOCK, .to = SEQ(5) + 3 * BLOCK };
-	struct zd_counters counters;
+	struct zd_counters counters = { .struct_size = sizeof(counters) };
 	uint32_t id, i;
 
 	for (i = 0; i < sizeof(data); i++)
@@ -458,7 +458,7 @@ static void pins_survive(void)
 {
 	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
 	struct zd_pin seq, conv, none;
-	struct zd_info before, after;
+	struct zd_info before = { .struct_size = sizeof(before) }, after = { .struct_size = sizeof(after) };
 
 	fill(5);
 	CLAIM(zd_pwrite(dev, data, sizeof(data), SEQ(5), &err) == sizeof(data));

@@ -257,11 +257,11 @@ def test_zoned_refuses_a_second_interpreter() -> None:
         "import sys\n"
         "if sys.version_info >= (3, 13):\n"
         "    import _interpreters\n"
-        "    print(_interpreters.exec(_interpreters.create(), 'import zoned._fast').msg)\n"
+        "    print(_interpreters.exec(_interpreters.create(), 'import zoned._core.native').msg)\n"
         "else:\n"
         "    import _xxsubinterpreters as sub\n"
         "    try:\n"
-        "        sub.run_string(sub.create(), 'import zoned._fast')\n"
+        "        sub.run_string(sub.create(), 'import zoned._core.native')\n"
         "    except sub.RunFailedError as exc:\n"
         "        print(exc)\n"
     )

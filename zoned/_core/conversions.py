@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from zoned._core.native import ffi, lib
+from zoned._core.native import ffi, lib, sized
 from zoned._core.raising import DIALECT_NUMBERS
 from zoned.geometry import DataMode, Geometry, HostSync, ImplicitClose, Model
 from zoned.info import Limits
@@ -30,7 +30,7 @@ def config_of(geometry: Geometry) -> tuple[Any, Any]:
     """``struct zd_config *`` for a geometry, and what must live as long as it."""
     ranges = geometry.conventional.ranges()
     conv = ffi.new("struct zd_range[]", ranges)
-    config = ffi.new("struct zd_config *")
+    config = sized("struct zd_config")
     config.size = geometry.size
     config.zone_size = geometry.zone_size
     config.zone_capacity = geometry.zone_capacity

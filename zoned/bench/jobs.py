@@ -1,4 +1,4 @@
-"""One job of a run, as Python sees it; ``struct zd_sim_job`` (native/zd_sim.h) as C does.
+"""One job of a run, as Python sees it; ``struct zd_sim_job`` (zoned/sim.h) as C does.
 
 A Job is plain data: the fio parser, the named patterns and sweeps all make them. Sizes are bytes,
 times nanoseconds. Checks that need the disk are made in C when the job is added to a simulation.

@@ -221,13 +221,18 @@ static void place(struct zd_header *h, struct zd_geometry *g)
 	h->runtime_offset = round_up(h->table_b + table, ZD_ALIGN);
 }
 
-int zd_geometry_from_config(const struct zd_config *c, struct zd_geometry *g, struct zd_error *err)
+int zd_geometry_from_config(const struct zd_config *given, struct zd_geometry *g, struct zd_error *err)
 {
 	struct zd_header *h = &g->h;
+	struct zd_config config, *c = &config;
 	uint32_t i;
-	int r;
+	int r = zd_struct_in(c, sizeof(*c), sizeof(*c), given, "zd_config", err);
 
 	memset(g, 0, sizeof(*g));
+	if (!r && (c->reserved || c->reserved2[0] || c->reserved2[1]))
+		r = zd_fail(err, -EINVAL, "what struct zd_config reserves must be zero");
+	if (r)
+		return r;
 	if (c->nr_conv > ZD_MAX_CONV_RANGES)
 		return zd_fail(err, ZD_E_GEOMETRY, "%u conventional ranges are more than the %u that an image holds",
 			       c->nr_conv, ZD_MAX_CONV_RANGES);

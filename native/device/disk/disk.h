@@ -121,6 +121,8 @@ int zd_manage_between(zd_dev *dev, uint32_t z, uint64_t *last, struct zd_error *
 /* ---------------------------------------------------------------- report.c */
 
 void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out);
+/* Zones start .. start+*count-1 as far as there are any; ZD_E_OUT_OF_RANGE if start is none, nor the end. */
+int zd_clip_zones(zd_dev *dev, uint32_t start, uint32_t *count, struct zd_error *err);
 bool zd_report_lists(const struct zd_zone *zone, uint32_t filter);
 
 /* ---------------------------------------------------------------- a command on the slow way */

@@ -439,7 +439,7 @@ static int wrong(struct zd_error *err, const char *what)
 }
 
 /* A request that can be, as a run. 0, or -EINVAL. */
-static int begin(struct zd_request *q, struct zd_run *run)
+static int set_up(struct zd_request *q, struct zd_run *run)
 {
 	uint64_t known, length = 0;
 	uint32_t i;
@@ -473,7 +473,7 @@ static int begin(struct zd_request *q, struct zd_run *run)
 int64_t zd_run_here(zd_dev *dev, struct zd_request *q)
 {
 	struct zd_run run;
-	int r = begin(q, &run);
+	int r = set_up(q, &run);
 
 	if (r)
 		return r;
@@ -507,7 +507,7 @@ static int give(zd_dev *dev, struct zd_request *q)
 		q->done(q);
 		return 0;
 	}
-	r = begin(q, run);
+	r = set_up(q, run);
 	run->resume = resume;
 	if (r) {
 		q->result = r;

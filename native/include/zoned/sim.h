@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * zd_sim.h - simulated drives in virtual time: public interface and manual.
+ * zoned/sim.h - simulated drives in virtual time: public interface and manual.
  *
  * A zd_sim is one zoned disk, the timing model of one drive, and the jobs that run on it. Time is virtual:
  * integer nanoseconds from 0, moved on by an event queue, so a whole 28 TB drive is filled in seconds and
@@ -8,19 +8,19 @@
  * kept. A zd_sim holds no lock and no global: use one per thread.
  *
  * The state machine  Zone conditions, write pointers, open and active limits and implicit closes are those of
- *             zd.h: every transition is looked up in zd_cell(). The words live in the simulator itself, not
+ *             zoned/zone.h: every transition is looked up in zd_cell(). The words live in the simulator itself, not
  *             in a zd_dev, because the locks, the shared mapping and the counters of a zd_dev cost more than
  *             everything else here together; tests drive both with the same commands and compare.
- * Units       Bytes, nanoseconds, zone indices, as in zd.h. Rates are bytes per second.
- * Returns     int: 0 or more, or a negative code of zd.h (-errno, ZD_E_*). err may be NULL.
+ * Units       Bytes, nanoseconds, zone indices, as in zoned/zoned.h. Rates are bytes per second.
+ * Returns     int: 0 or more, or a negative code of zoned/error.h (-errno, ZD_E_*). err may be NULL.
  * Host        One process per job, as fio's: each command that comes back takes model.host_ns of its time before
  *             the next can be sent. Writes to one sequential zone reach the drive one at a time, in
  *             order, as Linux sees to it (zone write plugging, mq-deadline before 6.10); appends do not wait.
  */
-#ifndef ZD_SIM_H
-#define ZD_SIM_H
+#ifndef ZONED_SIM_H
+#define ZONED_SIM_H
 
-#include "zd.h"
+#include "zoned/zoned.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -323,7 +323,7 @@ int zd_sim_bins(zd_sim *sim, struct zd_sim_bin *out, uint32_t max_entries);
 
 /* As zd_report(). durable_wp is the write pointer. */
 int64_t zd_sim_report(zd_sim *sim, uint32_t start, uint32_t count, struct zd_zone *out);
-/* One command's effect on the zones, in no time: what a run does for each command. length as in zd.h; zone
+/* One command's effect on the zones, in no time: what a run does for each command. length as in zoned/zoned.h; zone
  * commands take the zone of offset. Errors: the rule broken. */
 int zd_sim_apply(zd_sim *sim, int cmd, uint64_t offset, uint64_t length, struct zd_error *err);
 /* Write `bytes` into each of these zones; finish: then finish them. */
