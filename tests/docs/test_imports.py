@@ -23,7 +23,7 @@ STOREYS = (
     # the native library, handles, conversions
     "zoned._core zoned._native zoned._fast",
     # what is done with a disk
-    """zoned zoned.device zoned.faults zoned.snapshots zoned.checking zoned.openers zoned.rules zoned.crash
+    """zoned zoned.device zoned.hostcommands zoned.faults zoned.snapshots zoned.checking zoned.openers zoned.rules zoned.crash
     zoned.traces zoned.drives zoned.archive zoned.reportdiff""",
     "zonefs",
     # who uses all that
