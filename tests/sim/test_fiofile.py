@@ -6,14 +6,17 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from sim.helpers import KIB, MIB, SECOND, disk
+from zoned._core.native import ffi
 from zoned.bench import Job
 from zoned.bench.fiofile import FioError, Plan, load, parse
-from zoned.bench.fiooptions import ALIASES, LAYERED, MODES, OPTIONS, WITHOUT_EFFECT
+from zoned.bench.fiooptions import ALIASES, MODES, OPTIONS, WITHOUT_EFFECT
+from zoned.bench.fiovalues import ROOMS
 from zoned.bench.limits import limiting
 from zoned.bench.runner import execute
 from zoned.drives.models import load_drive, null_model
@@ -386,8 +389,43 @@ def test_one_limit_of_open_zones_for_a_disk() -> None:
 
 
 def test_no_option_is_both_used_and_without_effect() -> None:
-    assert not (set(OPTIONS) | set(LAYERED)) & WITHOUT_EFFECT
-    assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS) | set(LAYERED)
+    assert not set(OPTIONS) & WITHOUT_EFFECT
+    assert set(ALIASES.values()) <= set(OPTIONS)
+
+
+def test_a_declaration_alone_brings_an_option_to_the_core() -> None:
+    """Each option that is a field of Job is parsed into it, and the core's job has the value."""
+    written = {"0 or 1": "1", "0 to 1": "0.5"}
+    seen = 0
+    for one in fields(Job):
+        if "fio" not in one.metadata:
+            continue
+        declared = OPTIONS[one.metadata["fio"].name]
+        text = written.get(declared.values, "7")
+        if one.default is True:
+            text = "0"
+        extra = f"rw=write\nioengine=libaio\nruntime=9\n{ZBD}" if one.name != "runtime" else ""
+        made = job(f"{extra}{declared.name}={text}\n")
+        value = getattr(made, one.name)
+        assert value != one.default, declared.name
+        if one.name in {name for name, _ in ffi.typeof("struct zd_sim_job").fields}:
+            assert getattr(made.to_c(), one.name) == value, declared.name
+            seen += 1
+    assert seen > 15
+
+
+def test_every_field_of_the_core_is_a_field_of_a_job() -> None:
+    names = {one.name for one in fields(Job)}
+    for name, _ in ffi.typeof("struct zd_sim_job").fields:
+        assert name in names or name.startswith(("reserved", "nr_")), name
+
+
+def test_options_have_a_room_and_a_line_of_help() -> None:
+    for one in OPTIONS.values():
+        assert one.room in ROOMS
+        assert one.about
+        assert one.values
+        assert "|" not in one.about + one.values
 
 
 def test_every_option_is_one_of_fio(needs: Needs) -> None:
@@ -407,7 +445,7 @@ def test_every_option_is_one_of_fio(needs: Needs) -> None:
         "nonvectored",
         "ignore_zone_limits",
     }
-    missing = {name for name in [*OPTIONS, *LAYERED, *WITHOUT_EFFECT] if name not in names} - engine
+    missing = {name for name in [*OPTIONS, *WITHOUT_EFFECT] if name not in names} - engine
     assert missing - {"stats", "eta"} == set()
 
 
