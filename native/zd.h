@@ -70,6 +70,7 @@ enum zd_implicit_close {
 };
 enum zd_data { ZD_STORE = 0, ZD_NO_DATA = 1 }; /* no payload kept: reads return zeros below the wp */
 enum zd_host_sync { ZD_SYNC_FLUSH = 0, ZD_SYNC_COMMAND = 1, ZD_SYNC_NEVER = 2 };
+enum zd_paces { ZD_PACE_NONE = 0, ZD_PACE_REAL = 1 }; /* kept with the disk for its openers, who see to it: zoned/pace.h */
 
 /* Commands, as the state table, traces and faults name them. */
 enum zd_cmd {
@@ -251,7 +252,8 @@ struct zd_config {
 	uint64_t slot_cache;       /* bytes of freed zones kept filled for reuse; UINT64_MAX: default 256 MiB */
 	uint8_t dialect, model, implicit_close, data, host_sync;
 	uint8_t unrestricted_read; /* URSWRZ; in zns: read across zone boundaries (ROZ/RAZB) */
-	uint8_t reserved[2];
+	uint8_t pace;              /* enum zd_paces */
+	uint8_t reserved;
 	uint32_t nr_conv;          /* entries in conv */
 	const struct zd_range *conv; /* conventional zones, ascending */
 	char profile[64];          /* name kept for `info`; NUL-terminated */
@@ -447,7 +449,7 @@ struct zd_info {
 	uint8_t clean;          /* the image was closed cleanly before this opening (always 1 in RAM) */
 	uint8_t failed;         /* a host sync failed */
 	uint8_t cow_host;       /* every store goes by pwrite */
-	uint8_t reserved;
+	uint8_t pace;           /* enum zd_paces: as the disk was made, whatever this handle does */
 	uint32_t version;
 	uint64_t features;
 	uint8_t uuid[16];
