@@ -26,6 +26,8 @@ DEEPEST = 8
 """Job files that include each other."""
 MOST_INCLUDED = 1000
 """Files that a job file may include, counted as often as they are."""
+MOST_NAMED = 40
+"""Options that are not supported and are named in one go."""
 MOST_PLANNED = 65536
 """Jobs of all sections together: as many as a simulation takes."""
 
@@ -136,6 +138,9 @@ def read_sections(path: Path, text: str) -> list[Written]:
     common: dict[str, Option] = {}
     sections: list[Written] = []
     current: dict[str, Option] | None = None
+    unknown: list[
+        _UnknownOptionError
+    ] = []  # all are named in one go, so that a file is mended in one
     shared: dict[str, Option] | None = None  # common, as the sections since it last changed have it
     for line in _Reader().lines(path, text):
         if line.text.startswith("["):
@@ -152,12 +157,36 @@ def read_sections(path: Path, text: str) -> list[Written]:
             continue
         if current is None:
             raise line.fail("the line stands before the first section, such as [global]")
-        option = _option(line, 0 if current is common else 1)
+        try:
+            option = _option(line, 0 if current is common else 1)
+        except _UnknownOptionError as error:
+            unknown.append(error)
+            continue
         current.pop(option.name, None)  # said again: its place in the order is the last
         current[option.name] = option
+    if unknown:
+        raise _all_unknown(unknown)
     if not sections:
         raise FioError(f"{path}: there is no job section")
     return sections
+
+
+class _UnknownOptionError(FioError):
+    """The line has an option that is not supported."""
+
+    def __init__(self, message: str, brief: str = "") -> None:
+        super().__init__(message)
+        self.brief = brief
+        """Its name and line, for a list of several."""
+
+
+def _all_unknown(found: Sequence[_UnknownOptionError]) -> FioError:
+    """One error that names them all: the first in a sentence, the others behind it."""
+    others = [error.brief for error in found[1:MOST_NAMED]]
+    if len(found) > MOST_NAMED:
+        others.append(f"and {counted(len(found) - MOST_NAMED, 'option')} more")
+    rest = f"; so {'are' if len(found) > 2 else 'is'} {', '.join(others)}" if others else ""
+    return FioError(f"{found[0]}{rest}")
 
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
@@ -174,7 +203,9 @@ def _option(line: Line, rank: int) -> Option:
         unknown = "it names an option that is unknown or not supported here"
         if _NAME.fullmatch(key) is None:
             raise line.fail("the line is neither a section nor an option")
-        raise line.fail(f"the option {key} is unknown or not supported here{hint}", unknown)
+        told = f"the option {key} is unknown or not supported here{hint}"
+        brief = f"one at {line.where}" if line.foreign else f"{key} at {line.where}{hint}"
+        raise _UnknownOptionError(str(line.fail(told, unknown)), brief)
     if not equals and name not in WITHOUT_EFFECT and not OPTIONS[name].bare:
         raise line.fail(f"the option {name} needs a value")
     given = _variables(value.strip(), line) if equals else ""
@@ -213,13 +244,15 @@ def parse(
     said = _given(overrides or {})
     notes: dict[str, None] = {}  # each once, in order
     limits: dict[int, Job] = {}
+    wait = 0  # for the jobs before the last stonewall: those behind it begin together
     for name, common, own, where in sections:
         options = {**common, **own, **said}
         context = Section(Job(name), geometry, options, [])
         _apply(context, (common, own, said))
         _finish(context, name, where)
-        wait = len(plan.jobs) if context.stonewall and plan.jobs else 0
-        if wait or context.new_group or group < 0:
+        walled = context.stonewall and bool(plan.jobs)
+        wait = len(plan.jobs) if walled else wait
+        if walled or context.new_group or group < 0:
             group += 1
         if context.seed is not None:
             plan.seed = context.seed
@@ -242,10 +275,17 @@ def parse(
             plan.jobs.append(job)
             notes |= dict.fromkeys(context.notes)
             context.notes.clear()
-    plan.notes = list(notes)
+    plan.notes = [*notes, *_idle(sections, said)]
     plan.global_options = {o.name: o.value or "1" for o in sections[-1][1].values()}
     _limits(plan, geometry)
     return plan
+
+
+def _idle(sections: Sequence[Written], said: Mapping[str, Option]) -> list[str]:
+    """One note for all options that were given and have no effect."""
+    given = {name for _, common, own, _ in sections for name in (*common, *own)} | set(said)
+    idle = sorted(given & WITHOUT_EFFECT)
+    return [f"without effect in virtual time: {', '.join(idle)}"] if idle else []
 
 
 def _given(overrides: Mapping[str, str]) -> dict[str, Option]:

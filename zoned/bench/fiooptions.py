@@ -503,29 +503,49 @@ def _kb_base(c: Section, o: Option) -> None:
 _fixed("rate_process", "pace", "how commands of a rate are spaced", "linear")
 _fixed("percentage_random", "random", "percent of the commands at random places", "100")
 _fixed("continue_on_error", "what", "a job ends at its first error", "none", "0")
-_fixed("gtod_reduce", "reports", "fewer clock calls", "0")
 _fixed("stats", "reports", "the job is reported", "1")
 
 
 # ------------------------------------------------------------------------------------- the table
 
 NO_EFFECT = {
-    "a note for people": ("description",),
-    "there is no payload": (*("refill_buffers", "scramble_buffers", "zero_buffers"),),
-    "there is no file": (
-        *("invalidate", "create_on_open", "allow_file_create", "file_append", "unlink"),
+    "a note for people": ("description", "name"),
+    "there is no payload": (
+        *("refill_buffers", "scramble_buffers", "zero_buffers", "buffer_pattern"),
+        *("buffer_compress_percentage", "buffer_compress_chunk", "dedupe_percentage"),
+        *("dedupe_mode", "dedupe_working_set_percentage", "dedupe_global", "write_hint"),
+        *("verify_fatal", "verify_dump", "verify_pattern", "verify_interval", "verify_offset"),
     ),
-    "there is no real processor": (
-        *("thread", "cpus_allowed", "numa_cpu_nodes", "numa_mem_policy", "hipri", "fixedbufs"),
-        *("registerfiles", "sqthread_poll", "nonvectored"),
+    "there is no file, and no page cache": (
+        *("invalidate", "create_on_open", "allow_file_create", "file_append", "unlink"),
+        *("unlink_each_loop", "directory", "filename_format", "unique_filename", "opendir"),
+        *("fallocate", "fadvise_hint", "create_serialize", "create_fsync", "overwrite"),
+        *("buffered", "lockfile", "allow_mounted_write"),
+    ),
+    "there is no real processor, memory or process": (
+        *("thread", "cpus_allowed", "cpus_allowed_policy", "cpumask", "numa_cpu_nodes"),
+        *("numa_mem_policy", "hipri", "fixedbufs", "registerfiles", "sqthread_poll"),
+        *("sqthread_poll_cpu", "nonvectored", "cmd_type", "mem", "lockmem", "hugepage-size"),
+        *("nice", "prio", "prioclass", "uid", "gid", "cgroup", "cgroup_nodelete", "cgroup_weight"),
+        *("gtod_cpu", "clocksource", "verify_async"),
     ),
     "the numbers are drawn by another generator, from --seed": (
         *("randrepeat", "allrandrepeat", "random_generator"),
     ),
-    "the report has it or has it not anyway": ("eta", "disable_slat"),
+    "the report has it, or has it not, anyway": (
+        *("eta", "disable_lat", "disable_clat", "disable_slat", "disable_bw_measurement"),
+        *("gtod_reduce", "slat_percentiles", "significant_figures", "unit_base", "disk_util"),
+        *("error_dump", "bwavgtime", "iopsavgtime"),
+    ),
+    "no log of single commands is written": (
+        *("write_bw_log", "write_lat_log", "write_iops_log", "write_hist_log", "per_job_logs"),
+        *("log_avg_msec", "log_hist_msec", "log_hist_coarseness", "log_max_value", "log_offset"),
+        *("log_prio", "log_entries", "log_compression", "log_compression_cpus"),
+        *("log_store_compressed", "log_unix_epoch"),
+    ),
 }
+"""What changes nothing in virtual time, by the reason; a run says once which it was given."""
 WITHOUT_EFFECT = frozenset(name for names in NO_EFFECT.values() for name in names)
-"""Accepted because they change nothing here: there is no payload, no file and no real processor."""
 
 
 def _table() -> dict[str, Declared]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from zoned._core.native import lib
 from zoned.inputs import InputError
 
 
@@ -105,7 +106,10 @@ def read_time(option: Option, default: str) -> int:
     unit = (match[2] or default) if match else ""
     if match is None or unit not in TIME_UNITS:
         raise option.fail("not a time: write a number with d, h, m, s, ms or us")
-    return int(match[1]) * TIME_UNITS[unit]
+    time = int(match[1]) * TIME_UNITS[unit]
+    if time > lib.ZD_SIM_MOST_TIME:
+        raise option.fail("it must be at most 146 years")
+    return time
 
 
 def per_direction(o: Option) -> list[str]:
