@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoned.crash.states import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
     from zoned.drives.clock import Clock
+    from zoned.drives.pace import Pace
     from zoned.drives.profiles import Profile, ProfileError
     from zoned.errors import (
         AppendLimitError,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
     "drives.clock": ("Clock",),
+    "drives.pace": ("Pace",),
     "counters": ("Counters", "ZoneCounters"),
     "crash.states": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
@@ -195,6 +197,7 @@ __all__ = [
     "Opener",
     "Openers",
     "OutOfRangeError",
+    "Pace",
     "PowerLossError",
     "Profile",
     "ProfileError",

@@ -5,6 +5,7 @@ docs/gen/pages.py`.
     errors.md        from zoned.errors and zoned.rules, with messages that real disks gave
     differences.md   from the lists of tests/kernel, which a real kernel has confirmed
     cli.md           from the commands of zonedctl
+    fio-options.md   from the declarations of fio's options in zoned.bench
     zonedctl.svg     from a real run of zonedctl
 
 `--check` writes nothing and exits with 1 if a page is stale; a test does the same.
@@ -25,6 +26,7 @@ def pages() -> dict[str, Callable[[], str]]:
     sys.path.insert(0, str(Path(__file__).parent))
     import differences_page
     import errors_page
+    import fio_options_page
     import session
     import state_table
     from zoned.cli.reference import render_markdown
@@ -34,6 +36,7 @@ def pages() -> dict[str, Callable[[], str]]:
         "errors.md": errors_page.render,
         "differences.md": differences_page.render,
         "cli.md": render_markdown,
+        "fio-options.md": fio_options_page.render,
         "zonedctl.svg": session.render,
     }
 

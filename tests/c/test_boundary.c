@@ -63,7 +63,7 @@ CASE(structs, reserve_only_zeros)
 	fault.reserved2[3] = 1;
 	REFUSED(zd_fault_add(dev, &fault, &id, &err), -EINVAL, &err);
 	WANT(zd_close(dev, NULL) == 0);
-	config.reserved2[1] = 1;
+	config.reserved2 = 1;
 	REFUSED(zd_create(NULL, &config, 0, &dev, &err), -EINVAL, &err);
 }
 

@@ -37,8 +37,8 @@ BESIDE = {
 }
 """Rooms that stand beside the device or on it, and what each may call."""
 
-# A private clock of a device and the replay onto a disk are what couples the simulation to the device.
-COUPLINGS = {"sim/clock.c", "sim/real.c"}
+# A private clock of a device, its pace and the replay onto a disk are what couples the simulation to the device.
+COUPLINGS = {"sim/clock.c", "sim/pace.c", "sim/real.c"}
 
 
 @dataclass

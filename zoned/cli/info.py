@@ -155,6 +155,8 @@ def _lines(
     yield "image", f"{facts.path}, format version {facts.version}"
     yield "uuid", str(facts.uuid)
     yield "created", f"{facts.created:%Y-%m-%d %H:%M:%S} UTC, profile {facts.profile}"
+    if facts.pace != "none":
+        yield "pace", f"{facts.pace}: commands take the time of {facts.profile}"
     yield from _geometry_lines(geometry)
     listed = ", ".join(f"{n} {CONDITION_NAMES[c]}" for c, n in sorted(conditions.items()))
     yield "conditions", listed or "not to be seen without power"

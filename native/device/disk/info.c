@@ -48,6 +48,7 @@ int zd_info(zd_dev *dev, struct zd_info *given, struct zd_error *err)
 	out->unrestricted_read = h->unrestricted_read;
 	out->data = h->data;
 	out->host_sync = h->host_sync;
+	out->pace = h->pace;
 	out->readonly = dev->readonly;
 	out->in_ram = dev->in_ram;
 	out->clean = dev->in_ram || head->was_clean;

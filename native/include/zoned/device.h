@@ -95,7 +95,7 @@ struct zd_info {
 	uint8_t clean;          /* the image was closed cleanly before this opening (always 1 in RAM) */
 	uint8_t failed;         /* a host sync failed */
 	uint8_t cow_host;       /* every store goes by pwrite */
-	uint8_t reserved;
+	uint8_t pace;           /* enum zd_paces: as the disk was made, whatever this handle does */
 	uint64_t features;
 	uint8_t uuid[16];
 	uint64_t created;       /* seconds since 1970 */

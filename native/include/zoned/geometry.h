@@ -23,6 +23,7 @@ enum zd_implicit_close {
 };
 enum zd_data { ZD_STORE = 0, ZD_NO_DATA = 1 }; /* no payload kept: reads return zeros below the wp */
 enum zd_host_sync { ZD_SYNC_FLUSH = 0, ZD_SYNC_COMMAND = 1, ZD_SYNC_NEVER = 2 };
+enum zd_paces { ZD_PACE_NONE = 0, ZD_PACE_REAL = 1 }; /* kept with the disk for its openers, who see to it: zoned/pace.h */
 
 /* "zbc", "zns", "nullblk"; NULL for a number that is none. */
 const char *zd_dialect_name(int dialect);
@@ -56,7 +57,8 @@ struct zd_config {
 	uint64_t slot_cache;       /* bytes of freed zones kept filled for reuse; UINT64_MAX: default 256 MiB */
 	uint8_t dialect, model, implicit_close, data, host_sync; /* the enums above */
 	uint8_t unrestricted_read; /* URSWRZ; in zns: read across zone boundaries (ROZ/RAZB) */
-	uint8_t reserved2[2];      /* 0 */
+	uint8_t pace;              /* enum zd_paces */
+	uint8_t reserved2;         /* 0 */
 	uint32_t nr_conv;          /* entries in conv */
 	const struct zd_range *conv; /* conventional zones, ascending */
 	char profile[64];          /* name kept for `info`; NUL-terminated */

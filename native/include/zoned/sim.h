@@ -367,6 +367,12 @@ int zd_clock_command(zd_clock *clock, const struct zd_told *command);
 void zd_clock_idle(zd_clock *clock, uint64_t ns);
 void zd_clock_look(zd_clock *clock, struct zd_clock_state *out);
 
+/*
+ * Commands of a zd_dev take for real what they would take on this drive, queued as its model says, until the handle is
+ * closed: zd_set_pace() of zoned/pace.h, whose errors it has. What a command finds in its zone is told by the disk. disk, model: as for zd_clock_create(). Errors: ZD_E_GEOMETRY, -ENOMEM, -EBUSY.
+ */
+int zd_pace_as(zd_dev *dev, const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed, struct zd_error *err);
+
 /* ---------------------------------------------------------------- the log-structured layer by itself */
 
 /*
