@@ -30,6 +30,7 @@ STOREYS = (
 BESIDE = {
     "sim": ("base", "rules", "sim"),
     "fs": (*STOREYS, "fs"),
+    "wire": (*STOREYS, "wire"),
 }
 """Rooms that stand beside the device or on it, and what each may call."""
 
@@ -175,6 +176,16 @@ def test_each_storey_has_one_header_that_says_what_it_is_for() -> None:
         assert "may call" in begin
         others = {path.name for path in (NATIVE / storey).glob("*.h")} - {f"{name}.h"}
         assert others <= {"format.h", "layout.h"}, "layouts of bytes have headers of their own"
+
+
+def test_doors_know_the_disk_by_its_public_headers() -> None:
+    """What turns command bytes into requests includes nothing of the disk's own."""
+    for path in sorted((NATIVE / "wire").rglob("*.[ch]")):
+        for name in re.findall(r'(?m)^#include "([^"]+)"', path.read_text("utf-8")):
+            assert name.startswith(("include/", "wire/", "rules/", "base/")) or name in {
+                "zd.h",
+                "request.h",
+            }, f"{path.name} includes {name}"
 
 
 @pytest.fixture(scope="module")

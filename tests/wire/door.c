@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A disk in RAM behind the SCSI executor, as a shared object for tests: plain arguments in, a plain answer out. */
+#include "include/zoned/scsi.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_NEXUSES 8
+
+struct door {
+	zd_dev *dev;
+	zd_scsi_target *target;
+	zd_scsi_nexus *nexuses[MAX_NEXUSES];
+};
+struct shape {
+	uint64_t size, zone_size, zone_capacity;
+	uint32_t logical_block, physical_block, max_open, nr_conv;
+	uint32_t model, unrestricted_read, dialect;
+};
+struct answer {
+	uint32_t status, sense_length;
+	uint64_t in_length;
+	int64_t residual_in, residual_out;
+	uint8_t sense[ZD_SCSI_SENSE_ROOM];
+};
+
+void door_close(struct door *door);
+
+struct door *door_open(const struct shape *shape, int *code)
+{
+	struct zd_range conv = { 0, shape->nr_conv };
+	struct zd_config config = { .size = shape->size, .zone_size = shape->zone_size, .zone_capacity = shape->zone_capacity,
+				    .logical_block = shape->logical_block, .physical_block = shape->physical_block,
+				    .max_open = shape->max_open, .seed = 7, .slot_cache = UINT64_MAX,
+				    .dialect = (uint8_t)shape->dialect, .model = (uint8_t)shape->model,
+				    .implicit_close = ZD_LOWEST, .unrestricted_read = (uint8_t)shape->unrestricted_read,
+				    .nr_conv = shape->nr_conv ? 1 : 0, .conv = &conv };
+	static const struct zd_scsi_port port = { "iqn.2026-01.test:disk,t,0x0001", 1, 5, 0 };
+	struct door *door = calloc(1, sizeof(*door));
+
+	*code = zd_create(NULL, &config, 0, &door->dev, NULL);
+	if (!*code)
+		*code = zd_scsi_target_new(&port, &door->target, NULL);
+	if (!*code)
+		*code = zd_scsi_target_add(door->target, 0, door->dev, NULL, NULL);
+	if (!*code)
+		return door;
+	door_close(door);
+	return NULL;
+}
+
+int door_login(struct door *door, int index, const char *name)
+{
+	return zd_scsi_nexus_open(door->target, name, strlen(name), &door->nexuses[index], NULL);
+}
+
+void door_logout(struct door *door, int index)
+{
+	zd_scsi_nexus_close(door->nexuses[index]);
+	door->nexuses[index] = NULL;
+}
+
+void door_close(struct door *door)
+{
+	for (int i = 0; i < MAX_NEXUSES; i++)
+		door_logout(door, i);
+	zd_scsi_target_free(door->target);
+	if (door->dev)
+		zd_close(door->dev, NULL);
+	free(door);
+}
+
+zd_dev *door_dev(struct door *door)
+{
+	return door->dev;
+}
+
+int door_reset(struct door *door, int index, const uint8_t *lun)
+{
+	return zd_scsi_reset(door->nexuses[index], lun);
+}
+
+/* Cuts a buffer in two, so that tasks of several buffers are met too. */
+static uint32_t halves(struct iovec iov[2], void *data, uint64_t length, uint64_t cut)
+{
+	cut = cut < length ? cut : length;
+	iov[0] = (struct iovec){ data, cut };
+	iov[1] = (struct iovec){ (uint8_t *)data + cut, length - cut };
+	return 2;
+}
+
+void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, void *out,
+	       uint64_t out_length, void *in, uint64_t in_length, uint64_t cut, struct answer *answer)
+{
+	struct zd_scsi_task task = { .size = sizeof(task), .cdb = cdb, .cdb_length = cdb_length };
+	struct iovec outs[2], ins[2];
+
+	memcpy(task.lun, lun, 8);
+	task.out = outs;
+	task.nr_out = halves(outs, out, out_length, cut);
+	task.in = ins;
+	task.nr_in = halves(ins, in, in_length, cut);
+	zd_scsi_exec(door->nexuses[index], &task);
+	answer->status = task.status;
+	answer->sense_length = task.sense_length;
+	answer->in_length = task.in_length;
+	answer->residual_in = task.residual_in;
+	answer->residual_out = task.residual_out;
+	memcpy(answer->sense, task.sense, sizeof(answer->sense));
+}
+
+void door_transfer(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, uint64_t *out,
+		   uint64_t *in)
+{
+	zd_scsi_transfer(door->nexuses[index], lun, cdb, cdb_length, out, in);
+}
+
+/* A medium error of that many bytes from an offset on, for reads or for writes. */
+int door_bad_block(struct door *door, int writes, uint64_t from, uint64_t length)
+{
+	struct zd_fault fault = { .kind = ZD_FAULT_MEDIUM, .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
+				  .last_zone = ZD_NO_ZONE, .from = from, .to = from + length };
+	uint32_t id;
+
+	return zd_fault_add(door->dev, &fault, &id, NULL);
+}
+
+int door_condition(struct door *door, uint32_t zone, int condition)
+{
+	return zd_set_condition(door->dev, zone, condition, NULL);
+}
+
+int door_power(struct door *door, int on)
+{
+	return on ? zd_power_on(door->dev, NULL) : zd_power_cut(door->dev, ZD_KEEP_ALL, 1, NULL);
+}
+
+/* The next write hangs. */
+int door_hang(struct door *door)
+{
+	struct zd_fault fault = { .kind = ZD_FAULT_HANG, .commands = 1u << ZD_CMD_WRITE, .last_zone = ZD_NO_ZONE, .limit = 1 };
+	uint32_t id;
+
+	return zd_fault_add(door->dev, &fault, &id, NULL);
+}
+
+int door_hanging(struct door *door)
+{
+	struct zd_fault fault = { 0 };
+
+	zd_fault_list(door->dev, &fault, 1, NULL);
+	return (int)fault.waiting;
+}
+
+int door_let_go(struct door *door)
+{
+	return zd_fault_release(door->dev, 0, NULL);
+}
