@@ -33,10 +33,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return Library(made)
 
 
-@pytest.fixture
-def attach(library: Library) -> Iterator[Callable[..., Door]]:
-    """``attach(max_open=3)``: a disk of that shape, with one initiator that was told of the power."""
+@pytest.fixture(params=["at once", "later"])
+def attach(library: Library, request: pytest.FixtureRequest) -> Iterator[Callable[..., Door]]:
+    """``attach(max_open=3)``: a disk of that shape, with one initiator that was told of the power.
+
+    Each test is run with requests that end at once, and with such as end in another thread.
+    """
     doors: list[Door] = []
+    library.door_later(request.param == "later")
 
     def make(*, quiet: bool = True, **shape: int) -> Door:
         door = Door(library, Shape(**shape))

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A disk in RAM behind the SCSI executor, as a shared object for tests: plain arguments in, a plain answer out. */
+/*
+ * A disk in RAM behind the SCSI executor, as a shared object for tests: plain arguments in, a plain answer out. It is linked
+ * with --wrap=zd_submit, so that requests can be made to end later and in another thread, as those that are held up do.
+ */
 #include "include/zoned/scsi.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +30,46 @@ struct answer {
 	uint8_t sense[ZD_SCSI_SENSE_ROOM];
 };
 
+int __real_zd_submit(zd_dev *dev, struct zd_request *request);
+int __wrap_zd_submit(zd_dev *dev, struct zd_request *request);
 void door_close(struct door *door);
+
+static _Atomic int later;
+
+void door_later(int on)
+{
+	later = on;
+}
+
+struct held {
+	zd_dev *dev;
+	struct zd_request *request;
+};
+
+static void *let_on(void *arg)
+{
+	struct held held = *(struct held *)arg;
+
+	free(arg);
+	__real_zd_submit(held.dev, held.request);
+	return NULL;
+}
+
+/* Ends at once, or in a thread of its own: before this returns or after it, as it happens. */
+int __wrap_zd_submit(zd_dev *dev, struct zd_request *request)
+{
+	struct held *held;
+	pthread_t thread;
+
+	if (!later || !request->done)
+		return __real_zd_submit(dev, request);
+	held = malloc(sizeof(*held));
+	*held = (struct held){ dev, request };
+	if (pthread_create(&thread, NULL, let_on, held))
+		abort();
+	pthread_detach(thread);
+	return ZD_DEFERRED;
+}
 
 struct door *door_open(const struct shape *shape, int *code)
 {
@@ -89,18 +134,29 @@ static uint32_t halves(struct iovec iov[2], void *data, uint64_t length, uint64_
 	return 2;
 }
 
+static void ended(struct zd_scsi_task *task)
+{
+	sem_post(task->arg);
+}
+
 void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, void *out,
 	       uint64_t out_length, void *in, uint64_t in_length, uint64_t cut, struct answer *answer)
 {
 	struct zd_scsi_task task = { .size = sizeof(task), .cdb = cdb, .cdb_length = cdb_length };
 	struct iovec outs[2], ins[2];
+	sem_t end;
 
+	sem_init(&end, 0, 0);
+	task.arg = &end;
+	task.done = later ? ended : NULL;
 	memcpy(task.lun, lun, 8);
 	task.out = outs;
 	task.nr_out = halves(outs, out, out_length, cut);
 	task.in = ins;
 	task.nr_in = halves(ins, in, in_length, cut);
 	zd_scsi_exec(door->nexuses[index], &task);
+	while (task.done && sem_wait(&end))
+		;
 	answer->status = task.status;
 	answer->sense_length = task.sense_length;
 	answer->in_length = task.in_length;
