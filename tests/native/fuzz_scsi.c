@@ -135,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	zd_dev *dev = make(&in);
 	zd_scsi_target *target;
 	zd_scsi_nexus *nexuses[NEXUSES];
+	struct zd_scsi_task older = { .size = 64 };
 	uint8_t *out = calloc(1, MOST_OUT), *room = calloc(1, MOST_IN + 16);
 
 	CLAIM(out && room);
@@ -142,6 +143,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CLAIM(zd_scsi_target_add(target, 0, dev, NULL, NULL) == 0);
 	for (uint32_t i = 0; i < NEXUSES; i++)
 		CLAIM(zd_scsi_nexus_open(target, &i, sizeof(i), &nexuses[i], NULL) == 0);
+	CLAIM(zd_scsi_target_add(target, 1, dev, NULL, NULL) != 0);
+	zd_scsi_exec(nexuses[0], &older);
+	CLAIM(older.status == ZD_SCSI_CHECK_CONDITION && older.sense_length);
 	while (in.next != in.end) {
 		uint32_t what = take(&in, 64);
 

@@ -17,6 +17,7 @@ struct door {
 	zd_dev *dev;
 	zd_scsi_target *target;
 	zd_scsi_nexus *nexuses[MAX_NEXUSES];
+	struct zd_scsi_task *task; /* the last one */
 };
 struct shape {
 	uint64_t size, zone_size, zone_capacity;
@@ -150,6 +151,7 @@ void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t
 	task.arg = &end;
 	task.done = later ? ended : NULL;
 	memcpy(task.lun, lun, 8);
+	door->task = &task;
 	task.out = outs;
 	task.nr_out = halves(outs, out, out_length, cut);
 	task.in = ins;
@@ -191,10 +193,10 @@ int door_power(struct door *door, int on)
 	return on ? zd_power_on(door->dev, NULL) : zd_power_cut(door->dev, ZD_KEEP_ALL, 1, NULL);
 }
 
-/* The next write hangs. */
-int door_hang(struct door *door)
+/* The next read (0) or write (1) hangs. */
+int door_hang(struct door *door, int command)
 {
-	struct zd_fault fault = { .kind = ZD_FAULT_HANG, .commands = 1u << ZD_CMD_WRITE, .last_zone = ZD_NO_ZONE, .limit = 1 };
+	struct zd_fault fault = { .kind = ZD_FAULT_HANG, .commands = 1u << command, .last_zone = ZD_NO_ZONE, .limit = 1 };
 	uint32_t id;
 
 	return zd_fault_add(door->dev, &fault, &id, NULL);
@@ -211,4 +213,10 @@ int door_hanging(struct door *door)
 int door_let_go(struct door *door)
 {
 	return zd_fault_release(door->dev, 0, NULL);
+}
+
+/* Of the task that was given last, and has not ended. */
+void door_cancel(struct door *door)
+{
+	zd_scsi_cancel(door->task);
 }

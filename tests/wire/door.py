@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass, field
 
 KIB = 1024
-GOOD, CHECK, BUSY, CONFLICT = 0x00, 0x02, 0x08, 0x18
+GOOD, CHECK, BUSY, CONFLICT, ABORTED = 0x00, 0x02, 0x08, 0x18, 0x40
 LUN0 = bytes(8)
 
 

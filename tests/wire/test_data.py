@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from waiting import until
-from wire.door import BUSY, CHECK, GOOD, Door, cdb10, cdb12, cdb16
+from wire.door import ABORTED, BUSY, CHECK, GOOD, Door, cdb10, cdb12, cdb16
 
 Attach = Callable[..., Door]
 BLOCK = 4096
@@ -283,7 +284,7 @@ def test_nobody_comes_between_compare_and_write(door: Door) -> None:
     """While it hangs in its write, the same blocks are BUSY for others; elsewhere they go on."""
     door.login(1)
     door.send(bytes(6), nexus=1)
-    assert door.library.door_hang(door.handle) == 0
+    assert door.library.door_hang(door.handle, 1) == 0
     thread = threading.Thread(target=swap, args=(door, 7, bytes(BLOCK), data(1)))
     thread.start()
     try:
@@ -297,6 +298,23 @@ def test_nobody_comes_between_compare_and_write(door: Door) -> None:
         door.library.door_let_go(door.handle)
         thread.join()
     assert door.send(cdb10(0x2A, 7, 1), data(1), nexus=1).status == GOOD
+
+
+def test_a_cancelled_task_begins_nothing_more(door: Door) -> None:
+    """It hangs while it compares; once cancelled it does not write, and lets the blocks go."""
+    assert door.library.door_hang(door.handle, 0) == 0
+    given = bytes([0x89, 0]) + bytes(7) + b"\7" + bytes(3) + b"\1\0\0"
+    with ThreadPoolExecutor(1) as thread:
+        task = thread.submit(door.send, given, bytes(BLOCK) + data(1))
+        try:
+            until(lambda: door.library.door_hanging(door.handle) == 1, "the comparison hangs")
+            door.library.door_cancel(door.handle)
+        finally:
+            door.library.door_let_go(door.handle)
+        answer = task.result()
+    assert (answer.status, answer.sense) == (ABORTED, b"")
+    assert door.read(7, 1).data == bytes(BLOCK)
+    assert swap(door, 7, bytes(BLOCK), data(1)) == (0, 0, 0)
 
 
 # ------------------------------------------------------------------ write same, unmap

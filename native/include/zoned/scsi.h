@@ -110,7 +110,7 @@ struct zd_scsi_task {
 	struct iovec piece;
 	uint64_t lba, blocks, room, given, wants_in, wants_out;
 	struct zd_scsi_task *next;
-	uint32_t turn, index, kept, zero;
+	uint32_t turn, index, kept, cancelled;
 	uint64_t reserved[4];
 };
 
@@ -120,7 +120,11 @@ struct zd_scsi_task {
  * that names more takes the whole blocks that are there, and the residual tells.
  */
 void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task);
-/* End a task that is under way, as zd_cancel(): it ends with TASK ABORTED, or as if nothing had been asked. */
+/*
+ * End a task that zd_scsi_exec() was given and that has not ended, from any thread, as zd_cancel() does: a request that is
+ * held up ends, and no further one is begun. It ends with TASK ABORTED, or, if it was too late for that, as it would have.
+ * What its requests had done before stays done.
+ */
 void zd_scsi_cancel(struct zd_scsi_task *task);
 
 /*

@@ -41,6 +41,10 @@ static void ended(struct zd_request *request)
 static void run(struct zd_scsi_task *task)
 {
 	while (task->step(task) == STEP_SUBMIT) {
+		if (__atomic_load_n(&task->cancelled, __ATOMIC_SEQ_CST)) {
+			zd_scsi_status(task, ZD_SCSI_TASK_ABORTED);
+			break;
+		}
 		task->turn = 0;
 		task->request.done = task->done ? ended : NULL;
 		zd_submit(task->unit->dev, &task->request);
@@ -129,8 +133,24 @@ static uint64_t total(const struct iovec *iov, uint32_t nr)
 	return length;
 }
 
+/* A task of an older header is shorter: what it lacks is not touched. */
+static void refuse_short(struct zd_scsi_task *task)
+{
+	task->status = ZD_SCSI_CHECK_CONDITION;
+	task->sense_length = (uint8_t)zd_scsi_sense(zd_sense_codes(ZD_SENSE_INTERNAL_FAILURE), false, task->sense);
+	task->in_length = 0;
+	task->residual_in = -(int64_t)total(task->in, task->nr_in);
+	task->residual_out = -(int64_t)total(task->out, task->nr_out);
+	if (task->done)
+		task->done(task);
+}
+
 void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task)
 {
+	if (task->size < sizeof(*task)) {
+		refuse_short(task);
+		return;
+	}
 	task->nexus = nexus;
 	task->unit = zd_scsi_unit(nexus, task->lun);
 	task->command = NULL;
@@ -143,14 +163,16 @@ void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task)
 	task->scratch = NULL;
 	task->pieces = NULL;
 	task->next = NULL;
-	task->index = task->kept = 0;
+	task->index = task->kept = task->cancelled = 0;
 	task->error = (struct zd_error){ 0 };
 	task->step = begin;
 	run(task);
 }
 
+/* The mark comes first: a request that is only about to be submitted is not, and one that was is found by zd_cancel(). */
 void zd_scsi_cancel(struct zd_scsi_task *task)
 {
+	__atomic_store_n(&task->cancelled, 1, __ATOMIC_SEQ_CST);
 	if (task->unit)
 		zd_cancel(task->unit->dev, &task->request);
 }
