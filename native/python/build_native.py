@@ -34,6 +34,7 @@ PREAMBLE = """
 #include <sys/stat.h>
 #include "fast_table.h"
 #include "fs/fuse_table.h"
+#include "include/zoned/serve.h"
 #include "zd_sim.h"
 
 static const struct zd_fast_table fast_table = {
@@ -63,8 +64,13 @@ static void zd_own_findings(void *p) { zd_findings_free(p); }
 static void zd_own_fs(void *p) { zd_fs_umount(p); }
 static void zd_own_fs_detached(void *p) { zd_fs_detach(p); }
 static void zd_own_left(void *p) { (void)p; }
+static void zd_own_iscsi(void *p) { zd_serve_iscsi_free(p); }
+static void zd_own_forgotten_iscsi(void *p) { zd_serve_iscsi_forget(p); }
 """
-OWNED = ("snapshot", "clock", "sim", "log", "findings", "fs", "fs_detached", "left")
+OWNED = (
+    *("snapshot", "clock", "sim", "log", "findings", "fs", "fs_detached", "left"),
+    *("iscsi", "forgotten_iscsi"),
+)
 
 
 def declarations(header: str) -> str:
@@ -89,13 +95,13 @@ def declarations(header: str) -> str:
 
 
 def sources() -> list[str]:
-    """The C files of the core, of the zonefs rules and of the simulation.
+    """The C files of the core, of the zonefs rules, of the simulation, of doors and servers.
 
     Relative to the working folder, as setuptools wants them. The FUSE server (native/fs/fuse*) is a
     module of its own.
     """
     found: list[Path] = []
-    for folder in ("base", "rules", "device", "fs", "sim"):
+    for folder in ("base", "rules", "device", "fs", "sim", "wire", "serve"):
         here = sorted(path for path in (NATIVE / folder).rglob("*.c") if not path.match("fuse*"))
         if not here:
             raise SystemExit(f"no C source in {NATIVE / folder}: the source tree is incomplete")
@@ -129,6 +135,7 @@ ffibuilder.cdef(
     + declarations((NATIVE / "zd.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_fs.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_sim.h").read_text(encoding="utf-8"))
+    + declarations((NATIVE / "include/zoned/serve.h").read_text(encoding="utf-8"))
     + "\nuintptr_t zd_fast_table_address(void);\nuintptr_t zd_fast_fs_table_address(void);\n"
     + "uintptr_t zd_fuse_table_address(void);\n"
     + "".join(f"void zd_own_{name}(void *);\n" for name in OWNED)
