@@ -1,4 +1,4 @@
-"""The cffi builder of ``zoned._native``: the C core, compiled once, and every function of its headers.
+"""The cffi builder of ``zoned._native``: the C core, compiled once, and all of its headers.
 
 setup.py names this file in ``cffi_modules``. The declarations come from native/zd.h itself, so that
 the header stays the only place where the interface is written. Reads native/, touches nothing else.
