@@ -27,7 +27,8 @@ def build(folder: Path, bare: bool) -> Path:
         for room in ("base", "rules", "device")
         for path in sorted((ROOT / "native" / room).rglob("*.c"))
     ]
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g", f"-I{ROOT / 'native'}"]
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g"]
+    flags += [f"-I{ROOT / 'native'}", f"-I{ROOT / 'native/include'}"]
     flags += ["-DZD_BARE"] if bare else []
     source = str(ROOT / "bench/instructions.c")
     subprocess.run(

@@ -12,13 +12,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from sortedcontainers import SortedKeyList
 
 import zoned
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 from zoned.bench import Job, Simulation
 from zoned.bench.cleaning import Candidate, Log, LogConfig
-from zoned.bench.models import load_drive, null_model
 from zoned.bench.patterns import find
 from zoned.bench.runner import execute
 from zoned.bench.speed import ZONE, empty_disk, writer
+from zoned.drives.models import load_drive, null_model
 from zoned.traces.foreign import BlockTrace
 
 SIZE = 8 * 2**30
@@ -40,7 +40,7 @@ def test_bare_loop_over_zone_words(benchmark: BenchmarkFixture) -> None:
 
     def work() -> None:
         sim = Simulation(empty_disk(SIZE), null_model())
-        assert lib.zd_sim_bare(sim._sim, 0, 4096, COMMANDS) == COMMANDS
+        assert lib.zd_sim_bare(sim.owned.raw, 0, 4096, COMMANDS) == COMMANDS
 
     benchmark.extra_info["commands"] = COMMANDS
     benchmark.pedantic(work, rounds=5, warmup_rounds=1)

@@ -29,8 +29,8 @@ import published
 from zoned.bench import Job, Model, Simulation
 from zoned.bench.cleaning import Log, LogConfig, desnoyers
 from zoned.bench.fit import Point, fit_hdd, fit_zns, leave_one_out
-from zoned.bench.models import load_drive, null_model
 from zoned.bench.simulation import Run
+from zoned.drives.models import load_drive, null_model
 from zoned.geometry import Geometry
 
 MIB = 2**20

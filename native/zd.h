@@ -118,6 +118,8 @@ enum zd_rule {
 	ZD_E_POWER_LOSS = -2019,        /* the emulated disk has no power */
 	ZD_E_READ_TYPE = -2020,         /* zbc, host-managed: a read begins and ends in zones of different types */
 	ZD_E_TIMEOUT = -2021,           /* the command hung and timed out; only a fault makes that happen */
+	ZD_E_MISCOMPARE = -2022,        /* a compare found other bytes */
+	ZD_E_SEQUENTIAL = -2023,        /* write zeroes or deallocate addressed to a sequential zone */
 	/* Not rules of a drive: the image or the caller is at fault. */
 	ZD_E_GEOMETRY = -2101,          /* impossible geometry; zd_error.text names it */
 	ZD_E_NOT_IMAGE = -2102,
@@ -131,7 +133,7 @@ enum zd_rule {
 	ZD_E_CLOSED = -2110             /* the handle was closed */
 };
 #define ZD_E_FIRST_RULE (-2001)
-#define ZD_NR_RULES 21 /* rules of a drive: ZD_E_UNALIGNED_WRITE .. ZD_E_TIMEOUT */
+#define ZD_NR_RULES 23 /* rules of a drive: ZD_E_UNALIGNED_WRITE .. ZD_E_SEQUENTIAL */
 
 struct zd_error {
 	int32_t code;        /* the code returned */
@@ -342,6 +344,23 @@ int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struc
  */
 int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void **at, struct zd_error *err);
 void zd_map_end(zd_dev *dev, uint64_t offset); /* offset: as given to zd_map_begin */
+/*
+ * The same with no lock held, for as long as one likes: the bytes are pinned, as a snapshot pins them. A reset or an
+ * overwrite meanwhile succeeds and leaves them as they are; what is overwritten in place moves to a copy first. Costs the
+ * lock of the resources twice. Returns how many of `length` bytes lie at pin->at, or 0 as zd_map_begin(). Each pin that
+ * gave more than 0 must be given back before the handle is closed; a process that is killed leaves its pins till
+ * the last opener is gone, which costs space and no data. Errors: as zd_pread().
+ */
+struct zd_pin {
+	const void *at;
+	uint64_t length;
+	uint32_t slot, pid; /* the library's */
+	uint64_t reserved;
+};
+int64_t zd_pin(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_pin *pin, struct zd_error *err);
+void zd_unpin(zd_dev *dev, struct zd_pin *pin);
+/* As zd_pread(), into several buffers. */
+int64_t zd_preadv(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
 int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
 /*
@@ -355,6 +374,8 @@ int zd_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *e
 /* *landed: where the data begins. In zbc (which has no append) as zns. */
 int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed,
 		  struct zd_error *err);
+/* As zd_append(), of several buffers, which land one behind the other. */
+int64_t zd_appendv(zd_dev *dev, uint32_t zone, const struct iovec *iov, int iovcnt, uint64_t *landed, struct zd_error *err);
 /* Everything written before the call becomes durable. Host: fdatasync, then entries, unless host_sync is never. */
 int zd_flush(zd_dev *dev, struct zd_error *err);
 
@@ -683,12 +704,13 @@ struct zd_told {
 typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);
 /*
  * From now on call `told` for each command of this handle that took effect, a write cut short included. It runs in the
- * thread that gave the command, mostly under the zone's lock, and must not use dev. A forked child is told nothing.
+ * thread that gave the command, mostly under the zone's lock, and must not use dev. A forked child is told nothing. It is
+ * this handle's alone: other openers, and other handles, are as fast as without. Any number may observe one handle.
  * `end` is called once, when no thread is in `told` any more and none will be: by zd_observe_end(), zd_close(), or the
- * first call in a forked child. Till then arg must live. -EALREADY: there is one; ZD_E_READONLY_HANDLE, -ENOSPC.
+ * first call in a forked child. Till then arg must live. Errors: ZD_E_READONLY_HANDLE, -ENOMEM.
  */
 int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), struct zd_error *err);
-/* No longer, if it is the one with this arg (NULL: whichever there is). */
+/* No longer those with this arg (NULL: all). */
 void zd_observe_end(zd_dev *dev, const void *arg);
 
 /* Reading a file: what lies behind its header, piece by piece. To begin: crc and start_ns as the header has them, else zeros. */

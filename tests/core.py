@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("base", "rules", "device")
+INCLUDES = (f"-I{ROOT / 'native'}", f"-I{ROOT / 'native/include'}")
 Change = tuple[str, str]
 """What stands once in a file, and what takes its place."""
 
@@ -33,7 +34,7 @@ class Build:
         core_flags: Sequence[str] = (),
         link_flags: Sequence[str] = (),
     ) -> None:
-        self._gcc = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-g", f"-I{ROOT / 'native'}", *flags]
+        self._gcc = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-g", *INCLUDES, *flags]
         self._core_flags, self._link_flags = list(core_flags), list(link_flags)
         self._name = program
         self._core = {path.name: path for path in sources()}

@@ -19,10 +19,11 @@ TYPE_CHECKING = False  # as mypy knows it; typing would delay the start of zoned
 if TYPE_CHECKING:
     from zoned import rules
     from zoned.checking import Finding, FindingKind, check
-    from zoned.clock import Clock
     from zoned.counters import Counters, ZoneCounters
-    from zoned.crashes import CrashIdError, CrashSpaceError, CrashStates, Strategy
+    from zoned.crash.states import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
+    from zoned.drives.clock import Clock
+    from zoned.drives.profiles import Profile, ProfileError
     from zoned.errors import (
         AppendLimitError,
         BlockAlignmentError,
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
         InvalidReadError,
         InvalidTransitionError,
         MediumError,
+        MiscompareError,
         NotAnImageError,
         OutOfRangeError,
         PowerLossError,
         ReadBoundaryError,
+        SequentialZoneError,
         TooManyActiveError,
         TooManyOpenError,
         UnalignedWriteError,
@@ -58,7 +61,6 @@ if TYPE_CHECKING:
     from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
     from zoned.info import DiskInfo, Limits
     from zoned.openers import Opener, Openers
-    from zoned.profiles import Profile, ProfileError
     from zoned.report import Report
     from zoned.snapshots import Snapshot, ZoneState
     from zoned.traces.linting import LintReport, lint
@@ -74,9 +76,9 @@ if TYPE_CHECKING:
 # every pytest run of a project that has zoned installed import this package and use none of it.
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
-    "clock": ("Clock",),
+    "drives.clock": ("Clock",),
     "counters": ("Counters", "ZoneCounters"),
-    "crashes": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
+    "crash.states": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
     "errors": (
         "AppendLimitError",
@@ -95,10 +97,12 @@ _NAMES = {
         "InvalidReadError",
         "InvalidTransitionError",
         "MediumError",
+        "MiscompareError",
         "NotAnImageError",
         "OutOfRangeError",
         "PowerLossError",
         "ReadBoundaryError",
+        "SequentialZoneError",
         "TooManyActiveError",
         "TooManyOpenError",
         "UnalignedWriteError",
@@ -113,7 +117,7 @@ _NAMES = {
     "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
     "info": ("DiskInfo", "Limits"),
     "openers": ("Opener", "Openers"),
-    "profiles": ("Profile", "ProfileError"),
+    "drives.profiles": ("Profile", "ProfileError"),
     "report": ("Report",),
     "snapshots": ("Snapshot", "ZoneState"),
     "traces.linting": ("LintReport", "lint"),
@@ -185,6 +189,7 @@ __all__ = [
     "Limits",
     "LintReport",
     "MediumError",
+    "MiscompareError",
     "Model",
     "NotAnImageError",
     "Opener",
@@ -196,6 +201,7 @@ __all__ = [
     "ReadBoundaryError",
     "ReplayReport",
     "Report",
+    "SequentialZoneError",
     "SizeError",
     "Snapshot",
     "Strategy",

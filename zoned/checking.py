@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from zoned._lib import Guard, ffi, lib
-from zoned.errors import NO_ZONE, NONE, raise_error
-from zoned.owning import FINDINGS, Owned
+from zoned._core.conversions import path_bytes
+from zoned._core.native import Guard, ffi, lib
+from zoned._core.owning import FINDINGS, Owned
+from zoned._core.raising import NO_ZONE, NONE, raise_error
+from zoned._core.waiting import patiently
 from zoned.zone import ZoneCondition
 
 
@@ -95,37 +94,6 @@ def check(path: str | os.PathLike[str], repair: bool = False) -> list[Finding]:
         return []
     with Guard(found):
         return [_finding(found.raw[i]) for i in range(count[0])]
-
-
-_PATIENCE = 30.0
-"""Seconds for which a stopped process may keep its turn at an image."""
-
-
-def patiently(call: Callable[[], int]) -> int:
-    """A call that waits only briefly for its turn at an image, again and again for 30 s.
-
-    In between Python's signal handlers run, so Ctrl-C ends it; the exception has a note that says
-    for whom it waited.
-    """
-    end = time.monotonic() + _PATIENCE
-    try:
-        while True:
-            code = call()
-            if code != -errno.ETIMEDOUT or time.monotonic() > end:
-                return code
-    except BaseException as exc:
-        whom = lib.zd_waited_for()
-        if whom != ffi.NULL:
-            exc.add_note(f"it waited for {ffi.string(whom).decode('utf-8', 'replace')}")
-        raise
-
-
-def path_bytes(path: str | bytes) -> bytes:
-    """A path for the core. Raises ValueError for one with a NUL byte."""
-    name = os.fsencode(path)
-    if b"\0" in name:
-        raise ValueError(f"{path!r} is not a path: it has a NUL byte in it")
-    return name
 
 
 def _finding(raw: object) -> Finding:

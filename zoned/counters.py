@@ -46,7 +46,7 @@ class ZoneCounters(CommandCounts):
 class ZoneCounterSource(Protocol):
     """Where counts of single zones come from: a Device."""
 
-    def _zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]: ...
+    def zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +64,11 @@ class Counters(CommandCounts):
 
     def zone(self, zone: int) -> ZoneCounters:
         """Counts of one zone, as they are now. Raises OutOfRangeError."""
-        return next(self._source._zone_counters(zone, 1))
+        return next(self._source.zone_counters(zone, 1))
 
     def zones(self, start: int = 0, count: int | None = None) -> Iterator[ZoneCounters]:
         """Counts of count zones from start on (all if None), streamed. Raises OutOfRangeError."""
-        return self._source._zone_counters(start, count)
+        return self._source.zone_counters(start, count)
 
     @property
     def total_errors(self) -> int:

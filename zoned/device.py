@@ -7,25 +7,27 @@ zoned.errors.
 
 from __future__ import annotations
 
-import atexit
+import functools
 import operator
 import os
 import struct
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, NoReturn, SupportsIndex, TypedDict, Unpack, cast
+from typing import Any, SupportsIndex, TypedDict, Unpack, cast
 from uuid import UUID
 
-from zoned import openers, profiles
-from zoned._lib import FAST_TABLE, Core, Guard, ffi, lib
-from zoned.checking import path_bytes, patiently
-from zoned.clock import Clock
-from zoned.clock import State as ClockState
+from zoned import openers
+from zoned._core.conversions import config_of, limits_of, path_bytes
+from zoned._core.handle import adopt, opened
+from zoned._core.looking import report_rows
+from zoned._core.native import Guard, ffi, lib
+from zoned._core.raising import bad_number, rule_name
 from zoned.counters import Counters, ZoneCounters
-from zoned.crashes import CrashStates, Strategy
-from zoned.errors import DIALECT_NUMBERS, ImageBusyError, bad_number, raise_error, rule_name
+from zoned.crash.states import CrashStates, Strategy
+from zoned.drives import profiles
+from zoned.drives.clock import Clock
+from zoned.drives.clock import State as ClockState
+from zoned.errors import ImageBusyError
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
     Conventional,
@@ -37,27 +39,13 @@ from zoned.geometry import (
     Model,
     resolve,
 )
-from zoned.info import DiskInfo, Limits
-from zoned.owning import Living, Turn
-from zoned.report import ROW, Conditions, Report, conditions_of
+from zoned.hostcommands import HostCommands
+from zoned.info import DiskInfo
+from zoned.report import Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot, cut_of
-from zoned.traces.recording import DeviceTrace, Recording
+from zoned.traces.recording import DeviceTrace
+from zoned.traces.recording import State as RecordingState
 from zoned.zone import ZoneCondition
-from zoned.zonelist import ZoneSet
-
-DIALECTS = {number: dialect for dialect, number in DIALECT_NUMBERS.items()}
-MODELS = {lib.ZD_HOST_MANAGED: Model.HOST_MANAGED, lib.ZD_HOST_AWARE: Model.HOST_AWARE}
-IMPLICIT_CLOSES = {
-    lib.ZD_OLDEST: ImplicitClose.OLDEST,
-    lib.ZD_LOWEST: ImplicitClose.LOWEST,
-    lib.ZD_ROUND_ROBIN: ImplicitClose.ROUND_ROBIN,
-}
-DATA_MODES = {lib.ZD_STORE: DataMode.STORE, lib.ZD_NO_DATA: DataMode.NONE}
-HOST_SYNCS = {
-    lib.ZD_SYNC_FLUSH: HostSync.FLUSH,
-    lib.ZD_SYNC_COMMAND: HostSync.COMMAND,
-    lib.ZD_SYNC_NEVER: HostSync.NEVER,
-}
 
 _COUNTER_ROW = struct.Struct("=13Q")  # struct zd_zone_counters
 _COUNTER_NAMES = (
@@ -121,58 +109,20 @@ class GeometryKeywords(TypedDict, total=False):
     """Bytes of freed zones kept filled for reuse."""
 
 
-class Device(Core):
+class Device(HostCommands):
     """One handle on an emulated zoned disk. Made by ``create``, ``open`` and ``memory``.
 
     All offsets and lengths are bytes, zones are named by index. Any number of threads may use a
     Device; any number of processes may open one disk. Use it as a context manager, or call close().
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_clock",
-        "_crash_id",
-        "_geometry",
-        "_given",
-        "_handle",
-        "_origin",
-        "_path",
-        "_readonly",
-        "_recording",
-        "_tracing",
-        "_uuid",
-    )
+    __slots__ = ("_clock", "_recording")
 
     def __init__(self) -> None:
-        """Not for users: the owner of a handle that is yet to be made, see _adopt."""
-        self._path: str | None = None
-        self._origin: Snapshot | None = None
-        self._crash_id: str | None = None
+        """Not for users: the owner of a handle that is yet to be made, see adopt."""
+        super().__init__()
         self._clock = ClockState()
-        self._recording: Recording | None = None
-        self._tracing = Turn("the recording of a device")
-        self._prepare(FAST_TABLE, _on_error, _on_range)
-
-    def _take_over(self, path: str | None) -> None:
-        """The core has made the handle."""
-        handle = ffi.cast("zd_dev *", self._address)
-        info = ffi.new("struct zd_info *")
-        err = ffi.new("struct zd_error *")
-        code = lib.zd_info(handle, info, err)
-        if code < 0:
-            raise_error(code, err, None, path)
-        self._handle = handle
-        self._path = path
-        self._given = path
-        """As the caller named it; errors do so too."""
-        self._readonly = bool(info.readonly)
-        self._uuid = UUID(bytes=bytes(info.uuid))
-        self._geometry = _geometry_of(handle, info)
-        self._begin(info.size)
-        _live.add(self)
-        tests = sys.modules.get("zoned.pytest_plugin")
-        if tests is not None:
-            tests.made(self)
+        self._recording = RecordingState()
 
     # ------------------------------------------------------------ commands
 
@@ -256,7 +206,7 @@ class Device(Core):
     @property
     def trace(self) -> DeviceTrace:
         """Recording commands: ``with dev.trace.record("x.trace"):``, ``dev.trace.last(20)``."""
-        return DeviceTrace(self)
+        return DeviceTrace(self, self._recording)
 
     def power_cut(
         self, keep: Keep | str = Keep.DURABLE, seed: int = 0, *, choice: str | None = None
@@ -320,7 +270,7 @@ class Device(Core):
 
         It keeps the disk open until it is closed (or garbage). It belongs to this process.
         """
-        return Snapshot._take(self)
+        return Snapshot.take(self, Device)
 
     def rollback(self, snapshot: Snapshot) -> None:
         """Make the disk what it was at the snapshot, for all openers. The snapshot stays.
@@ -329,7 +279,7 @@ class Device(Core):
         """
         if not isinstance(snapshot, Snapshot):
             raise TypeError(f"snapshot must be a zoned.Snapshot, not {type(snapshot).__name__}")
-        snapshot._rollback(self)
+        snapshot.put_back(self)
 
     def fork(self) -> Device:
         """A disk of its own in RAM that begins as this one is now; neither sees what the other does
@@ -350,7 +300,7 @@ class Device(Core):
         """What a power cut now could leave behind: disks of their own, cheap, one after the other.
 
         Ask ``.count`` for how many there are; raises CrashSpaceError where that is more than
-        ``limit``. See zoned.crashes. A read-only handle keeps nothing for them, so they can be
+        ``limit``. See zoned.crash.states. A read-only handle keeps nothing for them, so they can be
         counted and named, not made; BlockingIOError where the disk does not hold still for it.
         """
         if self._readonly:
@@ -391,27 +341,7 @@ class Device(Core):
                 raise bad_number(self, "count", wanted)
             rest = min(rest, wanted)
         conditions = None if condition is None else conditions_of(condition)
-        return Report(self._report_raw, first, rest, conditions)
-
-    @property
-    def geometry(self) -> Geometry:
-        """Layout and behaviour; never changes."""
-        return self._geometry
-
-    @property
-    def path(self) -> str | None:
-        """Absolute path of the image; None for a disk in RAM."""
-        return self._path
-
-    @property
-    def readonly(self) -> bool:
-        """Whether this handle may only read."""
-        return self._readonly
-
-    @property
-    def limits(self) -> Limits:
-        """Open and active resources, now."""
-        return _limits_of(self._info())
+        return Report(functools.partial(report_rows, self), first, rest, conditions)
 
     @property
     def counters(self) -> Counters:
@@ -452,7 +382,7 @@ class Device(Core):
             version=raw.version,
             features=raw.features,
             geometry=self._geometry,
-            limits=_limits_of(raw),
+            limits=limits_of(raw),
             readonly=self._readonly,
             in_ram=bool(raw.in_ram),
             clean=bool(raw.clean),
@@ -471,11 +401,6 @@ class Device(Core):
         )
 
     # ------------------------------------------------------------ life
-
-    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if not self.closed and hasattr(self, "_geometry"):  # else nobody ever had it
-            _warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by reopening: the path, or a RAM disk through this process's descriptor while it
@@ -500,80 +425,16 @@ class Device(Core):
 
     # ------------------------------------------------------------ inside
 
-    def _call(self, function: Callable[..., int], *args: object) -> int:
-        """A function of the core on this handle; raises what its negative code means."""
-        err = ffi.new("struct zd_error *")
-        with Guard(self):
-            code = function(self._handle, *args, err)
-        if code < 0:
-            raise_error(code, err, self, self._given)
-        return code
-
-    def _native(self, function: Callable[..., int], *args: object) -> int:
-        """A function of the core on this handle; its code is the caller's to understand."""
-        with Guard(self):
-            return function(self._handle, *args)
-
     def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
         first = self._number("zone", zone)
         self._call(lib.zd_zone_mgmt, command, first, self._number("count", count))
 
-    def _number(self, name: str, value: SupportsIndex) -> int:
-        """A zone index or count of 32 bits; the core checks it against the disk."""
-        try:
-            number = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
-        if not 0 <= number < _MOST:
-            raise bad_number(self, name, number)
-        return number
+    def zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
+        """Counts of ``count`` zones from ``start`` on (None: to the last), streamed; what
+        ``dev.counters.zones()`` gives.
 
-    def _info(self) -> Any:
-        raw = ffi.new("struct zd_info *")
-        self._call(lib.zd_info, raw)
-        return raw
-
-    def _report_raw(self, start: int, count: int) -> bytes:
-        """An array of ``struct zd_zone`` (report.ROW each); shorter at the last zone, empty behind
-        it.
+        Raises OutOfRangeError.
         """
-        size = max(0, min(count, self._geometry.nr_zones - start))
-        zones = ffi.new("struct zd_zone[]", size)
-        got = self._call(lib.zd_report, start, size, zones)
-        return bytes(ffi.buffer(zones)[: got * ROW.size])
-
-    def _written(self, zone: int) -> int:
-        """Bytes from the zone's start on behind which reads give filler; what a dump has to carry.
-
-        A sequential zone: what was written, known even when FULL, READ_ONLY or OFFLINE. A
-        conventional zone: its length once anything was stored in it, else 0.
-        """
-        return self._call(lib.zd_zone_written, self._number("zone", zone))
-
-    def _opened(self, zone: int) -> int:
-        """When a zone was implicitly opened: larger for later ones; 0 if it is not now."""
-        return self._call(lib.zd_zone_opened, self._number("zone", zone))
-
-    def _states(self) -> bytes:
-        """``struct zd_zone_state`` (archive.STATE) of each zone, by one reading: zones that hold
-        open or active resources are as they were at one moment. A read-only handle raises
-        BlockingIOError where they never hold still.
-        """
-        states = ffi.new("struct zd_zone_state[]", self._geometry.nr_zones)
-        self._call(lib.zd_zone_states, states)
-        return bytes(ffi.buffer(states))
-
-    def _state(self, zone: int) -> bytes:
-        """One zone as in _states(), now."""
-        state = ffi.new("struct zd_zone_state *")
-        self._call(lib.zd_zone_state, self._number("zone", zone), state)
-        return bytes(ffi.buffer(state))
-
-    def _others_write(self) -> bool:
-        """Whether another handle, in any process, has the disk open for writing."""
-        return bool(self._call(lib.zd_others_write))
-
-    def _zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
         nr_zones = self._geometry.nr_zones
         first = self._number("zone", start)
         wanted = nr_zones - first if count is None else operator.index(count)
@@ -611,11 +472,11 @@ def create(
     Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
     """
     name = os.fsdecode(path)
-    geometry = _resolve(profile, keywords)
+    geometry = resolve_keywords(profile, keywords)
     if replace and os.path.isfile(name):
         openers.refuse_used(name)
     try:
-        return _create(name, geometry, replace=replace)
+        return create_from(name, geometry, replace=replace)
     except ImageBusyError:
         raise openers.busy(name) from None
 
@@ -624,7 +485,7 @@ def memory(
     *, profile: str | os.PathLike[str] | None = None, **keywords: Unpack[GeometryKeywords]
 ) -> Device:
     """Make a disk in RAM: same keywords as ``create``. It is gone when its last handle closes."""
-    return _create(None, _resolve(profile, keywords), replace=False)
+    return create_from(None, resolve_keywords(profile, keywords), replace=False)
 
 
 def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # noqa: A001
@@ -636,119 +497,27 @@ def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # 
     """
     given = os.fsdecode(path)
     name = path_bytes(os.path.abspath(given))
-    return _adopt(given, lambda out, err: _open_handle(name, readonly, out, err))
+    return adopt(given, lambda out, err: opened(name, readonly, out, err), Device)
 
 
-def _open_handle(name: bytes, readonly: bool, out: Any, err: Any) -> int:
-    flags = lib.ZD_OPEN_BRIEFLY | (lib.ZD_OPEN_READONLY if readonly else 0)
-    return patiently(lambda: lib.zd_open(name, flags, out, err))
-
-
-def _forked(
-    snapshot: Snapshot, make: Callable[[Any, Any], int], kind: type[Device] | None = None
-) -> Device:
-    """A Device for a fork of a snapshot."""
-    device = _adopt(None, make, kind or Device)
-    device._origin = snapshot
-    return device
-
-
-def _resolve(profile: str | os.PathLike[str] | None, keywords: GeometryKeywords) -> Geometry:
+def resolve_keywords(
+    profile: str | os.PathLike[str] | None, keywords: GeometryKeywords
+) -> Geometry:
+    """The disk that keywords over a profile mean. Raises GeometryError, ProfileError."""
     chosen = profiles.load(profiles.DEFAULT if profile is None else profile)
     given = cast("dict[str, object]", keywords)
     return resolve(chosen.values, given, profile=chosen.name, implied=profile is None)
 
 
-def _create(
+def create_from(
     path: str | None, geometry: Geometry, *, replace: bool, kind: type[Device] | None = None
 ) -> Device:
-    config, _keep = _config_of(geometry)
+    """A new disk of this geometry, in a file or (None) in RAM; ``kind``: of a class of its own."""
+    config, _keep = config_of(geometry)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
     name = ffi.NULL if path is None else path_bytes(os.path.abspath(path))
-    return _adopt(path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind)
-
-
-def _adopt(
-    path: str | None, make: Callable[[Any, Any], int], kind: type[Device] | None = None
-) -> Device:
-    """A Device for the handle that a call makes. The Device comes first: no exception leaks it."""
-    device = (kind or Device)()
-    err = ffi.new("struct zd_error *")
-    try:
-        code = make(ffi.cast("zd_dev **", device._cell), err)
-        if code < 0:
-            raise_error(code, err, None, path)
-        device._take_over(None if path is None else os.path.abspath(path))
-    except BaseException:
-        # At once, not only when the last traceback with this frame in it has gone.
-        Core.close(device)
-        raise
-    return device
-
-
-def _config_of(geometry: Geometry) -> tuple[Any, Any]:
-    """``struct zd_config *`` for a geometry, and what must live as long as it."""
-    ranges = geometry.conventional.ranges()
-    conv = ffi.new("struct zd_range[]", ranges)
-    config = ffi.new("struct zd_config *")
-    config.size = geometry.size
-    config.zone_size = geometry.zone_size
-    config.zone_capacity = geometry.zone_capacity
-    config.logical_block = geometry.logical_block
-    config.physical_block = geometry.physical_block
-    config.max_open = geometry.max_open
-    config.max_active = geometry.max_active
-    config.append_limit = geometry.append_limit
-    config.seed = geometry.seed
-    config.slot_cache = geometry.slot_cache
-    config.dialect = DIALECT_NUMBERS[geometry.dialect]
-    config.model = _number_of(MODELS, geometry.model)
-    config.implicit_close = _number_of(IMPLICIT_CLOSES, geometry.implicit_close)
-    config.data = _number_of(DATA_MODES, geometry.data)
-    config.host_sync = _number_of(HOST_SYNCS, geometry.host_sync)
-    config.unrestricted_read = geometry.unrestricted_read
-    config.nr_conv = len(ranges)
-    config.conv = conv
-    config.profile = geometry.profile.encode("utf-8")[:63]
-    return config, conv
-
-
-def _number_of(names: dict[int, Any], wanted: object) -> int:
-    return next(number for number, name in names.items() if name is wanted)
-
-
-def _geometry_of(handle: Any, info: Any) -> Geometry:
-    conv = ffi.new("struct zd_range[]", max(1, info.nr_conv_ranges))
-    count = lib.zd_conv_ranges(handle, conv, info.nr_conv_ranges)
-    return Geometry(
-        size=info.size,
-        zone_size=info.zone_size,
-        zone_capacity=info.zone_capacity,
-        conventional=ZoneSet((conv[i].first, conv[i].count) for i in range(count)),
-        logical_block=info.logical_block,
-        physical_block=info.physical_block,
-        max_open=info.max_open,
-        max_active=info.max_active,
-        append_limit=info.append_limit or info.zone_capacity,
-        dialect=DIALECTS[info.dialect],
-        model=MODELS[info.model],
-        implicit_close=IMPLICIT_CLOSES[info.implicit_close],
-        unrestricted_read=bool(info.unrestricted_read),
-        data=DATA_MODES[info.data],
-        host_sync=HOST_SYNCS[info.host_sync],
-        seed=info.seed,
-        slot_cache=info.slot_cache,
-        profile=ffi.string(info.profile).decode("utf-8", "replace"),
-    )
-
-
-def _limits_of(info: Any) -> Limits:
-    return Limits(
-        max_open=info.max_open,
-        max_active=info.max_active,
-        implicit_open=info.nr_implicit_open,
-        explicit_open=info.nr_explicit_open,
-        closed=info.nr_closed,
+    return adopt(
+        path, lambda out, err: lib.zd_create(name, config, flags, out, err), kind or Device
     )
 
 
@@ -756,9 +525,10 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
     """What a pickled Device becomes."""
     in_ram = path.startswith("/proc/")
     try:
-        device = _adopt(
+        device = adopt(
             None if in_ram else path,
-            lambda out, err: _open_handle(path_bytes(path), readonly, out, err),
+            lambda out, err: opened(path_bytes(path), readonly, out, err),
+            Device,
         )
     except FileNotFoundError as exc:
         if not in_ram:
@@ -766,42 +536,8 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
         raise FileNotFoundError(
             exc.errno, "the RAM disk is gone: the process that pickled it ended or closed it"
         ) from None
-    if device._uuid != uuid:
-        found = device._uuid
+    if device.uuid != uuid:
+        found = device.uuid
         device.close()
         raise ValueError(f"{path} is another disk now: {found}, and {uuid} was pickled")
     return device
-
-
-# ---------------------------------------------------------------- called by the C type
-
-
-def _on_error(core: Core, code: int, raw: bytes) -> NoReturn:
-    device = cast("Device", core)
-    raise_error(code, ffi.from_buffer("struct zd_error *", raw), device, device._given)
-
-
-def _on_range(core: Core, name: str, value: int) -> NoReturn:
-    raise bad_number(cast("Device", core), name, value)
-
-
-# ---------------------------------------------------------------- the end of the process, and forks
-
-_live: Living[Device] = Living()
-
-
-def _close_all_devices() -> None:
-    """At exit: disks left open are closed cleanly; calls of daemon threads are cut short."""
-    for device in _live.all():
-        device._cancel()
-    failed: OSError | None = None
-    for device in _live.all():
-        try:
-            device.close()
-        except OSError as exc:
-            failed = exc
-    if failed is not None:
-        raise failed
-
-
-atexit.register(_close_all_devices)

@@ -26,8 +26,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from zoned._lib import ffi, lib
-from zoned.errors import raise_error
+from zoned._core.handle import ask
+from zoned._core.native import ffi, lib
+from zoned._core.raising import raise_error
 from zoned.inputs import MOST_TOML, InputError, parse_toml, read_bytes
 from zoned.plaintext import printable
 from zoned.units import SizeError, parse_size
@@ -175,7 +176,7 @@ class Fault:
     id: int
     rule: FaultRule
     _device: Device = field(repr=False, compare=False)
-    _last: tuple[int, int, int] = field(default=(0, 0, 0), repr=False, compare=False)
+    last: tuple[int, int, int] = field(default=(0, 0, 0), repr=False, compare=False)
 
     @property
     def seen(self) -> int:
@@ -215,9 +216,9 @@ class Fault:
             self.clear()
 
     def __str__(self) -> str:
-        return f"fault {self._told(*self._counts())}"
+        return f"fault {self.told(*self._counts())}"
 
-    def _told(self, seen: int, matched: int, waiting: int) -> str:
+    def told(self, seen: int, matched: int, waiting: int) -> str:
         """ "3 'label': medium on write; met 2, acted on 1"."""
         label = f" {self.rule.label!r}" if self.rule.label else ""
         hangs = f", {waiting} waiting" if waiting else ""
@@ -227,10 +228,10 @@ class Fault:
     def _counts(self) -> tuple[int, int, int]:
         for raw in _rows(self._device):
             if raw.id == self.id:
-                self._last = raw.seen, raw.matched, raw.waiting
-                return self._last
-        self._last = *self._last[:2], 0
-        return self._last
+                self.last = raw.seen, raw.matched, raw.waiting
+                return self.last
+        self.last = *self.last[:2], 0
+        return self.last
 
 
 class Plan(Sequence[Fault]):
@@ -336,7 +337,7 @@ class Faults:
     @property
     def virtual_latency(self) -> float:
         """Virtual time that latency rules have added, seconds."""
-        return self._device._native(lib.zd_fault_virtual_ns) / 1e9
+        return ask(self._device, lib.zd_fault_virtual_ns) / 1e9
 
     def __iter__(self) -> Iterator[Fault]:
         for raw in _rows(self._device):
@@ -392,7 +393,7 @@ def rule_of(entry: Mapping[str, Any], where: str) -> FaultRule:
 def _call(device: Device, function: Callable[..., int], *args: object) -> int:
     """A call about faults; what the core refuses in words is a FaultError."""
     err = ffi.new("struct zd_error *")
-    code = device._native(function, *args, err)
+    code = ask(device, function, *args, err)
     if code in (-errno.EINVAL, -errno.ENOENT, -errno.ENOSPC):
         raise FaultError(ffi.string(err.text).decode("utf-8", "replace"))
     if code < 0:

@@ -94,9 +94,9 @@ def refuse_used(path: str | os.PathLike[str]) -> None:
     while it is mounted, or open for writing. Whoever went on with it would write into a file that
     has no name any more.
     """
-    from zoned._lib import ffi, lib
-    from zoned.checking import path_bytes
-    from zoned.errors import raise_error
+    from zoned._core.conversions import path_bytes
+    from zoned._core.native import ffi, lib
+    from zoned._core.raising import raise_error
 
     _refuse_mounted(path)
     err = ffi.new("struct zd_error *")
@@ -129,7 +129,7 @@ def busy(path: str | os.PathLike[str]) -> OSError:
 
 def _refuse_mounted(path: str | os.PathLike[str]) -> None:
     from zoned.errors import ImageBusyError
-    from zonefs.attach import mounts_of
+    from zoned.mounts import mounts_of
 
     for place in mounts_of(os.path.realpath(os.fsdecode(path))):
         text = f"the disk is mounted at {place}: unmount it first"

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -32,7 +32,8 @@ import pytest
 if TYPE_CHECKING:
     from types import FrameType
 
-    from zoned.device import Device
+    from zoned.device import Device, GeometryKeywords
+    from zoned.geometry import Geometry
     from zoned.testing import CrashReport
 
 _SETTINGS = {
@@ -116,6 +117,14 @@ def _shape(settings: Mapping[str, Any]) -> dict[str, Any]:
     return keywords
 
 
+def _geometry(settings: Mapping[str, Any]) -> Geometry:
+    """The disk that settings mean. Raises GeometryError, ProfileError, ValueError."""
+    from zoned.device import resolve_keywords
+
+    shape = _shape(settings)
+    return resolve_keywords(shape.pop("profile", None), cast("GeometryKeywords", shape))
+
+
 def _rules(faults: Any, folder: Path) -> list[Any]:
     """Rules from what the marker's ``faults`` may be: a plan's path, a table, or several tables.
 
@@ -163,8 +172,6 @@ def _settings_of(
     request: pytest.FixtureRequest, zoned_settings: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Any]]:
     """Keywords, and the rules of faults, for a fixture: of its test, module or session."""
-    from zoned.device import _resolve
-
     with _in_a_sentence():
         settings = _over(_configured(request.config), zoned_settings)
         faults = None
@@ -175,8 +182,7 @@ def _settings_of(
             given = dict(marker.kwargs)
             faults = given.pop("faults", faults)
             settings = _over(settings, given)
-        shape = _shape(settings)
-        _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
+        _geometry(settings)
         beside = request.config.rootpath if request.scope == "session" else request.path.parent
         return settings, _rules(faults, beside)
 
@@ -192,14 +198,13 @@ def _factory(
     settings: dict[str, Any], rules: list[Any], disks: list[Any]
 ) -> Iterator[Callable[..., Device]]:
     """What the factories yield; ``disks`` gets each disk, as soon as it is there."""
-    from zoned.device import _create, _resolve
+    from zoned.device import create_from
 
     with ExitStack() as stack:
 
         def make(**keywords: Any) -> Device:
-            shape = _shape(_over(settings, keywords))
-            geometry = _resolve(shape.pop("profile", None), shape)  # type: ignore[arg-type]
-            device = stack.enter_context(_create(None, geometry, replace=False))
+            geometry = _geometry(_over(settings, keywords))
+            device = stack.enter_context(create_from(None, geometry, replace=False))
             disks.append(device)
             device.faults.set_all(rules)
             device.trace.keep()
@@ -378,8 +383,8 @@ def _story(device: Device) -> str:
 
 
 def _open_devices() -> dict[int, Any]:
-    module = sys.modules.get("zoned.device")
-    return {id(dev): dev for dev in list(module._live) if not dev.closed} if module else {}
+    module = sys.modules.get("zoned._core.handle")
+    return {id(dev): dev for dev in list(module.living) if not dev.closed} if module else {}
 
 
 def _mounts(item: pytest.Item) -> set[str]:

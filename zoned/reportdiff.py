@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from zoned._core.looking import report_rows
 from zoned.inputs import InputError, parse_json
 from zoned.reportformats import (
     CONDITION_NAMES,
@@ -129,7 +130,7 @@ def _show(value: object) -> str:
 def of_device(device: Device) -> Iterator[ReportZone]:
     """The report of an open disk, in batches; the zones of one batch are from one moment."""
     at = 0
-    while batch := device._report_raw(at, _BATCH):
+    while batch := report_rows(device, at, _BATCH):
         for zone in ZONE.iter_unpack(batch):
             start, length, capacity, wp, _, number, kind, condition, non_seq, reset = zone
             yield _zone(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection, Mapping
 
-from zoned.units import counted
+from zoned.units import exact_size
 
 #: struct zd_zone: start, length, capacity, wp, durable_wp, index, type, condition, non_seq, reset.
 ZONE = struct.Struct("=5QI4B")
@@ -191,33 +191,6 @@ def text(batch: bytes, colour: bool = False) -> str:
             )
         )
     return "".join(lines)
-
-
-def exact_size(size: int) -> str:
-    """``4 MiB`` where the unit divides the size, else the bytes: never a rounded number."""
-    for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if size and not size & ((1 << shift) - 1):
-            return f"{size >> shift} {unit}"
-    return f"{size} B"
-
-
-def human_size(size: float) -> str:
-    """``3.4 GiB``: rounded, for eyes."""
-    if size < 1024:
-        return f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        size /= 1024
-        if size < 1023.95 or unit == "TiB":
-            break
-    return f"{size:.1f} {unit}"
-
-
-def both_sizes(size: int) -> str:
-    """``25.5 TiB (28000000000000 bytes)``: for eyes, and exact."""
-    exact = exact_size(size)
-    shown = exact if not exact.endswith(" B") and len(exact) <= 8 else human_size(size)
-    exactly = counted(size, "byte")
-    return f"{shown} ({exactly})" if size >= 1024 else exactly
 
 
 def keep(batch: bytes, conditions: Collection[int], types: Collection[int]) -> bytes:

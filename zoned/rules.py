@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
-from zoned._lib import ffi, lib
-from zoned.errors import _RULES, DIALECT_NUMBERS, ZonedError, rule_name
+from zoned._core.native import ffi, lib
+from zoned._core.raising import DIALECT_NUMBERS, RULES, rule_name
+from zoned.errors import ZonedError
 from zoned.geometry import Dialect
 from zoned.zone import ZoneCondition, ZoneType
 
@@ -123,7 +124,7 @@ def rules(dialect: Dialect | str) -> tuple[Rule, ...]:
         result.append(
             Rule(
                 ffi.string(info.name).decode("ascii"),
-                _RULES[code],
+                RULES[code],
                 info.err,
                 (info.sense_key, info.asc, info.ascq) if book is Dialect.ZBC else None,
                 info.nvme_status if book is Dialect.ZNS else None,

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from zoned._lib import Guard, ffi, lib
-from zoned.errors import raise_error
-from zoned.owning import SNAPSHOT, Owned
+from zoned._core.handle import Handle, call, forked, pointer
+from zoned._core.native import Guard, ffi, lib
+from zoned._core.owning import SNAPSHOT, Owned
+from zoned._core.raising import raise_error
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
@@ -65,33 +66,35 @@ def cut_of(kept: Mapping[int, int], undone: Iterable[int]) -> tuple[Any, Any]:
 class Snapshot(Owned):
     """A disk at one moment."""
 
-    __slots__ = ("__weakref__", "_geometry", "_path", "_uuid")
+    __slots__ = ("__weakref__", "_forks_as", "_geometry", "_path", "_uuid")
 
-    def __init__(self, of: Device | Snapshot) -> None:
-        """Not for users: ``dev.snapshot()``."""
+    def __init__(self, of: Handle | Snapshot, forks_as: type[Device]) -> None:
+        """Not for users: ``dev.snapshot()``. ``forks_as`` is what its forks are."""
         super().__init__(SNAPSHOT)
+        self._forks_as = forks_as
         self._geometry: Geometry = of.geometry
-        self._uuid: UUID = of._uuid
-        self._path: str | None = of._path
+        self._uuid: UUID = of.uuid
+        self._path: str | None = of.path
 
     @classmethod
-    def _take(cls, device: Device) -> Self:
-        self = cls(device)
+    def take(cls, device: Handle, forks_as: type[Device]) -> Self:
+        """Of the disk now."""
+        self = cls(device, forks_as)
         try:
-            device._call(lib.zd_snapshot_take, self.cell)
+            call(device, lib.zd_snapshot_take, self.cell)
         except BaseException:
             self.close()
             raise
         return self
 
     @classmethod
-    def _look(cls, device: Device) -> Self:
+    def look(cls, device: Handle, forks_as: type[Device]) -> Self:
         """By a handle that may only read: for zones() and unflushed(), which are of one moment
         where two looks tell the same.
         """
-        self = cls(device)
+        self = cls(device, forks_as)
         try:
-            device._call(lib.zd_snapshot_look, self.cell)
+            call(device, lib.zd_snapshot_look, self.cell)
         except BaseException:
             self.close()
             raise
@@ -103,13 +106,18 @@ class Snapshot(Owned):
         return self._geometry
 
     @property
+    def path(self) -> str | None:
+        """Of the disk's image; None: it is in RAM."""
+        return self._path
+
+    @property
     def uuid(self) -> UUID:
         """Of the disk."""
         return self._uuid
 
     def fork(self) -> Device:
         """A disk of its own in RAM that begins as the snapshot."""
-        return self._fork(None)
+        return self.forked(None)
 
     def survivor(
         self, kept: Mapping[int, int] | None = None, undone: Iterable[int] | None = None
@@ -123,7 +131,7 @@ class Snapshot(Owned):
         """
         if undone is None:
             undone = [block.offset for block in self.unflushed()]
-        return self._fork({} if kept is None else kept, undone)
+        return self.forked({} if kept is None else kept, undone)
 
     def unflushed(self) -> list[UnflushedBlock]:
         """The blocks of conventional and preferred zones whose newer content a power cut may take,
@@ -168,30 +176,31 @@ class Snapshot(Owned):
         name = "in RAM" if self._path is None else repr(self._path)
         return f"<zoned.Snapshot of {name}{', closed' if self.closed else ''}>"
 
-    def _rollback(self, device: Device) -> None:
+    def put_back(self, device: Handle) -> None:
+        """What ``dev.rollback(snapshot)`` does."""
         err = ffi.new("struct zd_error *")
         with Guard(device, self):
-            code = lib.zd_rollback(device._handle, self.raw, err)
+            code = lib.zd_rollback(pointer(device), self.raw, err)
         if code == -errno.EINVAL:
             raise ValueError(ffi.string(err.text).decode())
         if code < 0:
             raise_error(code, err, device, device.path)
 
-    def _share(self) -> Snapshot:
+    def share(self) -> Snapshot:
         """The same snapshot, to be closed by itself."""
-        other = Snapshot(self)
+        other = Snapshot(self, self._forks_as)
         with Guard(self):
             lib.zd_snapshot_share(self.raw, other.cell)
         return other
 
-    def _fork(
+    def forked(
         self,
         kept: Mapping[int, int] | None,
         undone: Iterable[int] = (),
         kind: type[Device] | None = None,
+        crash_id: str | None = None,
     ) -> Device:
-        from zoned.device import _forked
-
+        """A fork (``kept`` None), or a survivor with an id; ``kind``: of a class of its own."""
         cut, _keep = (ffi.NULL, None) if kept is None else cut_of(kept, undone)
 
         def make(out: Any, err: Any) -> int:
@@ -201,4 +210,4 @@ class Snapshot(Owned):
                 raise ValueError(ffi.string(err.text).decode())
             return code
 
-        return _forked(self, make, kind)
+        return forked(self, make, kind or self._forks_as, crash_id)

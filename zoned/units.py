@@ -111,3 +111,30 @@ def format_size(count: int) -> str:
     if whole < 10_000:
         return f"{whole} {PREFIXES[power - 1]}iB" if power else counted(whole, "byte")
     return humanize.naturalsize(count, binary=True)
+
+
+def exact_size(size: int) -> str:
+    """``4 MiB`` where the unit divides the size, else the bytes: never a rounded number."""
+    for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size and not size & ((1 << shift) - 1):
+            return f"{size >> shift} {unit}"
+    return f"{size} B"
+
+
+def human_size(size: float) -> str:
+    """``3.4 GiB``: rounded, for eyes."""
+    if size < 1024:
+        return f"{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1023.95 or unit == "TiB":
+            break
+    return f"{size:.1f} {unit}"
+
+
+def both_sizes(size: int) -> str:
+    """``25.5 TiB (28000000000000 bytes)``: for eyes, and exact."""
+    exact = exact_size(size)
+    shown = exact if not exact.endswith(" B") and len(exact) <= 8 else human_size(size)
+    exactly = counted(size, "byte")
+    return f"{shown} ({exactly})" if size >= 1024 else exactly

@@ -8,11 +8,12 @@ disk itself.
 
 from zonefs.files import BlockRandom, BlockWriter, ZoneFile
 from zonefs.filesystem import ZoneFS
+from zonefs.formatting import mkfs
 from zonefs.mounting import Mount, mount
 from zonefs.options import Errors, MountOptions, SeqFileCounters
 from zonefs.paths import ZonePath
 from zonefs.stream import StreamError, StreamFile
-from zonefs.superblock import Features, Superblock, mkfs, read_superblock
+from zonefs.superblock import Features, Superblock, read_superblock
 
 __all__ = [
     "BlockRandom",

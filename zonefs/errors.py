@@ -10,8 +10,8 @@ import os
 from typing import Any, NoReturn
 
 from zoned import Device
-from zoned._lib import ffi, lib
-from zoned.errors import raise_error
+from zoned._core.native import ffi, lib
+from zoned._core.raising import raise_error
 
 _FIRST_RULE: int = lib.ZD_E_FIRST_RULE
 

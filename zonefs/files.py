@@ -14,8 +14,8 @@ import os
 from operator import attrgetter
 from typing import TYPE_CHECKING, NoReturn, SupportsIndex
 
-from zoned._lib import Guard
-from zoned.owning import Turn
+from zoned._core.native import Guard
+from zoned._core.owning import Turn
 from zoned.units import counted
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class ZoneFile(io.RawIOBase):
 
     def _size(self) -> int:
         self._check_open()
-        return self._fs._size_of(self._ino, self.name)
+        return self._fs.size_of(self._ino, self.name)
 
     def _check_open(self) -> None:
         if self._file.closed:

@@ -20,8 +20,10 @@ from types import TracebackType
 from typing import IO, Any, NoReturn, Self, TypeVar
 
 from zoned import Device, ZoneType
-from zoned._lib import FAST_FS_TABLE, File, Guard, ffi, lib
-from zoned.owning import FILE_SYSTEM, Living, Owned
+from zoned._core.handle import pointer
+from zoned._core.looking import zone_written
+from zoned._core.native import FAST_FS_TABLE, File, Guard, ffi, lib
+from zoned._core.owning import FILE_SYSTEM, Living, Owned
 from zonefs.errors import raise_os_error
 from zonefs.files import ZoneFile, buffered
 from zonefs.options import (
@@ -86,9 +88,9 @@ class ZoneFS:
         rules = Owned(FILE_SYSTEM, dev)
         try:
             with Guard(dev):
-                code = lib.zd_fs_mount(dev._handle, options, rules.cell, err)
+                code = lib.zd_fs_mount(pointer(dev), options, rules.cell, err)
                 if code == 0:
-                    lib.zd_fs_read_super(dev._handle, raw, err)
+                    lib.zd_fs_read_super(pointer(dev), raw, err)
             if code < 0:
                 raise_os_error(dev, "mount", dev.path, code, err)
             self._superblock = superblock_of(raw)
@@ -193,8 +195,8 @@ class ZoneFS:
             flags = (flags & ~os.O_WRONLY) | os.O_RDWR  # a writer reads where the stream ends
         raw = self._open_ino(ino, name, flags & ~os.O_APPEND, 0, os.O_DIRECT)
         try:
-            size = self._size_of(ino, name)
-            end = min(size, self._device._written(ino))  # less than the size if it was finished
+            size = self.size_of(ino, name)
+            end = min(size, zone_written(self._device, ino))
             limit = self._device.geometry.zone_capacity_of(ino) if end == size else end
             stream = StreamFile(raw, mode, self._block, limit, end, recover)
             file: Any = stream if buffering == 0 else stream.buffered(buffering)
@@ -536,7 +538,7 @@ class ZoneFS:
             more[f"st_{name}_ns"] = ns
         return os.stat_result((*row, *(ns // 10**9 for ns in times)), more)
 
-    def _size_of(self, ino: int, path: Name) -> int:
+    def size_of(self, ino: int, path: Name) -> int:
         raw = ffi.new("struct stat *")
         self._call("stat", path, _without_error(lib.zd_fs_getattr), ino, raw)
         return int(raw.st_size)

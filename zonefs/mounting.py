@@ -19,10 +19,11 @@ import warnings
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
-from zoned import Device
+from zoned import Device, mounts
 from zoned import open as open_disk
-from zoned._lib import Guard, dup_file, ffi, lib
-from zoned.owning import SERVED_FILE_SYSTEM, Kind, Living, Owned, Turn
+from zoned._core.handle import pointer
+from zoned._core.native import Guard, dup_file, ffi, lib
+from zoned._core.owning import SERVED_FILE_SYSTEM, Kind, Living, Owned, Turn
 from zonefs import attach
 from zonefs.errors import raise_os_error
 from zonefs.options import (
@@ -113,7 +114,7 @@ class Mount:
             ) as file:
                 self._start(file.fileno(), workers)
             # Answered by the server: it is up.
-            number = attach.asked(lambda: os.stat(self._path).st_dev, self._path, self._source)
+            number = mounts.asked(lambda: os.stat(self._path).st_dev, self._path, self._source)
             self._number = f"{os.major(number)}:{os.minor(number)}"
             with Guard(self._server):
                 told = self._fuse.zd_fuse_mounted(self._server.raw, os.fsencode(self._path), number)
@@ -139,7 +140,7 @@ class Mount:
     def _mount_rules(self, options: Any) -> None:
         err = ffi.new("struct zd_error *")
         with Guard(self._device):
-            code = lib.zd_fs_mount(self._device._handle, options, self._rules.cell, err)
+            code = lib.zd_fs_mount(pointer(self._device), options, self._rules.cell, err)
         if code < 0:
             raise_os_error(self._device, "mount", self._device.path, code, err)
 
@@ -151,7 +152,7 @@ class Mount:
         with Guard(self._rules):
             code = self._fuse.zd_fuse_start(
                 lib.zd_fuse_table_address(),
-                int(ffi.cast("uintptr_t", self._device._handle)),
+                int(ffi.cast("uintptr_t", pointer(self._device))),
                 int(ffi.cast("uintptr_t", self._rules.raw)),
                 fd,
                 options,
@@ -167,8 +168,8 @@ class Mount:
     def _detach_ours(self) -> None:
         """Making it ended early: unmount what may have been mounted."""
         with contextlib.suppress(OSError):
-            entry = attach.top(self._path)
-            if entry and entry.fs_type == attach.FS_TYPE and entry.source == self._source:
+            entry = mounts.top(self._path)
+            if entry and entry.fs_type == mounts.FS_TYPE and entry.source == self._source:
                 attach.detach(self._path, lazy=True)
 
     def _end(self) -> None:
@@ -220,7 +221,7 @@ class Mount:
             with Guard(self._rules):
                 return counters_of(self._rules.raw)
 
-        return attach.asked(look, self._path, self._source)
+        return mounts.asked(look, self._path, self._source)
 
     @property
     def options(self) -> MountOptions:
@@ -266,7 +267,7 @@ class Mount:
                 with Guard(self._server):
                     self._fuse.zd_fuse_remount(self._server.raw, how)
 
-            attach.asked(change, self._path, self._source)
+            mounts.asked(change, self._path, self._source)
         attach.check_remount(self._fuse_ffi, how, self._path)
 
     def log_to_syslog(self) -> None:
@@ -317,13 +318,13 @@ class Mount:
             self._end()
 
     def _detach(self, force: bool) -> None:
-        there = [entry for entry in attach.entries() if entry.device == self._number]
+        there = [entry for entry in mounts.entries() if entry.device == self._number]
         ended = not self.mounted
         for entry in there:
             # The number may be another file system's by now, if ours was unmounted.
-            if entry.fs_type != attach.FS_TYPE or entry.source != self._source:
+            if entry.fs_type != mounts.FS_TYPE or entry.source != self._source:
                 continue
-            if attach.top(entry.path) != entry:
+            if mounts.top(entry.path) != entry:
                 raise OSError(
                     errnos.EBUSY, f"{entry.path} is covered by another mount: unmount that first"
                 )
@@ -448,13 +449,13 @@ def mount_points(device: Device) -> list[str]:
     """Where a disk's zonefs is mounted, as far as that can be seen: by any process if it has an
     image, by this one if it is in RAM."""
     if device.path is not None:
-        return attach.mounts_of(os.path.realpath(device.path))
+        return mounts.mounts_of(os.path.realpath(device.path))
     with Guard(device):
-        disk = os.fstat(lib.zd_fd(device._handle))
+        disk = os.fstat(lib.zd_fd(pointer(device)))
     found = []
     for one in _live.all():
         with contextlib.suppress(ValueError), Guard(one._device):  # it may be unmounted meanwhile
-            if os.path.samestat(disk, os.fstat(lib.zd_fd(one._device._handle))):
+            if os.path.samestat(disk, os.fstat(lib.zd_fd(pointer(one._device)))):
                 found.append(one.path)
     return found
 

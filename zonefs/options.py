@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 
 
 class Errors(StrEnum):

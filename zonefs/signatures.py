@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 
 from zoned import Device, ZoneCondition
+from zoned._core.looking import zone_written
 from zoned.errors import PowerLossError, ZonedError
 
 Read = Callable[[int, int], bytes]
@@ -126,7 +127,7 @@ def _page(device: Device, offset: int) -> bytes:
         zone = device.geometry.zone_of(at)
         start = device.geometry.zone_start(zone)
         stop = min(end, start + device.geometry.zone_length(zone))
-        length = min(stop, start + device._written(zone)) - at
+        length = min(stop, start + zone_written(device, zone)) - at
         if length > 0 and device.zones[zone].condition is not ZoneCondition.OFFLINE:
             page[at - offset : at - offset + length] = device.pread(length, at)
         at = stop
@@ -138,7 +139,7 @@ def data_in(device: Device, zone: int) -> int:
     geometry = device.geometry
     start, written, block = (
         geometry.zone_start(zone),
-        device._written(zone),
+        zone_written(device, zone),
         geometry.physical_block,
     )
     found = 0

@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, NoReturn
 
-from zoned._lib import Guard
-from zoned.owning import Turn
+from zoned._core.native import Guard
+from zoned._core.owning import Turn
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -168,6 +168,20 @@ def command_timeout() -> None:
         dev.pwrite(BLOCK, dev.zones[7].start)
 
 
+def miscompare() -> None:
+    """A compare with other data."""
+    with small() as dev:
+        start = dev.zones[7].start
+        dev.pwrite(BLOCK, start)
+        dev.compare(bytes(len(BLOCK) - 1) + b"x", start)
+
+
+def sequential_zone() -> None:
+    """A sequential zone cannot be zeroed in its midst."""
+    with small() as dev:
+        dev.deallocate(dev.zones[7].start, 4096)
+
+
 BREAKS: list[Callable[[], None]] = [
     unaligned_write,
     write_boundary,
@@ -189,6 +203,8 @@ BREAKS: list[Callable[[], None]] = [
     medium_error,
     power_loss,
     command_timeout,
+    miscompare,
+    sequential_zone,
 ]
 
 

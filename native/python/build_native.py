@@ -1,4 +1,4 @@
-"""The cffi builder of ``zoned._native``: the C core, compiled once, and every function of zd.h.
+"""The cffi builder of ``zoned._native``: the C core, compiled once, and all of its headers.
 
 setup.py names this file in ``cffi_modules``. The declarations come from native/zd.h itself, so that
 the header stays the only place where the interface is written. Reads native/, touches nothing else.
@@ -34,8 +34,10 @@ PREAMBLE = """
 #include <sys/stat.h>
 #include "fast_table.h"
 #include "fs/fuse_table.h"
-#include "include/zoned/serve.h"
 #include "zd_sim.h"
+#include "zoned/request.h"
+#include "zoned/scsi.h"
+#include "zoned/serve.h"
 
 static const struct zd_fast_table fast_table = {
     sizeof(struct zd_fast_table), sizeof(struct zd_error), zd_pread, zd_pwrite, zd_pwritev,
@@ -95,13 +97,13 @@ def declarations(header: str) -> str:
 
 
 def sources() -> list[str]:
-    """The C files of the core, of the zonefs rules, of the simulation, of doors and servers.
+    """The C files of the core, of the zonefs rules, of the simulation, wires and servers.
 
     Relative to the working folder, as setuptools wants them. The FUSE server (native/fs/fuse*) is a
     module of its own.
     """
     found: list[Path] = []
-    for folder in ("base", "rules", "device", "fs", "sim", "wire", "serve"):
+    for folder in ("base", "rules", "device", "wire", "serve", "fs", "sim"):
         here = sorted(path for path in (NATIVE / folder).rglob("*.c") if not path.match("fuse*"))
         if not here:
             raise SystemExit(f"no C source in {NATIVE / folder}: the source tree is incomplete")
@@ -133,6 +135,8 @@ struct stat {
 ffibuilder.cdef(
     SYSTEM_TYPES
     + declarations((NATIVE / "zd.h").read_text(encoding="utf-8"))
+    + declarations((NATIVE / "include/zoned/request.h").read_text(encoding="utf-8"))
+    + declarations((NATIVE / "include/zoned/scsi.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_fs.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_sim.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "include/zoned/serve.h").read_text(encoding="utf-8"))
@@ -145,7 +149,7 @@ ffibuilder.set_source(
     "zoned._native",
     WARNINGS + PREAMBLE,
     sources=sources(),
-    include_dirs=[os.path.relpath(NATIVE), os.path.relpath(NATIVE / "python")],
+    include_dirs=[os.path.relpath(NATIVE / folder) for folder in (".", "include", "python")],
     depends=[os.path.relpath(path) for path in sorted(NATIVE.rglob("*.h"))],
     define_macros=[("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")],
     extra_compile_args=compile_flags(),

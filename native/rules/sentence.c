@@ -293,6 +293,13 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 		command(t, err, d, false);
 		say(t, " hung and timed out; it was not done");
 		break;
+	case ZD_E_MISCOMPARE:
+		say(t, "the disk holds other data than was given: byte %llu is the first that differs", (unsigned long long)err->bound);
+		break;
+	case ZD_E_SEQUENTIAL:
+		command(t, err, d, false);
+		say(t, " without data is refused: the zone is sequential, and only conventional zones can be zeroed or deallocated");
+		break;
 	}
 	if (err->injected) {
 		size_t label = strnlen(err->text, sizeof(err->text));

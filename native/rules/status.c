@@ -35,6 +35,8 @@ static const struct zd_rule_info rules[ZD_NR_RULES] = {
 	{ "power-loss", EIO, 0x2, 0x04, 0x00, 0, 0x006 },
 	{ "read-type-boundary", EIO, 0x5, 0x21, 0x06, 0, 0x1B8 },
 	{ "command-timeout", ETIMEDOUT, 0xB, 0x2E, 0x02, 0, 0x007 },
+	{ "miscompare", EIO, 0xE, 0x1D, 0x00, 0, 0x285 },
+	{ "sequential-zone", EIO, 0x5, 0x24, 0x00, 0, 0x002 },
 };
 
 const struct zd_rule_info *zd_rule_info(int code, int dialect)

@@ -103,15 +103,13 @@ def sound(path: Path, when: str) -> None:
     assert not errors, f"{when}: {errors}"
 
 
-def killed(path: Path, steps: Sequence[Step], at: int, prepare: Callable[[], object]) -> int | None:
-    """How many steps were acknowledged (the close is one); None: it went through."""
-    prepare()
+def killed(work: Callable[[Callable[[], object]], object]) -> int | None:
+    """Run work(say) in a child that kill_at() kills. How often it said; None: it went through."""
     told, tell = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            library.kill_at(at)
-            story(path, steps, lambda: os.write(tell, b"."))
+            work(lambda: os.write(tell, b"."))
             os._exit(0)
         except BaseException as error:  # noqa: BLE001 - told by the exit status
             print(f"{error!r}", file=sys.stderr, flush=True)
@@ -139,7 +137,13 @@ def tell(name: str, path: Path, steps: Sequence[Step], prepare: Callable[[], obj
     device.close()
     states.append(states[-1])
     for at in itertools.count(1):
-        done = killed(path, steps, at, prepare)
+
+        def work(say: Callable[[], object], at: int = at) -> None:
+            library.kill_at(at)
+            story(path, steps, say)
+
+        prepare()
+        done = killed(work)  # steps; the close is one
         if done is None:
             return at - 1
         when = f"{name}, killed at operation {at}, {done} of {len(steps)} steps done"

@@ -8,18 +8,14 @@ has closed the disk too, no slot is held any more.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import zoned
-from crash.at_operation import BLOCK, State, Step, data, make, state
+from crash.at_operation import BLOCK, State, Step, data, killed, library, make, state
 
-library = ctypes.CDLL(None)
 Held = dict[str, zoned.Snapshot]
 
 
@@ -59,33 +55,6 @@ def recording(trace: Path) -> Sequence[Step]:
         lambda d: d.trace.stop(),
         lambda d: d.append(5, data(8)),
     ]
-
-
-def killed(path: Path, steps: Sequence[Step], at: int) -> int | None:
-    """How many steps were done; None: all, before the kill."""
-    told, tell = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            device = zoned.open(path)
-            library.kill_at(at)
-            for step in steps:
-                step(device)
-                os.write(tell, b".")
-            device.close()
-            os._exit(0)
-        except BaseException as error:  # noqa: BLE001 - told by the exit status
-            print(f"{error!r}", file=sys.stderr, flush=True)
-            os._exit(1)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
-        done = len(pipe.read())
-    status = os.waitpid(child, 0)[1]
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return done
-    assert status == 0, "a story failed by itself"
-    return None
 
 
 def commands(trace: Path) -> list[str]:
@@ -129,7 +98,16 @@ def tell(
         make(path, "flush")
         trace.unlink(missing_ok=True)
         with zoned.open(path) as other:
-            done = killed(path, story(trace), at)
+
+            def work(say: Callable[[], object], at: int = at) -> None:
+                device = zoned.open(path)
+                library.kill_at(at)
+                for step in story(trace):
+                    step(device)
+                    say()
+                device.close()
+
+            done = killed(work)
             when = f"{name}, killed at operation {at}, {done} steps done"
             if done is None:
                 return at - 1

@@ -17,6 +17,7 @@ from types import FrameType
 import zoned
 from crash.writer import BLOCK, content
 from waiting import PATIENCE
+from zoned._core.looking import zone_written
 
 
 @contextmanager
@@ -183,7 +184,7 @@ class Ledger:
         """Each block as it was last written; nothing of a write that did not raise the pointer is behind it."""
         blocks, end = self.blocks.setdefault(zone.index, {}), self.ends.get(zone.index, 0)
         command, place, length, tag = self.open_question.pop(zone.index, ("", 0, 0, 0))
-        written = device._written(zone.index)
+        written = zone_written(device, zone.index)
         if command:
             self.touched.add(zone.index)
         if command == "reset" and zone.condition is zoned.ZoneCondition.EMPTY:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import zoned
-from zoned import profiles
+from zoned.drives import profiles
 from zoned.testing import CrashFailure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,16 +31,17 @@ DISK = "import zoned\ndev = zoned.memory(zones=8)\n"
 PLAN = "[[fault]]\nkind = 'medium'\non = 'write'\n"
 GIVEN = {
     "zoned/faults.py": f"{DISK}import pathlib\npathlib.Path('plan.toml').write_text({PLAN!r})",
-    "zoned/owning.py": (
-        f"{DISK}from zoned._lib import Guard, ffi, lib\nfrom zoned.owning import SNAPSHOT, Owned\n"
-        "handle, err = dev._handle, ffi.new('struct zd_error *')\n"
+    "zoned/_core/owning.py": (
+        f"{DISK}from zoned._core.native import Guard, ffi, lib\nfrom zoned._core.owning import SNAPSHOT, Owned\n"
+        "from zoned._core.handle import pointer\n"
+        "handle, err = pointer(dev), ffi.new('struct zd_error *')\n"
         "rows, count = ffi.new('struct zd_snapshot_zone[]', 8), 8"
     ),
     "zoned/testing.py": "from zoned.testing import check_crashes",
     "zoned/traces/recording.py": DISK,
 }
 LANGUAGES: dict[str, Callable[[str], object]] = {
-    "zoned/profiles.py": lambda text: profiles.parse(
+    "zoned/drives/profiles.py": lambda text: profiles.parse(
         text.encode(), name="example", source="the docstring"
     ).geometry(),
 }

@@ -20,7 +20,7 @@ import pytest
 import zoned
 import zonefs
 from waiting import PATIENCE, until
-from zoned.crashes import CrashIdError, CrashSpaceError
+from zoned.crash.states import CrashIdError, CrashSpaceError
 from zoned.faults import FaultRule
 from zoned.snapshots import Snapshot
 from zoned.testing import CrashFailure, WorkloadError, check_crashes, zone_lines

@@ -17,6 +17,7 @@ import pytest
 
 import zoned
 from waiting import PATIENCE
+from zoned._core.looking import zone_written
 from zoned.testing import check_crashes
 
 MIB = 1 << 20
@@ -131,7 +132,7 @@ def test_check_crashes_in_recoveries_copies_nothing() -> None:
 
     def verify(disk: zoned.Device, acknowledged: list[object]) -> None:
         nonlocal most
-        assert disk._written(3) >= len(acknowledged) * BLOCK
+        assert zone_written(disk, 3) >= len(acknowledged) * BLOCK
         if acknowledged:
             assert disk.pread(MIB, 2 * MIB) == b"c" * MIB
         disk.append(4, b"r" * BLOCK)
@@ -196,7 +197,7 @@ def word(dev: zoned.Device, offset: int) -> bytes:
 
 
 def claim_level(dev: zoned.Device, level: int, last: bool) -> None:
-    blocks = dev.pread(dev._written(3), 12 * MIB)[::BLOCK]
+    blocks = dev.pread(zone_written(dev, 3), 12 * MIB)[::BLOCK]
     assert blocks == b"".join(str(n).encode() for n in range(level + 1)) + (b"" if last else b"l")
     assert word(dev, 16 * MIB) == (b"root" if last else bytes(4))
     for zone in range(5, 5 + level):
@@ -289,7 +290,7 @@ def test_rollback_of_a_fork_of_a_fork(dev: zoned.Device) -> None:
             fork.append(3, b"z" * BLOCK)
             assert fork.pread(BLOCK, 12 * MIB + 4 * BLOCK) == b"z" * BLOCK
             fork.rollback(then)
-            assert fork._written(3) == 4 * BLOCK
+            assert zone_written(fork, 3) == 4 * BLOCK
         assert contents(beside) == shown
     for fork in chain[1:]:
         fork.close()
@@ -373,7 +374,7 @@ def test_a_deep_fork_cut_within_what_it_shares(dev: zoned.Device) -> None:
                     for disk, letters in (
                         (dev, b"abb"), (one, b"abbc"), (two, b"abbc"), (three, b"a223"), (four, b"a223"),
                     ):  # fmt: skip
-                        assert disk.pread(disk._written(3), 12 * MIB)[::BLOCK] == letters
+                        assert disk.pread(zone_written(disk, 3), 12 * MIB)[::BLOCK] == letters
 
 
 def test_a_flipped_bit_on_the_media_stays_in_its_disk(dev: zoned.Device) -> None:
@@ -385,7 +386,7 @@ def test_a_flipped_bit_on_the_media_stays_in_its_disk(dev: zoned.Device) -> None
                 two.pwrite(b"c" * BLOCK, 12 * MIB + 4 * BLOCK)
             assert two.pread(5 * BLOCK, 12 * MIB) != b"aabbc"
             for disk, letters in ((dev, b"aa"), (one, b"aabb"), (three, b"aabb")):
-                assert disk.pread(disk._written(3), 12 * MIB)[::BLOCK] == letters
+                assert disk.pread(zone_written(disk, 3), 12 * MIB)[::BLOCK] == letters
 
 
 # ---------------------------------------------------------------- threads, processes, limits
@@ -409,7 +410,7 @@ def test_many_threads_fork_forks(dev: zoned.Device) -> None:
         disks = [dev.fork()]
         for step in range(40):
             disk = disks[-1]
-            shown, count = disk.pread(4 * BLOCK, 0), disk._written(3) // BLOCK
+            shown, count = disk.pread(4 * BLOCK, 0), zone_written(disk, 3) // BLOCK
             assert shown == shown[:1] * 4 * BLOCK
             assert disk.pread(count * BLOCK, 12 * MIB)[::BLOCK] == bytes(range(1, count + 1))
             disks.append(disk.fork())
@@ -504,7 +505,7 @@ def test_more_levels_than_open_files(dev: zoned.Device) -> None:
         assert caught.value.errno == errno.EMFILE
         assert len(chain) > 50
         last = chain[-1]
-        count = last._written(3) // BLOCK
+        count = zone_written(last, 3) // BLOCK
         shown = last.pread(count * BLOCK, 12 * MIB)[::BLOCK]
         assert shown == bytes([number % 251 for number in range(1, count + 1)])
         assert "\n" not in str(caught.value)

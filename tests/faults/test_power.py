@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoned
+from zoned._core.looking import zone_written
 
 MIB = 1 << 20
 BLOCK = 4096
@@ -222,7 +223,7 @@ def check(dev: zoned.Device, rows: list, data: list, keep: str) -> None:
         if old.type is zoned.ZoneType.CONVENTIONAL:  # the steps write to none
             assert dev.pread(4 * BLOCK, old.start) == data[old.index]
             continue
-        kept = dev._written(old.index)
+        kept = zone_written(dev, old.index)
         durable = old.durable_wp - old.start
         if old.wp is not None:
             assert min(durable, old.wp - old.start) <= kept <= old.wp - old.start

@@ -20,7 +20,8 @@ from hypothesis.stateful import initialize, rule
 import zoned
 from faults.family import NUMBER, Family
 from waiting import PATIENCE
-from zoned.crashes import CrashIdError
+from zoned._core.looking import zone_written
+from zoned.crash.states import CrashIdError
 from zoned.testing import CrashFailure, check_crashes
 
 BLOCK = 4096
@@ -429,7 +430,7 @@ class Model:
         for zone in (0, 1):
             assert dev.pread(LENGTH, zone * LENGTH) == self.data[zone], zone
             if self.aware:
-                assert dev._written(zone) == self.written[zone]
+                assert zone_written(dev, zone) == self.written[zone]
 
 
 class Machine(Family):
@@ -493,7 +494,7 @@ class Machine(Family):
             for survivor in states:
                 crash_id = survivor.crash_id
                 seen = [survivor.pread(LENGTH, zone * LENGTH) for zone in (0, 1)]
-                written = [survivor._written(zone) for zone in (0, 1)]
+                written = [zone_written(survivor, zone) for zone in (0, 1)]
                 where = survivor.snapshot()  # a fork of a fork
                 with where.fork() as again:
                     assert [again.pread(LENGTH, zone * LENGTH) for zone in (0, 1)] == seen
@@ -511,7 +512,7 @@ class Machine(Family):
 
         model.cut(survives)
         if self.aware:
-            assert [dev._written(zone) for zone in (0, 1)] == written
+            assert [zone_written(dev, zone) for zone in (0, 1)] == written
 
     @rule(number=NUMBER, seed=st.integers(0, 99))
     def survivor(self, number: int, seed: int) -> None:

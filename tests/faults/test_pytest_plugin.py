@@ -296,10 +296,10 @@ def test_too_many():
     assert said.count("test_it.py:10: AssertionError") == 2
     assert said.count(">       check_crashes(") + said.count(">       zoned_crashes(") == 5
     assert said.count('>       raise KeyError("mine")') == 1
-    for library in ("zoned/testing.py", "zoned/crashes.py", "zoned/pytest_plugin.py"):
+    for library in ("zoned/crash/checker.py", "zoned/crash/states.py", "zoned/pytest_plugin.py"):
         assert library not in said
     code, said = run(tmp_path, source, "--full-trace")
-    assert "zoned/testing.py" in said
+    assert "zoned/crash/checker.py" in said
 
 
 def test_a_leak_fails_the_test_that_made_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import zoned
 import zonefs
+from zoned import mounts
 from zonefs import attach
 from zonefs.mounting import available
 
@@ -33,7 +34,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     where = tmp_path / "mount"
     where.mkdir()
     yield where
-    left = [entry for entry in attach.entries() if entry.path.startswith(str(tmp_path))]
+    left = [entry for entry in mounts.entries() if entry.path.startswith(str(tmp_path))]
     for entry in reversed(left):
         attach.detach(entry.path, lazy=True)
     assert not left, f"still mounted: {left}"

@@ -15,7 +15,8 @@ import zoned
 import zonefs
 from fuse.tools import serving, zonedctl
 from waiting import PATIENCE
-from zonefs.attach import detach, entries
+from zoned.mounts import entries
+from zonefs.attach import detach
 
 
 def packed(

@@ -15,13 +15,13 @@ import zoned
 import zonefs
 from unit.gaps import Before, in_every_gap
 from waiting import PATIENCE, until
-from zonefs import attach
+from zoned import mounts
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # half made
 
 
 def mounted_at(place: Path) -> bool:
-    return attach.top(os.path.realpath(place)) is not None
+    return mounts.top(os.path.realpath(place)) is not None
 
 
 def test_every_gap_of_a_mount(disk: str, place: Path) -> None:

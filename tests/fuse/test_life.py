@@ -17,13 +17,14 @@ import zoned
 import zonefs
 from fuse.tools import error_of, opened, run, serving, zonedctl
 from waiting import PATIENCE, until
+from zoned import mounts
 from zonefs import attach
 
 BLOCK = 4096
 
 
 def is_mounted(place: Path) -> bool:
-    return attach.top(str(place)) is not None
+    return mounts.top(str(place)) is not None
 
 
 # ---------------------------------------------------------------- the mount point
@@ -69,7 +70,7 @@ def test_names_of_any_kind(shm, tmp_path, name):
     where.mkdir()
     with zonefs.mount(image, where) as mount:
         assert mount.path == str(where)
-        assert attach.top(str(where)).source == image
+        assert mounts.top(str(where)).source == image
         Path(where / "seq/0").write_bytes(b"x")
         with pytest.raises(OSError, match="is mounted there"):
             zonefs.mount(image, where)
@@ -355,7 +356,7 @@ def test_what_a_killed_process_left_is_cleaned_up(disk, place, tmp_path):
         child.stderr.close()
         assert error_of(os.stat, where) == errno.ENOTCONN
     with zonefs.mount(disk, place):  # both: they are this disk's
-        assert attach.top(str(second)) is None
+        assert mounts.top(str(second)) is None
         assert sorted(os.listdir(place)) == ["cnv", "seq"]
     assert not is_mounted(place)
 
@@ -368,7 +369,7 @@ def test_another_disks_dead_mount_gives_way_too(disk, shm, place):
     child.wait()
     child.stderr.close()
     with zonefs.mount(disk, place):
-        assert attach.top(str(place)).source == disk
+        assert mounts.top(str(place)).source == disk
     assert not is_mounted(place)
 
 
@@ -461,8 +462,8 @@ def test_cycles_leak_nothing(disk, place, long_run):
 
     def used() -> tuple[int, int, int]:
         gc.collect()
-        mounts = sum(entry.path == str(place) for entry in attach.entries())
-        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), mounts
+        number = sum(entry.path == str(place) for entry in mounts.entries())
+        return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")), number
 
     def memory() -> int:
         with open("/proc/self/smaps_rollup") as rollup:

@@ -13,6 +13,7 @@ import zoned
 import zonefs
 from fuse.tools import direct_write, error_of
 from waiting import PATIENCE, until
+from zoned import mounts
 from zonefs import attach
 
 BLOCK = 4096
@@ -42,7 +43,7 @@ def test_hanging_writes_do_not_keep_it_from_answering(disk, place):
 
 def test_a_kernel_that_never_answers_is_given_up(disk, place, monkeypatch):
     answer = threading.Event()
-    monkeypatch.setattr(attach, "PATIENCE", 0.2)
+    monkeypatch.setattr(mounts, "PATIENCE", 0.2)
     with zonefs.mount(disk, place) as mount, monkeypatch.context() as patch:
         patch.setattr(os, "getxattr", lambda *_: answer.wait(PATIENCE))
         try:

@@ -3,7 +3,7 @@
  * Fuzz target: the input's first bytes are a disk, the others a stream of SCSI tasks for it: any CDB of any length, with
  * any data and any room. No input may crash, hang or leak; every answer is one that an initiator can make sense of.
  */
-#include "include/zoned/scsi.h"
+#include "zoned/scsi.h"
 
 #include "testing.h"
 

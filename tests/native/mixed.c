@@ -11,6 +11,7 @@
  * SEED 0 draws one. It decides geometry, rule book and model, and all that the threads draw, though not how they meet.
  */
 #include "testing.h"
+#include "zoned/request.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -150,7 +151,7 @@ int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struc
 /* What a call on a disk that others use, cut and break may answer; a damaged image is never among it. */
 static int64_t settle(int64_t ret, const struct zd_error *err)
 {
-	static const int host[] = { -EINVAL, -EINTR, -EALREADY, -EBUSY, -ENOENT, -ENOSPC, -EEXIST, -EAGAIN };
+	static const int host[] = { -EINVAL, -EINTR, -EALREADY, -EBUSY, -ENOENT, -ENOSPC, -EEXIST, -EAGAIN, -ECANCELED };
 	bool known = (ret <= ZD_E_FIRST_RULE && ret > ZD_E_FIRST_RULE - ZD_NR_RULES) || ret == ZD_E_READONLY_HANDLE || ret == ZD_E_BUSY ||
 		     ret == ZD_E_CLOSED;
 
@@ -209,9 +210,11 @@ static void op_read(struct worker *w, zd_dev *dev)
 {
 	uint32_t block = draw(w, NR_ZONES * ZONE_BLOCKS), n = 1 + draw(w, ZONE_BLOCKS - block % ZONE_BLOCKS);
 	uint64_t offset = (uint64_t)block * BLOCK;
+	const struct iovec two[] = { { w->more, SECTOR }, { w->more + SECTOR, n * BLOCK - SECTOR } };
 	struct zd_error err;
+	int64_t got = draw(w, 2) ? zd_pread(dev, w->more, n * BLOCK, offset, &err) : zd_preadv(dev, two, 2, offset, &err);
 
-	if (settle(zd_pread(dev, w->more, n * BLOCK, offset, &err), &err) >= 0)
+	if (settle(got, &err) >= 0)
 		verify(w->more, offset, n * BLOCK);
 }
 
@@ -227,6 +230,25 @@ static void op_map(struct worker *w, zd_dev *dev)
 	if (offset % ZONE_SIZE + (uint64_t)n <= ZONE_SIZE)
 		verify(at, offset, (uint64_t)n / SECTOR * SECTOR);
 	zd_map_end(dev, offset);
+}
+
+/* Without a lock: whatever others do to the zone meanwhile, and this thread too, the bytes stay as they are. */
+static void op_pin(struct worker *w, zd_dev *dev)
+{
+	uint32_t zone = draw(w, NR_ZONES), n = 1 + draw(w, 4);
+	struct zd_error err;
+	struct zd_pin pin;
+	int64_t got = settle(zd_pin(dev, (uint64_t)zone * ZONE_SIZE, n * BLOCK, &pin, &err), &err);
+
+	if (got <= 0)
+		return;
+	memcpy(w->more, pin.at, (size_t)got);
+	if (zone >= CONV && draw(w, 2))
+		settle(zd_zone_mgmt(dev, ZD_CMD_RESET, zone, 1, &err), &err);
+	else
+		nap(draw(w, 500));
+	CLAIM(memcmp(w->more, pin.at, (size_t)got) == 0);
+	zd_unpin(dev, &pin);
 }
 
 static void op_write(struct worker *w, zd_dev *dev)
@@ -258,10 +280,13 @@ static void op_append(struct worker *w, zd_dev *dev)
 {
 	uint32_t zone = CONV + draw(w, NR_ZONES - CONV), n = 1 + draw(w, 6);
 	struct zd_error err;
+	const struct iovec two[] = { { w->bytes, SECTOR }, { w->bytes + SECTOR, n * BLOCK - SECTOR } };
 	uint64_t landed;
+	int64_t got;
 
 	stamp(w, (uint64_t)zone * ZONE_SIZE, n * BLOCK, false);
-	if (settle(zd_append(dev, zone, w->bytes, n * BLOCK, &landed, &err), &err) >= 0)
+	got = draw(w, 2) ? zd_append(dev, zone, w->bytes, n * BLOCK, &landed, &err) : zd_appendv(dev, zone, two, 2, &landed, &err);
+	if (settle(got, &err) >= 0)
 		CLAIM(landed / ZONE_SIZE == zone && landed % BLOCK == 0);
 }
 
@@ -273,6 +298,43 @@ static void op_reserve(struct worker *w, zd_dev *dev)
 
 	if (settle(zd_report(dev, zone, 1, &z, &err), &err) == 1 && z.wp != ZD_NONE)
 		settle(zd_reserve(dev, z.wp, (1 + draw(w, 4)) * BLOCK, &err), &err);
+}
+
+static void submitted(struct zd_request *q)
+{
+	__atomic_store_n((uint32_t *)q->arg, 1, __ATOMIC_RELEASE);
+}
+
+/* Given without waiting for it; what is held up is cancelled or let be till its time comes. */
+static void op_submit(struct worker *w, zd_dev *dev)
+{
+	static const uint16_t some[] = { ZD_OP_READ, ZD_OP_WRITE, ZD_OP_APPEND, ZD_OP_FINISH, ZD_OP_FLUSH, ZD_OP_VERIFY, ZD_OP_COMPARE,
+					 ZD_OP_WRITE_ZEROES, ZD_OP_DEALLOCATE, ZD_OP_REPORT };
+	const struct iovec in = { w->more, BLOCK }, out = { w->bytes, BLOCK };
+	struct zd_error err;
+	struct zd_zone zones[4];
+	uint32_t ended = 0, zone = draw(w, NR_ZONES);
+	struct zd_request q = { .size = sizeof(q), .op = some[draw(w, sizeof(some) / sizeof(*some))], .zone = zone, .count = 1,
+				.offset = (uint64_t)zone * ZONE_SIZE + draw(w, ZONE_BLOCKS) * BLOCK, .length = BLOCK, .zones = zones,
+				.err = &err, .done = submitted, .arg = &ended };
+
+	if (q.op == ZD_OP_WRITE || q.op == ZD_OP_APPEND) {
+		stamp(w, q.offset, BLOCK, false);
+		q.iov = &out;
+		q.nr_iov = 1;
+		q.flags = draw(w, 2) ? ZD_REQ_FUA : 0;
+	} else if (q.op == ZD_OP_READ || q.op == ZD_OP_COMPARE) {
+		q.iov = &in;
+		q.nr_iov = 1;
+	}
+	if (zd_submit(dev, &q) == ZD_DEFERRED && draw(w, 4))
+		zd_cancel(dev, &q);
+	for (uint32_t tries = 0; !__atomic_load_n(&ended, __ATOMIC_ACQUIRE); tries++) {
+		if (tries == 100)
+			zd_cancel(dev, &q);
+		nap(200);
+	}
+	settle(q.result, &err);
 }
 
 static void op_flush(struct worker *w, zd_dev *dev)
@@ -350,6 +412,14 @@ static void op_pure(struct worker *w, zd_dev *dev)
 	CLAIM(whole > 0 && (!room || strlen(text) == (whole < room ? whole : room - 1)));
 	CLAIM(zd_cond_name((int)draw(w, 3)) && zd_dialect_name((int)draw(w, 3)) && zd_cmd_name((int)draw(w, 12)));
 	CLAIM(zd_rule_info(code, (int)draw(w, 3)) && zd_rule_name(code));
+	CLAIM(zd_cond_name(ZD_FULL) && zd_dialect_name(ZD_ZNS) && zd_cmd_name((int)draw(w, ZD_NR_CMDS)));
+	{
+		const struct zd_error broken = { .code = code, .cmd = ZD_CMD_WRITE, .zone = draw(w, NR_ZONES), .wp = ZD_NONE };
+		const struct zd_said_disk disk = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .nr_zones = NR_ZONES };
+		char text[64];
+
+		CLAIM(zd_rule_sentence(&broken, &disk, text, sizeof(text)) > 0 && memchr(text, 0, sizeof(text)));
+	}
 	CLAIM(zd_cell((int)draw(w, 3), ZD_SEQ_WRITE_REQUIRED, ZD_EMPTY, (int)draw(w, 12)));
 	CLAIM(zd_crc32c(0, "123456789", 9) == 0xE3069283u);
 	CLAIM(zd_fault_commands(1 + (int)draw(w, ZD_NR_FAULT_KINDS - 1)));
@@ -727,7 +797,7 @@ static void op_snapshot(struct worker *w, zd_dev *dev)
 static const struct op {
 	void (*run)(struct worker *w, zd_dev *dev);
 	uint32_t weight;
-} ops[] = { { op_read, 14 }, { op_map, 6 }, { op_write, 20 }, { op_append, 20 }, { op_reserve, 3 }, { op_flush, 3 },
+} ops[] = { { op_read, 14 }, { op_map, 6 }, { op_pin, 6 }, { op_submit, 10 }, { op_write, 20 }, { op_append, 20 }, { op_reserve, 3 }, { op_flush, 3 },
 	    { op_zone, 8 }, { op_condition, 1 }, { op_look, 5 }, { op_pure, 1 }, { op_fault, 2 }, { op_trace, 2 },
 	    { op_observe, 2 }, { op_power, 1 }, { op_check, 1 }, { op_create, 1 }, { op_place, 6 }, { op_snapshot, 2 } };
 #define NR_OPS (sizeof(ops) / sizeof(ops[0]))

@@ -129,8 +129,12 @@ def test_every_call_mixed(
 
 
 def test_the_mixture_leaves_no_call_out() -> None:
-    """Each function that zd.h declares is called in mixed.c, and each of its threads begins with all."""
-    header = (HERE.parents[1] / "native/zd.h").read_text(encoding="utf-8")
+    """Each function that zd.h or zoned/request.h declares is called in mixed.c, and each of its
+    threads begins with all.
+    """
+    native = HERE.parents[1] / "native"
+    headers = [native / "zd.h", native / "include/zoned/request.h"]
+    header = "\n".join(path.read_text(encoding="utf-8") for path in headers)
     header = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
     declared = set(
         re.findall(r"^(?!typedef)[a-z].*?\b\(?\*?(zd_[a-z0-9_]+)\(", header, re.MULTILINE)

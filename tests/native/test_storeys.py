@@ -1,7 +1,8 @@
 """The C code's storeys: what lies below knows nothing of what lies above.
 
 Each C file is compiled (unoptimised, quickly) and asked for the names that it defines and needs; with its
-includes that gives every arrow between files. None may run upward.
+includes that gives every arrow between files. None may run upward, none may go in a circle, and no
+file may be so long that nobody reads it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.program
+
 NATIVE = Path(__file__).parents[2] / "native"
+LONGEST = 600  # lines
 
 STOREYS = (
     "base",
@@ -31,6 +35,7 @@ BESIDE = {
     "sim": ("base", "rules", "sim"),
     "fs": (*STOREYS, "fs"),
     "wire": (*STOREYS, "wire"),
+    "serve": (*STOREYS, "fs", "wire", "serve"),
 }
 """Rooms that stand beside the device or on it, and what each may call."""
 
@@ -63,7 +68,7 @@ def names(listing: str, unit: Unit) -> None:
 
 def compiled(native: Path, where: str, out: Path) -> Unit:
     path, made = native / where, out / (where.replace("/", "_") + ".o")
-    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O0", f"-I{native}"]
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O0", f"-I{native}", f"-I{native / 'include'}"]
     subprocess.run(["gcc", *flags, "-c", "-o", str(made), str(path)], check=True)
     listed = subprocess.run(["nm", str(made)], capture_output=True, text=True, check=True)
     unit = Unit(where)
@@ -116,7 +121,8 @@ def upward(units: list[Unit], native: Path) -> list[str]:
             beside = (path.parent / name).resolve()
             whole = beside if beside.is_file() else native.resolve() / name
             target = str(whole.relative_to(native.resolve()).parent)
-            if target != "." and not target.startswith("include") and not is_below(room, target):
+            public = target == "." or (native / "include" / name).is_file()
+            if not public and not is_below(room, target):
                 found.append(f"{where} includes {name}")
     return found
 
@@ -167,6 +173,21 @@ def test_no_arrow_runs_upward(units: list[Unit]) -> None:
     assert not found, "\n".join(found)
 
 
+def test_no_files_need_each_other_in_a_circle(units: list[Unit]) -> None:
+    device = [unit for unit in units if unit.room in STOREYS]
+    assert not circles(device)
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    rooms = [NATIVE / room for room in ("base", "rules", "device", "wire")]
+    lengths = {
+        str(path.relative_to(NATIVE)): len(path.read_text("utf-8").splitlines())
+        for room in rooms
+        for path in room.rglob("*.[ch]")
+    }
+    assert {path: lines for path, lines in lengths.items() if lines > LONGEST} == {}
+
+
 def test_each_storey_has_one_header_that_says_what_it_is_for() -> None:
     for storey in STOREYS[2:]:
         name = Path(storey).name
@@ -178,21 +199,43 @@ def test_each_storey_has_one_header_that_says_what_it_is_for() -> None:
         assert others <= {"format.h", "layout.h"}, "layouts of bytes have headers of their own"
 
 
-def test_doors_know_the_disk_by_its_public_headers() -> None:
-    """What turns command bytes into requests includes nothing of the disk's own."""
+def public_names(native: Path) -> set[str]:
+    """Every function that the public headers declare."""
+    headers = [native / "zd.h", *sorted((native / "include").rglob("*.h"))]
+    text = "\n".join(path.read_text("utf-8") for path in headers)
+    return set(re.findall(r"\b(zd_\w+)\(", text))
+
+
+def past_the_front(units: list[Unit], native: Path) -> list[str]:
+    """Calls from wire protocols into the disk that no public header declares, one line each."""
+    home = {name: unit for unit in units for name in unit.defines}
+    public = public_names(native)
+    return [
+        f"{unit.path} calls {name}"
+        for unit in units
+        if unit.room.startswith("wire")
+        for name in sorted(unit.needs - public)
+        if name in home and home[name].room.startswith("device")
+    ]
+
+
+def test_doors_know_the_disk_by_its_public_headers(units: list[Unit]) -> None:
+    """What turns command bytes into requests includes and calls nothing of the disk's own."""
     for path in sorted((NATIVE / "wire").rglob("*.[ch]")):
         for name in re.findall(r'(?m)^#include "([^"]+)"', path.read_text("utf-8")):
-            assert name.startswith(("include/", "wire/", "rules/", "base/")) or name in {
-                "zd.h",
-                "request.h",
-            }, f"{path.name} includes {name}"
+            assert name.startswith(("zoned/", "wire/", "rules/", "base/")) or name == "zd.h", (
+                f"{path.name} includes {name}"
+            )
+    assert not past_the_front(units, NATIVE)
+    planted = Unit("wire/scsi/planted.c", needs={"zd_mark_dirty", "zd_submit", "zd_scsi_good"})
+    assert past_the_front([*units, planted], NATIVE) == ["wire/scsi/planted.c calls zd_mark_dirty"]
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the device's storeys, to be spoilt."""
     copy = tmp_path_factory.mktemp("house") / "native"
-    for room in ("base", "rules", "device", "include"):
+    for room in ("base", "rules", "device", "wire", "include"):
         shutil.copytree(NATIVE / room, copy / room)
     for header in NATIVE.glob("*.h"):
         shutil.copy(header, copy)
@@ -212,6 +255,7 @@ struct zd_error *planted(void) { return &zd_planted; }
 PLANTED = {
     "an upward call": ("device/store/slot.c", CALL),
     "an upward include": ("device/area/meta.c", '#include "device/disk/disk.h"\n'),
+    "a door that knows who serves": ("wire/scsi/exec.c", '#include "serve/planted.h"\n'),
     "a variable of a room that it may not know": ("rules/table.c", VARIABLE),
 }
 
@@ -222,6 +266,8 @@ def test_a_planted_arrow_is_found(
 ) -> None:
     where, text = PLANTED[what]
     path = house / where
+    (house / "serve").mkdir(exist_ok=True)
+    (house / "serve/planted.h").touch()
     before = path.read_text("utf-8")
     path.write_text(before + text, "utf-8")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zoned.bench import Job, Model, Run, Simulation
-from zoned.bench.models import null_model
+from zoned.drives.models import null_model
 from zoned.geometry import Geometry, resolve
 
 KIB = 1024

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from sim.helpers import KIB, MIB, disk
-from zoned._lib import ffi
+from zoned._core.native import ffi
 from zoned.bench import Job, Model, Run, Simulation
 from zoned.bench.limits import limiting
-from zoned.bench.models import load_model, null_model
 from zoned.bench.results import as_json
 from zoned.bench.simulation import CHUNK
+from zoned.drives.models import load_model, null_model
 from zoned.geometry import Geometry, GeometryError
 from zoned.report import ROW
 

@@ -15,10 +15,10 @@ import pytest
 import zoned
 from sim.helpers import KIB, disk
 from zoned.bench.fiofile import parse
-from zoned.bench.models import null_model
 from zoned.bench.results import groups
 from zoned.bench.runner import execute, execute_real
 from zoned.bench.simulation import Run
+from zoned.drives.models import null_model
 
 GLOBAL = "ioengine=libaio\ndirect=1\nzonemode=zbd\nbs=64k\niodepth=4\n"
 LAYOUT = {"zone_capacity": "3MiB", "max_open": 4, "dialect": "nullblk"}

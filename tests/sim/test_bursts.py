@@ -72,7 +72,7 @@ def test_bursts_do_not_show(seed: int) -> None:
 
 def test_a_whole_drive_in_small_commands_adds_up() -> None:
     """28 TB in 64 KiB commands: every command counted, every zone full."""
-    from zoned.bench.models import load_drive, null_model
+    from zoned.drives.models import load_drive, null_model
     from zoned.report import ROW
 
     geometry = load_drive("hc680")[0].geometry()

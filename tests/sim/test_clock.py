@@ -13,9 +13,9 @@ import zoned
 import zonefs
 from sim.helpers import KIB, MIB
 from zoned.bench import Job, Simulation
-from zoned.bench.models import load_drive
+from zoned.drives.models import load_drive
+from zoned.drives.profiles import ProfileError
 from zoned.geometry import GeometryError
-from zoned.profiles import ProfileError
 
 DRIVES = ("hc620", "zn540")
 
@@ -275,4 +275,4 @@ def test_a_drive_managed_disk() -> None:
 
 
 def _drive(name: str) -> Path:
-    return Path(zoned.__file__).parent / "bench" / "drives" / f"{name}.toml"
+    return Path(zoned.__file__).parent / "drives" / "managed" / f"{name}.toml"

@@ -11,10 +11,10 @@ import zoned
 from sim.helpers import KIB, MIB, SECOND, disk, reader, run, writer
 from zoned.bench import Job, Run, Simulation
 from zoned.bench.limits import limiting
-from zoned.bench.models import load_drive, null_model
 from zoned.bench.patterns import PATTERNS
 from zoned.bench.results import as_csv, as_json
 from zoned.bench.runner import execute
+from zoned.drives.models import load_drive, null_model
 from zoned.report import ROW
 
 
@@ -297,8 +297,8 @@ def test_shares_must_add_up() -> None:
 
 
 def test_time_stands_still_without_a_model_time() -> None:
-    from zoned.bench.models import Model
-    from zoned.profiles import ProfileError
+    from zoned.drives.models import Model
+    from zoned.drives.profiles import ProfileError
 
     with pytest.raises(ProfileError, match=r"at least 0\.001"):
         Simulation(disk(), Model("null", 0.0, {"null": {"command_us": 0}}))

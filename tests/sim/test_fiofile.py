@@ -15,8 +15,8 @@ from zoned.bench import Job
 from zoned.bench.fiofile import FioError, Plan, load, parse
 from zoned.bench.fiooptions import ALIASES, LAYERED, MODES, OPTIONS, WITHOUT_EFFECT
 from zoned.bench.limits import limiting
-from zoned.bench.models import load_drive, null_model
 from zoned.bench.runner import execute
+from zoned.drives.models import load_drive, null_model
 from zoned.geometry import Geometry
 
 ZBD = "zonemode=zbd\ndirect=1\n"

@@ -8,9 +8,9 @@ import pytest
 
 from zoned.bench.fiofile import parse
 from zoned.bench.limits import limiting
-from zoned.bench.models import load_drive
 from zoned.bench.patterns import find
 from zoned.bench.runner import execute
+from zoned.drives.models import load_drive
 
 ZBD = "ioengine=libaio\ndirect=1\nzonemode=zbd\nnorandommap\n"
 HDD = ZBD + "offset=524z\n"

@@ -9,9 +9,11 @@ import pytest
 
 import zoned
 from sim.helpers import MIB
-from zoned._lib import ffi, lib
+from zoned._core.looking import report_rows
+from zoned._core.native import ffi, lib
 from zoned.bench import Simulation
-from zoned.bench.models import null_model
+from zoned.drives import profiles
+from zoned.drives.models import null_model
 from zoned.report import ROW
 
 COMMANDS = (
@@ -52,7 +54,7 @@ def one(
         ours = lib.zd_append(handle, zone, buffer, length, landed, err)
     else:
         ours = lib.zd_zone_mgmt(handle, command, zone, 1, err)
-    theirs = lib.zd_sim_apply(sim._sim, command, offset, length, err)
+    theirs = lib.zd_sim_apply(sim.owned.raw, command, offset, length, err)
     return min(ours, 0), theirs
 
 
@@ -62,7 +64,7 @@ def zones_of(
     """start, length, capacity, wp, index, type, condition: what both must agree on."""
     ours, theirs = (
         [(r[0], r[1], r[2], r[3], r[5], r[6], r[7]) for r in ROW.iter_unpack(raw)]
-        for raw in (device._report_raw(0, device.geometry.nr_zones), sim.zones())
+        for raw in (report_rows(device, 0, device.geometry.nr_zones), sim.zones())
     )
     return ours, theirs
 
@@ -151,7 +153,7 @@ def test_a_host_aware_disk_is_refused() -> None:
 
 def test_a_simulated_disk_of_28_tb_takes_little_memory() -> None:
     """Zones are words, not records: creating the largest profile is quick and small."""
-    geometry = zoned.profiles.load("hc680").geometry()
+    geometry = profiles.load("hc680").geometry()
     sim = Simulation(geometry, null_model())
     rows = list(ROW.iter_unpack(sim.zones()))
     assert len(rows) == 104_312

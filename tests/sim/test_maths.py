@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sim.helpers import KIB, MIB, disk, run, writer
-from zoned._lib import lib
+from zoned._core.native import lib
 from zoned.bench import Job
 from zoned.bench.cleaning import Log, LogConfig
 
@@ -128,7 +128,7 @@ def test_no_function_of_libm_but_the_square_root() -> None:
     """The C library's log, exp and pow differ between machines in their last bits; sqrt() does not."""
     folder = Path(__file__).resolve().parents[2] / "native" / "sim"
     used = set()
-    for path in folder.glob("*.c"):
+    for path in folder.rglob("*.c"):
         used |= set(re.findall(r"(?<![\w.>])([a-z][a-z0-9]*)\(", path.read_text(encoding="utf-8")))
     names = "sqrt cbrt pow exp exp2 expm1 log log2 log10 log1p sin cos tan atan fmod floor ceil round trunc rint fma ldexp hypot"
     assert used & {name + suffix for name in names.split() for suffix in ("", "f", "l")} == {"sqrt"}

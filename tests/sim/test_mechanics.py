@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sim.helpers import KIB, MIB, SECOND
-from zoned._lib import ffi
+from zoned._core.native import ffi
 from zoned.bench import Job, Model, Run, Simulation
-from zoned.bench.models import load_drive, load_model
+from zoned.drives.models import load_drive, load_model
 from zoned.geometry import Geometry, resolve
 
 ZONE = 256 * MIB

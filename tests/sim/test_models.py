@@ -11,9 +11,9 @@ import zoned
 from sim.helpers import KIB, MIB, SECOND, disk
 from zoned.bench import Job, Model, Simulation
 from zoned.bench.limits import limiting
-from zoned.bench.models import drives, load_drive, load_model, null_model, parse_model
+from zoned.drives.models import drives, load_drive, load_model, null_model, parse_model
+from zoned.drives.profiles import ProfileError, builtin_names
 from zoned.geometry import Geometry, resolve
-from zoned.profiles import ProfileError, builtin_names
 
 ZONE = 256 * MIB
 

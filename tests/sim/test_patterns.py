@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from zoned.bench.models import load_drive
 from zoned.bench.patterns import PATTERNS, PatternError, find
 from zoned.bench.runner import execute
 from zoned.bench.simulation import Run
+from zoned.drives.models import load_drive
 
 SHORT = {
     "streams": {"zones": "1"}, "random-zones": {"seconds": "1"}, "append-depth": {"seconds": "0.02"},

@@ -150,7 +150,7 @@ def test_a_point_is_left_out_with_its_whole_run() -> None:
 def test_published_figures_are_no_table_of_the_model() -> None:
     """What is fitted has far fewer numbers than there are figures that it must meet."""
     from zoned.bench.fit import fit_zns
-    from zoned.bench.models import load_model
+    from zoned.drives.models import load_model
 
     model = load_model("zn540")
     points = bench("published").zn540()
@@ -218,7 +218,7 @@ def test_minimum(function: Callable[[float], float], least: float) -> None:
 def test_a_model_is_found_again_from_its_own_figures() -> None:
     """Figures made with known parameters give these parameters back."""
     from zoned.bench.fit import fit_zns
-    from zoned.bench.models import load_model
+    from zoned.drives.models import load_model
 
     truth = load_model("zn540")
     base, unit, extra = (
@@ -245,7 +245,7 @@ def test_a_model_is_found_again_from_its_own_figures() -> None:
 def test_what_the_figures_do_not_say_stays_as_it_was() -> None:
     """Writes of two sizes only: base and the time per unit; lists and appends keep the model's values."""
     from zoned.bench.fit import fit_zns
-    from zoned.bench.models import load_model
+    from zoned.drives.models import load_model
 
     model = load_model("zn540")
     points = [
@@ -270,7 +270,7 @@ def test_what_the_figures_do_not_say_stays_as_it_was() -> None:
 
 
 def test_the_page_about_models_names_every_parameter() -> None:
-    from zoned.bench.models import TABLES
+    from zoned.drives.models import TABLES
 
     text = (BENCH.parent / "docs" / "models.md").read_text(encoding="utf-8")
     missing = [p.name for table in TABLES.values() for p in table if f"`{p.name}`" not in text]

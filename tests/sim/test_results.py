@@ -18,10 +18,10 @@ import pytest
 
 from sim.helpers import MIB, SECOND, disk, reader, run, writer
 from zoned.bench import Simulation, compare, html, results, table
-from zoned.bench.models import load_drive, null_model
 from zoned.bench.patterns import PATTERNS, find, listing
 from zoned.bench.runner import execute
 from zoned.bench.simulation import Run, Stats
+from zoned.drives.models import load_drive, null_model
 
 
 def pattern(name: str, **settings: str) -> Run:

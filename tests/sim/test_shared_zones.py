@@ -9,7 +9,7 @@ import pytest
 import zoned
 from sim.helpers import KIB, MIB, disk, reader, run, writer
 from zoned.bench import Job, Model, Simulation
-from zoned.bench.models import load_model, null_model
+from zoned.drives.models import load_model, null_model
 from zoned.report import ROW
 
 SLOW = Model("null", 0.0, {"null": {"command_us": 100}})

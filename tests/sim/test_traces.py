@@ -15,7 +15,7 @@ import pytest
 
 from sim.helpers import MIB, disk
 from zoned.bench import Job, Simulation
-from zoned.bench.models import null_model
+from zoned.drives.models import null_model
 from zoned.traces.foreign import FORMATS, BlockTrace
 from zoned.traces.packed import TraceError
 
@@ -275,7 +275,7 @@ def test_a_long_trace_is_streamed(tmp_path: Path) -> None:
 PEAK = """
 import resource, sys
 from zoned.bench import Job, Simulation
-from zoned.bench.models import null_model
+from zoned.drives.models import null_model
 from zoned.traces.foreign import BlockTrace
 from sim.helpers import disk
 sim = Simulation(disk(conventional=16), null_model())

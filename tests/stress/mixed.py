@@ -29,7 +29,7 @@ import zoned
 import zonefs
 from zoned import archive
 from zoned.bench import Job, Simulation
-from zoned.bench.models import null_model
+from zoned.drives.models import null_model
 
 MIB = 1 << 20
 ZONES = 24

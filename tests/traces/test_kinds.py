@@ -14,9 +14,9 @@ from cli.shell import inside, ok, refused
 from traces.workload import BLOCK, SHAPE, ZONE
 from zoned.bench.fiofile import Plan
 from zoned.bench.jobs import Job
-from zoned.bench.models import drives, null_model
 from zoned.bench.runner import execute
-from zoned.traces.sources import ALL_FORMATS, open_source
+from zoned.drives.models import drives, null_model
+from zoned.traces.sources import ALL_FORMATS, ForeignSource, open_source
 
 # Each asks for the same, but that some have no zone commands and CSV knows of no flush: 16 KiB into
 # zone 2 and a read of the first 4 KiB of them.
@@ -87,7 +87,9 @@ def test_show(kind: str, trace: Path, tmp_path: Path) -> None:
     assert counts["bytes"] == {"write": 16384, "read": 4096}
     again = tmp_path / "again.iolog"
     again.write_text("\n".join(ok("trace", "show", trace, "--format", "iolog").lines) + "\n")
-    assert [str(one) for one in open_source(again).listed()] == [  # type: ignore[union-attr]
+    written = open_source(again)
+    assert isinstance(written, ForeignSource)
+    assert [str(one) for one in written.listed()] == [
         f"write of 16384 bytes at {AT}",
         f"read of 4096 bytes at {AT}",
     ]

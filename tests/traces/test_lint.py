@@ -15,11 +15,11 @@ import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, refused
 from waiting import PATIENCE
 from zoned import TraceError, lint
-from zoned.device import _resolve
+from zoned.device import resolve_keywords
 from zoned.traces.forms import Iolog, of_records
 from zoned.traces.linting import zones_in_order
 
-GEOMETRY = _resolve(None, SHAPE)
+GEOMETRY = resolve_keywords(None, SHAPE)
 
 IOLOG = """fio version 2 iolog
 /dev/sdb add
@@ -147,13 +147,15 @@ def test_an_own_trace_on_another_disk(tmp_path: Path) -> None:
             dev.append(9, bytes(BLOCK))
             refused(zoned.ConventionalZoneError, dev.reset_zone, 0)
     assert found(lint(path)) == {"conventional-zone": (1, 3, [(0, 1)])}
-    fewer = _resolve(None, SHAPE | {"max_open": 1})
+    fewer = resolve_keywords(None, SHAPE | {"max_open": 1})
     assert found(lint(path, fewer))["too-many-open"] == (2, 1, [(3, 1), (9, 1)])
-    smaller = _resolve(None, SHAPE | {"size": 8 * ZONE})
+    smaller = resolve_keywords(None, SHAPE | {"size": 8 * ZONE})
     report = lint(path, smaller)
     assert found(report)["out-of-range"] == (1, 2, [(None, 1)])
     assert "here all begin empty" in report.notes[0]
-    zns = _resolve(None, SHAPE | {"dialect": "zns", "conventional": 0, "physical_block": 512})
+    zns = resolve_keywords(
+        None, SHAPE | {"dialect": "zns", "conventional": 0, "physical_block": 512}
+    )
     assert lint(path, zns).clean
 
 
@@ -241,7 +243,7 @@ def test_lint_of_what_fio_wrote(tmp_path: Path, fio: str) -> None:
             *("--bs=64k", f"--write_iolog={log}", "--ioengine=psync", "--randseed=1"),
         )
         shape = SHAPE | {"conventional": 0, "zone_capacity": ZONE}
-        report = lint(log, _resolve(None, shape))
+        report = lint(log, resolve_keywords(None, shape))
         assert report.format == "iolog3"
         assert report.commands == 48
         assert report.clean is clean

@@ -98,6 +98,8 @@ def test_every_rule(tmp_path: Path) -> None:
             broken("too-many-active", lambda: dev.pwrite(bytes(BLOCK), 9 * ZONE))
         with dev.faults.add("hang", on="flush", timeout="1ms"):
             broken("command-timeout", dev.flush)
+        broken("miscompare", lambda: dev.compare(b"x" * BLOCK, 0))
+        broken("sequential-zone", lambda: dev.write_zeroes(9 * ZONE, BLOCK))
         dev.power_cut()
         broken("power-loss", dev.flush)
     seen += [item for item in Trace(path) if not item.ok]

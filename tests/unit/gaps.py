@@ -24,7 +24,8 @@ import zoned
 import zonefs
 from waiting import PATIENCE
 
-_ZONED = """device snapshots crashes clock checking owning testing archive faults
+_ZONED = """device snapshots checking archive faults crash/states crash/history crash/checker drives/clock
+    _core/handle _core/owning _core/waiting _core/looking
     traces/recording traces/own traces/packed traces/foreign traces/replaying bench/simulation bench/cleaning bench/runner"""
 _ZONEFS = "filesystem files stream mounting attach superblock options"
 HOLD = tuple(
@@ -32,6 +33,7 @@ HOLD = tuple(
     for package, names in ((zoned, _ZONED), (zonefs, _ZONEFS))
     for stem in names.split()
 )
+assert [path for path in HOLD if not os.path.exists(path)] == [], "a file that is watched is gone"
 """Code that holds what C made. What computes only (geometry, profiles) raises into it at a call, which is one
 of its instructions."""
 CONTEXT = contextlib.__file__

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import zoned
-from zoned._lib import ffi
+from zoned._core.native import ffi
 from zoned.device import _COUNTER_NAMES, _COUNTER_ROW
 
 MIB = 1 << 20

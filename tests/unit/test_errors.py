@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import zoned
-from zoned import errors
-from zoned._lib import ffi, lib
+from zoned._core import raising
+from zoned._core.native import ffi, lib
 from zoned.zone import ZoneCondition
 
 KIB = 1 << 10
@@ -399,7 +399,7 @@ def injected(code: int, **fields: int) -> zoned.ZonedError:
     for name, value in fields.items():
         setattr(err, name, value)
     with disk() as dev, pytest.raises(zoned.ZonedError) as caught:
-        errors.raise_error(code, err, dev, None)
+        raising.raise_error(code, err, dev, None)
     return caught.value
 
 
@@ -418,7 +418,7 @@ def test_medium_errors_and_faults() -> None:
     write = injected(lib.ZD_E_MEDIUM_WRITE, cmd=lib.ZD_CMD_WRITE)
     assert (write.errno, write.sense, write.fault) == (errno.EIO, (3, 0x0C, 0), None)
     assert write.condition is ZoneCondition.CLOSED
-    power = injected(lib.ZD_E_POWER_LOSS, cmd=lib.ZD_CMD_FLUSH, zone=errors.NO_ZONE)
+    power = injected(lib.ZD_E_POWER_LOSS, cmd=lib.ZD_CMD_FLUSH, zone=raising.NO_ZONE)
     assert type(power) is zoned.PowerLossError
     assert str(power) == "flush failed: the emulated disk has no power"
 
@@ -433,11 +433,11 @@ def test_every_code_has_a_class_and_a_sentence(dialect: str) -> None:
                 err.code = code
                 err.cmd = command
                 err.zone, err.offset, err.length = 3, 3 * ZONE, 8192
-                err.wp = errors.NONE
+                err.wp = raising.NONE
                 err.cond = 0xFF
                 with pytest.raises(zoned.ZonedError) as caught:
-                    errors.raise_error(code, err, dev, None)
-                assert caught.value.rule == errors.rule_name(code)
+                    raising.raise_error(code, err, dev, None)
+                assert caught.value.rule == raising.rule_name(code)
                 assert re.fullmatch(r"[a-z0-9].+[a-z0-9)]", str(caught.value))
                 names.add(caught.value.rule)
         assert names == set(dev.counters.errors)

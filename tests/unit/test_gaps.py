@@ -19,7 +19,7 @@ from waiting import PATIENCE
 from zoned import archive, testing
 from zoned.bench import Job, Simulation
 from zoned.bench.cleaning import Log, LogConfig
-from zoned.bench.models import null_model
+from zoned.drives.models import null_model
 from zoned.traces.foreign import BlockTrace
 
 pytestmark = pytest.mark.filterwarnings(

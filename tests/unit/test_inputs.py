@@ -23,15 +23,17 @@ from hypothesis import strategies as st
 import zoned
 from sim.helpers import disk
 from traces.workload import SHAPE, every_command
-from zoned import inputs, profiles, reportdiff
-from zoned.bench import compare, fiofile, models, sweep
+from zoned import inputs, reportdiff
+from zoned._core.looking import report_rows
+from zoned.bench import compare, fiofile, sweep
 from zoned.bench.fiofile import FioError
 from zoned.bench.patterns import PatternError, find
+from zoned.drives import models, profiles
+from zoned.drives.profiles import ProfileError
 from zoned.faults import FaultError, parse_plan, read_plan
 from zoned.geometry import GeometryError
 from zoned.inputs import InputError
 from zoned.plaintext import csv_cell, printable, printable_json
-from zoned.profiles import ProfileError
 from zoned.traces.foreign import FORMATS, BlockTrace
 from zoned.traces.linting import lint
 from zoned.traces.packed import TraceError
@@ -314,8 +316,8 @@ def test_many_sections_take_as_long_as_they_are(more: str) -> None:
 
 def test_many_stages_end_one_after_the_other() -> None:
     """Each end of a job looked at all jobs, and at all before each: 10^11 looks."""
-    from zoned.bench.models import null_model
     from zoned.bench.runner import execute
+    from zoned.drives.models import null_model
 
     text = "[global]\nrw=read\nbs=4k\nnumber_ios=1\nstonewall\n" + "".join(
         f"[j{at}]\n" for at in range(8000)
@@ -445,7 +447,7 @@ def test_an_absurd_number_in_a_trace_is_a_malformed_line(
 ) -> None:
     """One such line would have kept a replay busy for a few thousand years."""
     from zoned.bench import Job, Simulation
-    from zoned.bench.models import null_model
+    from zoned.drives.models import null_model
 
     path = tmp_path / "t"
     for line in ABSURD[form]:
@@ -473,7 +475,7 @@ def test_an_absurd_number_in_a_trace_is_a_malformed_line(
 @pytest.mark.parametrize("log", [False, True])
 def test_a_command_longer_than_the_disk_is_bounded_by_it(log: bool, tmp_path: Path) -> None:
     from zoned.bench import Job, Simulation
-    from zoned.bench.models import null_model
+    from zoned.drives.models import null_model
 
     path = tmp_path / "t"
     path.write_text(f"0,W,4096,{2**32 - 1},1\n" * 20)
@@ -496,9 +498,9 @@ def test_a_command_longer_than_the_disk_is_bounded_by_it(log: bool, tmp_path: Pa
 
 
 def test_the_engine_refuses_what_cannot_be() -> None:
-    from zoned._lib import ffi
+    from zoned._core.native import ffi
     from zoned.bench import Job, Simulation
-    from zoned.bench.models import null_model
+    from zoned.drives.models import null_model
 
     for field, value in (("length", 2**32), ("time", 2**62 + 1)):
         records = ffi.new("struct zd_sim_record[]", 1)
@@ -556,7 +558,7 @@ def own_trace(path: Path) -> bytes:
 
 def crafted(data: bytes, header: dict[int, tuple[str, int]], items: list[bytes]) -> bytes:
     """A trace with fields of its header changed and other items, all checksums right."""
-    from zoned._lib import lib
+    from zoned._core.native import lib
 
     size = struct.unpack_from("<I", data, 12)[0]
     head = bytearray(data[: size - 4])
@@ -580,7 +582,7 @@ def number(value: int) -> bytes:
 
 def test_crafted_records_are_no_commands(tmp_path: Path) -> None:
     """A write without a place, zones and amounts that no command has: left out, with a note."""
-    from zoned._lib import lib
+    from zoned._core.native import lib
 
     data = own_trace(tmp_path / "x")
 
@@ -622,7 +624,7 @@ def lib_flag(name: str) -> int:
 
 
 def test_a_crafted_trace_has_no_more_rows_than_zones(tmp_path: Path) -> None:
-    from zoned._lib import lib
+    from zoned._core.native import lib
 
     data = own_trace(tmp_path / "x")
     path = tmp_path / "crafted"
@@ -655,8 +657,8 @@ def test_control_characters_reach_no_message(tmp_path: Path) -> None:
 
 def test_names_in_results_are_shown_and_are_no_formulas() -> None:
     from zoned.bench import html, results, table
-    from zoned.bench.models import null_model
     from zoned.bench.runner import execute
+    from zoned.drives.models import null_model
 
     plan = fiofile.parse(f"[=cmd|{ESCAPE}]\nrw=read\nbs=4k\nnumber_ios=1\n", disk())
     run = execute(plan, disk(), null_model(), 1)
@@ -834,7 +836,7 @@ def test_any_own_trace_is_read_or_refused(tmp_path: Path) -> None:
 
 def test_any_report_is_read_or_refused() -> None:
     with zoned.memory(**SHAPE) as dev:
-        raw = dev._report_raw(0, 16)
+        raw = report_rows(dev, 0, 16)
     from zoned import reportformats
 
     texts = [

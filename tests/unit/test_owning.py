@@ -18,11 +18,11 @@ import pytest
 import zoned
 import zonefs
 from waiting import PATIENCE, until
-from zoned._lib import Guard, Owner
+from zoned._core.native import Guard, Owner
+from zoned._core.owning import Living, Turn
 from zoned.bench import Job, Simulation
 from zoned.bench.cleaning import Log, LogConfig
-from zoned.bench.models import null_model
-from zoned.owning import Living, Turn
+from zoned.drives.models import null_model
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning"
@@ -321,7 +321,7 @@ def owners(fs: zonefs.ZoneFS, file: Any) -> dict[str, Owner]:
         "file system": fs._rules,
         "file": file._file,
         "device": dev.fork(),
-        "simulation": Simulation(dev.geometry, null_model())._owned,
+        "simulation": Simulation(dev.geometry, null_model()).owned,
     }
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import zoned
-from zoned import profiles
-from zoned.profiles import ProfileError
+from zoned.drives import profiles
+from zoned.drives.profiles import ProfileError
 
 MIB = 1 << 20
 GOOD = 'description = "mine"\n[geometry]\nsize = "16MiB"\nzone_size = 1048576\n'

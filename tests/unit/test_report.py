@@ -10,7 +10,7 @@ import pytest
 
 import zoned
 from zoned import report
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 from zoned.zone import Zone, ZoneCondition, ZoneType
 
 MIB = 1 << 20

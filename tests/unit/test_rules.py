@@ -8,7 +8,7 @@ import pytest
 
 import zoned
 from zoned import rules
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 from zoned.rules import Command, Effect, Next
 from zoned.zone import ZoneCondition, ZoneType
 

@@ -3,7 +3,7 @@
  * A disk in RAM behind the SCSI executor, as a shared object for tests: plain arguments in, a plain answer out. It is linked
  * with --wrap=zd_submit, so that requests can be made to end later and in another thread, as those that are held up do.
  */
-#include "include/zoned/scsi.h"
+#include "zoned/scsi.h"
 
 #include <pthread.h>
 #include <semaphore.h>

@@ -11,6 +11,7 @@ import pytest
 import zoned
 import zonefs
 from cli.shell import Terminal
+from zoned._core.looking import zone_written
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_dead_zones_are_not_reset_and_not_told(image: Path) -> None:
     assert zonedctl("mkfs", image, "--dry-run") == (0, "no data would be lost\n", "")
     assert zonedctl("mkfs", image) == (0, "", "")
     with zoned.open(image) as dev:
-        assert dev._written(5) == 8192
+        assert zone_written(dev, 5) == 8192
 
 
 def test_a_file_system_needs_force(image: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_file_system_needs_force(image: Path) -> None:
     )
     with zoned.open(image) as dev:
         assert dev.pread(4096, 0) == superblock
-        assert dev._written(5) == 8192
+        assert zone_written(dev, 5) == 8192
     assert zonedctl("mkfs", image, "-f") == (0, "", "")
     told = f"zonedctl: {image} holds a zonefs: -f makes a zonefs in its place\n"
     assert zonedctl("mkfs", image) == (1, "", told)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import zoned
 import zonefs
 from zoned import ZoneCondition
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 
 MIB = 1 << 20
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from sortedcontainers import SortedKeyList
 
-from zoned._lib import Guard, ffi, lib
+from zoned._core.native import Guard, ffi, lib
+from zoned._core.owning import LOG, Owned
+from zoned._core.raising import raise_error
 from zoned.bench.jobs import DISTRIBUTIONS, POLICIES
-from zoned.errors import raise_error
-from zoned.owning import LOG, Owned
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zoned._lib import lib
+from zoned._core.native import lib
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
 from zoned.inputs import InputError

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zoned.bench.models import Model
+from zoned.drives.models import Model
 
 UNIT_KIB = 8
 LIST_KIB = 8

@@ -1,16 +1,21 @@
 """One self-contained page about a run: inline SVG and CSS, light and dark, fit for a phone.
 
 No script, no font and no picture from elsewhere, so the file can be mailed and kept. The pictures
-are made in pictures.py and zonepictures.py; here is what stands around them.
+are made in pictures.py and zonepictures.py, the page is page.html, a template of Jinja2 that
+escapes all but pictures; here is what stands in it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from zoned.bench import pictures, zonepictures
 from zoned.bench.jobs import DIRECTIONS
@@ -59,30 +64,51 @@ font-size:.75rem}}
 """
 
 
+@cache
+def _template() -> Template:
+    loader = FileSystemLoader(os.path.dirname(__file__))
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    ).get_template("page.html")
+
+
 def page(run: Run, title: str, profile: str, notes: Sequence[str] = ()) -> str:
     """The whole page as text."""
-    parts = [
-        _head(run, title, profile),
-        _section("What limited it", f"<p>{escape(limiting(run))}</p>", "limit"),
-        _results(run),
-        _throughput(run),
-        _latencies(run),
-        _zones(run),
-        _seeks(run),
-        _parts(run),
-        _amplification(run),
-    ]
-    if notes:
-        items = "".join(f"<p>{escape(note)}</p>" for note in notes)
-        parts.append(_section("Notes", items))
-    body = "\n".join(part for part in parts if part)
+    kind = "real time" if run.real else f"virtual time, model {run.model.kind}"
+    ramp = max((job.job.ramp for job in run.jobs), default=0)
+    throughput = pictures.throughput(run)
+    shown = list(_latencies(run))
     return printable_lines(
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n<body><main>\n{body}\n"
-        "</main></body></html>\n"
+        _template().render(
+            title=title,
+            css=Markup(CSS),  # noqa: S704 - ours
+            profile=profile,
+            disk=run.geometry.describe(),
+            summary=(
+                f"{duration(run.now)} of {kind}, {counted(run.commands, 'command', form=',')}, "
+                f"seed {run.seed}"
+            ),
+            limit=limiting(run),
+            heads=HEADS,
+            rows=list(_rows(run)),
+            ramp=duration(ramp) if ramp else "",
+            throughput=(_drawn(throughput[0]), throughput[1]) if throughput[0] else None,
+            latencies=[_latency(*item) for item in shown[:SHOWN]],
+            more=max(len(shown) - SHOWN, 0),
+            pictures=[
+                {"title": name, "picture": _drawn(picture), "text": text}
+                for name, picture, text in _pictures(run)
+                if picture
+            ],
+            amplification=_amplification(run),
+            notes=notes,
+        )
     )
+
+
+def _drawn(picture: str) -> Markup:
+    """A picture of ours, whose texts were escaped where it was drawn."""
+    return Markup(picture)  # noqa: S704
 
 
 def write(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> None:
@@ -106,46 +132,24 @@ def write(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> No
 # ----------------------------------------------------------------------------------- sections
 
 
-def _section(title: str, inner: str, kind: str = "") -> str:
-    attribute = f' class="{kind}"' if kind else ""
-    return f"<section{attribute}><h2>{escape(title)}</h2>\n{inner}\n</section>"
-
-
-def _head(run: Run, title: str, profile: str) -> str:
-    kind = "real time" if run.real else f"virtual time, model {run.model.kind}"
-    return (
-        f"<h1>{escape(title)}</h1><p>{escape(profile)}: {escape(run.geometry.describe())}</p>"
-        f'<p class="soft">{duration(run.now)} of {kind}, '
-        f"{counted(run.commands, 'command', form=',')}, "
-        f"seed {run.seed}</p>"
-    )
-
-
-def _results(run: Run) -> str:
-    rows = []
+def _rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Of the table of results: cells under the heads, or what ended a job."""
     for members in groups(run):
-        for direction, name in enumerate(DIRECTIONS):
+        name = members[0].job.name
+        for direction, what in enumerate(DIRECTIONS):
             s = added(members, direction)
             if s.count:
-                rows.append(_row(members, called(members[0].job, name), s))
+                cells = _cells(members, called(members[0].job, what), s)
+                yield {"error": "", "cells": list(zip(HEADS, cells, strict=True))}
         error = next((member.error for member in members if member.error), "")
         if error:
-            rows.append(
-                f'<tr><td colspan="8" class="error">{escape(members[0].job.name)}: '
-                f"{escape(error)}</td></tr>"
-            )
-    head = "".join(f"<th>{name}</th>" for name in HEADS)
-    table = f"<table><tr>{head}</tr>{''.join(rows)}</table>"
-    ramp = max((job.job.ramp for job in run.jobs), default=0)
-    if ramp:
-        table += f'<p class="soft">The first {duration(ramp)} are warm-up and left out.</p>'
-    return _section("Results", table)
+            yield {"error": error, "name": name}
 
 
-def _row(members: Sequence[JobResult], name: str, s: Stats) -> str:
+def _cells(members: Sequence[JobResult], name: str, s: Stats) -> list[str]:
     count = f" x{len(members)}" if len(members) > 1 else ""
-    cells = [
-        escape(members[0].job.name) + count,
+    return [
+        members[0].job.name + count,
         name,
         number(s.iops),
         f"{s.rate / 2**20:,.1f}" if s.bytes else "",
@@ -154,114 +158,71 @@ def _row(members: Sequence[JobResult], name: str, s: Stats) -> str:
         duration(s.percentile(99)),
         duration(s.maximum),
     ]
-    marked = [
-        f'<td data-h="{head}">{cell}</td>' if at > 1 else f"<td>{cell}</td>"
-        for at, (head, cell) in enumerate(zip(HEADS, cells, strict=True))
-    ]
-    return f"<tr>{''.join(marked)}</tr>"
 
 
-def _throughput(run: Run) -> str:
-    picture, unit = pictures.throughput(run)
-    return _section(f"Throughput over time, {unit}", picture) if picture else ""
-
-
-def _latencies(run: Run) -> str:
-    shown = []
+def _latencies(run: Run) -> Iterator[tuple[str, str, Stats]]:
+    """A title, a direction and what was measured, for each job that has something."""
     for members in groups(run):
         for direction, name in enumerate(DIRECTIONS):
             stats = added(members, direction)
             if stats.count:
-                shown.append(
-                    (f"{members[0].job.name}, {called(members[0].job, name)}", name, stats)
-                )
-    out = []
-    for title, name, stats in shown[:SHOWN]:
-        if stats.minimum == stats.maximum:
-            same = f"{counted(stats.count, 'command', form=',')}, each {duration(stats.minimum)}"
-            out.append(f'<p>{escape(title)} <span class="soft">{same}</span></p>')
-            continue
-        marks = ", ".join(f"p{p:g} {duration(stats.percentile(p))}" for p in (50, 99, 99.9))
-        out.append(f'<p>{escape(title)} <span class="soft">{marks}</span></p>')
-        out.append(pictures.histogram(stats, name))
-    if not out:
-        return ""
-    if len(shown) > SHOWN:
-        out.append(f'<p class="soft">and {len(shown) - SHOWN} more in the table above</p>')
-    out.append(
-        '<p class="soft">Commands by latency, on a logarithmic axis; the dashed lines are p50, '
-        "p99 and p99.9.</p>"
+                yield f"{members[0].job.name}, {called(members[0].job, name)}", name, stats
+
+
+def _latency(title: str, name: str, stats: Stats) -> dict[str, Any]:
+    if stats.minimum == stats.maximum:
+        same = f"{counted(stats.count, 'command', form=',')}, each {duration(stats.minimum)}"
+        return {"title": title, "text": same, "picture": ""}
+    marks = ", ".join(f"p{p:g} {duration(stats.percentile(p))}" for p in (50, 99, 99.9))
+    return {"title": title, "text": marks, "picture": _drawn(pictures.histogram(stats, name))}
+
+
+def _pictures(run: Run) -> Iterator[tuple[str, str, str]]:
+    """Title, picture (none: ""), and a text below it."""
+    text = (
+        "From top to bottom zones, from left to right time; the fuller a zone, the stronger "
+        "its colour."
     )
-    return _section("Latency", "".join(out))
-
-
-def _zones(run: Run) -> str:
-    out = ""
-    picture = zonepictures.zones_over_time(run)
-    if picture:
-        text = (
-            "From top to bottom zones, from left to right time; the fuller a zone, the stronger "
-            "its colour."
-        )
-        if run.zones_per_bin > 1:
-            text += f" Each row stands for {run.zones_per_bin} zones or more."
-        out += _section("Zones over time: states and write pointers", picture + _soft(text))
-    picture = zonepictures.writes_over_time(run)
-    if picture:
-        text = "From top to bottom zones, from left to right time; the stronger, the more."
-        out += _section("Written over time", picture + _soft(text))
-    picture = zonepictures.zones_at_end(run)
-    if picture:
-        counts = ", ".join(f"{n:,} {name}" for name, n in conditions(run).items())
-        out += _section("Zones at the end", picture + _soft(f"On the whole disk: {counts}."))
-    return out
-
-
-def _soft(text: str) -> str:
-    return f'<p class="soft">{escape(text)}</p>'
-
-
-def _seeks(run: Run) -> str:
-    picture = pictures.seeks(run)
-    if not picture:
-        return ""
+    if run.zones_per_bin > 1:
+        text += f" Each row stands for {run.zones_per_bin} zones or more."
+    over_time = zonepictures.zones_over_time(run)
+    yield "Zones over time: states and write pointers", over_time, text
+    text = "From top to bottom zones, from left to right time; the stronger, the more."
+    yield "Written over time", zonepictures.writes_over_time(run), text
+    counts = ", ".join(f"{n:,} {name}" for name, n in conditions(run).items())
+    yield "Zones at the end", zonepictures.zones_at_end(run), f"On the whole disk: {counts}."
     text = (
         f"The head was moved {counted(run.moved, 'time', form=',')}; by the distance in cylinders,"
         " from each power of two to the next."
     )
-    return _section("Seek distances", picture + _soft(text))
-
-
-def _parts(run: Run) -> str:
-    picture = pictures.parts(run)
+    yield "Seek distances", pictures.seeks(run), text
     text = "As parts of the run; several may go on at once."
-    return _section("Where the drive's time went", picture + _soft(text)) if picture else ""
+    yield "Where the drive's time went", pictures.parts(run), text
 
 
-def _amplification(run: Run) -> str:
+def _amplification(run: Run) -> tuple[str, str] | None:
+    """The number, and what it is made of."""
     user = sum(job.log_user for job in run.jobs)
     if user:
         moved = sum(job.log_moved for job in run.jobs)
         cleaned = sum(job.log_segments for job in run.jobs)
-        text = (
-            f"<p><b>{(user + moved) / user:.3f}</b>: {counted(user, 'block', form=',')} written, "
-            f"{moved:,} moved, {counted(cleaned, 'zone', form=',')} cleaned.</p>"
+        return f"{(user + moved) / user:.3f}", (
+            f"{counted(user, 'block', form=',')} written, "
+            f"{moved:,} moved, {counted(cleaned, 'zone', form=',')} cleaned."
         )
-    elif run.model.kind == "drive-managed":
+    if run.model.kind == "drive-managed":
         done = run.drive_managed
         full = f"full after {done['full_at'] / 1e9:,.1f} s" if done["full_at"] else "never full"
         sent = max(run.total(1).bytes, 1)
-        text = (
-            f"<p><b>{done['media_bytes'] / sent:.2f}</b>: bytes written to the platter for each "
+        return f"{done['media_bytes'] / sent:.2f}", (
+            f"bytes written to the platter for each "
             f"byte sent. {counted(done['into_cache'], 'write', form=',')} went into the "
             f"media cache, "
             f"{done['past_cache']:,} past it; it was {full}. "
             f"{counted(done['bands_cleaned'], 'band', form=',')} "
             f"{were(done['bands_cleaned'])} cleaned, "
-            f"{format_size(done['cleaning_bytes'])} of traffic.</p>"
+            f"{format_size(done['cleaning_bytes'])} of traffic."
         )
-    elif run.total(1).bytes:
-        text = "<p><b>1</b>: nothing had to be moved, the drive wrote what it was sent.</p>"
-    else:
-        return ""
-    return _section("Write amplification", text)
+    if run.total(1).bytes:
+        return "1", "nothing had to be moved, the drive wrote what it was sent."
+    return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 
 KINDS = {
     "fio": lib.ZD_SIM_JOB_FIO,

@@ -164,7 +164,7 @@ def _decades(low: int, high: int, height: int) -> str:
 
 def histogram(stats: Stats, color: str) -> str:
     """Commands by latency, on a logarithmic axis, with marks at p50, p99 and p99.9."""
-    from zoned._lib import lib
+    from zoned._core.native import lib
 
     low = math.floor(math.log2(max(stats.minimum, 1)) * 4) / 4 - 0.25
     high = math.ceil(math.log2(max(stats.maximum, 2)) * 4 + 1) / 4 + 0.25

@@ -107,7 +107,7 @@ def _direction(run: Run, members: Sequence[JobResult], direction: int) -> dict[s
 
 def _spread(members: Sequence[JobResult]) -> dict[str, dict[str, float]]:
     """fio's latency_ns, latency_us and latency_ms: percent of commands in each class."""
-    from zoned._lib import lib
+    from zoned._core.native import lib
 
     count = 0
     classes: dict[str, dict[str, float]] = {

@@ -6,25 +6,19 @@ bytes for the same plan and seed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from zoned.bench.fiofile import Plan
-from zoned.bench.models import Model
 from zoned.bench.simulation import Run, Simulation
 from zoned.device import Device
+from zoned.drives.models import Model
 from zoned.geometry import Geometry
-from zoned.traces.records import ZoneRow
+
+if TYPE_CHECKING:
+    from zoned.traces.sources import Feed
 
 Progress = Callable[[int, int], None]
-
-
-class Feed(Protocol):
-    """Where the commands of trace jobs come from: zoned.traces.sources has them."""
-
-    @property
-    def before(self) -> tuple[ZoneRow, ...]: ...
-    def records(self) -> Iterator[tuple[Any, int]]: ...
 
 
 def execute(

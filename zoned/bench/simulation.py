@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from zoned._lib import Guard, ffi, lib
+from zoned._core.conversions import config_of
+from zoned._core.handle import pointer
+from zoned._core.native import Guard, ffi, lib
+from zoned._core.owning import SIMULATION, Owned
+from zoned._core.raising import raise_error
 from zoned.bench.jobs import DIRECTIONS, Job
-from zoned.bench.models import Model
-from zoned.clock import PARTS
-from zoned.device import Device, _config_of
-from zoned.errors import ZonedError, raise_error
+from zoned.device import Device
+from zoned.drives.clock import PARTS
+from zoned.drives.models import Model
+from zoned.errors import ZonedError
 from zoned.geometry import Geometry, GeometryError
 from zoned.info import Limits
-from zoned.owning import SIMULATION, Owned
 from zoned.report import ROW
 from zoned.traces.records import ZoneRow
 from zoned.zone import ZoneCondition
@@ -218,21 +221,17 @@ class Simulation:
         self.jobs: list[Job] = []
         self._feeds: dict[int, Iterator[tuple[Any, int]]] = {}
         self._keep: list[Any] = []
-        config, keep = _config_of(geometry)
+        config, keep = config_of(geometry)
         self._keep += [config, keep]
         c_model = model.to_c() if model.kind != "real" else _real_model()
         # With a device: a call on the simulation is one on it, too, and closing it waits for that.
-        self._owned = Owned(SIMULATION, device)
+        self.owned = Owned(SIMULATION, device)
+        """The core's ``zd_sim``; used under a Guard."""
         err = ffi.new("struct zd_error *")
         number = seed & 0xFFFFFFFFFFFFFFFF
-        code = lib.zd_sim_create(config, c_model, number, self._owned.cell, err)
+        code = lib.zd_sim_create(config, c_model, number, self.owned.cell, err)
         if code < 0:
             raise_error(code, err, self, None)
-
-    @property
-    def _sim(self) -> Any:
-        """``zd_sim *``; valid under a Guard."""
-        return self._owned.raw
 
     @classmethod
     def on_device(cls, device: Device, seed: int = 0, longest: int = 2**20) -> Simulation:
@@ -240,7 +239,7 @@ class Simulation:
         self = cls(device.geometry, Model("real", 0.0), seed, device=device)
         buffer = ffi.new("uint8_t[]", longest)
         self._keep.append(buffer)
-        self._call(lib.zd_sim_attach, device._handle, buffer, longest)
+        self._call(lib.zd_sim_attach, pointer(device), buffer, longest)
         return self
 
     def add(self, job: Job) -> int:
@@ -320,15 +319,15 @@ class Simulation:
 
     def _call(self, function: Callable[..., int], *args: object) -> int:
         err = ffi.new("struct zd_error *")
-        with Guard(self._owned):
-            code = function(self._owned.raw, *args, err)
+        with Guard(self.owned):
+            code = function(self.owned.raw, *args, err)
         if code < 0:
             raise_error(code, err, self, None)
         return code
 
     def _look(self, function: Callable[..., object], *args: object) -> None:
-        with Guard(self._owned):
-            function(self._owned.raw, *args)
+        with Guard(self.owned):
+            function(self.owned.raw, *args)
 
     @property
     def limits(self) -> Limits:

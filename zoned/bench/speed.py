@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from zoned import memory
-from zoned._lib import Guard, ffi, lib
+from zoned._core.handle import pointer
+from zoned._core.native import Guard, ffi, lib
 from zoned.bench.jobs import Job
-from zoned.bench.models import load_drive, null_model
 from zoned.bench.simulation import Simulation
+from zoned.drives.models import load_drive, null_model
 from zoned.geometry import Geometry, resolve
 
 ZONE = 2**28
@@ -49,11 +50,11 @@ def bare_rates(size: int = 32 * 2**30) -> tuple[float, float]:
         buffer = ffi.new("uint8_t[]", 4096)
         begun = time.process_time()
         with Guard(device):
-            done = lib.zd_sim_bare_device(device._handle, 0, 4096, count, buffer)
+            done = lib.zd_sim_bare_device(pointer(device), 0, 4096, count, buffer)
         through_device = done / (time.process_time() - begun)
     begun = time.process_time()
-    with Guard(sim._owned):
-        done += lib.zd_sim_bare(sim._sim, 0, 4096, count)
+    with Guard(sim.owned):
+        done += lib.zd_sim_bare(sim.owned.raw, 0, 4096, count)
     own = (done - count) / (time.process_time() - begun)
     assert done == 2 * count
     return through_device, own

@@ -37,8 +37,9 @@ from typing import Any
 
 from zoned.bench import html, results
 from zoned.bench.fiofile import FioError
-from zoned.bench.models import load_drive, parse_model
 from zoned.bench.patterns import Pattern, PatternError, find
+from zoned.drives.models import load_drive, parse_model
+from zoned.drives.profiles import ProfileError
 from zoned.inputs import (
     MOST_JOBS,
     MOST_RESULT,
@@ -50,7 +51,6 @@ from zoned.inputs import (
     read_toml,
 )
 from zoned.plaintext import csv_cell, printable, printable_json
-from zoned.profiles import ProfileError
 
 Told = Callable[[int, int, str], None]
 

@@ -6,8 +6,6 @@ Results go to stdout or a file, the progress bar to stderr. Everything real lies
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +13,13 @@ import click
 
 from zoned.cli.app import Failure, echo, example
 from zoned.cli.params import DriveName, FilePath, PatternOrFile
+from zoned.cli.progress import Bar
 from zoned.plaintext import printable
 from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned.bench.fiofile import Plan
-    from zoned.bench.models import Model
+    from zoned.drives.models import Model
     from zoned.geometry import Geometry
     from zoned.traces.sources import Feed
 
@@ -49,51 +48,6 @@ def _seeds(text: str) -> list[int]:
             raise click.UsageError(f"--seed {text!r}: the range must rise, by less than 10,000")
         out += range(first, last + 1)
     return out
-
-
-class Bar:
-    """A live line on stderr: how far, and how fast. Silent when stderr is no terminal."""
-
-    def __init__(self, plan: Plan, quiet: bool, real: bool = False) -> None:
-        self.clock = "s" if real else "s virtual"
-        self.total_ns = max((job.runtime for job in plan.jobs), default=0)
-        staged = {job.wait_for for job in plan.jobs}
-        self.total_ns *= len(staged)
-        self.commands = 0
-        for job in plan.jobs:
-            size = max(job.bs_min[1], 1) if job.writes else max(job.bs_min[0], 1)
-            amount = (job.io_size or job.size) // (job.log_block or size)
-            self.commands += job.number_ios or amount
-        self.show = sys.stderr.isatty() and not quiet
-        self.begun = time.monotonic()
-        self.last = 0.0
-
-    def __call__(self, now_ns: int, commands: int) -> None:
-        moment = time.monotonic()
-        if not self.show or moment - self.last < 0.1:
-            return
-        self.last = moment
-        if self.total_ns:
-            part = now_ns / self.total_ns
-        else:
-            part = commands / self.commands if self.commands else 0.0
-        part = min(part, 1.0)
-        filled = round(30 * part)
-        rate = commands / max(moment - self.begun, 1e-9)
-        line = (
-            f"[{'#' * filled}{'.' * (30 - filled)}] {part:4.0%}  {now_ns / 1e9:,.1f} {self.clock}  "
-            f"{_thousands(commands)} commands  {_thousands(rate)}/s"
-        )
-        click.echo(f"\r{line:<90}", nl=False, err=True)
-
-    def done(self) -> None:
-        """Clear the line."""
-        if self.show:
-            click.echo("\r" + " " * 100 + "\r", nl=False, err=True)
-
-
-def _thousands(value: float) -> str:
-    return f"{value / 1e6:,.1f} M" if value >= 1e6 else f"{value / 1e3:,.1f} k"
 
 
 @click.command(
@@ -203,9 +157,9 @@ Make = Any  # Callable[[], tuple[Plan, Feed | None]], which click would evaluate
 
 
 def _list() -> None:
-    from zoned import profiles
-    from zoned.bench.models import drives, load_drive
     from zoned.bench.patterns import listing
+    from zoned.drives import profiles
+    from zoned.drives.models import drives, load_drive
 
     click.echo("Patterns:")
     for name, text, profile, parameters in listing():
@@ -309,7 +263,7 @@ def _prepare(
 ) -> tuple[str, str, Geometry, Model, Make]:
     """Title, drive, disk, model, and what makes a fresh plan for each seed."""
     from zoned.bench import fiofile, patterns
-    from zoned.bench.models import load_drive
+    from zoned.drives.models import load_drive
 
     if trace is not None:
         return _prepare_trace(trace, trace_format, straight, profile, settings)
@@ -335,7 +289,7 @@ def _prepare_trace(
     path: str, form: str | None, straight: bool, profile: str | None, settings: dict[str, str]
 ) -> tuple[str, str, Geometry, Model, Make]:
     """As _prepare, of a trace."""
-    from zoned.bench.models import load_drive
+    from zoned.drives.models import load_drive
     from zoned.traces.sources import open_source
 
     given = dict(settings)
@@ -359,7 +313,7 @@ def _prepare_trace(
 
 def _drive_of(recorded: Geometry | None) -> str | None:
     """The built-in profile that a recorded disk was made with; None if it was made with none."""
-    from zoned import profiles
+    from zoned.drives import profiles
 
     name = recorded.profile if recorded is not None else ""
     return name if name in profiles.builtin_names() else None

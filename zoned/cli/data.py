@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from zoned._core.looking import zone_written
 from zoned.cli import disk
 from zoned.cli.app import INTERRUPTED, Failure, Terminated, example, sentence
-from zoned.cli.ask import Meter, say
+from zoned.cli.ask import say
 from zoned.cli.files import fill, output, refuse_the_disk, remaining, source
 from zoned.cli.params import (
     COUNT,
@@ -29,6 +30,7 @@ from zoned.cli.params import (
     image_argument,
     verbose_option,
 )
+from zoned.cli.progress import Meter
 from zoned.cli.select import show
 from zoned.reportformats import CONDITION_NAMES
 from zoned.units import counted, were
@@ -301,7 +303,7 @@ class _Write:
         start = self.device.geometry.zone_start(stretch.zone)
         if self.device.geometry.zone_type(stretch.zone) == _REQUIRED and not self.append:
             with suppress(ZonedError):  # a disk without power tells nothing
-                landed = self.device._written(stretch.zone) - (position - start)
+                landed = zone_written(self.device, stretch.zone) - (position - start)
                 self.done += max(0, min(landed, size))
                 self.under_way = None
                 return self._so_far()
@@ -457,7 +459,7 @@ def _pieces(device: Device, image: str, place: Place, length: int | None) -> lis
     indices = place.indices(device, image)
     for index in indices:
         zone = device.zones[index]
-        held = device._written(index) if zone.condition == 0xD else zone.written
+        held = zone_written(device, index) if zone.condition == 0xD else zone.written
         size = zone.capacity if held is None else held
         if left is not None:
             size = min(size, left)

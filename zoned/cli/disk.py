@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from zoned._core.looking import others_write, report_rows
 from zoned.cli.select import Layout, Runs
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def to_copy(image: str) -> Device:
     user may do so too, such that a snapshot can be taken."""
     device = to_look(image)
     try:
-        if not device._others_write():
+        if not others_write(device):
             return device
         writable = to_change(image)
     except OSError:  # without a snapshot, which may do as well
@@ -55,4 +56,4 @@ def batches(device: Device, runs: Runs) -> Iterator[bytes]:
     """Raw reports (arrays of struct zd_zone) of the zones in runs."""
     for first, number in runs:
         for start in range(first, first + number, BATCH):
-            yield device._report_raw(start, min(BATCH, first + number - start))
+            yield report_rows(device, start, min(BATCH, first + number - start))

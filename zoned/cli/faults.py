@@ -128,7 +128,7 @@ def list_command(image: str, form: str) -> int:
     if form == "json":
         listed = [
             asdict(replace(fault.rule, kind=str(fault.rule.kind), keep=str(fault.rule.keep)))
-            | dict(zip(("id", "seen", "matched", "waiting"), (fault.id, *fault._last), strict=True))
+            | dict(zip(("id", "seen", "matched", "waiting"), (fault.id, *fault.last), strict=True))
             for fault in faults
         ]
         click.echo(
@@ -136,7 +136,7 @@ def list_command(image: str, form: str) -> int:
         )
         return 0
     for fault in faults:
-        echo(fault._told(*fault._last))
+        echo(fault.told(*fault.last))
     if not powered:
         echo(f"{image}: the emulated disk has no power", err=True)
     return 0

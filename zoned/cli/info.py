@@ -15,8 +15,8 @@ from zoned.cli.app import example
 from zoned.cli.documents import dumps
 from zoned.cli.params import format_option, image_argument
 from zoned.plaintext import for_terminal
-from zoned.reportformats import CONDITION_NAMES, both_sizes, human_size
-from zoned.units import counted
+from zoned.reportformats import CONDITION_NAMES
+from zoned.units import both_sizes, counted, human_size
 
 if TYPE_CHECKING:
     from zoned import Device, DiskInfo, Geometry, ZoneSet

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoned._core.looking import zone_written
 from zoned.cli import disk
 from zoned.cli.app import INTERRUPTED, Failure, Terminated, echo, example, interrupted
 from zoned.cli.ask import confirm, on_terminal
@@ -30,8 +31,8 @@ from zoned.cli.params import (
     verbose_option,
 )
 from zoned.cli.select import Asked, Runs, show, to_manage
-from zoned.reportformats import CONDITION_NAMES, ZONE, human_size
-from zoned.units import counted, were
+from zoned.reportformats import CONDITION_NAMES, ZONE
+from zoned.units import counted, human_size, were
 
 if TYPE_CHECKING:
     from zoned import Device
@@ -124,7 +125,7 @@ def _measure(job: Job, device: Device) -> tuple[int, int]:
         for zone in ZONE.iter_unpack(batch):
             if zone[7] == _EMPTY:
                 continue
-            here = job.loses(zone[6], zone[7], device._written(zone[5]))
+            here = job.loses(zone[6], zone[7], zone_written(device, zone[5]))
             lost += here
             zones += here > 0
     return lost, zones
@@ -194,7 +195,7 @@ def _tell(job: Job, device: Device, copy: Device) -> int:
             disk.batches(device, job.runs), disk.batches(copy, job.runs), strict=True
         ):
             for a, b in zip(ZONE.iter_unpack(old), ZONE.iter_unpack(new), strict=True):
-                written = 0 if a[7] == _EMPTY else device._written(a[5])
+                written = 0 if a[7] == _EMPTY else zone_written(device, a[5])
                 same = a[3] == b[3] and a[6:] == b[6:]
                 lost = 0 if same else job.loses(a[6], a[7], written)
                 # Zones that lose data stand alone; the others are merged with neighbours like them.

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoned._core.looking import zone_written
 from zoned.cli import disk
 from zoned.cli.app import Failure, example
 from zoned.cli.ask import confirm, on_terminal, say
 from zoned.cli.params import dry_run_option, image_argument, verbose_option
-from zoned.reportformats import ZONE, human_size
-from zoned.units import counted
+from zoned.reportformats import ZONE
+from zoned.units import counted, human_size
 
 if TYPE_CHECKING:
     from zoned import Device
@@ -70,7 +71,7 @@ def _at_stake(device: Device, superseded: bool) -> tuple[int, int]:
             if condition in _DEAD or (kind == _CONVENTIONAL and number):
                 continue
             if number:
-                here = device._written(number)
+                here = zone_written(device, number)
             else:
                 here = 0 if superseded else data_in(device, 0)
             lost += here
@@ -123,8 +124,8 @@ def mkfs_command(
     file system, a volume or a partition table needs -f. A mounted disk is refused.
     """
     import zonefs
+    from zonefs.formatting import refuse_mounted, refuse_unfit
     from zonefs.signatures import found_on
-    from zonefs.superblock import refuse_mounted, refuse_unfit
 
     given = {"uid": uid, "gid": gid, "perm": perm}
     keywords = _features(features) | {name: n for name, n in given.items() if n is not None}

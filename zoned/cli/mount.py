@@ -254,7 +254,7 @@ def _spawn(arguments: list[str]) -> int:
         status = child.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
         child.kill()
-        status = 0
+        status = -signal.SIGKILL
     text = os.fsdecode(said).strip()
     if not text:
         text = f"the mount's process ended before it was ready (status {status})"

@@ -1,5 +1,5 @@
 """``zonedctl dump`` and ``zonedctl restore``: a disk as one portable file. The format:
-`zoned.archive`."""
+`zoned.dumpfile`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import click
 
 from zoned.cli import disk
 from zoned.cli.app import echo, example
-from zoned.cli.ask import Meter, confirm_replace, say
+from zoned.cli.ask import confirm_replace, say
 from zoned.cli.files import output, refuse_existing, refuse_the_disk, remaining, source
 from zoned.cli.params import FilePath, force_option, image_argument, verbose_option
-from zoned.reportformats import human_size
-from zoned.units import counted
+from zoned.cli.progress import Meter
+from zoned.units import counted, human_size
 
 
 @click.command(
@@ -43,9 +43,10 @@ def dump_command(
 ) -> None:
     """Pack the disk IMAGE into FILE, or to standard output with -.
 
-    One compressed file with checksums in every part; unwritten space is not in it. Of a disk that
-    others write to it is one moment. Who may only read the image gets each zone as of a moment of
-    its own, and an error if one is reset or overwritten while it is read.
+    One compressed archive with checksums in every part, which tar lists and unpacks too; unwritten
+    space is not in it. Of a disk that others write to it is one moment. Who may only read the image
+    gets each zone as of a moment of its own, and an error if one is reset or overwritten while it
+    is read.
     """
     from zoned.archive import dump
 

@@ -194,15 +194,8 @@ class ZoneList(TextType):
         return str(value)
 
 
-class OneOf(TextType):
-    """A word that completes to those that there are; which is right, the library says in its own
-    words. ``names`` gives them, so that nothing is imported before it is needed.
-    """
-
-    name = "name"
-
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        self.names = names
+class Word(TextType):
+    """A word that is taken as it is: which is right, the library says in its own words."""
 
     def convert(
         self,
@@ -211,6 +204,17 @@ class OneOf(TextType):
         ctx: click.Context | None,  # noqa: ARG002
     ) -> str:
         return str(value)
+
+
+class OneOf(Word):
+    """A word that completes to those that there are. ``names`` gives them, so that nothing is
+    imported before it is needed.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self.names = names
 
     def shell_complete(
         self,
@@ -262,7 +266,7 @@ def fault_commands() -> Iterable[str]:
 
 def strategies() -> Iterable[str]:
     """Which survivors of a power cut to look at."""
-    from zoned.crashes import Strategy
+    from zoned.crash.states import Strategy
 
     return (str(strategy) for strategy in Strategy)
 
@@ -287,18 +291,10 @@ class PatternOrFile(FilePath):
         return [*found, *super().shell_complete(ctx, param, incomplete)]
 
 
-class ProfileName(TextType):
+class ProfileName(Word):
     """A profile's name, or the path of a TOML file."""
 
     name = "profile"
-
-    def convert(
-        self,
-        value: Any,
-        param: click.Parameter | None,  # noqa: ARG002
-        ctx: click.Context | None,  # noqa: ARG002
-    ) -> str:
-        return str(value)
 
     def shell_complete(
         self,
@@ -306,7 +302,7 @@ class ProfileName(TextType):
         param: click.Parameter,  # noqa: ARG002
         incomplete: str,
     ) -> list[CompletionItem]:
-        from zoned.profiles import builtin_names
+        from zoned.drives.profiles import builtin_names
 
         if os.sep in incomplete:
             return [CompletionItem(incomplete, type="file")]
@@ -320,7 +316,7 @@ class DriveName(ProfileName):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from zoned.bench.models import drives
+        from zoned.drives.models import drives
 
         found = super().shell_complete(ctx, param, incomplete)
         more = [CompletionItem(name) for name in drives() if name.startswith(incomplete)]

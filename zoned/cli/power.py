@@ -46,7 +46,7 @@ def power_command() -> None:
 @click.option("--choice", metavar="ID", help="Exactly the survivor with this id (power states).")
 def cut_command(image: str, keep: str, seed: int, choice: str | None) -> int:
     """Take the power of the disk IMAGE away, for all who have it open."""
-    from zoned.crashes import CrashIdError
+    from zoned.crash.states import CrashIdError
     from zoned.faults import FaultError
 
     if choice is not None and (keep != "durable" or seed):

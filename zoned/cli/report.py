@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoned._core.looking import zone_written
 from zoned.cli import disk
 from zoned.cli.app import example
 from zoned.cli.ask import colours
@@ -168,7 +169,7 @@ def _filled(device: Device, batch: bytes) -> bytes:
     changed = bytearray(batch)
     for number, row in enumerate(ZONE.iter_unpack(batch)):
         start, length, capacity, index, condition = *row[:3], row[5], row[7]
-        if condition == _FULL and capacity < length and device._written(index) == capacity:
+        if condition == _FULL and capacity < length and zone_written(device, index) == capacity:
             struct.pack_into("=Q", changed, number * ZONE.size + 24, start + capacity)
     return bytes(changed)
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -32,6 +32,7 @@ from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned import Device, Geometry, LintReport, ReplayReport, Trace, TraceRecord
+    from zoned.device import GeometryKeywords
     from zoned.traces.forms import Iolog
     from zoned.traces.sources import ForeignSource, Listed, Source
 
@@ -197,13 +198,14 @@ def _shape(source: Source, file: str, shape: dict[str, Any]) -> Geometry | None:
 
     None: the recorded one as it was. Raises UsageError where neither tells it.
     """
-    from zoned.device import _resolve
+    from zoned.device import resolve_keywords
 
     given = any(value is not None for value in shape.values())
     if given and source.geometry is not None:
         return _geometry(source.geometry, shape)
     if given:
-        return _resolve(shape["profile"], {k: v for k, v in shape.items() if k != "profile"})  # type: ignore[arg-type]
+        words = {name: value for name, value in shape.items() if name != "profile"}
+        return resolve_keywords(shape["profile"], cast("GeometryKeywords", words))
     if source.geometry is None:
         raise click.UsageError(
             f"{file} does not tell which disk it is for: give --profile, or --size and --zone-size"
@@ -486,7 +488,7 @@ def replay_command(
     """
     from zoned import replay
     from zoned.archive import clone_state
-    from zoned.device import _create
+    from zoned.device import create_from
     from zoned.traces.sources import ForeignSource
 
     if (image is None) == (not memory):
@@ -501,7 +503,7 @@ def replay_command(
         if image is None:
             geometry = _shape(trace, file, shape) or trace.geometry
             assert geometry is not None  # _shape insists
-            target = stack.enter_context(_create(None, geometry, replace=False))
+            target = stack.enter_context(create_from(None, geometry, replace=False))
         elif dry_run:
             target = stack.enter_context(clone_state(stack.enter_context(disk.to_look(image))))
         else:
@@ -535,13 +537,13 @@ def _tell_replay(file: str, report: ReplayReport, compare: bool, verbose: bool) 
 def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
     """The recorded disk's, with what the options say; or a profile's."""
     from zoned.archive import describe_geometry
-    from zoned.device import _resolve
+    from zoned.device import resolve_keywords
     from zoned.geometry import resolve
 
     profile = shape.get("profile")
     given = {key: value for key, value in shape.items() if key != "profile" and value is not None}
     if profile is not None:
-        return _resolve(profile, given)  # type: ignore[arg-type]
+        return resolve_keywords(profile, cast("GeometryKeywords", given))
     if not given:
         return base
     values = describe_geometry(base)

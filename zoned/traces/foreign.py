@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 from zoned.inputs import LONGEST_LINE, line_too_long
 from zoned.traces.packed import TraceError, head_of, open_input, read_piece
 from zoned.units import counted

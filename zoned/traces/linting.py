@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from zoned._lib import lib
+from zoned._core.native import lib
 from zoned.geometry import DataMode, Geometry, HostSync
 from zoned.traces.packed import TraceError
 from zoned.traces.records import DATA, TraceRecord
@@ -120,7 +120,7 @@ def lint(
 
 def judge(source: Source, geometry: Geometry | None = None) -> LintReport:
     """As lint, of a trace that is open."""
-    from zoned.device import _create
+    from zoned.device import create_from
 
     wanted = geometry or source.geometry
     if wanted is None:
@@ -128,7 +128,7 @@ def judge(source: Source, geometry: Geometry | None = None) -> LintReport:
             f"{source.path}: a trace of format {source.format} does not tell which disk it is for: "
             "name a profile or a geometry"
         )
-    disk = _create(
+    disk = create_from(
         None,
         replace(wanted, data=DataMode.NONE, host_sync=HostSync.NEVER),
         replace=False,

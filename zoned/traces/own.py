@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model, resolve
 from zoned.traces.packed import TraceError, open_input, read_piece
 from zoned.traces.records import ROW, TraceRecord, ZoneRow, record_of, zone_row

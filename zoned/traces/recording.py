@@ -20,14 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoned._lib import Guard, ffi, lib, open_file
-from zoned.errors import raise_error
+from zoned._core.handle import Handle, ask, call, pointer
+from zoned._core.native import Guard, ffi, lib, open_file
+from zoned._core.owning import Turn
+from zoned._core.raising import raise_error
 from zoned.traces.records import ROW, TraceRecord, record_of
 
 if TYPE_CHECKING:
     from io import FileIO
-
-    from zoned.device import Device
 
 
 class Recorded(NamedTuple):
@@ -53,16 +53,28 @@ class Recording:
         """Whether its file was not there before; None: not known yet."""
 
 
+class State:
+    """What a handle remembers of its recording."""
+
+    __slots__ = ("now", "turn")
+
+    def __init__(self) -> None:
+        self.now: Recording | None = None
+        self.turn = Turn("the recording of a device")
+
+
 class DeviceTrace:
     """``dev.trace``: record the commands of everybody who has the disk open."""
 
-    __slots__ = ("_device",)
+    __slots__ = ("_device", "_state")
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Handle, state: State) -> None:
+        """Not for users: ``dev.trace``."""
         self._device = device
+        self._state = state
 
     def __repr__(self) -> str:
-        mine = self._device._recording
+        mine = self._state.now
         with suppress(ValueError, RuntimeError):  # a closed device records nothing
             if mine is not None and self._status().mine:
                 return f"<dev.trace, recording to {mine.name!r}>"
@@ -78,13 +90,13 @@ class DeviceTrace:
 
     def _start(self, new: Recording) -> None:
         device = self._device
-        with Guard(device._tracing):
+        with Guard(self._state.turn):
             before = self._status().mine
             free = not os.path.lexists(new.name)
             try:
                 with _open_new(new, device) as file:
                     self._call(lib.zd_trace_start, new.name, file.fileno())
-                    device._recording = new
+                    self._state.now = new
             except BaseException:
                 if not before:
                     self._undo_start()
@@ -97,8 +109,8 @@ class DeviceTrace:
         """Something came amid start(): the recording may have begun."""
         with suppress(ValueError):  # the device was closed, which ended it
             if self._status().mine:
-                self._device._native(lib.zd_trace_stop, ffi.NULL, ffi.NULL)
-        self._device._recording = None
+                ask(self._device, lib.zd_trace_stop, ffi.NULL, ffi.NULL)
+        self._state.now = None
 
     def stop(self) -> Recorded:
         """End the recording: all commands that took effect before this are in the file.
@@ -109,10 +121,10 @@ class DeviceTrace:
         device = self._device
         raw = ffi.new("struct zd_trace_status *")
         err = ffi.new("struct zd_error *")
-        with Guard(device._tracing):
-            mine = device._recording
-            code = device._native(lib.zd_trace_stop, raw, err)
-            device._recording = None
+        with Guard(self._state.turn):
+            mine = self._state.now
+            code = ask(device, lib.zd_trace_stop, raw, err)
+            self._state.now = None
         if code == -errno.ENOENT:
             raise ValueError("this handle records nothing: dev.trace.start() begins")
         if code < 0:
@@ -129,7 +141,7 @@ class DeviceTrace:
             yield
         finally:
             # Closing ended it, or another thread did; a forked child has none.
-            if device._recording is new and not device.closed and os.getpid() == process:
+            if self._state.now is new and not device.closed and os.getpid() == process:
                 self.stop()
 
     @property
@@ -147,7 +159,7 @@ class DeviceTrace:
     def failure(self) -> OSError | None:
         """Why this handle's recording ended by itself, such as a full disk; None if it did not."""
         number = int(self._status().error)
-        mine = self._device._recording
+        mine = self._state.now
         name = mine.name if mine else None
         return OSError(number, os.strerror(number), name) if number else None
 
@@ -186,14 +198,10 @@ class DeviceTrace:
         return raw
 
     def _call(self, function: Any, path: str | None, *args: object) -> int:
-        err = ffi.new("struct zd_error *")
-        code = self._device._native(function, *args, err)
-        if code < 0:
-            raise_error(code, err, self._device, path or self._device._given)
-        return int(code)
+        return call(self._device, function, *args, path=path)
 
 
-def _open_new(new: Recording, device: Device) -> FileIO:
+def _open_new(new: Recording, device: Handle) -> FileIO:
     """The file to write the trace to; tells whether it was not there before."""
     try:
         file = open_file(new.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -205,7 +213,7 @@ def _open_new(new: Recording, device: Device) -> FileIO:
     file = open_file(new.name, os.O_WRONLY)
     status = os.fstat(file.fileno())
     with Guard(device):
-        disk = os.fstat(lib.zd_fd(device._handle))
+        disk = os.fstat(lib.zd_fd(pointer(device)))
     if stat.S_ISREG(status.st_mode) and os.path.samestat(status, disk):
         file.close()
         raise ValueError(f"{new.name} is the disk itself: a trace needs a file of its own")

@@ -10,8 +10,8 @@ import struct
 from enum import StrEnum
 from typing import NamedTuple
 
-from zoned._lib import lib
-from zoned.errors import rule_name
+from zoned._core.native import lib
+from zoned._core.raising import rule_name
 from zoned.traces.packed import TraceError
 from zoned.units import counted
 from zoned.zone import ZoneCondition

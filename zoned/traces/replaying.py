@@ -7,6 +7,7 @@ again; the part of them that was done is. Works through the native library on an
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import time
@@ -15,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoned._lib import ffi, lib
-from zoned.errors import broken_rule, rule_name
+from zoned._core.handle import ask
+from zoned._core.native import ffi, lib
+from zoned._core.raising import broken_rule, rule_name
 from zoned.geometry import Geometry, Model
 from zoned.traces.own import Trace
 from zoned.traces.packed import TraceError
@@ -166,7 +168,7 @@ class Performer:
         return str(broken_rule(code, self.error, self.device))
 
     def _give(self, item: TraceRecord, length: int) -> int:
-        call, err = self.device._native, self.error
+        call, err = functools.partial(ask, self.device), self.error
         command = item.command
         zone = _NO_ZONE if item.zone is None else item.zone
         if command is TraceCommand.WRITE:
@@ -436,7 +438,8 @@ def prepare_zones(device: Device, rows: Iterable[ZoneRow]) -> None:
     Everything in it is durable. A disk that is in that state already is left alone. Raises
     TraceError for any other disk, or for zones that this one cannot have.
     """
-    from zoned.archive import Builder, DumpError, ZoneRecord, in_order
+    from zoned.archive import Builder, in_order
+    from zoned.dumpfile import DumpError, ZoneRecord
 
     wanted = list(rows)
     geometry = device.geometry

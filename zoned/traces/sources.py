@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoned._lib import ffi, lib
+from zoned._core.native import ffi, lib
 from zoned.geometry import Geometry
 from zoned.traces.foreign import BATCH, FORMATS, BlockTrace, file_number
 from zoned.traces.own import MAGIC, Trace, is_trace

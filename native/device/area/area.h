@@ -57,6 +57,7 @@ struct zd_dev {
 	struct zd_geometry g;
 	_Atomic uint32_t *cookie; /* on a page that the kernel wipes in a forked child */
 	int fd;
+	_Atomic bool aside;         /* zd_enter() has more to do than look at the cookie: own_rt, or observers */
 	bool readonly, in_ram, cow, own_rt /* readonly: rt is private memory, recovered for this handle alone */;
 	struct zd_rt_head *head;
 	struct zd_stripe *stripes;
@@ -66,13 +67,11 @@ struct zd_dev {
 	struct zd_faults *faults;
 	struct zd_trace_rt *trace;
 	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
-	pthread_mutex_t trace_lock; /* this process only: of the next two, and of who observes */
+	pthread_mutex_t trace_lock; /* this process only: of the next two, and of the list of observers */
 	struct zd_recorder *recorder; /* this handle records */
 	bool recording;             /* it does, or somebody is about to begin */
-	_Atomic(zd_told_fn) told;   /* zd_observe() */
-	void *told_arg;
-	void (*told_end)(void *);
-	_Atomic uint32_t telling;   /* threads that are in it */
+	_Atomic(struct zd_observer *) observers; /* of this handle alone; hooks/observe.c */
+	_Atomic uint32_t telling;   /* threads that are in one of them */
 	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
@@ -82,6 +81,7 @@ struct zd_dev {
 	_Atomic(uint8_t *) *segs;   /* mapped pieces of the data area */
 	pthread_mutex_t seg_lock;   /* this process only; also of origin */
 	struct zd_origin *origin;   /* the handle that snapshots of this disk share, once there is one */
+	struct zd_timers *timers;   /* requests that wait for their time, once there was one; seg_lock */
 	struct zd_view *view;       /* a fork: what it reads from elsewhere; NULL for all other disks */
 	bool (*leave)(zd_dev *dev); /* what close() does first where there is an origin or a view; true: the handle stays, for reuse */
 	uint8_t *door;              /* the runtime area's first page, mapped for itself; door.c */
@@ -91,8 +91,6 @@ struct zd_dev {
 	_Atomic bool closing;       /* commands that hang by a fault rule end */
 	int (*interrupt)(void *);
 	void *interrupt_arg;
-	zd_watch_fn *watch;
-	void *watch_arg;
 	char path[192];             /* for error texts */
 };
 
@@ -109,12 +107,31 @@ struct zd_dev {
 #endif
 /* Under the lock that a command works under: a power cut may have come between the gate and here; zd_stopped() tells. */
 #define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & (ZD_GATE_POWER | ZD_GATE_BACK))
+static inline bool zd_is_attached(const zd_dev *dev)
+{
+	return likely(atomic_load_explicit(dev->cookie, memory_order_relaxed) == ZD_COOKIE) &&
+	       likely(!atomic_load_explicit(&dev->aside, memory_order_relaxed));
+}
 /* Every public call begins with this; free but for one load. */
 static inline int zd_enter(zd_dev *dev, struct zd_error *err)
 {
-	if (likely(atomic_load_explicit(dev->cookie, memory_order_relaxed) == ZD_COOKIE) && !dev->own_rt)
+	return likely(zd_is_attached(dev)) ? 0 : dev->up->reattach(dev, err);
+}
+/* As zd_enter(), for commands: ZD_SLOW where somebody observes those of this handle. */
+#define ZD_SLOW 1
+static inline int zd_enter_command(zd_dev *dev, struct zd_error *err)
+{
+	int r;
+
+	if (likely(zd_is_attached(dev)))
 		return 0;
-	return dev->up->reattach(dev, err);
+	r = dev->up->reattach(dev, err);
+	return !r && atomic_load(&dev->observers) ? ZD_SLOW : r;
+}
+/* own_rt or the list of observers has changed. */
+static inline void zd_set_aside(zd_dev *dev)
+{
+	atomic_store(&dev->aside, dev->own_rt || atomic_load(&dev->observers));
 }
 /* The same for calls that change something. */
 static inline int zd_enter_writable(zd_dev *dev, struct zd_error *err)
@@ -278,6 +295,8 @@ int zd_wait_on(zd_dev *dev, struct zd_wait *w, uint32_t holder);
 void zd_note_interrupt(void);
 /* Whether the handle's hook ends a long call, asked every 50 ms. */
 bool zd_interrupted(zd_dev *dev, uint64_t *last_look);
+/* From now on this word ends them too, in this thread; gives the one before. */
+const uint32_t *zd_cancelled_by(const uint32_t *flag);
 
 int zd_mutex_init(pthread_mutex_t *m);
 uint32_t zd_mutex_holder(const pthread_mutex_t *m); /* thread id; 0: nobody, or unknown */

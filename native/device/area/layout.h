@@ -171,7 +171,7 @@ struct zd_trace_rt {
 	_Atomic uint64_t tail;    /* the first that the recorder has not taken yet */
 	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
 	_Atomic uint64_t waits;   /* commands that waited for room */
-	_Atomic uint32_t observers; /* handles; too many when one was killed */
+	uint32_t zero;
 	_Atomic uint32_t waiting; /* now; too many when one was killed */
 	_Atomic uint32_t wake, room; /* futexes: of the recorder, of those who wait */
 };

@@ -13,22 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-bool zd_interrupted(zd_dev *dev, uint64_t *last_look)
-{
-	uint64_t now;
-
-	if (!dev->interrupt)
-		return false;
-	now = zd_now();
-	if (now - *last_look < 50000000u)
-		return false;
-	*last_look = now;
-	if (!dev->interrupt(dev->interrupt_arg))
-		return false;
-	zd_note_interrupt();
-	return true;
-}
-
 int zd_mutex_init(pthread_mutex_t *m)
 {
 	pthread_mutexattr_t a;
@@ -58,12 +42,41 @@ static _Thread_local struct {
 	uint64_t interrupted; /* when the hook ended a wait, or a long call */
 	uint64_t gave_up;     /* when something was left untidied */
 	bool tidying;         /* all its waits are of those that are not ended at once */
+	const uint32_t *cancel; /* of the request at work; NULL: none */
 } mine;
 
 void zd_note_interrupt(void)
 {
 	mine.interrupted = zd_now();
 	zd_forget_waited();
+}
+
+const uint32_t *zd_cancelled_by(const uint32_t *flag)
+{
+	const uint32_t *before = mine.cancel;
+
+	mine.cancel = flag;
+	return before;
+}
+
+bool zd_interrupted(zd_dev *dev, uint64_t *last_look)
+{
+	uint64_t now;
+
+	if (mine.cancel && __atomic_load_n(mine.cancel, __ATOMIC_ACQUIRE)) {
+		zd_note_interrupt();
+		return true;
+	}
+	if (!dev->interrupt)
+		return false;
+	now = zd_now();
+	if (now - *last_look < 50000000u)
+		return false;
+	*last_look = now;
+	if (!dev->interrupt(dev->interrupt_arg))
+		return false;
+	zd_note_interrupt();
+	return true;
 }
 
 /* A word of a file in /proc behind `key`; 0: there is none. */

@@ -68,18 +68,30 @@ static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *it
 	return r;
 }
 
-static int collect_dirty(zd_dev *dev, bool flush, struct items *items)
+/* The bits of a word that stand for zones of a span. */
+static uint64_t bits_of(uint32_t w, const struct zd_zones *zones)
 {
-	uint32_t w, words = (dev->g.h.nr_zones + 63) / 64;
+	uint64_t bits = UINT64_MAX;
+
+	if (zones->first > w * 64)
+		bits &= UINT64_MAX << (zones->first - w * 64);
+	if (zones->last < w * 64 + 63)
+		bits &= UINT64_MAX >> (w * 64 + 63 - zones->last);
+	return bits;
+}
+
+static int collect_dirty(zd_dev *dev, bool flush, const struct zd_zones *zones, struct items *items)
+{
+	uint32_t w;
 	int r = 0;
 
-	for (w = 0; !r && w < words; w++) {
-		uint64_t bits;
+	for (w = zones->first / 64; !r && w <= zones->last / 64; w++) {
+		uint64_t bits, mine = bits_of(w, zones);
 
 		if (!atomic_load_explicit(&dev->dirty[w], memory_order_relaxed))
 			continue;
 		/* The bit goes before the state is read: a change from now on sets it again. */
-		bits = atomic_exchange_explicit(&dev->dirty[w], 0, memory_order_acq_rel);
+		bits = atomic_fetch_and_explicit(&dev->dirty[w], ~mine, memory_order_acq_rel) & mine;
 		while (bits) {
 			uint32_t zone = w * 64 + (uint32_t)__builtin_ctzll(bits);
 			struct item item;
@@ -263,8 +275,9 @@ static int publish_durable(zd_dev *dev, const struct items *items)
 	return 0;
 }
 
-int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_traced *t, struct zd_error *err)
+int zd_commit(zd_dev *dev, enum zd_commit_kind kind, const struct zd_zones *zones, struct zd_traced *t, struct zd_error *err)
 {
+	const struct zd_zones all = { 0, dev->g.h.nr_zones - 1 };
 	struct items items = { NULL, 0, 0 };
 	int r = zd_lock_commit(dev);
 
@@ -279,7 +292,7 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_traced *t, struct
 		zd_unlock_commit(dev);
 		return zd_fail_marked(err);
 	}
-	r = kind == ZD_COMMIT_RESETS ? collect_resets(dev, &items) : collect_dirty(dev, kind == ZD_COMMIT_FLUSH, &items);
+	r = kind == ZD_COMMIT_RESETS ? collect_resets(dev, &items) : collect_dirty(dev, kind == ZD_COMMIT_FLUSH, zones ? zones : &all, &items);
 	if (r)
 		zd_fail_host(err, -r, "cannot collect the zones to commit");
 	if (!r && items.n && !dev->in_ram)
@@ -301,7 +314,7 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, struct zd_traced *t, struct
 	if (!r && dev->head->warm_bytes > dev->g.h.slot_cache)
 		zd_slots_trim(dev);
 	if (!r && t)
-		zd_trace_effect(dev, t, r, err); /* under the lock: a power cut that comes next stands behind it */
+		zd_observe_effect(dev, t, r, err); /* under the lock: a power cut that comes next stands behind it */
 	zd_unlock_commit(dev);
 	free(items.at);
 	return r;
@@ -312,12 +325,12 @@ int zd_after_change(zd_dev *dev, struct zd_error *err)
 	int r = 0;
 
 	if (unlikely(dev->g.h.host_sync == ZD_SYNC_COMMAND) && !dev->in_ram)
-		r = zd_commit(dev, ZD_COMMIT_HOST, NULL, err);
+		r = zd_commit(dev, ZD_COMMIT_HOST, NULL, NULL, err);
 	if (unlikely(zd_slots_pressing(dev))) {
 		/* To save room; flush and close will tell if it cannot be done. */
-		zd_commit(dev, ZD_COMMIT_RESETS, NULL, NULL);
+		zd_commit(dev, ZD_COMMIT_RESETS, NULL, NULL, NULL);
 		if (zd_slots_pressing(dev))
-			zd_commit(dev, ZD_COMMIT_HOST, NULL, NULL);
+			zd_commit(dev, ZD_COMMIT_HOST, NULL, NULL, NULL);
 	} else if (unlikely(dev->head->warm_bytes > dev->g.h.slot_cache) && zd_lock_commit(dev) == 0) {
 		zd_slots_trim(dev);
 		zd_unlock_commit(dev);

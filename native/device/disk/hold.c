@@ -1,158 +1,170 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a fault rule decided is carried out here: before a command (it is held up, refused, its zone dies, the power goes)
- * and behind it.
+ * and behind it. While a command is held up it holds neither a lock nor, if it is deferred, a thread.
  */
 #include "device/disk/disk.h"
 
 #include <time.h>
 
-static int no_power(zd_dev *dev, const struct zd_command *c, struct zd_error *err)
-{
-	int r;
+#define STEP 2000000u /* ns between two looks at what the shared state says of a held-up command */
 
+static int no_power(zd_dev *dev, const struct zd_run *run)
+{
 	if (!(atomic_load(&dev->head->gate) & ZD_GATE_POWER))
 		return 0;
-	r = zd_refuse_powerless(dev, err);
-	if (err)
-		err->cmd = c->cmd;
-	return r;
+	zd_refuse_powerless(dev, run->err);
+	run->err->cmd = run->c.cmd;
+	return ZD_E_POWER_LOSS;
 }
 
-static int inject(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, int code, uint64_t bound, struct zd_error *err)
+static int inject(zd_dev *dev, const struct zd_run *run, const struct zd_hit *hit, int code, uint64_t bound)
 {
+	const struct zd_command *c = &run->c;
 	bool placed = c->length || c->first == c->last;
 
-	zd_refuse(dev, err, code, c->cmd, placed ? hit->zone : ZD_NO_ZONE, placed ? c->offset : ZD_NONE, c->length, bound);
-	zd_fault_mark(err, hit->id, hit->label);
+	zd_refuse(dev, run->err, code, c->cmd, placed ? hit->zone : ZD_NO_ZONE, placed ? c->offset : ZD_NONE, c->length, bound);
+	zd_fault_mark(run->err, hit->id, hit->label);
 	return code;
 }
 
-int zd_fault_medium(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, struct zd_error *err)
+int zd_strike_medium(zd_dev *dev, const struct zd_run *run)
 {
-	return inject(dev, c, hit, c->cmd == ZD_CMD_READ ? ZD_E_MEDIUM_READ : ZD_E_MEDIUM_WRITE,
-		      c->length ? c->offset + hit->cut : 0, err);
+	return inject(dev, run, &run->hit, run->c.cmd == ZD_CMD_READ ? ZD_E_MEDIUM_READ : ZD_E_MEDIUM_WRITE,
+		      run->c.length ? run->c.offset + run->hit.cut : 0);
 }
 
-/* Hold no lock; look every few milliseconds. hangs: clear, release and timeout count; else only time passes. */
-static int wait_for(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, struct zd_error *err)
+/* ---------------------------------------------------------------- holding up */
+
+bool zd_holds(const struct zd_hit *hit)
 {
+	return hit->id && (hit->kind == ZD_FAULT_HANG || (hit->kind == ZD_FAULT_LATENCY && hit->ns));
+}
+
+/* Clear, release and timeout count for what hangs; for latency time alone. */
+static int look(zd_dev *dev, struct zd_run *run, uint64_t *left)
+{
+	const struct zd_hit *hit = &run->hit;
 	bool hangs = hit->kind == ZD_FAULT_HANG;
-	uint64_t begin = zd_now(), last = begin, ns = hit->ns;
-	int e;
+	uint64_t past = zd_now() - run->since;
+	int r;
 
-	for (;;) {
-		uint64_t past = zd_now() - begin, left = past < ns ? ns - past : 0, step = 2000000;
-		struct timespec nap;
+	*left = !hit->ns ? UINT64_MAX : past < hit->ns ? hit->ns - past : 0;
+	if (hangs && zd_fault_let_go(dev, hit))
+		return 0;
+	if (atomic_load(&dev->closing))
+		return zd_fail(run->err, ZD_E_CLOSED, "the handle was closed while a fault rule held the command up");
+	r = no_power(dev, run);
+	if (r)
+		return r;
+	if (!*left)
+		return hangs ? inject(dev, run, hit, ZD_E_TIMEOUT, 0) : 0;
+	if (__atomic_load_n(&run->q->cancel, __ATOMIC_ACQUIRE))
+		return zd_fail_host(run->err, ECANCELED, "cancelled while a fault rule held the command up");
+	return ZD_HELD;
+}
 
-		if (hangs && zd_fault_let_go(dev, hit))
-			return 0;
-		if (atomic_load(&dev->closing))
-			return zd_fail(err, ZD_E_CLOSED, "the handle was closed while a fault rule held the command up");
-		e = no_power(dev, c, err);
-		if (e)
-			return e;
-		if (ns && !left)
-			return hangs ? inject(dev, c, hit, ZD_E_TIMEOUT, 0, err) : 0;
-		if (zd_interrupted(dev, &last))
-			return zd_fail_host(err, EINTR, hangs ? "interrupted while a fault rule held the command up" : "interrupted");
-		if (ns && left < step)
-			step = left;
-		nap = (struct timespec){ 0, (long)step };
+int zd_hold_look(zd_dev *dev, struct zd_run *run, uint64_t *left)
+{
+	int r = look(dev, run, left);
+
+	if (r != ZD_HELD && run->hit.kind == ZD_FAULT_HANG)
+		zd_fault_waited(dev, &run->hit);
+	return r;
+}
+
+int zd_hold_wait(zd_dev *dev, struct zd_run *run)
+{
+	bool hangs = run->hit.kind == ZD_FAULT_HANG;
+	uint64_t left;
+	int r;
+
+	while ((r = zd_hold_look(dev, run, &left)) == ZD_HELD) {
+		const struct timespec nap = { 0, (long)(left < STEP ? left : STEP) };
+
+		if (zd_interrupted(dev, &run->last)) {
+			if (hangs)
+				zd_fault_waited(dev, &run->hit);
+			return zd_fail_host(run->err, EINTR, hangs ? "interrupted while a fault rule held the command up" : "interrupted");
+		}
 		nanosleep(&nap, NULL);
 	}
+	return r;
 }
 
-static int carry_out(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, struct zd_error *err)
-{
-	int e;
+/* ---------------------------------------------------------------- before and behind */
 
+int zd_strike_before(zd_dev *dev, const struct zd_run *run)
+{
+	const struct zd_hit *hit = &run->hit;
+	int r;
+
+	if (!hit->id)
+		return 0;
 	switch (hit->kind) {
 	case ZD_FAULT_MEDIUM:
-		return c->length ? 0 : zd_fault_medium(dev, c, hit, err);
+		return run->c.length ? 0 : zd_strike_medium(dev, run);
 	case ZD_FAULT_READ_ONLY:
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
 			return 0;
-		return zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id, err);
-	case ZD_FAULT_LATENCY:
-		return hit->ns ? wait_for(dev, c, hit, err) : 0;
-	case ZD_FAULT_HANG:
-		e = wait_for(dev, c, hit, err);
-		zd_fault_waited(dev, hit);
-		return e;
+		return zd_manage_by_fault(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id,
+					  run->err);
 	case ZD_FAULT_LIMIT:
-		return inject(dev, c, hit, hit->active ? ZD_E_TOO_MANY_ACTIVE : ZD_E_TOO_MANY_OPEN,
-			      hit->active ? dev->g.h.max_active : dev->g.h.max_open, err);
+		return inject(dev, run, hit, hit->active ? ZD_E_TOO_MANY_ACTIVE : ZD_E_TOO_MANY_OPEN,
+			      hit->active ? dev->g.h.max_active : dev->g.h.max_open);
 	case ZD_FAULT_POWER_CUT:
 		if (hit->after)
 			return 0;
-		e = dev->up->cut_power(dev, hit->keep, hit->draw, hit->id, hit->label, err);
-		return e ? e : no_power(dev, c, err);
+		r = dev->up->cut_power(dev, hit->keep, hit->draw, hit->id, hit->label, run->err);
+		return r ? r : no_power(dev, run);
 	default:
 		return 0;
 	}
 }
 
-int zd_fault_before(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit, struct zd_error *err)
+int64_t zd_strike_after(zd_dev *dev, const struct zd_run *run, int64_t result, uint64_t landed)
 {
-	int r = zd_fault_match(dev, c, hit, err);
-
-	return r || !hit->id ? r : carry_out(dev, c, hit, err);
-}
-
-int64_t zd_fault_after(zd_dev *dev, const struct zd_command *c, const struct zd_hit *hit, int64_t result, uint64_t landed,
-		       struct zd_error *err)
-{
-	int e = 0;
+	const struct zd_hit *hit = &run->hit;
+	bool dies = hit->kind == ZD_FAULT_READ_ONLY || hit->kind == ZD_FAULT_OFFLINE;
+	int r = 0;
 
 	if (!hit->id)
 		return result;
 	if (result < 0) {
-		if ((hit->kind == ZD_FAULT_READ_ONLY || hit->kind == ZD_FAULT_OFFLINE) && !hit->after && result <= ZD_E_FIRST_RULE)
-			zd_fault_mark(err, hit->id, hit->label);
+		if (dies && !hit->after && result <= ZD_E_FIRST_RULE)
+			zd_fault_mark(run->err, hit->id, hit->label);
 		return result;
 	}
 	switch (hit->kind) {
 	case ZD_FAULT_LOST:
-		e = zd_fault_lose(dev, hit, landed, err);
+		r = zd_fault_lose(dev, hit, landed, run->err);
 		break;
 	case ZD_FAULT_FLUSH_ERROR:
-		e = zd_fault_owe_flush(dev, hit, err);
+		r = zd_fault_owe_flush(dev, hit, run->err);
 		break;
 	case ZD_FAULT_FLIP_MEDIA:
 		/* For an append `at` was where the data would land; where it did is known now. */
-		e = zd_zone_flip(dev, hit->at - c->offset + landed + hit->bit / 8, hit->bit % 8);
+		r = zd_zone_flip(dev, hit->at - run->c.offset + landed + hit->bit / 8, hit->bit % 8);
 		break;
 	case ZD_FAULT_READ_ONLY:
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
-			e = zd_mgmt_one(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id, err);
+			r = zd_manage_by_fault(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone,
+					       hit->id, run->err);
 		break;
 	case ZD_FAULT_POWER_CUT:
 		if (hit->after)
-			e = dev->up->cut_power(dev, hit->keep, hit->draw, hit->id, hit->label, err);
+			r = dev->up->cut_power(dev, hit->keep, hit->draw, hit->id, hit->label, run->err);
 		break;
 	}
-	return e ? e : result;
+	return r ? r : result;
 }
 
-int zd_fault_flush(zd_dev *dev, struct zd_error *err)
+int zd_strike_flush(zd_dev *dev, const struct zd_run *run)
 {
-	const struct zd_command c = { ZD_CMD_FLUSH, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0, false };
-	struct zd_hit hit;
-	int r = zd_fault_owed_flush(dev, &hit, err);
+	struct zd_hit owed;
+	int r = zd_fault_owed_flush(dev, &owed, run->err);
 
-	return r || !hit.id ? r : inject(dev, &c, &hit, ZD_E_MEDIUM_WRITE, 0, err);
-}
-
-int zd_trace_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, bool changes,
-		   struct zd_error **err)
-{
-	int r = zd_trace_open(dev, t, cmd, zone, offset, length, err);
-
-	if (r)
-		return r;
-	r = zd_gate_rest(dev, changes, *err);
-	return r < 0 ? (int)zd_trace_end(dev, t, r, *err) : 0;
+	return r || !owed.id ? r : inject(dev, run, &owed, ZD_E_MEDIUM_WRITE, 0);
 }

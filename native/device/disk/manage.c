@@ -4,17 +4,6 @@
 
 #include <stdlib.h>
 
-static int begin(zd_dev *dev, struct zd_error *err)
-{
-	int r = zd_enter(dev, err);
-
-	if (!r && dev->readonly)
-		r = zd_fail(err, ZD_E_READONLY_HANDLE, "the device is open read-only");
-	if (!r && atomic_load_explicit(&dev->head->gate, memory_order_acquire))
-		r = zd_gate(dev, true, err);
-	return r;
-}
-
 static int interrupted(struct zd_error *err, int r)
 {
 	return zd_fail_host(err, -r, "interrupted");
@@ -109,21 +98,20 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	return r;
 }
 
-/* t: as which command it is recorded; may be NULL. */
-static int one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, struct zd_error *err)
+int zd_manage_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, struct zd_error *err)
 {
 	int r = zd_lock_zone(dev, zone);
 
 	if (r)
 		return interrupted(err, r);
 	r = one_locked(dev, cmd, zone, err);
-	if (unlikely(t))
-		zd_trace_effect(dev, t, r, err);
+	if (t)
+		zd_observe_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
 	return r;
 }
 
-int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err)
+int zd_manage_by_fault(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err)
 {
 	int r = zd_lock_zone(dev, zone);
 
@@ -136,30 +124,12 @@ int zd_mgmt_one(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_e
 	return r;
 }
 
-/* What the rule book would say now, without the locks under which it says so. */
-static bool is_refused(const zd_dev *dev, int cmd, uint32_t zone)
+bool zd_manage_refused(const zd_dev *dev, int cmd, uint32_t zone)
 {
 	int type = zd_zone_type(dev, zone);
 	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(zd_load_word(dev, zone), type), cmd);
 
 	return !cell || cell->next == ZD_NEXT_ERROR || zd_ask_resources(dev, cell->effects);
-}
-
-/* Recorded, and with fault rules. */
-static int one_slowly(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
-{
-	const struct zd_command c = { cmd, zone, zone, zd_zone_start(dev, zone), 0, is_refused(dev, cmd, zone) };
-	struct zd_traced t;
-	struct zd_hit hit;
-	int r = zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err);
-
-	if (r)
-		return r;
-	r = zd_fault_before(dev, &c, &hit, err);
-	t.held = zd_fault_decides_late(&c, &hit);
-	if (!r)
-		r = (int)zd_fault_after(dev, &c, &hit, one(dev, cmd, zone, &t, err), 0, err);
-	return (int)zd_trace_end(dev, &t, r, err);
 }
 
 /* All stripes are held: whichever zones are CLOSED now; a zone closed to make room for another stays closed. */
@@ -214,7 +184,7 @@ static const struct zd_cell *cell_of_all(const zd_dev *dev, int cmd)
 	return zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED, ZD_EMPTY, cmd);
 }
 
-static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
+int zd_manage_all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 {
 	const struct zd_cell *cell = cell_of_all(dev, cmd);
 	int r;
@@ -226,111 +196,22 @@ static int all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 		return interrupted(err, r);
 	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, err) : each(dev, cmd, err);
 	if (t)
-		zd_trace_effect(dev, t, r, err);
+		zd_observe_effect(dev, t, r, err);
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
 	return r;
 }
 
-static int all_slowly(zd_dev *dev, int cmd, struct zd_error *err)
+bool zd_manage_all_refused(const zd_dev *dev, int cmd)
 {
-	const struct zd_command c = { cmd, 0, dev->g.h.nr_zones - 1, ZD_NONE, 0,
-				      cell_of_all(dev, cmd)->next == ZD_NEXT_ERROR ||
-					      (cmd == ZD_CMD_OPEN_ALL &&
-					       zd_rule_open_all(&dev->g.book, dev->head->nr_closed, dev->head->nr_explicit)) };
-	struct zd_traced t;
-	struct zd_hit hit;
-	int r = zd_trace_begin(dev, &t, cmd, ZD_NO_ZONE, ZD_NONE, 0, true, &err);
-
-	if (r)
-		return r;
-	r = zd_fault_before(dev, &c, &hit, err);
-	t.held = zd_fault_decides_late(&c, &hit);
-	if (!r)
-		r = (int)zd_fault_after(dev, &c, &hit, all(dev, cmd, &t, err), 0, err);
-	return (int)zd_trace_end(dev, &t, r, err);
+	return cell_of_all(dev, cmd)->next == ZD_NEXT_ERROR ||
+	       (cmd == ZD_CMD_OPEN_ALL && zd_rule_open_all(&dev->g.book, dev->head->nr_closed, dev->head->nr_explicit));
 }
 
-/* A command on zones that do not exist. */
-static int refuse_zones(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, bool slow, struct zd_error *err)
+int zd_manage_between(zd_dev *dev, uint32_t z, uint64_t *last, struct zd_error *err)
 {
-	struct zd_traced t;
-	int r = slow ? zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, count_, true, &err) : 0;
-
-	if (r)
-		return r;
-	r = zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, cmd, ZD_NO_ZONE, zone, count_, dev->g.h.nr_zones);
-	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
-}
-
-int zd_zone_mgmt(zd_dev *dev, int cmd, uint32_t zone, uint32_t count_, struct zd_error *err)
-{
-	uint64_t last;
-	uint32_t z;
-	int r = begin(dev, err), after;
-	bool slow = r == ZD_SLOW;
-
-	if (r && !slow)
-		return r;
-	r = 0;
-	if (cmd < ZD_CMD_OPEN || cmd > ZD_CMD_RESET_ALL)
-		return zd_fail_host(err, EINVAL, "no zone management command");
-	if (cmd >= ZD_CMD_OPEN_ALL) {
-		r = slow ? all_slowly(dev, cmd, err) : all(dev, cmd, NULL, err);
-	} else {
-		if (zone >= dev->g.h.nr_zones || count_ == 0 || count_ > dev->g.h.nr_zones - zone)
-			return refuse_zones(dev, cmd, zone, count_, slow, err);
-		last = count_ > 1 ? zd_now() : 0;
-		for (z = zone; !r && z < zone + count_; z++) {
-			r = slow ? one_slowly(dev, cmd, z, err) : one(dev, cmd, z, NULL, err);
-			if (!r && z % 64 == 63 && count_ > 1 && zd_interrupted(dev, &last))
-				r = interrupted(err, -EINTR);
-			if (!r && count_ > 1 && zd_slots_pressing(dev))
-				zd_after_change(dev, NULL);
-		}
-	}
-	after = zd_after_change(dev, r ? NULL : err);
-	return r ? r : after;
-}
-
-int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
-{
-	int r = begin(dev, err), cmd;
-	struct zd_traced t;
-	bool slow = r == ZD_SLOW;
-
-	if (r && !slow)
-		return r;
-	switch (cond) {
-	case ZD_EMPTY: cmd = ZD_CMD_SET_EMPTY; break;
-	case ZD_READ_ONLY: cmd = ZD_CMD_SET_READ_ONLY; break;
-	case ZD_OFFLINE: cmd = ZD_CMD_SET_OFFLINE; break;
-	default: return zd_fail_host(err, EINVAL, "a zone can be set READ_ONLY, OFFLINE, or back to EMPTY, to nothing else");
-	}
-	if (zone >= dev->g.h.nr_zones)
-		return refuse_zones(dev, cmd, zone, 1, slow, err);
-	r = slow ? zd_trace_begin(dev, &t, cmd, zone, ZD_NONE, 0, true, &err) : 0;
-	if (r)
-		return r;
-	r = one(dev, cmd, zone, slow ? &t : NULL, err);
-	if (!r)
-		r = zd_after_change(dev, err);
-	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
-}
-
-int zd_power_cycle(zd_dev *dev, struct zd_error *err)
-{
-	int r = begin(dev, err);
-	struct zd_traced t;
-	bool slow = r == ZD_SLOW;
-
-	if (slow)
-		r = zd_trace_begin(dev, &t, ZD_CMD_POWER_CYCLE, ZD_NO_ZONE, ZD_NONE, 0, true, &err);
-	if (r)
-		return r;
-	r = zd_commit(dev, ZD_COMMIT_FLUSH, NULL, err);
-	if (!r)
-		r = all(dev, ZD_CMD_POWER_CYCLE, slow ? &t : NULL, err);
-	if (!r)
-		r = zd_after_change(dev, err);
-	return slow ? (int)zd_trace_end(dev, &t, r, err) : r;
+	if (z % 64 == 63 && zd_interrupted(dev, last))
+		return interrupted(err, -EINTR);
+	if (zd_slots_pressing(dev))
+		zd_after_change(dev, NULL);
+	return 0;
 }

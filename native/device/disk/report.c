@@ -13,7 +13,7 @@ static int begin(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
-static void describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
+void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
 {
 	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
 	uint64_t word = 0, durable = 0, written;
@@ -43,6 +43,20 @@ static void describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
 		out->durable_wp = out->start + (durable < written ? durable : written);
 }
 
+bool zd_report_lists(const struct zd_zone *zone, uint32_t filter)
+{
+	switch (filter) {
+	case ZD_REPORT_ANY: return true;
+	case ZD_REPORT_FULL: return zone->cond == ZD_FULL;
+	case ZD_REPORT_READ_ONLY: return zone->cond == ZD_READ_ONLY;
+	case ZD_REPORT_OFFLINE: return zone->cond == ZD_OFFLINE;
+	case ZD_REPORT_RESET_RECOMMENDED: return zone->reset_recommended;
+	case ZD_REPORT_NON_SEQ: return zone->non_seq;
+	case ZD_REPORT_NOT_WP: return zone->cond == ZD_NOT_WP;
+	default: return filter <= ZD_REPORT_CLOSED && zone->cond == filter; /* EMPTY .. CLOSED have the conditions' numbers */
+	}
+}
+
 int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *out, struct zd_error *err)
 {
 	uint32_t i;
@@ -55,7 +69,7 @@ int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *o
 	if (count > dev->g.h.nr_zones - start)
 		count = dev->g.h.nr_zones - start;
 	for (i = 0; i < count; i++)
-		describe(dev, start + i, &out[i]);
+		zd_describe(dev, start + i, &out[i]);
 	return count;
 }
 

@@ -95,8 +95,7 @@ _Static_assert(sizeof(struct zd_trace_rt) <= ZD_PAGE, "the ring begins a page be
 enum zd_trace_mode { /* bits of modes; any of them sets the gate's bit */
 	ZD_TRACE_KEEP = 1, /* the last commands are kept, whoever looks */
 	ZD_TRACE_FILE = 2, /* a recorder takes all of them to a file: commands wait for room */
-	ZD_TRACE_SOON = 4, /* a recorder is about to */
-	ZD_TRACE_TELL = 8  /* some handle has an observer */
+	ZD_TRACE_SOON = 4  /* a recorder is about to */
 };
 
 /* Parts of a command in the file: docs/trace-format.md. */
@@ -150,25 +149,18 @@ void zd_trace_modes(zd_dev *dev, struct zd_trace_rt *trace, uint32_t drop, uint3
 /* The handle may record: it is no read-only one, and the ring has room on the host. */
 int zd_trace_enter(zd_dev *dev, struct zd_error *err);
 
-/* A command on the slow way, while it is recorded; trace NULL: it is not. */
+/* A command on the slow way, as observers are told of it. */
 struct zd_traced {
-	struct zd_trace_rt *trace;
+	struct zd_trace_rt *trace; /* the ring it is put into; NULL: none */
 	struct zd_trace_record r;
-	struct zd_error err; /* for callers that want none */
-	uint64_t before;     /* the zone's word, for an observer */
-	uint64_t part;       /* data: as much is transferred, of a command that is checked as a whole */
-	bool done;           /* it is in the ring */
+	uint64_t before;     /* the zone's word, for observers of this handle */
+	bool local;          /* there are some */
+	bool done;           /* they were told */
 	bool held;           /* zd_fault_decides_late() */
 };
-/*
- * Begin to record a command that goes the slow way, before any lock: it may wait for room. zone ZD_NO_ZONE, offset ZD_NONE:
- * there is none. *err is never NULL behind it. 0, or -EINTR.
- */
-int zd_trace_open(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error **err);
-/* Under the command's locks, when it took effect or was refused. */
-void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
-/* The command's end, whatever was recorded of it before; gives result. */
-int64_t zd_trace_end(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+int zd_trace_join(zd_dev *dev, struct zd_traced *t); /* whether it is to be put in; waits for room. 0 or -EINTR */
+void zd_trace_put(zd_dev *dev, struct zd_traced *t);
+void zd_trace_sign(zd_dev *dev, struct zd_trace_record *r); /* who gives it */
 /* What happens to the disk without being a command. */
 void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint32_t fault);
 void zd_trace_unmap(zd_dev *dev);
@@ -176,8 +168,15 @@ uint32_t zd_trace_run(zd_dev *dev); /* first opener: the gate's bits for what an
 
 /* ---------------------------------------------------------------- observe.c */
 
-/* The word of the zone that a command is about, before it; and what became of it. */
-uint64_t zd_observe_before(zd_dev *dev, uint32_t zone, uint64_t offset);
-void zd_observe_tell(zd_dev *dev, const struct zd_traced *t, int64_t result);
+/*
+ * Before any lock, as it may wait for room. zone ZD_NO_ZONE, offset ZD_NONE: there is none. 0, or -EINTR; err is not NULL,
+ * as what is refused must tell why, whoever asked for no error.
+ */
+int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error *err);
+/* Under the command's locks, when it took effect or was refused. */
+void zd_observe_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+/* The command's end, if observers were not told yet. */
+void zd_observe_end_of(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
+void zd_observe_forked(zd_dev *dev); /* a forked child has none of its parent's */
 
 #endif

@@ -1,8 +1,143 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Observers: who in this process is told of what a handle's commands did. */
+/*
+ * Observers: all who hear of a command, in one list. First comes the ring in the shared state (trace.c), into which the
+ * commands of all openers are put while somebody records; behind it those that this process has put on this handle. They
+ * are in the handle alone: no other opener is sent the slow way for them.
+ *
+ * There are two moments. When a command takes effect, under its locks, so that those of one zone are told in the order in
+ * which they did; and when a C layer above (zonefs) has given a command through the handle and it has ended, with no lock
+ * held.
+ */
 #include "device/hooks/hooks.h"
 
 #include <sched.h>
+#include <stdlib.h>
+
+struct zd_observer {
+	_Atomic(struct zd_observer *) next;
+	zd_told_fn told;       /* of effects; or NULL */
+	zd_watch_fn *ended;    /* of ends; or NULL */
+	void *arg;
+	void (*end)(void *);   /* it hears of nothing any more; or NULL */
+};
+
+/* ---------------------------------------------------------------- the list */
+
+static void append(zd_dev *dev, struct zd_observer *o)
+{
+	_Atomic(struct zd_observer *) *link = &dev->observers;
+
+	while (atomic_load(link))
+		link = &atomic_load(link)->next;
+	atomic_store(link, o);
+	zd_set_aside(dev);
+}
+
+static void finish(struct zd_observer *o)
+{
+	while (o) {
+		struct zd_observer *next = atomic_load(&o->next);
+
+		if (o->end)
+			o->end(o->arg);
+		free(o);
+		o = next;
+	}
+}
+
+/* Under trace_lock: take those out that are asked for. They are nobody's once no thread is in any of them. */
+static struct zd_observer *take_out(zd_dev *dev, bool watching, const void *arg)
+{
+	_Atomic(struct zd_observer *) *link = &dev->observers;
+	struct zd_observer *out = NULL, *o;
+
+	while ((o = atomic_load(link))) {
+		if ((o->ended != NULL) != watching || (arg && o->arg != arg)) {
+			link = &o->next;
+			continue;
+		}
+		atomic_store(link, atomic_load(&o->next));
+		while (atomic_load(&dev->telling))
+			sched_yield();
+		atomic_store(&o->next, out);
+		out = o;
+	}
+	zd_set_aside(dev);
+	return out;
+}
+
+int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), struct zd_error *err)
+{
+	struct zd_observer *o;
+	int r = zd_enter_writable(dev, err);
+
+	if (r)
+		return r;
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return zd_fail_host(err, ENOMEM, "no memory for an observer");
+	o->told = told;
+	o->arg = arg;
+	o->end = end;
+	pthread_mutex_lock(&dev->trace_lock);
+	append(dev, o);
+	pthread_mutex_unlock(&dev->trace_lock);
+	return 0;
+}
+
+void zd_observe_end(zd_dev *dev, const void *arg)
+{
+	struct zd_observer *gone;
+
+	zd_enter(dev, NULL); /* a forked child's observers end here */
+	pthread_mutex_lock(&dev->trace_lock);
+	gone = take_out(dev, false, arg);
+	pthread_mutex_unlock(&dev->trace_lock);
+	finish(gone);
+}
+
+void zd_observe_forked(zd_dev *dev)
+{
+	struct zd_observer *gone = atomic_exchange(&dev->observers, NULL);
+
+	atomic_store(&dev->telling, 0);
+	zd_set_aside(dev);
+	finish(gone);
+}
+
+/* ---------------------------------------------------------------- ends */
+
+void zd_watch(zd_dev *dev, zd_watch_fn *fn, void *arg)
+{
+	struct zd_observer *gone, *o = fn ? calloc(1, sizeof(*o)) : NULL;
+
+	pthread_mutex_lock(&dev->trace_lock);
+	gone = take_out(dev, true, NULL);
+	if (o) {
+		o->ended = fn;
+		o->arg = arg;
+		append(dev, o);
+	}
+	pthread_mutex_unlock(&dev->trace_lock);
+	finish(gone);
+}
+
+int64_t zd_watched(zd_dev *dev, int cmd, uint64_t place, uint64_t length, int64_t result)
+{
+	struct zd_observer *o;
+
+	if (likely(!atomic_load(&dev->observers)))
+		return result;
+	atomic_fetch_add(&dev->telling, 1);
+	for (o = atomic_load(&dev->observers); o; o = atomic_load(&o->next)) {
+		if (o->ended)
+			o->ended(o->arg, cmd, place, length, result);
+	}
+	atomic_fetch_sub(&dev->telling, 1);
+	return result;
+}
+
+/* ---------------------------------------------------------------- effects */
 
 static struct zd_told_zone told_zone(const zd_dev *dev, uint32_t zone, uint64_t word)
 {
@@ -17,17 +152,17 @@ static struct zd_told_zone told_zone(const zd_dev *dev, uint32_t zone, uint64_t 
 	return out;
 }
 
-uint64_t zd_observe_before(zd_dev *dev, uint32_t zone, uint64_t offset)
+static uint64_t first_word(zd_dev *dev, uint32_t zone, uint64_t offset)
 {
 	if (zone == ZD_NO_ZONE && offset < dev->g.h.size)
 		zone = zd_zone_of(dev, offset);
 	return zone < dev->g.h.nr_zones ? zd_load_word(dev, zone) : 0;
 }
 
-void zd_observe_tell(zd_dev *dev, const struct zd_traced *t, int64_t result)
+static void tell(zd_dev *dev, const struct zd_traced *t, int64_t result)
 {
 	struct zd_told what = { .cmd = t->r.cmd, .zone = t->r.zone, .offset = t->r.offset, .length = t->r.done };
-	zd_told_fn told;
+	struct zd_observer *o;
 
 	if (t->r.cmd <= ZD_CMD_APPEND ? !t->r.done : result < 0)
 		return;
@@ -40,73 +175,80 @@ void zd_observe_tell(zd_dev *dev, const struct zd_traced *t, int64_t result)
 		what.after = told_zone(dev, what.zone, zd_load_word(dev, what.zone));
 	}
 	atomic_fetch_add(&dev->telling, 1);
-	told = atomic_load(&dev->told);
-	if (told)
-		told(dev->told_arg, &what);
+	for (o = atomic_load(&dev->observers); o; o = atomic_load(&o->next)) {
+		if (o->told)
+			o->told(o->arg, &what);
+	}
 	atomic_fetch_sub(&dev->telling, 1);
 }
 
-int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), struct zd_error *err)
+int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error *err)
 {
-	int r = zd_trace_enter(dev, err);
+	int r;
 
-	if (r)
-		return r;
-	pthread_mutex_lock(&dev->trace_lock);
-	if (atomic_load(&dev->told)) {
-		r = zd_fail(err, -EALREADY, "the commands of this handle are observed already");
-	} else {
-		r = zd_trace_lock(dev, dev->trace, NULL);
-		if (r)
-			zd_fail_host(err, -r, "interrupted before the commands were observed");
+	memset(t, 0, sizeof(*t));
+	t->local = atomic_load(&dev->observers) != NULL;
+	r = zd_trace_join(dev, t);
+	if (r) {
+		t->done = true;
+		return zd_fail_host(err, -r, "interrupted while waiting for the recorder of the trace");
 	}
-	if (!r) {
-		dev->told_arg = arg;
-		dev->told_end = end;
-		atomic_store(&dev->told, told);
-		atomic_fetch_add(&dev->trace->observers, 1);
-		zd_trace_modes(dev, dev->trace, 0, ZD_TRACE_TELL);
-		zd_trace_unlock(dev->trace);
-	}
-	pthread_mutex_unlock(&dev->trace_lock);
-	return r;
+	t->r.landed = t->r.wp = ZD_NONE;
+	if (!t->trace && !t->local)
+		return 0;
+	t->r.kind = ZD_TRACE_COMMAND;
+	t->r.cmd = (uint8_t)cmd;
+	t->r.zone = zone;
+	t->r.offset = offset;
+	t->r.length = length;
+	t->r.cond = 0xFF;
+	zd_trace_sign(dev, &t->r);
+	t->r.start_ns = zd_now();
+	if (t->local)
+		t->before = first_word(dev, zone, offset);
+	return 0;
 }
 
-void zd_observe_end(zd_dev *dev, const void *arg)
+/* Which zone a data command began in; the place of a failure is told apart. */
+static void fill_failure(zd_dev *dev, struct zd_trace_record *r, int64_t result, const struct zd_error *err)
 {
-	/* Without the shared state there is nothing to undo in it; a forked child's observer ends here. */
-	int r = zd_trace_enter(dev, NULL);
-	void (*end)(void *) = NULL;
-	void *whose = NULL;
+	r->result = (int32_t)result;
+	r->bound = err->bound;
+	r->cond = err->cond;
+	r->wp = err->wp;
+	r->injected = err->injected;
+	r->fault = err->fault;
+	if (r->zone == ZD_NO_ZONE)
+		r->zone = err->zone < dev->g.h.nr_zones ? err->zone : ZD_NO_ZONE;
+	if (r->cond == 0xFF && err->zone < dev->g.h.nr_zones && err->zone == r->zone) { /* the host failed */
+		int type = zd_zone_type(dev, r->zone), cond;
+		uint64_t word = zd_load_word(dev, r->zone);
 
-	pthread_mutex_lock(&dev->trace_lock);
-	if (atomic_load(&dev->told) && (!arg || arg == dev->told_arg)) {
-		atomic_store(&dev->told, NULL);
-		while (atomic_load(&dev->telling))
-			sched_yield();
-		end = dev->told_end;
-		whose = dev->told_arg;
+		cond = zd_word_cond(word, type);
+		r->cond = (uint8_t)cond;
+		if (cond >= ZD_EMPTY && cond <= ZD_CLOSED)
+			r->wp = zd_zone_start(dev, r->zone) + zd_word_written(word);
 	}
-	/* Without the lock it is as if this process had died. */
-	if (end && !r && zd_trace_lock(dev, dev->trace, NULL) == 0) {
-		if (atomic_load(&dev->trace->observers) && atomic_fetch_sub(&dev->trace->observers, 1) == 1)
-			zd_trace_modes(dev, dev->trace, ZD_TRACE_TELL, 0);
-		zd_trace_unlock(dev->trace);
-	}
-	pthread_mutex_unlock(&dev->trace_lock);
-	if (end)
-		end(whose);
 }
 
-void zd_watch(zd_dev *dev, zd_watch_fn *fn, void *arg)
+void zd_observe_end_of(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
 {
-	dev->watch_arg = arg;
-	dev->watch = fn;
+	if (t->done || (!t->trace && !t->local))
+		return;
+	t->done = true;
+	t->r.duration_ns = zd_now() - t->r.start_ns;
+	if (result < 0)
+		fill_failure(dev, &t->r, result, err);
+	else if (t->r.length)
+		t->r.done = t->r.length;
+	zd_trace_put(dev, t);
+	if (t->local)
+		tell(dev, t, result);
 }
 
-int64_t zd_watched(zd_dev *dev, int cmd, uint64_t place, uint64_t length, int64_t result)
+void zd_observe_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
 {
-	if (unlikely(dev->watch))
-		dev->watch(dev->watch_arg, cmd, place, length, result);
-	return result;
+	/* What may yet be tried again, or become an error by a fault rule, is put down at the end. */
+	if (!t->held && result != -ENOSPC)
+		zd_observe_end_of(dev, t, result, err);
 }

@@ -137,12 +137,10 @@ static void put(zd_dev *dev, struct zd_trace_rt *trace, struct zd_trace_record *
 
 int zd_trace_enter(zd_dev *dev, struct zd_error *err)
 {
-	int r = zd_enter(dev, err);
+	int r = zd_enter_writable(dev, err);
 
 	if (r)
 		return r;
-	if (dev->readonly)
-		return zd_fail(err, ZD_E_READONLY_HANDLE, "the device is open read-only");
 	r = zd_host_reserve(dev->fd, dev->g.h.runtime_offset + dev->g.rt_trace, ZD_TRACE_BYTES);
 	return r ? zd_fail_host(err, -r, "no room on the host for the ring of records") : 0;
 }
@@ -151,7 +149,6 @@ uint32_t zd_trace_run(zd_dev *dev)
 {
 	uint32_t modes = atomic_load(&dev->trace->modes) & ZD_TRACE_KEEP;
 
-	atomic_store(&dev->trace->observers, 0);
 	atomic_store(&dev->trace->modes, modes);
 	return modes ? ZD_GATE_TRACE : 0;
 }
@@ -166,7 +163,7 @@ void zd_trace_unmap(zd_dev *dev)
 /* ---------------------------------------------------------------- one command */
 
 /* Who gives the command. Two system calls would cost more than all the rest of a record. */
-static void sign(zd_dev *dev, struct zd_trace_record *r)
+void zd_trace_sign(zd_dev *dev, struct zd_trace_record *r)
 {
 	static _Thread_local struct {
 		uint32_t pid, tid;
@@ -180,91 +177,27 @@ static void sign(zd_dev *dev, struct zd_trace_record *r)
 	r->tid = me.tid;
 }
 
-int zd_trace_open(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error **err)
+int zd_trace_join(zd_dev *dev, struct zd_traced *t)
 {
-	int r;
-
-	memset(t, 0, sizeof(*t));
-	if (!*err)
-		*err = &t->err; /* whoever asks for no error still leaves one in the record */
-	if (atomic_load_explicit(&dev->head->gate, memory_order_acquire) & ZD_GATE_TRACE)
-		t->trace = to_write(dev);
-	if (t->trace) {
-		if (!dev->readonly && !atomic_load(&t->trace->modes)) {
-			/* A recorder that is gone was last seen by a handle that may not shut the gate. */
-			r = zd_trace_lock(dev, t->trace, NULL);
-			if (!r) {
-				zd_trace_modes(dev, t->trace, 0, 0);
-				zd_trace_unlock(t->trace);
-			}
+	if (!(atomic_load_explicit(&dev->head->gate, memory_order_acquire) & ZD_GATE_TRACE))
+		return 0;
+	t->trace = to_write(dev);
+	if (!t->trace)
+		return 0;
+	if (!dev->readonly && !atomic_load(&t->trace->modes)) {
+		/* A recorder that is gone was last seen by a handle that may not shut the gate. */
+		if (zd_trace_lock(dev, t->trace, NULL) == 0) {
+			zd_trace_modes(dev, t->trace, 0, 0);
+			zd_trace_unlock(t->trace);
 		}
-		r = wait_for_room(dev, t->trace);
-		if (r)
-			return zd_fail_host(*err, -r, "interrupted while waiting for the recorder of the trace");
-		t->r.kind = ZD_TRACE_COMMAND;
-		t->r.cmd = (uint8_t)cmd;
-		t->r.zone = zone;
-		t->r.offset = offset;
-		t->r.length = length;
-		t->r.landed = ZD_NONE;
-		t->r.wp = ZD_NONE;
-		t->r.cond = 0xFF;
-		sign(dev, &t->r);
-		t->r.start_ns = zd_now();
-		if (atomic_load_explicit(&dev->told, memory_order_relaxed))
-			t->before = zd_observe_before(dev, zone, offset);
 	}
-	return 0;
+	return wait_for_room(dev, t->trace);
 }
 
-/* Which zone a data command began in; the place of a failure is told apart. */
-static void fill_failure(zd_dev *dev, struct zd_trace_record *r, int64_t result, const struct zd_error *err)
+void zd_trace_put(zd_dev *dev, struct zd_traced *t)
 {
-	r->result = (int32_t)result;
-	r->bound = err->bound;
-	r->cond = err->cond;
-	r->wp = err->wp;
-	r->injected = err->injected;
-	r->fault = err->fault;
-	if (r->zone == ZD_NO_ZONE)
-		r->zone = err->zone < dev->g.h.nr_zones ? err->zone : ZD_NO_ZONE;
-	if (r->cond == 0xFF && err->zone < dev->g.h.nr_zones && err->zone == r->zone) { /* the host failed */
-		int type = zd_zone_type(dev, r->zone), cond;
-		uint64_t word = zd_load_word(dev, r->zone);
-
-		cond = zd_word_cond(word, type);
-		r->cond = (uint8_t)cond;
-		if (cond >= ZD_EMPTY && cond <= ZD_CLOSED)
-			r->wp = zd_zone_start(dev, r->zone) + zd_word_written(word);
-	}
-}
-
-void zd_trace_put(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
-{
-	if (!t->trace || t->done)
-		return;
-	t->done = true;
-	t->r.duration_ns = zd_now() - t->r.start_ns;
-	if (result < 0)
-		fill_failure(dev, &t->r, result, err);
-	else if (t->r.length)
-		t->r.done = t->r.length;
-	put(dev, t->trace, &t->r);
-	if (atomic_load_explicit(&dev->told, memory_order_relaxed))
-		zd_observe_tell(dev, t, result);
-}
-
-void zd_trace_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
-{
-	/* What may yet be tried again, or become an error by a fault rule, is put down at the end. */
-	if (!t->held && result != -ENOSPC)
-		zd_trace_put(dev, t, result, err);
-}
-
-int64_t zd_trace_end(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
-{
-	zd_trace_put(dev, t, result, err);
-	return result;
+	if (t->trace)
+		put(dev, t->trace, &t->r);
 }
 
 void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint32_t fault)
@@ -278,7 +211,7 @@ void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64
 	r.cond = 0xFF;
 	r.injected = fault != 0;
 	r.fault = fault;
-	sign(dev, &r);
+	zd_trace_sign(dev, &r);
 	r.start_ns = zd_now();
 	put(dev, trace, &r);
 }

@@ -337,3 +337,18 @@ int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at)
 	*at = base + in_seg * dev->g.h.slot_size;
 	return 0;
 }
+
+void zd_slot_unpin(zd_dev *dev, uint32_t number)
+{
+	struct zd_slot_rt *slot = &dev->slots[number - 1];
+
+	if (!zd_lock_resource_surely(dev))
+		return; /* it stays as it is till the disk is started anew */
+	/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
+	if (slot->pins && --slot->pins == 0) {
+		slot->pinned = 0;
+		if (slot->state == ZD_SLOT_PINNED)
+			zd_slot_give_up(dev, number - 1);
+	}
+	zd_unlock_resource(dev);
+}

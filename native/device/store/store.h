@@ -34,6 +34,7 @@ void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes
 bool zd_slots_gave(zd_dev *dev, int r);
 bool zd_slots_gave_locked(zd_dev *dev, int r);
 bool zd_slots_pressing(zd_dev *dev);
+void zd_slot_unpin(zd_dev *dev, uint32_t number); /* slot + 1: one pin less; takes the resource lock */
 int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at); /* the slot's first byte in the mapping */
 
 /* ---------------------------------------------------------------- bytes.c */
@@ -198,6 +199,8 @@ int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t re
 /* The same in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
 int zd_zone_store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct zd_source *s, uint64_t n,
 		       bool lost, uint64_t *done);
+/* Zeros instead of bytes; drop: their blocks are given back to the host. */
+int zd_zone_zero(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool drop, bool lost, uint64_t *done);
 int zd_zone_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t n); /* takes the stripe itself where it needs it */
 /* Flip one bit of what a zone stores, by its place on the disk; takes the stripe. Nothing happens where nothing is stored. */
 int zd_zone_flip(zd_dev *dev, uint64_t offset, unsigned bit);

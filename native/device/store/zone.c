@@ -90,6 +90,51 @@ int zd_zone_store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64
 	return r;
 }
 
+/* Bytes of a conventional zone become a hole, whatever they held. */
+static int drop_blocks(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool lost)
+{
+	int r;
+
+	zd_set_dirty(dev, zone);
+	r = zd_asked(zd_view_has(dev, zone)) ? zd_view_own(dev, zone, rt) : 0;
+	if (!r && dev->g.keeps_pre)
+		r = zd_pre_log(dev, zone, rt, rel, n, lost);
+	if (!r && rt->slot && dev->slots[rt->slot - 1].pinned > rel)
+		r = zd_slot_unshare(dev, zone, rt);
+	if (!r && rt->slot)
+		r = zd_slot_clear(dev, rt->slot - 1, rel, rel + n);
+	if (!r && lost && zd_pre_lose(dev, zone, rel, n))
+		r = -EIO;
+	return r;
+}
+
+int zd_zone_zero(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool drop, bool lost, uint64_t *done)
+{
+	static const uint8_t zeros[65536];
+	uint64_t last = zd_now();
+	int r = 0;
+
+	*done = 0;
+	while (!r && *done < n) {
+		uint64_t left = n - *done, part = drop ? ZD_IO_CHUNK : sizeof(zeros), landed;
+
+		part = left < part ? left : part;
+		if (drop) {
+			r = drop_blocks(dev, rt, zone, rel + *done, part, lost);
+			landed = r ? 0 : part;
+		} else {
+			const struct iovec one = { (void *)(uintptr_t)zeros, part };
+			struct zd_source from = { &one, 1, 0 };
+
+			r = zd_zone_store_over(dev, rt, zone, rel + *done, &from, part, lost, &landed);
+		}
+		*done += landed;
+		if (!r && *done < n && zd_interrupted(dev, &last))
+			r = -EINTR;
+	}
+	return r;
+}
+
 static int filler(const zd_dev *dev, int type, uint64_t word)
 {
 	return zd_rule_filler(dev->g.h.dialect, type, zd_word_cond(word, type), word & ZD_W_FINISHED);

@@ -217,15 +217,9 @@ int zd_back_wait(zd_dev *dev, struct zd_error *err)
 
 	if (dev->readonly)
 		return wait_as_reader(dev, err);
-	r = zd_lock_commit(dev);
-	if (!r) {
-		r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
-		if (!r) {
-			r = zd_back_mend(dev);
-			zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-		}
-		zd_unlock_commit(dev);
-	}
+	r = zd_lock_data(dev); /* which brings it to its end */
+	if (!r)
+		zd_unlock_data(dev);
 	return r ? zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "cannot bring the disk back to a snapshot for a process that was killed") : 0;
 }
 

@@ -96,21 +96,13 @@ int zd_check_living(struct zd_check *c, const char *path, struct zd_error *err)
 	if (r)
 		return r;
 	dev->brief = c->dev.brief;
-	r = zd_lock_commit(dev);
-	if (!r) {
-		r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
-		if (!r) {
-			r = zd_lock_resource(dev);
-			if (!r) {
-				recount(c, dev);
-				zd_unlock_resource(dev);
-			}
-			zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-		}
-		zd_unlock_commit(dev);
-	}
-	if (r)
+	r = zd_lock_all(dev);
+	if (r) {
 		zd_fail_host(err, -r, "cannot lock the image's shared state");
+	} else {
+		recount(c, dev);
+		zd_unlock_all(dev);
+	}
 	{
 		int closed = zd_close(dev, r ? NULL : err);
 

@@ -307,6 +307,17 @@ int zd_place(const char *from, const char *path, unsigned flags, struct zd_error
 	return r;
 }
 
+/* dev->g is set. */
+static int create_in_ram(zd_dev *dev, const char *name, struct zd_error *err)
+{
+	int r;
+
+	dev->in_ram = true;
+	dev->fd = memfd_create(name, MFD_CLOEXEC);
+	r = dev->fd < 0 ? -errno : write_new(dev->fd, &dev->g.h, false);
+	return r ? zd_fail_host(err, -r, "cannot make a disk in RAM") : zd_handle_start(dev, err);
+}
+
 int zd_create(const char *path, const struct zd_config *config, unsigned flags, zd_dev **out, struct zd_error *err)
 {
 	zd_dev *dev = zd_handle_new(path);
@@ -330,13 +341,7 @@ int zd_create(const char *path, const struct zd_config *config, unsigned flags, 
 	if (path) {
 		r = create_file(dev, path, flags, err);
 	} else {
-		dev->in_ram = true;
-		dev->fd = memfd_create("zoned", MFD_CLOEXEC);
-		r = dev->fd < 0 ? -errno : write_new(dev->fd, h, false);
-		if (r)
-			zd_fail_host(err, -r, "cannot make a disk in RAM");
-		else
-			r = zd_handle_start(dev, err);
+		r = create_in_ram(dev, "zoned", err);
 	}
 	if (r)
 		goto failed;
@@ -358,14 +363,9 @@ int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err)
 	r = zd_geometry_from_header(&like->g.h, &dev->g, err);
 	if (r)
 		goto failed;
-	dev->in_ram = true;
-	dev->fd = memfd_create("zoned-fork", MFD_CLOEXEC);
-	r = dev->fd < 0 ? -errno : write_new(dev->fd, &dev->g.h, false);
-	if (r)
-		zd_fail_host(err, -r, r == -EMFILE ? "each fork, and each disk that one still reads, takes a file descriptor" :
-						     "cannot make a disk in RAM");
-	else
-		r = zd_handle_start(dev, err);
+	r = create_in_ram(dev, "zoned-fork", err);
+	if (r == -EMFILE)
+		zd_fail_host(err, EMFILE, "each fork, and each disk that one still reads, takes a file descriptor");
 	if (r)
 		goto failed;
 	*out = dev;

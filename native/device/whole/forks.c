@@ -41,7 +41,6 @@ static bool clean(zd_dev *dev)
 	head->gate = 0;
 	zd_view_clear(dev);
 	dev->interrupt = NULL;
-	dev->watch = NULL;
 	atomic_store(&dev->closing, false);
 	return true;
 }

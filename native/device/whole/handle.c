@@ -137,7 +137,7 @@ static int attach_writer(zd_dev *dev, struct zd_error *err)
 
 static int attach_reader(zd_dev *dev, struct zd_error *err)
 {
-	bool half_way;
+	bool living, half_way;
 	void *own;
 	int r;
 
@@ -146,13 +146,15 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 		zd_runtime_bind(dev, dev->shared_rt);
 		dev->shared_rt = NULL;
 		dev->own_rt = false;
+		zd_set_aside(dev);
 	}
-	half_way = living_area(dev, dev->rt) && half_way_back(dev, dev->rt);
-	if (!half_way && living_area(dev, dev->rt))
+	living = living_area(dev, dev->rt);
+	half_way = living && half_way_back(dev, dev->rt);
+	if (living && !half_way)
 		return 0;
-	own = half_way ? mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, dev->fd,
-			      (off_t)dev->g.h.runtime_offset) :
-			 mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* What lies half-way is brought to its end in a copy of it; else all is derived from the entries. */
+	own = mmap(NULL, dev->g.rt_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | (half_way ? 0 : MAP_ANONYMOUS),
+		   half_way ? dev->fd : -1, half_way ? (off_t)dev->g.h.runtime_offset : 0);
 	if (own == MAP_FAILED)
 		return zd_fail_host(err, errno, "no memory for a private copy of the zones' state");
 	if (dev->shared_rt)
@@ -160,6 +162,7 @@ static int attach_reader(zd_dev *dev, struct zd_error *err)
 	dev->shared_rt = dev->rt;
 	zd_runtime_bind(dev, own);
 	dev->own_rt = true;
+	zd_set_aside(dev);
 	if (!half_way)
 		return zd_runtime_recover(dev, dev->shared_rt, err);
 	r = zd_back_left(dev);
@@ -229,6 +232,7 @@ static int follow_fork(zd_dev *dev, struct zd_error *err)
 	pthread_mutex_init(&dev->seg_lock, NULL);
 	pthread_mutex_init(&dev->trace_lock, NULL);
 	zd_trace_forked(dev);
+	zd_defer_forked(dev);
 	dev->pid = (uint32_t)getpid();
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dev->fd);
 	fd = open(link, (dev->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
@@ -276,6 +280,7 @@ static int reattach(zd_dev *dev, struct zd_error *err)
 			zd_runtime_bind(dev, dev->shared_rt);
 			dev->shared_rt = own;
 			dev->own_rt = false;
+			zd_set_aside(dev);
 		}
 		pthread_mutex_unlock(&dev->seg_lock);
 	}
@@ -365,7 +370,7 @@ static int settle(zd_dev *dev, struct zd_error *err)
 		dev->head->state = ZD_RT_CLOSED; /* nothing was changed */
 		return 0;
 	}
-	r = zd_commit(dev, ZD_COMMIT_HOST, NULL, err);
+	r = zd_commit(dev, ZD_COMMIT_HOST, NULL, NULL, err);
 	if (r)
 		return r;
 	/* Also the second copies: from "clean" on either copy must do. */
@@ -383,6 +388,7 @@ static int settle(zd_dev *dev, struct zd_error *err)
 void zd_end_hangs(zd_dev *dev)
 {
 	atomic_store(&dev->closing, true);
+	zd_defer_wake(dev);
 }
 
 int zd_close(zd_dev *dev, struct zd_error *err)
@@ -390,6 +396,8 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 	int r = 0;
 
 	zd_end_hangs(dev);
+	if (atomic_load(dev->cookie) == ZD_COOKIE)
+		zd_defer_close(dev);
 	zd_trace_close(dev);
 	if (dev->leave && dev->leave(dev))
 		return 0;

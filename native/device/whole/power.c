@@ -161,31 +161,6 @@ static void cut_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t
 		zd_slot_release(dev, zone, rt);
 }
 
-/* The commit lock and all stripes are held; the resource lock is not, as bringing blocks back may take slots. */
-static int lock_data(zd_dev *dev)
-{
-	int r = zd_lock_commit(dev);
-
-	if (r)
-		return r;
-	r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
-	if (r)
-		goto commit;
-	r = zd_back_mend(dev);
-	if (!r)
-		return 0;
-	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-commit:
-	zd_unlock_commit(dev);
-	return r;
-}
-
-static void unlock_data(zd_dev *dev)
-{
-	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-	zd_unlock_commit(dev);
-}
-
 static uint64_t kept_of(const zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, struct choice *c)
 {
 	const struct zd_cut *cut = c->exactly;
@@ -198,7 +173,7 @@ static uint64_t kept_of(const zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt,
 	return c->next_kept < cut->nr_kept && cut->kept[c->next_kept].zone == zone ? cut->kept[c->next_kept].bytes : durable;
 }
 
-/* Under lock_data(); the gate says already that there is no power. */
+/* Under zd_lock_data(), as bringing blocks back may take slots; the gate says already that there is no power. */
 static int cut_all(zd_dev *dev, struct choice *c)
 {
 	int result = 0, r;
@@ -257,22 +232,20 @@ static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *lab
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err)
 {
 	struct choice c = { .keep = keep, .rng = seed, .block_rng = ~seed };
-	int r = lock_data(dev);
+	int r = zd_lock_data(dev);
 
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was cut");
 	if (!(atomic_load(&dev->head->gate) & ZD_GATE_POWER))
 		r = cut_by(dev, &c, fault, label, err);
-	unlock_data(dev);
+	zd_unlock_data(dev);
 	return r ? r : zd_after_change(dev, err);
 }
 
 static int begin(zd_dev *dev, bool changes, struct zd_error *err)
 {
-	int r = zd_enter(dev, err);
+	int r = changes ? zd_enter_writable(dev, err) : zd_enter(dev, err);
 
-	if (!r && changes && dev->readonly)
-		r = zd_fail(err, ZD_E_READONLY_HANDLE, "the device is open read-only");
 	if (!r && changes && (atomic_load(&dev->head->gate) & ZD_GATE_MARK))
 		r = zd_mark_dirty(dev, err);
 	return r;
@@ -316,7 +289,7 @@ static int match_block(zd_dev *dev, uint32_t zone, const struct zd_pre_block *bl
 	return 0;
 }
 
-/* Under lock_data(): can the disk as it is now be left so? */
+/* Under zd_lock_data(): can the disk as it is now be left so? */
 static int check_possible(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 {
 	struct matching m = { cut, 0 };
@@ -353,7 +326,7 @@ int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 		r = zd_cut_check(cut, err);
 	if (r)
 		return r;
-	r = lock_data(dev);
+	r = zd_lock_data(dev);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was cut");
 	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
@@ -362,7 +335,7 @@ int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 		r = check_possible(dev, cut, err);
 	if (!r)
 		r = cut_by(dev, &c, 0, NULL, err);
-	unlock_data(dev);
+	zd_unlock_data(dev);
 	return r ? r : zd_after_change(dev, err);
 }
 
@@ -373,7 +346,7 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 
 	if (r)
 		return r;
-	r = lock_data(dev);
+	r = zd_lock_data(dev);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was on");
 	/*
@@ -390,7 +363,7 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_POWER);
 		zd_trace_event(dev, ZD_TRACE_POWER_ON, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	}
-	unlock_data(dev);
+	zd_unlock_data(dev);
 	return r;
 }
 
@@ -401,14 +374,14 @@ int zd_power_track(zd_dev *dev, int on, struct zd_error *err)
 
 	if (r)
 		return r;
-	r = lock_data(dev);
+	r = zd_lock_data(dev);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted");
 	atomic_store(&dev->head->no_pre, !on);
 	/* What is known of earlier overwrites goes: all of them survive from here on, lost writes too. */
 	for (zone = 0; !on && zone < dev->g.h.nr_zones; zone++)
 		zd_pre_drop(dev, zone, false);
-	unlock_data(dev);
+	zd_unlock_data(dev);
 	return 0;
 }
 

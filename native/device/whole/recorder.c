@@ -10,202 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define PIECE 65536u /* bytes written to the file at once, about */
-
-struct zd_recorder {
-	zd_dev *dev;
-	int fd;
-	pthread_t thread;
-	pthread_mutex_t lock; /* this process only: of ready and result */
-	pthread_cond_t changed;
-	bool ready;
-	int result;            /* why the thread cannot go on; 0: it can */
-	_Atomic bool go;       /* what stands before the commands is in the file */
-	_Atomic bool stop;
-	_Atomic uint64_t end;  /* with stop: the first record that is not the recording's any more */
-	uint64_t tail, lost, first, waits;
-	uint64_t start_ns;     /* of the record before, which the next is told against */
-	uint32_t pid, tid;
-	uint64_t virtual_ns;
-	uint32_t crc;          /* of all items so far */
-	uint64_t written;      /* bytes in the file */
-	uint32_t used;
-	uint8_t piece[PIECE + 512];
-};
-
-/* ---------------------------------------------------------------- the file */
-
-static uint8_t *put_number(uint8_t *to, uint64_t value)
-{
-	for (; value >= 0x80; value >>= 7)
-		*to++ = (uint8_t)(value | 0x80);
-	*to++ = (uint8_t)value;
-	return to;
-}
-
-static uint64_t zigzag(uint64_t difference)
-{
-	return difference << 1 ^ (uint64_t)((int64_t)difference >> 63);
-}
-
-static uint8_t *put_command(struct zd_recorder *rec, uint8_t *to, const struct zd_trace_record *r)
-{
-	bool placed = r->offset != ZD_NONE, failed = r->result < 0;
-	uint8_t flags = (placed ? ZD_TF_OFFSET : 0) | (r->length ? ZD_TF_LENGTH : 0) | (r->zone != ZD_NO_ZONE ? ZD_TF_ZONE : 0) |
-			(r->landed != ZD_NONE ? ZD_TF_LANDED : 0) | (failed ? ZD_TF_FAILED : 0) | (r->injected ? ZD_TF_INJECTED : 0) |
-			(r->pid != rec->pid || r->tid != rec->tid ? ZD_TF_OPENER : 0) |
-			(r->virtual_ns != rec->virtual_ns ? ZD_TF_VIRTUAL : 0);
-
-	*to++ = r->cmd;
-	*to++ = flags;
-	to = put_number(to, zigzag(r->start_ns - rec->start_ns));
-	to = put_number(to, r->duration_ns);
-	if (flags & ZD_TF_VIRTUAL)
-		to = put_number(to, zigzag(r->virtual_ns - rec->virtual_ns));
-	if (flags & ZD_TF_OPENER) {
-		to = put_number(to, r->pid);
-		to = put_number(to, r->tid);
-	}
-	if (placed)
-		to = put_number(to, r->offset);
-	if (r->length)
-		to = put_number(to, r->length);
-	if (r->zone != ZD_NO_ZONE)
-		to = put_number(to, r->zone);
-	if (r->landed != ZD_NONE)
-		to = put_number(to, r->landed);
-	if (failed) {
-		to = put_number(to, (uint64_t)-(int64_t)r->result);
-		to = put_number(to, r->done);
-		to = put_number(to, r->wp + 1);
-		to = put_number(to, r->bound + 1);
-		*to++ = r->cond;
-	}
-	if (r->injected)
-		to = put_number(to, r->fault);
-	rec->start_ns = r->start_ns;
-	rec->virtual_ns = r->virtual_ns;
-	rec->pid = r->pid;
-	rec->tid = r->tid;
-	return to;
-}
-
-static int write_out(struct zd_recorder *rec)
-{
-	uint32_t at = 0;
-
-	while (at < rec->used) {
-		ssize_t n = write(rec->fd, rec->piece + at, rec->used - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		at += (uint32_t)n;
-		rec->written += (uint64_t)n;
-	}
-	rec->used = 0;
-	return 0;
-}
-
-/* One item: kind, length, body, checksum of everything so far. */
-static int put_item(struct zd_recorder *rec, int kind, const uint8_t *body, size_t length)
-{
-	uint8_t *begin = rec->piece + rec->used, *to = begin;
-
-	*to++ = (uint8_t)kind;
-	*to++ = (uint8_t)length; /* always below 128: one byte of a number */
-	memcpy(to, body, length);
-	to += length;
-	rec->crc = zd_crc32c(rec->crc, begin, (size_t)(to - begin));
-	memcpy(to, &rec->crc, sizeof(rec->crc));
-	rec->used += (uint32_t)(to - begin) + (uint32_t)sizeof(rec->crc);
-	return rec->used >= PIECE ? write_out(rec) : 0;
-}
-
-static int put_zone(struct zd_recorder *rec, int kind, const struct zd_trace_record *row)
-{
-	uint8_t body[128], *to = body;
-
-	to = put_number(to, row->zone);
-	*to++ = row->cond;
-	*to++ = row->flags;
-	to = put_number(to, row->done);
-	to = put_number(to, row->length);
-	to = put_number(to, row->offset);
-	return put_item(rec, kind, body, (size_t)(to - body));
-}
-
-static int put_count(struct zd_recorder *rec, int kind, uint64_t a, uint64_t b, uint64_t c)
-{
-	uint8_t body[64], *to = put_number(put_number(put_number(body, a), b), c);
-
-	return put_item(rec, kind, body, (size_t)(to - body));
-}
-
-static void store(uint8_t *header, size_t at, uint64_t value, size_t bytes)
-{
-	memcpy(header + at, &value, bytes);
-}
-
-static int put_header(struct zd_recorder *rec)
-{
-	off_t from = lseek(rec->fd, 0, SEEK_CUR);
-	const struct zd_header *h = &rec->dev->g.h;
-	size_t length = ZD_TRACE_HEADER + h->nr_conv * 8u;
-	uint8_t *b = calloc(1, length + 4);
-	struct timespec now;
-	int r = 0;
-
-	if (!b)
-		return -ENOMEM;
-	/* What an older file has behind it would look like damage; what is no file has nothing there. */
-	if (from >= 0 && ftruncate(rec->fd, from) && errno != EINVAL) {
-		r = -errno;
-		goto out;
-	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	memcpy(b, "ZDTRACE\n", 8);
-	store(b, 8, ZD_TRACE_VERSION, 4);
-	store(b, 12, length + 4, 4);
-	memcpy(b + 16, h->uuid, 16);
-	store(b, 32, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, 8);
-	store(b, 40, zd_now(), 8);
-	store(b, 48, h->size, 8);
-	store(b, 56, h->zone_size, 8);
-	store(b, 64, h->zone_capacity, 8);
-	store(b, 72, h->append_limit, 8);
-	store(b, 80, h->seed, 8);
-	store(b, 88, h->logical_block, 4);
-	store(b, 92, h->physical_block, 4);
-	store(b, 96, h->max_open, 4);
-	store(b, 100, h->max_active, 4);
-	b[104] = h->dialect;
-	b[105] = h->model;
-	b[106] = h->implicit_close;
-	b[107] = h->data;
-	b[108] = h->host_sync;
-	b[109] = h->unrestricted_read;
-	store(b, 112, h->nr_conv, 4);
-	memcpy(b + 120, h->profile, 64);
-	memcpy(b + ZD_TRACE_HEADER, h->conv, h->nr_conv * 8u);
-	rec->crc = zd_crc32c(0, b, length);
-	memcpy(b + length, &rec->crc, 4);
-	while (!r && rec->written < length + 4) {
-		ssize_t n = write(rec->fd, b + rec->written, length + 4 - rec->written);
-
-		if (n > 0)
-			rec->written += (uint64_t)n;
-		else if (n == 0 || errno != EINTR)
-			r = n ? -errno : -EIO;
-	}
-	rec->start_ns = 0;
-	memcpy(&rec->start_ns, b + 40, 8);
-out:
-	free(b);
-	return r;
-}
-
 /* ---------------------------------------------------------------- the thread */
 
 static void let_in(struct zd_trace_rt *trace, uint64_t tail)
@@ -223,18 +27,18 @@ static int drain(struct zd_recorder *rec, struct zd_trace_rt *trace, uint64_t to
 	int r = 0;
 
 	while (!r && rec->tail < to) {
-		uint8_t *end = put_command(rec, body, &ring[rec->tail % ZD_TRACE_RING]);
+		uint8_t *end = zd_record_command(rec, body, &ring[rec->tail % ZD_TRACE_RING]);
 
-		r = put_item(rec, ZD_TRACE_COMMAND, body, (size_t)(end - body));
+		r = zd_record_item(rec, ZD_TRACE_COMMAND, body, (size_t)(end - body));
 		rec->tail++;
 		if (rec->tail % 64 == 0)
 			let_in(trace, rec->tail);
 	}
 	let_in(trace, rec->tail);
 	if (!r && lost != rec->lost)
-		r = put_count(rec, ZD_TRACE_LOST, lost - rec->lost, 0, 0);
+		r = zd_record_count(rec, ZD_TRACE_LOST, lost - rec->lost, 0, 0);
 	rec->lost = lost;
-	return !r && rec->used ? write_out(rec) : r;
+	return !r && rec->used ? zd_record_write_out(rec) : r;
 }
 
 static int take(struct zd_recorder *rec, struct zd_trace_rt *trace)
@@ -380,10 +184,10 @@ static int put_zones(struct zd_recorder *rec, int kind, const struct zd_trace_re
 	int r = 0;
 
 	for (i = 0; !r && i < n; i++)
-		r = put_zone(rec, kind, &rows[i]);
+		r = zd_record_zone(rec, kind, &rows[i]);
 	if (!r)
-		r = put_count(rec, before ? ZD_TRACE_BEGIN : ZD_TRACE_END, n, before ? 0 : rec->tail - rec->first, before ? 0 : rec->lost);
-	return r ? r : write_out(rec);
+		r = zd_record_count(rec, before ? ZD_TRACE_BEGIN : ZD_TRACE_END, n, before ? 0 : rec->tail - rec->first, before ? 0 : rec->lost);
+	return r ? r : zd_record_write_out(rec);
 }
 
 static void free_recorder(struct zd_recorder *rec)
@@ -495,7 +299,7 @@ int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
 		zd_fail_host(err, -r, r == -EBUSY ? "the disk is being recorded already" : "cannot start the recorder");
 		goto failed;
 	}
-	r = put_header(rec);
+	r = zd_record_header(rec);
 	if (r)
 		zd_fail_host(err, -r, "cannot write the trace");
 	else
@@ -556,8 +360,6 @@ void zd_trace_close(zd_dev *dev)
 {
 	if (dev->recorder && atomic_load(dev->cookie) == ZD_COOKIE)
 		zd_trace_stop(dev, NULL, NULL);
-	if (atomic_load(&dev->told) && atomic_load(dev->cookie) == ZD_COOKIE)
-		zd_observe_end(dev, NULL);
 	zd_trace_forked(dev);
 }
 
@@ -568,10 +370,7 @@ void zd_trace_forked(zd_dev *dev)
 		free_recorder(dev->recorder);
 	dev->recorder = NULL;
 	dev->recording = false;
-	if (atomic_load(&dev->told))
-		dev->told_end(dev->told_arg);
-	atomic_store(&dev->told, NULL);
-	atomic_store(&dev->telling, 0);
+	zd_observe_forked(dev);
 	zd_trace_unmap(dev);
 }
 

@@ -151,27 +151,12 @@ static struct zd_pinned *hold(struct zd_pinned *p)
 	return p;
 }
 
-static void unpin(zd_dev *dev, uint32_t number)
-{
-	struct zd_slot_rt *slot = &dev->slots[number - 1];
-
-	if (!zd_lock_resource_surely(dev))
-		return; /* it stays as it is till the disk is started anew */
-	/* Counts are gone when the disk was started anew behind our back; then it knows of no pin. */
-	if (slot->pins && --slot->pins == 0) {
-		slot->pinned = 0;
-		if (slot->state == ZD_SLOT_PINNED)
-			zd_slot_give_up(dev, number - 1);
-	}
-	zd_unlock_resource(dev);
-}
-
 static void let_go(struct zd_pinned *p)
 {
 	if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
 		return;
 	if (p->owner == getpid() && zd_enter(p->origin->dev, NULL) == 0)
-		unpin(p->origin->dev, p->slot);
+		zd_slot_unpin(p->origin->dev, p->slot);
 	drop_origin(p->origin);
 	free(p);
 }

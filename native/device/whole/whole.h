@@ -4,7 +4,7 @@
  * snapshots and forks, the recorder of a trace, checks. It may call disk and what is below; nothing of the device calls it
  * but through struct zd_upward.
  *
- * From the bottom up: judge (what killed users left), recover (bringing the area to life), recorder, handle (open, attach,
+ * From the bottom up: judge (what killed users left), recover (bringing the area to life), recordfile, recorder, handle (open, attach,
  * close), create, power, snapshot, rollback, forks, findings, checkentries, checkliving, check.
  */
 #ifndef ZD_WHOLE_H
@@ -44,7 +44,36 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err);
 /* Read-only opener without a living area: the same into private memory. */
 int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err);
 
-/* ---------------------------------------------------------------- recorder.c */
+/* ---------------------------------------------------------------- recorder.c, recordfile.c */
+
+#define ZD_RECORD_PIECE 65536u /* bytes written to the file at once, about */
+struct zd_recorder {
+	zd_dev *dev;
+	int fd;
+	pthread_t thread;
+	pthread_mutex_t lock; /* this process only: of ready and result */
+	pthread_cond_t changed;
+	bool ready;
+	int result;            /* why the thread cannot go on; 0: it can */
+	_Atomic bool go;       /* what stands before the commands is in the file */
+	_Atomic bool stop;
+	_Atomic uint64_t end;  /* with stop: the first record that is not the recording's any more */
+	uint64_t tail, lost, first, waits;
+	uint64_t start_ns;     /* of the record before, which the next is told against */
+	uint32_t pid, tid;
+	uint64_t virtual_ns;
+	uint32_t crc;          /* of all items so far */
+	uint64_t written;      /* bytes in the file */
+	uint32_t used;
+	uint8_t piece[ZD_RECORD_PIECE + 512];
+};
+int zd_record_header(struct zd_recorder *rec);
+uint8_t *zd_record_command(struct zd_recorder *rec, uint8_t *to, const struct zd_trace_record *r); /* the body of its item */
+/* One item: kind, length, body, checksum of everything so far. The others make the body. 0 or -errno. */
+int zd_record_item(struct zd_recorder *rec, int kind, const uint8_t *body, size_t length);
+int zd_record_zone(struct zd_recorder *rec, int kind, const struct zd_trace_record *row);
+int zd_record_count(struct zd_recorder *rec, int kind, uint64_t a, uint64_t b, uint64_t c);
+int zd_record_write_out(struct zd_recorder *rec);
 
 void zd_trace_close(zd_dev *dev);  /* this handle records and observes no more */
 void zd_trace_forked(zd_dev *dev); /* the same in a forked child, whose parent goes on */
@@ -102,8 +131,8 @@ struct zd_snapshot {
 	struct zd_row *rows; /* zones that are not as new, ascending */
 };
 
-/* Nobody else is in any command: the commit lock, all stripes and the resource lock. 0 or -EINTR. */
-static inline int zd_lock_all(zd_dev *dev)
+/* Nobody else is in any command: the commit lock and all stripes. 0, -EINTR, or what hinders a way back to a snapshot. */
+static inline int zd_lock_data(zd_dev *dev)
 {
 	int r = zd_lock_commit(dev);
 
@@ -114,19 +143,33 @@ static inline int zd_lock_all(zd_dev *dev)
 		goto commit;
 	r = zd_back_mend(dev);
 	if (!r)
-		r = zd_lock_resource(dev);
-	if (!r)
 		return 0;
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
 commit:
 	zd_unlock_commit(dev);
 	return r;
 }
+static inline void zd_unlock_data(zd_dev *dev)
+{
+	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
+	zd_unlock_commit(dev);
+}
+/* The resource lock, too. */
+static inline int zd_lock_all(zd_dev *dev)
+{
+	int r = zd_lock_data(dev);
+
+	if (r)
+		return r;
+	r = zd_lock_resource(dev);
+	if (r)
+		zd_unlock_data(dev);
+	return r;
+}
 static inline void zd_unlock_all(zd_dev *dev)
 {
 	zd_unlock_resource(dev);
-	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);
-	zd_unlock_commit(dev);
+	zd_unlock_data(dev);
 }
 void zd_view_clear(zd_dev *dev);  /* a fork reads nothing elsewhere any more */
 bool zd_view_leave(zd_dev *dev);  /* dev->leave of a disk with snapshots: gives back what they share; false */

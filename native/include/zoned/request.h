@@ -16,13 +16,13 @@
  *             observers, completion. docs/design.md tells of each.
  * Memory      The request, its buffers and *err belong to the library from zd_submit() until it has been completed, and
  *             must stay where they are. In `done` they are the caller's again: it may free or submit the request there.
- * Threads     `done` runs in the submitting thread, or in the handle's own. No lock of the disk is held, and any call but
+ * Threads     `done` runs in the submitting thread, in the one that cancels it, or in the handle's own. No lock of the disk is held, and any call but
  *             zd_close() may be made from it. What it does there keeps other deferred requests waiting: be brief.
  *             In the handle's own thread zd_submit() may be called from it too.
  * Order       Requests that are not deferred take effect in the order of their submission. A deferred one takes effect
  *             when its time has come, as if it were given then: the write pointer may have moved.
  * fork        A forked child has none of its parent's deferred requests: they are completed in the parent alone.
- * Closing     zd_end_hangs() and zd_close() complete deferred requests with ZD_E_CLOSED before they return.
+ * Closing     zd_close() completes deferred requests with ZD_E_CLOSED before it returns; zd_end_hangs() lets them end.
  *
  * enum zd_report_filter: the numbers are REPORTING OPTIONS of ZBC-2 REPORT ZONES, and up to 7 the Zone Receive
  * Action Specific field of ZNS 1.1 as well.
@@ -43,9 +43,9 @@ extern "C" {
  * READ           offset, iov. Fills the buffers. As zd_pread().
  * WRITE          offset, iov. As zd_pwrite(). Flag FUA.
  * APPEND         zone, iov. landed: where. As zd_append(). Flag FUA.
- * OPEN .. RESET  zone, count (0: one zone), or flag ALL. As zd_zone_mgmt(); so are OPEN_ALL .. RESET_ALL.
+ * OPEN .. RESET  zone, count (at least 1), or flag ALL. As zd_zone_mgmt(); so are OPEN_ALL .. RESET_ALL.
  * POWER_CYCLE    As zd_power_cycle().
- * SET_*          zone. As zd_set_condition().
+ * SET_*          zone, count. As zd_set_condition().
  * FLUSH          length 0: the whole disk, as zd_flush(). Else offset and length: what was written in the zones that this
  *                range touches, and all that the host must sync for it; other zones keep what is durable of them.
  * VERIFY         (READ) offset, length. Reads what is there and hands over nothing: MEDIUM_READ where that fails.

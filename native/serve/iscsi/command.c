@@ -227,7 +227,9 @@ static void run_by_helper(struct zd_job *job)
 		t->scsi.status = ZD_SCSI_TASK_ABORTED;
 		let_go(t);
 	} else {
+		zd_iscsi_here = t->connection;
 		zd_scsi_exec(t->connection->nexus, &t->scsi);
+		zd_iscsi_here = NULL;
 		atomic_store(&t->handed, 1);
 	}
 	let_go(t);

@@ -74,6 +74,13 @@ struct said {
 	char text[ZD_ISCSI_TEXT];
 };
 
+/* A disk, and the interrupt hook that it had before. */
+struct unit {
+	zd_dev *dev; /* NULL: there is no such unit */
+	int (*before)(void *arg);
+	void *before_arg;
+};
+
 struct zd_iscsi {
 	zd_scsi_target *scsi;
 	struct zd_pool pool;
@@ -81,7 +88,7 @@ struct zd_iscsi {
 	struct zd_crew crew;
 	char name[ZD_ISCSI_NAME];
 	uint16_t portal;
-	bool units[ZD_SCSI_MAX_LUNS];
+	struct unit units[ZD_SCSI_MAX_LUNS];
 	int event;
 	pthread_mutex_t lock; /* of what follows */
 	struct connection *connections;
@@ -135,6 +142,9 @@ struct connection {
 	uint32_t itts[SLOTS];      /* by slot; looked through for each Data-Out, so they lie together */
 	struct task tasks[SLOTS];
 };
+
+/* The connection for which this thread carries out commands. */
+extern _Thread_local struct connection *zd_iscsi_here;
 
 static inline void count(_Atomic uint64_t *counter, uint64_t more)
 {

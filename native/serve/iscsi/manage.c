@@ -159,7 +159,7 @@ static bool has_unit(const zd_iscsi *target, const uint8_t *lun)
 {
 	uint32_t number = get16(lun) & 0x3FFF;
 
-	return lun[0] >> 6 <= 1 && number < ZD_SCSI_MAX_LUNS && target->units[number] && !get16(lun + 2) && !get32(lun + 4);
+	return lun[0] >> 6 <= 1 && number < ZD_SCSI_MAX_LUNS && target->units[number].dev && !get16(lun + 2) && !get32(lun + 4);
 }
 
 int zd_iscsi_manage(struct connection *c)

@@ -15,6 +15,8 @@
 
 #define MOST_A_SECOND 8
 
+_Thread_local struct connection *zd_iscsi_here;
+
 static void signal_event(zd_iscsi *target)
 {
 	uint64_t one = 1;
@@ -126,13 +128,27 @@ int zd_serve_iscsi_new(const char *name, uint16_t portal, const struct zd_iscsi_
 	return 0;
 }
 
+/* Polled in what takes long, in the thread that is at it: nobody waits for the answers of a connection that is dropped. */
+static int interrupted(void *arg)
+{
+	const struct unit *unit = arg;
+	const struct connection *c = zd_iscsi_here;
+
+	if (c)
+		return (int)atomic_load_explicit(&c->link.dropped, memory_order_relaxed);
+	return unit->before ? unit->before(unit->before_arg) : 0;
+}
+
 int zd_serve_iscsi_unit(zd_iscsi *target, uint32_t lun, zd_dev *dev, struct zd_error *err)
 {
 	int r = zd_scsi_target_add(target->scsi, lun, dev, NULL, err);
 
-	if (!r)
-		target->units[lun] = true;
-	return r;
+	if (r)
+		return r;
+	target->units[lun].dev = dev;
+	target->units[lun].before = zd_get_interrupt(dev, &target->units[lun].before_arg);
+	zd_set_interrupt(dev, interrupted, &target->units[lun]);
+	return 0;
 }
 
 int zd_serve_iscsi_targets(zd_iscsi *target, const void *text, uint32_t length, struct zd_error *err)
@@ -289,7 +305,9 @@ static void live(struct connection *c)
 {
 	zd_iscsi *target = c->target;
 
+	zd_iscsi_here = c;
 	zd_iscsi_serve(c);
+	zd_iscsi_here = NULL;
 	end(c);
 	delist(c);
 	unmake(c);
@@ -435,6 +453,9 @@ void zd_serve_iscsi_free(zd_iscsi *target)
 	pthread_mutex_unlock(&target->lock);
 	zd_iscsi_drop_all(target);
 	zd_crew_end(&target->crew);
+	for (uint32_t lun = 0; lun < ZD_SCSI_MAX_LUNS; lun++)
+		if (target->units[lun].dev)
+			zd_set_interrupt(target->units[lun].dev, target->units[lun].before, target->units[lun].before_arg);
 	zd_scsi_target_free(target->scsi);
 	pthread_mutex_destroy(&target->lock);
 	close(target->event);

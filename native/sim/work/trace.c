@@ -33,12 +33,10 @@ static bool is_all(uint32_t dir)
 /* Whether a command on all zones has something to do in one that is in this condition. */
 static bool all_meets(uint8_t cmd, uint64_t cond)
 {
-	bool open = cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN;
-
 	switch (cmd) {
 	case ZD_CMD_OPEN: return cond == ZD_CLOSED;
-	case ZD_CMD_CLOSE: return open;
-	case ZD_CMD_FINISH: return open || cond == ZD_CLOSED;
+	case ZD_CMD_CLOSE: return zd_cond_open((int)cond);
+	case ZD_CMD_FINISH: return zd_cond_active((int)cond);
 	default: return cond != ZD_EMPTY;
 	}
 }

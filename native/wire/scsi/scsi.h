@@ -14,19 +14,13 @@
 #ifndef ZD_WIRE_SCSI_H
 #define ZD_WIRE_SCSI_H
 
-#include "include/zoned/scsi.h"
+#include "zoned/scsi.h"
 
 #include "rules/sense.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-
-/* Until the disk has names for them. */
-#if ZD_NR_RULES < 23
-#define ZD_E_MISCOMPARE (-2022)
-#define ZD_E_SEQUENTIAL (-2023)
-#endif
 
 /* What a step gives back. */
 #define STEP_END 0    /* the task has its status */

@@ -83,7 +83,7 @@ int zd_scsi_report_zones(struct zd_scsi_task *task)
 	int option = cdb[14] & 0x3F;
 	uint8_t head[HEAD] = { 0 };
 	struct zd_zone zones[AT_ONCE];
-	struct zd_request request = { .size = sizeof(request), .op = ZD_OP_REPORT, .zones = zones, .err = &task->error };
+	struct zd_request request = { .size = sizeof(request), .op = ZD_OP_REPORT, .flags = ZD_REQ_PARTIAL, .zones = zones, .err = &task->error };
 
 	if (lba >= unit->blocks)
 		return zd_scsi_check(task, ZD_SENSE_LBA_OUT_OF_RANGE);

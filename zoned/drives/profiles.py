@@ -6,7 +6,7 @@ A profile is a TOML file::
     [geometry]
     size = "64MiB"        # any keyword of zoned.create that makes a geometry
     zone_size = "4MiB"
-    [model]               # optional: the drive's timing, for benchmarks (zoned.bench.models)
+    [model]               # optional: the drive's timing, for benchmarks (zoned.drives.models)
     kind = "hdd"
 
 Reads TOML files, writes nothing. Unknown keys are errors that name the nearest known one, so that a
@@ -69,7 +69,7 @@ class Profile:
     values: Mapping[str, object]
     """Keywords of zoned.create, as the file has them."""
     model: Mapping[str, object] = field(default_factory=dict)
-    """The table [model] as the file has it; zoned.bench.models checks it."""
+    """The table [model] as the file has it; zoned.drives.models checks it."""
 
     def geometry(self) -> Geometry:
         """The disk that the profile describes when nothing is overridden. Raises GeometryError,
@@ -146,7 +146,7 @@ def parse(content: bytes, *, name: str, source: str) -> Profile:
 
 
 def _folder() -> Path:
-    return Path(__file__).parent / "profiles"
+    return Path(__file__).parents[1] / "profiles"
 
 
 def _known_keys(

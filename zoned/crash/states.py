@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from zoned.device import Device
     from zoned.geometry import Geometry
 
-__tracebackhide__ = True  # as in zoned.testing
+__tracebackhide__ = True  # as in zoned.crash.checker
 
 _VERSION = 2
 _LOOKS = 100
@@ -137,9 +137,9 @@ class CrashStates:
         if limit < 1:
             raise ValueError(f"limit is {limit}: it must be 1 or more")
         self._limit, self._seed, self._kind = limit, seed, kind
-        snapshot = self._own = snapshot._share()
+        snapshot = self._own = snapshot.share()
         states, blocks = snapshot.zones(), snapshot.unflushed()
-        self._fingerprint = _fingerprint(states, blocks, snapshot.geometry)
+        self.fingerprint = _fingerprint(states, blocks, snapshot.geometry)
         self._least = {
             state.index: state.durable
             for state in states
@@ -178,9 +178,9 @@ class CrashStates:
         )
         for _ in range(_LOOKS):
             try:
-                with Snapshot._look(device) as look:
+                with Snapshot.look(device, type(device)) as look:
                     seen = look.zones(), look.unflushed()
-                with Snapshot._look(device) as look:
+                with Snapshot.look(device, type(device)) as look:
                     if (look.zones(), look.unflushed()) != seen:
                         continue
                     states = cls(look, strategy, limit=limit, seed=seed)
@@ -189,7 +189,7 @@ class CrashStates:
                     raise
                 failed = error
                 continue
-            if states._fingerprint == _fingerprint(*seen, device.geometry):
+            if states.fingerprint == _fingerprint(*seen, device.geometry):
                 return states
             states.close()
         raise failed
@@ -227,9 +227,7 @@ class CrashStates:
     def build(self, choice: Choice) -> Device:
         """One survivor. It lives until it is closed."""
         kept, undone = self._cut(choice)
-        device = self._own._fork(kept, undone, self._kind)
-        device._crash_id = self.id_of(choice)
-        return device
+        return self._own.forked(kept, undone, self._kind, self.id_of(choice))
 
     def _cut(self, choice: Choice) -> tuple[dict[int, int], list[int]]:
         """What zones keep, and which blocks are undone."""
@@ -256,7 +254,7 @@ class CrashStates:
 
     def id_of(self, choice: Choice) -> str:
         """The id of a survivor: hex digits, with a check sum."""
-        body = bytes([_VERSION]) + self._fingerprint + bytes(_packed(choice))
+        body = bytes([_VERSION]) + self.fingerprint + bytes(_packed(choice))
         return (body + zlib.crc32(body).to_bytes(4, "big")).hex()
 
     def close(self) -> None:
@@ -296,7 +294,7 @@ class CrashStates:
             raise CrashIdError(f"the id {crash_id} is damaged: its check sum is wrong")
         if body[0] != _VERSION:
             raise CrashIdError(f"the id {crash_id} has version {body[0]}: this is {_VERSION}")
-        if body[1:5] != self._fingerprint:
+        if body[1:5] != self.fingerprint:
             raise CrashIdError(f"the id {crash_id} is of another disk or another history")
         choice = _unpacked(body[5:], len(self._parts))
         if choice is None or any(n >= p.count for n, p in zip(choice, self._parts, strict=True)):

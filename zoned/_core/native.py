@@ -1,7 +1,8 @@
 """The one place that imports the native library. Everything else takes ``ffi`` and ``lib`` from
 here.
 
-No policy: codes become exceptions in ``zoned.errors``, handles become objects in ``zoned.device``.
+No policy: codes become exceptions in ``zoned._core.raising``, handles become objects in
+``zoned._core.handle``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from zoned._lib import Guard, Owner, ffi, lib
+from zoned._core.native import Guard, Owner, ffi, lib
 
 _T = TypeVar("_T")
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from zoned._lib import Guard, ffi, lib
-from zoned.errors import raise_error
-from zoned.owning import CLOCK, Owned, Turn
-
-if TYPE_CHECKING:
-    from zoned.device import Device
+from zoned._core.conversions import config_of
+from zoned._core.handle import Handle, call, pointer
+from zoned._core.native import Guard, ffi, lib
+from zoned._core.owning import CLOCK, Owned, Turn
+from zoned._core.raising import raise_error
 
 PARTS = (
     *("seek", "rotate", "media", "switch", "interface", "zone command", "controller"),
@@ -50,7 +49,7 @@ class Clock:
 
     __slots__ = ("_device", "_state")
 
-    def __init__(self, device: Device, state: State) -> None:
+    def __init__(self, device: Handle, state: State) -> None:
         """Not for users: ``dev.clock``."""
         self._device = device
         self._state = state
@@ -68,9 +67,8 @@ class Clock:
         disk: a drive-managed one wants conventional zones only), RuntimeError if it runs already,
         io.UnsupportedOperation on a handle opened read-only.
         """
-        from zoned.bench.models import load_model
-        from zoned.device import _config_of
-        from zoned.profiles import ProfileError
+        from zoned.drives.models import load_model
+        from zoned.drives.profiles import ProfileError
 
         state = self._state
         geometry = self._device.geometry
@@ -83,7 +81,7 @@ class Clock:
                     "the disk was made without a profile: name the drive to be timed as"
                 )
             model = load_model(name, needed=True)
-            config, _keep = _config_of(geometry)
+            config, _keep = config_of(geometry)
             raw = Owned(CLOCK)
             err = ffi.new("struct zd_error *")
             number = geometry.seed if seed is None else seed
@@ -94,7 +92,7 @@ class Clock:
             before = state.raw, state.model
             try:
                 state.raw, state.model = raw, name
-                self._device._call(_attach(raw))
+                call(self._device, _attach(raw))
             except BaseException:
                 if not _runs(raw):
                     state.raw, state.model = before
@@ -107,7 +105,7 @@ class Clock:
         with Guard(state.turn):
             if state.raw is not None and self.running:
                 with Guard(self._device, state.raw):
-                    lib.zd_clock_detach(state.raw.raw, self._device._handle)
+                    lib.zd_clock_detach(state.raw.raw, pointer(self._device))
 
     def idle(self, seconds: float) -> None:
         """Let time pass in which nothing is asked of the drive: it may empty its cache, or clean.
