@@ -69,14 +69,13 @@ class Entry:
                 self._stop()
             client.sendall(json.dumps(self._show()).encode() + b"\n")
 
-    def close(self) -> None:
-        """It is not to be found any more."""
+    def hide(self) -> None:
+        """It is not to be found any more; the portal's thread may still look at its descriptor."""
         with contextlib.suppress(OSError):
             self._path.unlink()
-        # The descriptor stays until the portal's thread has ended, which looks at it.
 
-    def forget(self) -> None:
-        """In a forked child."""
+    def close(self) -> None:
+        """Once nobody looks at its descriptor; in a forked child, too."""
         self._sock.close()
 
 

@@ -327,9 +327,11 @@ class Iscsi:
             self._closed = True
             _live.discard(self)
             if self._registered is not None:
-                self._registered.close()
+                self._registered.hide()
             self._leave(grace)
             self._portal.stop()
+            if self._registered is not None:
+                self._registered.close()
             for target in self.targets:
                 target.close()
             self._stopped.set()
@@ -539,7 +541,7 @@ def _after_fork() -> None:
     for export in _live.all():
         export._portal.close_sockets()
         if export._registered is not None:
-            export._registered.forget()
+            export._registered.close()
     _live.clear()
 
 

@@ -376,6 +376,7 @@ static int take_data(struct connection *c, struct task *t)
 	int r = zd_iscsi_segment(c, t->buffer && !t->verdict ? t->buffer->data + t->received : NULL, room);
 
 	t->received += c->length;
+	count(&c->bytes_in, c->length);
 	if (r || !c->bad_data)
 		return r;
 	spoil(t, 0x4705); /* PROTOCOL SERVICE CRC ERROR */
