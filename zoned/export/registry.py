@@ -13,6 +13,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Entry:
             client.sendall(json.dumps(self._show()).encode() + b"\n")
 
     def hide(self) -> None:
-        """It is not to be found any more; the portal's thread may still look at its descriptor."""
+        """The end of the export: by this, others see that it is over."""
         with contextlib.suppress(OSError):
             self._path.unlink()
 
@@ -134,7 +135,27 @@ def running() -> list[dict[str, Any]]:
     return sorted((one for one in found if one is not None), key=lambda one: int(one.get("pid", 0)))
 
 
-def stop(wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """An export that was asked to stop."""
+
+    pid: int
+    path: Path
+
+    def is_there(self) -> bool:
+        """Whether it has not ended yet."""
+        if not self.path.exists():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            pass
+        return True
+
+
+def stop(wanted: Callable[[dict[str, Any]], bool]) -> list[Stopped]:
     """Ask those exports to stop; which they were. Does not wait for their end."""
     where = _made()
     if where is None:
@@ -143,7 +164,7 @@ def stop(wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
     for path in sorted(where.glob("*.sock")):
         found = _ask(path, b"show")
         if found is not None and wanted(found) and _ask(path, b"stop") is not None:
-            asked.append(found)
+            asked.append(Stopped(int(found["pid"]), path))
     return asked
 
 
@@ -162,4 +183,4 @@ def uses(export: dict[str, Any], image: str | os.PathLike[str]) -> bool:
     return False
 
 
-__all__ = ["Entry", "folder", "register", "running", "stop", "uses"]
+__all__ = ["Entry", "Stopped", "folder", "register", "running", "stop", "uses"]

@@ -326,14 +326,14 @@ class Iscsi:
                 return
             self._closed = True
             _live.discard(self)
-            if self._registered is not None:
-                self._registered.hide()
             self._leave(grace)
             self._portal.stop()
             if self._registered is not None:
                 self._registered.close()
             for target in self.targets:
                 target.close()
+            if self._registered is not None:
+                self._registered.hide()
             self._stopped.set()
 
     def _leave(self, grace: float) -> None:

@@ -53,7 +53,7 @@ void zd_buffers_end(struct zd_buffers *buffers);
 #define ZD_LINK_HEADS 96
 #define ZD_LINK_HEAD 128
 #define ZD_LINK_PARTS (3 * ZD_LINK_HEADS)
-#define ZD_LINK_BURST (1u << 20) /* so many bytes are not held back for more to come */
+#define ZD_LINK_BURST (128u << 10) /* so many bytes are not held back for more to come */
 
 /*
  * A connection's end. Functions give 0, or why it is over: -ECONNRESET (the other side closed it), -ETIMEDOUT (it stalls),
