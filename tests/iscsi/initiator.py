@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from dataclasses import dataclass, field
+from typing import Self
 
 from waiting import PATIENCE
 
@@ -32,7 +33,7 @@ def crc32c(data: bytes) -> bytes:
     return struct.pack("<I", crc ^ NOBODY)
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The target closed the connection."""
 
 
@@ -125,7 +126,7 @@ class Initiator:
                 self.close()
                 raise
 
-    def __enter__(self) -> Initiator:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,9 +143,9 @@ class Initiator:
             try:
                 piece = self.sock.recv(length - len(found))
             except (ConnectionResetError, BrokenPipeError):
-                raise Gone from None
+                raise GoneError from None
             if not piece:
-                raise Gone
+                raise GoneError
             found += piece
         return found
 
@@ -159,7 +160,7 @@ class Initiator:
         if length and self.data_digest:
             assert self._receive(4) == crc32c(data)
         pdu = Pdu(raw, data[:length])
-        if pdu.opcode not in (0x31,) and not (pdu.opcode == 0x25 and not pdu.flags & 1):
+        if pdu.opcode != 0x31 and not (pdu.opcode == 0x25 and not pdu.flags & 1):
             self.exp_stat_sn = pdu.word(24) + 1 & NOBODY
         self.exp_cmd_sn, self.max_cmd_sn = pdu.word(28), pdu.word(32)
         return pdu
@@ -186,11 +187,13 @@ class Initiator:
                 made += crc32c(padded) if not spoil_data else b"\0\1\2\3"
         return bytes(made)
 
-    def send(self, raw: bytes | bytearray, data: bytes = b"", more: bytes = b"", **spoil: bool) -> None:
+    def send(
+        self, raw: bytes | bytearray, data: bytes = b"", more: bytes = b"", **spoil: bool
+    ) -> None:
         try:
             self.sock.sendall(self.pack(raw, data, more, **spoil))
         except (ConnectionResetError, BrokenPipeError):
-            raise Gone from None
+            raise GoneError from None
 
     def header(
         self,
@@ -287,7 +290,9 @@ class Initiator:
         if mutual:
             proof = self.text(answer)
             assert proof["CHAP_N"] == mutual[0]
-            assert bytes.fromhex(proof["CHAP_R"][2:]) == chap_response(algorithm, 77, mutual[1], mine)
+            assert bytes.fromhex(proof["CHAP_R"][2:]) == chap_response(
+                algorithm, 77, mutual[1], mine
+            )
 
     def expect(self, pdu: Pdu, flags: int) -> None:
         status = int.from_bytes(pdu.raw[36:38], "big")
@@ -343,7 +348,15 @@ class Initiator:
         return int(tag)
 
     def data_out(
-        self, itt: int, ttt: int, data: bytes, begin: int, end: int, *, piece: int = 65536, sn: int = 0
+        self,
+        itt: int,
+        ttt: int,
+        data: bytes,
+        begin: int,
+        end: int,
+        *,
+        piece: int = 65536,
+        sn: int = 0,
     ) -> None:
         while begin < end:
             part = min(piece, end - begin)
@@ -391,7 +404,9 @@ class Initiator:
         assert self.do(bytes(6)).codes[0] == 6
         assert self.do(bytes(6)).status == 0
 
-    def manage(self, function: int, *, itt: int = NOBODY, lun: int = 0, immediate: bool = True) -> int:
+    def manage(
+        self, function: int, *, itt: int = NOBODY, lun: int = 0, immediate: bool = True
+    ) -> int:
         """A task management function; its response."""
         raw = self.header(0x02, 0x80 | function, second=itt, lun=lun, immediate=immediate)
         self.send(raw)
@@ -430,7 +445,7 @@ class Initiator:
         try:
             while True:
                 self.receive()
-        except Gone:
+        except GoneError:
             return True
 
 

@@ -76,10 +76,16 @@ def test_data_goes_out_as_it_was_agreed(
     assert host.do(cdb16(0x88, 0, 75), read=length).data == data
 
 
-@pytest.mark.parametrize(("segment", "burst"), [(512, 512), (4096, 6144), (8192, 65536), (262144, 262144)])
+@pytest.mark.parametrize(
+    ("segment", "burst"), [(512, 512), (4096, 6144), (8192, 65536), (262144, 262144)]
+)
 def test_data_comes_in_pieces_that_were_agreed(login: Login, segment: int, burst: int) -> None:
     host = login(
-        keys={"MaxRecvDataSegmentLength": str(segment), "MaxBurstLength": str(burst), "FirstBurstLength": "512"}
+        keys={
+            "MaxRecvDataSegmentLength": str(segment),
+            "MaxBurstLength": str(burst),
+            "FirstBurstLength": "512",
+        }
     )
     host.ready()
     data = pattern(20 * BLOCK)
@@ -99,7 +105,8 @@ def test_data_comes_in_pieces_that_were_agreed(login: Login, segment: int, burst
 
 
 @pytest.mark.parametrize(
-    ("blocks", "expected", "residual"), [(1, 4096, 0), (1, 8192, -4096), (2, 4096, 4096), (0, 512, -512)]
+    ("blocks", "expected", "residual"),
+    [(1, 4096, 0), (1, 8192, -4096), (2, 4096, 4096), (0, 512, -512)],
 )
 def test_residuals(login: Login, blocks: int, expected: int, residual: int) -> None:
     host = login()
@@ -152,7 +159,9 @@ def test_several_units(disk: zoned.Device, export: Callable[..., Iscsi]) -> None
     with zoned.memory(zones=8, zone_size="1MiB") as other:
         served = export(disk, other, luns=(1, 7))
         with Initiator(served.address, served.iqn) as host:
-            luns = host.do(bytes([0xA0]) + bytes(5) + (256).to_bytes(4, "big") + bytes(2), read=256).data
+            luns = host.do(
+                bytes([0xA0]) + bytes(5) + (256).to_bytes(4, "big") + bytes(2), read=256
+            ).data
             assert [luns[at + 1] for at in range(8, len(luns), 8)] == [1, 7]
             assert host.do(bytes(6), lun=7).codes[0] == 6
             assert host.do(cdb16(0x88, 0, 1), lun=3, read=BLOCK).codes == (5, 0x25, 0)
@@ -184,7 +193,10 @@ def test_what_one_initiator_does_the_others_see(login: Login, disk: zoned.Device
     assert one.do(bytes([0x16]) + bytes(5)).status == 0  # RESERVE
     assert two.do(cdb16(0x88, 0, 1), read=BLOCK).status == 0x18
     one.logout()
-    until(lambda: two.do(cdb16(0x88, 0, 1), read=BLOCK).status == 0, "the reservation went with its holder")
+    until(
+        lambda: two.do(cdb16(0x88, 0, 1), read=BLOCK).status == 0,
+        "the reservation went with its holder",
+    )
 
 
 def test_sessions_tell_who_and_how_much(login: Login, target: Iscsi) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -38,12 +39,16 @@ def guarded(disk: zoned.Device, export: Export) -> Iscsi:
 @pytest.mark.parametrize("mutual", [None, ("disk", OURS)], ids=["one way", "mutual"])
 def test_chap(guarded: Iscsi, algorithm: int, mutual: tuple[str, bytes] | None) -> None:
     chap = ("alice", SECRET)
-    with Initiator(guarded.address, guarded.iqn, chap=chap, algorithm=algorithm, mutual=mutual) as host:
+    with Initiator(
+        guarded.address, guarded.iqn, chap=chap, algorithm=algorithm, mutual=mutual
+    ) as host:
         host.ready()
 
 
 @pytest.mark.parametrize("chap", [("alice", b"another secret!"), ("bob", SECRET), None])
-def test_who_does_not_know_the_secret_stays_out(guarded: Iscsi, chap: tuple[str, bytes] | None) -> None:
+def test_who_does_not_know_the_secret_stays_out(
+    guarded: Iscsi, chap: tuple[str, bytes] | None
+) -> None:
     with pytest.raises(PermissionError, match="0201h"):
         Initiator(guarded.address, guarded.iqn, chap=chap)
     assert not guarded.sessions
@@ -96,7 +101,9 @@ def test_secrets_from_a_file(tmp_path: Path, disk: zoned.Device, export: Export)
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     served = export(disk, chap=read_chap_file(path))
     chap = ("alice", SECRET.hex().encode())
-    with Initiator(served.address, served.iqn, chap=chap, mutual=("disk", OURS.hex().encode())) as host:
+    with Initiator(
+        served.address, served.iqn, chap=chap, mutual=("disk", OURS.hex().encode())
+    ) as host:
         host.ready()
     assert served.url.startswith("iscsi://alice@127.0.0.1:")
     path.write_text("alice\n")
@@ -148,7 +155,9 @@ def test_a_second_connection_is_refused(target: Iscsi) -> None:
 
 def test_sessions_are_bounded(disk: zoned.Device, export: Export) -> None:
     served = export(disk, limits=Limits(sessions=2))
-    hosts = [Initiator(served.address, served.iqn, isid=bytes([0x80, 0, 0, 0, 0, n])) for n in (1, 2)]
+    hosts = [
+        Initiator(served.address, served.iqn, isid=bytes([0x80, 0, 0, 0, 0, n])) for n in (1, 2)
+    ]
     with pytest.raises(PermissionError, match="0302h"):
         Initiator(served.address, served.iqn, isid=bytes([0x80, 0, 0, 0, 0, 3]))
     for host in hosts:
@@ -219,7 +228,10 @@ def test_discovery_sessions_take_no_commands(target: Iscsi) -> None:
 
 def test_logins_are_bounded_in_number_and_time(disk: zoned.Device, export: Export) -> None:
     served = export(disk, limits=Limits(logins=8, login_time=1.0))
-    silent = [socket.create_connection(("127.0.0.1", int(served.address.split(":")[1]))) for _ in range(40)]
+    silent = [
+        socket.create_connection(("127.0.0.1", int(served.address.split(":")[1])))
+        for _ in range(40)
+    ]
     with Initiator(served.address, served.iqn) as host:  # the oldest silent ones made room
         host.ready()
         for sock in silent:
@@ -241,7 +253,9 @@ def test_text_is_bounded(target: Iscsi) -> None:
         assert answer.raw[36:38] == b"\x02\x00"
         assert host.is_gone()
     with Initiator(target.address, target.iqn, login=False) as host:
-        host.sock.sendall(struct.pack(">BB3xI", 0x43, 0x81, 0xFFFFFF)[:5] + b"\xff\xff\xff" + bytes(40))
+        host.sock.sendall(
+            struct.pack(">BB3xI", 0x43, 0x81, 0xFFFFFF)[:5] + b"\xff\xff\xff" + bytes(40)
+        )
         assert host.receive().raw[36:38] == b"\x02\x00"
 
 
@@ -262,7 +276,10 @@ def test_keys_in_several_pdus(target: Iscsi) -> None:
         assert host.login_pdu(0x44, dict(keys[:1])).data == b""
         answer = host.login_pdu(0x87, dict(keys[1:]))
         host.expect(answer, 0x87)
-        assert host.text(answer) == {"TargetPortalGroupTag": "1", "MaxRecvDataSegmentLength": "262144"}
+        assert host.text(answer) == {
+            "TargetPortalGroupTag": "1",
+            "MaxRecvDataSegmentLength": "262144",
+        }
 
 
 @pytest.mark.parametrize(
@@ -310,13 +327,19 @@ _VALUES = [
     *("iqn.2026-01.test:host", "iqn.2026-01.test:disk", "Normal", "Discovery", "CHAP", "None"),
     *("5", "5,7", "alice", "0x00ff", "0b////", "All", "", "16777216", "CRC32C,None"),
 ]
-_pairs = st.lists(st.tuples(st.sampled_from(_KEYS), st.sampled_from(_VALUES) | st.text(max_size=12)), max_size=6)
-_text = _pairs.map(lambda pairs: "".join(f"{k}={v}\0" for k, v in pairs).encode()) | st.binary(max_size=60)
+_pairs = st.lists(
+    st.tuples(st.sampled_from(_KEYS), st.sampled_from(_VALUES) | st.text(max_size=12)), max_size=6
+)
+_text = _pairs.map(lambda pairs: "".join(f"{k}={v}\0" for k, v in pairs).encode()) | st.binary(
+    max_size=60
+)
 
 
 @st.composite
 def _pdus(draw: st.DrawFn) -> bytes:
-    raw = bytearray(draw(st.binary(min_size=48, max_size=48)) if draw(st.integers(0, 7)) == 0 else bytes(48))
+    raw = bytearray(
+        draw(st.binary(min_size=48, max_size=48)) if draw(st.integers(0, 7)) == 0 else bytes(48)
+    )
     raw[0] = draw(st.sampled_from([0x43, 0x43, 0x43, 0x43, 0x03, 0x04, 0x06, 0x00, 0x01, 0x3F]))
     raw[1] = draw(st.sampled_from([0x00, 0x81, 0x87, 0x83, 0x04, 0x44, 0x80, 0xC7, 0x0B]))
     text = draw(_text)
@@ -353,10 +376,8 @@ def test_whatever_comes_is_answered_or_refused(pdus: list[bytes], chap: bool, pi
 @given(st.binary(max_size=400))
 def test_any_text(text: bytes) -> None:
     for function in (parse, lambda raw: binary(raw.decode("latin-1"))):
-        try:
-            function(text)
-        except TextError as error:
-            assert str(error)
+        with contextlib.suppress(TextError):
+            assert function(text) is not None
 
 
 def test_a_login_cut_anywhere_costs_nothing(target: Iscsi) -> None:

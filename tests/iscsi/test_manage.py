@@ -67,7 +67,9 @@ def test_a_reset_ends_the_tasks_of_others(
     other = login(name="iqn.2026-01.test:other")
     other.ready()
     assert other.manage(5) == 0
-    until(lambda: all(not one.under_way for one in target.sessions), "the tasks of the first one end")
+    until(
+        lambda: all(not one.under_way for one in target.sessions), "the tasks of the first one end"
+    )
     disk.faults.clear()
     assert host.do(bytes(6)).codes[:2] == (6, 0x29)
 

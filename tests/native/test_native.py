@@ -46,7 +46,7 @@ def run(clean_environment: dict[str, str]) -> Run:
     return to_its_end
 
 
-@pytest.mark.parametrize("target", ["image", "commands", "scsi"])
+@pytest.mark.parametrize("target", ["image", "commands", "scsi", "iscsi"])
 def test_replay_the_corpus(build: Build, run: Run, target: str) -> None:
     """Everything that was ever worth keeping, findings included."""
     inputs = sorted((HERE / "corpus" / target).iterdir())
@@ -55,7 +55,7 @@ def test_replay_the_corpus(build: Build, run: Run, target: str) -> None:
     assert printed.strip() == f"{len(inputs)} inputs"
 
 
-@pytest.mark.parametrize("target", ["image", "commands", "scsi"])
+@pytest.mark.parametrize("target", ["image", "commands", "scsi", "iscsi"])
 def test_fuzz_a_little(
     build: Build, run: Run, target: str, needs: Needs, tmp_path: Path, long_run: bool
 ) -> None:

@@ -1,4 +1,4 @@
-"""Commands that live on in the background: a new process that reports through a pipe once it is ready.
+"""Commands that live on in the background: a new process that reports through a pipe once ready.
 
 The command waits for that report, so that a failure of the background process is its own failure.
 """
@@ -19,13 +19,13 @@ _PATIENCE = 5.0  # seconds that the background process has to tidy up once it is
 
 
 def reporting_to() -> int | None:
-    """In the background process: the descriptor for READY, or else for a sentence. None elsewhere."""
+    """In the background process: the descriptor for READY, or a sentence. None elsewhere."""
     said = os.environ.pop(_FD, "")
     return int(said) if said else None
 
 
 def leave_terminal() -> None:
-    """Of the background process, once it is ready: no folder in use, standard streams to nowhere."""
+    """Of the background process, once ready: no folder in use, standard streams to nowhere."""
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

@@ -1,5 +1,5 @@
-"""``zonedctl export``: disks as iSCSI targets, in the foreground or in the background; which there are, and
-their end.
+"""``zonedctl export``: disks as iSCSI targets, in the foreground or in the background; which there
+are, and their end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ same time."""
 @click.group(
     "export",
     help=_HELP,
-    epilog=example("zonedctl export iscsi disk.img", "zonedctl export list", "zonedctl export stop disk.img"),
+    epilog=example(
+        "zonedctl export iscsi disk.img", "zonedctl export list", "zonedctl export stop disk.img"
+    ),
 )
 def export_command() -> None:
     """The group; its help is above."""
@@ -77,7 +79,7 @@ class Wanted:
     "iscsi",
     epilog=example(
         "zonedctl export iscsi disk.img",
-        "zonedctl export iscsi -d --listen 127.0.0.1:3261 --iqn iqn.2026-01.org.example:a a.img b.img",
+        "zonedctl export iscsi -d --iqn iqn.2026-01.org.example:disks a.img b.img",
         "zonedctl export iscsi --listen 192.0.2.1:3260 --chap-file secrets disk.img",
     ),
 )
@@ -98,11 +100,15 @@ class Wanted:
     "--chap-file",
     type=FilePath(),
     metavar="FILE",
-    help="Who may log in, a line each: NAME SECRET; and by what the target proves itself: mutual NAME"
-    " SECRET. Without it, ZONED_CHAP_USER and ZONED_CHAP_SECRET of the environment.",
+    help="Who may log in, a line each: NAME SECRET; and what the target proves itself by: mutual"
+    " NAME SECRET. Without it, ZONED_CHAP_USER and ZONED_CHAP_SECRET of the environment.",
 )
 @click.option(
-    "--initiator", "initiators", multiple=True, metavar="NAME", help="Only this one; * and ? are known."
+    "--initiator",
+    "initiators",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one; * and ? are known.",
 )
 @click.option("--iqn", metavar="NAME", help="The target's name. Default: made of the disk's uuid.")
 @click.option(
@@ -115,7 +121,9 @@ class Wanted:
 )
 @click.option("--separate", is_flag=True, help="A target for each IMAGE, instead of a LUN.")
 @click.option("--readonly", is_flag=True, help="Write-protected.")
-@click.option("--no-auth", is_flag=True, help="Serve anybody who reaches the address, without CHAP.")
+@click.option(
+    "--no-auth", is_flag=True, help="Serve anybody who reaches the address, without CHAP."
+)
 @click.option("--discovery-auth", is_flag=True, help="CHAP for discovery sessions, too.")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=FilePath())
 def iscsi_command(
@@ -167,11 +175,11 @@ def _how_to_attach(export: Iscsi) -> list[str]:
         url = f"iscsi://{user + '@' if user else ''}{export.address}/{target.iqn}/{lun}"
         lines += [
             f"serving {', '.join(str(path) for path in target.images.values())}",
-            f"  Linux:   iscsiadm -m discovery -t st -p {export.address} &&"
-            f" iscsiadm -m node -T {target.iqn} -p {export.address} --login",
-            f"  QEMU:    -drive file={url},if=none,id=zoned -device virtio-scsi"
-            " -device scsi-generic,drive=zoned",
-            f"  libiscsi: iscsi-inq {url}",
+            f"  Linux     iscsiadm -m discovery -t st -p {export.address}",
+            f"            iscsiadm -m node -T {target.iqn} -p {export.address} --login",
+            f"  QEMU      -drive file={url},if=none,id=zoned",
+            "            -device virtio-scsi -device scsi-generic,drive=zoned",
+            f"  libiscsi  iscsi-inq {url}",
         ]
     return lines
 
@@ -239,7 +247,9 @@ def _serve(export: Iscsi) -> str:
 # ---------------------------------------------------------------- looking, stopping
 
 
-@export_command.command("list", epilog=example("zonedctl export list", "zonedctl export list --format json"))
+@export_command.command(
+    "list", epilog=example("zonedctl export list", "zonedctl export list --format json")
+)
 @format_option("text", "json")
 def list_command(form: str) -> None:
     """List the exports of this user: processes, targets, disks, who is logged in."""
@@ -281,7 +291,11 @@ def describe_session(session: dict[str, Any]) -> str:
 
 @export_command.command(
     "stop",
-    epilog=example("zonedctl export stop disk.img", "zonedctl export stop --pid 4711", "zonedctl export stop --all"),
+    epilog=example(
+        "zonedctl export stop disk.img",
+        "zonedctl export stop --pid 4711",
+        "zonedctl export stop --all",
+    ),
 )
 @click.option("--all", "every", is_flag=True, help="All exports of this user.")
 @click.option("--pid", type=click.IntRange(min=1), metavar="PID", help="Those of this process.")

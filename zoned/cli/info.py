@@ -136,7 +136,9 @@ def _export_lines(device: Device) -> Rows:
 
 
 def _is(device: Device, path: str | None) -> bool:
-    return bool(path and device.path and os.path.exists(path) and os.path.samefile(path, device.path))
+    return bool(
+        path and device.path and os.path.exists(path) and os.path.samefile(path, device.path)
+    )
 
 
 def _used(device: Device) -> Iterator[tuple[int, dict[str, int]]]:

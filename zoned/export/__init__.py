@@ -1,5 +1,5 @@
-"""Disks for initiators elsewhere: an emulated zoned disk as an iSCSI target that any kernel, virtual
-machine or program with libiscsi can attach. No root, no kernel module.
+"""Disks for initiators elsewhere: a zoned disk as an iSCSI target that any kernel, virtual machine
+or program with libiscsi can attach. No root, no kernel module.
 
 ::
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SHORTEST, LONGEST = 12, 255
-"""Bytes of a secret: fewer could be guessed from one exchange that somebody overheard (RFC 7143 9.2.1)."""
+"""Bytes of a secret: fewer could be guessed from one login that was overheard (RFC 7143 9.2.1)."""
 CHALLENGE = 32
 """Bytes of a challenge of ours."""
 _MOST = 1024  # bytes of a challenge of theirs
@@ -65,7 +65,7 @@ def digest(algorithm: int, identifier: int, secret: bytes, challenge: bytes) -> 
 
 
 class Exchange:
-    """One side's part of one login: a challenge, the judgement of the answer, and an answer to theirs."""
+    """The target's part of a login: a challenge, what the answer proves, an answer to theirs."""
 
     __slots__ = ("_chap", "_unknown", "algorithm", "challenge", "identifier")
 
@@ -83,8 +83,8 @@ class Exchange:
         return hmac.compare_digest(expected, response) and name in self._chap.users
 
     def answer(self, identifier: int, challenge: bytes) -> tuple[str, bytes] | None:
-        """Our name and proof for their challenge; None where there is none to give: we have no secret, or
-        the challenge is empty, too long, or our own sent back.
+        """Our name and proof for their challenge; None where there is none to give: we have no
+        secret, or the challenge is empty, too long, or our own sent back.
         """
         mine = self._chap.mutual
         if mine is None or not 0 < len(challenge) <= _MOST or challenge == self.challenge:

@@ -1,5 +1,5 @@
-"""Text keys of iSCSI (RFC 7143 6): ``Key=Value`` with a NUL behind each, and the negotiation of those
-that login speaks of. No socket.
+"""Text keys of iSCSI (RFC 7143 6): ``Key=Value`` with a NUL behind each, and the negotiation of
+those that login speaks of. No socket.
 """
 
 from __future__ import annotations
@@ -90,7 +90,15 @@ class Parameters:
 
 
 _FLAGS = {"Yes": True, "No": False}
-_DECLARED = frozenset({"InitiatorName", "InitiatorAlias", "TargetName", "SessionType", "TargetAlias"})
+_FIXED = {
+    "DataPDUInOrder": "Yes",
+    "DataSequenceInOrder": "Yes",
+    "IFMarker": "No",
+    "OFMarker": "No",
+}
+_DECLARED = frozenset(
+    {"InitiatorName", "InitiatorAlias", "TargetName", "SessionType", "TargetAlias"}
+)
 _IRRELEVANT_IN_DISCOVERY = frozenset(
     {"InitialR2T", "ImmediateData", "MaxBurstLength", "FirstBurstLength", "MaxOutstandingR2T"}
 )
@@ -105,8 +113,8 @@ class Negotiation:
         self._seen: set[str] = set()
 
     def answer(self, key: str, value: str) -> str | None:
-        """What is to be said to a key; None: nothing. Raises TextError for one that came before, and
-        for a declaration that cannot be.
+        """What is to be said to a key; None: nothing. Raises TextError for one that came before,
+        and for a declaration that cannot be.
         """
         if key in self._seen:
             raise TextError(f"{key} is negotiated twice")
@@ -135,11 +143,11 @@ class Negotiation:
             else:
                 found.data_digest = on
             return "CRC32C" if on else "None"
-        if key == "InitialR2T":  # Yes if either wants it; this side does not
-            found.initial_r2t = _FLAGS[value]
-            return value
-        if key == "ImmediateData":
-            found.immediate_data = _FLAGS[value]
+        if key in ("InitialR2T", "ImmediateData"):
+            # Yes if either wants the one, if both want the other: this side leaves both to theirs.
+            setattr(
+                found, "initial_r2t" if key == "InitialR2T" else "immediate_data", _FLAGS[value]
+            )
             return value
         if key == "MaxBurstLength":
             found.max_burst = self._at_most(value, LARGEST)
@@ -148,12 +156,9 @@ class Negotiation:
         if key == "FirstBurstLength":
             found.first_burst = min(self._at_most(value, SEGMENT), found.max_burst)
             return str(found.first_burst)
-        if key in ("DataPDUInOrder", "DataSequenceInOrder"):
+        if key in _FIXED:
             _FLAGS[value]
-            return "Yes"
-        if key in ("IFMarker", "OFMarker"):
-            _FLAGS[value]
-            return "No"
+            return _FIXED[key]
         if key == "TaskReporting":
             if "RFC3720" not in value.split(","):
                 raise TextError(value)

@@ -143,7 +143,7 @@ class Login:
         addresses: Callable[[], Sequence[str]],
         discovery_chap: Chap | None = None,
     ) -> None:
-        """``offers`` by name in small letters; ``addresses`` is what SendTargets tells: HOST:PORT."""
+        """``offers`` by name in small letters; ``addresses``: what SendTargets tells, HOST:PORT."""
         self.state = State.LOGIN
         self.output = bytearray()
         self.result: LoggedIn | None = None
@@ -222,7 +222,9 @@ class Login:
         raw[5:8] = len(text).to_bytes(3, "big")
         raw[8:14] = header.isid
         struct.pack_into(">HI", raw, 14, tsih, header.itt)
-        struct.pack_into(">III", raw, 24, self.stat_sn, self._exp_cmd_sn, self._exp_cmd_sn + 1 & _NOBODY)
+        struct.pack_into(
+            ">III", raw, 24, self.stat_sn, self._exp_cmd_sn, self._exp_cmd_sn + 1 & _NOBODY
+        )
         self._send(raw, text)
 
     def _send(self, raw: bytes | bytearray, text: bytes) -> None:
@@ -288,14 +290,17 @@ class Login:
         csg, nsg = header.flags >> 2 & 3, header.flags & 3
         if header.opcode != 0x03:
             raise LoginError(
-                Refusal.INVALID_REQUEST, f"a PDU of opcode {header.opcode:02x}h came during the login"
+                Refusal.INVALID_REQUEST,
+                f"a PDU of opcode {header.opcode:02x}h came during the login",
             )
         if self._steps > _MOST_STEPS:
             raise LoginError(Refusal.INITIATOR_ERROR, "the login does not come to an end")
         if header.raw[4]:
             raise LoginError(Refusal.INITIATOR_ERROR, "a login PDU has additional header segments")
         if header.versions[1] > 0:
-            raise LoginError(Refusal.VERSION, f"the initiator asks for version {header.versions[1]}")
+            raise LoginError(
+                Refusal.VERSION, f"the initiator asks for version {header.versions[1]}"
+            )
         if csg not in (_SECURITY, _OPERATIONAL):
             raise LoginError(Refusal.INITIATOR_ERROR, f"there is no stage {csg} of a login")
         if header.flags & 0x80 and (nsg <= csg or nsg == 2 or header.flags & 0x40):
@@ -311,7 +316,9 @@ class Login:
         ):
             raise LoginError(Refusal.INITIATOR_ERROR, "ISID, TSIH or CID change during the login")
         elif csg != self._stage:
-            raise LoginError(Refusal.INITIATOR_ERROR, f"the login is in stage {self._stage}, not {csg}")
+            raise LoginError(
+                Refusal.INITIATOR_ERROR, f"the login is in stage {self._stage}, not {csg}"
+            )
 
     def _name(self, header: _Header, pairs: Mapping[str, str]) -> None:
         """Who wants what: of the first request."""
@@ -334,7 +341,9 @@ class Login:
             if self._offer is None:
                 raise LoginError(Refusal.NOT_FOUND, f"there is no target {wanted[:100]!r}")
         if header.tsih:
-            raise LoginError(Refusal.NO_SESSION, "a session has one connection, and this is a second")
+            raise LoginError(
+                Refusal.NO_SESSION, "a session has one connection, and this is a second"
+            )
         if self._chap is not None and self._stage != _SECURITY:
             raise LoginError(Refusal.AUTHENTICATION, "it must prove itself by CHAP, and does not")
 
@@ -353,7 +362,9 @@ class Login:
             if said is not None:
                 answers.append((key, said))
         if not self._told_length:
-            answers.append(("MaxRecvDataSegmentLength", str(_MOST_PDU if self._discovery else SEGMENT)))
+            answers.append(
+                ("MaxRecvDataSegmentLength", str(_MOST_PDU if self._discovery else SEGMENT))
+            )
             self._told_length = True
 
     def _go_on(self, header: _Header, text: bytes, transit: bool) -> None:
@@ -381,7 +392,12 @@ class Login:
         self._rest = text
         self.state = State.READY
         self.result = LoggedIn(
-            offer, self.initiator, header.isid, header.cid, header.cmd_sn, self._negotiation.parameters
+            offer,
+            self.initiator,
+            header.isid,
+            header.cid,
+            header.cmd_sn,
+            self._negotiation.parameters,
         )
 
     # ------------------------------------------------------------ security
@@ -412,7 +428,7 @@ class Login:
         if wanted not in offered:
             raise LoginError(
                 Refusal.AUTHENTICATION,
-                f"it offers {','.join(offered)[:60]!r} to prove itself, and the target asks for {wanted}",
+                f"it offers {','.join(offered)[:60]!r} to prove itself, not {wanted}",
             )
         self._method = wanted
         answers.append(("AuthMethod", wanted))
@@ -435,19 +451,30 @@ class Login:
         if self._exchange is None or self._authenticated:
             raise LoginError(Refusal.AUTHENTICATION, "CHAP keys came out of their order")
         extra = set(theirs) - {"CHAP_N", "CHAP_R", "CHAP_I", "CHAP_C"}
-        if extra or not {"CHAP_N", "CHAP_R"} <= set(theirs) or ("CHAP_I" in theirs) != ("CHAP_C" in theirs):
-            raise LoginError(Refusal.AUTHENTICATION, "CHAP takes CHAP_N and CHAP_R, or with these CHAP_I and CHAP_C")
+        if (
+            extra
+            or not {"CHAP_N", "CHAP_R"} <= set(theirs)
+            or ("CHAP_I" in theirs) != ("CHAP_C" in theirs)
+        ):
+            raise LoginError(
+                Refusal.AUTHENTICATION,
+                "CHAP takes CHAP_N and CHAP_R, or with these CHAP_I and CHAP_C",
+            )
         if not self._exchange.proves(theirs["CHAP_N"], binary(theirs["CHAP_R"])):
             raise LoginError(Refusal.AUTHENTICATION, "the CHAP name or secret is wrong")
         self._authenticated = True
         if "CHAP_C" not in theirs:
             return
         identifier = number(theirs["CHAP_I"])
-        mine = self._exchange.answer(identifier, binary(theirs["CHAP_C"])) if identifier < 256 else None
+        mine = (
+            self._exchange.answer(identifier, binary(theirs["CHAP_C"]))
+            if identifier < 256
+            else None
+        )
         if mine is None:
             raise LoginError(
                 Refusal.AUTHENTICATION,
-                "the target shall prove itself, and has no secret for that, or was sent its own challenge",
+                "the target shall prove itself: it has no secret, or got its own challenge",
             )
         answers += [("CHAP_N", mine[0]), ("CHAP_R", "0x" + mine[1].hex())]
 
@@ -468,7 +495,9 @@ class Login:
         elif header.opcode == 0x00:
             if header.itt != _NOBODY:
                 self._respond(0x20, header, 0x80, segment[: self._negotiation.parameters.max_send])
-        elif header.opcode == 0x04 and ttt != _NOBODY and self._rest and header.itt == self._rest_itt:
+        elif (
+            header.opcode == 0x04 and ttt != _NOBODY and self._rest and header.itt == self._rest_itt
+        ):
             self._tell(header)
         elif header.opcode == 0x04 and header.flags & 0xC0 == 0x80 and ttt == _NOBODY:
             self._send_targets(header, segment)
@@ -489,13 +518,13 @@ class Login:
                 answers.append((key, "NotUnderstood"))
                 continue
             for name, offer in self._offers.items():
-                if value in ("All", "") or value.lower() == name:
-                    if offer.allows(self.initiator):
-                        answers.append(("TargetName", offer.name))
-                        answers += [
-                            ("TargetAddress", f"{address},{offer.portal_group}")
-                            for address in self._addresses()
-                        ]
+                asked = value in ("All", "") or value.lower() == name
+                if asked and offer.allows(self.initiator):
+                    answers.append(("TargetName", offer.name))
+                    answers += [
+                        ("TargetAddress", f"{address},{offer.portal_group}")
+                        for address in self._addresses()
+                    ]
         self._rest = compose(answers)
         self._rest_itt = header.itt
         self._tell(header)
@@ -516,7 +545,9 @@ class Login:
         itt = _NOBODY if opcode == 0x3F else header.itt
         more = opcode == 0x24 and flags == 0x40
         struct.pack_into(">II", raw, 16, itt, 1 if more else 0 if opcode == 0x26 else _NOBODY)
-        struct.pack_into(">III", raw, 24, self.stat_sn, self._exp_cmd_sn, self._exp_cmd_sn + 1 & _NOBODY)
+        struct.pack_into(
+            ">III", raw, 24, self.stat_sn, self._exp_cmd_sn, self._exp_cmd_sn + 1 & _NOBODY
+        )
         self._send(raw, data)
 
 

@@ -1,8 +1,8 @@
-"""Where initiators come in: listening sockets, and the connections that have not logged in yet or are
-of discovery sessions, all in one thread. What has logged in is handed to C.
+"""Where initiators come in: listening sockets, and the connections that have not logged in yet or
+are of discovery sessions, all in one thread. What has logged in is handed to C.
 
-Whatever comes before that costs no thread and a bounded amount of memory: `Limits` says how much, and
-how long.
+Whatever comes before that costs no thread and a bounded amount of memory: `Limits` says how much,
+and how long.
 """
 
 from __future__ import annotations
@@ -58,8 +58,12 @@ def split_address(text: str) -> tuple[str, int]:
     if not colon:
         host, port = "127.0.0.1", text
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not (port.isascii() and port.isdecimal() and int(port) < 65536) or (":" in host and "[" not in text):
-        raise ValueError(f"{text!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:3260")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536) or (
+        ":" in host and "[" not in text
+    ):
+        raise ValueError(
+            f"{text!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:3260"
+        )
     return host or "0.0.0.0", int(port)  # noqa: S104 - asked for, and refused without CHAP
 
 
@@ -87,7 +91,9 @@ class RateLimited:
         second = int(time.monotonic())
         if second != self._second:
             if self._count > _LOG_A_SECOND:
-                log.warning("%d more sentences about connections were left out", self._count - _LOG_A_SECOND)
+                log.warning(
+                    "%d more sentences about connections were left out", self._count - _LOG_A_SECOND
+                )
             self._second, self._count = second, 0
         self._count += 1
         if self._count <= _LOG_A_SECOND:
@@ -118,8 +124,8 @@ class Portal:
         greet: Callable[[Callable[[], Sequence[str]]], Login],
         begin: Callable[[Login, socket.socket, str], bool],
     ) -> None:
-        """``greet`` makes a Login; ``begin`` hands a ready one on: False where it must wait for an older
-        session to end, LoginError where it cannot be. Raises OSError, ValueError.
+        """``greet`` makes a Login; ``begin`` hands a ready one on: False where it must wait for an
+        older session to end, LoginError where it cannot be. Raises OSError, ValueError.
         """
         self._limits = limits
         self._greet = greet
@@ -139,7 +145,7 @@ class Portal:
         except BaseException:
             self.close_sockets()
             raise
-        self._wake_out.setblocking(False)
+        self._wake_out.setblocking(False)  # noqa: FBT003
         self._selector.register(self._wake_out, selectors.EVENT_READ)
 
     def _listen(self, address: str) -> None:
@@ -160,7 +166,7 @@ class Portal:
             sock.listen(128)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003
         self._selector.register(sock, selectors.EVENT_READ)
 
     @property
@@ -205,7 +211,7 @@ class Portal:
                     self._serve(key.fd)
                 except OSError as error:
                     self._say(f"a connection: {error}")
-                except Exception:  # noqa: BLE001 - one connection must not end the others
+                except Exception:  # one connection must not end the others
                     log.exception("a connection ended by a fault of this program")
                     self._drop(key.fd)
             self._look_after()
@@ -217,7 +223,10 @@ class Portal:
             return 0.02
         if not self._guests:
             return None
-        return max(0.0, min(guest.deadline for guest in self._guests.values()) - time.monotonic()) + 0.01
+        return (
+            max(0.0, min(guest.deadline for guest in self._guests.values()) - time.monotonic())
+            + 0.01
+        )
 
     def _serve(self, fd: int) -> None:
         if fd in self._guests:
@@ -261,7 +270,7 @@ class Portal:
             oldest = next(iter(self._guests.values()))
             self._say(f"{oldest.address}: dropped before it logged in, there are too many such")
             self._drop(oldest.sock.fileno())
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = sock.getsockname()[:2]
@@ -279,15 +288,8 @@ class Portal:
 
     def _read(self, guest: _Guest) -> None:
         fd = guest.sock.fileno()
-        if guest.waits:  # nothing is to come before the answer: only an end is looked for
-            try:
-                gone = not guest.sock.recv(1, socket.MSG_PEEK)
-            except OSError:
-                gone = True
-            if gone:
-                self._drop(fd)
-            else:
-                self._selector.unregister(fd)
+        if guest.waits:
+            self._peek(guest)
             return
         try:
             data = guest.sock.recv(_PIECE)
@@ -312,8 +314,20 @@ class Portal:
                 self._say(f"{guest.address}: login refused: {login.why}")
             self._leave(guest)
 
+    def _peek(self, guest: _Guest) -> None:
+        """Of one that waits: nothing is to come before the answer, only an end is looked for."""
+        fd = guest.sock.fileno()
+        try:
+            gone = not guest.sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            gone = True
+        if gone:
+            self._drop(fd)
+        else:
+            self._selector.unregister(fd)
+
     def _send(self, guest: _Guest) -> bool:
-        """A few hundred bytes, which any socket has room for: whoever takes no answers is dropped."""
+        """A few hundred bytes, which any socket has room for: who takes no answers is dropped."""
         output = guest.login.output
         try:
             while output:

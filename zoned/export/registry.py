@@ -1,7 +1,8 @@
 """Exports that run on this machine, so that other processes of their user can ask and stop them.
 
-Each export has a socket in a folder that only its user may enter; whoever connects says ``show`` or
-``stop`` and gets JSON. The socket of a process that died refuses, and is removed by who notices.
+Each export has a socket in a folder of its user's, which nobody else may use; whoever connects says
+``show`` or ``stop`` and gets JSON. The socket of a process that died refuses, and who notices
+removes it.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ def folder() -> Path:
 
 
 def _made() -> Path | None:
-    """The folder, if it is there or can be made, and nobody else can get into it."""
+    """The folder, if it is there or can be made, and nobody else can write into it."""
     where = folder()
     with contextlib.suppress(OSError):
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = where.lstat()
-        if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077:
+        if (
+            stat.S_ISDIR(facts.st_mode)
+            and facts.st_uid == os.geteuid()
+            and not facts.st_mode & 0o022
+        ):
             return where
     return None
 
@@ -91,6 +96,7 @@ def register(show: Callable[[], object], stop: Callable[[], None]) -> Entry | No
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.bind(str(path))
+            path.chmod(0o600)  # nobody else may connect, before anybody can
             sock.listen(8)
         except OSError:
             sock.close()
@@ -98,7 +104,7 @@ def register(show: Callable[[], object], stop: Callable[[], None]) -> Entry | No
                 number += 1
                 continue
             return None
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003
         return Entry(path, sock, show, stop)
 
 

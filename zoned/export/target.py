@@ -67,7 +67,9 @@ class Session:
 
     def as_dict(self) -> dict[str, object]:
         """All fields; the time as ISO 8601."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"since": self.since.isoformat()}
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "since": self.since.isoformat()
+        }
 
 
 class Target:
@@ -92,7 +94,9 @@ class Target:
         how = ffi.new("struct zd_iscsi_limits *")
         how.room, how.sessions = int(limits.room), int(limits.sessions)
         how.idle_ms, how.stall_ms = int(limits.idle * 1000) or 1, int(limits.stall * 1000) or 1
-        code = lib.zd_serve_iscsi_new(self.iqn.encode(), self.portal_group, how, self._core.cell, err)
+        code = lib.zd_serve_iscsi_new(
+            self.iqn.encode(), self.portal_group, how, self._core.cell, err
+        )
         if code < 0:
             raise_error(code, err, None, None)
         for lun, disk in self._disks.items():
@@ -309,18 +313,20 @@ class Iscsi:
     # ------------------------------------------------------------ the end
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until somebody asks it to stop (``zonedctl export stop``), or timeout seconds have passed.
+        """Until somebody asks it to stop (``zonedctl export stop``), or timeout seconds passed.
 
         Returns whether it was asked; ``close()`` is still to be called.
         """
         return self._stopped.wait(timeout)
 
     def close(self, *, grace: float = _GRACE) -> None:
-        """Ask the initiators to log out, wait up to ``grace`` seconds for it, and end. Once done, does
-        nothing. Finished writes are safe in any case.
+        """Ask the initiators to log out, wait up to ``grace`` seconds for it, and end. Once done,
+        does nothing. Finished writes are safe in any case.
         """
         if self._pid != os.getpid():
-            raise RuntimeError(f"the export belongs to process {self._pid}: a forked child cannot use it")
+            raise RuntimeError(
+                f"the export belongs to process {self._pid}: a forked child cannot use it"
+            )
         with Guard(self._turn):
             if self._closed:
                 return
@@ -384,12 +390,12 @@ def iscsi(
     """Serve disks as an iSCSI target: HM-SMR (or host-aware) SCSI disks for any initiator.
 
     Each of ``images`` is a disk's image, or a Device, whose disk is then opened once more; they are
-    LUNs 0, 1, ... (or ``luns``) of one target, or with ``separate`` LUN 0 of a target each. ``iqn`` is
-    the target's name; without it, it is made of the (first) disk's uuid, so that it stays the same.
+    LUNs 0, 1, ... (or ``luns``) of one target, or with ``separate`` LUN 0 of a target each. ``iqn``
+    is the target's name; without it, it is made of the (first) disk's uuid, so that it stays.
 
     ``listen`` is HOST:PORT, or several; port 0 takes a free one. An address that others than this
-    machine reach needs ``chap``, or ``no_auth=True`` said aloud. ``chap`` is (user, secret), or a Chap
-    with several users; ``mutual`` what the target proves itself by to initiators that ask.
+    machine reach needs ``chap``, or ``no_auth=True`` said aloud. ``chap`` is (user, secret), or a
+    Chap with several users; ``mutual`` what the target proves itself by to initiators that ask.
     ``initiators`` names those that may log in, with * and ?. Discovery needs no CHAP unless
     ``discovery_auth``.
 
@@ -435,7 +441,11 @@ def _assemble(targets: list[Target], portal: Portal, chap: Chap | None) -> Iscsi
     say = RateLimited()
 
     def listen_to(target: Target) -> Callable[[], None]:
-        return lambda: [say(text) for text in target._said()] and None
+        def tell() -> None:
+            for text in target._said():
+                say(text)
+
+        return tell
 
     for target in targets:
         target._tell_addresses([join_address(host, port) for host, port in portal.addresses])
@@ -495,7 +505,11 @@ def _arrange(
     disks: Sequence[Device], iqn: str | None, luns: Sequence[int] | None, *, separate: bool
 ) -> list[tuple[str, dict[int, Device]]]:
     """Targets, by name, and their disks, by LUN."""
-    numbers = list(luns) if luns is not None else ([0] * len(disks) if separate else list(range(len(disks))))
+    numbers = (
+        list(luns)
+        if luns is not None
+        else ([0] * len(disks) if separate else list(range(len(disks))))
+    )
     if len(numbers) != len(disks):
         raise ValueError(f"there are {len(numbers)} LUNs for {len(disks)} disks: give one each")
     if any(not 0 <= number < _MOST_LUNS for number in numbers):

@@ -160,7 +160,8 @@ int zd_serve_iscsi_targets(zd_iscsi *target, const void *text, uint32_t length, 
 	copy = malloc(length ? length : 1);
 	if (!copy)
 		return zd_fail_host(err, ENOMEM, "keeping the addresses of an iSCSI target");
-	memcpy(copy, text, length);
+	if (length)
+		memcpy(copy, text, length);
 	free(target->targets);
 	target->targets = copy;
 	target->targets_length = length;
@@ -242,7 +243,8 @@ static int make(zd_iscsi *target, int fd, const struct zd_iscsi_login *login, st
 		return r;
 	}
 	/* What came early is read before the caller's memory goes. */
-	memcpy(c->link.in, login->early, login->early_length);
+	if (login->early_length)
+		memcpy(c->link.in, login->early, login->early_length);
 	c->link.end = login->early_length;
 	c->login.early = NULL;
 	clock_gettime(CLOCK_REALTIME, &now);
