@@ -206,7 +206,7 @@ def test_descriptor_sense_holds_any_address(attach: Attach) -> None:
     lba = (1 << 33) + 8
     door.bad_block(lba)
     assert door.read(lba, 1).information is None, "too large for four bytes"
-    out = bytes(4) + bytes.fromhex("0a0a04100000000000000000")
+    out = bytes(4) + bytes.fromhex("0a0a04100040000000000000")
     assert door.send(bytes([0x15, 0x10, 0, 0, 16, 0]), out).status == GOOD
     assert (
         door.read(lba, 1).sense.hex()

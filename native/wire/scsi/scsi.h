@@ -4,6 +4,7 @@
  *
  *     table.c    every command once: bits of its CDB, who may give it, how long it takes, who carries it out
  *     exec.c     what all have in common: unit, attention, reservation, CDB, then step after step to the end
+ *     tasks.c    tasks that are under way, and how they are aborted
  *     target.c   targets, units, nexuses, unit attentions
  *     sense.c    sense data and how a task ends
  *     buffers.c  what goes between the initiator's buffers and the executor's
@@ -60,6 +61,12 @@ struct zd_scsi_lu {
 	uint32_t generation;
 	uint32_t reservation;      /* type; 0: none */
 	struct zd_scsi_registration owner; /* whose; all registrants' types: whoever made it */
+	pthread_mutex_t tasks_lock; /* of what follows; no other lock is taken under it */
+	pthread_cond_t left;        /* a task has left the list, or is held no longer */
+	struct zd_scsi_task *tasks, **last_task;
+	struct zd_scsi_leaving *leaving;
+	uint64_t next_serial;
+	uint32_t aborters;
 };
 
 struct zd_scsi_target {
@@ -119,8 +126,26 @@ int zd_scsi_failed(struct zd_scsi_task *task, int64_t code);
 /* Sense data with nothing beside its codes; returns its length. */
 uint32_t zd_scsi_sense(struct zd_sense_codes codes, bool descriptor, uint8_t *out);
 
+/* ---------------------------------------------------------------- tasks.c */
+
+/* Which tasks of a unit are aborted: all that were given before, as far as nothing narrows it. */
+struct zd_scsi_aim {
+	const zd_scsi_nexus *nexus;               /* of this one alone */
+	const struct zd_scsi_registration *whose; /* of this initiator alone */
+	const uint64_t *tag;                      /* this one alone */
+	const zd_scsi_nexus *quietly;             /* tasks of this nexus are not answered */
+	struct zd_scsi_task *by;                  /* a task that aborts others: it is spared */
+	uint64_t before;                          /* zd_scsi_abort()'s own */
+};
+/* Returns how many, when they have ended. No lock is held. */
+uint32_t zd_scsi_abort(struct zd_scsi_lu *unit, struct zd_scsi_aim aim);
+void zd_scsi_enter(struct zd_scsi_task *task);
+/* It has ended: `done` is called, here or by who aborts it. */
+void zd_scsi_leave(struct zd_scsi_task *task);
+
 /* ---------------------------------------------------------------- target.c */
 
+bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who);
 struct zd_scsi_lu *zd_scsi_unit(const zd_scsi_nexus *nexus, const uint8_t lun[8]);
 void zd_scsi_attend(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit, enum zd_sense attention);
 /* All nexuses but one (NULL: all). */

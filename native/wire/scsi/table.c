@@ -263,10 +263,10 @@ int zd_scsi_report_opcodes(struct zd_scsi_task *task)
 	return zd_scsi_give(task, out, length, allocation);
 }
 
-/* Those that RFC 7143 carries and zd_scsi_cancel() and zd_scsi_reset() do. */
+/* What zd_scsi_manage() does. */
 int zd_scsi_report_functions(struct zd_scsi_task *task)
 {
-	uint8_t out[16] = { 0xCC }; /* abort task, abort task set, logical unit reset, target reset */
+	uint8_t out[16] = { 0xDA }; /* abort task, abort and clear task set, logical unit reset, target reset */
 
 	if (task->cdb[2] & 0x80) {
 		out[3] = 12;

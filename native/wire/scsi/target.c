@@ -84,6 +84,9 @@ int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const 
 	name(unit, names);
 	zd_scsi_modes_as_at_first(unit);
 	pthread_mutex_init(&unit->lock, NULL);
+	pthread_mutex_init(&unit->tasks_lock, NULL);
+	pthread_cond_init(&unit->left, NULL);
+	unit->last_task = &unit->tasks;
 	target->units[lun] = unit;
 	return 0;
 }
@@ -96,6 +99,8 @@ void zd_scsi_target_free(zd_scsi_target *target)
 		if (!target->units[i])
 			continue;
 		pthread_mutex_destroy(&target->units[i]->lock);
+		pthread_mutex_destroy(&target->units[i]->tasks_lock);
+		pthread_cond_destroy(&target->units[i]->left);
 		free(target->units[i]->registrations);
 		free(target->units[i]);
 	}
@@ -143,15 +148,23 @@ void zd_scsi_nexus_close(zd_scsi_nexus *nexus)
 
 	if (!nexus)
 		return;
-	for (uint32_t i = 0; i < ZD_SCSI_MAX_LUNS; i++)
-		if (nexus->target->units[i])
-			let_go(nexus->target->units[i], nexus);
+	for (uint32_t i = 0; i < ZD_SCSI_MAX_LUNS; i++) {
+		if (!nexus->target->units[i])
+			continue;
+		zd_scsi_abort(nexus->target->units[i], (struct zd_scsi_aim){ .nexus = nexus, .quietly = nexus });
+		let_go(nexus->target->units[i], nexus);
+	}
 	pthread_mutex_lock(&nexus->target->lock);
 	for (at = &nexus->target->nexuses; *at != nexus; at = &(*at)->next)
 		;
 	*at = nexus->next;
 	pthread_mutex_unlock(&nexus->target->lock);
 	free(nexus);
+}
+
+bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who)
+{
+	return nexus->length == who->length && !memcmp(nexus->id, who->id, who->length);
 }
 
 /* Single-level LUNs, peripheral or flat (SAM-5 4.7.5). */
@@ -190,7 +203,7 @@ void zd_scsi_attend_id(zd_scsi_target *target, const struct zd_scsi_registration
 {
 	pthread_mutex_lock(&target->lock);
 	for (zd_scsi_nexus *nexus = target->nexuses; nexus; nexus = nexus->next)
-		if (nexus->length == whose->length && !memcmp(nexus->id, whose->id, whose->length))
+		if (zd_scsi_same_initiator(nexus, whose))
 			zd_scsi_attend(nexus, unit, attention);
 	pthread_mutex_unlock(&target->lock);
 }
@@ -220,6 +233,7 @@ int zd_scsi_reset(zd_scsi_nexus *nexus, const uint8_t *lun)
 
 		if (!unit || (only && unit != only))
 			continue;
+		zd_scsi_abort(unit, (struct zd_scsi_aim){ .quietly = nexus });
 		let_go(unit, NULL);
 		zd_scsi_modes_as_at_first(unit);
 		zd_scsi_attend_others(nexus->target, NULL, unit, ZD_SENSE_RESET);
