@@ -296,6 +296,37 @@ int door_let_go(struct door *door)
 	return zd_fault_release(door->dev, 0, NULL);
 }
 
+/* Another opener's handle of the same disk, or this one: what happens to it concerns all. */
+int door_cycle(struct door *door)
+{
+	struct zd_error err;
+
+	return zd_power_cycle(door->dev, &err);
+}
+
+/* Takes a snapshot and goes back to it. */
+int door_go_back(struct door *door)
+{
+	zd_snapshot *snapshot;
+	int r = zd_snapshot_take(door->dev, &snapshot, NULL);
+
+	if (!r) {
+		r = zd_rollback(door->dev, snapshot, NULL);
+		zd_snapshot_free(snapshot);
+	}
+	return r;
+}
+
+/* The next command of that kind finds its zone dead. */
+int door_kill_zone(struct door *door, int command, uint32_t zone, int offline)
+{
+	struct zd_fault fault = { .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY, .commands = 1u << command,
+				  .first_zone = zone, .last_zone = zone, .limit = 1 };
+	uint32_t id;
+
+	return zd_fault_add(door->dev, &fault, &id, NULL);
+}
+
 /* Of the task that was given last, and has not ended. */
 void door_cancel(struct door *door)
 {

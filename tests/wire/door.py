@@ -250,6 +250,11 @@ class Door:
     def hanging(self, commands: int) -> None:
         until(lambda: self.library.door_hanging(self.handle) == commands, f"{commands} hang")
 
+    def condition(self, zone: int, condition: int) -> None:
+        """Another opener sets a zone's condition; the first initiator has been told."""
+        assert self.library.door_condition(self.handle, zone, condition) == 0
+        assert self.send(bytes(6)).codes == (0x6, 0x2A, 0x00)
+
     def let_on(self) -> None:
         """No rule holds anything up any longer."""
         assert self.library.door_clear(self.handle) == 0

@@ -106,6 +106,8 @@ static int begin(struct zd_scsi_task *task)
 	task->command = zd_scsi_find(unit, task->cdb, task->cdb_length, &known);
 	if (!unit && !(task->command && task->command->flags & WITHOUT_UNIT))
 		return zd_scsi_check(task, ZD_SENSE_UNIT_NOT_SUPPORTED);
+	if (unit)
+		zd_scsi_look_for_news(task->nexus->target, unit);
 	if (unit && !(task->command && task->command->flags & PAST_ATTENTION)) {
 		attention = zd_scsi_attention(task->nexus, unit);
 		if (attention)

@@ -61,6 +61,17 @@ static void settle(struct zd_scsi_lu *unit)
 	atomic_store(&unit->reserved, unit->nr_registrations || unit->holder);
 }
 
+void zd_scsi_forget_reservations(struct zd_scsi_lu *unit)
+{
+	pthread_mutex_lock(&unit->lock);
+	unit->holder = NULL;
+	unit->nr_registrations = 0;
+	unit->generation = 0;
+	unit->reservation = 0;
+	settle(unit);
+	pthread_mutex_unlock(&unit->lock);
+}
+
 /* ---------------------------------------------------------------- what they keep from others */
 
 bool zd_scsi_conflicts(struct zd_scsi_task *task)

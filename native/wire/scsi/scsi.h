@@ -53,6 +53,7 @@ struct zd_scsi_lu {
 	_Atomic uint32_t nr_swaps; /* COMPARE AND WRITE under way */
 	_Atomic uint32_t starts;   /* START STOP UNIT that started it */
 	_Atomic uint8_t write_cache, descriptor_sense, write_protect;
+	_Atomic uint32_t powered, conditioned, gone_back; /* struct zd_news, as far as initiators were told */
 	pthread_mutex_t lock;      /* of what follows */
 	struct zd_scsi_task *swaps;
 	zd_scsi_nexus *holder;     /* of RESERVE */
@@ -153,6 +154,8 @@ void zd_scsi_attend_others(zd_scsi_target *target, const zd_scsi_nexus *but, con
 /* The nexuses of one initiator. */
 void zd_scsi_attend_id(zd_scsi_target *target, const struct zd_scsi_registration *whose, const struct zd_scsi_lu *unit,
 		       enum zd_sense attention);
+/* What has happened to the disk since the last look, by other openers and by faults, becomes attentions of all nexuses. */
+void zd_scsi_look_for_news(zd_scsi_target *target, struct zd_scsi_lu *unit);
 /* The first that is pending, and no longer; ZD_SENSE_NONE. */
 enum zd_sense zd_scsi_attention(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit);
 
@@ -195,6 +198,8 @@ int zd_scsi_reserve(struct zd_scsi_task *task);
 int zd_scsi_release(struct zd_scsi_task *task);
 int zd_scsi_reservations_in(struct zd_scsi_task *task);
 int zd_scsi_reservations_out(struct zd_scsi_task *task);
+/* As after a loss of power: nobody is registered, nobody holds anything. */
+void zd_scsi_forget_reservations(struct zd_scsi_lu *unit);
 /* Whether a reservation of another keeps this task's nexus from it. */
 bool zd_scsi_conflicts(struct zd_scsi_task *task);
 int zd_scsi_log_sense(struct zd_scsi_task *task);
