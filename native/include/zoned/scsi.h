@@ -172,12 +172,16 @@ void zd_scsi_transfer(zd_scsi_nexus *nexus, const uint8_t lun[8], const uint8_t 
  */
 int zd_scsi_reset(zd_scsi_nexus *nexus, const uint8_t *lun);
 
-/* Each command that a unit of that model carries out, for documentation. */
+/* Each command that a unit carries out, for documentation. */
+#define ZD_SCSI_IF_CONVENTIONAL 1u /* only where there are conventional zones */
+#define ZD_SCSI_CHANGES_MEDIUM 2u  /* not on a write-protected unit */
+#define ZD_SCSI_NEEDS_MEDIUM 4u    /* not on a stopped unit */
 struct zd_scsi_command_info {
 	const char *name;
 	uint8_t opcode, length;
 	int16_t action;         /* service action; -1: the opcode has none */
 	uint16_t timeout;       /* recommended, seconds */
+	uint16_t flags;         /* ZD_SCSI_IF_CONVENTIONAL, ... */
 	uint8_t usage[16];      /* bits that it looks at */
 };
 /* The index-th, in ascending order of opcode and service action; -ENOENT behind the last. */

@@ -157,6 +157,8 @@ int zd_scsi_command_at(uint32_t index, struct zd_scsi_command_info *out)
 	out->length = command->length;
 	out->action = command->action;
 	out->timeout = command->timeout;
+	out->flags = (uint16_t)((command->flags & THIN ? ZD_SCSI_IF_CONVENTIONAL : 0) | (command->flags & WRITES ? ZD_SCSI_CHANGES_MEDIUM : 0) |
+				(command->flags & ON_MEDIUM ? ZD_SCSI_NEEDS_MEDIUM : 0));
 	memcpy(out->usage, command->usage, sizeof(out->usage));
 	return 0;
 }
