@@ -107,6 +107,17 @@ def test_stress_of_the_file_system(
     assert int(printed.split()[0]) > 1000
 
 
+@pytest.mark.parametrize("program", ["stress_scsi", "stress_scsi-tsan"])
+def test_scsi_tasks_that_are_aborted(build: Build, run: Run, program: str, long_run: bool) -> None:
+    """Each ends once, whoever aborts it by whatever function, and none is left."""
+    printed = run(
+        build(program),
+        LONG_SECONDS if long_run else SECONDS,
+        TSAN_OPTIONS="detect_deadlocks=0 halt_on_error=1",
+    )
+    assert int(printed.split()[0]) > 1000
+
+
 @pytest.mark.parametrize("where", ["RAM", "image"])
 @pytest.mark.parametrize("program", ["mixed", "mixed-tsan"])
 def test_every_call_mixed(

@@ -17,7 +17,7 @@ struct door {
 	zd_dev *dev;
 	zd_scsi_target *target;
 	zd_scsi_nexus *nexuses[MAX_NEXUSES];
-	struct zd_scsi_task *task; /* the last one */
+	struct zd_scsi_task *task; /* the last one of door_exec() */
 };
 struct shape {
 	uint64_t size, zone_size, zone_capacity;
@@ -25,10 +25,19 @@ struct shape {
 	uint32_t model, unrestricted_read, dialect;
 };
 struct answer {
-	uint32_t status, sense_length;
+	uint32_t status, sense_length, unanswered, zero;
 	uint64_t in_length;
 	int64_t residual_in, residual_out;
 	uint8_t sense[ZD_SCSI_SENSE_ROOM];
+};
+/* A task that nobody waits for, with what it needs. */
+struct given {
+	struct zd_scsi_task task;
+	uint8_t cdb[64];
+	struct iovec in, out;
+	struct answer answer; /* filled when it has ended */
+	_Atomic uint32_t ended;
+	uint8_t room[];
 };
 
 int __real_zd_submit(zd_dev *dev, struct zd_request *request);
@@ -140,6 +149,17 @@ static void ended(struct zd_scsi_task *task)
 	sem_post(task->arg);
 }
 
+static void take_answer(struct answer *answer, const struct zd_scsi_task *task)
+{
+	answer->status = task->status;
+	answer->sense_length = task->sense_length;
+	answer->unanswered = task->unanswered;
+	answer->in_length = task->in_length;
+	answer->residual_in = task->residual_in;
+	answer->residual_out = task->residual_out;
+	memcpy(answer->sense, task->sense, sizeof(answer->sense));
+}
+
 void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, void *out,
 	       uint64_t out_length, void *in, uint64_t in_length, uint64_t cut, struct answer *answer)
 {
@@ -159,12 +179,56 @@ void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t
 	zd_scsi_exec(door->nexuses[index], &task);
 	while (task.done && sem_wait(&end))
 		;
-	answer->status = task.status;
-	answer->sense_length = task.sense_length;
-	answer->in_length = task.in_length;
-	answer->residual_in = task.residual_in;
-	answer->residual_out = task.residual_out;
-	memcpy(answer->sense, task.sense, sizeof(answer->sense));
+	take_answer(answer, &task);
+}
+
+static void given_ended(struct zd_scsi_task *task)
+{
+	struct given *given = task->arg;
+
+	take_answer(&given->answer, task);
+	given->ended++;
+}
+
+/* Hands over a task and does not wait for it. The room is its data, out and in. */
+struct given *door_give(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, uint64_t tag,
+			const void *out, uint64_t out_length, uint64_t in_length)
+{
+	struct given *given = calloc(1, sizeof(*given) + (out_length > in_length ? out_length : in_length));
+
+	memcpy(given->cdb, cdb, cdb_length < sizeof(given->cdb) ? cdb_length : sizeof(given->cdb));
+	given->in = (struct iovec){ given->room, in_length };
+	given->out = (struct iovec){ given->room, out_length };
+	if (out_length)
+		memcpy(given->room, out, out_length);
+	given->task = (struct zd_scsi_task){ .size = sizeof(given->task), .cdb = given->cdb, .cdb_length = cdb_length, .tag = tag,
+					     .in = &given->in, .nr_in = in_length != 0, .out = &given->out, .nr_out = out_length != 0,
+					     .done = given_ended, .arg = given };
+	memcpy(given->task.lun, lun, 8);
+	zd_scsi_exec(door->nexuses[index], &given->task);
+	return given;
+}
+
+/* How often it was told to have ended; then the answer and what was read are copied. */
+uint32_t door_given(struct given *given, struct answer *answer, void *data, uint64_t length)
+{
+	uint32_t ended = given->ended;
+
+	if (ended) {
+		*answer = given->answer;
+		memcpy(data, given->room, length);
+	}
+	return ended;
+}
+
+void door_forget(struct given *given)
+{
+	free(given);
+}
+
+int door_manage(struct door *door, int index, int function, const uint8_t lun[8], uint64_t tag)
+{
+	return zd_scsi_manage(door->nexuses[index], function, lun, tag);
 }
 
 void door_transfer(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, uint64_t *out,
@@ -202,17 +266,65 @@ int door_hang(struct door *door, int command)
 	return zd_fault_add(door->dev, &fault, &id, NULL);
 }
 
+/* Each read (0) or write (1) hangs, or is late, from now on. ns: how long; 0: for ever. */
+int door_hold(struct door *door, int command, int late, uint64_t ns)
+{
+	struct zd_fault fault = { .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG, .commands = 1u << command, .last_zone = ZD_NO_ZONE,
+				  .real_ns = ns };
+	uint32_t id;
+
+	return zd_fault_add(door->dev, &fault, &id, NULL);
+}
+
+int door_clear(struct door *door)
+{
+	return zd_fault_clear(door->dev, 0, NULL);
+}
+
 int door_hanging(struct door *door)
 {
-	struct zd_fault fault = { 0 };
+	struct zd_fault faults[ZD_MAX_FAULTS];
+	int n = zd_fault_list(door->dev, faults, ZD_MAX_FAULTS, NULL), waiting = 0;
 
-	zd_fault_list(door->dev, &fault, 1, NULL);
-	return (int)fault.waiting;
+	for (int i = 0; i < n; i++)
+		waiting += (int)faults[i].waiting;
+	return waiting;
 }
 
 int door_let_go(struct door *door)
 {
 	return zd_fault_release(door->dev, 0, NULL);
+}
+
+/* Another opener's handle of the same disk, or this one: what happens to it concerns all. */
+int door_cycle(struct door *door)
+{
+	struct zd_error err;
+
+	return zd_power_cycle(door->dev, &err);
+}
+
+/* Takes a snapshot and goes back to it. */
+int door_go_back(struct door *door)
+{
+	zd_snapshot *snapshot;
+	int r = zd_snapshot_take(door->dev, &snapshot, NULL);
+
+	if (!r) {
+		r = zd_rollback(door->dev, snapshot, NULL);
+		zd_snapshot_free(snapshot);
+	}
+	return r;
+}
+
+/* The next command of that kind finds its zone dead. */
+int door_kill_zone(struct door *door, int command, uint32_t zone, int offline)
+{
+	struct zd_fault fault = { .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY, .commands = 1u << command,
+				  .first_zone = zone, .last_zone = zone, .limit = 1 };
+	uint32_t id;
+
+	return zd_fault_add(door->dev, &fault, &id, NULL);
 }
 
 /* Of the task that was given last, and has not ended. */

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from waiting import until
 
 KIB = 1024
 GOOD, CHECK, BUSY, CONFLICT, ABORTED = 0x00, 0x02, 0x08, 0x18, 0x40
 LUN0 = bytes(8)
+NATIVE = Path(__file__).parents[1] / "native"
 
 
 class Answer(ctypes.Structure):
@@ -16,6 +22,8 @@ class Answer(ctypes.Structure):
     _fields_ = (
         ("status", ctypes.c_uint32),
         ("sense_length", ctypes.c_uint32),
+        ("unanswered", ctypes.c_uint32),
+        ("_zero", ctypes.c_uint32),
         ("in_length", ctypes.c_uint64),
         ("residual_in", ctypes.c_int64),
         ("residual_out", ctypes.c_int64),
@@ -23,6 +31,7 @@ class Answer(ctypes.Structure):
     )
     status: int
     sense_length: int
+    unanswered: int
     in_length: int
     residual_in: int
     residual_out: int
@@ -102,6 +111,54 @@ class Library(ctypes.CDLL):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self.door_open.restype = ctypes.c_void_p
+        self.door_give.restype = ctypes.c_void_p
+
+
+def built(out: Path) -> Library:
+    """The shared object, made in a folder; ``ZONED_SCSI_DOOR`` names one that is there already."""
+    made = os.environ.get("ZONED_SCSI_DOOR")
+    if made is None:
+        # What a suite under ASan sets must not reach the compiler.
+        mine = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
+        done = subprocess.run(
+            ["make", "-s", "-C", str(NATIVE), f"OUT={out}", f"{out}/scsi-door.so"],
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+            env={name: value for name, value in os.environ.items() if name not in mine},
+        )
+        assert done.returncode == 0, done.stderr
+        made = f"{out}/scsi-door.so"
+    return Library(made)
+
+
+@dataclass
+class Given:
+    """A task that was handed over and may not have ended."""
+
+    library: Library
+    handle: ctypes.c_void_p
+    room: int
+
+    def look(self) -> tuple[int, Answer]:
+        """How often it has ended, and its answer if it has."""
+        answer, data = Answer(), ctypes.create_string_buffer(self.room)
+        times = self.library.door_given(
+            self.handle, ctypes.byref(answer), data, ctypes.c_uint64(self.room)
+        )
+        answer.data = data.raw[: answer.in_length]
+        return times, answer
+
+    @property
+    def ended(self) -> bool:
+        return self.look()[0] > 0
+
+    @property
+    def answer(self) -> Answer:
+        times, answer = self.look()
+        assert times == 1
+        return answer
 
 
 @dataclass
@@ -110,6 +167,7 @@ class Door:
     shape: Shape
     handle: ctypes.c_void_p | None = None
     room: int = field(default=1 << 16)
+    tasks: list[Given] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         code = ctypes.c_int()
@@ -123,6 +181,10 @@ class Door:
         if self.handle:
             self.library.door_close(self.handle)
             self.handle = None
+        for task in self.tasks:
+            assert task.ended
+            self.library.door_forget(task.handle)
+        self.tasks.clear()
 
     @property
     def blocks(self) -> int:
@@ -173,6 +235,52 @@ class Door:
         assert into.raw[answer.in_length :] == b"\xa5" * (size + 64 - answer.in_length)
         answer.data = into.raw[: answer.in_length]
         return answer
+
+    def give(
+        self,
+        cdb: bytes,
+        out: bytes = b"",
+        room: int = 0,
+        *,
+        tag: int = 0,
+        nexus: int = 0,
+        lun: bytes = LUN0,
+    ) -> Given:
+        """Hand over a task and do not wait for it."""
+        handle = self.library.door_give(
+            self.handle,
+            nexus,
+            lun,
+            cdb,
+            len(cdb),
+            ctypes.c_uint64(tag),
+            out,
+            ctypes.c_uint64(len(out)),
+            ctypes.c_uint64(room),
+        )
+        self.tasks.append(Given(self.library, ctypes.c_void_p(handle), room))
+        return self.tasks[-1]
+
+    def manage(self, function: int, tag: int = 0, *, nexus: int = 0, lun: bytes = LUN0) -> int:
+        return int(
+            self.library.door_manage(self.handle, nexus, function, lun, ctypes.c_uint64(tag))
+        )
+
+    def hold(self, command: int, *, late: bool = False, ns: int = 0) -> None:
+        """Reads (0) or writes (1) hang, or come late, from now on."""
+        assert self.library.door_hold(self.handle, command, late, ctypes.c_uint64(ns)) == 0
+
+    def hanging(self, commands: int) -> None:
+        until(lambda: self.library.door_hanging(self.handle) == commands, f"{commands} hang")
+
+    def condition(self, zone: int, condition: int) -> None:
+        """Another opener sets a zone's condition; the first initiator has been told."""
+        assert self.library.door_condition(self.handle, zone, condition) == 0
+        assert self.send(bytes(6)).codes == (0x6, 0x2A, 0x00)
+
+    def let_on(self) -> None:
+        """No rule holds anything up any longer."""
+        assert self.library.door_clear(self.handle) == 0
 
     def transfer(self, cdb: bytes, lun: bytes = LUN0) -> tuple[int, int]:
         out, into = ctypes.c_uint64(), ctypes.c_uint64()

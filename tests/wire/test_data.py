@@ -167,8 +167,8 @@ def test_rules_of_reading(attach: Attach) -> None:
 
 
 def test_dead_zones(door: Door) -> None:
-    door.library.door_condition(door.handle, 4, 0xD)
-    door.library.door_condition(door.handle, 5, 0xF)
+    door.condition(4, 0xD)
+    door.condition(5, 0xF)
     assert door.write(SEQUENTIAL, 1).codes == (0x7, 0x27, 0x08)
     assert door.read(SEQUENTIAL + ZONE, 1).codes == (0x7, 0x2C, 0x0E)
 
@@ -185,6 +185,7 @@ def test_no_power(door: Door) -> None:
         assert door.send(cdb).sense_key == 0x2
     assert door.send(bytes([0x12, 0, 0, 0, 36, 0])).status == GOOD
     door.library.door_power(door.handle, 1)
+    assert door.send(bytes(6)).codes == (0x6, 0x29, 0x00)
     assert door.send(bytes(6)).status == GOOD
 
 
@@ -206,7 +207,7 @@ def test_descriptor_sense_holds_any_address(attach: Attach) -> None:
     lba = (1 << 33) + 8
     door.bad_block(lba)
     assert door.read(lba, 1).information is None, "too large for four bytes"
-    out = bytes(4) + bytes.fromhex("0a0a04100000000000000000")
+    out = bytes(4) + bytes.fromhex("0a0a04100040000000000000")
     assert door.send(bytes([0x15, 0x10, 0, 0, 16, 0]), out).status == GOOD
     assert (
         door.read(lba, 1).sense.hex()

@@ -215,7 +215,7 @@ def test_cdbs_cut_short(door: Door) -> None:
 
 def test_task_management_functions(door: Door) -> None:
     cdb = bytes([0xA3, 0x0D, 0, 0, 0, 0]) + (64).to_bytes(4, "big") + bytes(2)
-    assert door.send(cdb).data == b"\xcc\0\0\0"
+    assert door.send(cdb).data == b"\xda\0\0\0"
     assert len(door.send(cdb[:2] + b"\x80" + cdb[3:]).data) == 16
 
 
@@ -223,7 +223,7 @@ def test_task_management_functions(door: Door) -> None:
 
 PAGES = {
     "now": "010ac00000000000000000000812040000000000000000000000000000000000"
-    "0a0a00100000000000000000",
+    "0a0a00100040000000000000",
     "changeable": "010a000000000000000000000812040000000000000000000000000000000000"
     "0a0a04000800000000000000",
 }
@@ -256,7 +256,7 @@ def select(door: Door, pages: str, **more: int) -> tuple[int, int, int]:
 def test_mode_select_changes_what_may_be_changed(door: Door) -> None:
     door.login(1)
     door.send(bytes(6), nexus=1)
-    assert select(door, "0a0a0410000000000000000000"[:24]) == (0, 0, 0)
+    assert select(door, "0a0a0410004000000000000000"[:24]) == (0, 0, 0)
     assert door.send(bytes(6)).status == GOOD, "who changed it is not told"
     told = door.send(bytes(6), nexus=1)
     assert told.codes == MODE_CHANGED
@@ -269,7 +269,7 @@ def test_mode_select_changes_what_may_be_changed(door: Door) -> None:
 
 
 def test_software_write_protection(door: Door) -> None:
-    assert select(door, "0a0a00100800000000000000") == (0, 0, 0)
+    assert select(door, "0a0a00100840000000000000") == (0, 0, 0)
     assert door.write(0, 1).codes == (0x7, 0x27, 0x02)
     assert door.zone(4, 4 * door.zone_blocks).codes == (0x7, 0x27, 0x02)
     assert door.read(0, 1).status == GOOD
@@ -327,7 +327,22 @@ def test_zone_statistics_are_the_disks_counters(door: Door) -> None:
         int.from_bytes(data[at : at + 2], "big"): int.from_bytes(data[at + 4 : at + 12], "big")
         for at in range(0, len(data), 12)
     }
-    assert values == {0: 1, 5: 1, 9: 0, 10: 1}
+    assert values == {0: 1, 4: 0, 5: 1, 6: 0, 7: 0, 8: 0, 9: 0, 10: 1, 11: 0}
+
+
+def test_opens_that_fail_are_counted(attach: Attach) -> None:
+    door = attach(max_open=2)
+    for zone in range(4, 9):
+        door.zone(3, zone * door.zone_blocks)
+    door.write(9 * door.zone_blocks, 1)
+    data = log(door, 0x14, 1)
+    assert data[4 + 5 * 12 :][:12] == bytes([0, 8, 3, 8]) + (3).to_bytes(8, "big")
+
+
+def test_a_host_aware_disk_counts_no_nothing(attach: Attach) -> None:
+    """What would have to be counted and is not is left out, and is not 0."""
+    data = log(attach(model=1), 0x14, 1)[4:]
+    assert [data[at + 1] for at in range(0, len(data), 12)] == [0, 5, 8, 9, 10, 11]
 
 
 def test_stop_and_start(door: Door) -> None:
@@ -347,7 +362,7 @@ def test_attentions_come_in_their_order_and_once(attach: Attach) -> None:
     door.login(1)
     assert door.send(inquiry()).status == GOOD, "INQUIRY neither tells nor loses it"
     assert door.send(bytes([0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0])).status == GOOD
-    assert select(door, "0a0a00100000000000000000") == (0x6, 0x29, 0x00)
+    assert select(door, "0a0a00100040000000000000") == (0x6, 0x29, 0x00)
     assert select(door, "0812000000000000000000000000000000000000") == (0, 0, 0)
     door.reset(0)
     assert [door.send(bytes(6), nexus=1).codes for _ in range(4)] == [

@@ -60,8 +60,8 @@ def conditions(door: Door) -> None:
         assert door.write(zone * ZONE, 3).status == GOOD
     for zone, action in ((5, OPEN), (6, CLOSE), (7, FINISH)):
         assert door.zone(action, zone * ZONE).status == GOOD
-    door.library.door_condition(door.handle, 8, 0xD)
-    door.library.door_condition(door.handle, 9, 0xF)
+    door.condition(8, 0xD)
+    door.condition(9, 0xF)
 
 
 OPTIONS = {

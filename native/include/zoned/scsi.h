@@ -35,7 +35,7 @@ enum zd_scsi_status {
 	ZD_SCSI_CHECK_CONDITION = 0x02,
 	ZD_SCSI_BUSY = 0x08,                 /* it meets a COMPARE AND WRITE on the same blocks: give it again */
 	ZD_SCSI_RESERVATION_CONFLICT = 0x18,
-	ZD_SCSI_TASK_ABORTED = 0x40          /* zd_scsi_cancel(); a transport does not send it to who aborted */
+	ZD_SCSI_TASK_ABORTED = 0x40          /* by zd_scsi_cancel(), task management, or a PREEMPT AND ABORT */
 };
 
 typedef struct zd_scsi_target zd_scsi_target;
@@ -73,7 +73,10 @@ void zd_scsi_target_free(zd_scsi_target *target);
  * Errors: -EINVAL, -ENOMEM.
  */
 int zd_scsi_nexus_open(zd_scsi_target *target, const void *id, size_t length, zd_scsi_nexus **out, struct zd_error *err);
-/* It is gone: what RESERVE took is released. None of its tasks may be under way. NULL: nothing. */
+/*
+ * It is gone: its tasks are aborted as by ABORT TASK SET on all units, and what RESERVE took is released. Waits for the end of
+ * these tasks, so it is not called from `done`. NULL: nothing.
+ */
 void zd_scsi_nexus_close(zd_scsi_nexus *nexus);
 
 /* Begin with all zero, then size and what the transport knows. */
@@ -85,14 +88,20 @@ struct zd_scsi_task {
 	const struct iovec *out;  /* data that the initiator sent */
 	const struct iovec *in;   /* room for what it shall get */
 	uint32_t nr_out, nr_in;
-	/* Called once, when the task has ended; NULL: zd_scsi_exec() returns no earlier. As in struct zd_request. */
+	/*
+	 * Called once, when the task has ended; NULL: zd_scsi_exec() returns no earlier. In the thread that gave the task, in
+	 * one of the disk's handle (zoned/request.h), or in one that aborts it. The library no longer knows the task then: it may be
+	 * freed, or given again.
+	 */
 	void (*done)(struct zd_scsi_task *task);
 	void *arg;                /* the caller's, for done */
+	uint64_t tag;             /* the initiator's, by which zd_scsi_manage() finds it; unique while the task is under way */
 
 	/* What came of it. */
 	uint8_t status;           /* enum zd_scsi_status */
 	uint8_t sense_length;     /* bytes at sense; 0 unless CHECK CONDITION */
-	uint8_t reserved0[6];
+	uint8_t unanswered;       /* 1: its own nexus had it aborted, and no answer is sent, whatever came of it */
+	uint8_t reserved0[5];
 	uint8_t sense[ZD_SCSI_SENSE_ROOM];
 	uint64_t in_length;       /* bytes that were put into `in` */
 	/* Bytes that the command's CDB asks for, less what the buffers held: above 0 an overflow, below an underflow. */
@@ -111,6 +120,10 @@ struct zd_scsi_task {
 	uint64_t lba, blocks, room, given, wants_in, wants_out;
 	struct zd_scsi_task *next;
 	uint32_t turn, index, kept, cancelled;
+	struct zd_scsi_task *after, **link; /* in the unit's list */
+	uint64_t serial;
+	uint8_t held, ended, aborted, aborts;
+	uint8_t reserved1[4];
 	uint64_t reserved[4];
 };
 
@@ -123,9 +136,27 @@ void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task);
 /*
  * End a task that zd_scsi_exec() was given and that has not ended, from any thread, as zd_cancel() does: a request that is
  * held up ends, and no further one is begun. It ends with TASK ABORTED, or, if it was too late for that, as it would have.
- * What its requests had done before stays done.
+ * What its requests had done before stays done. It must not be freed meanwhile; zd_scsi_manage() sees to that by itself.
  */
 void zd_scsi_cancel(struct zd_scsi_task *task);
+
+/* Task management functions (SAM-5 7), with the numbers of RFC 7143. */
+enum zd_scsi_function {
+	ZD_SCSI_ABORT_TASK = 1,     /* the task of this nexus, unit and tag */
+	ZD_SCSI_ABORT_TASK_SET = 2, /* all tasks of this nexus on the unit */
+	ZD_SCSI_CLEAR_TASK_SET = 4, /* all tasks of all nexuses on the unit */
+	ZD_SCSI_LUN_RESET = 5,      /* zd_scsi_reset() of the unit */
+	ZD_SCSI_TARGET_WARM_RESET = 6, /* zd_scsi_reset() of all units */
+	ZD_SCSI_TARGET_COLD_RESET = 7  /* the same; that the connections end is the transport's part */
+};
+/*
+ * Carry out a task management function. It returns when the tasks have ended that it aborts, each of them with `done` called:
+ * such as are held up end here and now, others in their own threads within 50 ms. Tasks of the nexus that asks are marked
+ * `unanswered`, those of others end with TASK ABORTED (the control mode page says so: TAS). lun is not looked at by target
+ * resets, tag by ABORT TASK alone. Not to be called from `done`.
+ * Returns 0; -ENOENT (ABORT TASK: no such task is under way), -ENXIO (no such unit), -EOPNOTSUPP (another function).
+ */
+int zd_scsi_manage(zd_scsi_nexus *nexus, int function, const uint8_t lun[8], uint64_t tag);
 
 /*
  * Bytes that a CDB makes the initiator send (*out), and blocks that it asks to be sent (*in, in bytes; 0 for answers
@@ -135,18 +166,22 @@ void zd_scsi_transfer(zd_scsi_nexus *nexus, const uint8_t lun[8], const uint8_t 
 		      uint64_t *in);
 
 /*
- * LOGICAL UNIT RESET, or with lun NULL a reset of all units (target reset): what RESERVE took is released, mode pages are as at
- * first, a stopped unit stays stopped, and every initiator is told. Persistent reservations stay. The transport has
- * aborted the tasks. -ENXIO: there is no such unit.
+ * LOGICAL UNIT RESET, or with lun NULL a reset of all units (target reset): all tasks are aborted (zd_scsi_manage()), what RESERVE
+ * took is released, mode pages are as at first, a stopped unit stays stopped, and every initiator is told. Persistent
+ * reservations stay. -ENXIO: there is no such unit.
  */
 int zd_scsi_reset(zd_scsi_nexus *nexus, const uint8_t *lun);
 
-/* Each command that a unit of that model carries out, for documentation. */
+/* Each command that a unit carries out, for documentation. */
+#define ZD_SCSI_IF_CONVENTIONAL 1u /* only where there are conventional zones */
+#define ZD_SCSI_CHANGES_MEDIUM 2u  /* not on a write-protected unit */
+#define ZD_SCSI_NEEDS_MEDIUM 4u    /* not on a stopped unit */
 struct zd_scsi_command_info {
 	const char *name;
 	uint8_t opcode, length;
 	int16_t action;         /* service action; -1: the opcode has none */
 	uint16_t timeout;       /* recommended, seconds */
+	uint16_t flags;         /* ZD_SCSI_IF_CONVENTIONAL, ... */
 	uint8_t usage[16];      /* bits that it looks at */
 };
 /* The index-th, in ascending order of opcode and service action; -ENOENT behind the last. */

@@ -5,6 +5,7 @@
  */
 #include "wire/scsi/scsi.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +21,9 @@ static void finish(struct zd_scsi_task *task)
 	task->pieces = NULL;
 	task->residual_in = (int64_t)(good ? task->wants_in : task->in_length) - (int64_t)task->room;
 	task->residual_out = (int64_t)task->wants_out - (int64_t)task->given;
-	if (task->done)
+	if (task->unit)
+		zd_scsi_leave(task);
+	else if (task->done)
 		task->done(task);
 }
 
@@ -58,7 +61,10 @@ struct zd_request *zd_scsi_ask(struct zd_scsi_task *task, int op)
 {
 	struct zd_request *request = &task->request;
 
-	memset(request, 0, sizeof(*request));
+	/* Who cancels may be writing to that word meanwhile; run() looks at the task's own, which is never taken back. */
+	memset(request, 0, offsetof(struct zd_request, cancel));
+	memset(request->reserved, 0, sizeof(request->reserved));
+	__atomic_store_n(&request->cancel, 0, __ATOMIC_RELAXED);
 	request->size = sizeof(*request);
 	request->op = (uint16_t)op;
 	request->err = &task->error;
@@ -100,6 +106,8 @@ static int begin(struct zd_scsi_task *task)
 	task->command = zd_scsi_find(unit, task->cdb, task->cdb_length, &known);
 	if (!unit && !(task->command && task->command->flags & WITHOUT_UNIT))
 		return zd_scsi_check(task, ZD_SENSE_UNIT_NOT_SUPPORTED);
+	if (unit)
+		zd_scsi_look_for_news(task->nexus->target, unit);
 	if (unit && !(task->command && task->command->flags & PAST_ATTENTION)) {
 		attention = zd_scsi_attention(task->nexus, unit);
 		if (attention)
@@ -164,8 +172,11 @@ void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task)
 	task->pieces = NULL;
 	task->next = NULL;
 	task->index = task->kept = task->cancelled = 0;
+	task->unanswered = task->held = task->ended = task->aborted = task->aborts = 0;
 	task->error = (struct zd_error){ 0 };
 	task->step = begin;
+	if (task->unit)
+		zd_scsi_enter(task);
 	run(task);
 }
 

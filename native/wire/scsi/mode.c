@@ -99,6 +99,7 @@ static void put_page(uint8_t *out, const struct mode_page *page, struct zd_scsi_
 		out[2] = modes.descriptor_sense ? 0x04 : 0;
 		out[3] = fixed ? 0x10 : 0; /* commands may be reordered */
 		out[4] = modes.write_protect ? 0x08 : 0;
+		out[5] = fixed ? 0x40 : 0; /* a task that another initiator aborted ends with TASK ABORTED */
 	}
 }
 

@@ -4,6 +4,7 @@
  *
  *     table.c    every command once: bits of its CDB, who may give it, how long it takes, who carries it out
  *     exec.c     what all have in common: unit, attention, reservation, CDB, then step after step to the end
+ *     tasks.c    tasks that are under way, and how they are aborted
  *     target.c   targets, units, nexuses, unit attentions
  *     sense.c    sense data and how a task ends
  *     buffers.c  what goes between the initiator's buffers and the executor's
@@ -51,7 +52,9 @@ struct zd_scsi_lu {
 	_Atomic uint32_t stopped;
 	_Atomic uint32_t nr_swaps; /* COMPARE AND WRITE under way */
 	_Atomic uint32_t starts;   /* START STOP UNIT that started it */
+	_Atomic uint32_t failed_opens; /* OPEN ZONE for which no open zone was left */
 	_Atomic uint8_t write_cache, descriptor_sense, write_protect;
+	_Atomic uint32_t powered, conditioned, gone_back; /* struct zd_news, as far as initiators were told */
 	pthread_mutex_t lock;      /* of what follows */
 	struct zd_scsi_task *swaps;
 	zd_scsi_nexus *holder;     /* of RESERVE */
@@ -60,6 +63,12 @@ struct zd_scsi_lu {
 	uint32_t generation;
 	uint32_t reservation;      /* type; 0: none */
 	struct zd_scsi_registration owner; /* whose; all registrants' types: whoever made it */
+	pthread_mutex_t tasks_lock; /* of what follows; no other lock is taken under it */
+	pthread_cond_t left;        /* a task has left the list, or is held no longer */
+	struct zd_scsi_task *tasks, **last_task;
+	struct zd_scsi_leaving *leaving;
+	uint64_t next_serial;
+	uint32_t aborters;
 };
 
 struct zd_scsi_target {
@@ -119,8 +128,26 @@ int zd_scsi_failed(struct zd_scsi_task *task, int64_t code);
 /* Sense data with nothing beside its codes; returns its length. */
 uint32_t zd_scsi_sense(struct zd_sense_codes codes, bool descriptor, uint8_t *out);
 
+/* ---------------------------------------------------------------- tasks.c */
+
+/* Which tasks of a unit are aborted: all that were given before, as far as nothing narrows it. */
+struct zd_scsi_aim {
+	const zd_scsi_nexus *nexus;               /* of this one alone */
+	const struct zd_scsi_registration *whose; /* of this initiator alone */
+	const uint64_t *tag;                      /* this one alone */
+	const zd_scsi_nexus *quietly;             /* tasks of this nexus are not answered */
+	struct zd_scsi_task *by;                  /* a task that aborts others: it is spared */
+	uint64_t before;                          /* zd_scsi_abort()'s own */
+};
+/* Returns how many, when they have ended. No lock is held. */
+uint32_t zd_scsi_abort(struct zd_scsi_lu *unit, struct zd_scsi_aim aim);
+void zd_scsi_enter(struct zd_scsi_task *task);
+/* It has ended: `done` is called, here or by who aborts it. */
+void zd_scsi_leave(struct zd_scsi_task *task);
+
 /* ---------------------------------------------------------------- target.c */
 
+bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who);
 struct zd_scsi_lu *zd_scsi_unit(const zd_scsi_nexus *nexus, const uint8_t lun[8]);
 void zd_scsi_attend(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit, enum zd_sense attention);
 /* All nexuses but one (NULL: all). */
@@ -128,6 +155,8 @@ void zd_scsi_attend_others(zd_scsi_target *target, const zd_scsi_nexus *but, con
 /* The nexuses of one initiator. */
 void zd_scsi_attend_id(zd_scsi_target *target, const struct zd_scsi_registration *whose, const struct zd_scsi_lu *unit,
 		       enum zd_sense attention);
+/* What has happened to the disk since the last look, by other openers and by faults, becomes attentions of all nexuses. */
+void zd_scsi_look_for_news(zd_scsi_target *target, struct zd_scsi_lu *unit);
 /* The first that is pending, and no longer; ZD_SENSE_NONE. */
 enum zd_sense zd_scsi_attention(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit);
 
@@ -170,6 +199,8 @@ int zd_scsi_reserve(struct zd_scsi_task *task);
 int zd_scsi_release(struct zd_scsi_task *task);
 int zd_scsi_reservations_in(struct zd_scsi_task *task);
 int zd_scsi_reservations_out(struct zd_scsi_task *task);
+/* As after a loss of power: nobody is registered, nobody holds anything. */
+void zd_scsi_forget_reservations(struct zd_scsi_lu *unit);
 /* Whether a reservation of another keeps this task's nexus from it. */
 bool zd_scsi_conflicts(struct zd_scsi_task *task);
 int zd_scsi_log_sense(struct zd_scsi_task *task);

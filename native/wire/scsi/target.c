@@ -51,6 +51,7 @@ static void name(struct zd_scsi_lu *unit, const struct zd_scsi_names *names)
 int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const struct zd_scsi_names *names, struct zd_error *err)
 {
 	struct zd_scsi_lu *unit;
+	struct zd_news news;
 	int r;
 
 	if (lun >= ZD_SCSI_MAX_LUNS)
@@ -66,6 +67,8 @@ int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const 
 	if (!unit)
 		return zd_fail_host(err, ENOMEM, "making a logical unit");
 	r = zd_info(dev, &unit->info, err);
+	if (!r)
+		r = zd_news(dev, &news, err);
 	if (!r && unit->info.dialect != ZD_ZBC)
 		r = zd_fail(err, ZD_E_GEOMETRY, "a SCSI disk keeps the rules of zbc, and this image was made for %s: create it with dialect zbc",
 			    zd_dialect_name(unit->info.dialect));
@@ -81,9 +84,15 @@ int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const 
 	unit->nr_conv = unit->info.nr_conv_zones;
 	unit->gaps = unit->info.zone_capacity && unit->info.zone_capacity < unit->info.zone_size;
 	unit->write_protected = unit->info.readonly;
+	atomic_init(&unit->powered, news.powered);
+	atomic_init(&unit->conditioned, news.conditioned);
+	atomic_init(&unit->gone_back, news.gone_back);
 	name(unit, names);
 	zd_scsi_modes_as_at_first(unit);
 	pthread_mutex_init(&unit->lock, NULL);
+	pthread_mutex_init(&unit->tasks_lock, NULL);
+	pthread_cond_init(&unit->left, NULL);
+	unit->last_task = &unit->tasks;
 	target->units[lun] = unit;
 	return 0;
 }
@@ -96,6 +105,8 @@ void zd_scsi_target_free(zd_scsi_target *target)
 		if (!target->units[i])
 			continue;
 		pthread_mutex_destroy(&target->units[i]->lock);
+		pthread_mutex_destroy(&target->units[i]->tasks_lock);
+		pthread_cond_destroy(&target->units[i]->left);
 		free(target->units[i]->registrations);
 		free(target->units[i]);
 	}
@@ -143,15 +154,23 @@ void zd_scsi_nexus_close(zd_scsi_nexus *nexus)
 
 	if (!nexus)
 		return;
-	for (uint32_t i = 0; i < ZD_SCSI_MAX_LUNS; i++)
-		if (nexus->target->units[i])
-			let_go(nexus->target->units[i], nexus);
+	for (uint32_t i = 0; i < ZD_SCSI_MAX_LUNS; i++) {
+		if (!nexus->target->units[i])
+			continue;
+		zd_scsi_abort(nexus->target->units[i], (struct zd_scsi_aim){ .nexus = nexus, .quietly = nexus });
+		let_go(nexus->target->units[i], nexus);
+	}
 	pthread_mutex_lock(&nexus->target->lock);
 	for (at = &nexus->target->nexuses; *at != nexus; at = &(*at)->next)
 		;
 	*at = nexus->next;
 	pthread_mutex_unlock(&nexus->target->lock);
 	free(nexus);
+}
+
+bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who)
+{
+	return nexus->length == who->length && !memcmp(nexus->id, who->id, who->length);
 }
 
 /* Single-level LUNs, peripheral or flat (SAM-5 4.7.5). */
@@ -190,9 +209,48 @@ void zd_scsi_attend_id(zd_scsi_target *target, const struct zd_scsi_registration
 {
 	pthread_mutex_lock(&target->lock);
 	for (zd_scsi_nexus *nexus = target->nexuses; nexus; nexus = nexus->next)
-		if (nexus->length == whose->length && !memcmp(nexus->id, whose->id, whose->length))
+		if (zd_scsi_same_initiator(nexus, whose))
 			zd_scsi_attend(nexus, unit, attention);
 	pthread_mutex_unlock(&target->lock);
+}
+
+/* What else was pending no longer matters. */
+static void attend_power(zd_scsi_target *target, const struct zd_scsi_lu *unit)
+{
+	pthread_mutex_lock(&target->lock);
+	for (zd_scsi_nexus *nexus = target->nexuses; nexus; nexus = nexus->next)
+		atomic_store(&nexus->attention[unit->lun], bit(ZD_SENSE_POWER_ON));
+	pthread_mutex_unlock(&target->lock);
+}
+
+/* Of those who see the same number change, one tells it. */
+static bool is_new(_Atomic uint32_t *told, uint32_t now)
+{
+	return atomic_load_explicit(told, memory_order_relaxed) != now && atomic_exchange(told, now) != now;
+}
+
+/*
+ * A disk that lost its power forgets what it only kept in memory, and spins up again. Zones that died are parameters that
+ * changed; after a rollback the medium may be another one. Other openers' plain commands are no news: REPORT ZONES shows
+ * what they did, as with two initiators of one disk.
+ */
+void zd_scsi_look_for_news(zd_scsi_target *target, struct zd_scsi_lu *unit)
+{
+	struct zd_error err;
+	struct zd_news news;
+
+	if (zd_news(unit->dev, &news, &err))
+		return; /* the command will meet the same failure, and tell it */
+	if (is_new(&unit->powered, news.powered)) {
+		zd_scsi_forget_reservations(unit);
+		zd_scsi_modes_as_at_first(unit);
+		atomic_store(&unit->stopped, 0);
+		attend_power(target, unit);
+	}
+	if (is_new(&unit->conditioned, news.conditioned))
+		zd_scsi_attend_others(target, NULL, unit, ZD_SENSE_PARAMETERS_CHANGED);
+	if (is_new(&unit->gone_back, news.gone_back))
+		zd_scsi_attend_others(target, NULL, unit, ZD_SENSE_MEDIUM_CHANGED);
 }
 
 enum zd_sense zd_scsi_attention(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit)
@@ -220,6 +278,7 @@ int zd_scsi_reset(zd_scsi_nexus *nexus, const uint8_t *lun)
 
 		if (!unit || (only && unit != only))
 			continue;
+		zd_scsi_abort(unit, (struct zd_scsi_aim){ .quietly = nexus });
 		let_go(unit, NULL);
 		zd_scsi_modes_as_at_first(unit);
 		zd_scsi_attend_others(nexus->target, NULL, unit, ZD_SENSE_RESET);
