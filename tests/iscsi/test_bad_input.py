@@ -30,6 +30,8 @@ def witness(login: Login) -> Iterator[Initiator]:
     host = login(name="iqn.2026-01.test:witness", isid=b"\x80\0\0\0\0\xee")
     host.ready()
     yield host
+    while host.do(bytes(6)).codes[0] == 6:  # others may have reset the unit
+        pass
     assert host.do(cdb16(0x8A, 0, 1), data=b"w" * BLOCK).status == 0
     assert host.do(cdb16(0x88, 0, 1), read=BLOCK).data == b"w" * BLOCK
 

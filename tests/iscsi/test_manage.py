@@ -71,7 +71,22 @@ def test_a_reset_ends_the_tasks_of_others(
         lambda: all(not one.under_way for one in target.sessions), "the tasks of the first one end"
     )
     disk.faults.clear()
+    assert {host.receive().raw[3] for _ in range(3)} == {0x40}  # TASK ABORTED: TAS is set
     assert host.do(bytes(6)).codes[:2] == (6, 0x29)
+
+
+def test_a_reset_ends_what_waits_for_data(login: Login) -> None:
+    host, other = login(keys={"InitialR2T": "Yes"}), login(name="iqn.2026-01.test:other")
+    host.ready()
+    data = bytes(4 * BLOCK)
+    tag = host.command(cdb16(0x8A, 0, 4), data=data, immediate_data=0)
+    asked = host.receive()
+    assert asked.opcode == 0x31
+    assert other.manage(5) == 0
+    answer = host.receive()
+    assert (answer.opcode, answer.itt, answer.raw[3]) == (0x21, tag, 0x40)
+    host.data_out(tag, asked.ttt, data, 0, len(data))  # it crossed the answer: dropped
+    assert host.nop() == b""
 
 
 def test_a_cold_reset_ends_all_connections(login: Login) -> None:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import quote
 
+from zoned._core.handle import pointer
 from zoned._core.native import Guard, ffi, lib
 from zoned._core.owning import ISCSI_TARGET, Living, Owned, Turn
 from zoned._core.raising import raise_error
@@ -101,7 +102,7 @@ class Target:
             raise_error(code, err, None, None)
         for lun, disk in self._disks.items():
             with Guard(self._core, disk):
-                code = lib.zd_serve_iscsi_unit(self._core.raw, lun, disk._handle, err)
+                code = lib.zd_serve_iscsi_unit(self._core.raw, lun, pointer(disk), err)
             if code < 0:
                 raise_error(code, err, None, disk.path)
 
@@ -233,7 +234,7 @@ class Target:
         """Drop all sessions and close the disks. Once done, does nothing."""
         for disk in self._disks.values():
             with contextlib.suppress(ValueError), Guard(disk):
-                lib.zd_end_hangs(disk._handle)
+                lib.zd_end_hangs(pointer(disk))
         self._core.close()
         for disk in self._disks.values():
             disk.close()

@@ -156,7 +156,6 @@ static int send_status(struct connection *c, struct task *t)
 /* A task has ended, in whatever way: tell the initiator, unless it was aborted. */
 static int answer(struct connection *c, struct task *t)
 {
-	uint8_t tmfs = t->tmfs;
 	bool whole = false;
 	int r = 0;
 
@@ -169,10 +168,9 @@ static int answer(struct connection *c, struct task *t)
 		else
 			t->scsi.sense_length = 0;
 	}
-	t->tmfs = 0;
-	if (c->closing || t->aborted) {
+	if (c->closing || t->scsi.unanswered || atomic_load_explicit(&t->aborted, memory_order_relaxed)) {
 		release(c, t);
-		return c->closing ? 0 : zd_iscsi_settle(c, tmfs);
+		return 0;
 	}
 	/* A disk without power answers nothing. */
 	if (t->scsi.error.code == ZD_E_POWER_LOSS && t->scsi.status == ZD_SCSI_CHECK_CONDITION) {
@@ -204,12 +202,6 @@ static void put_done(struct task *t)
 	pthread_mutex_unlock(&c->done_lock);
 }
 
-static void let_go(struct task *t)
-{
-	if (!t->at_helper || atomic_fetch_add(&t->turn, 1))
-		put_done(t);
-}
-
 static void ended(struct zd_scsi_task *scsi)
 {
 	struct task *t = scsi->arg;
@@ -217,23 +209,21 @@ static void ended(struct zd_scsi_task *scsi)
 	if (here == t)
 		here = NULL;
 	else
-		let_go(t);
+		put_done(t);
 }
 
 static void run_by_helper(struct zd_job *job)
 {
 	struct task *t = (struct task *)((uint8_t *)job - offsetof(struct task, job));
 
-	if (atomic_load(&t->connection->link.dropped)) {
+	if (atomic_load(&t->aborted) || atomic_load(&t->connection->link.dropped)) {
 		t->scsi.status = ZD_SCSI_TASK_ABORTED;
-		let_go(t);
-	} else {
-		zd_iscsi_here = t->connection;
-		zd_scsi_exec(t->connection->nexus, &t->scsi);
-		zd_iscsi_here = NULL;
-		atomic_store(&t->handed, 1);
+		put_done(t);
+		return;
 	}
-	let_go(t);
+	zd_iscsi_here = t->connection;
+	zd_scsi_exec(t->connection->nexus, &t->scsi); /* the task may be another's behind this */
+	zd_iscsi_here = NULL;
 }
 
 /* It may wait for the host's disk, and nothing that follows needs it to be done first. */
@@ -250,17 +240,12 @@ static int run(struct connection *c, struct task *t)
 	c->running++;
 	s->size = sizeof(*s);
 	s->cdb = t->cdb;
+	s->tag = t->itt;
 	s->done = ended;
 	s->arg = t;
-	atomic_store_explicit(&t->handed, 0, memory_order_relaxed);
-	atomic_store_explicit(&t->turn, 0, memory_order_relaxed);
-	t->at_helper = is_slow(t);
-	if (t->at_helper) {
-		t->job.run = run_by_helper;
-		if (!zd_helper_give(&c->helper, &t->job))
-			return 0;
-		t->at_helper = 0; /* no thread to be had: here, then */
-	}
+	t->job.run = run_by_helper;
+	if (is_slow(t) && !zd_helper_give(&c->helper, &t->job))
+		return 0; /* where there is no thread to be had: here, then */
 	here = t;
 	zd_scsi_exec(c->nexus, s);
 	if (here != t) {
@@ -268,7 +253,6 @@ static int run(struct connection *c, struct task *t)
 		return answer(c, t);
 	}
 	here = NULL;
-	atomic_store(&t->handed, 1);
 	return 0;
 }
 
@@ -294,29 +278,25 @@ int zd_iscsi_collect(struct connection *c)
 
 void zd_iscsi_abort(struct connection *c, struct task *t)
 {
-	t->aborted = 1;
-	if (t->state == RUNNING) {
-		if (atomic_load(&t->handed))
-			zd_scsi_cancel(&t->scsi);
+	atomic_store(&t->aborted, 1);
+	if (t->state == RUNNING)
 		return;
-	}
 	leave_window(c, t);
 	release(c, t);
 }
 
-void zd_iscsi_end_tasks(struct connection *c)
+int zd_iscsi_cleared(struct connection *c, struct task *t)
+{
+	t->verdict = ZD_SCSI_TASK_ABORTED;
+	return answer(c, t);
+}
+
+void zd_iscsi_forget_tasks(struct connection *c)
 {
 	for (uint32_t i = 0; i < c->nr_slots; i++)
-		if (c->tasks[i].state != FREE && c->tasks[i].state != ENDED)
+		if (c->tasks[i].state == UNSOLICITED || c->tasks[i].state == SOLICITED)
 			zd_iscsi_abort(c, &c->tasks[i]);
 	zd_iscsi_collect(c);
-	while (c->running) {
-		zd_link_await(&c->link);
-		for (uint32_t i = 0; i < c->nr_slots; i++)
-			if (c->tasks[i].state == RUNNING && atomic_load(&c->tasks[i].handed))
-				zd_scsi_cancel(&c->tasks[i].scsi);
-		zd_iscsi_collect(c);
-	}
 	zd_iscsi_sent(c);
 }
 
@@ -450,7 +430,8 @@ static void begin(struct connection *c, struct task *t, const uint8_t *more, uin
 	t->reads = (bhs[1] & 0x60) == 0x40;
 	t->writes = (bhs[1] & 0x20) != 0;
 	t->immediate = (bhs[0] & IMMEDIATE) != 0;
-	t->aborted = t->tmfs = t->verdict = 0;
+	t->verdict = 0;
+	atomic_store_explicit(&t->aborted, 0, memory_order_relaxed);
 	t->part = (struct iovec){ 0 };
 	c->itts[t - c->tasks] = t->itt;
 	t->scsi.cdb_length = take_cdb(c, t, more, more_length);

@@ -252,5 +252,4 @@ void zd_iscsi_serve(struct connection *c)
 		zd_link_flush(&c->link);
 	tell_why(c, r);
 	zd_link_drop(&c->link);
-	zd_iscsi_end_tasks(c);
 }

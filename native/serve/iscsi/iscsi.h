@@ -24,7 +24,6 @@
 
 #define SPARE 8   /* slots for immediate commands beyond the window */
 #define SLOTS (ZD_ISCSI_WINDOW + SPARE)
-#define TMFS 4    /* task management functions that wait for tasks to end */
 #define CDB 64    /* bytes kept of a CDB; longer ones are no commands of ours */
 #define TEXT 8192 /* bytes of a text request */
 #define SAID 16
@@ -54,20 +53,12 @@ struct task {
 	uint64_t burst_end;        /* the burst under way ends before this offset */
 	uint32_t itt, ttt, edtl, cmd_sn;
 	uint32_t data_sn, r2t_sn;
-	uint8_t state, reads, writes, immediate, aborted;
-	uint8_t tmfs;              /* bits: task management functions that wait for its end */
+	uint8_t state, reads, writes, immediate;
 	uint8_t verdict;           /* status that it ends with in any case; 0: none */
-	uint8_t at_helper;
+	_Atomic uint8_t aborted;   /* no answer is sent; what only waits at the helper is not begun */
 	uint16_t spoilt;           /* ASC and ASCQ of ABORTED COMMAND, if verdict is CHECK CONDITION */
-	_Atomic uint32_t turn, handed; /* at the helper: two have to let go of it; the executor has begun */
 	uint8_t cdb[CDB];
 	uint8_t sense[2 + ZD_SCSI_SENSE_ROOM + 2];
-};
-
-struct tmf {
-	uint32_t itt;
-	uint8_t used, function, response;
-	uint8_t lun[8];
 };
 
 struct said {
@@ -104,7 +95,7 @@ struct zd_iscsi {
 
 /* What other threads ask of a connection. */
 #define ORDER_LOGOUT 1u  /* ask the initiator to */
-#define ORDER_CLEAR 2u   /* end all tasks of the units in `clear` */
+#define ORDER_CLEAR 2u   /* end commands of the units in `clear` that wait for their data */
 
 struct connection {
 	struct zd_link link;
@@ -131,7 +122,6 @@ struct connection {
 	uint32_t length;           /* of its data segment */
 	bool bad_data;             /* its digest was wrong */
 
-	struct tmf tmfs[TMFS];
 	uint32_t text_at, text_itt; /* how far the answer to SendTargets was sent; 0: none is under way */
 	_Atomic uint32_t orders, grace_ms;
 	_Atomic uint64_t clear[ZD_SCSI_MAX_LUNS / 64];
@@ -154,7 +144,10 @@ static inline void count(_Atomic uint64_t *counter, uint64_t more)
 /* ---------------------------------------------------------------- target.c */
 
 void zd_iscsi_say(struct connection *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* End other sessions' tasks of a unit (of all: 0x100), with an order to each. */
+/*
+ * Other sessions' commands to a unit (to all: ZD_SCSI_MAX_LUNS) that wait for their data end with TASK ABORTED, by an order to
+ * each: the executor, which ends those under way, does not know of them yet.
+ */
 void zd_iscsi_clear_others(struct connection *c, uint32_t lun);
 void zd_iscsi_drop_all(zd_iscsi *target);
 
@@ -181,11 +174,14 @@ int zd_iscsi_command(struct connection *c, const uint8_t *more, uint32_t more_le
 int zd_iscsi_data_out(struct connection *c);
 /* Answers of tasks that ended in other threads. */
 int zd_iscsi_collect(struct connection *c);
+/* The initiator wants no answer of it. */
 void zd_iscsi_abort(struct connection *c, struct task *t);
+/* Another one ended it while it waited for its data. */
+int zd_iscsi_cleared(struct connection *c, struct task *t);
 /* All that was queued is sent: buffers and slots are free again. */
 void zd_iscsi_sent(struct connection *c);
-/* End all tasks, and wait for those that the executor has. */
-void zd_iscsi_end_tasks(struct connection *c);
+/* Forget all tasks; the executor has none of them any more. */
+void zd_iscsi_forget_tasks(struct connection *c);
 
 /* ---------------------------------------------------------------- manage.c */
 
@@ -195,8 +191,6 @@ int zd_iscsi_manage(struct connection *c);
 int zd_iscsi_text(struct connection *c);
 int zd_iscsi_logout(struct connection *c);
 int zd_iscsi_reject(struct connection *c, uint8_t reason);
-/* Answer task management functions that waited for this task. */
-int zd_iscsi_settle(struct connection *c, uint8_t tmfs);
 int zd_iscsi_orders(struct connection *c);
 
 #endif

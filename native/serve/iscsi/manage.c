@@ -64,16 +64,10 @@ int zd_iscsi_ping(struct connection *c)
 
 /* ---------------------------------------------------------------- task management */
 
-enum function {
-	ABORT_TASK = 1,
-	ABORT_TASK_SET,
-	CLEAR_ACA,
-	CLEAR_TASK_SET,
-	LUN_RESET,
-	WARM_RESET,
-	COLD_RESET,
-	REASSIGN
-};
+#define CLEAR_ACA 3
+#define REASSIGN 8
+
+/* Responses (11.6.1). */
 #define COMPLETE 0
 #define NO_TASK 1
 #define NO_LUN 2
@@ -94,79 +88,40 @@ static int tell(struct connection *c, uint32_t itt, uint8_t response)
 	return 0;
 }
 
-/* Its tasks have ended. */
-static int finish(struct connection *c, struct tmf *tmf)
+/* What the executor does not know yet, or has not begun, of the tasks that a function means; how many. */
+static uint32_t abort_own(struct connection *c, uint8_t function, const uint8_t *lun, uint32_t referenced)
 {
-	int r;
+	uint32_t found = 0;
 
-	tmf->used = 0;
-	if (tmf->function == LUN_RESET && zd_scsi_reset(c->nexus, tmf->lun))
-		tmf->response = NO_LUN;
-	else if (tmf->function == WARM_RESET || tmf->function == COLD_RESET)
-		zd_scsi_reset(c->nexus, NULL);
-	r = tell(c, tmf->itt, tmf->response);
-	if (r || tmf->function != COLD_RESET)
-		return r;
-	r = zd_link_flush(&c->link);
+	for (uint32_t i = 0; i < c->nr_slots; i++) {
+		struct task *t = &c->tasks[i];
+
+		if (t->state == FREE || t->state == ENDED)
+			continue;
+		if (function == ZD_SCSI_ABORT_TASK && t->itt != referenced)
+			continue;
+		if (function < ZD_SCSI_TARGET_WARM_RESET && memcmp(t->scsi.lun, lun, 8))
+			continue;
+		found++;
+		zd_iscsi_abort(c, t);
+	}
+	return found;
+}
+
+static int reset_all(struct connection *c)
+{
+	int r = zd_link_flush(&c->link);
+
 	if (r)
 		return r;
 	zd_iscsi_drop_all(c->target);
 	return zd_iscsi_disturbed(c, "its initiator reset the target (cold): all connections end");
 }
 
-int zd_iscsi_settle(struct connection *c, uint8_t tmfs)
-{
-	int r = 0;
-
-	if (!tmfs)
-		return 0;
-	for (uint32_t i = 0; i < c->nr_slots; i++)
-		if (c->tasks[i].state != FREE)
-			tmfs &= (uint8_t)~c->tasks[i].tmfs;
-	for (uint32_t i = 0; i < TMFS && !r; i++)
-		if (tmfs & 1u << i)
-			r = finish(c, &c->tmfs[i]);
-	return r;
-}
-
-/* End the tasks that a function means; how many wait for it to be so. */
-static uint32_t end_tasks(struct connection *c, const struct tmf *tmf, uint32_t referenced, uint32_t *found)
-{
-	uint8_t bit = (uint8_t)(1u << (tmf - c->tmfs));
-	uint32_t waiting = 0;
-
-	*found = 0;
-	for (uint32_t i = 0; i < c->nr_slots; i++) {
-		struct task *t = &c->tasks[i];
-
-		if (t->state == FREE || t->state == ENDED)
-			continue;
-		if (tmf->function == ABORT_TASK && t->itt != referenced)
-			continue;
-		if (tmf->function < WARM_RESET && memcmp(t->scsi.lun, tmf->lun, 8))
-			continue;
-		++*found;
-		zd_iscsi_abort(c, t);
-		if (t->state != FREE) {
-			t->tmfs |= bit;
-			waiting++;
-		}
-	}
-	return waiting;
-}
-
-static bool has_unit(const zd_iscsi *target, const uint8_t *lun)
-{
-	uint32_t number = get16(lun) & 0x3FFF;
-
-	return lun[0] >> 6 <= 1 && number < ZD_SCSI_MAX_LUNS && target->units[number].dev && !get16(lun + 2) && !get32(lun + 4);
-}
-
 int zd_iscsi_manage(struct connection *c)
 {
-	uint8_t function = c->bhs[1] & 0x7F;
-	uint32_t itt = get32(c->bhs + AT_ITT), found;
-	struct tmf *tmf = NULL;
+	uint8_t function = c->bhs[1] & 0x7F, lun[8], response;
+	uint32_t itt = get32(c->bhs + AT_ITT), referenced = get32(c->bhs + AT_TTT), found;
 	int r = zd_iscsi_segment(c, NULL, 0);
 
 	if (r)
@@ -177,22 +132,20 @@ int zd_iscsi_manage(struct connection *c)
 		return tell(c, itt, NO_REASSIGN);
 	if (!function || function > REASSIGN)
 		return tell(c, itt, NO_FUNCTION);
-	if (function < WARM_RESET && !has_unit(c->target, c->bhs + AT_LUN))
-		return tell(c, itt, NO_LUN);
-	for (uint32_t i = 0; i < TMFS && !tmf; i++)
-		if (!c->tmfs[i].used)
-			tmf = &c->tmfs[i];
-	if (!tmf)
-		return zd_iscsi_reject(c, TOO_MANY_IMMEDIATE);
-	*tmf = (struct tmf){ .itt = itt, .used = 1, .function = function, .response = COMPLETE };
-	memcpy(tmf->lun, c->bhs + AT_LUN, 8);
-	if (function >= CLEAR_TASK_SET)
-		zd_iscsi_clear_others(c, function >= WARM_RESET ? ZD_SCSI_MAX_LUNS : get16(tmf->lun) & 0x3FFF);
-	if (end_tasks(c, tmf, get32(c->bhs + AT_TTT), &found))
-		return 0;
-	if (function == ABORT_TASK && !found)
-		tmf->response = NO_TASK;
-	return finish(c, tmf);
+	memcpy(lun, c->bhs + AT_LUN, 8);
+	found = abort_own(c, function, lun, referenced);
+	if (function >= ZD_SCSI_CLEAR_TASK_SET)
+		zd_iscsi_clear_others(c, function >= ZD_SCSI_TARGET_WARM_RESET ? ZD_SCSI_MAX_LUNS : get16(lun) & 0x3FFF);
+	switch (zd_scsi_manage(c->nexus, function, lun, referenced)) {
+	case -ENOENT: response = found ? COMPLETE : NO_TASK; break;
+	case -ENXIO: response = NO_LUN; break;
+	case 0: response = COMPLETE; break;
+	default: response = NO_FUNCTION; break;
+	}
+	r = zd_iscsi_collect(c); /* those that have ended by it are gone before the answer says so */
+	if (!r)
+		r = tell(c, itt, response);
+	return r || function != ZD_SCSI_TARGET_COLD_RESET ? r : reset_all(c);
 }
 
 /* ---------------------------------------------------------------- text */
@@ -330,18 +283,20 @@ static int ask_to_leave(struct connection *c)
 int zd_iscsi_orders(struct connection *c)
 {
 	uint32_t orders = atomic_exchange(&c->orders, 0);
+	int r = 0;
 
 	if (orders & ORDER_CLEAR) {
-		for (uint32_t i = 0; i < c->nr_slots; i++) {
+		uint64_t clear[ZD_SCSI_MAX_LUNS / 64];
+
+		for (uint32_t i = 0; i < ZD_SCSI_MAX_LUNS / 64; i++)
+			clear[i] = atomic_exchange(&c->clear[i], 0);
+		for (uint32_t i = 0; i < c->nr_slots && !r; i++) {
 			struct task *t = &c->tasks[i];
 			uint32_t lun = get16(t->scsi.lun) & 0x3FFF;
 
-			if (t->state != FREE && t->state != ENDED && lun < ZD_SCSI_MAX_LUNS &&
-			    atomic_load(&c->clear[lun / 64]) >> lun % 64 & 1)
-				zd_iscsi_abort(c, t);
+			if ((t->state == UNSOLICITED || t->state == SOLICITED) && lun < ZD_SCSI_MAX_LUNS && clear[lun / 64] >> lun % 64 & 1)
+				r = zd_iscsi_cleared(c, t);
 		}
-		for (uint32_t i = 0; i < ZD_SCSI_MAX_LUNS / 64; i++)
-			atomic_store(&c->clear[i], 0);
 	}
-	return orders & ORDER_LOGOUT ? ask_to_leave(c) : 0;
+	return !r && orders & ORDER_LOGOUT ? ask_to_leave(c) : r;
 }

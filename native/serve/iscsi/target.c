@@ -259,7 +259,8 @@ static int make(zd_iscsi *target, int fd, const struct zd_iscsi_login *login, st
 static void end(struct connection *c)
 {
 	zd_helper_end(&c->helper);
-	zd_scsi_nexus_close(c->nexus);
+	zd_scsi_nexus_close(c->nexus); /* aborts its tasks, and waits for them */
+	zd_iscsi_forget_tasks(c);
 }
 
 static void unmake(struct connection *c)

@@ -66,14 +66,6 @@ static void quieten(struct zd_link *link)
 	}
 }
 
-void zd_link_await(struct zd_link *link)
-{
-	struct pollfd event = { .fd = link->event, .events = POLLIN };
-
-	poll(&event, 1, -1);
-	quieten(link);
-}
-
 /* Until there are bytes, or an end, to be read. */
 static int await_bytes(struct zd_link *link)
 {

@@ -109,8 +109,6 @@ int zd_link_flush(struct zd_link *link);
 /* From any thread. */
 void zd_link_wake(struct zd_link *link);
 void zd_link_drop(struct zd_link *link);
-/* The link's thread, once nothing is read any more: wait for a wake-up. */
-void zd_link_await(struct zd_link *link);
 
 /* ---------------------------------------------------------------- crew.c */
 
