@@ -17,7 +17,7 @@ if sys.platform != "linux":
 
 TYPE_CHECKING = False  # as mypy knows it; typing would delay the start of zonedctl
 if TYPE_CHECKING:
-    from zoned import rules
+    from zoned import export, rules
     from zoned.checking import Finding, FindingKind, check
     from zoned.counters import Counters, ZoneCounters
     from zoned.crash.states import CrashIdError, CrashSpaceError, CrashStates, Strategy
@@ -132,7 +132,7 @@ _NAMES = {
     "zonelist": ("ZoneListError", "ZoneSet"),
 }
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = {"rules", *(module.partition(".")[0] for module in _NAMES)}
+_MODULES = {"export", "rules", *(module.partition(".")[0] for module in _NAMES)}
 
 
 def __getattr__(name: str) -> object:
@@ -232,6 +232,7 @@ __all__ = [
     "__version__",
     "check",
     "create",
+    "export",
     "format_size",
     "lint",
     "memory",

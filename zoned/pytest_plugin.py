@@ -3,8 +3,8 @@
 ``zoned_device`` (a disk in RAM), ``zoned_device_factory(**keywords)``, the same for disks that live
 as long as a module or the session (``zoned_module_device_factory``,
 ``zoned_session_device_factory``), ``zoned_image`` (the path of an image), ``zonefs`` (a
-mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE) and ``zoned_crashes``
-(check_crashes with the test's settings). The marker
+mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE), ``zoned_iscsi`` (an iSCSI
+target) and ``zoned_crashes`` (check_crashes with the test's settings). The marker
 ``zoned(profile=..., zones=..., max_open=..., faults=..., **keywords)`` shapes a test's disks.
 
 Where a setting comes from, first found: the factory's keywords, the marker, the fixture
@@ -313,6 +313,17 @@ def zonefs_mount(
             with open_disk(zoned_image) as device:
                 device.faults.set_all(rules)
         yield folder
+
+
+@pytest.fixture
+def zoned_iscsi(zoned_device: Device) -> Iterator[Iscsi]:
+    """``zoned_device`` as an iSCSI target on a free port of 127.0.0.1: ``.url`` for libiscsi and
+    QEMU, ``.address`` and ``.iqn`` for others.
+    """
+    from zoned.export import iscsi
+
+    with iscsi(zoned_device) as served:
+        yield served
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ PREAMBLE = """
 #include <stdint.h>
 #include <sys/stat.h>
 #include "zoned/fs.h"
+#include "zoned/scsi.h"
+#include "zoned/serve.h"
 #include "zoned/sim.h"
 #include "zoned/zoned.h"
 
@@ -34,8 +36,13 @@ static void zd_own_findings(void *p) { zd_findings_free(p); }
 static void zd_own_fs(void *p) { zd_fs_umount(p); }
 static void zd_own_fs_detached(void *p) { zd_fs_detach(p); }
 static void zd_own_left(void *p) { (void)p; }
+static void zd_own_iscsi(void *p) { zd_serve_iscsi_free(p); }
+static void zd_own_forgotten_iscsi(void *p) { zd_serve_iscsi_forget(p); }
 """
-OWNED = ("snapshot", "clock", "sim", "log", "findings", "fs", "fs_detached", "left")
+OWNED = (
+    *("snapshot", "clock", "sim", "log", "findings", "fs", "fs_detached", "left"),
+    *("iscsi", "forgotten_iscsi"),
+)
 
 SYSTEM_TYPES = """
 struct iovec { void *iov_base; size_t iov_len; };

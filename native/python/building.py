@@ -85,11 +85,11 @@ def build_number() -> int:
 
 
 def sources() -> list[Path]:
-    """The C files of the core, of the zonefs rules and of the simulation. The FUSE server
+    """The C files of the core, of the zonefs rules, of the simulation, wires and servers. The FUSE server
     (native/fs/fuse*) is a module of its own.
     """
     found: list[Path] = []
-    for folder in ("base", "rules", "device", "fs", "sim"):
+    for folder in ("base", "rules", "device", "wire", "serve", "fs", "sim"):
         here = sorted(path for path in (NATIVE / folder).rglob("*.c") if not path.match("fuse*"))
         if not here:
             raise SystemExit(f"no C source in {NATIVE / folder}: the source tree is incomplete")

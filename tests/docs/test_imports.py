@@ -25,7 +25,7 @@ STOREYS = (
     # what is done with a disk
     """zoned zoned.device zoned.faults zoned.snapshots zoned.checking zoned.openers zoned.rules zoned.crash
     zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands""",
-    "zonefs",
+    "zonefs zoned.export",
     # who uses all that
     "zoned.bench zoned.testing",
     "zoned.cli zoned.pytest_plugin zoned.__main__",

@@ -8,7 +8,7 @@
  * any of them (kill -9 included) loses nothing that was acknowledged and leaves no lock held.
  *
  * Headers     Each is the manual of its subject: abi.h, error.h, geometry.h, zone.h, device.h, data.h, request.h, fault.h,
- *             power.h, snapshot.h, observe.h, trace.h, check.h. fs.h (zonefs on such a disk) is not among these.
+ *             power.h, snapshot.h, observe.h, pace.h, trace.h, check.h. fs.h (zonefs on such a disk) is not among these.
  * Units       All offsets and lengths are bytes, absolute on the disk, unless a name says otherwise.
  *             A zone is named by its index, 0 .. nr_zones-1.
  * Returns     int: 0 or a negative code. int64_t: a count (>= 0) or a negative code. A code is either
@@ -45,6 +45,7 @@
 #include "zoned/fault.h"
 #include "zoned/geometry.h"
 #include "zoned/observe.h"
+#include "zoned/pace.h"
 #include "zoned/power.h"
 #include "zoned/request.h"
 #include "zoned/snapshot.h"
