@@ -3,7 +3,7 @@
 Made by native/python/stubs.py from native/fs/fuse.h, which is its manual.
 """
 
-from zoned._native import _CData, _FFI
+from zoned._native import _FFI, _CData
 
 class _Lib:
     ZD_FUSE_MAX_WORKERS: int

@@ -75,7 +75,7 @@ MORE = '''"""Types of the cffi module {name}.
 Made by native/python/stubs.py from {what}, which is its manual.
 """
 
-from zoned._native import _CData, _FFI
+from zoned._native import _FFI, _CData
 '''
 END = """
 ffi: _FFI

@@ -114,11 +114,12 @@ def test_there_is_no_circle() -> None:
 
 
 def test_one_file_imports_the_native_library() -> None:
+    """A stub may borrow another one's types: it imports nothing."""
     assert [
         f"{module} -> {native}"
-        for module in modules()
+        for module, path in modules().items()
         for native, only in LIBRARY.items()
-        if native in imports(module) and module != only
+        if native in imports(module) and module != only and path.suffix != ".pyi"
     ] == []
 
 

@@ -252,6 +252,15 @@ def test_an_object_that_was_never_attached() -> None:
         Guard(3)  # type: ignore[arg-type]
 
 
+def test_the_quick_calls_are_a_module_of_the_package() -> None:
+    done = run(
+        "import zoned._core.native\n"
+        "import zoned._fast, zoned._native\n"
+        "print(zoned._fast.Core.__module__, zoned._fast.__file__ == zoned._native.__file__)\n"
+    )
+    assert (done.stdout, done.stderr) == ("zoned._fast True\n", "")
+
+
 def test_zoned_refuses_a_second_interpreter() -> None:
     done = run(
         "import sys\n"

@@ -27,6 +27,7 @@ try:
         assert _spec is not None
         _module = sys.modules["zoned._fast"] = module_from_spec(_spec)
         _loader.exec_module(_module)
+        sys.modules["zoned"].__dict__["_fast"] = _module  # as an import does
     from zoned._fast import Core, File, Guard, Owner, after_fork, dup_file, open_file, receive_file
 except ImportError as exc:
     raise ImportError(
