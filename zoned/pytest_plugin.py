@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from zoned.device import Device, GeometryKeywords
+    from zoned.export import Iscsi
     from zoned.geometry import Geometry
     from zoned.testing import CrashReport
 

@@ -14,6 +14,7 @@ thread of its own that calls no Python.
 from __future__ import annotations
 
 from zoned.export.chap import Chap, Credentials, read_chap_file
+from zoned.export.portal import Limits
 from zoned.export.target import Iscsi, Session, Target, iscsi
 
-__all__ = ["Chap", "Credentials", "Iscsi", "Session", "Target", "iscsi", "read_chap_file"]
+__all__ = ["Chap", "Credentials", "Iscsi", "Limits", "Session", "Target", "iscsi", "read_chap_file"]
