@@ -77,7 +77,8 @@ class _ZdConfig(_CData):
     data: int
     host_sync: int
     unrestricted_read: int
-    reserved2: Any
+    pace: int
+    reserved2: int
     nr_conv: int
     conv: Any
     profile: Any
@@ -221,7 +222,7 @@ class _ZdInfo(_CData):
     clean: int
     failed: int
     cow_host: int
-    reserved: int
+    pace: int
     features: int
     uuid: Any
     created: int
@@ -238,6 +239,45 @@ class _ZdInfo(_CData):
     runtime_offset: int
     data_offset: int
     file_size: int
+
+class _ZdIscsiLimits(_CData):
+    room: int
+    sessions: int
+    idle_ms: int
+    stall_ms: int
+
+class _ZdIscsiLogin(_CData):
+    initiator: Any
+    address: Any
+    isid: Any
+    tsih: int
+    cid: int
+    cmd_sn: int
+    stat_sn: int
+    max_send: int
+    max_burst: int
+    first_burst: int
+    header_digest: int
+    data_digest: int
+    immediate_data: int
+    initial_r2t: int
+    early: Any
+    early_length: int
+
+class _ZdIscsiSession(_CData):
+    id: int
+    initiator: Any
+    address: Any
+    isid: Any
+    tsih: int
+    since: int
+    commands: int
+    bytes_in: int
+    bytes_out: int
+    errors: int
+    rejects: int
+    under_way: int
+    digests: int
 
 class _ZdLogConfig(_CData):
     nr_segments: int
@@ -259,6 +299,17 @@ class _ZdLogCounts(_CData):
     user: int
     moved: int
     cleaned: int
+
+class _ZdNews(_CData):
+    powered: int
+    conditioned: int
+    gone_back: int
+
+class _ZdPace(_CData):
+    begin: Any
+    left: Any
+    drop: Any
+    end: Any
 
 class _ZdPin(_CData):
     at: Any
@@ -318,6 +369,76 @@ class _ZdSaidDisk(_CData):
     nr_explicit: int
     nr_closed: int
     dialect: int
+    reserved: Any
+
+class _ZdScsiCommandInfo(_CData):
+    name: Any
+    opcode: int
+    length: int
+    action: int
+    timeout: int
+    flags: int
+    usage: Any
+
+class _ZdScsiNames(_CData):
+    vendor: Any
+    product: Any
+    revision: Any
+    serial: Any
+
+class _ZdScsiPort(_CData):
+    name: Any
+    relative: int
+    protocol: int
+    reserved: int
+
+class _ZdScsiTask(_CData):
+    size: int
+    cdb_length: int
+    cdb: Any
+    lun: Any
+    out: Any
+    nr_out: int
+    nr_in: int
+    done: Any
+    arg: Any
+    tag: int
+    status: int
+    sense_length: int
+    unanswered: int
+    reserved0: Any
+    sense: Any
+    in_length: int
+    residual_in: int
+    residual_out: int
+    request: Any
+    error: Any
+    nexus: Any
+    unit: Any
+    command: Any
+    step: Any
+    scratch: Any
+    pieces: Any
+    piece: Any
+    lba: int
+    blocks: int
+    room: int
+    given: int
+    wants_in: int
+    wants_out: int
+    next: Any
+    turn: int
+    index: int
+    kept: int
+    cancelled: int
+    after: Any
+    link: Any
+    serial: int
+    held: int
+    ended: int
+    aborted: int
+    aborts: int
+    reserved1: Any
     reserved: Any
 
 class _ZdSimBin(_CData):
@@ -794,6 +915,12 @@ class _Lib:
     ZD_HOST_MANAGED: int
     ZD_IMAGE_VERSION: int
     ZD_IMPLICIT_OPEN: int
+    ZD_ISCSI_CONNECTION_ROOM: int
+    ZD_ISCSI_KEPT_ROOM: int
+    ZD_ISCSI_NAME: int
+    ZD_ISCSI_SEGMENT: int
+    ZD_ISCSI_TEXT: int
+    ZD_ISCSI_WINDOW: int
     ZD_KEEP_ALL: int
     ZD_KEEP_DURABLE: int
     ZD_KEEP_RANDOM: int
@@ -847,6 +974,8 @@ class _Lib:
     ZD_OP_VERIFY: int
     ZD_OP_WRITE: int
     ZD_OP_WRITE_ZEROES: int
+    ZD_PACE_NONE: int
+    ZD_PACE_REAL: int
     ZD_READ_ONLY: int
     ZD_REPORT_ANY: int
     ZD_REPORT_CLOSED: int
@@ -863,6 +992,25 @@ class _Lib:
     ZD_REQ_FUA: int
     ZD_REQ_PARTIAL: int
     ZD_ROUND_ROBIN: int
+    ZD_SCSI_ABORT_TASK: int
+    ZD_SCSI_ABORT_TASK_SET: int
+    ZD_SCSI_BUSY: int
+    ZD_SCSI_CHANGES_MEDIUM: int
+    ZD_SCSI_CHECK_CONDITION: int
+    ZD_SCSI_CLEAR_TASK_SET: int
+    ZD_SCSI_GOOD: int
+    ZD_SCSI_IF_CONVENTIONAL: int
+    ZD_SCSI_LUN_RESET: int
+    ZD_SCSI_MAX_LUNS: int
+    ZD_SCSI_MAX_NAME: int
+    ZD_SCSI_MAX_REGISTRATIONS: int
+    ZD_SCSI_MAX_TRANSFER: int
+    ZD_SCSI_NEEDS_MEDIUM: int
+    ZD_SCSI_RESERVATION_CONFLICT: int
+    ZD_SCSI_SENSE_ROOM: int
+    ZD_SCSI_TARGET_COLD_RESET: int
+    ZD_SCSI_TARGET_WARM_RESET: int
+    ZD_SCSI_TASK_ABORTED: int
     ZD_SEQ_WRITE_PREFERRED: int
     ZD_SEQ_WRITE_REQUIRED: int
     ZD_SIM_BUCKETS: int
@@ -1050,6 +1198,7 @@ class _Lib:
     def zd_map_begin(self, a0: _CData, a1: int, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_map_end(self, a0: _CData, a1: int, /) -> None: ...
     def zd_native_build(self) -> int: ...
+    def zd_news(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_observe(
         self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: _CData, a4: _CData, /
     ) -> int: ...
@@ -1058,12 +1207,15 @@ class _Lib:
     def zd_others_write(self, a0: _CData, a1: _CData, /) -> int: ...
     def zd_own_clock(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_findings(self, a0: _CData | bytes, /) -> None: ...
+    def zd_own_forgotten_iscsi(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_fs(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_fs_detached(self, a0: _CData | bytes, /) -> None: ...
+    def zd_own_iscsi(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_left(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_log(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_sim(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_snapshot(self, a0: _CData | bytes, /) -> None: ...
+    def zd_pace_as(self, a0: _CData, a1: _CData, a2: _CData, a3: int, a4: _CData, /) -> int: ...
     def zd_pin(self, a0: _CData, a1: int, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_place(self, a0: _CData | bytes, a1: _CData | bytes, a2: int, a3: _CData, /) -> int: ...
     def zd_power(self, a0: _CData, a1: _CData, /) -> int: ...
@@ -1085,8 +1237,44 @@ class _Lib:
     def zd_rule_info(self, a0: int, a1: int, /) -> _ZdRuleInfo: ...
     def zd_rule_name(self, a0: int, /) -> _CData: ...
     def zd_rule_sentence(self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: int, /) -> int: ...
+    def zd_scsi_cancel(self, a0: _CData, /) -> None: ...
+    def zd_scsi_command_at(self, a0: int, a1: _CData, /) -> int: ...
+    def zd_scsi_exec(self, a0: _CData, a1: _CData, /) -> None: ...
+    def zd_scsi_manage(self, a0: _CData, a1: int, a2: _CData, a3: int, /) -> int: ...
+    def zd_scsi_nexus_close(self, a0: _CData, /) -> None: ...
+    def zd_scsi_nexus_open(
+        self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, a4: _CData, /
+    ) -> int: ...
+    def zd_scsi_reset(self, a0: _CData, a1: _CData, /) -> int: ...
+    def zd_scsi_target_add(
+        self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, /
+    ) -> int: ...
+    def zd_scsi_target_free(self, a0: _CData, /) -> None: ...
+    def zd_scsi_target_new(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
+    def zd_scsi_transfer(
+        self, a0: _CData, a1: _CData, a2: _CData, a3: int, a4: _CData, a5: _CData, /
+    ) -> None: ...
+    def zd_serve_iscsi_drop(self, a0: _CData, a1: int, /) -> int: ...
+    def zd_serve_iscsi_event(self, a0: _CData, /) -> int: ...
+    def zd_serve_iscsi_forget(self, a0: _CData, /) -> None: ...
+    def zd_serve_iscsi_free(self, a0: _CData, /) -> None: ...
+    def zd_serve_iscsi_here(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
+    def zd_serve_iscsi_list(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
+    def zd_serve_iscsi_new(
+        self, a0: _CData | bytes, a1: int, a2: _CData, a3: _CData, a4: _CData, /
+    ) -> int: ...
+    def zd_serve_iscsi_said(self, a0: _CData, a1: _CData | bytes, /) -> int: ...
+    def zd_serve_iscsi_stop(self, a0: _CData, a1: int, /) -> None: ...
+    def zd_serve_iscsi_take(
+        self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, /
+    ) -> int: ...
+    def zd_serve_iscsi_targets(
+        self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, /
+    ) -> int: ...
+    def zd_serve_iscsi_unit(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
     def zd_set_condition(self, a0: _CData, a1: int, a2: int, a3: _CData, /) -> int: ...
     def zd_set_interrupt(self, a0: _CData, a1: _CData, a2: _CData | bytes, /) -> None: ...
+    def zd_set_pace(self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: _CData, /) -> int: ...
     def zd_sim_add_job(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_sim_apply(self, a0: _CData, a1: int, a2: int, a3: int, a4: _CData, /) -> int: ...
     def zd_sim_attach(
@@ -1189,9 +1377,25 @@ class _FFI:
     @overload
     def new(self, cdecl: Literal["struct zd_info *"], init: object = ...) -> _ZdInfo: ...
     @overload
+    def new(
+        self, cdecl: Literal["struct zd_iscsi_limits *"], init: object = ...
+    ) -> _ZdIscsiLimits: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct zd_iscsi_login *"], init: object = ...
+    ) -> _ZdIscsiLogin: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct zd_iscsi_session *"], init: object = ...
+    ) -> _ZdIscsiSession: ...
+    @overload
     def new(self, cdecl: Literal["struct zd_log_config *"], init: object = ...) -> _ZdLogConfig: ...
     @overload
     def new(self, cdecl: Literal["struct zd_log_counts *"], init: object = ...) -> _ZdLogCounts: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_news *"], init: object = ...) -> _ZdNews: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_pace *"], init: object = ...) -> _ZdPace: ...
     @overload
     def new(self, cdecl: Literal["struct zd_pin *"], init: object = ...) -> _ZdPin: ...
     @overload
@@ -1202,6 +1406,16 @@ class _FFI:
     def new(self, cdecl: Literal["struct zd_rule_info *"], init: object = ...) -> _ZdRuleInfo: ...
     @overload
     def new(self, cdecl: Literal["struct zd_said_disk *"], init: object = ...) -> _ZdSaidDisk: ...
+    @overload
+    def new(
+        self, cdecl: Literal["struct zd_scsi_command_info *"], init: object = ...
+    ) -> _ZdScsiCommandInfo: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_scsi_names *"], init: object = ...) -> _ZdScsiNames: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_scsi_port *"], init: object = ...) -> _ZdScsiPort: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_scsi_task *"], init: object = ...) -> _ZdScsiTask: ...
     @overload
     def new(self, cdecl: Literal["struct zd_sim_bin *"], init: object = ...) -> _ZdSimBin: ...
     @overload

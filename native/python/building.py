@@ -85,8 +85,9 @@ def build_number() -> int:
 
 
 def sources() -> list[Path]:
-    """The C files of the core, of the zonefs rules, of the simulation, wires and servers. The FUSE server
-    (native/fs/fuse*) is a module of its own.
+    """The C files of the core, of the zonefs rules, of the simulation, wires and servers.
+
+    The FUSE server (native/fs/fuse*) is a module of its own.
     """
     found: list[Path] = []
     for folder in ("base", "rules", "device", "wire", "serve", "fs", "sim"):
