@@ -125,6 +125,10 @@ def test_argument_with_a_nul_or_no_text(tmp_path: Path) -> None:
     [
         (["frobnicate"], "there is no command 'frobnicate'; there are create, info,"),
         (["repot"], "there is no command 'repot'; did you mean 'report'?"),
+        (
+            ["unmount", "mnt"],
+            "there is no command 'unmount'; fusermount3 -u DIR unmounts, or as root umount DIR",
+        ),
         (["report"], "missing argument 'IMAGE' (see zonedctl report --help)"),
         (["report", "a", "b"], "got unexpected extra argument (b)"),
         (["report", "a", "--frmat", "csv"], "--format"),

@@ -51,3 +51,11 @@ int zd_fail_marked(struct zd_error *err)
 	return zd_fail(err, ZD_E_FAILED,
 		       "an earlier sync of this image to the host's disk failed; close it and run `zonedctl check --repair`");
 }
+
+int zd_stopped(zd_dev *dev, struct zd_error *err)
+{
+	/* The power may be back since the command saw that it was off: only the other bit tells of the other cause. */
+	if ((atomic_load(&dev->head->gate) & (ZD_GATE_POWER | ZD_GATE_BACK)) == ZD_GATE_BACK)
+		return zd_fail(err, ZD_E_BUSY, "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
+	return zd_refuse_powerless(dev, err);
+}
