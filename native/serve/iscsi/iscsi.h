@@ -17,8 +17,8 @@
 #ifndef ZD_SERVE_ISCSI_H
 #define ZD_SERVE_ISCSI_H
 
-#include "include/zoned/scsi.h"
-#include "include/zoned/serve.h"
+#include "zoned/scsi.h"
+#include "zoned/serve.h"
 #include "serve/iscsi/pdu.h"
 #include "serve/loop/loop.h"
 
