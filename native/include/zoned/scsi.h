@@ -75,7 +75,7 @@ void zd_scsi_target_free(zd_scsi_target *target);
 int zd_scsi_nexus_open(zd_scsi_target *target, const void *id, size_t length, zd_scsi_nexus **out, struct zd_error *err);
 /*
  * It is gone: its tasks are aborted as by ABORT TASK SET on all units, and what RESERVE took is released. Waits for the end of
- * these tasks, so it is not called from `done`. NULL: nothing.
+ * these tasks, as zd_scsi_manage() does. NULL: nothing.
  */
 void zd_scsi_nexus_close(zd_scsi_nexus *nexus);
 
@@ -153,7 +153,8 @@ enum zd_scsi_function {
  * Carry out a task management function. It returns when the tasks have ended that it aborts, each of them with `done` called:
  * such as are held up end here and now, others in their own threads within 50 ms. Tasks of the nexus that asks are marked
  * `unanswered`, those of others end with TASK ABORTED (the control mode page says so: TAS). lun is not looked at by target
- * resets, tag by ABORT TASK alone. Not to be called from `done`.
+ * resets, tag by ABORT TASK alone. Not to be called from `done`, nor with a lock held that `done` takes; so are zd_scsi_reset() and
+ * zd_scsi_nexus_close().
  * Returns 0; -ENOENT (ABORT TASK: no such task is under way), -ENXIO (no such unit), -EOPNOTSUPP (another function).
  */
 int zd_scsi_manage(zd_scsi_nexus *nexus, int function, const uint8_t lun[8], uint64_t tag);
