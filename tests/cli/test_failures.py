@@ -47,7 +47,8 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
-    # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench.
+    # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench, tests/iscsi
+    # export.
     others = {
         "create",
         "restore",
@@ -58,6 +59,7 @@ def test_every_command_that_takes_an_image_is_covered() -> None:
         "trace",
         "bench",
         "remount",
+        "export",
     }
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 

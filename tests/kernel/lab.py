@@ -53,6 +53,7 @@ MODULES = (
     *BOOT_MODULES,
     *("null_blk", "scsi_debug", "sd_mod", "sg", "zonefs", "loop", "dm-zoned", "f2fs", "btrfs"),
     "ublk_drv",
+    *("iscsi_tcp", "crc32c_generic", "crc32c_intel"),
 )
 BOOT_SECONDS = 180.0
 CONSOLE_TAIL = 60

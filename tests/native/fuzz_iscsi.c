@@ -4,7 +4,7 @@
  * with fields that are near to right ones, or bytes as they come. The connection is served in this thread until it ends. No
  * input may crash, hang or leak, and what is sent back is whole PDUs with numbers that an initiator can follow.
  */
-#include "include/zoned/serve.h"
+#include "zoned/serve.h"
 
 #include "testing.h"
 

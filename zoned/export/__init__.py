@@ -3,7 +3,9 @@ or program with libiscsi can attach. No root, no kernel module.
 
 ::
 
-    with zoned.export.iscsi("disk.img", listen="127.0.0.1:0") as target:
+    import zoned
+
+    with zoned.memory(zones=16, zone_size="1MiB") as disk, zoned.export.iscsi(disk) as target:
         print(target.url, target.sessions)
 
 Listening, login, discovery and authentication are Python and see every byte of whoever has not

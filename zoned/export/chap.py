@@ -14,6 +14,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from zoned.units import counted
+
 SHORTEST, LONGEST = 12, 255
 """Bytes of a secret: fewer could be guessed from one login that was overheard (RFC 7143 9.2.1)."""
 CHALLENGE = 32
@@ -36,7 +38,7 @@ class Credentials:
             raise ValueError(f"the CHAP name {self.name!r} must have 1 to 255 printable characters")
         if not SHORTEST <= len(self.secret) <= LONGEST:
             raise ValueError(
-                f"the CHAP secret of {self.name!r} has {len(self.secret)} bytes:"
+                f"the CHAP secret of {self.name!r} has {counted(len(self.secret), 'byte')}:"
                 f" it must have {SHORTEST} to {LONGEST}"
             )
 

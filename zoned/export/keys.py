@@ -36,7 +36,7 @@ def parse(text: bytes) -> dict[str, str]:
         if not equals or not _KEY.fullmatch(key):
             raise TextError(f"{item[:40]!r} is no Key=Value")
         if len(value) > LONGEST_VALUE:
-            raise TextError(f"the value of {key.decode()} has {len(value)} bytes")
+            raise TextError(f"the value of {key.decode()} is too long")
         if key.decode() in found:
             raise TextError(f"{key.decode()} is given twice")
         if len(found) == MOST_KEYS:

@@ -189,7 +189,7 @@ class Login:
                     _Header.of(bytes(self._input[:BHS])),
                     LoginError(
                         Refusal.INITIATOR_ERROR,
-                        f"a PDU has {length} bytes of data: {_MOST_PDU} at most",
+                        f"the data segment of a PDU is {length} long: {_MOST_PDU} at most",
                     ),
                 )
                 return
