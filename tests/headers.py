@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 PUBLIC = Path(__file__).parents[1] / "native/include/zoned"
-HEADERS = sorted(path for path in PUBLIC.glob("*.h") if path.name != "sim.h")
-"""Those of libzoned: the simulation is not part of it."""
+HEADERS = sorted(path for path in PUBLIC.glob("*.h") if path.name not in ("sim.h", "serve.h"))
+"""Those of libzoned: the simulation and the servers are not part of it."""
 _FUNCTION = re.compile(
     r"/\*(?P<told>(?:(?!\*/).)*)\*/\n"
     r"(?P<said>[a-z][^;{}#/]*?\b\(?\*?(?P<name>zd_\w+)\([^;{}]*\);)",

@@ -3,7 +3,7 @@ or program with libiscsi can attach. No root, no kernel module.
 
 ::
 
-    import zoned
+    import zoned, zoned.export
 
     with zoned.memory(zones=16, zone_size="1MiB") as disk, zoned.export.iscsi(disk) as target:
         print(target.url, target.sessions)

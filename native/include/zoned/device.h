@@ -138,7 +138,10 @@ struct zd_news {
 	uint32_t conditioned; /* a zone became READ_ONLY or OFFLINE by itself or by zd_set_condition(), or came back from it */
 	uint32_t gone_back;   /* zd_rollback() */
 };
-/* Three loads; works without power too. Errors: those of a handle that cannot be used. */
+/*
+ * Three loads; works without power too. Errors: -EIO, -EMFILE (both only of a
+ * forked child, which attaches anew).
+ */
 int zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
 
 /* A descriptor of the image (owned by the handle; do not close), for fstat and /proc look-ups. */

@@ -79,7 +79,8 @@ struct zd_iscsi_session {
 
 /* name: the target's (IQN). portal: the target portal group tag. limits may be NULL. Errors: -EINVAL, -ENOMEM, -EMFILE. */
 int zd_serve_iscsi_new(const char *name, uint16_t portal, const struct zd_iscsi_limits *limits, zd_iscsi **out, struct zd_error *err);
-/* A disk, as LUN lun (0 to 255). It stays the caller's and must outlive the target. Errors: those of zd_scsi_target_add(). */
+/* A disk, as LUN lun (0 to 255). It stays the caller's and must outlive the target. Errors: -EBUSY (a connection
+ * was taken), and those of zd_scsi_target_add(). */
 int zd_serve_iscsi_unit(zd_iscsi *target, uint32_t lun, zd_dev *dev, struct zd_error *err);
 /*
  * What SendTargets is answered by sessions of the target: its name and addresses, as text keys, each ending with a NUL. It is
