@@ -217,3 +217,23 @@ def test_what_is_left_open_ends_with_the_process(image: Path) -> None:
             assert host.is_gone()
     with zoned.open(image, readonly=True) as disk:
         assert disk.info().clean
+
+
+def test_a_disk_in_ram_is_no_image(
+    run: Run, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export of one is passed over where those of an image are looked for."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    with zoned.memory(zones=8, zone_size="1MiB") as dev, zoned.export.iscsi(dev):
+        assert len(listed(run)) == 1
+        for words in (("info", str(image)), ("info", "--json", str(image))):
+            done = run(*words)
+            assert (done.returncode, done.stderr) == (0, ""), words
+            assert "exported" not in done.stdout
+        done = run("export", "stop", str(image))
+        assert done.returncode == 1
+        assert done.stderr.startswith("zonedctl: "), done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(listed(run)) == 1
+        text = run("export", "list")
+        assert text.returncode == 0 and "None" not in text.stdout, text

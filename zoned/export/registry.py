@@ -182,6 +182,8 @@ def uses(export: dict[str, Any], image: str | os.PathLike[str]) -> bool:
         return False
     for target in export.get("targets", ()):
         for path in target.get("luns", {}).values():
+            if path is None:  # a disk in RAM
+                continue
             with contextlib.suppress(OSError):
                 facts = os.stat(path)
                 if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):
