@@ -141,7 +141,9 @@ class Target:
                 found = ffi.new("struct zd_iscsi_session[]", room)
                 count = lib.zd_serve_iscsi_list(self._core.raw, found, room)
                 if count <= room:
-                    return [found[at] for at in range(count)]
+                    # Copies, since a struct of an array does not keep the array.
+                    kind = "struct zd_iscsi_session *"
+                    return [ffi.new(kind, found[at]) for at in range(count)]
                 room = 2 * count
         return []
 
