@@ -161,11 +161,14 @@ int zd_door_enter(zd_dev *dev, struct zd_error *err)
 	if (r)
 		return zd_fail_host(err, -r, "no room in the image for its shared state");
 	door = door_of(dev);
-	do {
+	for (;;) {
 		r = find_gate(dev, &gate);
-		if (!r)
-			r = zd_mutex_lock(dev, gate);
-	} while (r == -EINVAL && take_away(door, gate));
+		if (r)
+			break;
+		r = zd_mutex_lock(dev, gate);
+		if (r != -EINVAL || !take_away(door, gate))
+			break;
+	}
 	if (r == -EOWNERDEAD)
 		r = -pthread_mutex_consistent(gate); /* what he was at is told by the area's state */
 	if (r)
