@@ -104,7 +104,7 @@ def register(show: Callable[[], object], stop: Callable[[], None]) -> Entry | No
                 number += 1
                 continue
             return None
-        sock.setblocking(False)  # noqa: FBT003
+        sock.settimeout(0)
         return Entry(path, sock, show, stop)
 
 
