@@ -339,8 +339,8 @@ class _ZdRequest(_CData):
     arg: Any
     result: int
     landed: int
-    run: Any
-    state: int
+    reserved0: int
+    reserved1: int
     cancel: int
     reserved: Any
 

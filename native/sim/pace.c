@@ -7,11 +7,11 @@
  *
  * A flush is given to the drive once its volatile cache is empty, or once as much as lay there has been written.
  */
+#include "base/base.h"
 #include "told.h"
 #include "zoned/pace.h"
 
 #include <pthread.h>
-#include <time.h>
 
 struct ticket {
 	uint32_t next;      /* among the free, or among the flushes that wait: index + 1 */
@@ -33,14 +33,6 @@ struct pace {
 static void lost(struct pace *p, uint32_t index)
 {
 	p->tickets[index].left--;
-}
-
-static uint64_t real_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---------------------------------------------------------------- tickets */
@@ -78,6 +70,14 @@ static void ticket_free(struct pace *p, uint32_t i)
 {
 	p->tickets[i].next = p->free_ticket;
 	p->free_ticket = i + 1;
+}
+
+/* Nobody asks for it any more. */
+static void forget(struct pace *p, uint32_t i)
+{
+	p->tickets[i].dropped = true;
+	if (over(&p->tickets[i]))
+		ticket_free(p, i);
 }
 
 /* ---------------------------------------------------------------- the drive */
@@ -122,7 +122,7 @@ static void done(struct pace *p, uint32_t command)
 static void catch_up(struct pace *p)
 {
 	struct zd_drive *drive = &p->drive;
-	uint64_t now = real_now() - p->since;
+	uint64_t now = zd_now() - p->since;
 
 	while (drive->heap_used && drive->heap[0].time <= now) {
 		struct event e = zd_next_event(drive);
@@ -179,9 +179,7 @@ static uint64_t left(void *arg, uint64_t ticket)
 	catch_up(p);
 	/* Without memory events are lost: nobody waits for what will never be told. */
 	if (over(&p->tickets[i]) || p->drive.failed || !p->drive.heap_used) {
-		p->tickets[i].dropped = true;
-		if (over(&p->tickets[i]))
-			ticket_free(p, i);
+		forget(p, i);
 	} else {
 		ns = p->drive.heap[0].time - p->drive.now;
 		ns += !ns;
@@ -196,9 +194,7 @@ static void drop(void *arg, uint64_t ticket)
 	uint32_t i = (uint32_t)ticket - 1;
 
 	pthread_mutex_lock(&p->lock);
-	p->tickets[i].dropped = true;
-	if (over(&p->tickets[i]))
-		ticket_free(p, i);
+	forget(p, i);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -225,7 +221,7 @@ int zd_pace_as(zd_dev *dev, const struct zd_config *disk, const struct zd_sim_mo
 	if (!p)
 		return zd_sim_fail(err, -ENOMEM, "no memory");
 	pthread_mutex_init(&p->lock, NULL);
-	p->since = real_now();
+	p->since = zd_now();
 	r = zd_drive_init(&p->drive, disk, model, seed, err);
 	if (!r)
 		r = zd_set_pace(dev, &by_drive, p, err);

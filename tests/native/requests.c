@@ -215,6 +215,21 @@ static void power_cut_ends_them(void)
 	CLAIM(zd_close(dev, &err) == 0);
 }
 
+/*
+ * The disk's timers are up and wait: their thread takes no memory any more. One that begins does, and a child of just then
+ * would inherit the lock of AddressSanitizer's allocator, which, unlike malloc's own, nobody lets go at a fork.
+ */
+static void settled_timers(zd_dev *dev)
+{
+	struct zd_request q = request(ZD_OP_RESET, SEQ(6), 0);
+	uint32_t id = hang(dev, 6);
+
+	CLAIM(zd_submit(dev, &q) == ZD_DEFERRED);
+	CLAIM(zd_fault_clear(dev, id, &err) == 0);
+	await(1);
+	atomic_store(&completed, 0);
+}
+
 static void child_has_none(void)
 {
 	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
@@ -222,6 +237,7 @@ static void child_has_none(void)
 	int status;
 	pid_t pid;
 
+	settled_timers(dev);
 	hang(dev, 5);
 	CLAIM(zd_submit(dev, &q) == ZD_DEFERRED);
 	pid = fork();
@@ -238,6 +254,54 @@ static void child_has_none(void)
 	zd_cancel(dev, &q);
 	CLAIM(q.result == -ECANCELED && completed == 1);
 	CLAIM(zd_close(dev, &err) == 0);
+}
+
+static zd_dev *forks_amid;
+static _Atomic pid_t amid;
+
+static uint64_t fork_amid(void *arg, uint64_t ticket)
+{
+	(void)arg, (void)ticket;
+	if (amid)
+		return 0;
+	amid = fork();
+	if (!amid) {
+		alarm(10);
+		zd_end_hangs(forks_amid);
+		_exit(zd_close(forks_amid, &err) != 0);
+	}
+	return 0;
+}
+
+static uint64_t a_ticket(void *arg, const struct zd_told *what)
+{
+	(void)arg, (void)what;
+	return 1;
+}
+
+static void nothing_to_drop(void *arg, uint64_t ticket)
+{
+	(void)arg, (void)ticket;
+}
+
+static void nothing_to_end(void *arg)
+{
+	(void)arg;
+}
+
+/* Forked while the parent's timers were locked, and never used: what it inherited is closed without them. */
+static void child_closes_at_once(void)
+{
+	static const struct zd_pace pace = { a_ticket, fork_amid, nothing_to_drop, nothing_to_end };
+	struct zd_request q = request(ZD_OP_RESET, SEQ(5), 0);
+	int status;
+
+	forks_amid = new_disk(ZD_HOST_MANAGED);
+	CLAIM(zd_set_pace(forks_amid, &pace, NULL, &err) == 0);
+	CLAIM(zd_submit(forks_amid, &q) == ZD_DEFERRED);
+	await(1);
+	CLAIM(amid > 0 && waitpid(amid, &status, 0) == amid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	CLAIM(zd_close(forks_amid, &err) == 0);
 }
 
 static void nonsense_is_refused(void)
@@ -523,6 +587,26 @@ static void observers_are_local(void)
 	CLAIM(zd_close(other, &err) == 0 && zd_close(dev, &err) == 0);
 }
 
+static void seen(void *arg, int cmd, uint64_t place, uint64_t length, int64_t result)
+{
+	(void)arg, (void)place, (void)length;
+	CLAIM(cmd == ZD_CMD_WRITE && result == (int64_t)BLOCK);
+	ended++;
+}
+
+/* Who waits for the ends of what a layer above gives sends no command the slow way. */
+static void watchers_hold_up_nothing(void)
+{
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+
+	zd_watch(dev, seen, NULL);
+	CLAIM(!dev->aside && zd_pwrite(dev, data, BLOCK, SEQ(4), &err) == BLOCK && ended == 0);
+	CLAIM(zd_watched(dev, ZD_CMD_WRITE, SEQ(4), BLOCK, BLOCK) == BLOCK && ended == 1);
+	zd_watch(dev, NULL, NULL);
+	CLAIM(zd_watched(dev, ZD_CMD_WRITE, SEQ(4), BLOCK, BLOCK) == BLOCK && ended == 1);
+	CLAIM(zd_close(dev, &err) == 0);
+}
+
 /* ---------------------------------------------------------------- a drive's time */
 
 /* A drive that is done when the test says so: tickets are numbers, and those below `reached` have ended. */
@@ -712,6 +796,7 @@ static const struct {
 	{ "close-ends-them", close_ends_them },
 	{ "power-cut-ends-them", power_cut_ends_them },
 	{ "child-has-none", child_has_none },
+	{ "child-closes-at-once", child_closes_at_once },
 	{ "nonsense-is-refused", nonsense_is_refused },
 	{ "fua-is-durable", fua_is_durable },
 	{ "flush-of-a-range", flush_of_a_range },
@@ -722,6 +807,7 @@ static const struct {
 	{ "report-filters", report_filters },
 	{ "pins-survive", pins_survive },
 	{ "observers-are-local", observers_are_local },
+	{ "watchers-hold-up-nothing", watchers_hold_up_nothing },
 	{ "pace-defers-what-is-done", pace_defers_what_is_done },
 	{ "pace-is-of-what-took-effect", pace_is_of_what_took_effect },
 	{ "pace-is-of-each-zone", pace_is_of_each_zone },

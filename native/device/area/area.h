@@ -70,7 +70,7 @@ struct zd_dev {
 	pthread_mutex_t trace_lock; /* this process only: of the next two, and of the list of observers */
 	struct zd_recorder *recorder; /* this handle records */
 	bool recording;             /* it does, or somebody is about to begin */
-	_Atomic(struct zd_observer *) observers; /* of this handle alone; hooks/observe.c */
+	_Atomic(struct zd_observer *) observers, watchers; /* of this handle alone; hooks/observe.c */
 	_Atomic uint32_t telling;   /* threads that are in one of them */
 	_Atomic(struct zd_paced *) paced; /* who says how long commands take for real; hooks/pace.c */
 	uint32_t pid;                 /* of this process */
@@ -304,6 +304,7 @@ bool zd_interrupted(zd_dev *dev, uint64_t *last_look);
 /* From now on this word ends them too, in this thread; gives the one before. */
 const uint32_t *zd_cancelled_by(const uint32_t *flag);
 
+int zd_thread_start(pthread_t *thread, void *(*run)(void *), void *arg); /* one that no signal reaches; 0 or -errno */
 int zd_mutex_init(pthread_mutex_t *m);
 uint32_t zd_mutex_holder(const pthread_mutex_t *m); /* thread id; 0: nobody, or unknown */
 bool zd_mutex_is_free(const pthread_mutex_t *m);    /* surely; also when its owner died */

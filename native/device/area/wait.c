@@ -8,10 +8,24 @@
  */
 #include "device/area/area.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+int zd_thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+	sigset_t all, before;
+	int r;
+
+	/* Signals are for the threads that their program knows of. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	r = pthread_create(thread, NULL, run, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -r;
+}
 
 int zd_mutex_init(pthread_mutex_t *m)
 {

@@ -144,12 +144,8 @@ int64_t zd_appendv(zd_dev *dev, uint32_t zone, const struct iovec *iov, int iovc
 
 int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
 {
-	int r = zd_begin_looking(dev, err);
+	int r = zd_begin_reading(dev, offset, length, err);
 
-	if (likely(!r))
-		r = zd_check_place(dev, ZD_CMD_READ, offset, length, err);
-	if (likely(!r) && likely(length))
-		r = zd_check_reading(dev, offset, length, err);
 	if (unlikely(r)) {
 		struct iovec one = { buf, length };
 

@@ -10,10 +10,7 @@
  */
 #include "device/disk/disk.h"
 
-#include <signal.h>
 #include <stdlib.h>
-
-#define STEP 2000000u /* ns */
 
 struct zd_timers {
 	zd_dev *dev;
@@ -28,6 +25,8 @@ static struct zd_timers *timers_of(zd_dev *dev)
 {
 	struct zd_timers *timers;
 
+	if (atomic_load(dev->cookie) != ZD_COOKIE)
+		return NULL; /* a forked child's are its parent's, and so is whoever held their locks at the fork */
 	pthread_mutex_lock(&dev->seg_lock);
 	timers = dev->timers;
 	pthread_mutex_unlock(&dev->seg_lock);
@@ -39,7 +38,7 @@ static struct zd_run *take_due(struct zd_timers *timers, int *r, uint64_t *soone
 {
 	struct zd_run **link, *run;
 
-	*soonest = STEP;
+	*soonest = ZD_HOLD_STEP;
 	for (link = &timers->first; (run = *link); link = &run->next) {
 		uint64_t left;
 
@@ -97,7 +96,6 @@ static int start(zd_dev *dev, struct zd_timers **out)
 {
 	struct zd_timers *timers = calloc(1, sizeof(*timers));
 	pthread_condattr_t monotonic;
-	sigset_t all, before;
 	int r;
 
 	if (!timers)
@@ -108,14 +106,10 @@ static int start(zd_dev *dev, struct zd_timers **out)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&timers->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	/* Signals are for the threads that their program knows of. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	r = pthread_create(&timers->thread, NULL, keep_time, timers);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	r = zd_thread_start(&timers->thread, keep_time, timers);
 	if (r) {
 		free_timers(timers);
-		return -r;
+		return r;
 	}
 	*out = timers;
 	return 0;
@@ -181,7 +175,7 @@ void zd_defer_wake(zd_dev *dev)
 
 void zd_defer_close(zd_dev *dev)
 {
-	struct zd_timers *timers = dev->timers;
+	struct zd_timers *timers = timers_of(dev);
 
 	if (!timers)
 		return;

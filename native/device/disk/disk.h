@@ -99,6 +99,15 @@ static inline __attribute__((always_inline)) void zd_zone_now(const void *disk, 
 }
 int zd_ruled(zd_dev *dev, const struct zd_ruling *v, int cmd, uint64_t offset, uint64_t length, struct zd_error *err);
 int zd_check_reading(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err); /* of at least a block */
+/* All that comes before reading on the plain way: 0, an error, or ZD_SLOW. */
+static inline int zd_begin_reading(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
+{
+	int r = zd_begin_looking(dev, err);
+
+	if (likely(!r))
+		r = zd_check_place(dev, ZD_CMD_READ, offset, length, err);
+	return likely(!r) && likely(length) ? zd_check_reading(dev, offset, length, err) : r;
+}
 /* What was checked is read: length, or an error. */
 int64_t zd_read_now(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_read_into(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, struct zd_error *err);
@@ -120,10 +129,9 @@ int zd_manage_between(zd_dev *dev, uint32_t z, uint64_t *last, struct zd_error *
 
 /* ---------------------------------------------------------------- report.c */
 
-void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out);
+int64_t zd_report_request(zd_dev *dev, struct zd_request *q, struct zd_error *err); /* ZD_OP_REPORT */
 /* Zones start .. start+*count-1 as far as there are any; ZD_E_OUT_OF_RANGE if start is none, nor the end. */
 int zd_clip_zones(zd_dev *dev, uint32_t start, uint32_t *count, struct zd_error *err);
-bool zd_report_lists(const struct zd_zone *zone, uint32_t filter);
 
 /* ---------------------------------------------------------------- a command on the slow way */
 
@@ -149,9 +157,11 @@ struct zd_run {
 /* ---------------------------------------------------------------- hold.c */
 
 #define ZD_HELD 2 /* a fault rule, or the pace of the handle, holds the command up */
+#define ZD_HOLD_STEP 2000000u /* ns between two looks at what the shared state says of a held-up command */
 bool zd_holds(const struct zd_hit *hit); /* whether it begins by doing so */
 /* ZD_HELD, 0: it goes on, or the error with which it ends. *left: ns till its time comes, UINT64_MAX: nobody knows. */
 int zd_hold_look(zd_dev *dev, struct zd_run *run, uint64_t *left);
+void zd_hold_end(zd_dev *dev, struct zd_run *run); /* nobody waits for what held it any more */
 int zd_hold_wait(zd_dev *dev, struct zd_run *run); /* in the thread that gives it */
 /* What else comes before it. 0, or the error with which it ends. */
 int zd_strike_before(zd_dev *dev, const struct zd_run *run);

@@ -8,7 +8,6 @@
 
 #include <time.h>
 
-#define STEP 2000000u /* ns between two looks at what the shared state says of a held-up command */
 
 static int no_power(zd_dev *dev, const struct zd_run *run)
 {
@@ -93,6 +92,14 @@ int zd_hold_look(zd_dev *dev, struct zd_run *run, uint64_t *left)
 	return r;
 }
 
+void zd_hold_end(zd_dev *dev, struct zd_run *run)
+{
+	if (run->pacing)
+		zd_pace_drop(dev, run->t.ticket);
+	else if (run->hit.kind == ZD_FAULT_HANG)
+		zd_fault_waited(dev, &run->hit);
+}
+
 int zd_hold_wait(zd_dev *dev, struct zd_run *run)
 {
 	bool hangs = !run->pacing && run->hit.kind == ZD_FAULT_HANG;
@@ -100,13 +107,10 @@ int zd_hold_wait(zd_dev *dev, struct zd_run *run)
 	int r;
 
 	while ((r = zd_hold_look(dev, run, &left)) == ZD_HELD) {
-		const struct timespec nap = { 0, (long)(left < STEP ? left : STEP) };
+		const struct timespec nap = { 0, (long)(left < ZD_HOLD_STEP ? left : ZD_HOLD_STEP) };
 
 		if (zd_interrupted(dev, &run->last)) {
-			if (hangs)
-				zd_fault_waited(dev, &run->hit);
-			if (run->pacing)
-				zd_pace_drop(dev, run->t.ticket);
+			zd_hold_end(dev, run);
 			return zd_fail_host(run->err, EINTR, hangs ? "interrupted while a fault rule held the command up" : "interrupted");
 		}
 		nanosleep(&nap, NULL);

@@ -6,17 +6,6 @@
  */
 #include "device/disk/disk.h"
 
-static int begin_map(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
-{
-	int r = zd_begin_looking(dev, err);
-
-	if (likely(!r))
-		r = zd_check_place(dev, ZD_CMD_READ, offset, length, err);
-	if (likely(!r) && likely(length))
-		r = zd_check_reading(dev, offset, length, err);
-	return r;
-}
-
 /*
  * Under the zone's stripe, which is taken here and held if the result is not 0: how many bytes from offset on lie in one
  * piece of the mapping.
@@ -50,7 +39,7 @@ static int64_t find(zd_dev *dev, uint64_t offset, uint64_t length, const void **
 
 int64_t zd_map_begin(zd_dev *dev, uint64_t offset, uint64_t length, const void **at, struct zd_error *err)
 {
-	int r = begin_map(dev, offset, length, err);
+	int r = zd_begin_reading(dev, offset, length, err);
 
 	if (unlikely(r))
 		return r == ZD_SLOW ? 0 : r; /* with fault rules: by zd_pread(), which meets them */
@@ -69,7 +58,7 @@ int64_t zd_pin(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_pin *pin
 	struct zd_slot_rt *slot;
 	uint64_t end;
 	int64_t n;
-	int r = begin_map(dev, offset, length, err);
+	int r = zd_begin_reading(dev, offset, length, err);
 
 	memset(pin, 0, sizeof(*pin));
 	if (unlikely(r))

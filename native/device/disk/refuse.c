@@ -33,7 +33,7 @@ int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zon
 		int cond = zd_word_cond(word, type);
 
 		err->cond = (uint8_t)cond;
-		if (cond >= ZD_EMPTY && cond <= ZD_CLOSED)
+		if (zd_cond_wp_valid(cond))
 			err->wp = zd_zone_start(dev, zone) + zd_word_written(word);
 	}
 	return code;

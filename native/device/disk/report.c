@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) void describe(const zd_dev *dev, ui
 	out->cond = (uint8_t)cond;
 	out->non_seq = (word & ZD_W_NON_SEQ) != 0;
 	out->reset_recommended = (word & ZD_W_RESET_REC) != 0;
-	out->wp = cond >= ZD_EMPTY && cond <= ZD_CLOSED ? out->start + written : ZD_NONE;
+	out->wp = zd_cond_wp_valid(cond) ? out->start + written : ZD_NONE;
 	if (type == ZD_CONVENTIONAL)
 		out->durable_wp = ZD_NONE;
 	else if (word & ZD_W_FINISHED)
@@ -43,12 +43,7 @@ static inline __attribute__((always_inline)) void describe(const zd_dev *dev, ui
 		out->durable_wp = out->start + (durable < written ? durable : written);
 }
 
-void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
-{
-	describe(dev, zone, out);
-}
-
-bool zd_report_lists(const struct zd_zone *zone, uint32_t filter)
+static bool lists(const struct zd_zone *zone, uint32_t filter)
 {
 	switch (filter) {
 	case ZD_REPORT_ANY: return true;
@@ -85,6 +80,30 @@ int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *o
 	for (i = 0; i < count; i++)
 		describe(dev, start + i, &out[i]); /* a row is a hundred instructions, a call of it ten more */
 	return count;
+}
+
+int64_t zd_report_request(zd_dev *dev, struct zd_request *q, struct zd_error *err)
+{
+	uint32_t listed = 0, filled = 0, n = UINT32_MAX, i;
+	int r = enter_look(dev, err);
+
+	if (!r)
+		r = zd_clip_zones(dev, q->zone, &n, err);
+	if (r)
+		return r;
+	for (i = 0; i < n; i++) {
+		struct zd_zone zone;
+
+		describe(dev, q->zone + i, &zone);
+		if (!lists(&zone, q->filter))
+			continue;
+		if (filled < q->count)
+			q->zones[filled++] = zone;
+		else if (q->flags & ZD_REQ_PARTIAL)
+			break;
+		listed++;
+	}
+	return q->flags & ZD_REQ_PARTIAL ? filled : listed;
 }
 
 /* One zone; *rt NULL: nothing was ever done to it. */
@@ -174,11 +193,6 @@ static uint32_t state_of(const zd_dev *dev, uint32_t zone, struct zd_zone_state 
 	return turn;
 }
 
-static bool holds(const struct zd_zone_state *s)
-{
-	return s->cond == ZD_IMPLICIT_OPEN || s->cond == ZD_EXPLICIT_OPEN || s->cond == ZD_CLOSED;
-}
-
 /* One pass; whether any zone that holds or held a resource differs from the pass before. */
 static bool look(const zd_dev *dev, struct zd_zone_state *out, uint32_t *seen)
 {
@@ -189,7 +203,7 @@ static bool look(const zd_dev *dev, struct zd_zone_state *out, uint32_t *seen)
 		struct zd_zone_state now;
 		uint32_t turn = state_of(dev, z, &now);
 
-		if (holds(&now) || holds(&out[z]))
+		if (zd_cond_active(now.cond) || zd_cond_active(out[z].cond))
 			moved |= now.cond != out[z].cond || now.gen != out[z].gen || turn != seen[z];
 		out[z] = now;
 		seen[z] = turn;

@@ -67,11 +67,18 @@ static int place_append(zd_dev *dev, struct zd_run *run)
 	return run->c.offset + run->length > start + zd_zone_length(dev, zone) ? UNMET : 0;
 }
 
+static bool beyond(const zd_dev *dev, const struct zd_run *run)
+{
+	const struct zd_request *q = run->q;
+
+	return run->at >= dev->g.h.nr_zones || !q->count || q->count > dev->g.h.nr_zones - q->zone;
+}
+
 static int place_zone(zd_dev *dev, struct zd_run *run)
 {
 	const struct zd_request *q = run->q;
 
-	if (run->at >= dev->g.h.nr_zones || !q->count || q->count > dev->g.h.nr_zones - q->zone)
+	if (beyond(dev, run))
 		return zd_refuse(dev, run->err, ZD_E_OUT_OF_RANGE, run->op->cmd, ZD_NO_ZONE, q->zone, q->count, dev->g.h.nr_zones);
 	run->c.first = run->c.last = run->at;
 	run->c.offset = zd_zone_start(dev, run->at);
@@ -95,13 +102,14 @@ static int place_flush(zd_dev *dev, struct zd_run *run)
 
 /* ---------------------------------------------------------------- acting */
 
-static struct zd_write write_of(const struct zd_run *run)
+/* Of an append: its zone was looked at. */
+static struct zd_write write_of(const zd_dev *dev, const struct zd_run *run)
 {
 	const struct zd_request *q = run->q;
 
 	return (struct zd_write){
 		.cmd = run->op->cmd,
-		.offset = q->offset,
+		.offset = run->op->cmd == ZD_CMD_APPEND ? zd_zone_start(dev, q->zone) : q->offset,
 		.length = run->length,
 		.part = run->part,
 		.source = { q->iov, (int)q->nr_iov, 0 },
@@ -120,40 +128,12 @@ static int make_durable(zd_dev *dev, struct zd_run *run, uint64_t from, uint64_t
 	return dev->g.h.host_sync == ZD_SYNC_COMMAND ? zd_after_change(dev, run->err) : 0;
 }
 
-static int64_t act_write(zd_dev *dev, struct zd_run *run)
-{
-	struct zd_write w = write_of(run);
-	int64_t done;
-	int r;
-
-	done = zd_write_run(dev, &w, &run->t, run->err);
-	if (zd_write_room(dev, done)) {
-		w = write_of(run);
-		done = zd_write_run(dev, &w, &run->t, run->err);
-	}
-	if (done > 0) {
-		r = make_durable(dev, run, run->q->offset, (uint64_t)done);
-		if (r)
-			return r;
-	}
-	if (done >= 0 && run->part < run->length)
-		return zd_strike_medium(dev, run);
-	return zd_strike_after(dev, run, done, run->q->offset);
-}
-
 static bool write_refused(zd_dev *dev, const struct zd_run *run)
 {
-	struct zd_write w = write_of(run);
+	struct zd_write w = write_of(dev, run);
+	uint64_t limit = dev->g.h.append_limit;
 
-	return zd_write_refused(dev, &w);
-}
-
-static bool append_refused(zd_dev *dev, const struct zd_run *run)
-{
-	struct zd_write w = write_of(run);
-
-	w.offset = zd_zone_start(dev, run->q->zone);
-	return (dev->g.h.append_limit && run->length > dev->g.h.append_limit) || zd_write_refused(dev, &w);
+	return (run->op->cmd == ZD_CMD_APPEND && limit && run->length > limit) || zd_write_refused(dev, &w);
 }
 
 /* Before the zone is looked at. */
@@ -169,32 +149,35 @@ static int check_append(zd_dev *dev, const struct zd_run *run)
 	return r ? zd_refuse(dev, run->err, r, ZD_CMD_APPEND, zone, zd_zone_start(dev, zone), run->length, bound) : 0;
 }
 
-static int64_t act_append(zd_dev *dev, struct zd_run *run)
+static int64_t act_write(zd_dev *dev, struct zd_run *run)
 {
-	struct zd_write w = write_of(run);
+	bool append = run->op->cmd == ZD_CMD_APPEND;
+	int r = append ? check_append(dev, run) : 0;
+	struct zd_write w;
 	int64_t done;
-	int r = check_append(dev, run);
+	uint64_t at;
 
 	if (r)
 		return zd_strike_after(dev, run, r, 0);
-	w.offset = zd_zone_start(dev, run->q->zone);
+	w = write_of(dev, run);
 	done = zd_write_run(dev, &w, &run->t, run->err);
 	if (zd_write_room(dev, done)) {
-		w = write_of(run);
-		w.offset = zd_zone_start(dev, run->q->zone);
+		w = write_of(dev, run);
 		done = zd_write_run(dev, &w, &run->t, run->err);
 	}
-	run->q->landed = run->part || !run->length ? w.landed : 0;
+	at = append ? w.landed : run->q->offset;
+	if (append)
+		run->q->landed = run->part || !run->length ? at : 0;
 	if (done > 0) {
-		r = make_durable(dev, run, w.landed, (uint64_t)done);
+		r = make_durable(dev, run, at, (uint64_t)done);
 		if (r)
 			return r;
 	}
 	if (done >= 0 && run->part < run->length) {
-		run->c.offset = w.landed;
+		run->c.offset = at;
 		return zd_strike_medium(dev, run);
 	}
-	return zd_strike_after(dev, run, done, w.landed);
+	return zd_strike_after(dev, run, done, at);
 }
 
 static bool read_refused(zd_dev *dev, const struct zd_run *run)
@@ -279,7 +262,7 @@ static int64_t act_flush(zd_dev *dev, struct zd_run *run)
 static const struct zd_stages ops[] = {
 	[ZD_OP_READ] = { ZD_CMD_READ, SHAPE_DATA, false, 0, place_data, read_refused, act_read },
 	[ZD_OP_WRITE] = { ZD_CMD_WRITE, SHAPE_DATA, true, ZD_REQ_FUA, place_data, write_refused, act_write },
-	[ZD_OP_APPEND] = { ZD_CMD_APPEND, SHAPE_APPEND, true, ZD_REQ_FUA, place_append, append_refused, act_append },
+	[ZD_OP_APPEND] = { ZD_CMD_APPEND, SHAPE_APPEND, true, ZD_REQ_FUA, place_append, write_refused, act_write },
 	[ZD_OP_OPEN] = { ZD_CMD_OPEN, SHAPE_ZONE, true, ZD_REQ_ALL, place_zone, zone_refused, act_zone },
 	[ZD_OP_CLOSE] = { ZD_CMD_CLOSE, SHAPE_ZONE, true, ZD_REQ_ALL, place_zone, zone_refused, act_zone },
 	[ZD_OP_FINISH] = { ZD_CMD_FINISH, SHAPE_ZONE, true, ZD_REQ_ALL, place_zone, zone_refused, act_zone },
@@ -320,7 +303,7 @@ static int observe(zd_dev *dev, struct zd_run *run)
 		break;
 	case SHAPE_ZONE:
 		zone = run->at;
-		if (run->at >= dev->g.h.nr_zones || !q->count || q->count > dev->g.h.nr_zones - q->zone)
+		if (beyond(dev, run))
 			length = q->count;
 		break;
 	}
@@ -338,7 +321,6 @@ static int arrive(zd_dev *dev, struct zd_run *run)
 	run->c.cmd = run->op->cmd;
 	if (!r)
 		r = observe(dev, run);
-	run->t.timed = true;
 	if (!r)
 		r = zd_gate_rest(dev, run->op->changes, run->err);
 	if (!r)
@@ -398,9 +380,10 @@ static bool go_on(zd_dev *dev, struct zd_run *run, int r)
 			q->result = r < 0 ? r : r == NOTHING ? 0 : take_effect(dev, run);
 			zd_observe_end_of(dev, &run->t, q->result, run->err);
 			run->pacing = run->t.ticket != 0;
-			r = ZD_HELD;
-			if (run->pacing)
+			if (run->pacing) {
+				r = ZD_HELD;
 				continue;
+			}
 		} else if (r) {
 			q->result = r; /* what is done stays done, but the host will not hear so */
 		}
@@ -419,32 +402,6 @@ static bool go_on(zd_dev *dev, struct zd_run *run, int r)
 }
 
 /* ---------------------------------------------------------------- giving a request */
-
-static int64_t report(zd_dev *dev, struct zd_request *q, struct zd_error *err)
-{
-	uint32_t listed = 0, filled = 0, z;
-	int r = zd_enter(dev, err);
-
-	if (!r && (atomic_load_explicit(&dev->head->gate, memory_order_acquire) & (ZD_GATE_POWER | ZD_GATE_BACK)))
-		r = zd_gate_rest(dev, false, err);
-	if (r)
-		return r;
-	if (q->zone > dev->g.h.nr_zones)
-		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, q->zone, q->count, dev->g.h.nr_zones);
-	for (z = q->zone; z < dev->g.h.nr_zones; z++) {
-		struct zd_zone zone;
-
-		zd_describe(dev, z, &zone);
-		if (!zd_report_lists(&zone, q->filter))
-			continue;
-		if (filled < q->count)
-			q->zones[filled++] = zone;
-		else if (q->flags & ZD_REQ_PARTIAL)
-			break;
-		listed++;
-	}
-	return q->flags & ZD_REQ_PARTIAL ? filled : listed;
-}
 
 static int wrong(struct zd_error *err, const char *what)
 {
@@ -497,14 +454,12 @@ int64_t zd_run_here(zd_dev *dev, struct zd_request *q)
 /* No thread can be started that keeps its time: held up by a rule it fails, and by a drive it has ended. */
 static void untimed(zd_dev *dev, struct zd_run *run, int r)
 {
-	if (run->pacing)
-		zd_pace_drop(dev, run->t.ticket);
-	else if (run->hit.kind == ZD_FAULT_HANG)
-		zd_fault_waited(dev, &run->hit);
+	zd_hold_end(dev, run);
 	if (run->pacing && run->at + 1 >= run->end)
 		complete(dev, run);
 	else
 		run->q->result = zd_fail_host(run->err, -r, "cannot keep the time of a request");
+	zd_observe_end_of(dev, &run->t, run->q->result, run->err);
 }
 
 static void resume(zd_dev *dev, struct zd_run *run, int r)
@@ -512,11 +467,8 @@ static void resume(zd_dev *dev, struct zd_run *run, int r)
 	struct zd_request *q = run->q;
 
 	if (!go_on(dev, run, r)) {
-		/* The next zone of many is held up as well. */
-		r = zd_defer(dev, run);
-		if (!r)
-			return;
-		untimed(dev, run, r);
+		zd_defer(dev, run); /* The next zone of many is held up as well; the thread that keeps its time is there. */
+		return;
 	}
 	free(run);
 	q->done(q);
@@ -542,7 +494,6 @@ static int give(zd_dev *dev, struct zd_request *q)
 		if (!r)
 			return ZD_DEFERRED;
 		untimed(dev, run, r);
-		zd_observe_end_of(dev, &run->t, q->result, run->err);
 	}
 	free(run);
 	q->done(q);
@@ -555,7 +506,7 @@ int zd_submit(zd_dev *dev, struct zd_request *q)
 		q->result = wrong(q->err, "the request is of another size than this library's");
 	} else if (q->op == ZD_OP_REPORT) {
 		q->result = q->flags & ~ZD_REQ_PARTIAL ? wrong(q->err, "the request has a flag that its op does not know") :
-							 report(dev, q, q->err);
+							 zd_report_request(dev, q, q->err);
 	} else if (q->done) {
 		return give(dev, q);
 	} else {

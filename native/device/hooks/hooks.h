@@ -159,8 +159,7 @@ struct zd_traced {
 	bool local;          /* there are some */
 	bool done;           /* they were told */
 	bool held;           /* zd_fault_decides_late() */
-	bool timed;          /* a pace may have it take time: */
-	uint64_t ticket;     /* its own, once it took effect; 0: it takes none */
+	uint64_t ticket;     /* of its pace, once it took effect; 0: it takes no time */
 };
 int zd_trace_join(zd_dev *dev, struct zd_traced *t); /* whether it is to be put in; waits for room. 0 or -EINTR */
 void zd_trace_put(zd_dev *dev, struct zd_traced *t);
@@ -173,7 +172,7 @@ uint32_t zd_trace_run(zd_dev *dev); /* first opener: the gate's bits for what an
 /* ---------------------------------------------------------------- observe.c */
 
 /*
- * Before any lock, as it may wait for room. zone ZD_NO_ZONE, offset ZD_NONE: there is none. 0, or -EINTR; err is not NULL,
+ * Before any lock, as it may wait for room. t is zero. zone ZD_NO_ZONE, offset ZD_NONE: there is none. 0, or -EINTR; err is not NULL,
  * as what is refused must tell why, whoever asked for no error.
  */
 int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error *err);

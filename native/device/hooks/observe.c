@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Observers: all who hear of a command, in one list. First comes the ring in the shared state (trace.c), into which the
+ * Observers: all who hear of a command. First comes the ring in the shared state (trace.c), into which the
  * commands of all openers are put while somebody records; behind it those that this process has put on this handle. They
  * are in the handle alone: no other opener is sent the slow way for them.
  *
  * There are two moments. When a command takes effect, under its locks, so that those of one zone are told in the order in
  * which they did; and when a C layer above (zonefs) has given a command through the handle and it has ended, with no lock
- * held.
+ * held. There is a list for each, as those who wait for ends alone need no command to go the slow way.
  */
 #include "device/hooks/hooks.h"
 
@@ -15,18 +15,18 @@
 
 struct zd_observer {
 	_Atomic(struct zd_observer *) next;
-	zd_told_fn told;       /* of effects; or NULL */
-	zd_watch_fn *ended;    /* of ends; or NULL */
+	union {
+		zd_told_fn told;    /* in dev->observers: of effects */
+		zd_watch_fn *ended; /* in dev->watchers: of ends */
+	};
 	void *arg;
 	void (*end)(void *);   /* it hears of nothing any more; or NULL */
 };
 
 /* ---------------------------------------------------------------- the list */
 
-static void append(zd_dev *dev, struct zd_observer *o)
+static void append(zd_dev *dev, _Atomic(struct zd_observer *) *link, struct zd_observer *o)
 {
-	_Atomic(struct zd_observer *) *link = &dev->observers;
-
 	while (atomic_load(link))
 		link = &atomic_load(link)->next;
 	atomic_store(link, o);
@@ -46,13 +46,12 @@ static void finish(struct zd_observer *o)
 }
 
 /* Under trace_lock: take those out that are asked for. They are nobody's once no thread is in any of them. */
-static struct zd_observer *take_out(zd_dev *dev, bool watching, const void *arg)
+static struct zd_observer *take_out(zd_dev *dev, _Atomic(struct zd_observer *) *link, const void *arg)
 {
-	_Atomic(struct zd_observer *) *link = &dev->observers;
 	struct zd_observer *out = NULL, *o;
 
 	while ((o = atomic_load(link))) {
-		if ((o->ended != NULL) != watching || (arg && o->arg != arg)) {
+		if (arg && o->arg != arg) {
 			link = &o->next;
 			continue;
 		}
@@ -80,7 +79,7 @@ int zd_observe(zd_dev *dev, zd_told_fn told, void *arg, void (*end)(void *), str
 	o->arg = arg;
 	o->end = end;
 	pthread_mutex_lock(&dev->trace_lock);
-	append(dev, o);
+	append(dev, &dev->observers, o);
 	pthread_mutex_unlock(&dev->trace_lock);
 	return 0;
 }
@@ -91,19 +90,19 @@ void zd_observe_end(zd_dev *dev, const void *arg)
 
 	zd_enter(dev, NULL); /* a forked child's observers end here */
 	pthread_mutex_lock(&dev->trace_lock);
-	gone = take_out(dev, false, arg);
+	gone = take_out(dev, &dev->observers, arg);
 	pthread_mutex_unlock(&dev->trace_lock);
 	finish(gone);
 }
 
 void zd_observe_forked(zd_dev *dev)
 {
-	struct zd_observer *gone = atomic_exchange(&dev->observers, NULL);
+	struct zd_observer *gone = atomic_exchange(&dev->observers, NULL), *watching = atomic_exchange(&dev->watchers, NULL);
 
 	atomic_store(&dev->telling, 0);
 	zd_set_aside(dev);
 	finish(gone);
-	zd_pace_end(dev);
+	finish(watching);
 }
 
 /* ---------------------------------------------------------------- ends */
@@ -113,11 +112,11 @@ void zd_watch(zd_dev *dev, zd_watch_fn *fn, void *arg)
 	struct zd_observer *gone, *o = fn ? calloc(1, sizeof(*o)) : NULL;
 
 	pthread_mutex_lock(&dev->trace_lock);
-	gone = take_out(dev, true, NULL);
+	gone = take_out(dev, &dev->watchers, NULL);
 	if (o) {
 		o->ended = fn;
 		o->arg = arg;
-		append(dev, o);
+		append(dev, &dev->watchers, o);
 	}
 	pthread_mutex_unlock(&dev->trace_lock);
 	finish(gone);
@@ -127,13 +126,11 @@ int64_t zd_watched(zd_dev *dev, int cmd, uint64_t place, uint64_t length, int64_
 {
 	struct zd_observer *o;
 
-	if (likely(!atomic_load(&dev->observers)))
+	if (likely(!atomic_load(&dev->watchers)))
 		return result;
 	atomic_fetch_add(&dev->telling, 1);
-	for (o = atomic_load(&dev->observers); o; o = atomic_load(&o->next)) {
-		if (o->ended)
-			o->ended(o->arg, cmd, place, length, result);
-	}
+	for (o = atomic_load(&dev->watchers); o; o = atomic_load(&o->next))
+		o->ended(o->arg, cmd, place, length, result);
 	atomic_fetch_sub(&dev->telling, 1);
 	return result;
 }
@@ -176,10 +173,8 @@ static void tell(zd_dev *dev, struct zd_traced *t, int64_t result)
 		what.after = told_zone(dev, what.zone, zd_load_word(dev, what.zone));
 	}
 	atomic_fetch_add(&dev->telling, 1);
-	for (o = atomic_load(&dev->observers); o; o = atomic_load(&o->next)) {
-		if (o->told)
-			o->told(o->arg, &what);
-	}
+	for (o = atomic_load(&dev->observers); o; o = atomic_load(&o->next))
+		o->told(o->arg, &what);
 	atomic_fetch_sub(&dev->telling, 1);
 	zd_pace_begin(dev, t, &what);
 }
@@ -188,7 +183,6 @@ int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, u
 {
 	int r;
 
-	memset(t, 0, sizeof(*t));
 	t->local = zd_is_looked_at(dev);
 	r = zd_trace_join(dev, t);
 	if (r) {
@@ -228,7 +222,7 @@ static void fill_failure(zd_dev *dev, struct zd_trace_record *r, int64_t result,
 
 		cond = zd_word_cond(word, type);
 		r->cond = (uint8_t)cond;
-		if (cond >= ZD_EMPTY && cond <= ZD_CLOSED)
+		if (zd_cond_wp_valid(cond))
 			r->wp = zd_zone_start(dev, r->zone) + zd_word_written(word);
 	}
 }

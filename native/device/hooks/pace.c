@@ -35,7 +35,7 @@ void zd_pace_begin(zd_dev *dev, struct zd_traced *t, const struct zd_told *what)
 {
 	const struct zd_paced *paced = atomic_load(&dev->paced);
 
-	if (t->timed && paced)
+	if (paced)
 		t->ticket = paced->ops->begin(paced->arg, what);
 }
 

@@ -45,7 +45,7 @@ static bool is_crowded(const zd_snapshot *s)
 	for (i = 0; i < s->n; i++) {
 		int cond = row_cond(dev, &s->rows[i]);
 
-		n += cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN || cond == ZD_CLOSED || filled(dev, &s->rows[i]);
+		n += zd_cond_active(cond) || filled(dev, &s->rows[i]);
 	}
 	return dev->g.h.max_active && n > dev->g.h.max_active;
 }

@@ -55,7 +55,6 @@ void zd_handle_free(zd_dev *dev)
 	uint64_t seg_bytes = dev->g.slots_per_seg * dev->g.h.slot_size;
 	uint32_t i;
 
-	zd_pace_end(dev);
 	for (i = 0; dev->segs && i < dev->g.nr_segs; i++) {
 		if (dev->segs[i])
 			munmap(dev->segs[i], seg_bytes);
@@ -234,6 +233,7 @@ static int follow_fork(zd_dev *dev, struct zd_error *err)
 	pthread_mutex_init(&dev->trace_lock, NULL);
 	zd_trace_forked(dev);
 	zd_defer_forked(dev);
+	zd_pace_end(dev);
 	dev->pid = (uint32_t)getpid();
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", dev->fd);
 	fd = open(link, (dev->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
@@ -397,8 +397,7 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 	int r = 0;
 
 	zd_end_hangs(dev);
-	if (atomic_load(dev->cookie) == ZD_COOKIE)
-		zd_defer_close(dev);
+	zd_defer_close(dev);
 	zd_trace_close(dev);
 	zd_pace_end(dev);
 	if (dev->leave && dev->leave(dev))

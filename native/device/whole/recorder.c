@@ -7,7 +7,6 @@
 #include "device/whole/whole.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 
 /* ---------------------------------------------------------------- the thread */
@@ -92,16 +91,10 @@ static void *run(void *arg)
 
 static int spawn(struct zd_recorder *rec)
 {
-	sigset_t all, before;
-	int r;
+	int r = zd_thread_start(&rec->thread, run, rec);
 
-	/* Signals are for the threads that their program knows of. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	r = pthread_create(&rec->thread, NULL, run, rec);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r)
-		return -r;
+		return r;
 	pthread_mutex_lock(&rec->lock);
 	while (!rec->ready)
 		pthread_cond_wait(&rec->changed, &rec->lock);

@@ -121,8 +121,8 @@ struct zd_request {
 	int64_t result;            /* bytes transferred, zones, or 0; negative: a code as everywhere */
 	uint64_t landed;           /* APPEND: where the data begins */
 	/* the library's: zero at first */
-	void *run;
-	uint32_t state, cancel;
+	uint64_t reserved0;
+	uint32_t reserved1, cancel;
 	uint64_t reserved[6];
 };
 

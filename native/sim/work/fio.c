@@ -334,10 +334,10 @@ static enum next verify_kept(struct zd_sim *sim, struct job *job, struct command
 {
 	const struct extent_written *e;
 
-	if (!job->kept_at && job->p.random) /* as fio, which sorts what it has written at random */
-		qsort(job->kept, job->nr_kept, sizeof(*job->kept), by_place);
 	if (job->kept_at == job->nr_kept)
 		return NEXT_END;
+	if (!job->kept_at && job->p.random) /* as fio, which sorts what it has written at random */
+		qsort(job->kept, job->nr_kept, sizeof(*job->kept), by_place);
 	e = &job->kept[job->kept_at++];
 	c->cmd = ZD_CMD_READ;
 	c->dir = ZD_SIM_READ;
