@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from zoned.bench.fiooptions import ALIASES, OPTIONS, WITHOUT_EFFECT, Section, known, near
+from zoned.bench.fiooptions import (
+    ALIASES,
+    LAYERED,
+    OPTIONS,
+    PLAIN,
+    WITHOUT_EFFECT,
+    Section,
+    known,
+    near,
+)
 from zoned.bench.fiovalues import FioError, Option, natural
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
@@ -278,7 +287,6 @@ def parse(
             job.group = group
             job.wait_for = wait
             job.offset += index * context.offset_increment
-            job.group_reporting = context.group_reporting
             job.options = mine
             _range(context, job, name, where)
             _zone_limits(limits, context, job)
@@ -322,12 +330,12 @@ def _apply(c: Section, layers: Sequence[Mapping[str, Option]]) -> None:
         mix = [layer[name] for name in ("rwmixread", "rwmixwrite") if name in layer]
         if len(mix) == 2 and sum(natural(o.value) or 0 for o in mix) != 100:
             raise mix[1].fail(f"with {mix[0].name} ({mix[0].where}) it does not add up to 100")
-        for name, one in OPTIONS.items():
-            if one.layered and name in layer:
-                one.apply(c, layer[name])
-    for name, one in OPTIONS.items():
-        if not one.layered and name in c.options:
-            one.apply(c, c.options[name])
+        for one in LAYERED:
+            if one.name in layer:
+                one.apply(c, layer[one.name])
+    for one in PLAIN:
+        if one.name in c.options:
+            one.apply(c, c.options[one.name])
 
 
 def _finish(c: Section, name: str, where: str) -> None:
@@ -356,7 +364,6 @@ def _finish(c: Section, name: str, where: str) -> None:
         _finish_verify(c)
     if job.runtime and job.ramp:
         job.runtime += job.ramp  # fio: ramp_time comes on top
-    job.loops = c.loops
 
 
 def _finish_blocks(c: Section, where: str) -> None:
