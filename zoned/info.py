@@ -7,9 +7,27 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from zoned.geometry import Geometry
+
+
+class Pace(StrEnum):
+    """How long a disk's commands take."""
+
+    NONE = "none"
+    """As long as the host needs."""
+    REAL = "real"
+    """As long as the drive of the disk's profile would take."""
+
+    @classmethod
+    def parse(cls, pace: Pace | str) -> Pace:
+        """What the keyword ``pace`` of ``create`` and ``memory`` means. Raises ValueError."""
+        try:
+            return cls(pace)
+        except ValueError:
+            raise ValueError(f"pace={pace!r}: it must be 'none' or 'real'") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Handle(Core):
         "_given",
         "_handle",
         "_origin",
+        "_paced",
         "_path",
         "_readonly",
         "_uuid",
@@ -62,6 +63,8 @@ class Handle(Core):
         self._given = path
         """As the caller named it; errors do so too."""
         self._readonly = bool(info.readonly)
+        self._paced = info.pace == lib.ZD_PACE_REAL
+        """Whether the disk was made so that its openers' commands take a drive's time."""
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = geometry_of(handle, info)
         self._begin(info.size)
