@@ -41,7 +41,7 @@ from zoned.geometry import (
 from zoned.hostcommands import HostCommands
 from zoned.info import DiskInfo, Pace
 from zoned.report import Conditions, Report, conditions_of
-from zoned.snapshots import Snapshot, cut_of
+from zoned.snapshots import Snapshot
 from zoned.traces.recording import DeviceTrace
 from zoned.traces.recording import State as RecordingState
 from zoned.zone import ZoneCondition
@@ -237,9 +237,8 @@ class Device(HostCommands):
         with self.snapshot() as snapshot:
             # The limit is one on looking at survivors, and this looks at none.
             states = CrashStates(snapshot, Strategy.RANDOM, limit=1)
-        kept, undone = states.cut_of(choice)
+        cut, _keep = states.cut_of(choice)
         states.close()
-        cut, _keep = cut_of(kept, undone)
         self._call(lib.zd_power_cut_to, cut)
 
     @property
