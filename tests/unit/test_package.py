@@ -117,7 +117,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     top = {name.split("/")[0] for name in inside}
     assert top == {"zoned", "zonefs", f"{NAME}.dist-info"}
     profiles = {f"zoned/profiles/{name}.toml" for name in ("test", "hc620", "hc680", "zn540")}
-    typed = {"zoned/py.typed", "zonefs/py.typed", "zoned/_native.pyi", "zoned/_fast.pyi"}
+    stubs = {f"zoned/{name}.pyi" for name in ("_native", "_fast", "_cffi")}
+    typed = {"zoned/py.typed", "zonefs/py.typed", *stubs}
     native = {"zoned/_native.abi3.so"}
     assert profiles | typed | native <= inside
     assert [name for name in inside if name.endswith((".c", ".h"))] == []
