@@ -26,7 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernel.scenario import Disk, Record, Scenario, Step
+from kernel.finding import Finding
+from kernel.scenario import Disk, Record, Step
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,13 @@ class Difference:
     ends: bool = False
     """The disks are no longer in the same state after it: nothing that follows is compared."""
 
-    def explains(
-        self,
-        scenario: Scenario,
-        at: int,
-        before: Record | None,
-        ours: Record,
-        theirs: Record,
-        door: str,
-    ) -> bool:
+    def explains(self, finding: Finding) -> bool:
         """Whether the two records differ in this way, and in no other."""
+        scenario, before = finding.scenario, finding.before
         if before is None:
             return False
-        disk, zones, step = scenario.disk, before["zones"], scenario.steps[at - 1]
+        disk, zones, step = scenario.disk, before["zones"], scenario.steps[finding.at - 1]
+        ours, theirs = finding.ours, finding.theirs
         return (
             self.kind == disk.kind
             and self.applies(disk, step, zones)
