@@ -7,6 +7,7 @@ zoned.errors.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import os
@@ -50,21 +51,7 @@ if TYPE_CHECKING:
     from zoned.drives.pace import Drive
 
 _COUNTER_ROW = struct.Struct("=13Q")  # struct zd_zone_counters
-_COUNTER_NAMES = (
-    "reads",
-    "writes",
-    "appends",
-    "bytes_read",
-    "bytes_written",
-    "finish_wasted",
-    "opens",
-    "closes",
-    "finishes",
-    "resets",
-    "implicit_opens",
-    "implicit_closes",
-    "errors",
-)
+_COUNTER_NAMES = tuple(field.name for field in dataclasses.fields(ZoneCounters))
 _BATCH = 1024
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+import children
 import zoned
 from cli.dumps import Dump, OldDump, Sample, as_old, gz, member, raw_gz
 from cli.shell import ok, sentence, zonedctl
@@ -890,9 +891,8 @@ def churned(tmp_path: Path) -> Iterator[Path]:
     zoned.create(
         path, size="8MiB", zone_size="64KiB", conventional=1, max_open=3, max_active=0
     ).close()
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
     with subprocess.Popen(
-        [sys.executable, "-c", CHURN, str(path)], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", CHURN, str(path)], stdout=subprocess.PIPE, env=children.environment()
     ) as writer:
         try:
             assert writer.stdout is not None
