@@ -556,7 +556,9 @@ def _drive_of(
     profile: str | os.PathLike[str] | None, geometry: Geometry, pace: Pace | str, *, kept: bool
 ) -> Drive | None:
     """The drive of a disk that is to be made with ``pace``."""
-    if Pace.parse(pace) is Pace.NONE:
+    if pace not in tuple(Pace):
+        raise ValueError(f"pace={pace!r}: it must be 'none' or 'real'")
+    if pace == Pace.NONE:
         return None
     from zoned.drives.pace import drive_of
 

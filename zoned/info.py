@@ -21,14 +21,6 @@ class Pace(StrEnum):
     REAL = "real"
     """As long as the drive of the disk's profile would take."""
 
-    @classmethod
-    def parse(cls, pace: Pace | str) -> Pace:
-        """What the keyword ``pace`` of ``create`` and ``memory`` means. Raises ValueError."""
-        try:
-            return cls(pace)
-        except ValueError:
-            raise ValueError(f"pace={pace!r}: it must be 'none' or 'real'") from None
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
