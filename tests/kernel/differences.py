@@ -192,6 +192,11 @@ def _whole(disk: Disk, zone: int) -> bool:
     return disk.capacity(zone) == min(disk.zone_size, disk.size - disk.start(zone))
 
 
+def _wrote(record: Record, step: Step, zones: list[str]) -> bool:
+    """Whether all was written, and left the zones so."""
+    return bool(record["result"] == step.arguments["length"] and record["zones"] == zones)
+
+
 def _written(disk: Disk, step: Step, zones: list[str], *, opens_all: bool) -> list[str]:
     """zbc_inc_wp(): write pointers move in every zone; the condition changes in the first one, or to FULL."""
     now = list(zones)
@@ -280,13 +285,11 @@ KNOWN: tuple[Difference, ...] = (
             "that a write begins in; those that it goes on into get a write pointer and stay EMPTY or CLOSED."
         ),
         applies=_crosses_zones,
-        theirs=lambda disk, step, zones, record: (
-            record["result"] == step.arguments["length"]
-            and record["zones"] == _written(disk, step, zones, opens_all=False)
+        theirs=lambda disk, step, zones, record: _wrote(
+            record, step, _written(disk, step, zones, opens_all=False)
         ),
-        ours=lambda disk, step, zones, record: (
-            record["result"] == step.arguments["length"]
-            and record["zones"] == _written(disk, step, zones, opens_all=True)
+        ours=lambda disk, step, zones, record: _wrote(
+            record, step, _written(disk, step, zones, opens_all=True)
         ),
         ends=True,
     ),
@@ -299,9 +302,8 @@ KNOWN: tuple[Difference, ...] = (
             "write begins in, and lets it go on into the gap behind the capacity."
         ),
         applies=_into_gap,
-        theirs=lambda disk, step, zones, record: (
-            record["result"] == step.arguments["length"]
-            and record["zones"] == _written(disk, step, zones, opens_all=False)
+        theirs=lambda disk, step, zones, record: _wrote(
+            record, step, _written(disk, step, zones, opens_all=False)
         ),
         ours=lambda disk, step, zones, record: (
             record.get("error") == "5/21/05" and record["zones"] == zones
