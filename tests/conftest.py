@@ -7,9 +7,11 @@ gives to ``needs``): a test that needs one of them then fails instead of being s
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -57,6 +59,30 @@ def clean_environment() -> dict[str, str]:
     import core  # found by the line above that names this folder
 
     return core.clean_environment()
+
+
+@pytest.fixture(scope="session")
+def preloaded(
+    tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str, bool, str], None]
+) -> Callable[[str], dict[str, str]]:
+    """``preloaded("killat")``: the environment of a process that has native/killat.c in it."""
+    import children  # found by the line above that names this folder
+
+    @functools.cache
+    def build(name: str) -> Path:
+        needs("cc", shutil.which("cc") is not None, "a compiler for the preloaded library")
+        library = tmp_path_factory.mktemp(name) / f"{name}.so"
+        source = Path(__file__).parent / "native" / f"{name}.c"
+        options = ("-D_GNU_SOURCE", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl")
+        environment = {n: v for n, v in os.environ.items() if n != "LD_PRELOAD"}
+        subprocess.run(["cc", *options], check=True, env=environment)
+        return library
+
+    def environment(name: str) -> dict[str, str]:
+        libraries = (os.environ.get("LD_PRELOAD"), str(build(name)))
+        return children.environment(LD_PRELOAD=":".join(filter(None, libraries)))
+
+    return environment
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from zoned.crash.states import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
     from zoned.drives.clock import Clock
-    from zoned.drives.pace import Pace
     from zoned.drives.profiles import Profile, ProfileError
     from zoned.errors import (
         AppendLimitError,
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
     )
     from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
     from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
-    from zoned.info import DiskInfo, Limits
+    from zoned.info import DiskInfo, Limits, Pace
     from zoned.openers import Opener, Openers
     from zoned.report import Report
     from zoned.snapshots import Snapshot, ZoneState
@@ -78,7 +77,6 @@ if TYPE_CHECKING:
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
     "drives.clock": ("Clock",),
-    "drives.pace": ("Pace",),
     "counters": ("Counters", "ZoneCounters"),
     "crash.states": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
@@ -117,7 +115,7 @@ _NAMES = {
     ),
     "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
     "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
-    "info": ("DiskInfo", "Limits"),
+    "info": ("DiskInfo", "Limits", "Pace"),
     "openers": ("Opener", "Openers"),
     "drives.profiles": ("Profile", "ProfileError"),
     "report": ("Report",),

@@ -7,13 +7,14 @@ zoned.errors.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import os
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, SupportsIndex, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack, cast
 from uuid import UUID
 
 from zoned import openers
@@ -24,12 +25,8 @@ from zoned._core.native import Guard, ffi, lib, sized
 from zoned._core.raising import bad_number, rule_name
 from zoned.counters import Counters, ZoneCounters
 from zoned.crash.states import CrashStates, Strategy
-from zoned.drives import pace as paces
-from zoned.drives import profiles
 from zoned.drives.clock import Clock
 from zoned.drives.clock import State as ClockState
-from zoned.drives.models import Model as DriveModel
-from zoned.drives.pace import Pace
 from zoned.errors import ImageBusyError
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
@@ -43,31 +40,19 @@ from zoned.geometry import (
     resolve,
 )
 from zoned.hostcommands import HostCommands
-from zoned.info import DiskInfo
+from zoned.info import DiskInfo, Pace
 from zoned.report import Conditions, Report, conditions_of
-from zoned.snapshots import Snapshot, cut_of
+from zoned.snapshots import Snapshot
 from zoned.traces.recording import DeviceTrace
 from zoned.traces.recording import State as RecordingState
 from zoned.zone import ZoneCondition
 
+if TYPE_CHECKING:
+    from zoned.drives.pace import Drive
+
 _COUNTER_ROW = struct.Struct("=13Q")  # struct zd_zone_counters
-_COUNTER_NAMES = (
-    "reads",
-    "writes",
-    "appends",
-    "bytes_read",
-    "bytes_written",
-    "finish_wasted",
-    "opens",
-    "closes",
-    "finishes",
-    "resets",
-    "implicit_opens",
-    "implicit_closes",
-    "errors",
-)
+_COUNTER_NAMES = tuple(field.name for field in dataclasses.fields(ZoneCounters))
 _BATCH = 1024
-_MOST = 2**32 - 1
 
 
 class GeometryKeywords(TypedDict, total=False):
@@ -119,13 +104,14 @@ class Device(HostCommands):
     Device; any number of processes may open one disk. Use it as a context manager, or call close().
     """
 
-    __slots__ = ("_clock", "_pace", "_recording")
+    __slots__ = ("_clock", "_drive", "_recording")
 
     def __init__(self) -> None:
         """Not for users: the owner of a handle that is yet to be made, see adopt."""
         super().__init__()
         self._clock = ClockState()
-        self._pace = str(Pace.NONE)
+        self._drive: Drive | None = None
+        """The one whose time its commands take for real."""
         self._recording = RecordingState()
 
     # ------------------------------------------------------------ commands
@@ -238,9 +224,8 @@ class Device(HostCommands):
         with self.snapshot() as snapshot:
             # The limit is one on looking at survivors, and this looks at none.
             states = CrashStates(snapshot, Strategy.RANDOM, limit=1)
-        kept, undone = states.cut_of(choice)
+        cut, _keep = states.cut_of(choice)
         states.close()
-        cut, _keep = cut_of(kept, undone)
         self._call(lib.zd_power_cut_to, cut)
 
     @property
@@ -376,7 +361,7 @@ class Device(HostCommands):
     @property
     def pace(self) -> str:
         """The drive whose time this handle's commands take for real; "none": no drive's."""
-        return self._pace
+        return str(Pace.NONE) if self._drive is None else self._drive[0]
 
     def info(self) -> DiskInfo:
         """Identity, geometry, limits and space used, now."""
@@ -388,7 +373,7 @@ class Device(HostCommands):
             uuid=self._uuid,
             created=datetime.fromtimestamp(raw.created, UTC),
             profile=self._geometry.profile,
-            pace=str(Pace.REAL if raw.pace == lib.ZD_PACE_REAL else Pace.NONE),
+            pace=str(Pace.REAL if self._paced else Pace.NONE),
             version=raw.version,
             features=raw.features,
             geometry=self._geometry,
@@ -424,7 +409,7 @@ class Device(HostCommands):
                 path = f"/proc/{os.getpid()}/fd/{lib.zd_fd(self._handle)}"
         elif self.closed:
             raise ValueError("the device is closed")
-        return _reopen, (path, self._readonly, self._uuid, self._pace)
+        return _reopen, (path, self._readonly, self._uuid, self._drive)
 
     def __repr__(self) -> str:
         name = "in RAM" if self._path is None else repr(self._path)
@@ -434,6 +419,38 @@ class Device(HostCommands):
         return f"<zoned.Device {name}, {self._geometry.describe()}{mode}>"
 
     # ------------------------------------------------------------ inside
+
+    def _at_pace(self, pace: Pace | str | os.PathLike[str] | None) -> Device:
+        """This disk, just opened, with the pace that is asked for, or (None) that it was made with;
+        closed where it cannot be had.
+        """
+        if pace is None:
+            pace = Pace.REAL if self._paced else Pace.NONE
+        if os.fspath(pace) == Pace.NONE:
+            return self
+        from zoned.drives.pace import drive_named
+
+        try:
+            drive = drive_named(self, pace)
+        except BaseException:
+            self.close()
+            raise
+        return self._timed_as(drive)
+
+    def _timed_as(self, drive: Drive | None) -> Device:
+        """This disk, whose commands take the time of a drive (None: of none) from now on; closed
+        where they cannot.
+        """
+        if drive is not None:
+            from zoned.drives.pace import begin
+
+            try:
+                begin(self, drive)
+                self._drive = drive
+            except BaseException:
+                self.close()
+                raise
+        return self
 
     def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
         first = self._number("zone", zone)
@@ -487,16 +504,15 @@ def create(
     ValueError for an unknown pace.
     """
     name = os.fsdecode(path)
-    real = paces.chosen(pace) is Pace.REAL
     geometry = resolve_keywords(profile, keywords)
-    drive = paces.drive_of(profile, geometry, kept=True) if real else None
+    drive = _drive_of(profile, geometry, pace, kept=True)
     if replace and os.path.isfile(name):
         openers.refuse_used(name)
     try:
-        device = create_from(name, geometry, replace=replace, paced=real)
+        device = create_from(name, geometry, replace=replace, paced=drive is not None)
     except ImageBusyError:
         raise openers.busy(name) from None
-    return device if drive is None else _paced(device, geometry.profile, drive)
+    return device._timed_as(drive)
 
 
 def memory(
@@ -509,11 +525,9 @@ def memory(
 
     With ``pace="real"`` the profile may be a file of your own.
     """
-    real = paces.chosen(pace) is Pace.REAL
     geometry = resolve_keywords(profile, keywords)
-    drive = paces.drive_of(profile, geometry, kept=False) if real else None
-    device = create_from(None, geometry, replace=False, paced=real)
-    return device if drive is None else _paced(device, geometry.profile, drive)
+    drive = _drive_of(profile, geometry, pace, kept=False)
+    return create_from(None, geometry, replace=False, paced=drive is not None)._timed_as(drive)
 
 
 def open(  # noqa: A001
@@ -535,35 +549,28 @@ def open(  # noqa: A001
     given = os.fsdecode(path)
     name = path_bytes(os.path.abspath(given))
     device = adopt(given, lambda out, err: opened(name, readonly, out, err), Device)
-    return _at_pace(device, pace)
+    return device._at_pace(pace)
 
 
-def _at_pace(device: Device, pace: Pace | str | os.PathLike[str] | None) -> Device:
-    """A disk just opened, with the pace that is asked for, or that it was made with."""
-    try:
-        remembered = device.info().pace == Pace.REAL
-        found = paces.of_opened(device, pace, remembered=remembered)
-    except BaseException:
-        device.close()
-        raise
-    return device if found is None else _paced(device, *found)
+def _drive_of(
+    profile: str | os.PathLike[str] | None, geometry: Geometry, pace: Pace | str, *, kept: bool
+) -> Drive | None:
+    """The drive of a disk that is to be made with ``pace``."""
+    if pace not in tuple(Pace):
+        raise ValueError(f"pace={pace!r}: it must be 'none' or 'real'")
+    if pace == Pace.NONE:
+        return None
+    from zoned.drives.pace import drive_of
 
-
-def _paced(device: Device, name: str, drive: DriveModel) -> Device:
-    """The device, whose commands take the time of a drive from now on."""
-    try:
-        paces.begin(device, drive)
-        device._pace = name
-    except BaseException:
-        device.close()
-        raise
-    return device
+    return drive_of(profile, geometry, kept=kept)
 
 
 def resolve_keywords(
     profile: str | os.PathLike[str] | None, keywords: GeometryKeywords
 ) -> Geometry:
     """The disk that keywords over a profile mean. Raises GeometryError, ProfileError."""
+    from zoned.drives import profiles  # who opens a disk reads none
+
     chosen = profiles.load(profiles.DEFAULT if profile is None else profile)
     given = cast("dict[str, object]", keywords)
     return resolve(chosen.values, given, profile=chosen.name, implied=profile is None)
@@ -603,7 +610,7 @@ def another(image: str | os.PathLike[str] | Device, *, readonly: bool = False) -
     return again
 
 
-def _reopen(path: str, readonly: bool, uuid: UUID, pace: str = Pace.NONE) -> Device:
+def _reopen(path: str, readonly: bool, uuid: UUID, drive: Drive | None) -> Device:
     """What a pickled Device becomes."""
     in_ram = path.startswith("/proc/")
     try:
@@ -622,4 +629,4 @@ def _reopen(path: str, readonly: bool, uuid: UUID, pace: str = Pace.NONE) -> Dev
         found = device.uuid
         device.close()
         raise ValueError(f"{path} is another disk now: {found}, and {uuid} was pickled")
-    return _at_pace(device, pace)
+    return device._timed_as(drive)

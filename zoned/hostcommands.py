@@ -8,19 +8,20 @@ them all.
 from __future__ import annotations
 
 import contextlib
-import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from zoned._core.handle import Handle
-from zoned._core.native import Guard, ffi, lib
-from zoned._core.raising import bad_number, raise_error
+from zoned._core.native import ffi, lib
 from zoned.units import counted
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["HostCommands"]
+
+_BYTES = 2**63
+"""Behind the last number of a byte."""
 
 _FILTERS = {
     "any": lib.ZD_REPORT_ANY,
@@ -158,7 +159,7 @@ class HostCommands(Handle):
             _FILTERS[option],
             zones,
         )
-        total = self._submit(request)
+        total = self._call(_submit, request)
         return [zones[i].index for i in range(min(total, most))], total
 
     # ------------------------------------------------------------ inside
@@ -189,30 +190,21 @@ class HostCommands(Handle):
             iov[i].iov_base, iov[i].iov_len = piece, len(piece)
         request = _request(op, flags)
         request.zone = self._number("zone", zone)
-        request.offset = self._bytes("offset", offset)
-        request.length = self._bytes("length", length)
+        request.offset = self._number("offset", offset, _BYTES)
+        request.length = self._number("length", length, _BYTES)
         request.iov, request.nr_iov = iov, len(held)
         try:
-            return self._submit(request), request.landed
+            return self._call(_submit, request), request.landed
         finally:
             for piece in held:
                 ffi.release(piece)
 
-    def _bytes(self, name: str, value: SupportsIndex) -> int:
-        number = operator.index(value)
-        if not 0 <= number < 2**63:
-            raise bad_number(self, name, number)
-        return number
 
-    def _submit(self, request: Any) -> int:
-        err = ffi.new("struct zd_error *")
-        request.err = err
-        with Guard(self):
-            lib.zd_submit(self._handle, request)
-        result = int(request.result)
-        if result < 0:
-            raise_error(result, err, self, self._given)
-        return result
+def _submit(handle: Any, request: Any, err: Any) -> int:
+    """A request, given and waited for; its result."""
+    request.err = err
+    lib.zd_submit(handle, request)
+    return int(request.result)
 
 
 def _request(op: int, flags: int) -> Any:

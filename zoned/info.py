@@ -7,9 +7,19 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 from zoned.geometry import Geometry
+
+
+class Pace(StrEnum):
+    """How long a disk's commands take."""
+
+    NONE = "none"
+    """As long as the host needs."""
+    REAL = "real"
+    """As long as the drive of the disk's profile would take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, BinaryIO
@@ -158,6 +157,8 @@ def read_toml(
 
 def parse_toml(content: bytes, error: type[InputError], name: str) -> dict[str, Any]:
     """The table in the bytes of a TOML file. Raises ``error``."""
+    import tomllib  # who opens a disk reads none
+
     if len(content) > MOST_TOML:
         raise error(f"{name}: it is larger than {format_size(MOST_TOML)}, the most that is read")
     text = as_text(content, error, name).replace("\r\n", "\n")

@@ -53,8 +53,12 @@ class UnflushedBlock:
     """Written by a write that a fault rule marked lost: no power cut keeps it."""
 
 
-def cut_of(kept: Mapping[int, int], undone: Iterable[int]) -> tuple[Any, Any]:
-    """``struct zd_cut *``, and what must live as long as it."""
+PowerCut = tuple[Any, Any]
+"""``struct zd_cut *``, and what must live as long as it."""
+
+
+def _cut_of(kept: Mapping[int, int], undone: Iterable[int]) -> PowerCut:
+    """What zones keep, by their bytes, and which blocks are undone, by their offsets."""
     zones = ffi.new("struct zd_survivor[]", [(z, 0, size) for z, size in sorted(kept.items())])
     blocks = ffi.new("uint64_t[]", sorted(undone))
     cut = ffi.new("struct zd_cut *")
@@ -76,10 +80,8 @@ class Fates:
         self.choices: tuple[int, ...] = tuple(fate.choices for fate in fates[0:free])
         """How many each has."""
 
-    def cut(self, choice: Sequence[int]) -> tuple[dict[int, int], list[int]]:
-        """What zones keep, and which blocks are undone. Raises ValueError for a choice that
-        cannot be.
-        """
+    def cut(self, choice: Sequence[int]) -> PowerCut:
+        """What leaves the survivor of these choices. Raises ValueError for one that cannot be."""
         if len(choice) != len(self.choices):
             raise ValueError(f"a survivor has {len(self.choices)} choices, not {len(choice)}")
         cut = ffi.new("struct zd_cut *")
@@ -89,8 +91,7 @@ class Fates:
         count = self._count
         if lib.zd_fates_cut(self._raw, count, chosen, len(choice), kept, undone, cut) < 0:
             raise ValueError("there is no such survivor")
-        zones = {item.zone: item.bytes for item in kept[0 : cut.nr_kept]}
-        return zones, list(undone[0 : cut.nr_undone])
+        return cut, (kept, undone)
 
 
 class Snapshot(Owned):
@@ -161,7 +162,7 @@ class Snapshot(Owned):
         """
         if undone is None:
             undone = [block.offset for block in self.unflushed()]
-        return self.forked({} if kept is None else kept, undone)
+        return self.forked(_cut_of({} if kept is None else kept, undone))
 
     def unflushed(self) -> list[UnflushedBlock]:
         """The blocks of conventional and preferred zones whose newer content a power cut may take,
@@ -235,13 +236,14 @@ class Snapshot(Owned):
 
     def forked(
         self,
-        kept: Mapping[int, int] | None,
-        undone: Iterable[int] = (),
+        by: PowerCut | None,
         kind: type[Device] | None = None,
         crash_id: str | None = None,
     ) -> Device:
-        """A fork (``kept`` None), or a survivor with an id; ``kind``: of a class of its own."""
-        cut, _keep = (ffi.NULL, None) if kept is None else cut_of(kept, undone)
+        """A fork (``by`` None), or what a power cut leaves, with an id; ``kind``: of a class of its
+        own.
+        """
+        cut, _keep = (ffi.NULL, None) if by is None else by
 
         def make(out: Any, err: Any) -> int:
             with Guard(self):

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +35,8 @@ class Temporary:
         folder, base = os.path.split(self._path)
         start = os.fsdecode(os.fsencode(base)[:_LONGEST])
         while True:
-            self.name = os.path.join(
-                folder or os.curdir, f".{start}.{self._what}.{secrets.token_hex(8)}"
-            )
+            name = f".{start}.{self._what}.{os.urandom(8).hex()}"
+            self.name = os.path.join(folder or os.curdir, name)
             try:
                 return open(self.name, "xb", opener=_private)
             except FileExistsError:

@@ -3,9 +3,10 @@
 Made by native/python/stubs.py from native/fs/fuse.h, which is its manual.
 """
 
-from zoned._native import _FFI, _CData
+from zoned._cffi import _CData, _Library
+from zoned._native import _FFI
 
-class _Lib:
+class _Lib(_Library):
     ZD_FUSE_MAX_WORKERS: int
     ZD_FUSE_READONLY: int
     ZD_FUSE_SET_ERRORS: int

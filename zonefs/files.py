@@ -32,7 +32,43 @@ BUFFER_SIZE = 64 * 1024
 """Of buffered files, unless told otherwise."""
 
 
-class ZoneFile(io.RawIOBase):
+class RawFile(io.RawIOBase):
+    """What the raw files have in common: how they were opened."""
+
+    _readable: bool
+    _writable: bool
+    name: str
+    mode: str
+
+    def readable(self) -> bool:
+        """Whether it was opened for reading."""
+        self._check_open()
+        return self._readable
+
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        self._check_open()
+        return self._writable
+
+    def seekable(self) -> bool:
+        """Always, within the file."""
+        self._check_open()
+        return True
+
+    def __reduce__(self) -> NoReturn:
+        kind = type(self).__name__
+        raise TypeError(f"a {kind} belongs to its process and cannot be copied or pickled")
+
+    def __repr__(self) -> str:
+        state = " [closed]" if self.closed else ""
+        return f"<zonefs.{type(self).__name__} {self.name!r} mode={self.mode!r}{state}>"
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+
+class ZoneFile(RawFile):
     """A file of a ZoneFS, unbuffered: each call is one system call of the kernel's zonefs.
 
     ``write`` may take fewer bytes than given, at the capacity of the file. Thread safe; threads
@@ -137,21 +173,6 @@ class ZoneFile(io.RawIOBase):
 
     # ------------------------------------------------------------ what it is
 
-    def readable(self) -> bool:
-        """Whether it was opened for reading."""
-        self._check_open()
-        return self._readable
-
-    def writable(self) -> bool:
-        """Whether it was opened for writing."""
-        self._check_open()
-        return self._writable
-
-    def seekable(self) -> bool:
-        """Always, within the file."""
-        self._check_open()
-        return True
-
     def tell_size(self) -> int:
         """The size of the file, bytes."""
         return self._size()
@@ -174,20 +195,9 @@ class ZoneFile(io.RawIOBase):
         finally:
             self._file.close()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a ZoneFile belongs to its process and cannot be copied or pickled")
-
-    def __repr__(self) -> str:
-        state = " [closed]" if self.closed else ""
-        return f"<zonefs.ZoneFile {self.name!r} mode={self.mode!r}{state}>"
-
     def _size(self) -> int:
         self._check_open()
         return self._fs.size_of(self._ino, self.name)
-
-    def _check_open(self) -> None:
-        if self._file.closed:
-            raise ValueError("I/O operation on closed file")
 
 
 class _Blocks(_Buffered):

@@ -31,10 +31,11 @@ import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from zoned._core.native import Guard
 from zoned._core.owning import Turn
+from zonefs.files import RawFile
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -158,7 +159,7 @@ class Extents:
                 at += 1
 
 
-class StreamFile(io.RawIOBase):
+class StreamFile(RawFile):
     """A stream, unbuffered: a file that can be read, written, cut and moved about in at any byte.
 
     What is written counts once it is flushed. Any number of threads may use it.
@@ -325,21 +326,6 @@ class StreamFile(io.RawIOBase):
         """Bytes that can still be written before the zone is full, if in one piece."""
         return max(self._capacity - self._end - self._length - RECORD.size, 0)
 
-    def readable(self) -> bool:
-        """Whether it was opened for reading."""
-        self._check_open()
-        return self._readable
-
-    def writable(self) -> bool:
-        """Whether it was opened for writing."""
-        self._check_open()
-        return self._writable
-
-    def seekable(self) -> bool:
-        """Always."""
-        self._check_open()
-        return True
-
     closed = property(attrgetter("_raw.closed"), doc="True once close() was called.")
     """Not in Python: its buffers take a KeyboardInterrupt in here for "yes"."""
 
@@ -350,13 +336,6 @@ class StreamFile(io.RawIOBase):
         finally:
             self._raw.close()
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a StreamFile belongs to its process and cannot be copied or pickled")
-
-    def __repr__(self) -> str:
-        state = " [closed]" if self.closed else ""
-        return f"<zonefs.StreamFile {self.name!r} mode={self.mode!r}{state}>"
-
     def buffered(self, buffering: int) -> io.BufferedIOBase:
         """The buffer that open_stream puts on it."""
         size = BUFFER_SIZE if buffering < 2 else buffering
@@ -365,10 +344,6 @@ class StreamFile(io.RawIOBase):
         return StreamRandom(self, size) if self._readable else StreamWriter(self, size)
 
     # ------------------------------------------------------------ inside
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
 
     def _check_can(self, what: str, allowed: bool) -> None:
         self._check_open()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import inspect
-import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import zoned
 from zoned import Dialect, ZoneCondition, rules
+from zoned._core.native import lib
 
 MIB = 1 << 20
 BLOCK = bytes(4096)
@@ -217,18 +217,12 @@ def not_an_image(folder: Path) -> None:
 
 def image_version(folder: Path) -> None:
     """An image of a later version."""
-    with open(made(folder), "r+b") as file:
-        for copy in (0, 4096):
-            patch_header(file, copy, 8, (2).to_bytes(4, "little"))
-    zoned.open(folder / "disk.img")
+    open_patched(folder, HEADERS, lambda header: renumber(header, 8, b"\x02\0\0\0"))
 
 
 def image_feature(folder: Path) -> None:
     """An image with a feature of a later version."""
-    with open(made(folder), "r+b") as file:
-        for copy in (0, 4096):
-            patch_header(file, copy, 16, (1 << 7).to_bytes(8, "little"))
-    zoned.open(folder / "disk.img")
+    open_patched(folder, HEADERS, lambda header: renumber(header, 16, b"\x80" + bytes(7)))
 
 
 def image_truncated(folder: Path) -> None:
@@ -240,24 +234,12 @@ def image_truncated(folder: Path) -> None:
 
 def image_corrupt(folder: Path) -> None:
     """Both copies of the header damaged."""
-    with open(made(folder), "r+b") as file:
-        for copy in (0, 4096):
-            file.seek(copy + 50)
-            file.write(b"\xff")
-    zoned.open(folder / "disk.img")
+    open_patched(folder, HEADERS, lambda header: header.__setitem__(50, 0xFF))
 
 
 def image_failed(folder: Path) -> None:
     """An image whose status says that the host could not sync."""
-    with open(made(folder), "r+b") as file:
-        for copy in (8192, 12288):
-            file.seek(copy)
-            status = bytearray(file.read(64))
-            status[20] = 1
-            status[60:] = crc32c(bytes(status[:60])).to_bytes(4, "little")
-            file.seek(copy)
-            file.write(status)
-    zoned.open(folder / "disk.img")
+    open_patched(folder, STATUSES, lambda status: renumber(status, 20, b"\x01"))
 
 
 def image_busy(folder: Path) -> None:
@@ -287,22 +269,32 @@ def made(folder: Path) -> Path:
 
 def crc32c(data: bytes) -> int:
     """CRC-32C, as docs/image-format.md defines it."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
+    return int(lib.zd_crc32c(0, data, len(data)))
 
 
-def patch_header(file: io.BufferedRandom, copy: int, at: int, value: bytes) -> None:
-    """Change a field of a header copy and make its CRC right again."""
-    file.seek(copy)
-    header = bytearray(file.read(4096))
-    header[at : at + len(value)] = value
-    header[4092:] = crc32c(bytes(header[:4092])).to_bytes(4, "little")
-    file.seek(copy)
-    file.write(header)
+HEADERS = ((0, 4096), (4096, 4096))
+STATUSES = ((8192, 64), (12288, 64))
+"""Where the copies lie in an image, and how long they are; the last four bytes are their CRC."""
+
+
+def open_patched(
+    folder: Path, copies: tuple[tuple[int, int], ...], change: Callable[[bytearray], None]
+) -> None:
+    """Open an image in which something was done to each of the copies."""
+    with open(made(folder), "r+b") as file:
+        for at, length in copies:
+            file.seek(at)
+            copy = bytearray(file.read(length))
+            change(copy)
+            file.seek(at)
+            file.write(copy)
+    zoned.open(folder / "disk.img")
+
+
+def renumber(copy: bytearray, at: int, value: bytes) -> None:
+    """Change a field, and make the CRC right again."""
+    copy[at : at + len(value)] = value
+    copy[-4:] = crc32c(bytes(copy[:-4])).to_bytes(4, "little")
 
 
 def first_line(thing: object) -> str:

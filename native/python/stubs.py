@@ -22,70 +22,27 @@ HEAD = '''"""Types of the cffi module {name}.
 Made by native/python/stubs.py from {what}, which is its manual.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypeAlias, TypeVar, overload
-
-from cffi import FFI
-from typing_extensions import Buffer
-
-_F = TypeVar("_F", bound=Callable[..., object])
-_CType: TypeAlias = FFI.CType
-
-class _CData:
-    """A pointer, an array or a struct."""
-
-    def __getitem__(self, index: int | slice) -> Any: ...
-    def __setitem__(self, index: int | slice, value: object) -> None: ...
-    def __iter__(self) -> Iterator[Any]: ...
-    def __len__(self) -> int: ...
-    def __int__(self) -> int: ...
-    def __call__(self, *args: object) -> Any: ...
-    def __add__(self, other: int) -> _CData: ...
+{imports}
 '''
+IMPORTS = """from typing import Any, Literal, overload
+
+from zoned._cffi import _Base, _CData, _CType, _Library"""
 FFI = """
-class _FFI:
-    NULL: _CData
-    errno: int
-{new}
-    def cast(self, cdecl: str | _CType, value: _CData | float) -> _CData: ...
-    def string(self, cdata: _CData, maxlen: int = -1) -> bytes: ...
-    def buffer(self, cdata: _CData, size: int = -1) -> memoryview: ...
-    def from_buffer(
-        self, cdecl: str | Buffer, buffer: Buffer = ..., require_writable: bool = False
-    ) -> _CData: ...
-    def release(self, cdata: _CData) -> None: ...
-    def memmove(self, dest: _CData | Buffer, src: _CData | Buffer, n: int) -> None: ...
-    def sizeof(self, cdecl: str | _CType | _CData) -> int: ...
-    def offsetof(self, cdecl: str | _CType, *fields: str | int) -> int: ...
-    def typeof(self, cdecl: str | _CData) -> _CType: ...
-    def addressof(self, cdata: _CData | _Lib, *fields: str | int) -> Any: ...
-    def new_handle(self, value: object) -> _CData: ...
-    def from_handle(self, handle: _CData) -> Any: ...
-    def gc(self, cdata: _CData, destructor: Callable[[Any], object] | None) -> _CData: ...
-    def def_extern(self, name: str = ...) -> Callable[[_F], _F]: ...
-    def callback(self, cdecl: str, function: Callable[..., object]) -> _CData: ...
-
-ffi: _FFI
-lib: _Lib
-"""
-
+class _FFI(_Base):
+{new}"""
 FIRST = "zoned._native"
-MORE = '''"""Types of the cffi module {name}.
-
-Made by native/python/stubs.py from {what}, which is its manual.
-"""
-
-from zoned._native import _FFI, _CData
-'''
+MORE = """from zoned._cffi import _CData, _Library
+from zoned._native import _FFI"""
 END = """
 ffi: _FFI
 lib: _Lib
 """
+PLAIN = ("int", "float", "bytes", "None")
 
 
 def class_name(struct: str) -> str:
-    """zd_trace_record: _ZdTraceRecord."""
-    return "_" + "".join(part.capitalize() for part in struct.split("_"))
+    """struct zd_trace_record: _ZdTraceRecord."""
+    return "_" + "".join(part.capitalize() for part in struct.split()[1].split("_"))
 
 
 class Stub:
@@ -113,17 +70,15 @@ class Stub:
             return "int"
         if kind.kind == "void":
             return "None"
-        if kind.kind == "struct" or (kind.kind == "pointer" and kind.item.kind == "struct"):
-            name = kind.cname if kind.kind == "struct" else kind.item.cname
-            known = self._name == FIRST and name in self._fields
-            return class_name(name.split()[1]) if known else "_CData"
-        return "_CData"
+        struct = kind.item if kind.kind == "pointer" else kind
+        known = self._name == FIRST and struct.cname in self._fields
+        return class_name(struct.cname) if known else "_CData"
 
     def _field(self, kind: Any) -> str:
         if kind.kind == "array":
             return "Any"  # reads as a pointer, and takes bytes or a list
         value = self._value(kind)
-        return "Any" if value.startswith("_") else value
+        return value if value in PLAIN else "Any"
 
     def _argument(self, kind: Any) -> str:
         """What a parameter of a C type takes."""
@@ -134,12 +89,12 @@ class Stub:
         ):
             return "_CData | bytes"
         value = self._value(kind)
-        return "_CData" if value.startswith("_") else value
+        return value if value in PLAIN else "_CData"
 
     def _structs(self) -> list[str]:
         lines = []
         for name, fields in self._fields.items():
-            lines.append(f"\nclass {class_name(name.split()[1])}(_CData):")
+            lines.append(f"\nclass {class_name(name)}(_CData):")
             lines += [
                 f"    {field}: {self._field(of.type)}"
                 for field, of in fields
@@ -148,7 +103,7 @@ class Stub:
         return lines
 
     def _functions(self) -> list[str]:
-        lines = ["\nclass _Lib:"]
+        lines = ["\nclass _Lib(_Library):"]
         for name in dir(self._lib):
             value = getattr(self._lib, name)
             if isinstance(value, int):
@@ -167,17 +122,18 @@ class Stub:
         lines = []
         for name in self._fields:
             lines.append("    @overload")
-            literal, gives = f'Literal["{name} *"]', class_name(name.split()[1])
+            literal, gives = f'Literal["{name} *"]', class_name(name)
             lines.append(f"    def new(self, cdecl: {literal}, init: object = ...) -> {gives}: ...")
         plain = "    def new(self, cdecl: str | _CType, init: object = ...) -> _CData: ..."
         return "\n".join([*lines, "    @overload", plain])
 
     def text(self) -> str:
         """As ruff lays it out. All but the first use what that one defines."""
-        head, structs = (HEAD, self._structs()) if self._name == FIRST else (MORE, [])
-        end = FFI.format(new=self._new()) if self._name == FIRST else END
-        parts = [head.format(name=self._name, what=self._what), *structs, *self._functions(), end]
-        text = "\n".join(parts)
+        first = self._name == FIRST
+        head = HEAD.format(name=self._name, what=self._what, imports=IMPORTS if first else MORE)
+        structs = self._structs() if first else []
+        new = [FFI.format(new=self._new())] if first else []
+        text = "\n".join([head, *structs, *self._functions(), *new, END])
         done = subprocess.run(
             [sys.executable, "-m", "ruff", "format", "--stdin-filename", "native.pyi", "-"],
             input=text,

@@ -66,6 +66,33 @@ def zonedctl(*args: object, stdin: bytes | None = None, **env: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr.decode())
 
 
+def to_full(*args: object) -> Done:
+    """Run a command whose standard output takes nothing."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *(str(arg) for arg in args)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            timeout=PATIENCE,
+            check=False,
+        )
+    return Done(done.returncode, b"", done.stderr.decode())
+
+
+def limited(blocks: int, *args: object, stdin: bytes) -> Done:
+    """Run a command whose files the host lets grow to so many blocks of 512 bytes."""
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *COMMAND, *(str(arg) for arg in args)],
+        input=stdin,
+        capture_output=True,
+        env=environment(),
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr.decode())
+
+
 def inside(*args: object, stdin: bytes | None = None) -> Done:
     """Run a command in this process: quicker, and the same but for signals and real descriptors."""
     result = CliRunner().invoke(cli, [str(arg) for arg in args], input=stdin or b"")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+import children
 import zoned
 from cli.dumps import Dump, OldDump, Sample, as_old, gz, member, raw_gz
 from cli.shell import ok, sentence, zonedctl
@@ -287,15 +288,21 @@ def test_progress_reaches_the_end() -> None:
 # ------------------------------------------------------------------------------------------- damage
 
 
+def chunky() -> zoned.Device:
+    """A small disk whose dump has several chunks of each kind."""
+    device = zoned.memory(size="16MiB", zone_size="1MiB", conventional=1, max_open=4)
+    rng = random.Random(2)
+    for zone in (0, 2, 4, 5):
+        device.pwrite(rng.randbytes(512) * 16, device.geometry.zone_start(zone))
+    device.finish_zone(4)
+    device.set_condition(7, "offline")
+    return device
+
+
 @pytest.fixture(scope="module", params=["archive", "version-1"])
 def sample(request: pytest.FixtureRequest) -> Sample:
-    """A small dump with several chunks of each kind."""
-    with zoned.memory(size="16MiB", zone_size="1MiB", conventional=1, max_open=4) as device:
-        rng = random.Random(2)
-        for zone in (0, 2, 4, 5):
-            device.pwrite(rng.randbytes(512) * 16, device.geometry.zone_start(zone))
-        device.finish_zone(4)
-        device.set_condition(7, "offline")
+    """A dump of it."""
+    with chunky() as device:
         new = Dump(packed(device))
     return new if request.param == "archive" else as_old(new)
 
@@ -420,15 +427,9 @@ def test_a_dump_of_version_1_comes_back(tmp_path: Path) -> None:
     """A file that the program wrote before dumps were archives."""
     path = Path(__file__).with_name("version1.zdump")
     ok("restore", path, tmp_path / "copy.img")
-    with zoned.memory(size="16MiB", zone_size="1MiB", conventional=1, max_open=4) as like:
-        rng = random.Random(2)
-        for zone in (0, 2, 4, 5):
-            like.pwrite(rng.randbytes(512) * 16, like.geometry.zone_start(zone))
-        like.finish_zone(4)
-        like.set_condition(7, "offline")
-        with zoned.open(tmp_path / "copy.img") as copy:
-            assert zones(copy) == zones(like)
-            assert payload(copy) == payload(like)
+    with chunky() as like, zoned.open(tmp_path / "copy.img") as copy:
+        assert zones(copy) == zones(like)
+        assert payload(copy) == payload(like)
     assert path.read_bytes()[:10] == b"\x89ZDMP\r\n\x1a\x01\x00"
 
 
@@ -890,9 +891,8 @@ def churned(tmp_path: Path) -> Iterator[Path]:
     zoned.create(
         path, size="8MiB", zone_size="64KiB", conventional=1, max_open=3, max_active=0
     ).close()
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
     with subprocess.Popen(
-        [sys.executable, "-c", CHURN, str(path)], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", CHURN, str(path)], stdout=subprocess.PIPE, env=children.environment()
     ) as writer:
         try:
             assert writer.stdout is not None

@@ -16,7 +16,18 @@ import pytest
 import zoned
 import zoned.archive
 from cli.dumps import Dump
-from cli.shell import COMMAND, Done, drained, environment, inside, refused, sentence, zonedctl
+from cli.shell import (
+    COMMAND,
+    Done,
+    drained,
+    environment,
+    inside,
+    limited,
+    refused,
+    sentence,
+    to_full,
+    zonedctl,
+)
 from waiting import PATIENCE, until
 from zoned._core.looking import zone_written
 from zoned.cli.app import COMMANDS
@@ -182,18 +193,10 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_a_full_output(disk: Path, args: list[str]) -> None:
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*COMMAND, args[0], str(disk), *args[1:]],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            timeout=PATIENCE,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert b"No space left on device" in done.stderr
-    assert done.stderr.count(b"\n") == 1
+    done = to_full(args[0], disk, *args[1:])
+    assert done.status == 1
+    assert "No space left on device" in done.err
+    assert done.err.count("\n") == 1
 
 
 def test_closed_descriptors(disk: Path) -> None:
@@ -246,27 +249,10 @@ def test_traceback_on_request(tmp_path: Path) -> None:
 
 def test_a_host_that_takes_no_more(disk: Path) -> None:
     """A file size limit of the host: the sentence says so, what was written stays, the image stays good."""
-    done = subprocess.run(
-        [
-            "sh",
-            "-c",
-            'ulimit -f 12000; exec "$@"',
-            "sh",
-            *COMMAND,
-            "write",
-            str(disk),
-            "--zones",
-            "2-9",
-        ],
-        input=bytes(20 << 20),
-        capture_output=True,
-        env=environment(),
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.count(b"\n") == 1
-    assert b"File too large" in done.stderr
+    done = limited(12000, "write", disk, "--zones", "2-9", stdin=bytes(20 << 20))
+    assert done.status == 1
+    assert done.err.count("\n") == 1
+    assert "File too large" in done.err
     assert inside("check", disk).status == 0
     with zoned.open(disk, readonly=True) as device:
         written = sum(zone_written(device, zone) for zone in range(2, 10))
@@ -395,17 +381,9 @@ def test_what_is_no_regular_file_is_not_offered_for_replacing(tmp_path: Path) ->
     "args", [("--help",), ("--version",), ("report", "--help"), ("bench", "--list")]
 )
 def test_full_standard_output_is_told(args: tuple[str, ...]) -> None:
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*COMMAND, *args],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert done.stderr == "zonedctl: cannot write to standard output: No space left on device\n"
+    done = to_full(*args)
+    assert done.status == 1
+    assert done.err == "zonedctl: cannot write to standard output: No space left on device\n"
 
 
 def test_a_full_disk_under_an_output_file_names_the_file(disk: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import zoned
-from cli.shell import COMMAND, ROOT, environment, zonedctl
+from cli.shell import COMMAND, ROOT, environment, limited, zonedctl
 from waiting import PATIENCE, until
 from zoned.cli.app import cli
 
@@ -165,27 +165,9 @@ def test_an_interrupted_append_prints_where_the_data_landed(disk: Path) -> None:
 
 
 def test_a_write_that_the_host_ends_says_how_far_it_got(disk: Path) -> None:
-    done = subprocess.run(
-        [
-            "sh",
-            "-c",
-            'ulimit -f 30000; exec "$@"',
-            "sh",
-            *COMMAND,
-            "write",
-            str(disk),
-            "--zones",
-            "2-7",
-        ],
-        input=bytes(20 * MIB),
-        capture_output=True,
-        text=False,
-        env=environment(),
-        timeout=PATIENCE,
-        check=False,
-    )
-    told = re.search(r"File too large.*; (\d+) bytes were written\n$", done.stderr.decode())
-    assert done.returncode == 1 and told, done.stderr
+    done = limited(30000, "write", disk, "--zones", "2-7", stdin=bytes(20 * MIB))
+    told = re.search(r"File too large.*; (\d+) bytes were written\n$", done.err)
+    assert done.status == 1 and told, done.err
     with zoned.open(disk, readonly=True) as device:
         assert sum(zone.written or 0 for zone in device.report(2)) == int(told[1]) > 0
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import zoned
+from children import environment
 from crash.writer import BLOCK, content
 from waiting import PATIENCE
 from zoned._core.looking import zone_written
@@ -41,14 +42,13 @@ class Process:
 
     def __init__(self, path: Path, conventional: int, first: int, count: int, seed: int) -> None:
         script = Path(__file__).with_name("writer.py")
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
         self.zones = range(first, first + count)
         self.process = subprocess.Popen(
             [sys.executable, str(script), str(path)]
             + [str(number) for number in (conventional, first, count, seed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=environment(),
         )
         self.buffer = b""
         self.done = 0

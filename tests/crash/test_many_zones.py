@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from children import environment
 from crash.judge import bounded
 from waiting import PATIENCE
 from zoned import ZoneCondition, ZoneType
@@ -51,11 +52,10 @@ class Starter:
         self.path, self.processes = path, list[subprocess.Popen[bytes]]()
 
     def __call__(self, script: str, *arguments: object) -> subprocess.Popen[bytes]:
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
         process = subprocess.Popen(
             [sys.executable, str(HERE / script), str(self.path), *map(str, arguments)],
             stdout=subprocess.PIPE,
-            env=environment,
+            env=environment(),
         )
         self.processes.append(process)
         return process

@@ -21,7 +21,7 @@ STOREYS = (
     """zoned.plaintext zoned.units zoned.zone zoned.zonelist zoned.geometry zoned.inputs zoned.wholefile zoned.info
     zoned.counters zoned.report zoned.reportformats zoned.dumpfile zoned.errors zoned.mounts""",
     # the native library, handles, conversions
-    "zoned._core zoned._native zoned._fast",
+    "zoned._core zoned._cffi zoned._native zoned._fast",
     # what is done with a disk
     """zoned zoned.device zoned.faults zoned.snapshots zoned.checking zoned.openers zoned.rules zoned.crash
     zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands""",

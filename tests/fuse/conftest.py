@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,6 +54,18 @@ def make_disk(folder: Path, name: str = "disk.img", **keywords) -> str:
     with zoned.create(path, **(options | keywords)) as device:
         zonefs.mkfs(device)
     return path
+
+
+@pytest.fixture
+def small(request, tmp_path: Path, needs: Callable[[str, bool, str], None]) -> Iterator[Path]:
+    """A host's file system of this size."""
+    needs("root", os.geteuid() == 0, "a small tmpfs")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    options = ("-t", "tmpfs", "-o", f"size={request.param}", "tmpfs")
+    subprocess.run(["mount", *options, str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(params=["default", "strict"])

@@ -137,36 +137,30 @@ def test_a_zone_that_was_filled_behind_the_mount(disk, place):
 # ---------------------------------------------------------------- the host
 
 
-def test_a_host_without_room_fails_the_write(place, tmp_path, needs):
-    needs("root", os.geteuid() == 0, "a small tmpfs")
-    small = tmp_path / "small"
-    small.mkdir()
-    run("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", small)
-    try:
-        image = make_disk(small, data="store")
-        with zonefs.mount(image, place, errors="repair") as mount:
-            with open(place / "seq/9", "wb", buffering=0) as held:
-                assert held.write(b"held before the host was full") == 29
-                (small / "rest").write_bytes(b"")
-                with open(small / "rest", "wb", buffering=0) as rest:
-                    while error_of(rest.write, bytes(BLOCK)) is None:
-                        pass
-                done = shell(f"echo x > {place}/seq/3")
-                assert done.returncode == 1
-                assert "No space left" in done.stderr
-                assert "could not store" in mount.last_error
-                assert os.stat(place / "seq/3").st_size == 0
-                with opened(place / "seq/4", os.O_WRONLY) as fd:
-                    assert error_of(os.write, fd, b"x") == errno.ENOSPC
-            # Its place on the host was taken with its first byte.
-            assert (place / "seq/9").read_bytes() == b"held before the host was full".ljust(
-                BLOCK, b"\0"
-            )
-            (small / "rest").unlink()
-            assert shell(f"echo x > {place}/seq/3").returncode == 0
-        assert zonedctl("check", image).returncode == 0
-    finally:
-        run("umount", small)
+@pytest.mark.parametrize("small", ["4m"], indirect=True)
+def test_a_host_without_room_fails_the_write(place, small):
+    image = make_disk(small, data="store")
+    with zonefs.mount(image, place, errors="repair") as mount:
+        with open(place / "seq/9", "wb", buffering=0) as held:
+            assert held.write(b"held before the host was full") == 29
+            (small / "rest").write_bytes(b"")
+            with open(small / "rest", "wb", buffering=0) as rest:
+                while error_of(rest.write, bytes(BLOCK)) is None:
+                    pass
+            done = shell(f"echo x > {place}/seq/3")
+            assert done.returncode == 1
+            assert "No space left" in done.stderr
+            assert "could not store" in mount.last_error
+            assert os.stat(place / "seq/3").st_size == 0
+            with opened(place / "seq/4", os.O_WRONLY) as fd:
+                assert error_of(os.write, fd, b"x") == errno.ENOSPC
+        # Its place on the host was taken with its first byte.
+        assert (place / "seq/9").read_bytes() == b"held before the host was full".ljust(
+            BLOCK, b"\0"
+        )
+        (small / "rest").unlink()
+        assert shell(f"echo x > {place}/seq/3").returncode == 0
+    assert zonedctl("check", image).returncode == 0
 
 
 # ---------------------------------------------------------------- the medium

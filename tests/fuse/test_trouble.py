@@ -13,7 +13,7 @@ import pytest
 import zoned
 import zonefs
 from fuse.conftest import ZONE, make_disk
-from fuse.tools import aligned, direct_write, error_of, opened, run, zonedctl
+from fuse.tools import aligned, direct_write, error_of, opened, zonedctl
 from zoned import ZoneCondition
 
 BLOCK = 4096
@@ -205,28 +205,22 @@ def test_too_many_open_zones(shm, place):
         assert direct_write(f"{mount.path}/seq/2", bytes(BLOCK), 0) == BLOCK
 
 
-def test_a_host_without_room(place, tmp_path, needs):
-    needs("root", os.geteuid() == 0, "a small tmpfs")
-    small = tmp_path / "small"
-    small.mkdir()
-    run("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", small)
-    try:
-        image = make_disk(small, data="store")
-        with zonefs.mount(image, place, strict=True, errors="repair") as mount:
-            path = f"{mount.path}/seq/0"
-            written = 0
-            while (refused := error_of(direct_write, path, b"x" * (1 << 18), written)) is None:
-                written += 1 << 18
-                assert written < ZONE
-            assert refused == errno.ENOSPC
-            assert os.stat(path).st_size == written
-            assert Path(path).read_bytes() == b"x" * written
-            with open(f"{mount.path}/cnv/0", "r+b", buffering=0) as file:
-                assert file.read(4) == bytes(4)
-            os.truncate(path, 0)
-            assert direct_write(path, b"y" * (1 << 18), 0) == 1 << 18
-    finally:
-        run("umount", small)
+@pytest.mark.parametrize("small", ["6m"], indirect=True)
+def test_a_host_without_room(place, small):
+    image = make_disk(small, data="store")
+    with zonefs.mount(image, place, strict=True, errors="repair") as mount:
+        path = f"{mount.path}/seq/0"
+        written = 0
+        while (refused := error_of(direct_write, path, b"x" * (1 << 18), written)) is None:
+            written += 1 << 18
+            assert written < ZONE
+        assert refused == errno.ENOSPC
+        assert os.stat(path).st_size == written
+        assert Path(path).read_bytes() == b"x" * written
+        with open(f"{mount.path}/cnv/0", "r+b", buffering=0) as file:
+            assert file.read(4) == bytes(4)
+        os.truncate(path, 0)
+        assert direct_write(path, b"y" * (1 << 18), 0) == 1 << 18
 
 
 def test_the_mount_outlives_a_program_that_is_killed_in_a_write(disk, place):

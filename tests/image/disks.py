@@ -25,9 +25,9 @@ class Expected:
     data: bytes
 
 
-def make(path: Path, **keywords: object) -> dict[int, Expected]:
-    """Create the disk, use it, close it cleanly."""
-    device = zoned.create(
+def create(path: Path, **keywords: object) -> zoned.Device:
+    """The disk, empty; keywords override what it is."""
+    return zoned.create(
         path,
         **{
             "size": ZONES * ZONE_SIZE,
@@ -39,7 +39,11 @@ def make(path: Path, **keywords: object) -> dict[int, Expected]:
             **keywords,
         },
     )
-    with device:
+
+
+def make(path: Path, **keywords: object) -> dict[int, Expected]:
+    """Create the disk, use it, close it cleanly."""
+    with create(path, **keywords) as device:
         return use(device)
 
 

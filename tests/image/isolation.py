@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from children import environment
+
 T = TypeVar("T")
 
 
@@ -65,7 +67,7 @@ def on_small_filesystem(script: str, folder: Path, size: str = "4m", timeout: in
         text=True,
         timeout=timeout,
         check=False,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)),
+        env=environment(),
     )
     assert done.returncode == 0, f"exit {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout

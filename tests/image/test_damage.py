@@ -461,14 +461,7 @@ def test_repair_of_a_cut(patient: Patient) -> None:
 def test_copy_of_an_image_in_use(shm: Path) -> None:
     """A copy has no owner of its locks: it opens at once, and holds at least what was flushed."""
     path, copy = shm / "disk.img", shm / "copy.img"
-    zoned.create(
-        path,
-        size=disks.ZONES * disks.ZONE_SIZE,
-        zone_size=disks.ZONE_SIZE,
-        zone_capacity=disks.CAPACITY,
-        conventional=2,
-        max_open=4,
-    ).close()
+    disks.create(path).close()
     with zoned.open(path) as device:
         held = disks.use(device)
         device.flush()

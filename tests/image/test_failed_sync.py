@@ -6,17 +6,13 @@ be believed any more until `check` was run.
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import zoned
-from waiting import PATIENCE
+from children import said
 from zoned import FindingKind, ZoneCondition
 
 SCRIPT = """
@@ -55,38 +51,11 @@ print("fine")
 """
 
 
-@pytest.fixture(scope="session")
-def failsync(
-    tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str, bool, str], None]
-) -> Path:
-    needs("cc", shutil.which("cc") is not None, "a compiler for the preloaded library")
-    library = tmp_path_factory.mktemp("failsync") / "failsync.so"
-    source = Path(__file__).parent.parent / "native" / "failsync.c"
-    command = ["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
-    environment = {n: v for n, v in os.environ.items() if n != "LD_PRELOAD"}
-    subprocess.run(command, check=True, env=environment)
-    return library
-
-
 @pytest.mark.parametrize("host_sync", ["flush", "command"])
-def test_failed_sync(failsync: Path, shm: Path, host_sync: str) -> None:
+def test_failed_sync(preloaded: Callable[[str], dict[str, str]], shm: Path, host_sync: str) -> None:
     path, switch = shm / "disk.img", shm / "fail"
-    preload = ":".join(p for p in (os.environ.get("LD_PRELOAD"), str(failsync)) if p)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(path), str(switch), host_sync],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env=os.environ
-        | {
-            "LD_PRELOAD": preload,
-            "ZONED_TEST_FAIL": str(switch),
-            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        },
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "fine"
+    failing = preloaded("failsync") | {"ZONED_TEST_FAIL": str(switch)}
+    assert said("-c", SCRIPT, path, switch, host_sync, env=failing).strip() == "fine"
 
     with pytest.raises(zoned.ImageFailedError) as caught:
         zoned.open(path)

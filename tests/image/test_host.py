@@ -12,8 +12,6 @@ import os
 import random
 import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
@@ -23,6 +21,7 @@ from typing import Any
 import pytest
 
 import zoned
+from children import said
 from image import disks
 from image.isolation import can_mount, on_small_filesystem
 from waiting import PATIENCE
@@ -52,6 +51,10 @@ def refused(call, *arguments):
         return str(error)
     raise AssertionError(f"{call} found room")
 
+def closed_well(device, path):
+    device.close()
+    assert [str(found) for found in zoned.check(path) if found.error] == []
+
 def block(zone, number):
     return bytes([zone + 1, number % 250]) * 2048
 """
@@ -63,11 +66,16 @@ def mounts(needs: Needs, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def passes(story: str, mounts: Path, size: str = "4m") -> None:
+    """The story, which has HELPERS, comes to its end on a file system of this size."""
+    script = f'{HELPERS}{story}print("fine")\n'
+    assert on_small_filesystem(script, mounts, size=size).strip() == "fine"
+
+
 def test_writes_until_the_file_system_is_full(mounts: Path) -> None:
     """First fills: ENOSPC, the zone unchanged, what was acknowledged readable, and room makes it go on."""
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 path = folder / "disk.img"
 device = zoned.create(path, size="8MiB", zone_size="256KiB", conventional=2, max_open=0)
 fill_up(folder / "ballast", leave=700_000)
@@ -101,17 +109,15 @@ with zoned.open(path) as device:
     for zone, blocks in written.items():
         wanted = b"".join(block(zone, n) for n in range(blocks))
         assert device.pread(len(wanted), zone * 262144) == wanted
-print("fine")
-"""
+""",
+        mounts,
     )
-    assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
 def test_conventional_zones_on_a_full_file_system(mounts: Path) -> None:
     """Blocks written for the first time, in any order, and overwritten ones: no mapping is trusted blindly."""
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 import random
 path = folder / "disk.img"
 device = zoned.create(path, size="8MiB", zone_size="1MiB", conventional=4)
@@ -138,10 +144,9 @@ device.close()
 with zoned.open(path) as device:
     for number in range(4 * 256):
         assert device.pread(4096, number * 4096) == content.get(number, bytes(4096)), number
-print("fine")
-"""
+""",
+        mounts,
     )
-    assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
 @pytest.mark.parametrize(
@@ -150,9 +155,8 @@ print("fine")
 )
 def test_filled_free_slots_are_room_on_a_full_file_system(mounts: Path, what: str) -> None:
     """Zones that were reset keep their blocks for the next: whoever needs blocks gets these, on every path."""
-    script = (
-        HELPERS
-        + f"""
+    passes(
+        f"""
 from zonefs import mkfs
 what = {what!r}
 path = folder / "disk.img"
@@ -180,19 +184,17 @@ else:
             assert then.pread(8192, place) == b"c" * 4096 + bytes(4096)
         snapshot.close()
 device.flush()
-device.close()
-assert [str(found) for found in zoned.check(path) if found.error] == []
-print("fine")
-"""
+closed_well(device, path)
+""",
+        mounts,
+        size="12m",
     )
-    assert on_small_filesystem(script, mounts, size="12m").strip() == "fine"
 
 
 def test_a_failed_write_to_a_preferred_zone_leaves_nothing(mounts: Path) -> None:
     """No mark that a power cut takes for data, and no byte that a later write over a gap brings to light."""
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 path = folder / "disk.img"
 device = zoned.create(path, size="16MiB", zone_size="1MiB", conventional=0, model="host-aware")
 device.pwrite(b"a" * 4096, 0)
@@ -209,19 +211,17 @@ for zone in (0, 1):
     device.pwrite(b"z" * 4096, (zone << 20) + (1 << 18))
     held = device.pread((1 << 18) - 4096, (zone << 20) + 4096)
     assert held == bytes(len(held)), held[:16]
-device.close()
-assert [str(found) for found in zoned.check(path) if found.error] == []
-print("fine")
-"""
+closed_well(device, path)
+""",
+        mounts,
+        size="2m",
     )
-    assert on_small_filesystem(script, mounts, size="2m").strip() == "fine"
 
 
 def test_reads_of_holes_need_no_room(mounts: Path) -> None:
     """Reading what was never written, through whatever mapping, allocates nothing on the host."""
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 path = folder / "disk.img"
 device = zoned.create(path, size="64MiB", zone_size="4MiB", conventional=2)
 device.pwrite(bytes(4096), 0)
@@ -233,17 +233,16 @@ fill_up(folder / "ballast")
 for zone in device.zones[:4]:
     data = device.pread(zone.length, zone.start)
     assert data.count(0) >= zone.length - 4096
-print("fine")
-"""
+""",
+        mounts,
+        size="12m",
     )
-    assert on_small_filesystem(script, mounts, size="12m").strip() == "fine"
 
 
 def test_punched_slots_on_a_full_file_system(mounts: Path) -> None:
     """A slot that was filled, freed and punched out has no blocks any more: ENOSPC, no SIGBUS."""
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 path = folder / "disk.img"
 device = zoned.create(path, size="4MiB", zone_size="256KiB", conventional=0, max_open=0, slot_cache=0)
 for round in range(3):
@@ -270,17 +269,15 @@ device.reset_all()
 device.pwrite(block(1, 1), 262144)
 device.close()
 assert zoned.check(path) == []
-print("fine")
-"""
+""",
+        mounts,
     )
-    assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
 def test_shared_state_needs_room_too(mounts: Path) -> None:
     """Commands on 104,000 zones reserve state as they go: without room each is refused or done, nothing else."""
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 path = folder / "disk.img"
 device = zoned.create(path, profile="hc680", max_open=0, max_active=0)
 fill_up(folder / "ballast", leave=500_000)
@@ -307,19 +304,17 @@ assert device.counters.opens == len(done)
 device.close_all()
 os.unlink(folder / "ballast")
 device.open_zone(last)
-device.close()
-assert [f for f in zoned.check(path) if f.error] == []
-print("fine")
-"""
+closed_well(device, path)
+""",
+        mounts,
+        size="16m",
     )
-    assert on_small_filesystem(script, mounts, size="16m").strip() == "fine"
 
 
 def test_open_on_a_full_file_system(mounts: Path) -> None:
     """Where the shared state finds no room, opening says so; to read, no room is needed."""
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 import shutil
 small = folder / "small"
 device = zoned.create(folder / "disk.img", size="1MiB", zone_size="64KiB", conventional=1)
@@ -346,16 +341,15 @@ assert [f for f in zoned.check(path) if f.error] == []
 os.unlink(folder / "ballast")
 with zoned.open(path) as device:
     assert device.pread(4096, 0) == b"here" * 1024
-print("fine")
-"""
+""",
+        mounts,
+        size="2m",
     )
-    assert on_small_filesystem(script, mounts, size="2m").strip() == "fine"
 
 
 def test_create_on_a_full_file_system(mounts: Path) -> None:
-    script = (
-        HELPERS
-        + """
+    passes(
+        """
 path = folder / "disk.img"
 for leave in (0, 4096, 8192, 20000, 50000, 100000):
     fill_up(folder / "ballast", leave=leave)
@@ -368,10 +362,9 @@ for leave in (0, 4096, 8192, 20000, 50000, 100000):
         with zoned.open(path, readonly=True) as device:
             assert len(device.zones) == 64
         os.unlink(path)
-print("fine")
-"""
+""",
+        mounts,
     )
-    assert on_small_filesystem(script, mounts).strip() == "fine"
 
 
 def test_read_only_file_system(mounts: Path) -> None:
@@ -432,16 +425,7 @@ if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 {script}"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)),
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return said("-c", code)
 
 
 def test_no_permission(shm: Path) -> None:

@@ -47,16 +47,7 @@ class Left:
 
     def __init__(self, path: Path, **keywords: object) -> None:
         self.path = path
-        with zoned.create(
-            path,
-            size=disks.ZONES * disks.ZONE_SIZE,
-            zone_size=disks.ZONE_SIZE,
-            zone_capacity=disks.CAPACITY,
-            conventional=2,
-            max_open=0,
-            max_active=0,
-            **keywords,
-        ) as device:
+        with disks.create(path, max_open=0, max_active=0, **keywords) as device:
             device.pwrite(b"flushed conventional" + bytes(BLOCK - 20), 0)
             for zone in ZONES:
                 device.append(zone, content(zone, 1))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import zoned
+from children import said
 from image import disks
 from image.layout import Image
-from waiting import PATIENCE
 
 FOREIGN = {
     "empty": b"",
@@ -98,16 +96,7 @@ try:
 except OSError as error:
     print(type(error).__name__)
 """
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            env=dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p)),
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip(), f"{path} was taken for an image"
+        assert said("-c", script).strip(), f"{path} was taken for an image"
 
 
 @pytest.mark.parametrize("copies", [(0,), (0, 1)])

@@ -26,7 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernel.scenario import Disk, Record, Scenario, Step
+from kernel.finding import Finding
+from kernel.scenario import Disk, Record, Step
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,13 @@ class Difference:
     ends: bool = False
     """The disks are no longer in the same state after it: nothing that follows is compared."""
 
-    def explains(
-        self,
-        scenario: Scenario,
-        at: int,
-        before: Record | None,
-        ours: Record,
-        theirs: Record,
-        door: str,
-    ) -> bool:
+    def explains(self, finding: Finding) -> bool:
         """Whether the two records differ in this way, and in no other."""
+        scenario, before = finding.scenario, finding.before
         if before is None:
             return False
-        disk, zones, step = scenario.disk, before["zones"], scenario.steps[at - 1]
+        disk, zones, step = scenario.disk, before["zones"], scenario.steps[finding.at - 1]
+        ours, theirs = finding.ours, finding.theirs
         return (
             self.kind == disk.kind
             and self.applies(disk, step, zones)
@@ -197,6 +192,11 @@ def _whole(disk: Disk, zone: int) -> bool:
     return disk.capacity(zone) == min(disk.zone_size, disk.size - disk.start(zone))
 
 
+def _wrote(record: Record, step: Step, zones: list[str]) -> bool:
+    """Whether all was written, and left the zones so."""
+    return bool(record["result"] == step.arguments["length"] and record["zones"] == zones)
+
+
 def _written(disk: Disk, step: Step, zones: list[str], *, opens_all: bool) -> list[str]:
     """zbc_inc_wp(): write pointers move in every zone; the condition changes in the first one, or to FULL."""
     now = list(zones)
@@ -285,13 +285,11 @@ KNOWN: tuple[Difference, ...] = (
             "that a write begins in; those that it goes on into get a write pointer and stay EMPTY or CLOSED."
         ),
         applies=_crosses_zones,
-        theirs=lambda disk, step, zones, record: (
-            record["result"] == step.arguments["length"]
-            and record["zones"] == _written(disk, step, zones, opens_all=False)
+        theirs=lambda disk, step, zones, record: _wrote(
+            record, step, _written(disk, step, zones, opens_all=False)
         ),
-        ours=lambda disk, step, zones, record: (
-            record["result"] == step.arguments["length"]
-            and record["zones"] == _written(disk, step, zones, opens_all=True)
+        ours=lambda disk, step, zones, record: _wrote(
+            record, step, _written(disk, step, zones, opens_all=True)
         ),
         ends=True,
     ),
@@ -304,9 +302,8 @@ KNOWN: tuple[Difference, ...] = (
             "write begins in, and lets it go on into the gap behind the capacity."
         ),
         applies=_into_gap,
-        theirs=lambda disk, step, zones, record: (
-            record["result"] == step.arguments["length"]
-            and record["zones"] == _written(disk, step, zones, opens_all=False)
+        theirs=lambda disk, step, zones, record: _wrote(
+            record, step, _written(disk, step, zones, opens_all=False)
         ),
         ours=lambda disk, step, zones, record: (
             record.get("error") == "5/21/05" and record["zones"] == zones

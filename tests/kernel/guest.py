@@ -134,7 +134,26 @@ def _mib(value: int) -> int:
     return value >> 20
 
 
-class BlockDevice(Disk):
+class ZoneCommands(Disk):
+    """A disk with a call for all of them."""
+
+    @abstractmethod
+    def _zones(self, command: str, zone: int) -> Record: ...
+
+    def do_open(self, zone: int) -> Record:
+        return self._zones("open", zone)
+
+    def do_close(self, zone: int) -> Record:
+        return self._zones("close", zone)
+
+    def do_finish(self, zone: int) -> Record:
+        return self._zones("finish", zone)
+
+    def do_reset(self, zone: int) -> Record:
+        return self._zones("reset", zone)
+
+
+class BlockDevice(ZoneCommands):
     """A disk through the block layer: ``fd`` is open for O_DIRECT, ``buffer`` has room for LONGEST bytes."""
 
     ZONE = struct.Struct("<QQQBBBB4xQ24x")  # struct blk_zone, in 512-byte sectors
@@ -179,18 +198,6 @@ class BlockDevice(Disk):
         sectors = struct.pack("<QQ", start >> 9, (end - start) >> 9)
         request = 0x40101200 | self.IOCTLS[command]
         return self._try(lambda: (fcntl.ioctl(self.fd, request, sectors), 0)[1])
-
-    def do_open(self, zone: int) -> Record:
-        return self._zones("open", zone)
-
-    def do_close(self, zone: int) -> Record:
-        return self._zones("close", zone)
-
-    def do_finish(self, zone: int) -> Record:
-        return self._zones("finish", zone)
-
-    def do_reset(self, zone: int) -> Record:
-        return self._zones("reset", zone)
 
     def do_reset_all(self) -> Record:
         return self._zones("reset", 0, self.nr_zones)
@@ -306,7 +313,7 @@ class SgHeader(ctypes.Structure):
     ]
 
 
-class ScsiDebug(Disk):
+class ScsiDebug(ZoneCommands):
     """scsi_debug with zones, through SG_IO. One module load serves all disks of one shape: each is a host
     of its own, with a store of its own, added and removed.
     """
@@ -447,18 +454,6 @@ class ScsiDebug(Disk):
 
     def _zones(self, action: str, zone: int) -> Record:
         return self._zone(action, zone * self.zone_size // self.block, False)
-
-    def do_open(self, zone: int) -> Record:
-        return self._zones("open", zone)
-
-    def do_close(self, zone: int) -> Record:
-        return self._zones("close", zone)
-
-    def do_finish(self, zone: int) -> Record:
-        return self._zones("finish", zone)
-
-    def do_reset(self, zone: int) -> Record:
-        return self._zones("reset", zone)
 
     def do_open_all(self) -> Record:
         return self._zone("open", 0, True)

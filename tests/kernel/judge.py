@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from kernel import lab
 from kernel.differences import KNOWN
+from kernel.finding import Finding
 from kernel.guest import SKIPPED
 from kernel.scenario import Record, Scenario
 
@@ -33,78 +34,7 @@ class AnyDifference(Protocol):
     def name(self) -> str: ...
     @property
     def ends(self) -> bool: ...
-    def explains(
-        self,
-        scenario: Scenario,
-        at: int,
-        before: Record | None,
-        ours: Record,
-        theirs: Record,
-        door: str,
-    ) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The first record that differs."""
-
-    scenario: Scenario
-    at: int
-    """Number of the step, from 1; 0 is the fresh disk."""
-    ours: Record
-    theirs: Record
-    before: Record | None
-    door: str = "emulator"
-    """Which of our sides."""
-
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """What kind of difference it is; a smaller scenario should show the same."""
-        step = self.scenario.steps[self.at - 1].do if self.at else "fresh"
-        return (
-            self.door,
-            step,
-            *(tuple(self._brief(record)) for record in (self.ours, self.theirs)),
-        )
-
-    def _brief(self, record: Record) -> Iterator[object]:
-        yield record.get("error")
-        yield record.get("result") is None
-        for name in sorted(set(self.ours) | set(self.theirs)):
-            if self.ours.get(name) != self.theirs.get(name):
-                yield name
-
-    def __str__(self) -> str:
-        scenario = self.scenario
-        lines = [f"scenario {scenario.name} on {scenario.disk}"]
-        if "mount" in scenario.options:
-            lines.append(f"mounted: {scenario.options['mount']}")
-        lines += [f"  {n:3} {step}" for n, step in enumerate(scenario.steps[: self.at], 1)]
-        where = f"after step {self.at} ({scenario.steps[self.at - 1]})" if self.at else "fresh"
-        lines.append(f"first difference: {where}")
-        names = sorted(set(self.ours) | set(self.theirs))
-        for name in names:
-            ours, theirs = self.ours.get(name), self.theirs.get(name)
-            if ours == theirs and name != "error":
-                lines.append(f"  {name}: both {_brief(ours)}")
-                continue
-            if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-                before = (self.before or {}).get(name, ours)
-                for zone, (mine, its, old) in enumerate(zip(ours, theirs, before, strict=True)):
-                    if mine != its:
-                        lines.append(
-                            f"  {name}[{zone}]: kernel {its}, {self.door} {mine}, before {old}"
-                        )
-                continue
-            lines.append(f"  {name}: kernel {theirs!r}, {self.door} {ours!r}")
-        if self.before is not None:
-            lines.append(f"zones before the step: {' '.join(self.before['zones'])}")
-        lines.append(f"as JSON: {scenario.with_steps(scenario.steps[: self.at]).dumps()}")
-        return "\n".join(lines)
-
-
-def _brief(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else repr(value)
+    def explains(self, finding: Finding) -> bool: ...
 
 
 class Judge:
@@ -183,9 +113,10 @@ class Judge:
                 mine = its | {name: seen[name] for name in STATE if name in seen}
                 self.skipped += at > 0
             if mine != its:
-                known = self._known(scenario, at, before, mine, its, door)
+                finding = Finding(scenario, at, mine, its, before, door)
+                known = self._known(finding)
                 if known is None:
-                    return Finding(scenario, at, mine, its, before, door)
+                    return finding
                 self.tolerated[known.name] = self.tolerated.get(known.name, 0) + 1
                 self.tolerated_at.add((door, known.name))
                 if known.ends:
@@ -193,21 +124,17 @@ class Judge:
             before = mine
         return None
 
-    def _known(
-        self,
-        scenario: Scenario,
-        at: int,
-        before: Record | None,
-        ours: Record,
-        theirs: Record,
-        door: str,
-    ) -> AnyDifference | None:
-        for known in self.known:
-            if known.explains(scenario, at, before, ours, theirs, door):
-                return known
-        return None
+    def _known(self, finding: Finding) -> AnyDifference | None:
+        return next((known for known in self.known if known.explains(finding)), None)
 
     # ------------------------------------------------------------ shrinking
+
+    def shrunk(self, found: Sequence[Finding], most: int = 3) -> list[Finding]:
+        """The first of each kind, shrunk; at most so many."""
+        kinds: dict[tuple[object, ...], Finding] = {}
+        for finding in sorted(found, key=lambda finding: finding.at):
+            kinds.setdefault((finding.scenario.disk.kind, *finding.kind), finding)
+        return [self.shrink(finding) for finding in list(kinds.values())[:most]]
 
     def shrink(self, finding: Finding) -> Finding:
         """Drop steps while the difference stays; many candidates go to the guest at once."""

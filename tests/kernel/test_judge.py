@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import pytest
 
-from kernel import emulator, generate, handwritten
+from kernel import emulator, generate, handwritten, zonefs_generate
 from kernel.differences import Difference, _open_all_walk, diverges
 from kernel.guest import describe, payload
 from kernel.judge import Judge
@@ -140,8 +141,9 @@ def test_data_in_short() -> None:
     assert len(payload(1, 0, 700, 512)) == 700
 
 
-def test_same_seed_same_scenarios() -> None:
-    one, two, other = (list(generate.scenarios(seed, 300)) for seed in (3, 3, 4))
+@pytest.mark.parametrize("generator", [generate, zonefs_generate])
+def test_same_seed_same_scenarios(generator: ModuleType) -> None:
+    one, two, other = (list(generator.scenarios(seed, 300)) for seed in (3, 3, 4))
     assert one == two
     assert one != other
     assert [Scenario.loads(scenario.dumps()) for scenario in one] == one

@@ -8,7 +8,8 @@ import pytest
 
 from kernel import emulator, handwritten
 from kernel.differences import KNOWN
-from kernel.judge import Finding, Judge
+from kernel.finding import Finding
+from kernel.judge import Judge
 from kernel.scenario import Record, Scenario
 
 SCENARIOS = {scenario.name: scenario for scenario in handwritten.scenarios()}

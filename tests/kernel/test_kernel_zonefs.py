@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from kernel import zonefs_handwritten as handwritten
-from kernel.judge import Finding, Judge
+from kernel.finding import Finding
+from kernel.judge import Judge
 from kernel.scenario import Record, Scenario
 from kernel.zonefs_differences import KNOWN
 from kernel.zonefs_doors import DOORS

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kernel.finding import Finding
 from kernel.scenario import Disk, Record, Scenario, Step
 
 MOUNT, PROCESS = "mount", "process"
@@ -90,17 +91,11 @@ class ZonefsDifference:
     ends: bool = False
     """The two are no longer in the same state after it: nothing that follows is compared."""
 
-    def explains(
-        self,
-        scenario: Scenario,
-        at: int,
-        before: Record | None,
-        ours: Record,
-        theirs: Record,
-        door: str,
-    ) -> bool:
+    def explains(self, finding: Finding) -> bool:
         """Whether the two records differ in this way, and in no other."""
-        if door not in self.doors or not self.shows(past(scenario, at, before), ours, theirs):
+        seen = past(finding.scenario, finding.at, finding.before)
+        ours, theirs = finding.ours, finding.theirs
+        if finding.door not in self.doors or not self.shows(seen, ours, theirs):
             return False
         return self.ends or all(ours.get(name) == theirs.get(name) for name in STATE)
 

@@ -84,13 +84,12 @@ def _keywords(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class Mounted(MountedPlayer):
-    """Through FUSE."""
+class OverEmulator(Player):
+    """A file system of ours on an emulated disk."""
 
-    fs: zonefs.Mount
+    fs: zonefs.Mount | zonefs.ZoneFS
 
-    def __init__(self, scenario: Scenario, root: str) -> None:
-        super().__init__(scenario.as_json(), root)
+    def begin(self, scenario: Scenario) -> None:
         self.below = Below(scenario.disk)
         self.below.format(bytes.fromhex(self.options["super"]))
 
@@ -102,6 +101,22 @@ class Mounted(MountedPlayer):
 
     def counters(self) -> list[int]:
         return _counters(self.fs.counters)
+
+    def remount(self, options: dict[str, Any]) -> None:
+        self.fs.remount(**_keywords(options))
+
+    def raw(self, do: str, arguments: dict[str, Any], number: int) -> Record:
+        return self.below.raw(do, arguments, number)
+
+
+class Mounted(OverEmulator, MountedPlayer):
+    """Through FUSE."""
+
+    fs: zonefs.Mount
+
+    def __init__(self, scenario: Scenario, root: str) -> None:
+        super().__init__(scenario.as_json(), root)
+        self.begin(scenario)
 
     def seen(self) -> tuple[bool, int, list[str]]:
         _, free, files = super().seen()
@@ -123,33 +138,17 @@ class Mounted(MountedPlayer):
                     raise
             time.sleep(0.01)
 
-    def remount(self, options: dict[str, Any]) -> None:
-        self.fs.remount(**_keywords(options))
 
-    def raw(self, do: str, arguments: dict[str, Any], number: int) -> Record:
-        return self.below.raw(do, arguments, number)
-
-
-class InProcess(Player):
+class InProcess(OverEmulator, Player):
     """Through ZoneFS and open_raw()."""
 
     fs: zonefs.ZoneFS
 
     def __init__(self, scenario: Scenario) -> None:
         super().__init__(scenario.as_json())
-        self.below = Below(scenario.disk)
-        self.below.format(bytes.fromhex(self.options["super"]))
+        self.begin(scenario)
         self.open: dict[str, Any] = {}
         self.names: list[str] = []
-
-    def close(self) -> None:
-        self.below.close()
-
-    def zones(self) -> list[str]:
-        return self.below.report()
-
-    def counters(self) -> list[int]:
-        return _counters(self.fs.counters)
 
     def seen(self) -> tuple[bool, int, list[str]]:
         files = [file_text(self.fs.stat(name)) for name in self.names]
@@ -168,12 +167,6 @@ class InProcess(Player):
 
     def umount(self) -> None:
         self.fs.close()
-
-    def remount(self, options: dict[str, Any]) -> None:
-        self.fs.remount(**_keywords(options))
-
-    def raw(self, do: str, arguments: dict[str, Any], number: int) -> Record:
-        return self.below.raw(do, arguments, number)
 
     def close_files(self) -> None:
         while self.open:

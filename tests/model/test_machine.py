@@ -9,7 +9,6 @@ closed and opened again; some commands are given by a forked child.
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 import zoned
+from image.isolation import in_child
 from model import reference as ref
 
 # Commands compared by this process, all examples and shrinking included
@@ -196,25 +196,9 @@ class ZonedMachine(RuleBasedStateMachine):
     ) -> None:
         """The same, but a forked child gives the command with its parent's handle."""
 
-        def through_child(device: zoned.Device) -> object:
-            read_end, write_end = os.pipe()
-            child = os.fork()
-            if child == 0:
-                try:
-                    got = outcome(lambda: emulator(device))
-                except BaseException as error:  # noqa: BLE001 - it is told to the parent
-                    got = ("failed", repr(error))
-                with os.fdopen(write_end, "wb") as pipe:
-                    pickle.dump(got, pipe)
-                os._exit(0)
-            os.close(write_end)
-            with os.fdopen(read_end, "rb") as pipe:
-                data = pipe.read()
-            os.waitpid(child, 0)
-            return pickle.loads(data)
-
         COMPARED["steps"] += 1
-        got = through_child(self.handles[handle])
+        device = self.handles[handle]
+        got = in_child(lambda: outcome(lambda: emulator(device)))
         wanted = outcome(lambda: self.disk.run(model))
         assert got == wanted, f"the emulator in a child: {got}, the model: {wanted}"
 

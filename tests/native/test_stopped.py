@@ -39,7 +39,12 @@ def setup_done():
 """
 """The process that waits: it prepares (ready), then, once somebody holds the lock, calls."""
 
-OPENED = "dev = zoned.open(path)\nsetup_done()\n"
+
+def prepared(what: str = "pass") -> str:
+    return f"dev = zoned.open(path)\n{what}\nsetup_done()\n"
+
+
+OPENED = prepared()
 CASES = {
     # who waits: the lock that is held, and the code
     "open": ("gate", "setup_done(); wait_for(lambda: zoned.open(path))"),
@@ -53,17 +58,11 @@ CASES = {
     "reset-all": ("stripe", OPENED + "wait_for(dev.reset_all)"),
     "trace-stop": (
         "stripe",
-        (
-            "dev = zoned.open(path)\ndev.trace.start(path + '.trace')\nsetup_done()\n"
-            "wait_for(dev.trace.stop)"
-        ),
+        prepared("dev.trace.start(path + '.trace')") + "wait_for(dev.trace.stop)",
     ),
     "close-while-recording": (
         "stripe",
-        (
-            "dev = zoned.open(path)\ndev.trace.start(path + '.trace')\nsetup_done()\n"
-            "wait_for(dev.close)"
-        ),
+        prepared("dev.trace.start(path + '.trace')") + "wait_for(dev.close)",
     ),
     "open-zone": ("resource", OPENED + "wait_for(lambda: dev.open_zone(3))"),
     "first-append": ("resource", OPENED + "wait_for(lambda: dev.append(4, block))"),
@@ -72,17 +71,11 @@ CASES = {
     "fault-add": ("faults", OPENED + "wait_for(lambda: dev.faults.add('medium'))"),
     "command-with-faults": (
         "faults",
-        (
-            "dev = zoned.open(path)\ndev.faults.add('lost', zones=3)\nsetup_done()\n"
-            "wait_for(lambda: dev.append(3, block))"
-        ),
+        prepared("dev.faults.add('lost', zones=3)") + "wait_for(lambda: dev.append(3, block))",
     ),
     "recorded-command": (
         "trace",
-        (
-            "dev = zoned.open(path)\ndev.trace.keep()\nsetup_done()\n"
-            "wait_for(lambda: dev.append(3, block))"
-        ),
+        prepared("dev.trace.keep()") + "wait_for(lambda: dev.append(3, block))",
     ),
     "keep": ("trace", OPENED + "wait_for(dev.trace.keep)"),
     "recording": ("trace", OPENED + "wait_for(lambda: dev.trace.start(path + '.trace'))"),

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sim.helpers import KIB, MIB, SECOND, disk
+from waiting import PATIENCE
 from zoned._core.native import ffi
 from zoned.bench import Job
 from zoned.bench.fiofile import FioError, Plan, load, parse
@@ -477,6 +481,28 @@ def test_all_unsupported_options_are_named_in_one_go(tmp_path: Path) -> None:
     many = refused("[j]\n" + "nrfiles=2\n" * 1000)
     assert many.count("my.fio:") == 40
     assert many.endswith(", and 960 options more")
+
+
+def test_a_file_of_unknown_options_is_refused_in_time_whatever_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the options that are named are looked up among their like, which takes its time."""
+    looked = []
+
+    def look(*args: Any, **keywords: Any) -> list[str]:
+        looked.append(args[0])
+        assert len(looked) <= 40
+        return get_close_matches(*args, **keywords)
+
+    monkeypatch.setattr("zoned.bench.fiofile.difflib.get_close_matches", look)
+    began = time.monotonic()
+    many = refused("[j]\n" + "rate_percentiles_ok\n" * 200_000)
+    assert time.monotonic() - began < PATIENCE
+    assert many.startswith(
+        "my.fio:2: the option rate_percentiles_ok is unknown or not supported here (did you mean "
+        "lat_percentiles?); so are rate_percentiles_ok at my.fio:3 (did you mean lat_percentiles?), "
+    )
+    assert many.endswith(" at my.fio:41 (did you mean lat_percentiles?), and 199960 options more")
 
 
 def test_options_without_effect_are_said_once_in_one_list() -> None:

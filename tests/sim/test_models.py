@@ -326,19 +326,15 @@ def dm(**changes: Any) -> Simulation:
     )
 
 
+def random_writes(size: int, number: int, **more: Any) -> Job:
+    """So many random writes within the first bytes."""
+    kind = {"writes": True, "random": True, "norandommap": True, "io_size": 2**62}
+    return Job("w", size=size, number_ios=number, **kind, **more)
+
+
 def test_drive_managed_is_fast_until_the_map_is_full() -> None:
     sim = dm(map_entries=2000, idle_ms=0)
-    sim.add(
-        Job(
-            "w",
-            size=sim.geometry.size,
-            writes=True,
-            random=True,
-            norandommap=True,
-            number_ios=3600,
-            io_size=2**62,
-        )
-    )
+    sim.add(random_writes(sim.geometry.size, 3600))
     result = sim.run()
     done = result.drive_managed
     assert done["full_entries"] == 2000
@@ -354,17 +350,7 @@ def test_drive_managed_collapses_less_on_a_small_span() -> None:
     rates = []
     for span in (64 * 1024 * MIB, 4 * 1024 * MIB):
         sim = dm(map_entries=2000, idle_ms=0)
-        sim.add(
-            Job(
-                "w",
-                size=span,
-                writes=True,
-                random=True,
-                norandommap=True,
-                number_ios=6000,
-                io_size=2**62,
-            )
-        )
+        sim.add(random_writes(span, 6000))
         result = sim.run()
         rates.append(
             (result.drive_managed["into_cache"] - 2000)
@@ -384,35 +370,14 @@ def test_drive_managed_streams_go_past_the_cache() -> None:
 
 def test_drive_managed_cleans_when_idle() -> None:
     sim = dm(idle_ms=1500)
-    sim.add(
-        Job(
-            "w",
-            size=sim.geometry.size,
-            writes=True,
-            random=True,
-            norandommap=True,
-            number_ios=20,
-            thinktime=10 * SECOND,
-            io_size=2**62,
-        )
-    )
+    sim.add(random_writes(sim.geometry.size, 20, thinktime=10 * SECOND))
     assert sim.run().drive_managed["bands_cleaned"] >= 15
 
 
 def test_drive_managed_cache_smaller_than_a_band_of_writes() -> None:
     """The media cache counts bytes too, not only entries."""
     sim = dm(media_cache="128MiB", idle_ms=0)
-    sim.add(
-        Job(
-            "w",
-            size=sim.geometry.size,
-            writes=True,
-            random=True,
-            norandommap=True,
-            number_ios=400,
-            io_size=2**62,
-        ).set_bs(MIB)
-    )
+    sim.add(random_writes(sim.geometry.size, 400).set_bs(MIB))
     result = sim.run()
     assert 100 <= result.drive_managed["full_entries"] <= 128 + 130
     assert result.drive_managed["bands_cleaned"] > 50

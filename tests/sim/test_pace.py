@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import re
 import threading
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import zoned
 from cli.shell import ok
 from sim.helpers import KIB, MIB
+from zoned.device import another
 from zoned.drives.models import load_drive
 from zoned.drives.profiles import ProfileError
 from zoned.geometry import GeometryError
@@ -181,6 +183,30 @@ def test_it_goes_with_a_pickle_and_not_with_a_fork_of_the_process(tmp_path: Path
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_drive_of_one_s_own_goes_with_a_pickle(tmp_path: Path) -> None:
+    """Whatever becomes of its file: the drive is in the pickle."""
+    own = tmp_path / "own.toml"
+    text = (Path(zoned.__file__).parent / "profiles" / "zn540.toml").read_text(encoding="utf-8")
+    slow, changed = re.subn(r"(?m)^read_base_us = .*$", "read_base_us = 20000", text)
+    assert changed == 1
+    own.write_text(slow, encoding="utf-8")
+    image = tmp_path / "disk.img"
+    zoned.create(image, profile="zn540", zones=16).close()
+    with (
+        zoned.memory(profile=own, zones=16, pace="real") as in_ram,
+        zoned.open(image, pace=own) as in_file,
+    ):
+        own.unlink()
+        for dev in (in_ram, in_file):
+            dev.pwrite(bytes(4 * KIB), 0)
+            dev.flush()
+            with pickle.loads(pickle.dumps(dev)) as twin:
+                assert twin.pace == dev.pace
+                assert measured(twin, [0]) >= 20e6
+        with another(in_ram) as again:
+            assert again.pace == "own"
 
 
 def test_the_command_makes_such_a_disk(tmp_path: Path) -> None:

@@ -117,18 +117,15 @@ def test_the_file_is_as_documented(small: Path) -> None:
         if flags & 64:
             (pid, tid), at = _numbers(body, 2, at)
         assert (virtual, pid, tid) == (record.virtual_ns, record.pid, record.tid)
-        if flags & 1:
-            offset, at = _number(body, at)
-            assert offset == record.offset
-        if flags & 2:
-            length, at = _number(body, at)
-            assert length == record.length
-        if flags & 4:
-            zone, at = _number(body, at)
-            assert zone == record.zone
-        if flags & 8:
-            landed, at = _number(body, at)
-            assert landed == record.offset
+        for flag, wanted in (
+            (1, record.offset),
+            (2, record.length),
+            (4, record.zone),
+            (8, record.offset),  # where it landed
+        ):
+            if flags & flag:
+                found, at = _number(body, at)
+                assert found == wanted
         if flags & 16:
             (code, done, wp, bound), at = _numbers(body, 4, at)
             assert (-code, done) == (record.code, record.done)

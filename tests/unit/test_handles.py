@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +120,19 @@ def test_no_kind_of_fault_is_guessed_from_what_is_no_text(dev: zoned.Device) -> 
         zoned.FaultError, match="there is no kind of fault None: there are medium, torn"
     ):
         dev.faults.add(None)
+
+
+def test_opening_a_disk_loads_no_drives(tmp_path: Path) -> None:
+    """Profiles and models are read where one is asked for."""
+    path = tmp_path / "disk.img"
+    zoned.create(path).close()
+    code = (
+        "import sys, zoned\n"
+        "zoned.open(sys.argv[1]).close()\n"
+        "print(*sorted(sys.modules.keys() & {'zoned.drives.models', 'zoned.drives.pace',"
+        " 'zoned.drives.profiles', 'tomllib', 'secrets'}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert done.stdout == "\n"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -38,6 +38,9 @@ from zoned.traces.foreign import FORMATS, BlockTrace
 from zoned.traces.linting import lint
 from zoned.traces.packed import TraceError
 from zoned.traces.replaying import replay
+
+if TYPE_CHECKING:
+    from zoned.bench import Job
 
 SOON = 60.0
 """Seconds. What hung here would have run for minutes to centuries; the slowest takes about three."""
@@ -440,30 +443,30 @@ GOOD = {
 }
 
 
+def of_trace(log: bool) -> Job:
+    """A job that replays a trace on a disk of 64 MiB, behind a log or not."""
+    from zoned.bench import Job
+
+    job = Job("t", kind="trace", iodepth=4, size=64 << 20)
+    if log:
+        job.offset, job.size, job.log_block, job.log_spare = 8 << 20, 56 << 20, 4096, 0.3
+    return job
+
+
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("log", [False, True])
 def test_an_absurd_number_in_a_trace_is_a_malformed_line(
     form: str, log: bool, tmp_path: Path
 ) -> None:
     """One such line would have kept a replay busy for a few thousand years."""
-    from zoned.bench import Job, Simulation
+    from zoned.bench import Simulation
     from zoned.drives.models import null_model
 
     path = tmp_path / "t"
     for line in ABSURD[form]:
         path.write_text(f"{GOOD[form]}\n{line}\n")
         trace = BlockTrace(path, form)
-        job = Job("t", kind="trace", iodepth=4, size=64 << 20)
-        if log:
-            job = Job(
-                "t",
-                kind="trace",
-                iodepth=4,
-                offset=8 << 20,
-                size=56 << 20,
-                log_block=4096,
-                log_spare=0.3,
-            )
+        job = of_trace(log)
         sim = Simulation(disk(conventional=2 if log else 16), null_model())
         sim.feed(sim.add(job), trace.records())
         with soon():
@@ -474,22 +477,12 @@ def test_an_absurd_number_in_a_trace_is_a_malformed_line(
 
 @pytest.mark.parametrize("log", [False, True])
 def test_a_command_longer_than_the_disk_is_bounded_by_it(log: bool, tmp_path: Path) -> None:
-    from zoned.bench import Job, Simulation
+    from zoned.bench import Simulation
     from zoned.drives.models import null_model
 
     path = tmp_path / "t"
     path.write_text(f"0,W,4096,{2**32 - 1},1\n" * 20)
-    job = Job("t", kind="trace", iodepth=4, size=64 << 20)
-    if log:
-        job = Job(
-            "t",
-            kind="trace",
-            iodepth=4,
-            offset=8 << 20,
-            size=56 << 20,
-            log_block=4096,
-            log_spare=0.3,
-        )
+    job = of_trace(log)
     sim = Simulation(disk(conventional=2 if log else 16), null_model())
     sim.feed(sim.add(job), BlockTrace(path, "alibaba").records())
     run = sim.run()

@@ -58,21 +58,29 @@ dev.close()
     assert out == ["interrupted", "True 0", "True EMPTY", "True"]
 
 
-def test_an_exception_of_any_handler_comes_through() -> None:
-    out = run("""
+def told_amid_a_call(handler: str, caught: str) -> list[str]:
+    """What is printed where SIGUSR1 comes amid a long command: by its handler, and by what catches."""
+    return run(f"""
 class Stop(Exception):
     pass
-def handler(number, frame):
-    raise Stop(number)
-signal.signal(signal.SIGUSR1, handler)
 dev = big()
+def handler(number, frame):
+    {handler}
+signal.signal(signal.SIGUSR1, handler)
 when_full(dev, 1000, lambda: os.kill(os.getpid(), signal.SIGUSR1))
 try:
     dev.finish_zone(0, COUNT)
-except Stop as exc:
-    print("stopped by", signal.Signals(exc.args[0]).name)
+except {caught}
+dev.pread(4096, 0)
 dev.close()
 """)
+
+
+def test_an_exception_of_any_handler_comes_through() -> None:
+    out = told_amid_a_call(
+        "raise Stop(number)",
+        'Stop as exc: print("stopped by", signal.Signals(exc.args[0]).name)',
+    )
     assert out == ["stopped by SIGUSR1"]
 
 
@@ -91,19 +99,7 @@ dev.close()
 
 def test_a_handler_cannot_use_the_device_in_the_middle_of_a_call() -> None:
     """The call under way may hold the zone's lock: an error is right, a deadlock would not be."""
-    out = run("""
-def handler(number, frame):
-    dev.pread(4096, 0)
-signal.signal(signal.SIGUSR1, handler)
-dev = big()
-when_full(dev, 1000, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-try:
-    dev.finish_zone(0, COUNT)
-except RuntimeError as exc:
-    print(exc)
-dev.pread(4096, 0)
-dev.close()
-""")
+    out = told_amid_a_call("dev.pread(4096, 0)", "RuntimeError as exc: print(exc)")
     assert out == [
         "a signal handler cannot use a device while a call on it is under way in its thread"
     ]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,20 @@ def run(*command: str | Path, cwd: Path | None = None, **more: str) -> str:
     )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
+
+
+def failing(command: Sequence[str | Path], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command elsewhere that ends with 1."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=elsewhere(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +131,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     top = {name.split("/")[0] for name in inside}
     assert top == {"zoned", "zonefs", f"{NAME}.dist-info"}
     profiles = {f"zoned/profiles/{name}.toml" for name in ("test", "hc620", "hc680", "zn540")}
-    typed = {"zoned/py.typed", "zonefs/py.typed", "zoned/_native.pyi", "zoned/_fast.pyi"}
+    stubs = {f"zoned/{name}.pyi" for name in ("_native", "_fast", "_cffi")}
+    typed = {"zoned/py.typed", "zonefs/py.typed", *stubs}
     native = {"zoned/_native.abi3.so"}
     assert profiles | typed | native <= inside
     assert [name for name in inside if name.endswith((".c", ".h"))] == []
@@ -180,15 +195,7 @@ def test_without_libfuse3_all_but_the_mount_works(built: Path, tmp_path: Path) -
     )
     assert "['0', '1']" in run(python, "-c", listing, cwd=tmp_path)
     (tmp_path / "mnt").mkdir()
-    refused = subprocess.run(
-        [zonedctl, "mount", "disk.img", "mnt"],
-        cwd=tmp_path,
-        env=elsewhere(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert refused.returncode == 1
+    refused = failing([zonedctl, "mount", "disk.img", "mnt"], tmp_path)
     (line,) = refused.stderr.splitlines()
     assert "zoned was built without libfuse3; install it (Debian, Ubuntu: apt install " in line
     assert os.listdir(tmp_path / "mnt") == []
@@ -292,15 +299,7 @@ def test_a_project_of_its_own_tests_with_the_plugin(
     (project / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     said = run(*pytest_, "-k", "settings", cwd=project, EXPECTED_ZONES="5", ZONED_ZONES="5")
     assert "1 passed" in said
-    done = subprocess.run(
-        [*map(str, pytest_), "failing.py"],
-        cwd=project,
-        env=elsewhere(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
+    done = failing([*pytest_, "failing.py"], project)
     assert "UnalignedWriteError" in done.stdout
     assert "IMPLICIT_OPEN, wp +8192, durable +0" in done.stdout
     assert "Last commands:\n  write of 8192 bytes at " in done.stdout

@@ -122,6 +122,16 @@ def test_zipfile(fs: zonefs.ZoneFS) -> None:
         assert archive.read("d") == b"d" * 5000
 
 
+def claim_goes_on_behind(fs: zonefs.ZoneFS, left: bytes, more: bytes) -> None:
+    """A stream without its end is taken up to what it still has, and appended to."""
+    with fs.open_stream("seq/0", "rb", recover=True) as file:
+        assert file.read() == left
+    with fs.open_stream("seq/0", "ab", recover=True) as file:
+        file.write(more)
+    with fs.open_stream("seq/0", "rb") as file:
+        assert file.read() == left + more
+
+
 def test_flush_is_a_point_of_no_return(fs: zonefs.ZoneFS, fails: Any) -> None:
     """A writer that dies: what was flushed is there, with recover=True, and can be appended to."""
     with zonefs.ZoneFS(fs.device) as mine:
@@ -134,12 +144,7 @@ def test_flush_is_a_point_of_no_return(fs: zonefs.ZoneFS, fails: Any) -> None:
             with fails(errno.EUCLEAN, "recover=True takes it up to its last flush") as info:
                 fs.open_stream("seq/0", mode)
             assert info.type is zonefs.StreamError
-        with fs.open_stream("seq/0", "rb", recover=True) as file:
-            assert file.read() == b"flushed"
-        with fs.open_stream("seq/0", "ab", recover=True) as file:
-            file.write(b", and more")
-        with fs.open_stream("seq/0", "rb") as file:
-            assert file.read() == b"flushed, and more"
+        claim_goes_on_behind(fs, b"flushed", b", and more")
         with fails(errno.EIO):  # the dead writer's mount notices that somebody else went on
             raw.write(b"x" * 5000)
         with fails(errno.EROFS):
@@ -168,12 +173,7 @@ def test_what_is_no_stream(fs: zonefs.ZoneFS, fails: Any, block: bytes) -> None:
         file.write(block * 3)
     with fails(errno.EUCLEAN, "ends without a stream's record"):
         fs.open_stream("seq/0")
-    with fs.open_stream("seq/0", "rb", recover=True) as file:
-        assert file.read() == b""
-    with fs.open_stream("seq/0", "ab", recover=True) as file:
-        file.write(b"behind it")
-    with fs.open_stream("seq/0", "rb") as file:
-        assert file.read() == b"behind it"
+    claim_goes_on_behind(fs, b"", b"behind it")
     with fails(errno.EINVAL, "conventional"):
         fs.open_stream("cnv/0", "wb")
     with fails(errno.EISDIR):

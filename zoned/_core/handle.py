@@ -37,6 +37,7 @@ class Handle(Core):
         "_given",
         "_handle",
         "_origin",
+        "_paced",
         "_path",
         "_readonly",
         "_uuid",
@@ -62,6 +63,8 @@ class Handle(Core):
         self._given = path
         """As the caller named it; errors do so too."""
         self._readonly = bool(info.readonly)
+        self._paced = info.pace == lib.ZD_PACE_REAL
+        """Whether the disk was made so that its openers' commands take a drive's time."""
         self._uuid = UUID(bytes=bytes(info.uuid))
         self._geometry = geometry_of(handle, info)
         self._begin(info.size)
@@ -111,13 +114,15 @@ class Handle(Core):
         with Guard(self):
             return function(self._handle, *args)
 
-    def _number(self, name: str, value: SupportsIndex) -> int:
-        """A zone index or count of 32 bits; the core checks it against the disk."""
+    def _number(self, name: str, value: SupportsIndex, end: int = _MOST) -> int:
+        """A zone index or count of 32 bits, or another number below ``end``; the core checks it
+        against the disk.
+        """
         try:
             number = operator.index(value)
         except TypeError:
             raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
-        if not 0 <= number < _MOST:
+        if not 0 <= number < end:
             raise bad_number(self, name, number)
         return number
 

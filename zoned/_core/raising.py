@@ -10,40 +10,8 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from zoned import errors
 from zoned._core.native import ffi, lib
-from zoned.errors import (
-    AppendLimitError,
-    BlockAlignmentError,
-    CommandTimeoutError,
-    ConventionalZoneError,
-    GapAccessError,
-    GeometryError,
-    ImageBusyError,
-    ImageCorruptError,
-    ImageError,
-    ImageFailedError,
-    ImageFeatureError,
-    ImageTruncatedError,
-    ImageVersionError,
-    InvalidReadError,
-    InvalidTransitionError,
-    MediumError,
-    MiscompareError,
-    NotAnImageError,
-    OutOfRangeError,
-    PowerLossError,
-    ReadBoundaryError,
-    SequentialZoneError,
-    TooManyActiveError,
-    TooManyOpenError,
-    UnalignedWriteError,
-    UnsupportedCommandError,
-    WriteBoundaryError,
-    ZonedError,
-    ZoneFullError,
-    ZoneOfflineError,
-    ZoneReadOnlyError,
-)
 from zoned.geometry import Dialect, Geometry
 from zoned.plaintext import printable
 from zoned.zone import ZoneCondition
@@ -54,40 +22,40 @@ if TYPE_CHECKING:
 NONE = 2**64 - 1
 NO_ZONE = 2**32 - 1
 
-RULES: dict[int, type[ZonedError]] = {
-    lib.ZD_E_UNALIGNED_WRITE: UnalignedWriteError,
-    lib.ZD_E_WRITE_BOUNDARY: WriteBoundaryError,
-    lib.ZD_E_READ_BOUNDARY: ReadBoundaryError,
-    lib.ZD_E_READ_TYPE: ReadBoundaryError,
-    lib.ZD_E_INVALID_READ: InvalidReadError,
-    lib.ZD_E_ZONE_FULL: ZoneFullError,
-    lib.ZD_E_ZONE_READ_ONLY: ZoneReadOnlyError,
-    lib.ZD_E_ZONE_OFFLINE: ZoneOfflineError,
-    lib.ZD_E_TOO_MANY_OPEN: TooManyOpenError,
-    lib.ZD_E_TOO_MANY_ACTIVE: TooManyActiveError,
-    lib.ZD_E_INVALID_TRANSITION: InvalidTransitionError,
-    lib.ZD_E_CONVENTIONAL: ConventionalZoneError,
-    lib.ZD_E_GAP: GapAccessError,
-    lib.ZD_E_OUT_OF_RANGE: OutOfRangeError,
-    lib.ZD_E_BLOCK_ALIGNMENT: BlockAlignmentError,
-    lib.ZD_E_APPEND_LIMIT: AppendLimitError,
-    lib.ZD_E_UNSUPPORTED: UnsupportedCommandError,
-    lib.ZD_E_MEDIUM_READ: MediumError,
-    lib.ZD_E_MEDIUM_WRITE: MediumError,
-    lib.ZD_E_POWER_LOSS: PowerLossError,
-    lib.ZD_E_TIMEOUT: CommandTimeoutError,
-    lib.ZD_E_MISCOMPARE: MiscompareError,
-    lib.ZD_E_SEQUENTIAL: SequentialZoneError,
+RULES: dict[int, type[errors.ZonedError]] = {
+    lib.ZD_E_UNALIGNED_WRITE: errors.UnalignedWriteError,
+    lib.ZD_E_WRITE_BOUNDARY: errors.WriteBoundaryError,
+    lib.ZD_E_READ_BOUNDARY: errors.ReadBoundaryError,
+    lib.ZD_E_READ_TYPE: errors.ReadBoundaryError,
+    lib.ZD_E_INVALID_READ: errors.InvalidReadError,
+    lib.ZD_E_ZONE_FULL: errors.ZoneFullError,
+    lib.ZD_E_ZONE_READ_ONLY: errors.ZoneReadOnlyError,
+    lib.ZD_E_ZONE_OFFLINE: errors.ZoneOfflineError,
+    lib.ZD_E_TOO_MANY_OPEN: errors.TooManyOpenError,
+    lib.ZD_E_TOO_MANY_ACTIVE: errors.TooManyActiveError,
+    lib.ZD_E_INVALID_TRANSITION: errors.InvalidTransitionError,
+    lib.ZD_E_CONVENTIONAL: errors.ConventionalZoneError,
+    lib.ZD_E_GAP: errors.GapAccessError,
+    lib.ZD_E_OUT_OF_RANGE: errors.OutOfRangeError,
+    lib.ZD_E_BLOCK_ALIGNMENT: errors.BlockAlignmentError,
+    lib.ZD_E_APPEND_LIMIT: errors.AppendLimitError,
+    lib.ZD_E_UNSUPPORTED: errors.UnsupportedCommandError,
+    lib.ZD_E_MEDIUM_READ: errors.MediumError,
+    lib.ZD_E_MEDIUM_WRITE: errors.MediumError,
+    lib.ZD_E_POWER_LOSS: errors.PowerLossError,
+    lib.ZD_E_TIMEOUT: errors.CommandTimeoutError,
+    lib.ZD_E_MISCOMPARE: errors.MiscompareError,
+    lib.ZD_E_SEQUENTIAL: errors.SequentialZoneError,
 }
 
-_IMAGE: dict[int, tuple[type[ImageError], int]] = {
-    lib.ZD_E_NOT_IMAGE: (NotAnImageError, errnos.EINVAL),
-    lib.ZD_E_VERSION: (ImageVersionError, errnos.EOPNOTSUPP),
-    lib.ZD_E_FEATURE: (ImageFeatureError, errnos.EOPNOTSUPP),
-    lib.ZD_E_TRUNCATED: (ImageTruncatedError, errnos.EUCLEAN),
-    lib.ZD_E_CORRUPT: (ImageCorruptError, errnos.EUCLEAN),
-    lib.ZD_E_FAILED: (ImageFailedError, errnos.EIO),
-    lib.ZD_E_BUSY: (ImageBusyError, errnos.EBUSY),
+_IMAGE: dict[int, tuple[type[errors.ImageError], int]] = {
+    lib.ZD_E_NOT_IMAGE: (errors.NotAnImageError, errnos.EINVAL),
+    lib.ZD_E_VERSION: (errors.ImageVersionError, errnos.EOPNOTSUPP),
+    lib.ZD_E_FEATURE: (errors.ImageFeatureError, errnos.EOPNOTSUPP),
+    lib.ZD_E_TRUNCATED: (errors.ImageTruncatedError, errnos.EUCLEAN),
+    lib.ZD_E_CORRUPT: (errors.ImageCorruptError, errnos.EUCLEAN),
+    lib.ZD_E_FAILED: (errors.ImageFailedError, errnos.EIO),
+    lib.ZD_E_BUSY: (errors.ImageBusyError, errnos.EBUSY),
 }
 
 DIALECT_NUMBERS: dict[Dialect, int] = {
@@ -117,7 +85,7 @@ def raise_error(code: int, err: Any, disk: Disk | None, path: str | None) -> NoR
             raise RuntimeError(f"the core refused with {rule_name(code)} before there was a disk")
         raise broken_rule(code, err, disk)
     if code == lib.ZD_E_GEOMETRY:
-        raise GeometryError(text)
+        raise errors.GeometryError(text)
     if code in _IMAGE:
         kind, errno = _IMAGE[code]
         raise kind(errno, text or rule_name(code), path)
@@ -131,7 +99,7 @@ def raise_error(code: int, err: Any, disk: Disk | None, path: str | None) -> NoR
     raise OSError(-code, f"{reason} ({text})" if text else reason, path)
 
 
-def broken_rule(code: int, err: Any, disk: Disk) -> ZonedError:
+def broken_rule(code: int, err: Any, disk: Disk) -> errors.ZonedError:
     """The exception for a broken rule (a code from -2001 down)."""
     dialect = disk.geometry.dialect
     info = lib.zd_rule_info(code, DIALECT_NUMBERS[dialect])
@@ -154,7 +122,7 @@ def broken_rule(code: int, err: Any, disk: Disk) -> ZonedError:
     )
 
 
-def bad_number(disk: Disk, name: str, value: int) -> OutOfRangeError:
+def bad_number(disk: Disk, name: str, value: int) -> errors.OutOfRangeError:
     """For an offset, length or zone index that no disk can have: negative, or 2^63 and more."""
     geometry = disk.geometry
     info = lib.zd_rule_info(lib.ZD_E_OUT_OF_RANGE, DIALECT_NUMBERS[geometry.dialect])
@@ -166,7 +134,7 @@ def bad_number(disk: Disk, name: str, value: int) -> OutOfRangeError:
         message = f"{name} is {value}: it must not be negative"
     else:
         message = f"{name} is {value}: the disk ends at {geometry.size}"
-    return OutOfRangeError(
+    return errors.OutOfRangeError(
         info.err,
         message,
         zone=value if name == "zone" else None,

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from zoned.bench.fiooptions import ALIASES, OPTIONS, WITHOUT_EFFECT, Section, known, near
+from zoned.bench.fiooptions import (
+    ALIASES,
+    LAYERED,
+    OPTIONS,
+    PLAIN,
+    WITHOUT_EFFECT,
+    Section,
+    known,
+    near,
+)
 from zoned.bench.fiovalues import FioError, Option, natural
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
@@ -138,9 +147,7 @@ def read_sections(path: Path, text: str) -> list[Written]:
     common: dict[str, Option] = {}
     sections: list[Written] = []
     current: dict[str, Option] | None = None
-    unknown: list[
-        _UnknownOptionError
-    ] = []  # all are named in one go, so that a file is mended in one
+    unknown = _Unknown()
     shared: dict[str, Option] | None = None  # common, as the sections since it last changed have it
     for line in _Reader().lines(path, text):
         if line.text.startswith("["):
@@ -157,55 +164,69 @@ def read_sections(path: Path, text: str) -> list[Written]:
             continue
         if current is None:
             raise line.fail("the line stands before the first section, such as [global]")
-        try:
-            option = _option(line, 0 if current is common else 1)
-        except _UnknownOptionError as error:
-            unknown.append(error)
+        option = _option(line, 0 if current is common else 1, unknown)
+        if option is None:
             continue
         current.pop(option.name, None)  # said again: its place in the order is the last
         current[option.name] = option
-    if unknown:
-        raise _all_unknown(unknown)
+    if unknown.count:
+        raise unknown.error()
     if not sections:
         raise FioError(f"{path}: there is no job section")
     return sections
 
 
-class _UnknownOptionError(FioError):
-    """The line has an option that is not supported."""
+class _Unknown:
+    """Options of a file that are not supported. All are told in one error, so that the file is
+    mended in one go; those behind the first MOST_NAMED are only counted, as a file may have very
+    many.
+    """
 
-    def __init__(self, message: str, brief: str = "") -> None:
-        super().__init__(message)
-        self.brief = brief
-        """Its name and line, for a list of several."""
+    def __init__(self) -> None:
+        self.count = 0
+        self._first = ""
+        """The sentence about the first."""
+        self._others: list[str] = []
+        """Names and lines of those behind it that are named."""
 
+    def add(self, line: Line, key: str) -> None:
+        """One more: ``key``, as it is written in a line."""
+        self.count += 1
+        if self.count > MOST_NAMED:
+            return
+        close = difflib.get_close_matches(key.lower(), near(), n=1, cutoff=0.75)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        if self.count > 1:
+            brief = f"one at {line.where}" if line.foreign else f"{key} at {line.where}{hint}"
+            self._others.append(brief)
+            return
+        told = f"the option {key} is unknown or not supported here{hint}"
+        foreign = "it names an option that is unknown or not supported here"
+        self._first = str(line.fail(told, foreign))
 
-def _all_unknown(found: Sequence[_UnknownOptionError]) -> FioError:
-    """One error that names them all: the first in a sentence, the others behind it."""
-    others = [error.brief for error in found[1:MOST_NAMED]]
-    if len(found) > MOST_NAMED:
-        others.append(f"and {counted(len(found) - MOST_NAMED, 'option')} more")
-    rest = f"; so {'are' if len(found) > 2 else 'is'} {', '.join(others)}" if others else ""
-    return FioError(f"{found[0]}{rest}")
+    def error(self) -> FioError:
+        """One that names them all: the first in a sentence, the others behind it."""
+        others = self._others
+        if self.count > MOST_NAMED:
+            others = [*others, f"and {counted(self.count - MOST_NAMED, 'option')} more"]
+        rest = f"; so {'are' if self.count > 2 else 'is'} {', '.join(others)}" if others else ""
+        return FioError(f"{self._first}{rest}")
 
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 """What could be an option's name, of this or a later fio. Anything else is not shown."""
 
 
-def _option(line: Line, rank: int) -> Option:
+def _option(line: Line, rank: int, unknown: _Unknown) -> Option | None:
+    """What a line says; None: an option that is not supported, which ``unknown`` has then."""
     key, equals, value = line.text.partition("=")
     key = key.strip()
     name = ALIASES.get(key.lower(), key.lower())
     if not known(name):
-        close = difflib.get_close_matches(name[:100], near(), n=1, cutoff=0.75)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        unknown = "it names an option that is unknown or not supported here"
         if _NAME.fullmatch(key) is None:
             raise line.fail("the line is neither a section nor an option")
-        told = f"the option {key} is unknown or not supported here{hint}"
-        brief = f"one at {line.where}" if line.foreign else f"{key} at {line.where}{hint}"
-        raise _UnknownOptionError(str(line.fail(told, unknown)), brief)
+        unknown.add(line, key)
+        return None
     if not equals and name not in WITHOUT_EFFECT and not OPTIONS[name].bare:
         raise line.fail(f"the option {name} needs a value")
     given = _variables(value.strip(), line) if equals else ""
@@ -266,7 +287,6 @@ def parse(
             job.group = group
             job.wait_for = wait
             job.offset += index * context.offset_increment
-            job.group_reporting = context.group_reporting
             job.options = mine
             _range(context, job, name, where)
             _zone_limits(limits, context, job)
@@ -310,12 +330,12 @@ def _apply(c: Section, layers: Sequence[Mapping[str, Option]]) -> None:
         mix = [layer[name] for name in ("rwmixread", "rwmixwrite") if name in layer]
         if len(mix) == 2 and sum(natural(o.value) or 0 for o in mix) != 100:
             raise mix[1].fail(f"with {mix[0].name} ({mix[0].where}) it does not add up to 100")
-        for name, one in OPTIONS.items():
-            if one.layered and name in layer:
-                one.apply(c, layer[name])
-    for name, one in OPTIONS.items():
-        if not one.layered and name in c.options:
-            one.apply(c, c.options[name])
+        for one in LAYERED:
+            if one.name in layer:
+                one.apply(c, layer[one.name])
+    for one in PLAIN:
+        if one.name in c.options:
+            one.apply(c, c.options[one.name])
 
 
 def _finish(c: Section, name: str, where: str) -> None:
@@ -344,7 +364,6 @@ def _finish(c: Section, name: str, where: str) -> None:
         _finish_verify(c)
     if job.runtime and job.ramp:
         job.runtime += job.ramp  # fio: ramp_time comes on top
-    job.loops = c.loops
 
 
 def _finish_blocks(c: Section, where: str) -> None:

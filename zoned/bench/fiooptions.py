@@ -14,7 +14,6 @@ from typing import Any
 from zoned._core.native import lib
 from zoned.bench.fiovalues import (
     Declared,
-    FioError,
     Option,
     flag,
     natural,
@@ -30,8 +29,6 @@ from zoned.bench.fiovalues import (
 )
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
-
-__all__ = ["ALIASES", "OPTIONS", "WITHOUT_EFFECT", "FioError", "Option", "Section", "natural"]
 
 PLACES = "a size, a percentage of the disk, or zones (8z)"
 
@@ -79,14 +76,10 @@ class Section:
         aliases=("wait_for_previous",),
     )
     new_group: bool = flag("new_group", "reports", "begins a new group of jobs", bare=True)
-    group_reporting: bool = flag(
-        "group_reporting", "reports", "jobs of a group are told of together", bare=True
-    )
     kb_base: int = 1024
     seed: int | None = number(
         *("randseed", "random", "the seed of the run, before --seed"), default=None, most=2**63 - 1
     )
-    loops: int = number("loops", "what", "how often the whole is done", default=1, least=1)
     verify: bool = False
     do_verify: bool = flag(
         "do_verify", "verify", "0: nothing is read back after all", default=True, bare=True
@@ -130,7 +123,7 @@ VERIFY = (
 
 
 _SAID: list[Declared] = []
-"""What ``said`` and ``_fixed`` have declared."""
+"""What ``said`` has declared."""
 
 
 def said(
@@ -145,15 +138,17 @@ def said(
     return taken
 
 
+def _one_of(o: Option, *values: str) -> None:
+    if o.value not in values:
+        raise o.fail(f"only {' and '.join(values)} can be had here")
+
+
 def _fixed(name: str, room: str, about: str, *values: str) -> None:
     """Declares an option that may only say what is so anyway."""
-    told = " and ".join(values)
 
-    def check(_: Section, o: Option) -> None:
-        if o.value not in values:
-            raise o.fail(f"only {told} can be had here")
-
-    _SAID.append(Declared(name, room, about, " or ".join(values), check, default=values[0]))
+    @said(name, room, about, values=" or ".join(values), default=values[0])
+    def _check(_: Section, o: Option) -> None:
+        _one_of(o, *values)
 
 
 # ----------------------------------------------------------------------------------- options
@@ -263,7 +258,7 @@ def _bssplit(c: Section, o: Option) -> None:
     "size",
     "where",
     "of the range that the job works on",
-    values="a size, a percentage of the disk, or zones (8z)",
+    values=PLACES,
     default="the rest of the disk",
 )
 def _set_size(c: Section, o: Option) -> None:
@@ -418,15 +413,10 @@ def _verify(c: Section, o: Option) -> None:
     c.verify = True
 
 
-def _one_of(o: Option, *values: str) -> None:
-    if o.value not in values:
-        raise o.fail(f"only {' and '.join(values)} can be had here")
-
-
 @said("thinktime_spin", "pace", "a part of thinktime", values="a time (us)")
-def _spin(_: Section, o: Option) -> None:
+def _spin(c: Section, o: Option) -> None:
     read_time(o, "us")
-    if "thinktime" not in _.options:
+    if "thinktime" not in c.options:
         raise o.fail("it is a part of thinktime, which is not given")
 
 
@@ -558,6 +548,9 @@ def _table() -> dict[str, Declared]:
 
 
 OPTIONS = _table()
+LAYERED = tuple(one for one in OPTIONS.values() if one.layered)
+"""Options that override their kin where they stand nearer to the job."""
+PLAIN = tuple(one for one in OPTIONS.values() if not one.layered)
 ALIASES = {alias: one.name for one in OPTIONS.values() for alias in one.aliases}
 """Other names of options, as in fio."""
 

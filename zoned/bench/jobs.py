@@ -92,7 +92,7 @@ class Job:
     b: float = 0.0
     ranges: list[tuple[float, float]] = field(default_factory=list)
     """zoned: percent of the accesses, percent of the space."""
-    loops: int = 1
+    loops: int = number("loops", "what", "how often the whole is done", default=1, least=1)
     split: list[Split] = field(default_factory=lambda: [[], [], []])
     bs_min: list[int] = field(default_factory=lambda: [4096, 4096, 4096])
     bs_max: list[int] = field(default_factory=lambda: [4096, 4096, 4096])
@@ -140,7 +140,9 @@ class Job:
     trace: str = ""
     """TRACE: the file, for reports; and its format."""
     trace_format: str = ""
-    group_reporting: bool = False
+    group_reporting: bool = flag(
+        "group_reporting", "reports", "jobs of a group are told of together", bare=True
+    )
     percentiles: tuple[float, ...] = ()
     """To be reported; none: fio's own."""
     clat_percentiles: bool = flag(

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
+from zoned.snapshots import PowerCut, Snapshot, UnflushedBlock, ZoneState
 from zoned.units import counted
 
 if TYPE_CHECKING:
@@ -178,13 +178,10 @@ class CrashStates:
 
     def build(self, choice: Choice) -> Device:
         """One survivor. It lives until it is closed."""
-        kept, undone = self._fates.cut(choice)
-        return self._own.forked(kept, undone, self._kind, self.id_of(choice))
+        return self._own.forked(self._fates.cut(choice), self._kind, self.id_of(choice))
 
-    def cut_of(self, crash_id: str) -> tuple[dict[int, int], list[int]]:
-        """What a power cut must keep of zones, and which blocks it must undo, to leave the survivor
-        with an id. Raises CrashIdError.
-        """
+    def cut_of(self, crash_id: str) -> PowerCut:
+        """What leaves the survivor with an id. Raises CrashIdError."""
         return self._fates.cut(self._choice_of(crash_id))
 
     def rebuild(self, crash_id: str) -> Device:

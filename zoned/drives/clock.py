@@ -10,13 +10,17 @@ depth, are ``zonedctl bench``'s.
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from zoned._core.conversions import config_of
 from zoned._core.handle import Handle, call, pointer
 from zoned._core.native import Guard, ffi, lib
 from zoned._core.owning import CLOCK, Owned, Turn
 from zoned._core.raising import raise_error
+
+if TYPE_CHECKING:
+    from zoned.drives.models import Model
+    from zoned.geometry import Geometry
 
 PARTS = (
     *("seek", "rotate", "media", "switch", "interface", "zone command", "controller"),
@@ -80,13 +84,7 @@ class Clock:
                     "the disk was made without a profile: name the drive to be timed as"
                 )
             model = load_model(name, needed=True)
-            config, _keep = config_of(geometry)
-            raw = Owned(CLOCK)
-            err = ffi.new("struct zd_error *")
-            number = geometry.seed if seed is None else seed
-            code = lib.zd_clock_create(config, model.to_c(), number % 2**64, raw.cell, err)
-            if code < 0:
-                raise_error(code, err, None, None)
+            raw = made(model, geometry, geometry.seed if seed is None else seed)
             # The handle remembers it first: one that runs is always one that can be stopped.
             before = state.raw, state.model
             try:
@@ -174,6 +172,17 @@ class Clock:
     def __repr__(self) -> str:
         state = "running" if self.running else "off"
         return f"<Clock {self._state.model}, {state}, now {self.now} ns>"
+
+
+def made(model: Model, geometry: Geometry, seed: int) -> Owned:
+    """A clock of this drive on a disk of this geometry, not attached. Raises GeometryError."""
+    config, _keep = config_of(geometry)
+    raw = Owned(CLOCK)
+    err = ffi.new("struct zd_error *")
+    code = lib.zd_clock_create(config, model.to_c(), seed % 2**64, raw.cell, err)
+    if code < 0:
+        raise_error(code, err, None, None)
+    return raw
 
 
 def _attach(raw: Owned) -> Any:

@@ -9,37 +9,22 @@ one. Two handles are two drives that do not wait for each other.
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 
 from zoned._core.conversions import config_of
 from zoned._core.handle import Handle, call
-from zoned._core.native import ffi, lib
-from zoned._core.owning import CLOCK, Owned
-from zoned._core.raising import raise_error
+from zoned._core.native import lib
+from zoned.drives.clock import made
 from zoned.drives.models import Model, load_model
 from zoned.drives.profiles import ProfileError, builtin_names
 from zoned.geometry import Geometry
+from zoned.info import Pace
+
+Drive = tuple[str, Model]
+"""A drive whose time commands take: its name, and what says how long they take."""
 
 
-class Pace(StrEnum):
-    """How long a disk's commands take."""
-
-    NONE = "none"
-    """As long as the host needs."""
-    REAL = "real"
-    """As long as the drive of the disk's profile would take."""
-
-
-def chosen(pace: Pace | str) -> Pace:
-    """What the keyword ``pace`` of ``create`` and ``memory`` means. Raises ValueError."""
-    try:
-        return Pace(pace)
-    except ValueError:
-        raise ValueError(f"pace={pace!r}: it must be 'none' or 'real'") from None
-
-
-def drive_of(profile: str | os.PathLike[str] | None, geometry: Geometry, *, kept: bool) -> Model:
-    """The model of a disk that is to be made with pace="real"; ``kept``: in an image, which has the
+def drive_of(profile: str | os.PathLike[str] | None, geometry: Geometry, *, kept: bool) -> Drive:
+    """The drive of a disk that is to be made with pace="real"; ``kept``: in an image, which has the
     name of its profile only.
 
     Raises ProfileError (no profile, or one without a [model]; with ``kept`` one that is a file),
@@ -57,29 +42,25 @@ def drive_of(profile: str | os.PathLike[str] | None, geometry: Geometry, *, kept
             f"file: make the disk without it, and open it with pace={name!r}"
         )
     model = _timing(name)
-    _check(model, geometry)
-    return model
+    made(model, geometry, 0)  # it is refused before there is a disk
+    return geometry.profile, model
 
 
-def begin(handle: Handle, model: Model) -> None:
+def begin(handle: Handle, drive: Drive) -> None:
     """From now on the handle's commands take the time of this drive, until it is closed.
 
     Raises GeometryError (the model does not fit the disk), MemoryError.
     """
     config, _keep = config_of(handle.geometry)
-    call(handle, lib.zd_pace_as, config, model.to_c(), handle.geometry.seed % 2**64)
+    call(handle, lib.zd_pace_as, config, drive[1].to_c(), handle.geometry.seed % 2**64)
 
 
-def of_opened(
-    handle: Handle, pace: Pace | str | os.PathLike[str] | None, *, remembered: bool
-) -> tuple[str, Model] | None:
-    """The drive, by name and model, of a disk that was opened with ``pace``; None: none.
+def drive_named(handle: Handle, pace: str | os.PathLike[str]) -> Drive:
+    """The drive that ``pace`` of an opened disk names: "real" that of the disk's profile.
 
-    ``remembered``: the disk was made with pace="real". Raises ProfileError, OSError.
+    Raises ProfileError, OSError.
     """
-    wanted = (Pace.REAL if remembered else Pace.NONE) if pace is None else os.fspath(pace)
-    if wanted == Pace.NONE:
-        return None
+    wanted = os.fspath(pace)
     name = handle.geometry.profile if wanted == Pace.REAL else str(wanted)
     if not name:
         raise ProfileError(
@@ -103,13 +84,3 @@ def _timing(profile: str) -> Model:
 def _timed() -> list[str]:
     """Built-in profiles of drives."""
     return [name for name in builtin_names() if load_model(name).kind != "null"]
-
-
-def _check(model: Model, geometry: Geometry) -> None:
-    """Whether the model can be had on this disk, before there is one. Raises GeometryError."""
-    config, _keep = config_of(geometry)
-    trial = Owned(CLOCK)
-    err = ffi.new("struct zd_error *")
-    code = lib.zd_clock_create(config, model.to_c(), 0, trial.cell, err)
-    if code < 0:
-        raise_error(code, err, None, None)
