@@ -115,8 +115,8 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 		uint64_t wanted = (uint64_t)(task.residual_in + (int64_t)in_length);
 
 		CLAIM(task.in_length == (wanted < in_length ? wanted : in_length));
-		CLAIM(!wants_out || (uint64_t)(task.residual_out + (int64_t)out_length) == wants_out || exact[0] == 0x48 ||
-		      exact[0] == 0x2E || exact[0] == 0x8E || exact[0] == 0xAE);
+		/* A command takes what a transport was told that it takes: no less, and above all no more. */
+		CLAIM((uint64_t)(task.residual_out + (int64_t)out_length) == wants_out);
 	}
 	for (int i = 0; i < 16; i++)
 		CLAIM(room[in_length + i] == 0xA5);

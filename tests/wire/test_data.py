@@ -375,8 +375,9 @@ def test_unmap(door: Door) -> None:
 # ------------------------------------------------------------------ everything gone
 
 ERASERS = {
-    "FORMAT UNIT": (bytes(6), b""),
+    "FORMAT UNIT": (b"\4" + bytes(5), b""),
     "FORMAT UNIT with a list": (bytes([0x04, 0x10, 0, 0, 0, 0]), bytes(4)),
+    "FORMAT UNIT with a long list": (bytes([0x04, 0x30, 0, 0, 0, 0]), bytes(8)),
     "OVERWRITE": (bytes([0x48, 1]) + bytes(6) + b"\4\0", b"\1\0\0\0"),
     "BLOCK ERASE": (bytes([0x48, 0x82]) + bytes(8), b""),
     "CRYPTOGRAPHIC ERASE": (bytes([0x48, 3]) + bytes(8), b""),
@@ -386,7 +387,7 @@ ERASERS = {
 @pytest.mark.parametrize("what", ERASERS)
 def test_a_reset_of_all(door: Door, what: str) -> None:
     cdb, out = ERASERS[what]
-    cdb = b"\4" + cdb[1:] if what == "FORMAT UNIT" else cdb
+    assert door.transfer(cdb) == (len(out), 0), "a transport knows how much it takes"
     door.write(3, 5)
     door.write(SEQUENTIAL, 5)
     door.zone(2, SEQUENTIAL + ZONE)

@@ -51,13 +51,22 @@ static int erase(struct zd_scsi_task *task)
 	return STEP_SUBMIT;
 }
 
+/* The header of the parameter list, the longer one with LONGLIST: what would follow it is refused. */
+void zd_scsi_size_format(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in)
+{
+	(void)unit;
+	*out = !(cdb[1] & 0x10) ? 0 : cdb[1] & 0x20 ? 8 : 4;
+	*in = 0;
+}
+
 /* A parameter list may come, and may ask for nothing but that: no defect lists, patterns or protection. */
 int zd_scsi_format(struct zd_scsi_task *task)
 {
 	const uint8_t *cdb = task->cdb, *list;
-	uint32_t head = cdb[1] & 0x20 ? 8 : 4;
+	uint64_t head, in;
 
-	if (!(cdb[1] & 0x10))
+	zd_scsi_size_format(task->unit, cdb, &head, &in);
+	if (!head)
 		return cdb[1] & 0x3F ? zd_scsi_field(task, 1, 5) : erase(task);
 	if (cdb[1] & 0x07)
 		return zd_scsi_field(task, 1, 2);

@@ -210,6 +210,7 @@ int zd_scsi_report_functions(struct zd_scsi_task *task);
 int zd_scsi_format(struct zd_scsi_task *task);
 int zd_scsi_sanitize(struct zd_scsi_task *task);
 int zd_scsi_sanitize_exit(struct zd_scsi_task *task);
+void zd_scsi_size_format(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
 void zd_scsi_size_list4(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
 void zd_scsi_size_list7(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
 void zd_scsi_size_list5(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
