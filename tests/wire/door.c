@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A disk in RAM behind the SCSI executor, as a shared object for tests: plain arguments in, a plain answer out. It is linked
- * with --wrap=zd_submit, so that requests can be made to end later and in another thread, as those that are held up do.
+ * with --wrap=zd_submit, so that requests can be made to end later and in another thread, as those that are held up do, and
+ * with --wrap=zd_news, so that a look at the news can be an old one.
  */
 #include "zoned/scsi.h"
 
@@ -42,6 +43,8 @@ struct given {
 
 int __real_zd_submit(zd_dev *dev, struct zd_request *request);
 int __wrap_zd_submit(zd_dev *dev, struct zd_request *request);
+int __real_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
+int __wrap_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
 void door_close(struct door *door);
 
 static _Atomic int later;
@@ -79,6 +82,28 @@ int __wrap_zd_submit(zd_dev *dev, struct zd_request *request)
 		abort();
 	pthread_detach(thread);
 	return ZD_DEFERRED;
+}
+
+/* News as they are now, and looks that find them later on: such are those of a thread that is slow to act on them. */
+static struct zd_news old_news;
+static _Atomic int looks_are_old;
+
+int door_keep_news(struct door *door)
+{
+	return __real_zd_news(door->dev, &old_news, NULL);
+}
+
+void door_old_looks(int on)
+{
+	looks_are_old = on;
+}
+
+int __wrap_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err)
+{
+	if (!looks_are_old)
+		return __real_zd_news(dev, out, err);
+	*out = old_news;
+	return 0;
 }
 
 struct door *door_open(const struct shape *shape, int *code)
@@ -123,11 +148,6 @@ void door_close(struct door *door)
 	if (door->dev)
 		zd_close(door->dev, NULL);
 	free(door);
-}
-
-zd_dev *door_dev(struct door *door)
-{
-	return door->dev;
 }
 
 int door_reset(struct door *door, int index, const uint8_t *lun)
@@ -237,14 +257,18 @@ void door_transfer(struct door *door, int index, const uint8_t lun[8], const uin
 	zd_scsi_transfer(door->nexuses[index], lun, cdb, cdb_length, out, in);
 }
 
-/* A medium error of that many bytes from an offset on, for reads or for writes. */
-int door_bad_block(struct door *door, int writes, uint64_t from, uint64_t length)
+static int add(struct door *door, struct zd_fault fault)
 {
-	struct zd_fault fault = { .kind = ZD_FAULT_MEDIUM, .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
-				  .last_zone = ZD_NO_ZONE, .from = from, .to = from + length };
 	uint32_t id;
 
 	return zd_fault_add(door->dev, &fault, &id, NULL);
+}
+
+/* A medium error of that many bytes from an offset on, for reads or for writes. */
+int door_bad_block(struct door *door, int writes, uint64_t from, uint64_t length)
+{
+	return add(door, (struct zd_fault){ .kind = ZD_FAULT_MEDIUM, .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
+					    .last_zone = ZD_NO_ZONE, .from = from, .to = from + length });
 }
 
 int door_condition(struct door *door, uint32_t zone, int condition)
@@ -257,23 +281,11 @@ int door_power(struct door *door, int on)
 	return on ? zd_power_on(door->dev, NULL) : zd_power_cut(door->dev, ZD_KEEP_ALL, 1, NULL);
 }
 
-/* The next read (0) or write (1) hangs. */
-int door_hang(struct door *door, int command)
+/* Reads (0) or writes (1) hang, or are late, from now on. ns: how long; 0: for ever. limit: how many of them; 0: all. */
+int door_hold(struct door *door, int command, int late, uint64_t ns, uint32_t limit)
 {
-	struct zd_fault fault = { .kind = ZD_FAULT_HANG, .commands = 1u << command, .last_zone = ZD_NO_ZONE, .limit = 1 };
-	uint32_t id;
-
-	return zd_fault_add(door->dev, &fault, &id, NULL);
-}
-
-/* Each read (0) or write (1) hangs, or is late, from now on. ns: how long; 0: for ever. */
-int door_hold(struct door *door, int command, int late, uint64_t ns)
-{
-	struct zd_fault fault = { .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG, .commands = 1u << command, .last_zone = ZD_NO_ZONE,
-				  .real_ns = ns };
-	uint32_t id;
-
-	return zd_fault_add(door->dev, &fault, &id, NULL);
+	return add(door, (struct zd_fault){ .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG, .commands = 1u << command,
+					    .last_zone = ZD_NO_ZONE, .real_ns = ns, .limit = limit });
 }
 
 int door_clear(struct door *door)
@@ -296,7 +308,7 @@ int door_let_go(struct door *door)
 	return zd_fault_release(door->dev, 0, NULL);
 }
 
-/* Another opener's handle of the same disk, or this one: what happens to it concerns all. */
+/* The power goes and comes back at once: nobody sees the disk without it. */
 int door_cycle(struct door *door)
 {
 	struct zd_error err;
@@ -320,11 +332,8 @@ int door_go_back(struct door *door)
 /* The next command of that kind finds its zone dead. */
 int door_kill_zone(struct door *door, int command, uint32_t zone, int offline)
 {
-	struct zd_fault fault = { .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY, .commands = 1u << command,
-				  .first_zone = zone, .last_zone = zone, .limit = 1 };
-	uint32_t id;
-
-	return zd_fault_add(door->dev, &fault, &id, NULL);
+	return add(door, (struct zd_fault){ .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY, .commands = 1u << command,
+					    .first_zone = zone, .last_zone = zone, .limit = 1 });
 }
 
 /* Of the task that was given last, and has not ended. */

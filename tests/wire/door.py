@@ -254,7 +254,11 @@ class Door:
 
     def hold(self, command: int, *, late: bool = False, ns: int = 0) -> None:
         """Reads (0) or writes (1) hang, or come late, from now on."""
-        assert self.library.door_hold(self.handle, command, late, ctypes.c_uint64(ns)) == 0
+        assert self.library.door_hold(self.handle, command, late, ctypes.c_uint64(ns), 0) == 0
+
+    def hang(self, command: int) -> None:
+        """The next read (0) or write (1) hangs."""
+        assert self.library.door_hold(self.handle, command, 0, ctypes.c_uint64(0), 1) == 0
 
     def hanging(self, commands: int) -> None:
         until(lambda: self.library.door_hanging(self.handle) == commands, f"{commands} hang")
@@ -283,13 +287,16 @@ class Door:
     def read(self, lba: int, blocks: int) -> Answer:
         return self.send(cdb16(0x88, lba, blocks), room=blocks * self.shape.logical_block)
 
-    def zone(self, action: int, lba: int, *, every: bool = False, count: int = 0) -> Answer:
+    def zone(
+        self, action: int, lba: int, *, every: bool = False, count: int = 0, nexus: int = 0
+    ) -> Answer:
         return self.send(
             bytes([0x94, action])
             + lba.to_bytes(8, "big")
             + bytes(2)
             + count.to_bytes(2, "big")
-            + bytes([every, 0])
+            + bytes([every, 0]),
+            nexus=nexus,
         )
 
     def zones(

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from waiting import until
-from wire.door import ABORTED, BUSY, CHECK, GOOD, Door, cdb10, cdb12, cdb16
+from wire.door import ABORTED, BUSY, CHECK, GOOD, Answer, Door, cdb10, cdb12, cdb16
 
 Attach = Callable[..., Door]
 BLOCK = 4096
@@ -285,14 +284,19 @@ def test_nobody_comes_between_compare_and_write(door: Door) -> None:
     """While it hangs in its write, the same blocks are BUSY for others; elsewhere they go on."""
     door.login(1)
     door.send(bytes(6), nexus=1)
-    assert door.library.door_hang(door.handle, 1) == 0
+    door.hang(1)
     thread = threading.Thread(target=swap, args=(door, 7, bytes(BLOCK), data(1)))
     thread.start()
     try:
-        until(lambda: door.library.door_hanging(door.handle) == 1, "the write hangs")
+        door.hanging(1)
         assert door.send(cdb10(0x2A, 7, 1), data(1), nexus=1).status == BUSY
         assert door.send(cdb10(0x2A, 5, 3), data(3), nexus=1).status == BUSY
         assert door.send(cdb10(0x41, 0, 9), data(1), nexus=1).status == BUSY
+        for ranges in (((7, 1),), ((0, 1), (5, 9)), ((20, 4), (7, 1))):
+            assert unmapping(door, *ranges, nexus=1).status == BUSY
+        assert unmapping(door, (0, 7), (7, 0), (8, 100), nexus=1).status == GOOD
+        for cdb, out in ERASERS.values():
+            assert door.send(cdb, out, nexus=1).status == BUSY
         assert door.send(cdb10(0x28, 7, 1), nexus=1, room=BLOCK).status == GOOD
         assert door.send(cdb10(0x2A, 8, 1), data(1), nexus=1).status == GOOD
     finally:
@@ -301,14 +305,37 @@ def test_nobody_comes_between_compare_and_write(door: Door) -> None:
     assert door.send(cdb10(0x2A, 7, 1), data(1), nexus=1).status == GOOD
 
 
+def test_no_reset_comes_between_compare_and_write(attach: Attach) -> None:
+    """A host-aware disk writes anywhere in a zone, an emptied one included."""
+    door = attach(model=1)
+    door.login(1)
+    door.send(bytes(6), nexus=1)
+    assert door.write(SEQUENTIAL, 8).status == GOOD
+    door.hang(1)
+    old = bytes([0x5A]) * BLOCK
+    with ThreadPoolExecutor(1) as thread:
+        task = thread.submit(swap, door, SEQUENTIAL + 4, old, data(1))
+        try:
+            door.hanging(1)
+            assert door.zone(4, SEQUENTIAL, nexus=1).status == BUSY
+            assert door.zone(4, SEQUENTIAL - ZONE, count=2, nexus=1).status == BUSY
+            assert door.zone(4, 0, every=True, nexus=1).status == BUSY
+            assert door.zone(4, SEQUENTIAL + ZONE, nexus=1).status == GOOD
+            assert door.zone(2, SEQUENTIAL, nexus=1).status == GOOD, "its data stay"
+        finally:
+            door.library.door_let_go(door.handle)
+        assert task.result() == (0, 0, 0)
+    assert door.read(SEQUENTIAL + 3, 3).data == old + data(1) + old
+
+
 def test_a_cancelled_task_begins_nothing_more(door: Door) -> None:
     """It hangs while it compares; once cancelled it does not write, and lets the blocks go."""
-    assert door.library.door_hang(door.handle, 0) == 0
+    door.hang(0)
     given = bytes([0x89, 0]) + bytes(7) + b"\7" + bytes(3) + b"\1\0\0"
     with ThreadPoolExecutor(1) as thread:
         task = thread.submit(door.send, given, bytes(BLOCK) + data(1))
         try:
-            until(lambda: door.library.door_hanging(door.handle) == 1, "the comparison hangs")
+            door.hanging(1)
             door.library.door_cancel(door.handle)
         finally:
             door.library.door_let_go(door.handle)
@@ -346,13 +373,20 @@ def test_write_same_without_data(door: Door) -> None:
     assert door.transfer(cdb16(0x93, 5, 3, 9)) == (0, 0)
 
 
-def unmap(door: Door, *ranges: tuple[int, int], length: int | None = None) -> tuple[int, int, int]:
+def unmapping(
+    door: Door, *ranges: tuple[int, int], length: int | None = None, nexus: int = 0
+) -> Answer:
     listed = b"".join(
         lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(4) for lba, blocks in ranges
     )
     out = (len(listed) + 6).to_bytes(2, "big") + len(listed).to_bytes(2, "big") + bytes(4) + listed
     length = len(out) if length is None else length
-    return door.send(bytes([0x42]) + bytes(6) + length.to_bytes(2, "big") + b"\0", out).codes
+    cdb = bytes([0x42]) + bytes(6) + length.to_bytes(2, "big") + b"\0"
+    return door.send(cdb, out, nexus=nexus)
+
+
+def unmap(door: Door, *ranges: tuple[int, int], length: int | None = None) -> tuple[int, int, int]:
+    return unmapping(door, *ranges, length=length).codes
 
 
 def test_unmap(door: Door) -> None:

@@ -36,9 +36,14 @@ static int erase_next(struct zd_scsi_task *task)
 
 static int erase(struct zd_scsi_task *task)
 {
-	struct zd_range *ranges = zd_scsi_scratch(task, MOST_RANGES * sizeof(*ranges));
+	struct zd_range *ranges;
 	int nr;
 
+	task->lba = 0;
+	task->blocks = task->unit->blocks;
+	if (zd_scsi_meets_swap(task))
+		return zd_scsi_status(task, ZD_SCSI_BUSY);
+	ranges = zd_scsi_scratch(task, MOST_RANGES * sizeof(*ranges));
 	if (!ranges)
 		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 	nr = zd_conv_ranges(task->unit->dev, ranges, MOST_RANGES);

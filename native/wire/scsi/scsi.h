@@ -231,7 +231,10 @@ bool zd_scsi_fua(const struct zd_scsi_task *task);
 struct zd_request *zd_scsi_ask(struct zd_scsi_task *task, int op);
 /* A step that ends the task as its request did. */
 int zd_scsi_end(struct zd_scsi_task *task);
-/* WRITE, VERIFY and so on under a COMPARE AND WRITE of the same blocks: BUSY. */
+/*
+ * Whether task->lba and ->blocks meet a COMPARE AND WRITE that is under way. What changes blocks asks it before it begins, and ends
+ * with BUSY if so; VERIFY and reads do not ask. It is a look, not a lock: a swap may begin behind it.
+ */
 bool zd_scsi_meets_swap(struct zd_scsi_task *task);
 void zd_scsi_swap_end(struct zd_scsi_task *task);
 

@@ -28,7 +28,11 @@ bool zd_scsi_meets_swap(struct zd_scsi_task *task)
 	return meets;
 }
 
-/* Nobody else compares or writes these blocks through this target till the task ends. */
+/*
+ * From here to the end of the task, no COMPARE AND WRITE, WRITE, WRITE SAME, UNMAP, erasure or reset of these blocks begins
+ * on this unit. One that looked for swaps before and is still under way does its work all the same, and it may land between
+ * the comparison and the write; so may what other units and openers of the disk do.
+ */
 static bool swap_begin(struct zd_scsi_task *task)
 {
 	struct zd_scsi_lu *unit = task->unit;
@@ -354,6 +358,10 @@ int zd_scsi_unmap(struct zd_scsi_task *task)
 
 		if (get64(at) > unit->blocks || get32(at + 8) > unit->blocks - get64(at))
 			return zd_scsi_check(task, ZD_SENSE_LBA_OUT_OF_RANGE);
+		task->lba = get64(at);
+		task->blocks = get32(at + 8);
+		if (task->blocks && zd_scsi_meets_swap(task))
+			return zd_scsi_status(task, ZD_SCSI_BUSY);
 	}
 	task->blocks = nr;
 	return unmap_next(task);
