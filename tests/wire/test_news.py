@@ -61,6 +61,23 @@ def test_a_power_cycle(two: Door) -> None:
     told(two, POWER_ON)
 
 
+def test_an_old_look_tells_nothing_again(two: Door) -> None:
+    """A thread's look may be older than another's, which has told by then: it goes by, and so does the next one."""
+    assert two.library.door_keep_news(two.handle) == 0
+    assert two.library.door_cycle(two.handle) == 0
+    assert two.library.door_condition(two.handle, 5, OFFLINE) == 0
+    assert two.library.door_go_back(two.handle) == 0
+    told(two, POWER_ON, MEDIUM, PARAMETERS)
+    assert two.send(RESERVE).status == GOOD
+    two.library.door_old_looks(1)
+    try:
+        assert two.send(READY).status == GOOD
+    finally:
+        two.library.door_old_looks(0)
+    assert two.send(READY).status == GOOD
+    assert two.send(READY, nexus=1).status == CONFLICT, "the reservation is still there"
+
+
 def test_without_power_nothing_is_kept(two: Door) -> None:
     """Reservations, registrations, mode pages and a stopped unit are as at first."""
     assert registered(two, 0, 0xABC) == GOOD

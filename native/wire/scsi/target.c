@@ -224,10 +224,15 @@ static void attend_power(zd_scsi_target *target, const struct zd_scsi_lu *unit)
 	pthread_mutex_unlock(&target->lock);
 }
 
-/* Of those who see the same number change, one tells it. */
+/* Of those who see the same number change, one tells it; one whose look is older than what was told has seen nothing new. */
 static bool is_new(_Atomic uint32_t *told, uint32_t now)
 {
-	return atomic_load_explicit(told, memory_order_relaxed) != now && atomic_exchange(told, now) != now;
+	uint32_t before = atomic_load_explicit(told, memory_order_relaxed);
+
+	while ((int32_t)(now - before) > 0)
+		if (atomic_compare_exchange_weak(told, &before, now))
+			return true;
+	return false;
 }
 
 /*
