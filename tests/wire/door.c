@@ -155,13 +155,21 @@ int door_reset(struct door *door, int index, const uint8_t *lun)
 	return zd_scsi_reset(door->nexuses[index], lun);
 }
 
-/* Cuts a buffer in two, so that tasks of several buffers are met too. */
-static uint32_t halves(struct iovec iov[2], void *data, uint64_t length, uint64_t cut)
+#define PARTS 3
+
+/* Cuts a buffer in three, so that tasks of several buffers are met too: two of them are `cut` long, or shorter if it ends. */
+static uint32_t parts(struct iovec iov[PARTS], void *data, uint64_t length, uint64_t cut)
 {
-	cut = cut < length ? cut : length;
-	iov[0] = (struct iovec){ data, cut };
-	iov[1] = (struct iovec){ (uint8_t *)data + cut, length - cut };
-	return 2;
+	uint8_t *at = data;
+
+	for (uint32_t i = 0; i < PARTS; i++) {
+		uint64_t part = i + 1 < PARTS && cut < length ? cut : length;
+
+		iov[i] = (struct iovec){ at, part };
+		at += part;
+		length -= part;
+	}
+	return PARTS;
 }
 
 static void ended(struct zd_scsi_task *task)
@@ -184,7 +192,7 @@ void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t
 	       uint64_t out_length, void *in, uint64_t in_length, uint64_t cut, struct answer *answer)
 {
 	struct zd_scsi_task task = { .size = sizeof(task), .cdb = cdb, .cdb_length = cdb_length };
-	struct iovec outs[2], ins[2];
+	struct iovec outs[PARTS], ins[PARTS];
 	sem_t end;
 
 	sem_init(&end, 0, 0);
@@ -193,9 +201,9 @@ void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t
 	memcpy(task.lun, lun, 8);
 	door->task = &task;
 	task.out = outs;
-	task.nr_out = halves(outs, out, out_length, cut);
+	task.nr_out = parts(outs, out, out_length, cut);
 	task.in = ins;
-	task.nr_in = halves(ins, in, in_length, cut);
+	task.nr_in = parts(ins, in, in_length, cut);
 	zd_scsi_exec(door->nexuses[index], &task);
 	while (task.done && sem_wait(&end))
 		;

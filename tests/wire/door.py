@@ -200,7 +200,7 @@ class Door:
         lun: bytes = LUN0,
         cut: int = 1 << 40,
     ) -> Answer:
-        """Hand over a task. ``cut``: where each buffer is cut in two."""
+        """Hand over a task. ``cut``: the length of the first two of three buffers."""
         answer = Answer()
         size = (0 if out else self.room) if room is None else room
         into = ctypes.create_string_buffer(b"\xa5" * (size + 64), size + 64)

@@ -237,6 +237,11 @@ def test_verify(door: Door, form: int) -> None:
     door.send(cdb10(0x2A, 2, 1), b"\0\0\3\xe9" + data(1)[4:])
     answer = door.send(cdb(opcode, 0, 3, 6), data(1))
     assert (answer.codes, answer.information) == (MISCOMPARE, 3)
+    assert door.send(cdb10(0x41, 0, 60), data(1)).status == GOOD
+    assert door.send(cdb(opcode, 0, 60, 6), data(1), cut=9).status == GOOD
+    door.send(cdb10(0x2A, 59, 1), data(1)[:-1] + b"\xff")
+    answer = door.send(cdb(opcode, 0, 60, 6), data(1))
+    assert (answer.codes, answer.information) == (MISCOMPARE, BLOCK - 1)
     assert door.transfer(cdb(opcode, 0, 3, 6)) == (BLOCK, 0)
     assert door.transfer(cdb(opcode, 0, 3, 2)) == (3 * BLOCK, 0)
     assert door.transfer(cdb(opcode, 0, 3)) == (0, 0)
@@ -261,10 +266,11 @@ def test_write_and_verify(door: Door, form: int) -> None:
     assert (short.status, short.residual_out) == (GOOD, BLOCK)
 
 
-def swap(door: Door, lba: int, old: bytes, new: bytes, blocks: int = 1) -> tuple[int, int, int]:
-    return door.send(
-        bytes([0x89, 0]) + lba.to_bytes(8, "big") + bytes(3) + bytes([blocks, 0, 0]), old + new
-    ).codes
+def swap(
+    door: Door, lba: int, old: bytes, new: bytes, blocks: int = 1, cut: int = 1 << 40
+) -> tuple[int, int, int]:
+    cdb = bytes([0x89, 0]) + lba.to_bytes(8, "big") + bytes(3) + bytes([blocks, 0, 0])
+    return door.send(cdb, old + new, cut=cut).codes
 
 
 def test_compare_and_write(door: Door) -> None:
@@ -278,6 +284,18 @@ def test_compare_and_write(door: Door) -> None:
     assert swap(door, 6143, bytes(BLOCK) * 2, bytes(BLOCK) * 2, 2) == OUT_OF_RANGE
     door.write(SEQUENTIAL, 1, 0)
     assert swap(door, SEQUENTIAL, bytes(BLOCK), data(1)) == UNALIGNED
+
+
+@pytest.mark.parametrize(
+    "cut", [0, 7, BLOCK, 3 * BLOCK // 2, 2 * BLOCK, 2 * BLOCK + 9, 3 * BLOCK, 4 * BLOCK]
+)
+def test_compare_and_write_of_cut_buffers(door: Door, cut: int) -> None:
+    """Where the two halves of the data meet is anywhere in the buffers."""
+    old, new = data(2, 3), data(2, 4)
+    assert door.send(cdb10(0x2A, 7, 2), old).status == GOOD
+    assert swap(door, 7, old, new, 2, cut) == (0, 0, 0)
+    assert door.read(6, 4).data == bytes(BLOCK) + new + bytes(BLOCK)
+    assert swap(door, 7, old, new, 2, cut) == MISCOMPARE
 
 
 def test_nobody_comes_between_compare_and_write(door: Door) -> None:
@@ -371,6 +389,9 @@ def test_write_same_without_data(door: Door) -> None:
     back = door.read(0, 9).data
     assert [back[at] for at in range(0, 9 * BLOCK, BLOCK)] == [90, 0, 0, 0, 90, 0, 0, 0, 90]
     assert door.transfer(cdb16(0x93, 5, 3, 9)) == (0, 0)
+    door.write(100, 42)
+    assert door.send(cdb16(0x93, 101, 40, 1)).status == GOOD
+    assert door.read(100, 42).data == b"Z" * BLOCK + bytes(40 * BLOCK) + b"Z" * BLOCK
 
 
 def unmapping(
