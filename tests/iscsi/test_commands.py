@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 import zoned
-from iscsi.initiator import NOBODY, Initiator, cdb16, inquiry, report_zones
+from iscsi.initiator import NOBODY, Initiator
+from scsi import cdb16, inquiry, report_zones
 from waiting import until
 from zoned.export import Iscsi
 

@@ -66,10 +66,9 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 	struct zd_scsi_task task = { .size = sizeof(task) };
 	struct iovec outs[2], ins[2];
 	uint64_t wants_out, wants_in;
-	uint8_t *cdb = malloc(64), *exact;
+	uint8_t cdb[40], *exact;
 	int told = 0;
 
-	CLAIM(cdb);
 	task.cdb_length = make_cdb(in, cdb);
 	exact = malloc(task.cdb_length ? task.cdb_length : 1); /* no byte behind it may be looked at */
 	CLAIM(exact);
@@ -121,7 +120,6 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 	for (int i = 0; i < 16; i++)
 		CLAIM(room[in_length + i] == 0xA5);
 	free(exact);
-	free(cdb);
 }
 
 /* What others do to the disk, and fault rules. A millisecond is long: nothing waits for longer. */

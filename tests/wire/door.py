@@ -1,4 +1,4 @@
-"""A SCSI initiator of a few lines: CDBs by name, and what the executor answered."""
+"""A SCSI initiator of a few lines, and what the executor answered."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import core
+from scsi import cdb16, report_zones, sense_codes
 from waiting import until
 
 KIB = 1024
@@ -42,13 +43,8 @@ class Answer(ctypes.Structure):
 
     @property
     def codes(self) -> tuple[int, int, int]:
-        """Sense key, ASC, ASCQ of either format; zeros without sense."""
-        sense = self.sense
-        if not sense:
-            return (0, 0, 0)
-        if sense[0] & 0x7F >= 0x72:
-            return (sense[1] & 15, sense[2], sense[3])
-        return (sense[2] & 15, sense[12], sense[13])
+        """Sense key, ASC, ASCQ; zeros without sense."""
+        return sense_codes(self.sense)
 
     @property
     def sense_key(self) -> int:
@@ -302,12 +298,7 @@ class Door:
     def zones(
         self, lba: int = 0, option: int = 0, *, partial: bool = False, allocation: int = 1 << 15
     ) -> Answer:
-        return self.send(
-            bytes([0x95, 0])
-            + lba.to_bytes(8, "big")
-            + allocation.to_bytes(4, "big")
-            + bytes([partial << 7 | option, 0])
-        )
+        return self.send(report_zones(lba, allocation, option, partial=partial))
 
     def bad_block(self, lba: int, *, writes: bool = False, blocks: int = 1) -> None:
         size = self.shape.logical_block
@@ -317,21 +308,3 @@ class Door:
             )
             == 0
         )
-
-
-def cdb10(opcode: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    return (
-        bytes([opcode, flags]) + lba.to_bytes(4, "big") + b"\0" + blocks.to_bytes(2, "big") + b"\0"
-    )
-
-
-def cdb12(opcode: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    return bytes([opcode, flags]) + lba.to_bytes(4, "big") + blocks.to_bytes(4, "big") + bytes(2)
-
-
-def cdb16(opcode: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    return bytes([opcode, flags]) + lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(2)
-
-
-def inquiry(page: int | None = None, allocation: int = 512) -> bytes:
-    return bytes([0x12, page is not None, page or 0]) + allocation.to_bytes(2, "big") + b"\0"

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from wire.door import ABORTED, BUSY, CHECK, GOOD, Answer, Door, cdb10, cdb12, cdb16
+from scsi import cdb10, cdb12, cdb16
+from wire.door import ABORTED, BUSY, CHECK, GOOD, Answer, Door
 
 Attach = Callable[..., Door]
 BLOCK = 4096

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wire.door import CHECK, CONFLICT, GOOD, KIB, Door, cdb10
+from scsi import cdb10
+from wire.door import CHECK, CONFLICT, GOOD, KIB, Door
 
 BLOCK = 4 * KIB
 SEQUENTIAL = 4 * 256
