@@ -19,7 +19,6 @@ enum zd_sense {
 	ZD_SENSE_INVALID_RELEASE,
 	ZD_SENSE_NO_REGISTRATION_ROOM,
 	ZD_SENSE_SAVING_NOT_SUPPORTED,
-	ZD_SENSE_MISCOMPARE,
 	ZD_SENSE_STOPPED,
 	ZD_SENSE_WRITE_PROTECTED,
 	ZD_SENSE_SOFTWARE_WRITE_PROTECTED,
@@ -29,10 +28,7 @@ enum zd_sense {
 	/* Unit attentions, in the order in which they are told. */
 	ZD_SENSE_POWER_ON,
 	ZD_SENSE_RESET,
-	ZD_SENSE_NEXUS_LOSS,
 	ZD_SENSE_MEDIUM_CHANGED,
-	ZD_SENSE_LUNS_CHANGED,
-	ZD_SENSE_CAPACITY_CHANGED,
 	ZD_SENSE_MODE_CHANGED,
 	ZD_SENSE_PARAMETERS_CHANGED,
 	ZD_SENSE_RESERVATIONS_PREEMPTED,
@@ -48,7 +44,7 @@ struct zd_sense_codes {
 
 /* The row of one of enum zd_sense. */
 struct zd_sense_codes zd_sense_codes(int sense);
-/* What a SCSI host is told of any code of zd.h: a rule's row, or what fits the failure of host or image. */
+/* What a SCSI host is told of any code of zoned/error.h: a rule's row, or what fits the failure of host or image. */
 struct zd_sense_codes zd_sense_of(int code, int dialect);
 
 #endif

@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from scsi import sense_codes
 from waiting import PATIENCE
 
 NOBODY = 0xFFFFFFFF
@@ -79,9 +80,7 @@ class Result:
     @property
     def codes(self) -> tuple[int, int, int]:
         """Sense key, ASC, ASCQ; zeros without sense."""
-        if not self.sense:
-            return (0, 0, 0)
-        return (self.sense[2] & 15, self.sense[12], self.sense[13])
+        return sense_codes(self.sense)
 
 
 def chap_response(algorithm: int, identifier: int, secret: bytes, challenge: bytes) -> bytes:
@@ -447,15 +446,3 @@ class Initiator:
                 self.receive()
         except GoneError:
             return True
-
-
-def cdb16(opcode: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    return bytes([opcode, flags]) + struct.pack(">QI", lba, blocks) + bytes(2)
-
-
-def inquiry(length: int = 255) -> bytes:
-    return bytes([0x12, 0, 0]) + length.to_bytes(2, "big") + b"\0"
-
-
-def report_zones(lba: int = 0, allocation: int = 1 << 16) -> bytes:
-    return bytes([0x95, 0]) + struct.pack(">QI", lba, allocation) + bytes(2)

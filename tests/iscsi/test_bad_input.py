@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import zoned
-from iscsi.initiator import NOBODY, GoneError, Initiator, cdb16, inquiry
+from iscsi.initiator import NOBODY, GoneError, Initiator
+from scsi import cdb16, inquiry
 from waiting import until
 from zoned.export import Iscsi
 from zoned.export.portal import Limits

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import zoned
-from iscsi.initiator import Initiator, cdb16
+from iscsi.initiator import Initiator
+from scsi import cdb16
 from waiting import PATIENCE, until
 from zoned.export import Iscsi, registry
 

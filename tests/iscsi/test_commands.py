@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 import zoned
-from iscsi.initiator import NOBODY, Initiator, cdb16, inquiry, report_zones
+from iscsi.initiator import NOBODY, Initiator
+from scsi import cdb16, inquiry, report_zones
 from waiting import until
 from zoned.export import Iscsi
 
@@ -127,6 +128,21 @@ def test_no_more_is_asked_for_than_the_command_takes(login: Login) -> None:
     found = host.do(b"\xff" + bytes(15), data=bytes(BLOCK))  # no such command: nothing is asked for
     assert found.r2ts == []
     assert found.codes == (5, 0x20, 0)
+
+
+@pytest.mark.parametrize(
+    ("bits", "length"), [(0x10, 4), (0x30, 8)], ids=["short header", "long header"]
+)
+def test_a_format_takes_its_parameter_list(login: Login, bits: int, length: int) -> None:
+    host = login()
+    host.ready()
+    for lba in (0, 4 * ZONE):
+        assert host.do(cdb16(0x8A, lba, 1), data=pattern(BLOCK)).status == 0
+    found = host.do(bytes([0x04, bits, 0, 0, 0, 0]), data=bytes(length))
+    assert (found.status, found.residual) == (0, 0)
+    for lba in (0, 4 * ZONE):
+        assert host.do(cdb16(0x88, lba, 1), read=BLOCK).data == bytes(BLOCK)
+    assert host.do(cdb16(0x8A, 4 * ZONE, 1), data=pattern(BLOCK)).status == 0, "the zone is empty"
 
 
 def test_huge_lengths_cost_nothing(login: Login) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 import zoned
-from iscsi.initiator import NOBODY, Initiator, cdb16
+from iscsi.initiator import NOBODY, Initiator
+from scsi import cdb16
 from waiting import until
 from zoned.export import Iscsi
 

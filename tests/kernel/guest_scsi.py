@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from kernel.guest import ScsiDebug
+from scsi import sense_codes
 
 SHORT = 4096
 
@@ -25,11 +26,7 @@ def told(data: bytes) -> str:
 
 def codes(sense: bytes) -> str:
     """``5/21/04``: key, ASC, ASCQ of either format; empty without sense data."""
-    if not sense:
-        return ""
-    at = (1, 2, 3) if sense[0] & 0x7F >= 0x72 else (2, 12, 13)
-    key, asc, ascq = (sense[i] for i in at)
-    return f"{key & 15:x}/{asc:02x}/{ascq:02x}"
+    return "{:x}/{:02x}/{:02x}".format(*sense_codes(sense)) if sense else ""
 
 
 def give(disk: ScsiDebug, command: dict[str, Any]) -> list[Any]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from kernel.guest_scsi import codes, told
 from kernel.scenario import MIB, Disk
-from wire.door import Door, Library, Shape, cdb10, cdb12, cdb16, inquiry
+from scsi import cdb10, cdb12, cdb16, inquiry, report_zones
+from wire.door import Door, Library, Shape
 
 BLOCK = 4096
 PLAIN = Disk("scsi_debug", size=24 * MIB, conventional=4, max_open=6)
@@ -163,9 +164,9 @@ class Commands:
         if self.disk.model == "host-managed":
             options.append(0x10)  # which scsi_debug's host-aware zones never match
         room = self.random.choice((64, 128, 512, 4095, 4096, 1 << 15))
-        option = self.random.choice(options) | self.random.choice((0, 0x80))
-        cdb = bytes([0x95, 0]) + self.place().to_bytes(8, "big") + room.to_bytes(4, "big")
-        return Given((cdb + bytes([option, 0])).hex(), room=room)
+        option, partial = self.random.choice(options), self.random.choice((False, True))
+        cdb = report_zones(self.place(), room, option, partial=partial)
+        return Given(cdb.hex(), room=room)
 
     def look(self) -> Given:
         """What tells of the disk and is the same for all drives."""
@@ -219,7 +220,7 @@ def run(
     commands = Commands(door, disk, Random(f"{seed} {name}"))
     given: list[Given] = []
     answers: list[list[Any]] = []
-    whole = bytes([0x95]) + bytes(9) + (1 << 15).to_bytes(4, "big") + bytes(2)
+    whole = report_zones(allocation=1 << 15)
 
     def each() -> Iterator[Given]:
         for _ in range(steps):

@@ -44,6 +44,7 @@ def test_random_commands(
     package.mkdir(exist_ok=True)
     for module in ("guest.py", "guest_scsi.py"):
         shutil.copy(HERE / module, package / module)
+    shutil.copy(HERE.parent / "scsi.py", kernel.share / "scsi.py")
     (kernel.share / "commands").write_text(json.dumps(asked) + "\n")
     done = kernel.run(
         [lab.python(), "-m", "kernel.guest_scsi", "/job/commands", "/job/answers"], timeout=3600

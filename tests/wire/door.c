@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A disk in RAM behind the SCSI executor, as a shared object for tests: plain arguments in, a plain answer out. It is linked
- * with --wrap=zd_submit, so that requests can be made to end later and in another thread, as those that are held up do.
+ * with --wrap=zd_submit, so that requests can be made to end later and in another thread, as those that are held up do, and
+ * with --wrap=zd_news, so that a look at the news can be an old one.
  */
 #include "zoned/scsi.h"
 
@@ -42,6 +43,8 @@ struct given {
 
 int __real_zd_submit(zd_dev *dev, struct zd_request *request);
 int __wrap_zd_submit(zd_dev *dev, struct zd_request *request);
+int __real_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
+int __wrap_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
 void door_close(struct door *door);
 
 static _Atomic int later;
@@ -79,6 +82,28 @@ int __wrap_zd_submit(zd_dev *dev, struct zd_request *request)
 		abort();
 	pthread_detach(thread);
 	return ZD_DEFERRED;
+}
+
+/* News as they are now, and looks that find them later on: such are those of a thread that is slow to act on them. */
+static struct zd_news old_news;
+static _Atomic int looks_are_old;
+
+int door_keep_news(struct door *door)
+{
+	return __real_zd_news(door->dev, &old_news, NULL);
+}
+
+void door_old_looks(int on)
+{
+	looks_are_old = on;
+}
+
+int __wrap_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err)
+{
+	if (!looks_are_old)
+		return __real_zd_news(dev, out, err);
+	*out = old_news;
+	return 0;
 }
 
 struct door *door_open(const struct shape *shape, int *code)
@@ -125,23 +150,26 @@ void door_close(struct door *door)
 	free(door);
 }
 
-zd_dev *door_dev(struct door *door)
-{
-	return door->dev;
-}
-
 int door_reset(struct door *door, int index, const uint8_t *lun)
 {
 	return zd_scsi_reset(door->nexuses[index], lun);
 }
 
-/* Cuts a buffer in two, so that tasks of several buffers are met too. */
-static uint32_t halves(struct iovec iov[2], void *data, uint64_t length, uint64_t cut)
+#define PARTS 3
+
+/* Cuts a buffer in three, so that tasks of several buffers are met too: two of them are `cut` long, or shorter if it ends. */
+static uint32_t parts(struct iovec iov[PARTS], void *data, uint64_t length, uint64_t cut)
 {
-	cut = cut < length ? cut : length;
-	iov[0] = (struct iovec){ data, cut };
-	iov[1] = (struct iovec){ (uint8_t *)data + cut, length - cut };
-	return 2;
+	uint8_t *at = data;
+
+	for (uint32_t i = 0; i < PARTS; i++) {
+		uint64_t part = i + 1 < PARTS && cut < length ? cut : length;
+
+		iov[i] = (struct iovec){ at, part };
+		at += part;
+		length -= part;
+	}
+	return PARTS;
 }
 
 static void ended(struct zd_scsi_task *task)
@@ -164,7 +192,7 @@ void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t
 	       uint64_t out_length, void *in, uint64_t in_length, uint64_t cut, struct answer *answer)
 {
 	struct zd_scsi_task task = { .size = sizeof(task), .cdb = cdb, .cdb_length = cdb_length };
-	struct iovec outs[2], ins[2];
+	struct iovec outs[PARTS], ins[PARTS];
 	sem_t end;
 
 	sem_init(&end, 0, 0);
@@ -173,9 +201,9 @@ void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t
 	memcpy(task.lun, lun, 8);
 	door->task = &task;
 	task.out = outs;
-	task.nr_out = halves(outs, out, out_length, cut);
+	task.nr_out = parts(outs, out, out_length, cut);
 	task.in = ins;
-	task.nr_in = halves(ins, in, in_length, cut);
+	task.nr_in = parts(ins, in, in_length, cut);
 	zd_scsi_exec(door->nexuses[index], &task);
 	while (task.done && sem_wait(&end))
 		;
@@ -237,14 +265,18 @@ void door_transfer(struct door *door, int index, const uint8_t lun[8], const uin
 	zd_scsi_transfer(door->nexuses[index], lun, cdb, cdb_length, out, in);
 }
 
-/* A medium error of that many bytes from an offset on, for reads or for writes. */
-int door_bad_block(struct door *door, int writes, uint64_t from, uint64_t length)
+static int add(struct door *door, struct zd_fault fault)
 {
-	struct zd_fault fault = { .kind = ZD_FAULT_MEDIUM, .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
-				  .last_zone = ZD_NO_ZONE, .from = from, .to = from + length };
 	uint32_t id;
 
 	return zd_fault_add(door->dev, &fault, &id, NULL);
+}
+
+/* A medium error of that many bytes from an offset on, for reads or for writes. */
+int door_bad_block(struct door *door, int writes, uint64_t from, uint64_t length)
+{
+	return add(door, (struct zd_fault){ .kind = ZD_FAULT_MEDIUM, .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
+					    .last_zone = ZD_NO_ZONE, .from = from, .to = from + length });
 }
 
 int door_condition(struct door *door, uint32_t zone, int condition)
@@ -257,23 +289,11 @@ int door_power(struct door *door, int on)
 	return on ? zd_power_on(door->dev, NULL) : zd_power_cut(door->dev, ZD_KEEP_ALL, 1, NULL);
 }
 
-/* The next read (0) or write (1) hangs. */
-int door_hang(struct door *door, int command)
+/* Reads (0) or writes (1) hang, or are late, from now on. ns: how long; 0: for ever. limit: how many of them; 0: all. */
+int door_hold(struct door *door, int command, int late, uint64_t ns, uint32_t limit)
 {
-	struct zd_fault fault = { .kind = ZD_FAULT_HANG, .commands = 1u << command, .last_zone = ZD_NO_ZONE, .limit = 1 };
-	uint32_t id;
-
-	return zd_fault_add(door->dev, &fault, &id, NULL);
-}
-
-/* Each read (0) or write (1) hangs, or is late, from now on. ns: how long; 0: for ever. */
-int door_hold(struct door *door, int command, int late, uint64_t ns)
-{
-	struct zd_fault fault = { .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG, .commands = 1u << command, .last_zone = ZD_NO_ZONE,
-				  .real_ns = ns };
-	uint32_t id;
-
-	return zd_fault_add(door->dev, &fault, &id, NULL);
+	return add(door, (struct zd_fault){ .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG, .commands = 1u << command,
+					    .last_zone = ZD_NO_ZONE, .real_ns = ns, .limit = limit });
 }
 
 int door_clear(struct door *door)
@@ -296,7 +316,7 @@ int door_let_go(struct door *door)
 	return zd_fault_release(door->dev, 0, NULL);
 }
 
-/* Another opener's handle of the same disk, or this one: what happens to it concerns all. */
+/* The power goes and comes back at once: nobody sees the disk without it. */
 int door_cycle(struct door *door)
 {
 	struct zd_error err;
@@ -320,11 +340,8 @@ int door_go_back(struct door *door)
 /* The next command of that kind finds its zone dead. */
 int door_kill_zone(struct door *door, int command, uint32_t zone, int offline)
 {
-	struct zd_fault fault = { .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY, .commands = 1u << command,
-				  .first_zone = zone, .last_zone = zone, .limit = 1 };
-	uint32_t id;
-
-	return zd_fault_add(door->dev, &fault, &id, NULL);
+	return add(door, (struct zd_fault){ .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY, .commands = 1u << command,
+					    .first_zone = zone, .last_zone = zone, .limit = 1 });
 }
 
 /* Of the task that was given last, and has not ended. */

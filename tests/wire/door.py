@@ -1,4 +1,4 @@
-"""A SCSI initiator of a few lines: CDBs by name, and what the executor answered."""
+"""A SCSI initiator of a few lines, and what the executor answered."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import core
+from scsi import cdb16, report_zones, sense_codes
 from waiting import until
 
 KIB = 1024
@@ -42,13 +43,8 @@ class Answer(ctypes.Structure):
 
     @property
     def codes(self) -> tuple[int, int, int]:
-        """Sense key, ASC, ASCQ of either format; zeros without sense."""
-        sense = self.sense
-        if not sense:
-            return (0, 0, 0)
-        if sense[0] & 0x7F >= 0x72:
-            return (sense[1] & 15, sense[2], sense[3])
-        return (sense[2] & 15, sense[12], sense[13])
+        """Sense key, ASC, ASCQ; zeros without sense."""
+        return sense_codes(self.sense)
 
     @property
     def sense_key(self) -> int:
@@ -200,7 +196,7 @@ class Door:
         lun: bytes = LUN0,
         cut: int = 1 << 40,
     ) -> Answer:
-        """Hand over a task. ``cut``: where each buffer is cut in two."""
+        """Hand over a task. ``cut``: the length of the first two of three buffers."""
         answer = Answer()
         size = (0 if out else self.room) if room is None else room
         into = ctypes.create_string_buffer(b"\xa5" * (size + 64), size + 64)
@@ -254,7 +250,11 @@ class Door:
 
     def hold(self, command: int, *, late: bool = False, ns: int = 0) -> None:
         """Reads (0) or writes (1) hang, or come late, from now on."""
-        assert self.library.door_hold(self.handle, command, late, ctypes.c_uint64(ns)) == 0
+        assert self.library.door_hold(self.handle, command, late, ctypes.c_uint64(ns), 0) == 0
+
+    def hang(self, command: int) -> None:
+        """The next read (0) or write (1) hangs."""
+        assert self.library.door_hold(self.handle, command, 0, ctypes.c_uint64(0), 1) == 0
 
     def hanging(self, commands: int) -> None:
         until(lambda: self.library.door_hanging(self.handle) == commands, f"{commands} hang")
@@ -283,24 +283,22 @@ class Door:
     def read(self, lba: int, blocks: int) -> Answer:
         return self.send(cdb16(0x88, lba, blocks), room=blocks * self.shape.logical_block)
 
-    def zone(self, action: int, lba: int, *, every: bool = False, count: int = 0) -> Answer:
+    def zone(
+        self, action: int, lba: int, *, every: bool = False, count: int = 0, nexus: int = 0
+    ) -> Answer:
         return self.send(
             bytes([0x94, action])
             + lba.to_bytes(8, "big")
             + bytes(2)
             + count.to_bytes(2, "big")
-            + bytes([every, 0])
+            + bytes([every, 0]),
+            nexus=nexus,
         )
 
     def zones(
         self, lba: int = 0, option: int = 0, *, partial: bool = False, allocation: int = 1 << 15
     ) -> Answer:
-        return self.send(
-            bytes([0x95, 0])
-            + lba.to_bytes(8, "big")
-            + allocation.to_bytes(4, "big")
-            + bytes([partial << 7 | option, 0])
-        )
+        return self.send(report_zones(lba, allocation, option, partial=partial))
 
     def bad_block(self, lba: int, *, writes: bool = False, blocks: int = 1) -> None:
         size = self.shape.logical_block
@@ -310,21 +308,3 @@ class Door:
             )
             == 0
         )
-
-
-def cdb10(opcode: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    return (
-        bytes([opcode, flags]) + lba.to_bytes(4, "big") + b"\0" + blocks.to_bytes(2, "big") + b"\0"
-    )
-
-
-def cdb12(opcode: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    return bytes([opcode, flags]) + lba.to_bytes(4, "big") + blocks.to_bytes(4, "big") + bytes(2)
-
-
-def cdb16(opcode: int, lba: int, blocks: int, flags: int = 0) -> bytes:
-    return bytes([opcode, flags]) + lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(2)
-
-
-def inquiry(page: int | None = None, allocation: int = 512) -> bytes:
-    return bytes([0x12, page is not None, page or 0]) + allocation.to_bytes(2, "big") + b"\0"

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from waiting import until
-from wire.door import ABORTED, BUSY, CHECK, GOOD, Door, cdb10, cdb12, cdb16
+from scsi import cdb10, cdb12, cdb16
+from wire.door import ABORTED, BUSY, CHECK, GOOD, Answer, Door
 
 Attach = Callable[..., Door]
 BLOCK = 4096
@@ -238,6 +238,11 @@ def test_verify(door: Door, form: int) -> None:
     door.send(cdb10(0x2A, 2, 1), b"\0\0\3\xe9" + data(1)[4:])
     answer = door.send(cdb(opcode, 0, 3, 6), data(1))
     assert (answer.codes, answer.information) == (MISCOMPARE, 3)
+    assert door.send(cdb10(0x41, 0, 60), data(1)).status == GOOD
+    assert door.send(cdb(opcode, 0, 60, 6), data(1), cut=9).status == GOOD
+    door.send(cdb10(0x2A, 59, 1), data(1)[:-1] + b"\xff")
+    answer = door.send(cdb(opcode, 0, 60, 6), data(1))
+    assert (answer.codes, answer.information) == (MISCOMPARE, BLOCK - 1)
     assert door.transfer(cdb(opcode, 0, 3, 6)) == (BLOCK, 0)
     assert door.transfer(cdb(opcode, 0, 3, 2)) == (3 * BLOCK, 0)
     assert door.transfer(cdb(opcode, 0, 3)) == (0, 0)
@@ -262,10 +267,11 @@ def test_write_and_verify(door: Door, form: int) -> None:
     assert (short.status, short.residual_out) == (GOOD, BLOCK)
 
 
-def swap(door: Door, lba: int, old: bytes, new: bytes, blocks: int = 1) -> tuple[int, int, int]:
-    return door.send(
-        bytes([0x89, 0]) + lba.to_bytes(8, "big") + bytes(3) + bytes([blocks, 0, 0]), old + new
-    ).codes
+def swap(
+    door: Door, lba: int, old: bytes, new: bytes, blocks: int = 1, cut: int = 1 << 40
+) -> tuple[int, int, int]:
+    cdb = bytes([0x89, 0]) + lba.to_bytes(8, "big") + bytes(3) + bytes([blocks, 0, 0])
+    return door.send(cdb, old + new, cut=cut).codes
 
 
 def test_compare_and_write(door: Door) -> None:
@@ -281,18 +287,35 @@ def test_compare_and_write(door: Door) -> None:
     assert swap(door, SEQUENTIAL, bytes(BLOCK), data(1)) == UNALIGNED
 
 
+@pytest.mark.parametrize(
+    "cut", [0, 7, BLOCK, 3 * BLOCK // 2, 2 * BLOCK, 2 * BLOCK + 9, 3 * BLOCK, 4 * BLOCK]
+)
+def test_compare_and_write_of_cut_buffers(door: Door, cut: int) -> None:
+    """Where the two halves of the data meet is anywhere in the buffers."""
+    old, new = data(2, 3), data(2, 4)
+    assert door.send(cdb10(0x2A, 7, 2), old).status == GOOD
+    assert swap(door, 7, old, new, 2, cut) == (0, 0, 0)
+    assert door.read(6, 4).data == bytes(BLOCK) + new + bytes(BLOCK)
+    assert swap(door, 7, old, new, 2, cut) == MISCOMPARE
+
+
 def test_nobody_comes_between_compare_and_write(door: Door) -> None:
     """While it hangs in its write, the same blocks are BUSY for others; elsewhere they go on."""
     door.login(1)
     door.send(bytes(6), nexus=1)
-    assert door.library.door_hang(door.handle, 1) == 0
+    door.hang(1)
     thread = threading.Thread(target=swap, args=(door, 7, bytes(BLOCK), data(1)))
     thread.start()
     try:
-        until(lambda: door.library.door_hanging(door.handle) == 1, "the write hangs")
+        door.hanging(1)
         assert door.send(cdb10(0x2A, 7, 1), data(1), nexus=1).status == BUSY
         assert door.send(cdb10(0x2A, 5, 3), data(3), nexus=1).status == BUSY
         assert door.send(cdb10(0x41, 0, 9), data(1), nexus=1).status == BUSY
+        for ranges in (((7, 1),), ((0, 1), (5, 9)), ((20, 4), (7, 1))):
+            assert unmapping(door, *ranges, nexus=1).status == BUSY
+        assert unmapping(door, (0, 7), (7, 0), (8, 100), nexus=1).status == GOOD
+        for cdb, out in ERASERS.values():
+            assert door.send(cdb, out, nexus=1).status == BUSY
         assert door.send(cdb10(0x28, 7, 1), nexus=1, room=BLOCK).status == GOOD
         assert door.send(cdb10(0x2A, 8, 1), data(1), nexus=1).status == GOOD
     finally:
@@ -301,14 +324,37 @@ def test_nobody_comes_between_compare_and_write(door: Door) -> None:
     assert door.send(cdb10(0x2A, 7, 1), data(1), nexus=1).status == GOOD
 
 
+def test_no_reset_comes_between_compare_and_write(attach: Attach) -> None:
+    """A host-aware disk writes anywhere in a zone, an emptied one included."""
+    door = attach(model=1)
+    door.login(1)
+    door.send(bytes(6), nexus=1)
+    assert door.write(SEQUENTIAL, 8).status == GOOD
+    door.hang(1)
+    old = bytes([0x5A]) * BLOCK
+    with ThreadPoolExecutor(1) as thread:
+        task = thread.submit(swap, door, SEQUENTIAL + 4, old, data(1))
+        try:
+            door.hanging(1)
+            assert door.zone(4, SEQUENTIAL, nexus=1).status == BUSY
+            assert door.zone(4, SEQUENTIAL - ZONE, count=2, nexus=1).status == BUSY
+            assert door.zone(4, 0, every=True, nexus=1).status == BUSY
+            assert door.zone(4, SEQUENTIAL + ZONE, nexus=1).status == GOOD
+            assert door.zone(2, SEQUENTIAL, nexus=1).status == GOOD, "its data stay"
+        finally:
+            door.library.door_let_go(door.handle)
+        assert task.result() == (0, 0, 0)
+    assert door.read(SEQUENTIAL + 3, 3).data == old + data(1) + old
+
+
 def test_a_cancelled_task_begins_nothing_more(door: Door) -> None:
     """It hangs while it compares; once cancelled it does not write, and lets the blocks go."""
-    assert door.library.door_hang(door.handle, 0) == 0
+    door.hang(0)
     given = bytes([0x89, 0]) + bytes(7) + b"\7" + bytes(3) + b"\1\0\0"
     with ThreadPoolExecutor(1) as thread:
         task = thread.submit(door.send, given, bytes(BLOCK) + data(1))
         try:
-            until(lambda: door.library.door_hanging(door.handle) == 1, "the comparison hangs")
+            door.hanging(1)
             door.library.door_cancel(door.handle)
         finally:
             door.library.door_let_go(door.handle)
@@ -344,15 +390,25 @@ def test_write_same_without_data(door: Door) -> None:
     back = door.read(0, 9).data
     assert [back[at] for at in range(0, 9 * BLOCK, BLOCK)] == [90, 0, 0, 0, 90, 0, 0, 0, 90]
     assert door.transfer(cdb16(0x93, 5, 3, 9)) == (0, 0)
+    door.write(100, 42)
+    assert door.send(cdb16(0x93, 101, 40, 1)).status == GOOD
+    assert door.read(100, 42).data == b"Z" * BLOCK + bytes(40 * BLOCK) + b"Z" * BLOCK
 
 
-def unmap(door: Door, *ranges: tuple[int, int], length: int | None = None) -> tuple[int, int, int]:
+def unmapping(
+    door: Door, *ranges: tuple[int, int], length: int | None = None, nexus: int = 0
+) -> Answer:
     listed = b"".join(
         lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(4) for lba, blocks in ranges
     )
     out = (len(listed) + 6).to_bytes(2, "big") + len(listed).to_bytes(2, "big") + bytes(4) + listed
     length = len(out) if length is None else length
-    return door.send(bytes([0x42]) + bytes(6) + length.to_bytes(2, "big") + b"\0", out).codes
+    cdb = bytes([0x42]) + bytes(6) + length.to_bytes(2, "big") + b"\0"
+    return door.send(cdb, out, nexus=nexus)
+
+
+def unmap(door: Door, *ranges: tuple[int, int], length: int | None = None) -> tuple[int, int, int]:
+    return unmapping(door, *ranges, length=length).codes
 
 
 def test_unmap(door: Door) -> None:
@@ -375,8 +431,9 @@ def test_unmap(door: Door) -> None:
 # ------------------------------------------------------------------ everything gone
 
 ERASERS = {
-    "FORMAT UNIT": (bytes(6), b""),
+    "FORMAT UNIT": (b"\4" + bytes(5), b""),
     "FORMAT UNIT with a list": (bytes([0x04, 0x10, 0, 0, 0, 0]), bytes(4)),
+    "FORMAT UNIT with a long list": (bytes([0x04, 0x30, 0, 0, 0, 0]), bytes(8)),
     "OVERWRITE": (bytes([0x48, 1]) + bytes(6) + b"\4\0", b"\1\0\0\0"),
     "BLOCK ERASE": (bytes([0x48, 0x82]) + bytes(8), b""),
     "CRYPTOGRAPHIC ERASE": (bytes([0x48, 3]) + bytes(8), b""),
@@ -386,7 +443,7 @@ ERASERS = {
 @pytest.mark.parametrize("what", ERASERS)
 def test_a_reset_of_all(door: Door, what: str) -> None:
     cdb, out = ERASERS[what]
-    cdb = b"\4" + cdb[1:] if what == "FORMAT UNIT" else cdb
+    assert door.transfer(cdb) == (len(out), 0), "a transport knows how much it takes"
     door.write(3, 5)
     door.write(SEQUENTIAL, 5)
     door.zone(2, SEQUENTIAL + ZONE)

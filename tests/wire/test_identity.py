@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from wire.door import CHECK, GOOD, LUN0, Door, Library, Shape, cdb10, cdb16, inquiry
+from scsi import cdb10, cdb16, inquiry
+from wire.door import CHECK, GOOD, LUN0, Door, Library, Shape
 
 Attach = Callable[..., Door]
 ILLEGAL = 0x5

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wire.door import CHECK, CONFLICT, GOOD, KIB, Door, cdb10
+from scsi import cdb10
+from wire.door import CHECK, CONFLICT, GOOD, KIB, Door
 
 BLOCK = 4 * KIB
 SEQUENTIAL = 4 * 256
@@ -59,6 +60,23 @@ def test_power_that_was_never_away_is_no_news(two: Door) -> None:
 def test_a_power_cycle(two: Door) -> None:
     assert two.library.door_cycle(two.handle) == 0
     told(two, POWER_ON)
+
+
+def test_an_old_look_tells_nothing_again(two: Door) -> None:
+    """A thread's look may be older than another's, which has told by then: it goes by, and so does the next one."""
+    assert two.library.door_keep_news(two.handle) == 0
+    assert two.library.door_cycle(two.handle) == 0
+    assert two.library.door_condition(two.handle, 5, OFFLINE) == 0
+    assert two.library.door_go_back(two.handle) == 0
+    told(two, POWER_ON, MEDIUM, PARAMETERS)
+    assert two.send(RESERVE).status == GOOD
+    two.library.door_old_looks(1)
+    try:
+        assert two.send(READY).status == GOOD
+    finally:
+        two.library.door_old_looks(0)
+    assert two.send(READY).status == GOOD
+    assert two.send(READY, nexus=1).status == CONFLICT, "the reservation is still there"
 
 
 def test_without_power_nothing_is_kept(two: Door) -> None:

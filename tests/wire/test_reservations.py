@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from scsi import cdb10
 from waiting import until
-from wire.door import ABORTED, CONFLICT, GOOD, Answer, Door, cdb10
+from wire.door import ABORTED, CONFLICT, GOOD, Answer, Door
 
 BLOCK = 4096
 REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, ABORT, IGNORE, MOVE = range(8)

@@ -6,8 +6,9 @@ import errno
 
 import pytest
 
+from scsi import cdb10, cdb16
 from waiting import until
-from wire.door import ABORTED, GOOD, KIB, Door, cdb10, cdb16
+from wire.door import ABORTED, GOOD, KIB, Door
 
 BLOCK = 4 * KIB
 READ, WRITE = 0, 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from scsi import report_zones
 from wire.door import GOOD, Answer, Door
 
 Attach = Callable[..., Door]
@@ -124,7 +125,7 @@ def test_lengths(door: Door, allocation: int) -> None:
 def test_less_room_than_was_asked_for(door: Door) -> None:
     whole = door.zones().data
     for room in (0, 1, 63, 64, 100, 128, 200):
-        cdb = bytes([0x95, 0]) + bytes(8) + (1 << 15).to_bytes(4, "big") + bytes(2)
+        cdb = report_zones(allocation=1 << 15)
         answer = door.send(cdb, room=room, cut=70)
         assert (answer.data, answer.residual_in) == (whole[:room], len(whole) - room)
 

@@ -131,7 +131,8 @@ int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err);
 int zd_others_write(zd_dev *dev, struct zd_error *err);
 /*
  * How often something has happened to the disk that no host's command explains, by whatever opener, since it was created or
- * the host last booted: a door that looks at it tells its hosts. The numbers wrap; only whether they differ says something.
+ * the host last booted: a door that looks at it tells its hosts. The numbers only grow, and wrap: of two looks, the later one
+ * has the larger, by (int32_t)(later - earlier) >= 0.
  */
 struct zd_news {
 	uint32_t powered;     /* the power came back, or was cycled */

@@ -7,7 +7,7 @@
  * what the answers are; Linux's sd_zbc and scsi_debug where they leave a choice.
  *
  * Units       LBAs and numbers of blocks count the disk's logical blocks. Lengths are bytes.
- * Returns     int: 0 or a negative code as in zd.h, with *err (may be NULL) filled. zd_scsi_exec() never fails: what went
+ * Returns     int: 0 or a negative code as in zoned/error.h, with *err (may be NULL) filled. zd_scsi_exec() never fails: what went
  *             wrong is in the task's status and sense.
  * Threads     A target and its nexuses may be used by many threads at once, but for making and freeing them.
  * Memory      A task needs none beyond itself where buffers fit its CDB. Else at most ZD_SCSI_MAX_TRANSFER bytes and a

@@ -14,7 +14,7 @@
  * ends later, in another thread, is put onto the connection's list and wakes it by an eventfd: only a connection's own
  * thread writes to its socket. No lock of the disk is held there.
  *
- * Returns     0 or a negative errno or code as in zd.h, with *err (may be NULL) filled.
+ * Returns     0 or a negative errno or code as in zoned/error.h, with *err (may be NULL) filled.
  * Threads     All calls may be made from any thread, but zd_serve_iscsi_unit() once a connection was taken, and
  *             zd_serve_iscsi_free(), which must be the last.
  * fork        A forked child has none of the threads: it calls zd_serve_iscsi_forget() and nothing else.

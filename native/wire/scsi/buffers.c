@@ -57,38 +57,31 @@ void *zd_scsi_take(struct zd_scsi_task *task, uint64_t length)
 	return task->scratch;
 }
 
-bool zd_scsi_clip(struct zd_scsi_task *task, const struct iovec *iov, uint32_t nr, uint64_t offset, uint64_t length)
+bool zd_scsi_clip(struct zd_scsi_task *task, const struct iovec *iov, uint64_t offset, uint64_t length)
 {
 	struct zd_request *request = &task->request;
-	uint64_t begin = 0, end = 0;
-	uint32_t first = 0, last;
+	struct iovec *pieces = &task->piece;
+	uint64_t end;
+	uint32_t nr;
 
-	while (first < nr && offset >= begin + iov[first].iov_len)
-		begin += iov[first++].iov_len;
-	for (end = begin, last = first; last < nr && end < offset + length; last++)
-		end += iov[last].iov_len;
-	request->iov = iov + first;
-	request->nr_iov = last - first;
-	if (begin == offset && end == offset + length)
+	for (; iov->iov_len <= offset; iov++)
+		offset -= iov->iov_len;
+	for (nr = 0, end = 0; end < offset + length; nr++)
+		end += iov[nr].iov_len;
+	request->iov = iov;
+	request->nr_iov = nr;
+	if (!offset && end == length)
 		return true;
-	if (last - first > 1) {
-		free(task->pieces);
-		task->pieces = malloc((last - first) * sizeof(*task->pieces));
-		if (!task->pieces)
+	if (nr > 1) {
+		pieces = realloc(task->pieces, nr * sizeof(*pieces));
+		if (!pieces)
 			return false;
-		memcpy(task->pieces, iov + first, (last - first) * sizeof(*task->pieces));
-		request->iov = task->pieces;
-	} else {
-		task->piece = length ? iov[first] : (struct iovec){ 0 };
-		request->iov = &task->piece;
-		request->nr_iov = 1;
+		task->pieces = pieces;
 	}
-	if (length) {
-		struct iovec *pieces = last - first > 1 ? task->pieces : &task->piece;
-
-		pieces[last - first - 1].iov_len -= end - (offset + length);
-		pieces[0].iov_base = (uint8_t *)pieces[0].iov_base + (offset - begin);
-		pieces[0].iov_len -= offset - begin;
-	}
+	memcpy(pieces, iov, nr * sizeof(*pieces));
+	pieces[nr - 1].iov_len -= end - (offset + length);
+	pieces[0].iov_base = (uint8_t *)pieces[0].iov_base + offset;
+	pieces[0].iov_len -= offset;
+	request->iov = pieces;
 	return true;
 }

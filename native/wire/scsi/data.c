@@ -109,7 +109,7 @@ int zd_scsi_read(struct zd_scsi_task *task)
 	request = zd_scsi_ask(task, ZD_OP_READ);
 	request->offset = task->lba << task->unit->shift;
 	if (task->room >= length) {
-		if (!zd_scsi_clip(task, task->in, task->nr_in, 0, length))
+		if (!zd_scsi_clip(task, task->in, 0, length))
 			return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 		task->step = read_done;
 		return STEP_SUBMIT;
@@ -143,7 +143,7 @@ int zd_scsi_write(struct zd_scsi_task *task)
 	request = zd_scsi_ask(task, ZD_OP_WRITE);
 	request->offset = task->lba << task->unit->shift;
 	request->flags = zd_scsi_fua(task) ? ZD_REQ_FUA : 0;
-	if (!zd_scsi_clip(task, task->out, task->nr_out, 0, have))
+	if (!zd_scsi_clip(task, task->out, 0, have))
 		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 	return STEP_SUBMIT;
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define ROTATION 7200
-#define MAX_UNMAP_DESCRIPTORS 256
 
 static uint8_t device_type(const struct zd_scsi_lu *unit)
 {

@@ -48,13 +48,23 @@ static bool is(const struct zd_scsi_registration *a, const uint8_t *id, uint32_t
 	return a->length == length && !memcmp(a->id, id, length);
 }
 
-/* This nexus's registration, or NULL. As all below, under the unit's lock. */
-static struct zd_scsi_registration *mine(const struct zd_scsi_lu *unit, const zd_scsi_nexus *nexus)
+bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who)
+{
+	return is(who, nexus->id, nexus->length);
+}
+
+/* An initiator's registration, or NULL. As all below, under the unit's lock. */
+static struct zd_scsi_registration *find(const struct zd_scsi_lu *unit, const uint8_t *id, uint32_t length)
 {
 	for (uint32_t i = 0; i < unit->nr_registrations; i++)
-		if (is(&unit->registrations[i], nexus->id, nexus->length))
+		if (is(&unit->registrations[i], id, length))
 			return &unit->registrations[i];
 	return NULL;
+}
+
+static struct zd_scsi_registration *mine(const struct zd_scsi_lu *unit, const zd_scsi_nexus *nexus)
+{
+	return find(unit, nexus->id, nexus->length);
 }
 
 static bool holds(const struct zd_scsi_lu *unit, const struct zd_scsi_registration *who)
@@ -67,14 +77,27 @@ static void settle(struct zd_scsi_lu *unit)
 	atomic_store(&unit->reserved, unit->nr_registrations || unit->holder);
 }
 
+static void let_go(struct zd_scsi_lu *unit, const zd_scsi_nexus *nexus)
+{
+	if (!nexus || unit->holder == nexus)
+		unit->holder = NULL;
+	settle(unit);
+}
+
+void zd_scsi_let_go(struct zd_scsi_lu *unit, const zd_scsi_nexus *nexus)
+{
+	pthread_mutex_lock(&unit->lock);
+	let_go(unit, nexus);
+	pthread_mutex_unlock(&unit->lock);
+}
+
 void zd_scsi_forget_reservations(struct zd_scsi_lu *unit)
 {
 	pthread_mutex_lock(&unit->lock);
-	unit->holder = NULL;
 	unit->nr_registrations = 0;
 	unit->generation = 0;
 	unit->reservation = 0;
-	settle(unit);
+	let_go(unit, NULL);
 	pthread_mutex_unlock(&unit->lock);
 }
 
@@ -123,9 +146,7 @@ int zd_scsi_release(struct zd_scsi_task *task)
 
 	pthread_mutex_lock(&unit->lock);
 	registered = unit->nr_registrations != 0;
-	if (unit->holder == task->nexus)
-		unit->holder = NULL;
-	settle(unit);
+	let_go(unit, task->nexus);
 	pthread_mutex_unlock(&unit->lock);
 	return zd_scsi_status(task, registered ? ZD_SCSI_RESERVATION_CONFLICT : ZD_SCSI_GOOD);
 }
@@ -336,7 +357,7 @@ static uint32_t oust(struct zd_scsi_task *task, uint64_t key, bool all, struct z
 	for (uint32_t i = 0; i < unit->nr_registrations;) {
 		struct zd_scsi_registration *other = &unit->registrations[i];
 
-		if ((!all && other->key != key) || is(other, task->nexus->id, task->nexus->length)) {
+		if ((!all && other->key != key) || zd_scsi_same_initiator(task->nexus, other)) {
 			i++;
 			continue;
 		}
@@ -386,7 +407,7 @@ static int preempt(struct zd_scsi_task *task, uint64_t key, uint32_t type, struc
 static int move(struct zd_scsi_task *task, struct zd_scsi_registration *who, const uint8_t *list, uint32_t length)
 {
 	struct zd_scsi_lu *unit = task->unit;
-	struct zd_scsi_registration *to = NULL;
+	struct zd_scsi_registration *to;
 	const uint8_t *id = list + LIST;
 	uint64_t key = get64(list + 8);
 
@@ -400,9 +421,7 @@ static int move(struct zd_scsi_task *task, struct zd_scsi_registration *who, con
 		return zd_scsi_parameter(task, 18, 7);
 	if (is(who, id, length))
 		return zd_scsi_parameter(task, LIST, 7);
-	for (uint32_t i = 0; i < unit->nr_registrations; i++)
-		if (is(&unit->registrations[i], id, length))
-			to = &unit->registrations[i];
+	to = find(unit, id, length);
 	if (to) {
 		to->key = key;
 		unit->owner = *to;

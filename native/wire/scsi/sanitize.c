@@ -36,9 +36,14 @@ static int erase_next(struct zd_scsi_task *task)
 
 static int erase(struct zd_scsi_task *task)
 {
-	struct zd_range *ranges = zd_scsi_scratch(task, MOST_RANGES * sizeof(*ranges));
+	struct zd_range *ranges;
 	int nr;
 
+	task->lba = 0;
+	task->blocks = task->unit->blocks;
+	if (zd_scsi_meets_swap(task))
+		return zd_scsi_status(task, ZD_SCSI_BUSY);
+	ranges = zd_scsi_scratch(task, MOST_RANGES * sizeof(*ranges));
 	if (!ranges)
 		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 	nr = zd_conv_ranges(task->unit->dev, ranges, MOST_RANGES);
@@ -51,13 +56,22 @@ static int erase(struct zd_scsi_task *task)
 	return STEP_SUBMIT;
 }
 
+/* The header of the parameter list, the longer one with LONGLIST: what would follow it is refused. */
+void zd_scsi_size_format(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in)
+{
+	(void)unit;
+	*out = !(cdb[1] & 0x10) ? 0 : cdb[1] & 0x20 ? 8 : 4;
+	*in = 0;
+}
+
 /* A parameter list may come, and may ask for nothing but that: no defect lists, patterns or protection. */
 int zd_scsi_format(struct zd_scsi_task *task)
 {
 	const uint8_t *cdb = task->cdb, *list;
-	uint32_t head = cdb[1] & 0x20 ? 8 : 4;
+	uint64_t head, in;
 
-	if (!(cdb[1] & 0x10))
+	zd_scsi_size_format(task->unit, cdb, &head, &in);
+	if (!head)
 		return cdb[1] & 0x3F ? zd_scsi_field(task, 1, 5) : erase(task);
 	if (cdb[1] & 0x07)
 		return zd_scsi_field(task, 1, 2);

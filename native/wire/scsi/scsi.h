@@ -28,6 +28,8 @@
 #define STEP_END 0    /* the task has its status */
 #define STEP_SUBMIT 1 /* task->request is to be submitted; then task->step goes on */
 
+#define MAX_UNMAP_DESCRIPTORS 256 /* of one UNMAP; VPD page B0h says so */
+
 struct zd_scsi_registration {
 	uint64_t key;
 	uint32_t length;
@@ -148,7 +150,6 @@ void zd_scsi_leave(struct zd_scsi_task *task);
 
 /* ---------------------------------------------------------------- target.c */
 
-bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who);
 struct zd_scsi_lu *zd_scsi_unit(const zd_scsi_nexus *nexus, const uint8_t lun[8]);
 void zd_scsi_attend(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit, enum zd_sense attention);
 /* All nexuses but one (NULL: all). */
@@ -170,8 +171,8 @@ void zd_scsi_put(struct zd_scsi_task *task, uint64_t at, const void *data, uint6
 /* The first `length` bytes of what the initiator sent, in one piece till the task ends; NULL: no memory, or fewer came. */
 void *zd_scsi_take(struct zd_scsi_task *task, uint64_t length);
 void *zd_scsi_scratch(struct zd_scsi_task *task, uint64_t length); /* NULL: no memory. Freed with the task; one at a time */
-/* offset .. offset+length of buffers that hold as much, as buffers in task->request; false: no memory. */
-bool zd_scsi_clip(struct zd_scsi_task *task, const struct iovec *iov, uint32_t nr, uint64_t offset, uint64_t length);
+/* offset .. offset+length, not nothing, of buffers that hold as much, as buffers in task->request; false: no memory. */
+bool zd_scsi_clip(struct zd_scsi_task *task, const struct iovec *iov, uint64_t offset, uint64_t length);
 
 /* ---------------------------------------------------------------- commands by subject */
 
@@ -200,6 +201,10 @@ int zd_scsi_reserve(struct zd_scsi_task *task);
 int zd_scsi_release(struct zd_scsi_task *task);
 int zd_scsi_reservations_in(struct zd_scsi_task *task);
 int zd_scsi_reservations_out(struct zd_scsi_task *task);
+/* Whether that registration is this nexus's. */
+bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who);
+/* What RESERVE took, for this nexus or (NULL) for any. */
+void zd_scsi_let_go(struct zd_scsi_lu *unit, const zd_scsi_nexus *nexus);
 /* As after a loss of power: nobody is registered, nobody holds anything. */
 void zd_scsi_forget_reservations(struct zd_scsi_lu *unit);
 /* Whether a reservation of another keeps this task's nexus from it. */
@@ -210,6 +215,7 @@ int zd_scsi_report_functions(struct zd_scsi_task *task);
 int zd_scsi_format(struct zd_scsi_task *task);
 int zd_scsi_sanitize(struct zd_scsi_task *task);
 int zd_scsi_sanitize_exit(struct zd_scsi_task *task);
+void zd_scsi_size_format(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
 void zd_scsi_size_list4(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
 void zd_scsi_size_list7(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
 void zd_scsi_size_list5(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in);
@@ -230,7 +236,10 @@ bool zd_scsi_fua(const struct zd_scsi_task *task);
 struct zd_request *zd_scsi_ask(struct zd_scsi_task *task, int op);
 /* A step that ends the task as its request did. */
 int zd_scsi_end(struct zd_scsi_task *task);
-/* WRITE, VERIFY and so on under a COMPARE AND WRITE of the same blocks: BUSY. */
+/*
+ * Whether task->lba and ->blocks meet a COMPARE AND WRITE that is under way. What changes blocks asks it before it begins, and ends
+ * with BUSY if so; VERIFY and reads do not ask. It is a look, not a lock: a swap may begin behind it.
+ */
 bool zd_scsi_meets_swap(struct zd_scsi_task *task);
 void zd_scsi_swap_end(struct zd_scsi_task *task);
 

@@ -109,7 +109,7 @@ int zd_scsi_miscompare(struct zd_scsi_task *task, uint64_t offset)
 {
 	struct extra more = { .has_information = true, .information = offset };
 
-	return check(task, zd_sense_codes(ZD_SENSE_MISCOMPARE), &more);
+	return check(task, zd_sense_of(ZD_E_MISCOMPARE, task->unit->info.dialect), &more);
 }
 
 int zd_scsi_failed(struct zd_scsi_task *task, int64_t code)
@@ -119,8 +119,6 @@ int zd_scsi_failed(struct zd_scsi_task *task, int64_t code)
 
 	if (code == -ECANCELED)
 		return zd_scsi_status(task, ZD_SCSI_TASK_ABORTED);
-	if (code == ZD_E_SEQUENTIAL)
-		return zd_scsi_check(task, ZD_SENSE_INVALID_FIELD_IN_CDB);
 	/* Zone commands and flushes fail as a whole: no block is the first bad one. */
 	if ((code == ZD_E_MEDIUM_READ || code == ZD_E_MEDIUM_WRITE) && task->error.length) {
 		more.has_information = true;

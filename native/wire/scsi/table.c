@@ -18,7 +18,8 @@ const struct zd_scsi_command zd_scsi_commands[] = {
 	{ "TEST UNIT READY", 0x00, 6, -1, ON_MEDIUM, ANYBODY, QUICK, { 0 }, zd_scsi_test_unit_ready, NULL },
 	{ "REQUEST SENSE", 0x03, 6, -1, WITHOUT_UNIT | PAST_ATTENTION, ANYBODY, QUICK, { 0x03, 0x01, 0, 0, 0xFF, 0 },
 	  zd_scsi_request_sense, NULL },
-	{ "FORMAT UNIT", 0x04, 6, -1, ON_MEDIUM | WRITES, CHANGES, LONG, { 0x04, 0x3F, 0, 0, 0x03, 0 }, zd_scsi_format, NULL },
+	{ "FORMAT UNIT", 0x04, 6, -1, ON_MEDIUM | WRITES, CHANGES, LONG, { 0x04, 0x3F, 0, 0, 0x03, 0 }, zd_scsi_format,
+	  zd_scsi_size_format },
 	{ "READ(6)", 0x08, 6, -1, ON_MEDIUM, READS, QUICK, { 0x08, 0x1F, 0xFF, 0xFF, 0xFF, 0 }, zd_scsi_read,
 	  zd_scsi_size_blocks_in },
 	{ "WRITE(6)", 0x0A, 6, -1, ON_MEDIUM | WRITES, CHANGES, QUICK, { 0x0A, 0x1F, 0xFF, 0xFF, 0xFF, 0 }, zd_scsi_write,
@@ -177,7 +178,6 @@ void zd_scsi_size_list7(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint6
 	*in = 0;
 }
 
-/* No list that is taken is longer than the longest TransportIDs could make it. */
 void zd_scsi_size_list5(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in)
 {
 	(void)unit;

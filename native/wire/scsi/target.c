@@ -6,12 +6,17 @@
 
 #include <stdlib.h>
 
+static bool name_ends(const char *name, size_t room)
+{
+	return memchr(name, 0, room) != NULL;
+}
+
 int zd_scsi_target_new(const struct zd_scsi_port *port, zd_scsi_target **out, struct zd_error *err)
 {
 	zd_scsi_target *target;
 
 	*out = NULL;
-	if (port && !memchr(port->name, 0, sizeof(port->name)))
+	if (port && !name_ends(port->name, sizeof(port->name)))
 		return zd_fail(err, -EINVAL, "the name of a SCSI port ends with a NUL within %d bytes", ZD_SCSI_MAX_NAME);
 	target = calloc(1, sizeof(*target));
 	if (!target)
@@ -23,11 +28,6 @@ int zd_scsi_target_new(const struct zd_scsi_port *port, zd_scsi_target **out, st
 	pthread_mutex_init(&target->lock, NULL);
 	*out = target;
 	return 0;
-}
-
-static bool name_ends(const char *name, size_t room)
-{
-	return memchr(name, 0, room) != NULL;
 }
 
 /* What the caller does not name. The serial number is the disk's uuid, so that hosts know it again wherever it is attached. */
@@ -139,16 +139,6 @@ int zd_scsi_nexus_open(zd_scsi_target *target, const void *id, size_t length, zd
 	return 0;
 }
 
-static void let_go(struct zd_scsi_lu *unit, const zd_scsi_nexus *nexus)
-{
-	pthread_mutex_lock(&unit->lock);
-	if (unit->holder && (!nexus || unit->holder == nexus)) {
-		unit->holder = NULL;
-		atomic_store(&unit->reserved, unit->nr_registrations != 0);
-	}
-	pthread_mutex_unlock(&unit->lock);
-}
-
 void zd_scsi_nexus_close(zd_scsi_nexus *nexus)
 {
 	zd_scsi_nexus **at;
@@ -159,7 +149,7 @@ void zd_scsi_nexus_close(zd_scsi_nexus *nexus)
 		if (!nexus->target->units[i])
 			continue;
 		zd_scsi_abort(nexus->target->units[i], (struct zd_scsi_aim){ .nexus = nexus, .quietly = nexus });
-		let_go(nexus->target->units[i], nexus);
+		zd_scsi_let_go(nexus->target->units[i], nexus);
 	}
 	pthread_mutex_lock(&nexus->target->lock);
 	for (at = &nexus->target->nexuses; *at != nexus; at = &(*at)->next)
@@ -167,11 +157,6 @@ void zd_scsi_nexus_close(zd_scsi_nexus *nexus)
 	*at = nexus->next;
 	pthread_mutex_unlock(&nexus->target->lock);
 	free(nexus);
-}
-
-bool zd_scsi_same_initiator(const zd_scsi_nexus *nexus, const struct zd_scsi_registration *who)
-{
-	return nexus->length == who->length && !memcmp(nexus->id, who->id, who->length);
 }
 
 /* Single-level LUNs, peripheral or flat (SAM-5 4.7.5). */
@@ -224,10 +209,15 @@ static void attend_power(zd_scsi_target *target, const struct zd_scsi_lu *unit)
 	pthread_mutex_unlock(&target->lock);
 }
 
-/* Of those who see the same number change, one tells it. */
+/* Of those who see the same number change, one tells it; one whose look is older than what was told has seen nothing new. */
 static bool is_new(_Atomic uint32_t *told, uint32_t now)
 {
-	return atomic_load_explicit(told, memory_order_relaxed) != now && atomic_exchange(told, now) != now;
+	uint32_t before = atomic_load_explicit(told, memory_order_relaxed);
+
+	while ((int32_t)(now - before) > 0)
+		if (atomic_compare_exchange_weak(told, &before, now))
+			return true;
+	return false;
 }
 
 /*
@@ -280,7 +270,7 @@ int zd_scsi_reset(zd_scsi_nexus *nexus, const uint8_t *lun)
 		if (!unit || (only && unit != only))
 			continue;
 		zd_scsi_abort(unit, (struct zd_scsi_aim){ .quietly = nexus });
-		let_go(unit, NULL);
+		zd_scsi_let_go(unit, NULL);
 		zd_scsi_modes_as_at_first(unit);
 		zd_scsi_attend_others(nexus->target, NULL, unit, ZD_SENSE_RESET);
 	}

@@ -28,7 +28,11 @@ bool zd_scsi_meets_swap(struct zd_scsi_task *task)
 	return meets;
 }
 
-/* Nobody else compares or writes these blocks through this target till the task ends. */
+/*
+ * From here to the end of the task, no COMPARE AND WRITE, WRITE, WRITE SAME, UNMAP, erasure or reset of these blocks begins
+ * on this unit. One that looked for swaps before and is still under way does its work all the same, and it may land between
+ * the comparison and the write; so may what other units and openers of the disk do.
+ */
 static bool swap_begin(struct zd_scsi_task *task)
 {
 	struct zd_scsi_lu *unit = task->unit;
@@ -75,19 +79,36 @@ static int compared(struct zd_scsi_task *task)
 	return zd_scsi_miscompare(task, at);
 }
 
-/* The same block, as often as the command has blocks. */
-static bool repeat(struct zd_scsi_task *task, const void *block)
+#define PIECE (64u << 10)
+
+/*
+ * The request's buffers are one block as often as the command has blocks: what the initiator sent, or zeros. The block is over
+ * and over in a piece, and the piece over and over; so it is one request, which succeeds or fails as a whole. false: no memory.
+ */
+static bool repeat(struct zd_scsi_task *task, bool zeros)
 {
-	struct iovec *pieces = malloc(task->blocks * sizeof(*pieces));
+	struct zd_request *request = &task->request;
+	uint64_t block = task->unit->block, length = task->blocks << task->unit->shift, size = length < PIECE ? length : PIECE;
+	uint32_t nr = (uint32_t)((length + size - 1) / size);
+	void *first = zeros ? zd_scsi_scratch(task, block) : zd_scsi_take(task, block);
+	struct iovec *pieces = first ? realloc(task->pieces, nr * sizeof(*pieces)) : NULL;
+	uint8_t *piece;
 
 	if (!pieces)
 		return false;
-	free(task->pieces);
 	task->pieces = pieces;
-	for (uint64_t i = 0; i < task->blocks; i++)
-		pieces[i] = (struct iovec){ (void *)block, task->unit->block };
-	task->request.iov = pieces;
-	task->request.nr_iov = (uint32_t)task->blocks;
+	if (zeros)
+		memset(first, 0, block);
+	piece = realloc(first, size);
+	if (!piece)
+		return false;
+	task->scratch = piece;
+	for (uint64_t at = block; at < size; at += block)
+		memcpy(piece + at, piece, block);
+	for (uint32_t i = 0; i < nr; i++)
+		pieces[i] = (struct iovec){ piece, i + 1 < nr ? size : length - i * size };
+	request->iov = pieces;
+	request->nr_iov = nr;
 	return true;
 }
 
@@ -95,19 +116,16 @@ static bool repeat(struct zd_scsi_task *task, const void *block)
 static int verify(struct zd_scsi_task *task, int form, uint64_t have)
 {
 	struct zd_request *request = zd_scsi_ask(task, form ? ZD_OP_COMPARE : ZD_OP_VERIFY);
-	const void *block;
+	bool there;
 
 	request->offset = task->lba << task->unit->shift;
 	request->length = task->blocks << task->unit->shift;
 	if (!form)
 		return STEP_SUBMIT;
 	task->step = compared;
-	if (form == 1)
-		return zd_scsi_clip(task, task->out, task->nr_out, 0, have) ? STEP_SUBMIT :
-									      zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
-	task->index = 1;
-	block = zd_scsi_take(task, task->unit->block);
-	return block && repeat(task, block) ? STEP_SUBMIT : zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
+	task->index = form == 3;
+	there = form == 3 ? repeat(task, false) : zd_scsi_clip(task, task->out, 0, have);
+	return there ? STEP_SUBMIT : zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 }
 
 int zd_scsi_verify(struct zd_scsi_task *task)
@@ -175,7 +193,7 @@ static int same_then_write(struct zd_scsi_task *task)
 	request = zd_scsi_ask(task, ZD_OP_WRITE);
 	request->offset = task->lba << task->unit->shift;
 	request->flags = zd_scsi_fua(task) ? ZD_REQ_FUA : 0;
-	if (!zd_scsi_clip(task, task->out, task->nr_out, half, half))
+	if (!zd_scsi_clip(task, task->out, half, half))
 		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 	return STEP_SUBMIT;
 }
@@ -196,7 +214,7 @@ int zd_scsi_compare_write(struct zd_scsi_task *task)
 	if (!swap_begin(task))
 		return zd_scsi_status(task, ZD_SCSI_BUSY);
 	zd_scsi_ask(task, ZD_OP_COMPARE)->offset = task->lba << task->unit->shift;
-	if (!zd_scsi_clip(task, task->out, task->nr_out, 0, half))
+	if (!zd_scsi_clip(task, task->out, 0, half))
 		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 	task->step = same_then_write;
 	return STEP_SUBMIT;
@@ -210,41 +228,18 @@ void zd_scsi_size_compare(const struct zd_scsi_lu *unit, const uint8_t *cdb, uin
 
 /* ---------------------------------------------------------------- WRITE SAME */
 
-#define FILL (64u << 10)
+static bool writes_zeros(const uint8_t *cdb)
+{
+	return cdb[0] == 0x93 && cdb[1] & 0x01;
+}
 
-/* The block over and over in a piece, and the piece over and over: one request, which succeeds or fails as a whole. */
 static int fill(struct zd_scsi_task *task)
 {
-	struct zd_scsi_lu *unit = task->unit;
-	uint64_t length = task->blocks << unit->shift, piece = length < FILL ? length : FILL;
-	uint32_t nr = (uint32_t)((length + piece - 1) / piece);
-	bool zeros = task->cdb[0] == 0x93 && task->cdb[1] & 0x01;
-	uint8_t *block = zeros ? NULL : zd_scsi_take(task, unit->block);
-	uint8_t *whole = malloc(piece);
-	struct zd_request *request;
+	struct zd_request *request = zd_scsi_ask(task, ZD_OP_WRITE);
 
-	free(task->pieces);
-	task->pieces = malloc(nr * sizeof(*task->pieces));
-	if (!whole || !task->pieces || (!zeros && !block)) {
-		free(whole);
-		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
-	}
-	for (uint64_t at = 0; at < piece; at += unit->block) {
-		if (zeros)
-			memset(whole + at, 0, unit->block);
-		else
-			memcpy(whole + at, block, unit->block);
-	}
-	free(task->scratch);
-	task->scratch = whole;
-	for (uint32_t i = 0; i < nr; i++)
-		task->pieces[i] = (struct iovec){ whole, i + 1 < nr ? piece : length - i * piece };
-	request = zd_scsi_ask(task, ZD_OP_WRITE);
-	request->offset = task->lba << unit->shift;
+	request->offset = task->lba << task->unit->shift;
 	request->flags = zd_scsi_fua(task) ? ZD_REQ_FUA : 0;
-	request->iov = task->pieces;
-	request->nr_iov = nr;
-	return STEP_SUBMIT;
+	return repeat(task, writes_zeros(task->cdb)) ? STEP_SUBMIT : zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 }
 
 /* Blocks that cannot be unmapped are written. */
@@ -261,7 +256,7 @@ static bool all_zero(const uint8_t *block, uint32_t length)
 int zd_scsi_write_same(struct zd_scsi_task *task)
 {
 	const uint8_t *cdb = task->cdb, *block = NULL;
-	bool zeros = cdb[0] == 0x93 && cdb[1] & 0x01;
+	bool zeros = writes_zeros(cdb);
 	struct zd_request *request;
 
 	if (cdb[1] & 0x10)
@@ -298,14 +293,13 @@ int zd_scsi_write_same(struct zd_scsi_task *task)
 void zd_scsi_size_same(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in)
 {
 	*in = 0;
-	*out = cdb[0] == 0x93 && cdb[1] & 0x01 ? 0 : unit->block;
+	*out = writes_zeros(cdb) ? 0 : unit->block;
 }
 
 /* ---------------------------------------------------------------- UNMAP */
 
 #define UNMAP_HEAD 8
 #define UNMAP_EACH 16
-#define UNMAP_MOST 256
 
 /* The next descriptor with blocks; task->index counts them, task->blocks is how many there are. */
 static int unmap_next(struct zd_scsi_task *task)
@@ -347,13 +341,17 @@ int zd_scsi_unmap(struct zd_scsi_task *task)
 	nr = get16(list + 2) / UNMAP_EACH;
 	if (nr > (length - UNMAP_HEAD) / UNMAP_EACH)
 		nr = (length - UNMAP_HEAD) / UNMAP_EACH;
-	if (nr > UNMAP_MOST)
+	if (nr > MAX_UNMAP_DESCRIPTORS)
 		return zd_scsi_parameter(task, 2, 7);
 	for (uint32_t i = 0; i < nr; i++) {
 		const uint8_t *at = list + UNMAP_HEAD + UNMAP_EACH * i;
 
 		if (get64(at) > unit->blocks || get32(at + 8) > unit->blocks - get64(at))
 			return zd_scsi_check(task, ZD_SENSE_LBA_OUT_OF_RANGE);
+		task->lba = get64(at);
+		task->blocks = get32(at + 8);
+		if (task->blocks && zd_scsi_meets_swap(task))
+			return zd_scsi_status(task, ZD_SCSI_BUSY);
 	}
 	task->blocks = nr;
 	return unmap_next(task);

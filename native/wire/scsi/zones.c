@@ -135,6 +135,16 @@ static int opened(struct zd_scsi_task *task)
 	return zd_scsi_end(task);
 }
 
+/* A reset changes blocks; the others leave what can be read as it is. */
+static int submit(struct zd_scsi_task *task, uint64_t lba, uint64_t blocks)
+{
+	task->lba = lba;
+	task->blocks = blocks;
+	if (task->request.op == ZD_OP_RESET && zd_scsi_meets_swap(task))
+		return zd_scsi_status(task, ZD_SCSI_BUSY);
+	return STEP_SUBMIT;
+}
+
 /* OPEN, CLOSE, FINISH and RESET. A count of 0 is one zone; gap zones are not counted. */
 int zd_scsi_zone_command(struct zd_scsi_task *task)
 {
@@ -149,7 +159,7 @@ int zd_scsi_zone_command(struct zd_scsi_task *task)
 		task->step = opened;
 	if (cdb[14] & 0x01) {
 		request->flags = ZD_REQ_ALL;
-		return STEP_SUBMIT;
+		return submit(task, 0, unit->blocks);
 	}
 	if (lba >= unit->blocks)
 		return zd_scsi_check(task, ZD_SENSE_LBA_OUT_OF_RANGE);
@@ -161,5 +171,5 @@ int zd_scsi_zone_command(struct zd_scsi_task *task)
 		return zd_scsi_field(task, 12, 7);
 	request->zone = zone;
 	request->count = count;
-	return STEP_SUBMIT;
+	return submit(task, lba, count * zone_blocks);
 }
