@@ -172,18 +172,22 @@ class Target:
         """Hand a connection to C; False: an older session of the same port has to end first."""
         found = login.result
         assert found is not None
-        for raw in self._list():
+        if login.is_early:
+            raise LoginError(
+                Refusal.INVALID_REQUEST, "something came before the login was over: it has to wait"
+            )
+        sessions = self._list()
+        for raw in sessions:
             same = ffi.string(raw.initiator).lower() == found.initiator.lower().encode()
             if same and bytes(raw.isid) == found.isid:
                 with Guard(self._core):
                     lib.zd_serve_iscsi_drop(self._core.raw, raw.id)
                 return False
-        used = {raw.tsih for raw in self._list()}
+        used = {raw.tsih for raw in sessions}
         self._tsih = self._tsih % 65535 + 1
         while self._tsih in used:
             self._tsih = self._tsih % 65535 + 1
-        early = ffi.from_buffer(login.early)
-        how = self._parameters(found, address, login, early)
+        how = self._parameters(found, address, login)
         number = ffi.new("uint64_t *")
         err = ffi.new("struct zd_error *")
         try:
@@ -198,7 +202,7 @@ class Target:
         login.accept(self._tsih)
         return True
 
-    def _parameters(self, found: LoggedIn, address: str, login: Login, early: Any) -> Any:
+    def _parameters(self, found: LoggedIn, address: str, login: Login) -> Any:
         how = ffi.new("struct zd_iscsi_login *")
         how.initiator = found.initiator.encode()
         how.address = address.encode()[:63]
@@ -206,11 +210,10 @@ class Target:
         how.tsih, how.cid, how.cmd_sn = self._tsih, found.cid, found.cmd_sn
         how.stat_sn = login.stat_sn + 1 & 0xFFFFFFFF  # behind the last answer
         agreed = found.parameters
-        how.max_send, how.max_burst = agreed.max_send, agreed.max_burst
-        how.first_burst = min(agreed.first_burst, agreed.max_burst)
+        how.max_send = agreed.max_send
+        how.max_burst, how.first_burst = agreed.max_burst, agreed.first_burst
         how.header_digest, how.data_digest = agreed.header_digest, agreed.data_digest
         how.immediate_data, how.initial_r2t = agreed.immediate_data, agreed.initial_r2t
-        how.early, how.early_length = early, len(early)
         return how
 
     def _event(self) -> int:
