@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import socket
 import stat
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,8 @@ def folder() -> Path:
         return Path(runtime) / "zoned"
     if os.geteuid() == 0 and os.access("/run", os.W_OK):
         return Path("/run/zoned")
+    import tempfile  # which the usual case does without: it loads much
+
     return Path(tempfile.gettempdir()) / f"zoned-{os.geteuid()}"
 
 
@@ -65,7 +65,7 @@ class Entry:
         if where is None:
             return False
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        path = where / f"{os.getpid()}-{secrets.token_hex(4)}.sock"
+        path = where / f"{os.getpid()}-{os.urandom(4).hex()}.sock"
         try:
             self._path = path  # which nobody else has
             self._sock.bind(str(path))
