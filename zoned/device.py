@@ -596,18 +596,18 @@ def create_from(
 
 
 def another(image: str | os.PathLike[str] | Device, *, readonly: bool = False) -> Device:
-    """A handle of one's own on the disk of a path or of somebody else's handle.
+    """A handle of one's own on the disk of a path or of somebody else's handle; read-only if that
+    is, or if asked for.
 
     Raises what ``open`` raises.
     """
     if not isinstance(image, Device):
         return open(image, readonly=readonly)
+    readonly = readonly or image.readonly
     if image.path is not None:
-        return open(image.path, readonly=readonly or image.readonly)
-    reopen, args = image.__reduce__()  # by this process's descriptor of the RAM disk
-    again = reopen(*args)
-    assert isinstance(again, Device)
-    return again
+        return open(image.path, readonly=readonly)
+    _, (path, _, *rest) = image.__reduce__()  # by this process's descriptor of the RAM disk
+    return _reopen(path, readonly, *rest)
 
 
 def _reopen(path: str, readonly: bool, uuid: UUID, drive: Drive | None) -> Device:

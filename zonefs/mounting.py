@@ -102,7 +102,9 @@ class Mount:
         check_number("workers", workers, int(self._fuse.ZD_FUSE_MAX_WORKERS) // 2)
         options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
         attaching = False
-        self._device = another(image, readonly=readonly)
+        # A RAM disk's read-only mount may become writable, by root: see remount().
+        in_ram = isinstance(image, Device) and image.path is None
+        self._device = another(image, readonly=readonly and not in_ram)
         try:
             self._source = self._device.path or "ram"
             if self._device.path is not None:

@@ -13,25 +13,17 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from image.layout import crc32c
 from scsi import sense_codes
 from waiting import PATIENCE
 
 NOBODY = 0xFFFFFFFF
 NAME = "iqn.2026-01.test:host"
-_TABLE = []
-for _byte in range(256):
-    _crc = _byte
-    for _ in range(8):
-        _crc = _crc >> 1 ^ (0x82F63B78 if _crc & 1 else 0)
-    _TABLE.append(_crc)
 
 
-def crc32c(data: bytes) -> bytes:
-    """As it stands on the wire."""
-    crc = NOBODY
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 255] ^ crc >> 8
-    return struct.pack("<I", crc ^ NOBODY)
+def digest(data: bytes) -> bytes:
+    """CRC32C as it stands on the wire."""
+    return struct.pack("<I", crc32c(data))
 
 
 class GoneError(Exception):
@@ -152,12 +144,12 @@ class Initiator:
         raw = self._receive(48)
         assert raw[4] == 0
         if self.header_digest:
-            assert self._receive(4) == crc32c(raw)
+            assert self._receive(4) == digest(raw)
         length = int.from_bytes(raw[5:8], "big")
         data = self._receive((length + 3) // 4 * 4)
         assert not any(data[length:])
         if length and self.data_digest:
-            assert self._receive(4) == crc32c(data)
+            assert self._receive(4) == digest(data)
         pdu = Pdu(raw, data[:length])
         if pdu.opcode != 0x31 and not (pdu.opcode == 0x25 and not pdu.flags & 1):
             self.exp_stat_sn = pdu.word(24) + 1 & NOBODY
@@ -178,12 +170,12 @@ class Initiator:
         made[5:8] = len(data).to_bytes(3, "big")
         made += more
         if self.header_digest:
-            made += crc32c(bytes(made)) if not spoil_header else b"\0\1\2\3"
+            made += digest(bytes(made)) if not spoil_header else b"\0\1\2\3"
         if data:
             padded = data + bytes(-len(data) % 4)
             made += padded
             if self.data_digest:
-                made += crc32c(padded) if not spoil_data else b"\0\1\2\3"
+                made += digest(padded) if not spoil_data else b"\0\1\2\3"
         return bytes(made)
 
     def send(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import zoned
-from iscsi.initiator import NOBODY, Initiator
+from iscsi.initiator import NOBODY, GoneError, Initiator
 from scsi import cdb16, inquiry, report_zones
 from waiting import until
 from zoned.export import Iscsi
@@ -286,3 +286,63 @@ def test_power(login: Login, target: Iscsi, disk: zoned.Device) -> None:
     again = login()
     again.ready()
     assert again.do(cdb16(0x88, 0, 1), read=BLOCK).status == 0
+
+
+IDLE = {
+    "a command that needs no medium": lambda host: host.command(inquiry(), read=255),
+    "a command of the medium": lambda host: host.command(cdb16(0x88, 0, 1), read=BLOCK),
+    "a sign of life": lambda host: host.send(host.header(0x00, second=NOBODY, immediate=True)),
+}
+
+
+@pytest.mark.parametrize("how", ["off", "off and on", "cycled"])
+@pytest.mark.parametrize("what", IDLE)
+def test_power_that_goes_while_a_session_is_idle(
+    login: Login, target: Iscsi, disk: zoned.Device, what: str, how: str
+) -> None:
+    """It ends by whatever comes next, also when the power is back by then."""
+    host = login()
+    host.ready()
+    if how == "cycled":
+        disk.power_cycle()
+    else:
+        disk.power_cut()
+    if how == "off and on":
+        disk.power_on()
+    IDLE[what](host)
+    assert host.is_gone()
+    if how == "off":
+        disk.power_on()
+    until(lambda: not target.sessions, "the session ends")
+    login().ready()
+
+
+def test_power_that_goes_while_nobody_says_anything(
+    disk: zoned.Device, export: Callable[..., Iscsi]
+) -> None:
+    """When it would be asked for a sign of life, it is dropped instead."""
+    served = export(disk, limits=zoned.export.Limits(idle=0.05, stall=1000))
+    with Initiator(served.address, served.iqn) as host:
+        ping = host.receive()
+        disk.power_cut()
+        host.send(host.header(0x00, itt=NOBODY, second=ping.ttt, immediate=True))
+        assert host.is_gone()
+        disk.power_on()
+    served = export(disk, limits=zoned.export.Limits(idle=0.5, stall=1000))
+    with Initiator(served.address, served.iqn) as host:
+        host.ready()
+        disk.power_cut()
+        with pytest.raises(GoneError):  # without a ping
+            host.receive()
+
+
+def test_power_of_one_unit_of_several(disk: zoned.Device, export: Callable[..., Iscsi]) -> None:
+    """Commands of the others go on until the target is asked whether it lives."""
+    with zoned.memory(zones=8, zone_size="1MiB") as other:
+        served = export(disk, other)
+        with Initiator(served.address, served.iqn) as host:
+            assert host.do(bytes(6), lun=1).codes[0] == 6
+            disk.power_cut()
+            assert host.do(bytes(6), lun=1).status == 0
+            host.send(host.header(0x00, second=NOBODY, immediate=True))
+            assert host.is_gone()

@@ -380,6 +380,19 @@ def test_any_text(text: bytes) -> None:
             assert function(text) is not None
 
 
+def test_whoever_does_not_wait_for_the_answer_is_refused(target: Iscsi) -> None:
+    """Commands come when the login is over, which its last answer says (RFC 7143 6.3)."""
+    with Initiator(target.address, target.iqn, login=False) as host:
+        text = b"".join(f"{k}={v}\0".encode() for k, v in host.first_keys().items())
+        last = bytearray(48)
+        last[0:2] = b"\x43\x87"
+        host.sock.sendall(host.pack(last, text) + bytes(host.header(0x00, immediate=True)))
+        answer = host.receive()
+        assert answer.raw[36:38] == b"\x02\x0b"
+        assert host.is_gone()
+    assert not target.sessions
+
+
 def test_a_login_cut_anywhere_costs_nothing(target: Iscsi) -> None:
     with Initiator(target.address, target.iqn, login=False) as host:
         whole = bytearray(48)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import zoned
+from image.layout import crc32c
 from traces.workload import BLOCK, SHAPE, ZONE, every_command, refused
 from zoned import Trace, TraceCutError, TraceError
 from zoned.traces.forms import Iolog, json_lines, of_records, text_lines
@@ -38,15 +39,6 @@ def whole(path: Path) -> list[zoned.TraceRecord]:
 
 
 # ---------------------------------------------------------------- the documented bytes
-
-
-def _crc32c(data: bytes, crc: int = 0) -> int:
-    crc ^= 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
@@ -85,14 +77,14 @@ def test_the_file_is_as_documented(small: Path) -> None:
     assert (head["max_open"], head["nr_conv"]) == (3, 1)
     assert struct.unpack_from("<II", data, 184) == (0, 2)
     at = head["header_length"]
-    crc = _crc32c(data[: at - 4])
+    crc = crc32c(data[: at - 4])
     assert crc == int.from_bytes(data[at - 4 : at], "little")
     names = dict(re.findall(r"^\| (\d) \| ([A-Z ]+) \|", text, re.MULTILINE))
     kinds = []
     bodies = []
     while at < len(data):
         kind, length = data[at], data[at + 1]
-        crc = _crc32c(data[at : at + 2 + length], crc)
+        crc = crc32c(data[at : at + 2 + length], crc)
         assert crc == int.from_bytes(data[at + 2 + length : at + 6 + length], "little")
         kinds.append(names[str(kind)])
         bodies.append(data[at + 2 : at + 2 + length])
@@ -246,7 +238,7 @@ def test_items_with_right_checksums_that_cannot_be(
     data, path = small.read_bytes(), tmp_path / "crafted.trace"
     head = data[: Trace(small).header.size]
     item = bytes([kind, len(body)]) + body
-    crc = _crc32c(item, int.from_bytes(head[-4:], "little"))
+    crc = crc32c(item, int.from_bytes(head[-4:], "little"))
     path.write_bytes(head + item + crc.to_bytes(4, "little"))
     trace = Trace(path, partial=True)
     assert list(trace) == []
@@ -270,7 +262,7 @@ def test_headers_that_cannot_be(
     size = Trace(small).header.size
     width = 1 if at == 104 else 8 if at == 56 else 4
     data[at : at + width] = value.to_bytes(width, "little")
-    data[size - 4 : size] = _crc32c(bytes(data[: size - 4])).to_bytes(4, "little")
+    data[size - 4 : size] = crc32c(bytes(data[: size - 4])).to_bytes(4, "little")
     path.write_bytes(data)
     with pytest.raises(TraceError, match=told):
         Trace(path)

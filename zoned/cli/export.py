@@ -167,9 +167,7 @@ def _how_to_attach(export: Iscsi) -> list[str]:
     """Lines to type, of each target."""
     lines = []
     for target in export.targets:
-        lun = min(target.images)
-        user = export.url.partition("//")[2].rpartition("@")[0]
-        url = f"iscsi://{user + '@' if user else ''}{export.address}/{target.iqn}/{lun}"
+        url = export.url_of(target)
         lines += [
             f"serving {', '.join(str(path) for path in target.images.values())}",
             f"  Linux     iscsiadm -m discovery -t st -p {export.address}",

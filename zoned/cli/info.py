@@ -118,27 +118,26 @@ def _as_json(
 
 def _exports(device: Device) -> list[dict[str, Any]]:
     """Exports of this user that serve the disk: see zoned.export.registry."""
+    if device.path is None:
+        return []
     from zoned.export import registry
 
-    return [one for one in registry.running() if device.path and registry.uses(one, device.path)]
+    return [one for one in registry.running() if registry.uses(one, device.path)]
 
 
 def _export_lines(device: Device) -> Rows:
-    from zoned.cli.export import describe_session
-
     for one in _exports(device):
+        from zoned.cli.export import describe_session
+        from zoned.export import registry
+
         yield "exported", f"{one['kind']} at {', '.join(one['addresses'])} by pid {one['pid']}"
         for target in one["targets"]:
-            luns = [lun for lun, path in target["luns"].items() if _is(device, path)]
+            luns = registry.luns(target, str(device.path))
+            if not luns:  # of other disks
+                continue
             yield "", f"LUN {', '.join(luns)} of {target['iqn']}"
             for session in target["sessions"]:
                 yield "", describe_session(session)
-
-
-def _is(device: Device, path: str | None) -> bool:
-    return bool(
-        path and device.path and os.path.exists(path) and os.path.samefile(path, device.path)
-    )
 
 
 def _used(device: Device) -> Iterator[tuple[int, dict[str, int]]]:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-LONGEST_KEY = 63
 LONGEST_VALUE = 8192
 MOST_TEXT = 16 << 10
 """Bytes of one request's text, over all its PDUs."""

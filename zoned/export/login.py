@@ -41,12 +41,10 @@ class Refusal(Enum):
     NOT_ALLOWED = 0x0202
     NOT_FOUND = 0x0203
     VERSION = 0x0205
-    TOO_MANY_CONNECTIONS = 0x0206
     MISSING_PARAMETER = 0x0207
     SESSION_TYPE = 0x0209
     NO_SESSION = 0x020A
     INVALID_REQUEST = 0x020B
-    TARGET_ERROR = 0x0300
     UNAVAILABLE = 0x0301
     OUT_OF_RESOURCES = 0x0302
 
@@ -174,9 +172,11 @@ class Login:
         self._rest_itt = _NOBODY
 
     @property
-    def early(self) -> bytes:
-        """What came behind the last PDU that was looked at."""
-        return bytes(self._input)
+    def is_early(self) -> bool:
+        """Whether more came than the PDUs that were looked at: before the login's last answer, at
+        which the initiator has to wait, there is nothing to be said.
+        """
+        return bool(self._input)
 
     def feed(self, data: bytes) -> None:
         """Take what came, and do what it asks. Never raises."""
@@ -243,13 +243,12 @@ class Login:
         self.why = str(error)
         self.state = State.ENDED
 
-    def accept(self, tsih: int) -> int:
-        """The session begins: the last answer. Returns the StatSN of the next one."""
+    def accept(self, tsih: int) -> None:
+        """The session begins: the last answer."""
         assert self.state is State.READY
         assert self._last is not None
         self._reply(self._last, self._rest, go_on=True, tsih=tsih)
         self.state = State.DONE
-        return self.stat_sn
 
     def refuse(self, error: LoginError) -> None:
         """The session cannot begin after all."""
@@ -356,11 +355,14 @@ class Login:
     def _is_secure(self) -> bool:
         return self._authenticated or (self._chap is None and self._exchange is None)
 
-    def _operate(self, pairs: Mapping[str, str], answers: list[tuple[str, str]]) -> None:
+    def _negotiate(self, pairs: Mapping[str, str], answers: list[tuple[str, str]]) -> None:
         for key, value in pairs.items():
             said = self._negotiation.answer(key, value)
             if said is not None:
                 answers.append((key, said))
+
+    def _operate(self, pairs: Mapping[str, str], answers: list[tuple[str, str]]) -> None:
+        self._negotiate(pairs, answers)
         if not self._told_length:
             answers.append(
                 ("MaxRecvDataSegmentLength", str(_MOST_PDU if self._discovery else SEGMENT))
@@ -406,10 +408,7 @@ class Login:
         rest = {key: value for key, value in pairs.items() if not key.startswith("CHAP_")}
         theirs = {key: value for key, value in pairs.items() if key.startswith("CHAP_")}
         methods = rest.pop("AuthMethod", None)
-        for key, value in rest.items():
-            said = self._negotiation.answer(key, value)
-            if said is not None:
-                answers.append((key, said))
+        self._negotiate(rest, answers)
         if methods is not None:
             self._choose_method(methods.split(","), answers)
         elif self._chap is not None and not self._method:

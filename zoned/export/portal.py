@@ -11,7 +11,6 @@ import contextlib
 import errno
 import ipaddress
 import logging
-import os
 import selectors
 import socket
 import threading
@@ -19,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from zoned.export.login import Login, LoginError, Refusal, State
+from zoned.export.login import Login, LoginError, State
 from zoned.plaintext import printable
 
 log = logging.getLogger("zoned.export")
@@ -135,6 +134,8 @@ class Portal:
         self._guests: dict[int, _Guest] = {}
         self._listeners: list[socket.socket] = []
         self._others: dict[int, Callable[[], None]] = {}
+        self.closed = False
+        """Whether it has nothing open any more."""
         self._ending = False
         self._rest_until = 0.0
         self._thread: threading.Thread | None = None
@@ -184,43 +185,54 @@ class Portal:
         self._thread = threading.Thread(target=self._run, name="zoned-portal", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Take no connection any more, drop those that have not logged in, and end the thread."""
+    def stop(self, *, wait: bool = True) -> None:
+        """Take no connection any more, drop those that have not logged in, and end the thread;
+        ``wait`` for that, unless it is this one. Once it has ended, does nothing.
+        """
         self._ending = True
         with contextlib.suppress(OSError):
             self._wake_in.send(b"x")
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None or not self._thread.is_alive():
+            self.close_sockets()
+        elif wait and self._thread is not threading.current_thread():
             self._thread.join()
-        self.close_sockets()
 
     def close_sockets(self) -> None:
-        """All that it has open; also in a forked child, which has no part in it."""
+        """All that it has open: at the end of its thread, and in a forked child, which has no part
+        in it.
+        """
         for guest in self._guests.values():
             guest.sock.close()
         self._guests.clear()
         for sock in (*self._listeners, self._wake_in, self._wake_out):
             sock.close()
         self._selector.close()
+        self.closed = True
 
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        while not self._ending:
-            for key, _ in self._selector.select(self._patience()):
-                try:
-                    self._serve(key.fd)
-                except OSError as error:
-                    self._say(f"a connection: {error}")
-                except Exception:  # one connection must not end the others
-                    log.exception("a connection ended by a fault of this program")
-                    self._drop(key.fd)
-            self._look_after()
+        try:
+            while not self._ending:
+                for key, _ in self._selector.select(self._patience()):
+                    if not self._ending:
+                        self._attend(key.fd)
+                self._look_after()
+        finally:
+            self.close_sockets()
+
+    def _attend(self, fd: int) -> None:
+        try:
+            self._serve(fd)
+        except OSError as error:
+            self._say(f"a connection: {error}")
+        except Exception:  # one connection must not end the others
+            log.exception("a connection ended by a fault of this program")
+            self._drop(fd)
 
     def _patience(self) -> float | None:
         if self._rest_until:
             return 0.05
-        if any(guest.waits for guest in self._guests.values()):
-            return 0.02
         if not self._guests:
             return None
         return (
@@ -241,7 +253,9 @@ class Portal:
                     self._accept(sock)
 
     def _look_after(self) -> None:
-        """What takes too long ends; what waits is tried again."""
+        """What takes too long ends; what waits is tried again: the end of a session wakes the
+        thread, by the target's descriptor.
+        """
         now = time.monotonic()
         if self._rest_until and now >= self._rest_until:
             self._rest_until = 0.0
@@ -255,6 +269,8 @@ class Portal:
                 self._hand_on(guest)
 
     def _accept(self, listener: socket.socket) -> None:
+        if self._rest_until:
+            return  # since this call of select(), by another of the listeners
         try:
             sock, where = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -362,4 +378,4 @@ class Portal:
             guest.sock.close()  # C has its own descriptor of it
 
 
-__all__ = ["Limits", "Portal", "Refusal", "is_local", "join_address", "log", "os", "split_address"]
+__all__ = ["Limits", "Portal", "RateLimited", "is_local", "join_address", "split_address"]

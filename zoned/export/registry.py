@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import stat
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +28,17 @@ def folder() -> Path:
         return Path(runtime) / "zoned"
     if os.geteuid() == 0 and os.access("/run", os.W_OK):
         return Path("/run/zoned")
+    import tempfile  # which the usual case does without: it loads much
+
     return Path(tempfile.gettempdir()) / f"zoned-{os.geteuid()}"
 
 
-def _made() -> Path | None:
-    """The folder, if it is there or can be made, and nobody else can write into it."""
+def _safe(*, make: bool = False) -> Path | None:
+    """The folder, if it is there (or can be made), and nobody else can write into it."""
     where = folder()
     with contextlib.suppress(OSError):
-        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if make:
+            where.mkdir(mode=0o700, parents=True, exist_ok=True)
         facts = where.lstat()
         if (
             stat.S_ISDIR(facts.st_mode)
@@ -50,21 +52,46 @@ def _made() -> Path | None:
 class Entry:
     """An export's socket, and what is answered there."""
 
-    def __init__(
-        self, path: Path, sock: socket.socket, show: Callable[[], object], stop: Callable[[], None]
-    ) -> None:
-        self._path = path
-        self._sock = sock
+    def __init__(self, show: Callable[[], object], stop: Callable[[], None]) -> None:
+        """It holds both until it goes; nobody finds it before open()."""
         self._show = show
         self._stop = stop
+        self._path: Path | None = None
+        self._sock: socket.socket | None = None
+
+    def open(self) -> bool:
+        """Be found by others; False where there is no folder for it."""
+        where = _safe(make=True)
+        if where is None:
+            return False
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = where / f"{os.getpid()}-{os.urandom(4).hex()}.sock"
+        try:
+            self._path = path  # which nobody else has
+            self._sock.bind(str(path))
+            path.chmod(0o600)  # nobody else may connect, before anybody can
+            self._sock.listen(8)
+            self._sock.settimeout(0)
+        except OSError:
+            self.close()
+            self.hide()
+            return False
+        return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left of it: see close() and hide()."""
+        return self._path is None and (self._sock is None or self._sock.fileno() < 0)
 
     def fileno(self) -> int:
-        """Readable when somebody asks."""
-        return self._sock.fileno()
+        """Readable when somebody asks. -1: it is not open."""
+        return self._sock.fileno() if self._sock is not None else -1
 
     def serve(self) -> None:
         """Answer one who asks; whoever is slow gets no answer."""
         try:
+            if self._sock is None:
+                return
             client, _ = self._sock.accept()
         except OSError:
             return
@@ -77,35 +104,15 @@ class Entry:
 
     def hide(self) -> None:
         """The end of the export: by this, others see that it is over."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            self._path = None
 
     def close(self) -> None:
         """Once nobody looks at its descriptor; in a forked child, too."""
-        self._sock.close()
-
-
-def register(show: Callable[[], object], stop: Callable[[], None]) -> Entry | None:
-    """Be found by others; None where there is no folder for it."""
-    where = _made()
-    if where is None:
-        return None
-    number = 0
-    while True:
-        path = where / f"{os.getpid()}-{number}.sock"
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.bind(str(path))
-            path.chmod(0o600)  # nobody else may connect, before anybody can
-            sock.listen(8)
-        except OSError:
-            sock.close()
-            if number < 64 and path.exists():
-                number += 1
-                continue
-            return None
-        sock.settimeout(0)
-        return Entry(path, sock, show, stop)
+        if self._sock is not None:
+            self._sock.close()
 
 
 def _ask(path: Path, word: bytes) -> dict[str, Any] | None:
@@ -134,7 +141,7 @@ def _ask(path: Path, word: bytes) -> dict[str, Any] | None:
 
 def running() -> list[dict[str, Any]]:
     """All exports of this user, as `Iscsi.as_dict` tells them, by process."""
-    where = _made()
+    where = _safe()
     if where is None:
         return []
     found = [_ask(path, b"show") for path in sorted(where.glob("*.sock"))]
@@ -163,7 +170,7 @@ class Stopped:
 
 def stop(wanted: Callable[[dict[str, Any]], bool]) -> list[Stopped]:
     """Ask those exports to stop; which they were. Does not wait for their end."""
-    where = _made()
+    where = _safe()
     if where is None:
         return []
     asked = []
@@ -174,21 +181,19 @@ def stop(wanted: Callable[[dict[str, Any]], bool]) -> list[Stopped]:
     return asked
 
 
+def luns(target: dict[str, Any], image: str | os.PathLike[str]) -> list[str]:
+    """By which LUNs a target of an export serves the disk of that image."""
+    found = []
+    for lun, path in target.get("luns", {}).items():
+        with contextlib.suppress(OSError):
+            if path is not None and os.path.samefile(path, image):  # None: a disk in RAM
+                found.append(lun)
+    return found
+
+
 def uses(export: dict[str, Any], image: str | os.PathLike[str]) -> bool:
     """Whether an export serves the disk of that image."""
-    try:
-        wanted = os.stat(image)
-    except OSError:
-        return False
-    for target in export.get("targets", ()):
-        for path in target.get("luns", {}).values():
-            if path is None:  # a disk in RAM
-                continue
-            with contextlib.suppress(OSError):
-                facts = os.stat(path)
-                if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):
-                    return True
-    return False
+    return any(luns(target, image) for target in export.get("targets", ()))
 
 
-__all__ = ["Entry", "Stopped", "folder", "register", "running", "stop", "uses"]
+__all__ = ["Entry", "Stopped", "folder", "luns", "running", "stop", "uses"]

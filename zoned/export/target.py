@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import socket
@@ -76,20 +77,18 @@ class Target:
     """One target: its name, its disks by LUN, who is logged in. Made by `iscsi`."""
 
     def __init__(self, name: str, disks: Mapping[int, Device], limits: Limits) -> None:
-        """Not for users: see `iscsi`. The disks are the target's from here on."""
+        """Not for users: see `iscsi`. The disks are the target's from here on; it serves them
+        behind _make().
+        """
         self.iqn = name
         self.portal_group = 1
+        self._core = Owned(ISCSI_TARGET)  # goes before the disks that it uses
         self._disks = dict(disks)
-        self._core = Owned(ISCSI_TARGET)
+        self._limits = limits
         self._tsih = secrets.randbelow(65535)
-        self._tsihs: dict[int, int] = {}
-        try:
-            self._make(limits)
-        except BaseException:
-            self.close()
-            raise
 
-    def _make(self, limits: Limits) -> None:
+    def _make(self) -> None:
+        limits = self._limits
         err = ffi.new("struct zd_error *")
         how = ffi.new("struct zd_iscsi_limits *")
         how.room, how.sessions = int(limits.room), int(limits.sessions)
@@ -172,18 +171,22 @@ class Target:
         """Hand a connection to C; False: an older session of the same port has to end first."""
         found = login.result
         assert found is not None
-        for raw in self._list():
+        if login.is_early:
+            raise LoginError(
+                Refusal.INVALID_REQUEST, "something came before the login was over: it has to wait"
+            )
+        sessions = self._list()
+        for raw in sessions:
             same = ffi.string(raw.initiator).lower() == found.initiator.lower().encode()
             if same and bytes(raw.isid) == found.isid:
                 with Guard(self._core):
                     lib.zd_serve_iscsi_drop(self._core.raw, raw.id)
                 return False
-        used = {raw.tsih for raw in self._list()}
+        used = {raw.tsih for raw in sessions}
         self._tsih = self._tsih % 65535 + 1
         while self._tsih in used:
             self._tsih = self._tsih % 65535 + 1
-        early = ffi.from_buffer(login.early)
-        how = self._parameters(found, address, login, early)
+        how = self._parameters(found, address, login)
         number = ffi.new("uint64_t *")
         err = ffi.new("struct zd_error *")
         try:
@@ -198,7 +201,7 @@ class Target:
         login.accept(self._tsih)
         return True
 
-    def _parameters(self, found: LoggedIn, address: str, login: Login, early: Any) -> Any:
+    def _parameters(self, found: LoggedIn, address: str, login: Login) -> Any:
         how = ffi.new("struct zd_iscsi_login *")
         how.initiator = found.initiator.encode()
         how.address = address.encode()[:63]
@@ -206,11 +209,10 @@ class Target:
         how.tsih, how.cid, how.cmd_sn = self._tsih, found.cid, found.cmd_sn
         how.stat_sn = login.stat_sn + 1 & 0xFFFFFFFF  # behind the last answer
         agreed = found.parameters
-        how.max_send, how.max_burst = agreed.max_send, agreed.max_burst
-        how.first_burst = min(agreed.first_burst, agreed.max_burst)
+        how.max_send = agreed.max_send
+        how.max_burst, how.first_burst = agreed.max_burst, agreed.first_burst
         how.header_digest, how.data_digest = agreed.header_digest, agreed.data_digest
         how.immediate_data, how.initial_r2t = agreed.immediate_data, agreed.initial_r2t
-        how.early, how.early_length = early, len(early)
         return how
 
     def _event(self) -> int:
@@ -231,14 +233,22 @@ class Target:
         with contextlib.suppress(ValueError), Guard(self._core):
             lib.zd_serve_iscsi_stop(self._core.raw, int(grace * 1000))
 
+    @property
+    def closed(self) -> bool:
+        """Whether it and all its disks are."""
+        return self._core.closed and all(disk.closed for disk in self._disks.values())
+
     def close(self) -> None:
-        """Drop all sessions and close the disks. Once done, does nothing."""
+        """Drop all sessions and close the disks, each of them, whatever fails. Once done, does
+        nothing.
+        """
         for disk in self._disks.values():
             with contextlib.suppress(ValueError), Guard(disk):
                 lib.zd_end_hangs(pointer(disk))
         self._core.close()
-        for disk in self._disks.values():
-            disk.close()
+        with contextlib.ExitStack() as stack:
+            for disk in self._disks.values():
+                stack.callback(disk.close)
 
     def __repr__(self) -> str:
         return f"<zoned.export.Target {self.iqn}>"
@@ -250,18 +260,40 @@ class Iscsi:
     It belongs to the process that made it: a forked child has no part in it.
     """
 
-    def __init__(self, targets: list[Target], portal: Portal, chap: Chap | None) -> None:
-        """Not for users: see `iscsi`."""
+    def __init__(self, targets: list[Target], chap: Chap | None) -> None:
+        """Not for users: see `iscsi`. It owns the targets, and what _serve() adds, from here on."""
         self.targets = targets
         """All of them; most exports have one."""
-        self._portal = portal
-        self._chap = chap
+        self._user = next(iter(chap.users)) if chap is not None else None
         self._pid = os.getpid()
-        self._closed = False
         self._turn = Turn("the iSCSI export")
-        self._addresses = portal.addresses
+        self._portal: Portal | None = None
+        self._addresses: list[str] = []
         self._stopped = threading.Event()
-        self._registered: registry.Entry | None = None
+        # Neither the entry nor the portal's thread holds the export itself: who drops it ends it.
+        facts = functools.partial(_facts, self._pid, self._addresses, self._user, targets)
+        self._entry = registry.Entry(facts, self._stopped.set)
+
+    def _serve(self, portal: Portal) -> None:
+        self._portal = portal
+        self._addresses += [join_address(host, port) for host, port in portal.addresses]
+        say = RateLimited()
+
+        def listen_to(target: Target) -> Callable[[], None]:
+            def tell() -> None:
+                for text in target._said():
+                    say(text)
+
+            return tell
+
+        for target in self.targets:
+            target._make()
+            target._tell_addresses(self._addresses)
+            portal.watch(target._event(), listen_to(target))
+        if self._entry.open():
+            portal.watch(self._entry.fileno(), self._entry.serve)
+        _live.add(self)
+        portal.start()
 
     # ------------------------------------------------------------ looking
 
@@ -273,17 +305,18 @@ class Iscsi:
     @property
     def address(self) -> str:
         """Where it listens, HOST:PORT; the first if there are several."""
-        host, port = self._addresses[0]
-        return join_address(host, port)
+        return self._addresses[0]
 
     @property
     def url(self) -> str:
-        """As libiscsi's programs and QEMU take it, of the first target's first LUN; with the user's
+        """`url_of` the (first) target."""
+        return self.url_of(self.targets[0])
+
+    def url_of(self, target: Target) -> str:
+        """As libiscsi's programs and QEMU take it, of a target's first LUN; with the (first) user's
         name, where CHAP is asked for, never with a secret.
         """
-        user = f"{quote(next(iter(self._chap.users)))}@" if self._chap is not None else ""
-        lun = min(self.targets[0].images)
-        return f"iscsi://{user}{self.address}/{self.iqn}/{lun}"
+        return _url(self.address, self._user, target)
 
     @property
     def sessions(self) -> list[Session]:
@@ -292,25 +325,17 @@ class Iscsi:
 
     @property
     def closed(self) -> bool:
-        """Whether it has ended."""
-        return self._closed
+        """Whether it has ended, and nothing of it is left."""
+        return (
+            (self._portal is None or self._portal.closed)
+            and all(target.closed for target in self.targets)
+            and self._entry.closed
+            and self._stopped.is_set()
+        )
 
     def as_dict(self) -> dict[str, object]:
         """What it is and who uses it, for ``zonedctl export list``."""
-        return {
-            "kind": "iscsi",
-            "pid": self._pid,
-            "addresses": [join_address(host, port) for host, port in self._addresses],
-            "url": self.url,
-            "targets": [
-                {
-                    "iqn": target.iqn,
-                    "luns": {str(lun): path for lun, path in target.images.items()},
-                    "sessions": [session.as_dict() for session in target.sessions],
-                }
-                for target in self.targets
-            ],
-        }
+        return _facts(self._pid, self._addresses, self._user, self.targets)
 
     # ------------------------------------------------------------ the end
 
@@ -322,27 +347,32 @@ class Iscsi:
         return self._stopped.wait(timeout)
 
     def close(self, *, grace: float = _GRACE) -> None:
-        """Ask the initiators to log out, wait up to ``grace`` seconds for it, and end. Once done,
-        does nothing. Finished writes are safe in any case.
+        """Ask the initiators to log out, wait up to ``grace`` seconds for it, and end, also where
+        an exception (KeyboardInterrupt) ends the waiting. Once done, does nothing. Finished writes
+        are safe in any case.
         """
         if self._pid != os.getpid():
             raise RuntimeError(
                 f"the export belongs to process {self._pid}: a forked child cannot use it"
             )
         with Guard(self._turn):
-            if self._closed:
+            if self.closed:
                 return
-            self._closed = True
-            _live.discard(self)
-            self._leave(grace)
-            self._portal.stop()
-            if self._registered is not None:
-                self._registered.close()
-            for target in self.targets:
-                target.close()
-            if self._registered is not None:
-                self._registered.hide()
-            self._stopped.set()
+            try:
+                self._leave(grace)
+            finally:
+                self._end()
+
+    def _end(self, *, wait: bool = True) -> None:
+        """All of it, whatever fails of it. Once an interrupt came amid it, it can be done again."""
+        with contextlib.ExitStack() as stack:  # the last one first
+            stack.callback(self._stopped.set)
+            stack.callback(self._entry.hide)
+            for target in reversed(self.targets):
+                stack.callback(target.close)
+            stack.callback(self._entry.close)
+            if self._portal is not None:
+                stack.callback(self._portal.stop, wait=wait)
 
     def _leave(self, grace: float) -> None:
         for target in self.targets:
@@ -363,16 +393,45 @@ class Iscsi:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._pid == os.getpid():
-            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
-            self.close(grace=0)
+        if hasattr(self, "_entry") and self._pid == os.getpid() and not self.closed:
+            try:
+                warnings.warn(
+                    f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2
+                )
+            finally:  # where warnings are errors, too
+                # Not waiting: the portal may wait for this thread, wherever the collector came by.
+                self._end(wait=False)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an export belongs to its process and cannot be copied or pickled")
 
     def __repr__(self) -> str:
-        state = ", closed" if self._closed else ""
-        return f"<zoned.export.Iscsi {self.iqn} at {self.address}{state}>"
+        state = ", closed" if self.closed else ""
+        return f"<zoned.export.Iscsi {self.iqn} at {', '.join(self._addresses)}{state}>"
+
+
+def _url(address: str, user: str | None, target: Target) -> str:
+    name = f"{quote(user)}@" if user is not None else ""
+    return f"iscsi://{name}{address}/{target.iqn}/{min(target.images)}"
+
+
+def _facts(
+    pid: int, addresses: Sequence[str], user: str | None, targets: Sequence[Target]
+) -> dict[str, object]:
+    return {
+        "kind": "iscsi",
+        "pid": pid,
+        "addresses": list(addresses),
+        "url": _url(addresses[0], user, targets[0]),
+        "targets": [
+            {
+                "iqn": target.iqn,
+                "luns": {str(lun): path for lun, path in target.images.items()},
+                "sessions": [session.as_dict() for session in target.sessions],
+            }
+            for target in targets
+        ],
+    }
 
 
 def iscsi(
@@ -413,52 +472,43 @@ def iscsi(
         if not pattern or len(pattern) > 223:
             raise ValueError(f"{pattern!r} is no name of an initiator")
     bounds = limits or Limits()
+    names = tuple(initiators) if initiators is not None else None
     with contextlib.ExitStack() as stack:
         disks = [stack.enter_context(another(image, readonly=readonly)) for image in images]
-        targets = []
-        for name, some in _arrange(disks, iqn, luns, separate=separate):
-            targets.append(Target(name, some, bounds))
-            stack.callback(targets[-1].close)
-        names = tuple(initiators) if initiators is not None else None
-        offers = {target.iqn.lower(): target._offer(found, names) for target in targets}
-        by_name = {target.iqn: target for target in targets}
-
-        def greet(addresses: Callable[[], Sequence[str]]) -> Login:
-            return Login(offers, addresses, found if discovery_auth else None)
-
-        def begin(login: Login, sock: socket.socket, address: str) -> bool:
-            assert login.result is not None
-            return by_name[login.result.offer.name]._begin(login, sock, address)
-
-        portal = Portal(where, bounds, greet, begin)
-        stack.callback(portal.close_sockets)
-        export = _assemble(targets, portal, found)
-        stack.pop_all()
+        targets = [
+            Target(name, some, bounds)
+            for name, some in _arrange(disks, iqn, luns, separate=separate)
+        ]
+        export = Iscsi(targets, found)
+        stack.pop_all()  # the disks are the export's from here on
+    try:
+        export._serve(_portal(where, bounds, targets, found, names, discovery_auth=discovery_auth))
+    except BaseException:
+        export.close(grace=0)
+        raise
     return export
 
 
-def _assemble(targets: list[Target], portal: Portal, chap: Chap | None) -> Iscsi:
-    export = Iscsi(targets, portal, chap)
-    export._closed = True  # until it is served
-    say = RateLimited()
+def _portal(
+    listen: Sequence[str],
+    limits: Limits,
+    targets: Sequence[Target],
+    chap: Chap | None,
+    initiators: tuple[str, ...] | None,
+    *,
+    discovery_auth: bool,
+) -> Portal:
+    offers = {target.iqn.lower(): target._offer(chap, initiators) for target in targets}
+    by_name = {target.iqn: target for target in targets}
 
-    def listen_to(target: Target) -> Callable[[], None]:
-        def tell() -> None:
-            for text in target._said():
-                say(text)
+    def greet(addresses: Callable[[], Sequence[str]]) -> Login:
+        return Login(offers, addresses, chap if discovery_auth else None)
 
-        return tell
+    def begin(login: Login, sock: socket.socket, address: str) -> bool:
+        assert login.result is not None
+        return by_name[login.result.offer.name]._begin(login, sock, address)
 
-    for target in targets:
-        target._tell_addresses([join_address(host, port) for host, port in portal.addresses])
-        portal.watch(target._event(), listen_to(target))
-    export._registered = registry.register(export.as_dict, export._stopped.set)
-    if export._registered is not None:
-        portal.watch(export._registered.fileno(), export._registered.serve)
-    portal.start()
-    export._closed = False
-    _live.add(export)
-    return export
+    return Portal(listen, limits, greet, begin)
 
 
 def _chap_of(
@@ -544,9 +594,9 @@ def _close_all() -> None:
 
 def _after_fork() -> None:
     for export in _live.all():
-        export._portal.close_sockets()
-        if export._registered is not None:
-            export._registered.close()
+        if export._portal is not None:
+            export._portal.close_sockets()
+        export._entry.close()
     _live.clear()
 
 

@@ -5,7 +5,7 @@
  * A zd_iscsi is one target: disks by LUN and the sessions that use them. Listening, login, discovery and authentication
  * are the caller's (zoned.export): a connection comes here once it is in full feature phase (RFC 7143), with the
  * parameters that were negotiated, and is served by a thread of its own until either side ends it. Error recovery
- * level 0, one connection a session.
+ * level 0, one connection a session. No byte behind the last login PDU has been read: initiators wait for its answer.
  *
  * A command's way:
  *     socket -> serve/loop/link.c (bytes in, bytes out, stalls) -> serve/iscsi/connection.c (PDUs: digests, numbers, kinds)
@@ -14,6 +14,8 @@
  * ends later, in another thread, is put onto the connection's list and wakes it by an eventfd: only a connection's own
  * thread writes to its socket. No lock of the disk is held there.
  *
+ * Power       A disk that loses its power ends the sessions of its target: each at its next command for that disk, its next
+ *             NOP, or when its silence would be asked about, also if the power is back by then. (zoned/power.h)
  * Returns     0 or a negative errno or code as in zoned/error.h, with *err (may be NULL) filled.
  * Threads     All calls may be made from any thread, but zd_serve_iscsi_unit() once a connection was taken, and
  *             zd_serve_iscsi_free(), which must be the last.
@@ -59,9 +61,6 @@ struct zd_iscsi_login {
 	uint32_t max_burst;            /* 512 to 2^24-1 */
 	uint32_t first_burst;          /* 512 to max_burst */
 	uint8_t header_digest, data_digest, immediate_data, initial_r2t; /* 0 or 1 */
-	/* Bytes that came behind the last login PDU. */
-	const void *early;
-	uint32_t early_length;
 };
 
 /* A session, as it is now. */

@@ -175,7 +175,7 @@ static int answer(struct connection *c, struct task *t)
 	/* A disk without power answers nothing. */
 	if (t->scsi.error.code == ZD_E_POWER_LOSS && t->scsi.status == ZD_SCSI_CHECK_CONDITION) {
 		release(c, t);
-		return zd_iscsi_disturbed(c, "the disk has no power");
+		return zd_iscsi_disturbed(c, "a disk of the target lost its power");
 	}
 	if (t->scsi.status != ZD_SCSI_GOOD)
 		count(&c->errors, 1);
@@ -235,9 +235,15 @@ static bool is_slow(const struct task *t)
 static int run(struct connection *c, struct task *t)
 {
 	struct zd_scsi_task *s = &t->scsi;
+	uint32_t lun = get16(s->lun) & 0x3FFF;
+	int r = lun < ZD_SCSI_MAX_LUNS ? zd_iscsi_check_power(c, lun) : 0;
 
+	if (r) {
+		leave_window(c, t);
+		release(c, t);
+		return r;
+	}
 	t->state = RUNNING;
-	c->running++;
 	s->size = sizeof(*s);
 	s->cdb = t->cdb;
 	s->tag = t->itt;
@@ -248,10 +254,8 @@ static int run(struct connection *c, struct task *t)
 		return 0; /* where there is no thread to be had: here, then */
 	here = t;
 	zd_scsi_exec(c->nexus, s);
-	if (here != t) {
-		c->running--;
+	if (here != t)
 		return answer(c, t);
-	}
 	here = NULL;
 	return 0;
 }
@@ -267,7 +271,6 @@ int zd_iscsi_collect(struct connection *c)
 	pthread_mutex_unlock(&c->done_lock);
 	for (; t; t = next) {
 		next = t->next;
-		c->running--;
 		if (!r)
 			r = answer(c, t);
 		else
@@ -425,7 +428,6 @@ static void begin(struct connection *c, struct task *t, const uint8_t *more, uin
 	t->received = t->expect = 0;
 	t->itt = get32(bhs + AT_ITT);
 	t->edtl = get32(bhs + AT_TTT);
-	t->cmd_sn = get32(bhs + AT_CMD_SN);
 	t->data_sn = t->r2t_sn = 0;
 	t->reads = (bhs[1] & 0x60) == 0x40;
 	t->writes = (bhs[1] & 0x20) != 0;

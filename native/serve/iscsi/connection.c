@@ -216,7 +216,9 @@ static int woken(void *arg)
 
 static int idle(void *arg)
 {
-	return zd_iscsi_ping(arg);
+	int r = zd_iscsi_check_power(arg, ZD_SCSI_MAX_LUNS);
+
+	return r ? r : zd_iscsi_ping(arg);
 }
 
 static void sent(void *arg)

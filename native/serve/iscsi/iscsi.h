@@ -52,7 +52,7 @@ struct task {
 	uint64_t expect;           /* bytes that the command takes of what is sent */
 	uint64_t received;         /* bytes sent so far, taken or not */
 	uint64_t burst_end;        /* the burst under way ends before this offset */
-	uint32_t itt, ttt, edtl, cmd_sn;
+	uint32_t itt, ttt, edtl;
 	uint32_t data_sn, r2t_sn;
 	uint8_t state, reads, writes, immediate;
 	uint8_t verdict;           /* status that it ends with in any case; 0: none */
@@ -79,7 +79,6 @@ struct zd_iscsi {
 	struct zd_iscsi_limits limits;
 	struct zd_crew crew;
 	char name[ZD_ISCSI_NAME];
-	uint16_t portal;
 	struct unit units[ZD_SCSI_MAX_LUNS];
 	int event;
 	pthread_mutex_t lock; /* of what follows */
@@ -106,13 +105,13 @@ struct connection {
 	struct connection *next;   /* under the target's lock */
 	uint64_t id;
 	int64_t since;
+	uint32_t powered[ZD_SCSI_MAX_LUNS]; /* of struct zd_news of each unit, when the session began */
 	struct zd_buffers buffers;
 	struct zd_helper helper;
 
 	/* Numbers of the RFC. */
 	uint32_t exp_cmd_sn, stat_sn;
 	uint32_t commands;         /* in the window: not immediate, without an answer yet */
-	uint32_t running;          /* the executor has them */
 	uint32_t next_ttt, ping;
 	uint32_t nr_slots;         /* that were ever used: nobody looks beyond */
 	bool between;              /* no PDU is half read */
@@ -151,6 +150,11 @@ void zd_iscsi_say(struct connection *c, const char *format, ...) __attribute__((
  */
 void zd_iscsi_clear_others(struct connection *c, uint32_t lun);
 void zd_iscsi_drop_all(zd_iscsi *target);
+/*
+ * Whether the disk of a unit (ZD_SCSI_MAX_LUNS: of any) has no power, or had none for a while since the session began. A target's
+ * sessions do not survive that: 0, or what zd_iscsi_disturbed() gives.
+ */
+int zd_iscsi_check_power(struct connection *c, uint32_t lun);
 
 /* ---------------------------------------------------------------- connection.c */
 

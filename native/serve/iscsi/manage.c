@@ -31,6 +31,8 @@ int zd_iscsi_nop(struct connection *c)
 		length = echo ? length : 0;
 	}
 	r = zd_iscsi_segment(c, echo ? echo->data : NULL, length);
+	if (!r)
+		r = zd_iscsi_check_power(c, ZD_SCSI_MAX_LUNS); /* a target whose disk is dead does not live */
 	if (!r && c->bad_data) {
 		r = zd_iscsi_reject(c, BAD_DATA_DIGEST);
 	} else if (!r && itt != NOBODY) {

@@ -107,7 +107,6 @@ int zd_serve_iscsi_new(const char *name, uint16_t portal, const struct zd_iscsi_
 	if (!target->limits.stall_ms)
 		target->limits.stall_ms = 30000;
 	target->pool.room = target->limits.room;
-	target->portal = portal;
 	strcpy(target->name, name);
 	snprintf(port.name, sizeof(port.name), "%.*s,t,0x%04x", ZD_SCSI_MAX_NAME - 10, name, portal);
 	target->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -182,8 +181,6 @@ static int check(const struct zd_iscsi_login *login, struct zd_error *err)
 	if (login->max_send < 512 || login->max_send > 0xFFFFFF || login->max_burst < 512 || login->max_burst > 0xFFFFFF ||
 	    login->first_burst < 512 || login->first_burst > login->max_burst)
 		return zd_fail(err, -EINVAL, "a length that was negotiated is out of range: 512 to 2^24-1 bytes");
-	if (login->early_length > ZD_LINK_IN / 2)
-		return zd_fail(err, -EINVAL, "%u bytes behind the login are too many", login->early_length);
 	return 0;
 }
 
@@ -211,6 +208,33 @@ static void set_options(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
+static void note_power(struct connection *c)
+{
+	struct zd_news news;
+
+	for (uint32_t lun = 0; lun < ZD_SCSI_MAX_LUNS; lun++)
+		if (c->target->units[lun].dev && !zd_news(c->target->units[lun].dev, &news, NULL))
+			c->powered[lun] = news.powered;
+}
+
+/* What cannot be found out the disk's own commands meet, and tell. */
+static bool has_power(const struct connection *c, uint32_t lun)
+{
+	zd_dev *dev = c->target->units[lun].dev;
+	struct zd_news news;
+
+	return !dev || (zd_power(dev, NULL) != 0 && (zd_news(dev, &news, NULL) || news.powered == c->powered[lun]));
+}
+
+int zd_iscsi_check_power(struct connection *c, uint32_t lun)
+{
+	bool all = lun >= ZD_SCSI_MAX_LUNS, power = true;
+
+	for (uint32_t i = all ? 0 : lun; power && i < (all ? ZD_SCSI_MAX_LUNS : lun + 1); i++)
+		power = has_power(c, i);
+	return power ? 0 : zd_iscsi_disturbed(c, "a disk of the target lost its power");
+}
+
 static int make(zd_iscsi *target, int fd, const struct zd_iscsi_login *login, struct connection **out, struct zd_error *err)
 {
 	uint8_t id[ZD_SCSI_MAX_NAME];
@@ -228,6 +252,7 @@ static int make(zd_iscsi *target, int fd, const struct zd_iscsi_login *login, st
 	c->link.idle_ms = target->limits.idle_ms;
 	c->link.stall_ms = target->limits.stall_ms;
 	c->buffers = (struct zd_buffers){ .pool = &target->pool, .room = ZD_ISCSI_CONNECTION_ROOM, .keep = ZD_ISCSI_KEPT_ROOM };
+	note_power(c);
 	c->exp_cmd_sn = login->cmd_sn;
 	c->stat_sn = login->stat_sn;
 	r = zd_link_open(&c->link, fd);
@@ -242,11 +267,6 @@ static int make(zd_iscsi *target, int fd, const struct zd_iscsi_login *login, st
 		free(c);
 		return r;
 	}
-	/* What came early is read before the caller's memory goes. */
-	if (login->early_length)
-		memcpy(c->link.in, login->early, login->early_length);
-	c->link.end = login->early_length;
-	c->login.early = NULL;
 	clock_gettime(CLOCK_REALTIME, &now);
 	c->since = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 	pthread_mutex_init(&c->done_lock, NULL);
