@@ -7,7 +7,8 @@
 
 #define SUPER_SIZE 4096u
 
-enum { /* where the fields lie */
+/* Where the fields lie */
+enum {
 	AT_MAGIC = 0,
 	AT_CRC = 4,
 	AT_LABEL = 8,

@@ -33,7 +33,8 @@
 
 enum { ZD_GROUP_CNV = 0, ZD_GROUP_SEQ = 1, ZD_NR_GROUPS = 2 };
 
-enum zd_node_flag { /* the kernel's ZONEFS_ZONE_* */
+/* The kernel's ZONEFS_ZONE_* */
+enum zd_node_flag {
 	ZD_NODE_CNV = 1,
 	ZD_NODE_OPEN = 2,      /* explicitly opened by this mount */
 	ZD_NODE_ACTIVE = 4,    /* counted as active */

@@ -79,7 +79,8 @@ enum zd_pre_flag {
 };
 enum { ZD_PRE_WRITTEN = 0, ZD_PRE_LOST = 1 }; /* LOST: a fault's lost write; it stays so through flushes */
 
-enum zd_gate { /* bits of head->gate: anything set sends commands the slow way */
+/* Bits of head->gate: anything set sends commands the slow way */
+enum zd_gate {
 	ZD_GATE_MARK = 1,   /* the image is still marked clean on disk */
 	ZD_GATE_FAILED = 2, /* a host sync failed */
 	ZD_GATE_POWER = 4,  /* the emulated disk has no power */

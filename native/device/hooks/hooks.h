@@ -94,7 +94,8 @@ void zd_fault_set_gate(zd_dev *dev); /* under the lock */
 _Static_assert(sizeof(struct zd_trace_record) == ZD_TRACE_RECORD, "as the ring is laid out");
 _Static_assert(sizeof(struct zd_trace_rt) <= ZD_PAGE, "the ring begins a page behind it");
 
-enum zd_trace_mode { /* bits of modes; any of them sets the gate's bit */
+/* Bits of modes; any of them sets the gate's bit */
+enum zd_trace_mode {
 	ZD_TRACE_KEEP = 1, /* the last commands are kept, whoever looks */
 	ZD_TRACE_FILE = 2, /* a recorder takes all of them to a file: commands wait for room */
 	ZD_TRACE_SOON = 4  /* a recorder is about to */

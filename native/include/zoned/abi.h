@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* clang-format off: the braces of these two are those of what they stand around */
 #ifdef __cplusplus
 #define ZD_BEGIN extern "C" { _Pragma("GCC visibility push(default)")
 #define ZD_END _Pragma("GCC visibility pop") }
@@ -27,6 +28,7 @@
 #define ZD_BEGIN _Pragma("GCC visibility push(default)")
 #define ZD_END _Pragma("GCC visibility pop")
 #endif
+/* clang-format on */
 
 #define ZD_ABI_MAJOR 0
 #define ZD_ABI_MINOR 1

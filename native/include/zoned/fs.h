@@ -27,7 +27,8 @@ ZD_BEGIN
 typedef struct zd_fs zd_fs;
 typedef struct zd_fs_file zd_fs_file; /* an open file description */
 
-enum zd_fs_errors { /* what an I/O error does (Documentation/filesystems/zonefs.rst, "IO error handling") */
+/* What an I/O error does (Documentation/filesystems/zonefs.rst, "IO error handling") */
+enum zd_fs_errors {
 	ZD_FS_REMOUNT_RO = 0,
 	ZD_FS_ZONE_RO = 1,
 	ZD_FS_ZONE_OFFLINE = 2,

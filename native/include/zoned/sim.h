@@ -423,7 +423,8 @@ uint64_t zd_log_clock(const zd_log *log);
 enum zd_trace_format {
 	ZD_TRACE_MSR = 0, ZD_TRACE_ALIBABA, ZD_TRACE_TENCENT, ZD_TRACE_IOLOG2, ZD_TRACE_IOLOG3, ZD_TRACE_BLKPARSE
 };
-enum zd_trace_dir { /* of a record, behind the directions of jobs; ZD_SIM_NR_DIRS itself is a flush */
+/* Of a record, behind the directions of jobs; ZD_SIM_NR_DIRS itself is a flush */
+enum zd_trace_dir {
 	ZD_TRACE_DIR_RESET = 16, ZD_TRACE_DIR_RESET_ALL, ZD_TRACE_DIR_OPEN, ZD_TRACE_DIR_CLOSE, ZD_TRACE_DIR_FINISH,
 	ZD_TRACE_DIR_APPEND, ZD_TRACE_DIR_OPEN_ALL, ZD_TRACE_DIR_CLOSE_ALL, ZD_TRACE_DIR_FINISH_ALL
 };

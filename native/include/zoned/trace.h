@@ -27,7 +27,8 @@ ZD_BEGIN
 #define ZD_TRACE_KEEP_CHOSEN 3
 #define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
 
-enum zd_trace_kind { /* of a record, and of an item in the file */
+/* Of a record, and of an item in the file */
+enum zd_trace_kind {
 	ZD_TRACE_COMMAND = 1,
 	ZD_TRACE_ZONE_BEFORE = 2, /* a zone that was not as new when the recording began */
 	ZD_TRACE_BEGIN = 3,       /* behind them: their number */
@@ -35,7 +36,8 @@ enum zd_trace_kind { /* of a record, and of an item in the file */
 	ZD_TRACE_ZONE_AFTER = 5,  /* a zone that was not as new when it ended */
 	ZD_TRACE_END = 6          /* behind them, last: their number, and that of commands */
 };
-enum zd_trace_event { /* in cmd, beside enum zd_cmd: what happens to a disk without being a command */
+/* In cmd, beside enum zd_cmd: what happens to a disk without being a command */
+enum zd_trace_event {
 	ZD_TRACE_POWER_CUT = 32, /* offset: the seed; length: enum zd_keep, or ZD_TRACE_KEEP_CHOSEN (zd_power_cut_to()) */
 	ZD_TRACE_POWER_ON = 33,
 	ZD_TRACE_ROLLBACK = 34

@@ -49,7 +49,8 @@ const char *zd_cmd_name(int cmd);
 
 /* ---------------------------------------------------------------- the state table */
 
-enum zd_next { /* what becomes of the zone's condition */
+/* What becomes of the zone's condition */
+enum zd_next {
 	ZD_NEXT_SAME = 0,
 	ZD_NEXT_EMPTY,
 	ZD_NEXT_IMPLICIT_OPEN,    /* or FULL when the write reaches the capacity */
@@ -62,7 +63,8 @@ enum zd_next { /* what becomes of the zone's condition */
 	ZD_NEXT_INITIAL,          /* NOT_WP for conventional zones, EMPTY for others */
 	ZD_NEXT_ERROR             /* refused: the cell's error */
 };
-enum zd_effect { /* bits */
+/* Bits */
+enum zd_effect {
 	ZD_FX_OPEN = 1,      /* takes an open resource: may close an implicitly open zone, or fail */
 	ZD_FX_ACTIVE = 2,    /* takes an active resource, or fails */
 	ZD_FX_WP_START = 4,  /* the write pointer goes to the start, data is gone */
