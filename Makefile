@@ -67,9 +67,10 @@ lint: build ## ruff, mypy --strict, and gcc and clang with all warnings as error
 	@$(PY) -m mypy --strict $(TYPED)
 	@.ci/lint-native $(VENV)
 
-format: build ## Let ruff lay out and tidy the Python code
+format: build ## Let ruff and clang-format lay out and tidy the code
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+	@find native tests -name '*.[ch]' | xargs $(VENV)/bin/clang-format -i
 
 docs: build ## Write the generated pages of docs/ and the stubs of the native modules anew
 	@$(PY) native/python/stubs.py

@@ -245,8 +245,6 @@ class _ZdIscsiLogin(_CData):
     data_digest: int
     immediate_data: int
     initial_r2t: int
-    early: Any
-    early_length: int
 
 class _ZdIscsiSession(_CData):
     id: int

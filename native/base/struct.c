@@ -23,7 +23,8 @@ int zd_struct_room(const void *to, size_t first, const char *name, struct zd_err
 	uint32_t told = told_size(to);
 
 	if (told < first)
-		return zd_fail(err, -EINVAL, "struct_size of struct %s is %u: set it to sizeof(struct %s) before the call", name, told, name);
+		return zd_fail(err, -EINVAL, "struct_size of struct %s is %u: set it to sizeof(struct %s) before the call",
+			       name, told, name);
 	return 0;
 }
 
@@ -35,7 +36,8 @@ int zd_struct_in(void *to, size_t size, size_t first, const void *from, const ch
 
 	for (i = size; !r && i < told; i++) {
 		if (bytes[i])
-			r = zd_fail(err, -EINVAL, "struct %s asks for something that this version of the library does not know", name);
+			r = zd_fail(err, -EINVAL, "struct %s asks for something that this version of the library does not know",
+				    name);
 	}
 	if (r)
 		return r;

@@ -42,17 +42,13 @@ int zd_fs_errno(const zd_fs *fs, int64_t code)
 uint64_t zd_fs_check_condition(struct zd_node *node, const struct zd_zone *zone)
 {
 	switch (zone->cond) {
-	case ZD_OFFLINE:
-		node->flags |= ZD_NODE_OFFLINE;
-		return 0;
+	case ZD_OFFLINE: node->flags |= ZD_NODE_OFFLINE; return 0;
 	case ZD_READ_ONLY:
 		/* Its write pointer is invalid: the size stays what was last known, which at mount is nothing. */
 		node->flags |= ZD_NODE_READONLY;
 		return zd_node_cnv(node) ? node->capacity : node->size;
-	case ZD_FULL:
-		return node->capacity;
-	default:
-		return zd_node_cnv(node) ? node->capacity : zone->wp - zone->start;
+	case ZD_FULL: return node->capacity;
+	default: return zd_node_cnv(node) ? node->capacity : zone->wp - zone->start;
 	}
 }
 
@@ -109,7 +105,8 @@ void zd_fs_turn_readonly(zd_fs *fs, const struct zd_node *node, const struct zd_
 	char name[24], room[160];
 
 	if (!atomic_exchange(&fs->readonly, true))
-		tell(fs, ZD_FS_NEWS_READONLY, "the file system is read-only from now on, because of an error in %s (zone %u): %s",
+		tell(fs, ZD_FS_NEWS_READONLY,
+		     "the file system is read-only from now on, because of an error in %s (zone %u): %s",
 		     zd_node_name(fs, node, name), node->zone, reason(fs, err, room, sizeof(room)));
 }
 
@@ -209,8 +206,7 @@ int zd_fs_revalidate(zd_fs *fs, uint64_t ino)
 	/* Somebody writes here, and the disk takes long: what others changed is seen another time. */
 	if (!zd_node_lock_soon(node, false))
 		return 0;
-	same = zd_fs_seen(fs, node) == node->seen &&
-	       (zd_node_cnv(node) || !live_size(fs, node, &size) || size == node->size);
+	same = zd_fs_seen(fs, node) == node->seen && (zd_node_cnv(node) || !live_size(fs, node, &size) || size == node->size);
 	pthread_rwlock_unlock(&node->lock);
 	if (likely(same))
 		return 0;

@@ -68,8 +68,8 @@ static int64_t write_edge(zd_fs *fs, uint64_t at, uint64_t in_block, const uint8
 }
 
 /* Write to a conventional file, any byte range. *done counts. */
-static int write_range(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, uint64_t pos,
-		       uint64_t *done, struct zd_error *err)
+static int write_range(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, uint64_t pos, uint64_t *done,
+		       struct zd_error *err)
 {
 	bool edge;
 
@@ -128,8 +128,7 @@ int zd_fs_write_refused(zd_fs *fs, struct zd_node *node, int64_t code, struct zd
 }
 
 /* Less than n lands when a signal comes. */
-int64_t zd_fs_write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n,
-			struct zd_error *err)
+int64_t zd_fs_write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n, struct zd_error *err)
 {
 	uint64_t before = node->size;
 	int64_t r;
@@ -310,8 +309,7 @@ static void accessed(zd_fs *fs, struct zd_node *node)
  * A buffered read that failed: the kernel's page cache gives the pages before the bad one, and EIO whatever
  * the disk said.
  */
-static int64_t read_pages(zd_fs *fs, struct zd_node *node, uint8_t *to, uint64_t length, uint64_t pos,
-			  struct zd_error *err)
+static int64_t read_pages(zd_fs *fs, struct zd_node *node, uint8_t *to, uint64_t length, uint64_t pos, struct zd_error *err)
 {
 	uint64_t done = 0;
 
@@ -409,8 +407,7 @@ int64_t zd_fs_read(zd_fs_file *file, void *buf, uint64_t length, uint64_t pos, i
 	return likely(done >= 0) ? done : read_failed(fs, node, (int)done, flags, err);
 }
 
-int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int flags, const void **at,
-			 struct zd_error *err)
+int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int flags, const void **at, struct zd_error *err)
 {
 	zd_fs *fs = file->fs;
 	struct zd_node *node = file->node;
@@ -608,8 +605,7 @@ int64_t zd_fs_write(zd_fs_file *file, const void *buf, uint64_t length, uint64_t
 		r = zd_fs_fail(err, EPERM, "%s cannot be written: its zone is %s", zd_node_name(fs, node, name),
 			       node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
 	else if (unlikely(atomic_load_explicit(&fs->readonly, memory_order_relaxed)))
-		r = zd_fs_fail(err, EROFS, "the file system is read-only: %s cannot be written",
-			       zd_node_name(fs, node, name));
+		r = zd_fs_fail(err, EROFS, "the file system is read-only: %s cannot be written", zd_node_name(fs, node, name));
 	else if (unlikely(pos >= node->capacity))
 		r = too_far(fs, node, err); /* asked before O_APPEND moves the position, and before anything else */
 	else
@@ -710,8 +706,7 @@ int zd_fs_fallocate(zd_fs_file *file, struct zd_error *err)
 	if (unlikely(atomic_load(&file->fs->dead)))
 		return gone(err);
 	if (zd_node_immutable(file->node)) /* vfs_fallocate() asks this first */
-		return zd_fs_fail(err, EPERM, "%s cannot be changed: its zone is %s",
-				  zd_node_name(file->fs, file->node, name),
+		return zd_fs_fail(err, EPERM, "%s cannot be changed: its zone is %s", zd_node_name(file->fs, file->node, name),
 				  file->node->flags & ZD_NODE_OFFLINE ? "offline" : "read-only");
 	return zd_fs_fail(err, EOPNOTSUPP, "zonefs has no fallocate: a file's space is its zone");
 }

@@ -222,7 +222,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t node)
 /* /sys/fs/zonefs/<dev>/ has a place only in the kernel: the root's extended attributes stand for it. */
 #define PREFIX "user.zonefs."
 static const char *const attributes[] = {
-	PREFIX "max_wro_seq_files",    PREFIX "nr_wro_seq_files", PREFIX "max_active_seq_files",
+	PREFIX "max_wro_seq_files",   PREFIX "nr_wro_seq_files", PREFIX "max_active_seq_files",
 	PREFIX "nr_active_seq_files", PREFIX "last_error",
 };
 enum { NR_ATTRIBUTES = sizeof(attributes) / sizeof(attributes[0]) };

@@ -257,8 +257,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 		fuse_reply_err(req, 0);
 }
 
-static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length,
-			 struct fuse_file_info *fi)
+static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
 {
 	struct zd_error err = { 0 };
 	int r = zd_fs_fallocate(open_of(fi)->file, &err);
@@ -337,8 +336,7 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, str
 	}
 }
 
-static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t pos,
-		     struct fuse_file_info *fi)
+static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t size, off_t pos, struct fuse_file_info *fi)
 {
 	struct zd_fuse *fuse = fuse_of(req);
 	struct open_file *open = open_of(fi);

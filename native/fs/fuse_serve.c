@@ -28,11 +28,11 @@
  * two looks: waking a thread, on a CPU that may have gone idle, costs more than all else about a small request.
  */
 #define LOOK_NS 50000u
-#define LOOK_MOST (32u << 10) /* bytes moved: behind a large request the copying is what costs, and others need the CPU */
-#define MISSES 3 /* in a row: requests come too slowly to be looked for, until one comes within LOOK_NS again */
+#define LOOK_MOST (32u << 10)   /* bytes moved: behind a large request the copying is what costs, and others need the CPU */
+#define MISSES 3                /* in a row: requests come too slowly to be looked for, until one comes within LOOK_NS again */
 #define PATIENCE_NS 3000000000u /* the end waits so long for a command of the disk */
-#define WATCH_NS 50000000l /* a request that takes longer has another worker take over */
-#define WRITE_HEADER 80 /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
+#define WATCH_NS 50000000l      /* a request that takes longer has another worker take over */
+#define WRITE_HEADER 80         /* struct fuse_in_header and struct fuse_write_in: data behind them begins on a page */
 
 static int add_worker(struct zd_fuse *fuse);
 
@@ -204,8 +204,7 @@ static void *watcher_main(void *arg)
 			until.tv_nsec -= 1000000000;
 			until.tv_sec++;
 		}
-		while (!atomic_load(&fuse->stopping) &&
-		       pthread_cond_timedwait(&fuse->watch, &fuse->lock, &until) != ETIMEDOUT)
+		while (!atomic_load(&fuse->stopping) && pthread_cond_timedwait(&fuse->watch, &fuse->lock, &until) != ETIMEDOUT)
 			;
 		/* Who becomes busy after the store below sees that nobody watches, and says so. */
 		atomic_store(&fuse->watching, false);

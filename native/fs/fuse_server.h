@@ -33,31 +33,31 @@ struct open_file {
 	zd_fs_file *file;
 	uint64_t ino;
 	bool writes;
-	bool direct; /* past the page cache */
-	_Atomic uint32_t lent; /* answers that are read from the disk's pages; the RELEASE waits for them */
+	bool direct;                  /* past the page cache */
+	_Atomic uint32_t lent;        /* answers that are read from the disk's pages; the RELEASE waits for them */
 	struct open_file *next, **at; /* all open files; zd_fuse.open_lock, as what follows */
 	_Atomic bool flushed;         /* perhaps closed, and its RELEASE on the way: in zd_fuse.flushed */
 	struct open_file *next_flushed;
-	uint64_t flushed_at;          /* nanoseconds, monotonic */
+	uint64_t flushed_at; /* nanoseconds, monotonic */
 };
 
 struct worker {
 	struct zd_fuse *fuse;
 	pthread_t thread;
-	bool used, finished;  /* zd_fuse.lock */
-	bool leaving;         /* counted out already */
-	_Atomic int id;       /* of the thread, to the system; 0 until it runs */
-	_Atomic bool busy;    /* has a request */
+	bool used, finished;     /* zd_fuse.lock */
+	bool leaving;            /* counted out already */
+	_Atomic int id;          /* of the thread, to the system; 0 until it runs */
+	_Atomic bool busy;       /* has a request */
 	_Atomic uint64_t served; /* requests so far */
-	uint64_t seen;        /* of those, when the watcher last looked; the watcher's own */
-	_Atomic bool away;    /* in something slow: not counted as ready; changes under zd_fuse.lock */
-	int clone;            /* of /dev/fuse, for this worker's reads that do not wait; -1: there is none */
-	int answer;           /* the descriptor that the request came from, which takes the answer */
-	size_t moved;         /* bytes of the last request and its answer */
-	fuse_req_t req;       /* what it is at, where a signal to the caller may end it early */
-	uint32_t misses;      /* looked for the next request in vain, so many times in a row */
-	void *memory;         /* where requests are read to */
-	void *reply;          /* room for a read's data, made when first needed */
+	uint64_t seen;           /* of those, when the watcher last looked; the watcher's own */
+	_Atomic bool away;       /* in something slow: not counted as ready; changes under zd_fuse.lock */
+	int clone;               /* of /dev/fuse, for this worker's reads that do not wait; -1: there is none */
+	int answer;              /* the descriptor that the request came from, which takes the answer */
+	size_t moved;            /* bytes of the last request and its answer */
+	fuse_req_t req;          /* what it is at, where a signal to the caller may end it early */
+	uint32_t misses;         /* looked for the next request in vain, so many times in a row */
+	void *memory;            /* where requests are read to */
+	void *reply;             /* room for a read's data, made when first needed */
 };
 
 struct zd_fuse {
@@ -79,7 +79,7 @@ struct zd_fuse {
 	struct worker workers[ZD_FUSE_MAX_WORKERS];
 	pthread_t watcher;
 	bool has_watcher;
-	_Atomic bool watching;  /* the watcher looks; it sleeps while there are no requests */
+	_Atomic bool watching; /* the watcher looks; it sleeps while there are no requests */
 	pthread_cond_t watch;
 
 	pthread_mutex_t open_lock;
@@ -94,7 +94,7 @@ struct zd_fuse {
 	atomic_bool syslog;
 	atomic_bool kernel_readonly; /* as far as we know, the kernel takes the mount to be read-only */
 	atomic_bool kernel_refuses;  /* we may not tell it */
-	uint32_t telling;        /* threads that tell it; lock */
+	uint32_t telling;            /* threads that tell it; lock */
 	pthread_cond_t told;
 
 	pthread_mutex_t error_lock;

@@ -77,7 +77,9 @@ static int remount(const struct zd_fuse *fuse, bool readonly)
 {
 	static const struct {
 		unsigned long st, ms;
-	} kept[] = { { ST_NOEXEC, MS_NOEXEC }, { ST_NOATIME, MS_NOATIME }, { ST_NODIRATIME, MS_NODIRATIME },
+	} kept[] = { { ST_NOEXEC, MS_NOEXEC },
+		     { ST_NOATIME, MS_NOATIME },
+		     { ST_NODIRATIME, MS_NODIRATIME },
 		     { ST_RELATIME, MS_RELATIME } };
 	unsigned long flags = MS_REMOUNT | MS_NOSUID | MS_NODEV | (readonly ? MS_RDONLY : 0);
 	struct statvfs now;
@@ -165,8 +167,8 @@ static int change(struct zd_fuse *fuse, struct zd_fuse_remount *how)
 	if (how->set & ZD_FUSE_SET_ERRORS)
 		to.errors = how->errors;
 	if (how->set & ZD_FUSE_SET_EXPLICIT_OPEN)
-		to.flags = (to.flags & ~ZD_FS_EXPLICIT_OPEN) |
-			   (how->flags & ZD_FUSE_SET_EXPLICIT_OPEN ? ZD_FS_EXPLICIT_OPEN : 0);
+		to.flags =
+			(to.flags & ~ZD_FS_EXPLICIT_OPEN) | (how->flags & ZD_FUSE_SET_EXPLICIT_OPEN ? ZD_FS_EXPLICIT_OPEN : 0);
 	if (how->set & ZD_FUSE_SET_READONLY)
 		to.flags = (to.flags & ~ZD_FS_READONLY) | (how->flags & ZD_FUSE_SET_READONLY ? ZD_FS_READONLY : 0);
 	readonly = to.flags & ZD_FS_READONLY;

@@ -49,8 +49,7 @@ static void set_options(zd_fs *fs, const struct zd_fs_options *options)
 		fs->perm = options->perm;
 	atomic_store(&fs->readonly, (options->flags & ZD_FS_READONLY) != 0);
 	/* Without limits there is nothing to keep, so the kernel ignores the option. */
-	atomic_store(&fs->explicit_open,
-		     (options->flags & ZD_FS_EXPLICIT_OPEN) && (fs->info.max_open || fs->info.max_active));
+	atomic_store(&fs->explicit_open, (options->flags & ZD_FS_EXPLICIT_OPEN) && (fs->info.max_open || fs->info.max_active));
 }
 
 /* One zone more for a file: the first, or one that is aggregated to it. */

@@ -145,8 +145,7 @@ bool zd_node_lock_soon(struct zd_node *node, bool write)
 		until.tv_nsec -= 1000000000;
 		until.tv_sec++;
 	}
-	return !(write ? pthread_rwlock_timedwrlock(&node->lock, &until) :
-			 pthread_rwlock_timedrdlock(&node->lock, &until));
+	return !(write ? pthread_rwlock_timedwrlock(&node->lock, &until) : pthread_rwlock_timedrdlock(&node->lock, &until));
 }
 
 int zd_node_lock(zd_fs *fs, struct zd_node *node, bool write, struct zd_error *err)

@@ -182,8 +182,10 @@ int zd_fs_read_super(zd_dev *dev, struct zd_fs_format *out, struct zd_error *err
 
 	magic = get(block + AT_MAGIC, 4);
 	if (magic != ZD_FS_MAGIC)
-		return zd_fs_fail(err, EINVAL, "not a zonefs: the magic number at 0 is 0x%08llx, it must be 0x%08x; "
-				  "mkfs makes one", (unsigned long long)magic, ZD_FS_MAGIC);
+		return zd_fs_fail(err, EINVAL,
+				  "not a zonefs: the magic number at 0 is 0x%08llx, it must be 0x%08x; "
+				  "mkfs makes one",
+				  (unsigned long long)magic, ZD_FS_MAGIC);
 	stored = (uint32_t)get(block + AT_CRC, 4);
 	crc = checksum(block);
 	if (crc != stored)
@@ -205,7 +207,8 @@ int zd_fs_read_super(zd_dev *dev, struct zd_fs_format *out, struct zd_error *err
 		return zd_fs_fail(err, EINVAL, "the superblock's gid is 4294967295, which is no group");
 	for (unsigned i = AT_RESERVED; i < SUPER_SIZE; i++) {
 		if (block[i])
-			return zd_fs_fail(err, EINVAL, "the superblock's reserved byte at %u is 0x%02x, it must be 0", i, block[i]);
+			return zd_fs_fail(err, EINVAL, "the superblock's reserved byte at %u is 0x%02x, it must be 0", i,
+					  block[i]);
 	}
 	return 0;
 }

@@ -61,10 +61,10 @@ int zd_fs_truncate(zd_fs *fs, struct zd_node *node, uint64_t size, struct zd_err
 	if (fs->relaxed && size == zd_node_end(node) && size != 0)
 		return 0;
 	if (size != 0 && size != node->capacity)
-		return zd_fs_fail(err, EPERM,
-				  "%s can be truncated to 0 (which resets its zone) or to %llu (which finishes it), not to %llu",
-				  zd_node_name(fs, node, name), (unsigned long long)node->capacity,
-				  (unsigned long long)size);
+		return zd_fs_fail(
+			err, EPERM,
+			"%s can be truncated to 0 (which resets its zone) or to %llu (which finishes it), not to %llu",
+			zd_node_name(fs, node, name), (unsigned long long)node->capacity, (unsigned long long)size);
 	if (size != 0 && node->tail_length) {
 		r = zd_fs_pad_tail(fs, node, err);
 		if (r)

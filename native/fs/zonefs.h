@@ -28,16 +28,16 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define ZD_FS_NAME_MAX 16
-#define ZD_FS_PAGE 4096u            /* the kernel's page cache works in these */
-#define ZD_FS_MAX_RW 0x7ffff000u    /* the longest read or write: MAX_RW_COUNT */
+#define ZD_FS_PAGE 4096u         /* the kernel's page cache works in these */
+#define ZD_FS_MAX_RW 0x7ffff000u /* the longest read or write: MAX_RW_COUNT */
 
 enum { ZD_GROUP_CNV = 0, ZD_GROUP_SEQ = 1, ZD_NR_GROUPS = 2 };
 
 /* The kernel's ZONEFS_ZONE_* */
 enum zd_node_flag {
 	ZD_NODE_CNV = 1,
-	ZD_NODE_OPEN = 2,      /* explicitly opened by this mount */
-	ZD_NODE_ACTIVE = 4,    /* counted as active */
+	ZD_NODE_OPEN = 2,   /* explicitly opened by this mount */
+	ZD_NODE_ACTIVE = 4, /* counted as active */
 	ZD_NODE_OFFLINE = 8,
 	ZD_NODE_READONLY = 16,
 	ZD_NODE_IMMUTABLE = 32,
@@ -64,13 +64,13 @@ struct zd_node {
 	uint32_t zone, nr_zones; /* several where conventional zones are aggregated */
 	uint64_t start;          /* on the disk */
 	uint64_t capacity;
-	uint64_t size;           /* i_size and z_wpoffset: no moment outside the lock knows them apart */
-	uint8_t *tail;           /* relaxed: a block's room for what is not written yet */
+	uint64_t size; /* i_size and z_wpoffset: no moment outside the lock knows them apart */
+	uint8_t *tail; /* relaxed: a block's room for what is not written yet */
 	uint32_t tail_length;
-	_Atomic uint32_t flags;  /* enum zd_node_flag */
-	uint32_t writers;        /* descriptions open for writing */
+	_Atomic uint32_t flags;   /* enum zd_node_flag */
+	uint32_t writers;         /* descriptions open for writing */
 	struct zd_fs_file *files; /* those, of a sequential file */
-	uint64_t seen;           /* resets (sequential) or writes (conventional) of the zones, ours or seen */
+	uint64_t seen;            /* resets (sequential) or writes (conventional) of the zones, ours or seen */
 };
 
 struct zd_group {
@@ -83,20 +83,20 @@ struct zd_fs {
 	zd_dev *dev;
 	struct zd_info info;
 	struct zd_fs_format format;
-	_Atomic uint32_t refs;    /* the mount and each open file */
+	_Atomic uint32_t refs;       /* the mount and each open file */
 	_Atomic uint32_t nr_writers; /* open files that can write */
-	atomic_bool dead;         /* unmounted */
+	atomic_bool dead;            /* unmounted */
 	atomic_bool readonly;
-	_Atomic uint32_t errors;  /* enum zd_fs_errors */
+	_Atomic uint32_t errors; /* enum zd_fs_errors */
 	atomic_bool explicit_open;
 	bool relaxed;
-	uint32_t block;           /* the zone write granularity */
+	uint32_t block; /* the zone write granularity */
 	uint32_t uid, gid, perm;
 	struct zd_attr root;
 	struct zd_group groups[ZD_NR_GROUPS];
-	struct zd_node *nodes;    /* of both groups */
-	uint32_t *of_zone;        /* zone -> index in nodes + 1, or 0 */
-	uint64_t max_bytes;       /* s_maxbytes */
+	struct zd_node *nodes; /* of both groups */
+	uint32_t *of_zone;     /* zone -> index in nodes + 1, or 0 */
+	uint64_t max_bytes;    /* s_maxbytes */
 	uint64_t blocks;
 	_Atomic uint64_t used_blocks;
 	_Atomic uint32_t nr_wro, nr_active;
@@ -111,8 +111,8 @@ struct zd_fs_file {
 	struct zd_node *node;
 	bool readable, writable;
 	/* Under the node's lock held for writing; read without it where a moment's truth will do. */
-	_Atomic bool in_tail;         /* some of what is held back came through here */
-	_Atomic int lost;             /* what came through here was lost, with this errno, and nobody was told yet */
+	_Atomic bool in_tail;          /* some of what is held back came through here */
+	_Atomic int lost;              /* what came through here was lost, with this errno, and nobody was told yet */
 	struct zd_fs_file *next, **at; /* zd_node.files */
 };
 
@@ -188,8 +188,7 @@ bool zd_fs_tail_lends(zd_fs *fs, const struct zd_node *to);
 
 /* file.c */
 /* n bytes (whole blocks, all of iov) at the end of a sequential file: what landed, or a negative errno. */
-int64_t zd_fs_write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n,
-			struct zd_error *err);
+int64_t zd_fs_write_end(zd_fs *fs, struct zd_node *node, const struct iovec *iov, int count, uint64_t n, struct zd_error *err);
 /* What a write that the disk refused with this code ends with, the file having been dealt with. */
 int zd_fs_write_refused(zd_fs *fs, struct zd_node *node, int64_t code, struct zd_error *err);
 

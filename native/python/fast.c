@@ -192,13 +192,12 @@ int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
 		return -1;
 	}
 	if (PyErr_GivenExceptionMatches(kind, PyExc_TypeError) || !PyObject_CheckBuffer(arg)) {
-		PyErr_Format(PyExc_TypeError,
-			     "%s must be bytes or another object with the buffer protocol, not %U", name, type);
+		PyErr_Format(PyExc_TypeError, "%s must be bytes or another object with the buffer protocol, not %U", name,
+			     type);
 	} else if ((flags & PyBUF_WRITABLE) && PyObject_GetBuffer(arg, view, PyBUF_SIMPLE) == 0) {
 		PyBuffer_Release(view);
-		PyErr_Format(PyExc_BufferError,
-			     "%s is a read-only %U: give memory that may be written, such as a bytearray", name,
-			     type);
+		PyErr_Format(PyExc_BufferError, "%s is a read-only %U: give memory that may be written, such as a bytearray",
+			     name, type);
 	} else {
 		PyErr_Clear();
 		if (PyObject_GetBuffer(arg, view, PyBUF_FULL_RO) == 0) {
@@ -209,8 +208,8 @@ int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
 				     name, type, name);
 		} else {
 			PyErr_Clear();
-			PyErr_Format(PyExc_ValueError, "%s is a %U whose memory cannot be used (released or closed?)",
-				     name, type);
+			PyErr_Format(PyExc_ValueError, "%s is a %U whose memory cannot be used (released or closed?)", name,
+				     type);
 		}
 	}
 	Py_DECREF(kind);
@@ -221,16 +220,16 @@ int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
 /* ---------------------------------------------------------------- data calls */
 
 PyDoc_STRVAR(pread_doc,
-"pread($self, /, length, offset)\n--\n\n"
-"Read length bytes at offset (both in bytes, multiples of the logical block); returns them as bytes.\n\n"
-"A drive transfers all or refuses: the result has exactly length bytes. Past the write pointer it holds\n"
-"zeros (0xFF in the nullblk dialect), never old data.\n"
-"Raises OutOfRangeError, BlockAlignmentError, ReadBoundaryError, InvalidReadError, GapAccessError,\n"
-"ZoneOfflineError, MediumError, PowerLossError; ValueError when closed.");
+	     "pread($self, /, length, offset)\n--\n\n"
+	     "Read length bytes at offset (both in bytes, multiples of the logical block); returns them as bytes.\n\n"
+	     "A drive transfers all or refuses: the result has exactly length bytes. Past the write pointer it holds\n"
+	     "zeros (0xFF in the nullblk dialect), never old data.\n"
+	     "Raises OutOfRangeError, BlockAlignmentError, ReadBoundaryError, InvalidReadError, GapAccessError,\n"
+	     "ZoneOfflineError, MediumError, PowerLossError; ValueError when closed.");
 
 static PyObject *core_pread(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	static const char *const names[] = {"length", "offset"};
+	static const char *const names[] = { "length", "offset" };
 	Core *self = (Core *)op;
 	PyObject *bound[2], *result;
 	PyThreadState *ts;
@@ -278,8 +277,9 @@ static PyObject *core_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 }
 
 /* A buffer that is filled from, or written to, a place on the disk. */
-static inline __attribute__((always_inline)) PyObject *transfer(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-								const char *func, const char *const *names, bool writes)
+static inline __attribute__((always_inline)) PyObject *transfer(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+								PyObject *kwnames, const char *func, const char *const *names,
+								bool writes)
 {
 	Core *self = (Core *)op;
 	PyObject *bound[2];
@@ -316,44 +316,44 @@ static inline __attribute__((always_inline)) PyObject *transfer(PyObject *op, Py
 }
 
 PyDoc_STRVAR(preadinto_doc,
-"preadinto($self, /, buffer, offset)\n--\n\n"
-"Fill a writable buffer from offset on; returns the number of bytes, always the whole buffer.\n\n"
-"The length of the buffer and offset are bytes and multiples of the logical block. Raises what pread\n"
-"raises, and BufferError for a buffer that is read-only or not contiguous.");
+	     "preadinto($self, /, buffer, offset)\n--\n\n"
+	     "Fill a writable buffer from offset on; returns the number of bytes, always the whole buffer.\n\n"
+	     "The length of the buffer and offset are bytes and multiples of the logical block. Raises what pread\n"
+	     "raises, and BufferError for a buffer that is read-only or not contiguous.");
 
 static PyObject *core_preadinto(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	static const char *const names[] = {"buffer", "offset"};
+	static const char *const names[] = { "buffer", "offset" };
 
 	return transfer(op, args, nargs, kwnames, "preadinto", names, false);
 }
 
 PyDoc_STRVAR(pwrite_doc,
-"pwrite($self, /, data, offset)\n--\n\n"
-"Write data (any contiguous buffer) at offset; returns the number of bytes, always all of them.\n\n"
-"Offset and length are bytes, multiples of the logical block; in a sequential zone offset must be the\n"
-"zone's write pointer. Other openers see the data once the call returns; it survives the death of this\n"
-"process, and after flush() a power loss.\n"
-"Raises UnalignedWriteError, WriteBoundaryError, ZoneFullError, ZoneReadOnlyError, ZoneOfflineError,\n"
-"TooManyOpenError, TooManyActiveError, GapAccessError, OutOfRangeError, BlockAlignmentError, MediumError,\n"
-"PowerLossError; io.UnsupportedOperation on a read-only handle; OSError when the host cannot store it.");
+	     "pwrite($self, /, data, offset)\n--\n\n"
+	     "Write data (any contiguous buffer) at offset; returns the number of bytes, always all of them.\n\n"
+	     "Offset and length are bytes, multiples of the logical block; in a sequential zone offset must be the\n"
+	     "zone's write pointer. Other openers see the data once the call returns; it survives the death of this\n"
+	     "process, and after flush() a power loss.\n"
+	     "Raises UnalignedWriteError, WriteBoundaryError, ZoneFullError, ZoneReadOnlyError, ZoneOfflineError,\n"
+	     "TooManyOpenError, TooManyActiveError, GapAccessError, OutOfRangeError, BlockAlignmentError, MediumError,\n"
+	     "PowerLossError; io.UnsupportedOperation on a read-only handle; OSError when the host cannot store it.");
 
 static PyObject *core_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	static const char *const names[] = {"data", "offset"};
+	static const char *const names[] = { "data", "offset" };
 
 	return transfer(op, args, nargs, kwnames, "pwrite", names, true);
 }
 
 PyDoc_STRVAR(append_doc,
-"append($self, /, zone, data)\n--\n\n"
-"Zone append: write data at the write pointer of a zone (an index); returns the offset it landed at.\n\n"
-"The length is a multiple of the logical block and at most the append limit. Raises what pwrite raises,\n"
-"ConventionalZoneError in a conventional zone, and AppendLimitError (NVMe ZNS 1.1, Zone Append).");
+	     "append($self, /, zone, data)\n--\n\n"
+	     "Zone append: write data at the write pointer of a zone (an index); returns the offset it landed at.\n\n"
+	     "The length is a multiple of the logical block and at most the append limit. Raises what pwrite raises,\n"
+	     "ConventionalZoneError in a conventional zone, and AppendLimitError (NVMe ZNS 1.1, Zone Append).");
 
 static PyObject *core_append(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	static const char *const names[] = {"zone", "data"};
+	static const char *const names[] = { "zone", "data" };
 	Core *self = (Core *)op;
 	PyObject *bound[2];
 	PyThreadState *ts;
@@ -389,14 +389,14 @@ static PyObject *core_append(PyObject *op, PyObject *const *args, Py_ssize_t nar
 }
 
 PyDoc_STRVAR(pwritev_doc,
-"pwritev($self, /, buffers, offset)\n--\n\n"
-"Write several buffers one behind the other, as one command; returns the number of bytes.\n\n"
-"buffers is an iterable of contiguous buffers of any length; their sum and offset are multiples of the\n"
-"logical block. Raises what pwrite raises.");
+	     "pwritev($self, /, buffers, offset)\n--\n\n"
+	     "Write several buffers one behind the other, as one command; returns the number of bytes.\n\n"
+	     "buffers is an iterable of contiguous buffers of any length; their sum and offset are multiples of the\n"
+	     "logical block. Raises what pwrite raises.");
 
 static PyObject *core_pwritev(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	static const char *const names[] = {"buffers", "offset"};
+	static const char *const names[] = { "buffers", "offset" };
 	Core *self = (Core *)op;
 	PyObject *bound[2], *items, *result = NULL;
 	PyThreadState *ts;
@@ -488,7 +488,7 @@ static PyObject *core_fail(Owner *owner, int code, const struct zd_error *err)
 	return fail((Core *)owner, code, err);
 }
 
-static const struct zd_owner_kind core_kind = {.release = core_release, .fail = core_fail, .hurry = core_hurry};
+static const struct zd_owner_kind core_kind = { .release = core_release, .fail = core_fail, .hurry = core_hurry };
 
 static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -499,9 +499,8 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	return op;
 }
 
-PyDoc_STRVAR(prepare_doc,
-"_prepare($self, on_error, on_range, /)\n--\n\n"
-"Before the core is asked for a handle, which it puts into _cell.");
+PyDoc_STRVAR(prepare_doc, "_prepare($self, on_error, on_range, /)\n--\n\n"
+			  "Before the core is asked for a handle, which it puts into _cell.");
 
 static PyObject *core_prepare(PyObject *op, PyObject *args)
 {
@@ -531,9 +530,8 @@ static PyObject *core_cell(PyObject *op, void *unused)
 	return PyLong_FromUnsignedLongLong((uintptr_t)&self->owner.raw);
 }
 
-PyDoc_STRVAR(begin_doc,
-"_begin($self, size, /)\n--\n\n"
-"The handle is there, of a disk of so many bytes: from here on signals end its long calls.");
+PyDoc_STRVAR(begin_doc, "_begin($self, size, /)\n--\n\n"
+			"The handle is there, of a disk of so many bytes: from here on signals end its long calls.");
 
 static PyObject *core_begin(PyObject *op, PyObject *arg)
 {
@@ -552,16 +550,15 @@ static PyObject *core_begin(PyObject *op, PyObject *arg)
 }
 
 PyDoc_STRVAR(close_doc,
-"close($self, /)\n--\n\n"
-"Wait for calls under way in other threads, then close the handle; later calls do nothing.\n\n"
-"Commands of this handle that a fault holds up (kinds hang and latency) end with ValueError.\n"
-"The last closer of an image makes its data durable on the host and marks it clean (unless host_sync is\n"
-"\"never\"). Conditions of zones stay: this is no power cycle. Raises OSError when the host cannot sync;\n"
-"the handle is closed even then.");
+	     "close($self, /)\n--\n\n"
+	     "Wait for calls under way in other threads, then close the handle; later calls do nothing.\n\n"
+	     "Commands of this handle that a fault holds up (kinds hang and latency) end with ValueError.\n"
+	     "The last closer of an image makes its data durable on the host and marks it clean (unless host_sync is\n"
+	     "\"never\"). Conditions of zones stay: this is no power cycle. Raises OSError when the host cannot sync;\n"
+	     "the handle is closed even then.");
 
-PyDoc_STRVAR(cancel_doc,
-"_cancel($self, /)\n--\n\n"
-"End long calls under way in any thread with -EINTR, for the end of the process.");
+PyDoc_STRVAR(cancel_doc, "_cancel($self, /)\n--\n\n"
+			 "End long calls under way in any thread with -EINTR, for the end of the process.");
 
 static PyObject *core_cancel(PyObject *op, PyObject *unused)
 {
@@ -587,32 +584,28 @@ static void core_dealloc(PyObject *op)
 #define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef core_methods[] = {
-	{"pread", FAST(core_pread), pread_doc},
-	{"preadinto", FAST(core_preadinto), preadinto_doc},
-	{"pwrite", FAST(core_pwrite), pwrite_doc},
-	{"pwritev", FAST(core_pwritev), pwritev_doc},
-	{"append", FAST(core_append), append_doc},
-	{"close", zd_owner_close, METH_NOARGS, close_doc},
-	{"_prepare", core_prepare, METH_VARARGS, prepare_doc},
-	{"_begin", core_begin, METH_O, begin_doc},
-	{"_cancel", core_cancel, METH_NOARGS, cancel_doc},
-	{NULL, NULL, 0, NULL},
+	{ "pread", FAST(core_pread), pread_doc },
+	{ "preadinto", FAST(core_preadinto), preadinto_doc },
+	{ "pwrite", FAST(core_pwrite), pwrite_doc },
+	{ "pwritev", FAST(core_pwritev), pwritev_doc },
+	{ "append", FAST(core_append), append_doc },
+	{ "close", zd_owner_close, METH_NOARGS, close_doc },
+	{ "_prepare", core_prepare, METH_VARARGS, prepare_doc },
+	{ "_begin", core_begin, METH_O, begin_doc },
+	{ "_cancel", core_cancel, METH_NOARGS, cancel_doc },
+	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef core_getset[] = {
-	{"_cell", core_cell, NULL, "Address of the pointer that the core is to fill.", NULL},
-	{NULL, NULL, NULL, NULL, NULL},
+	{ "_cell", core_cell, NULL, "Address of the pointer that the core is to fill.", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 PyDoc_STRVAR(core_doc, "One handle on a disk, and its data calls. zoned.Device derives from it.");
 
 static PyType_Slot core_slots[] = {
-	{Py_tp_doc, (void *)core_doc},
-	{Py_tp_new, core_new},
-	{Py_tp_dealloc, core_dealloc},
-	{Py_tp_methods, core_methods},
-	{Py_tp_getset, core_getset},
-	{0, NULL},
+	{ Py_tp_doc, (void *)core_doc }, { Py_tp_new, core_new },       { Py_tp_dealloc, core_dealloc },
+	{ Py_tp_methods, core_methods }, { Py_tp_getset, core_getset }, { 0, NULL },
 };
 
 static PyType_Spec core_spec = {
@@ -660,8 +653,8 @@ static int module_clear(PyObject *module)
 }
 
 static PyModuleDef_Slot module_slots[] = {
-	{Py_mod_exec, module_exec},
-	{0, NULL},
+	{ Py_mod_exec, module_exec },
+	{ 0, NULL },
 };
 
 static struct PyModuleDef module_def = {

@@ -58,31 +58,31 @@ struct zd_owner_kind {
  */
 struct Owner {
 	PyObject_HEAD
-	void *raw;                      /* NULL: nothing yet, or closed */
+	void *raw; /* NULL: nothing yet, or closed */
 	const struct zd_owner_kind *kind;
-	const char *name;               /* what it is, for sentences: "the device" */
-	Owner *parent;                  /* what raw uses: a call on this one is a call on that one, too */
-	Py_ssize_t inside;              /* calls under way */
-	int closing;                    /* no new call may enter */
-	int freeing;                    /* release() is running */
-	int deferred;                   /* the last call to leave closes */
-	int alone;                      /* the core's calls for it must not overlap: one at a time enters */
-	unsigned long user;             /* alone: the thread inside */
-	void (*free)(void *);           /* of release_plain() */
-	void (*drop)(void *);           /* the same once the parent is closed */
-	void (*forget)(void *);         /* the same in a forked child, which has no part in it; NULL: it has */
+	const char *name;                        /* what it is, for sentences: "the device" */
+	Owner *parent;                           /* what raw uses: a call on this one is a call on that one, too */
+	Py_ssize_t inside;                       /* calls under way */
+	int closing;                             /* no new call may enter */
+	int freeing;                             /* release() is running */
+	int deferred;                            /* the last call to leave closes */
+	int alone;                               /* the core's calls for it must not overlap: one at a time enters */
+	unsigned long user;                      /* alone: the thread inside */
+	void (*free)(void *);                    /* of release_plain() */
+	void (*drop)(void *);                    /* the same once the parent is closed */
+	void (*forget)(void *);                  /* the same in a forked child, which has no part in it; NULL: it has */
 	PyObject *exc_type, *exc_value, *exc_tb; /* raised by a signal handler during a call */
 	unsigned long exc_thread;
-	unsigned long handler_thread;   /* runs a signal handler in the middle of a call; 0: none */
-	Owner *next, **at;              /* all owners, for a forked child */
+	unsigned long handler_thread; /* runs a signal handler in the middle of a call; 0: none */
+	Owner *next, **at;            /* all owners, for a forked child */
 };
 
 typedef struct {
 	Owner owner;
-	PyObject *on_error;             /* callable(core, code, raw): raises */
-	PyObject *on_range;             /* callable(core, name, value): raises */
-	uint64_t size;                  /* of the disk, bytes */
-	atomic_int cancel;              /* long calls end with -EINTR, in any thread */
+	PyObject *on_error; /* callable(core, code, raw): raises */
+	PyObject *on_range; /* callable(core, name, value): raises */
+	uint64_t size;      /* of the disk, bytes */
+	atomic_int cancel;  /* long calls end with -EINTR, in any thread */
 } Core;
 
 /* The state of the module. */

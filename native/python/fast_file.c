@@ -9,12 +9,12 @@
 #include "fast.h"
 
 typedef struct {
-	Owner owner;                  /* of the zd_fs_file; its parent is the Core */
-	PyObject *on_error;           /* callable(name, verb, code, raw): raises */
+	Owner owner;        /* of the zd_fs_file; its parent is the Core */
+	PyObject *on_error; /* callable(name, verb, code, raw): raises */
 	PyObject *name;
-	PyThread_type_lock moving;    /* held while the position is in use */
+	PyThread_type_lock moving; /* held while the position is in use */
 	uint64_t position;
-	int read_flags, write_flags;  /* O_DIRECT, O_APPEND, O_DSYNC as zd_fs_read() and zd_fs_write() take them */
+	int read_flags, write_flags; /* O_DIRECT, O_APPEND, O_DSYNC as zd_fs_read() and zd_fs_write() take them */
 } File;
 
 static PyObject *file_fail(File *self, const char *verb, int64_t code, const struct zd_error *err)
@@ -124,7 +124,8 @@ static inline __attribute__((always_inline)) PyObject *at_position(PyObject *op,
 	landed = self->position;
 	ts = PyEval_SaveThread();
 	if (writes)
-		n = zd_fs_write(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->write_flags, &landed, &err);
+		n = zd_fs_write(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->write_flags, &landed,
+				&err);
 	else
 		n = zd_fs_read(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->read_flags, &err);
 	PyEval_RestoreThread(ts);
@@ -137,30 +138,28 @@ static inline __attribute__((always_inline)) PyObject *at_position(PyObject *op,
 }
 
 PyDoc_STRVAR(write_doc,
-"write($self, data, /)\n--\n\n"
-"Write at the position, or with O_APPEND at the end; returns how many bytes went, fewer at the capacity.");
+	     "write($self, data, /)\n--\n\n"
+	     "Write at the position, or with O_APPEND at the end; returns how many bytes went, fewer at the capacity.");
 
 static PyObject *file_write(PyObject *op, PyObject *data)
 {
 	return at_position(op, data, true);
 }
 
-PyDoc_STRVAR(readinto_doc,
-"readinto($self, buffer, /)\n--\n\n"
-"Read at the position; returns how many bytes came, 0 at the end of the file.");
+PyDoc_STRVAR(readinto_doc, "readinto($self, buffer, /)\n--\n\n"
+			   "Read at the position; returns how many bytes came, 0 at the end of the file.");
 
 static PyObject *file_readinto(PyObject *op, PyObject *buffer)
 {
 	return at_position(op, buffer, false);
 }
 
-PyDoc_STRVAR(pwrite_doc,
-"pwrite($self, data, offset)\n--\n\n"
-"Write at an offset without moving the position; returns how many bytes went.");
+PyDoc_STRVAR(pwrite_doc, "pwrite($self, data, offset)\n--\n\n"
+			 "Write at an offset without moving the position; returns how many bytes went.");
 
 static PyObject *file_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	static const char *const names[] = {"data", "offset"};
+	static const char *const names[] = { "data", "offset" };
 	File *self = (File *)op;
 	PyObject *bound[2];
 	PyThreadState *ts;
@@ -182,8 +181,7 @@ static PyObject *file_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nar
 	}
 	err.code = 0;
 	ts = PyEval_SaveThread();
-	n = zd_fs_write(handle_of(self), view.buf, (uint64_t)view.len, (uint64_t)offset, self->write_flags, NULL,
-			    &err);
+	n = zd_fs_write(handle_of(self), view.buf, (uint64_t)view.len, (uint64_t)offset, self->write_flags, NULL, &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
 	if (unlikely(file_leave(self)))
@@ -191,13 +189,12 @@ static PyObject *file_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nar
 	return likely(n >= 0) ? PyLong_FromLongLong(n) : file_fail(self, "write", n, &err);
 }
 
-PyDoc_STRVAR(pread_doc,
-"pread($self, length, offset)\n--\n\n"
-"Read up to length bytes at an offset without moving the position; b\"\" at the end of the file.");
+PyDoc_STRVAR(pread_doc, "pread($self, length, offset)\n--\n\n"
+			"Read up to length bytes at an offset without moving the position; b\"\" at the end of the file.");
 
 static PyObject *file_pread(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-	static const char *const names[] = {"length", "offset"};
+	static const char *const names[] = { "length", "offset" };
 	File *self = (File *)op;
 	PyObject *bound[2], *result, *cut;
 	PyThreadState *ts;
@@ -245,9 +242,8 @@ static PyObject *file_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 	return cut;
 }
 
-PyDoc_STRVAR(truncate_doc,
-"truncate($self, size, /)\n--\n\n"
-"ftruncate(2): 0 resets the zone of a sequential file, its capacity finishes it.");
+PyDoc_STRVAR(truncate_doc, "truncate($self, size, /)\n--\n\n"
+			   "ftruncate(2): 0 resets the zone of a sequential file, its capacity finishes it.");
 
 static PyObject *file_truncate(PyObject *op, PyObject *arg)
 {
@@ -319,9 +315,8 @@ static const struct zd_owner_kind file_kind = {
 	.forked = file_forked,
 };
 
-PyDoc_STRVAR(file_close_doc,
-"close($self, /)\n--\n\n"
-"Wait for calls under way, then close the file; later calls do nothing.");
+PyDoc_STRVAR(file_close_doc, "close($self, /)\n--\n\n"
+			     "Wait for calls under way, then close the file; later calls do nothing.");
 
 static PyObject *file_close(PyObject *op, PyObject *unused)
 {
@@ -335,9 +330,8 @@ static PyObject *file_close(PyObject *op, PyObject *unused)
 	return zd_owner_close(op, unused);
 }
 
-PyDoc_STRVAR(file_prepare_doc,
-"_prepare($self, core, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
-"Before the file is opened into _cell.");
+PyDoc_STRVAR(file_prepare_doc, "_prepare($self, core, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
+			       "Before the file is opened into _cell.");
 
 static PyObject *file_prepare(PyObject *op, PyObject *args)
 {
@@ -346,8 +340,8 @@ static PyObject *file_prepare(PyObject *op, PyObject *args)
 	unsigned long long position;
 	int read_flags, write_flags, ok;
 
-	if (module == NULL || !PyArg_ParseTuple(args, "OOOiiK:_prepare", &core, &on_error, &name, &read_flags,
-						&write_flags, &position))
+	if (module == NULL ||
+	    !PyArg_ParseTuple(args, "OOOiiK:_prepare", &core, &on_error, &name, &read_flags, &write_flags, &position))
 		return NULL;
 	ok = PyObject_IsInstance(core, ((struct zd_fast_state *)PyModule_GetState(module))->core);
 	if (ok < 0)
@@ -409,30 +403,26 @@ static void file_dealloc(PyObject *op)
 #define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
 
 static PyMethodDef file_methods[] = {
-	{"write", file_write, METH_O, write_doc},
-	{"readinto", file_readinto, METH_O, readinto_doc},
-	{"pwrite", FAST(file_pwrite), pwrite_doc},
-	{"pread", FAST(file_pread), pread_doc},
-	{"truncate", file_truncate, METH_O, truncate_doc},
-	{"close", file_close, METH_NOARGS, file_close_doc},
-	{"_prepare", file_prepare, METH_VARARGS, file_prepare_doc},
-	{NULL, NULL, 0, NULL},
+	{ "write", file_write, METH_O, write_doc },
+	{ "readinto", file_readinto, METH_O, readinto_doc },
+	{ "pwrite", FAST(file_pwrite), pwrite_doc },
+	{ "pread", FAST(file_pread), pread_doc },
+	{ "truncate", file_truncate, METH_O, truncate_doc },
+	{ "close", file_close, METH_NOARGS, file_close_doc },
+	{ "_prepare", file_prepare, METH_VARARGS, file_prepare_doc },
+	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef file_getset[] = {
-	{"position", file_position, file_set_position, "Where the next read or write begins, bytes.", NULL},
-	{NULL, NULL, NULL, NULL, NULL},
+	{ "position", file_position, file_set_position, "Where the next read or write begins, bytes.", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 PyDoc_STRVAR(file_doc, "An open file of a zonefs, with a position. zonefs makes io objects of it.");
 
 static PyType_Slot file_slots[] = {
-	{Py_tp_doc, (void *)file_doc},
-	{Py_tp_new, PyType_GenericNew},
-	{Py_tp_dealloc, file_dealloc},
-	{Py_tp_methods, file_methods},
-	{Py_tp_getset, file_getset},
-	{0, NULL},
+	{ Py_tp_doc, (void *)file_doc }, { Py_tp_new, PyType_GenericNew }, { Py_tp_dealloc, file_dealloc },
+	{ Py_tp_methods, file_methods }, { Py_tp_getset, file_getset },    { 0, NULL },
 };
 
 static PyType_Spec file_spec = {

@@ -21,7 +21,7 @@ struct Guard {
 	Owner *owners[MOST];
 	int count, entered; /* entered: so many of them */
 	unsigned long thread;
-	Guard *next, **at;  /* all guards that are entered, for a forked child */
+	Guard *next, **at; /* all guards that are entered, for a forked child */
 };
 
 _Thread_local int zd_inside_here;
@@ -42,8 +42,7 @@ int zd_owner_refuse(Owner *self)
 	}
 	/* The call under way may hold a zone's lock: waiting for it here would never end. */
 	if (self->handler_thread == PyThread_get_thread_ident()) {
-		PyErr_Format(PyExc_RuntimeError,
-			     "a signal handler cannot use %s while a call on it is under way in its thread",
+		PyErr_Format(PyExc_RuntimeError, "a signal handler cannot use %s while a call on it is under way in its thread",
 			     strncmp(self->name, "the device", 10) ? self->name : "a device");
 		return -1;
 	}
@@ -122,7 +121,7 @@ void zd_owner_last(Owner *self)
 
 static void pause_for(long ns)
 {
-	const struct timespec pause = {0, ns};
+	const struct timespec pause = { 0, ns };
 
 	Py_BEGIN_ALLOW_THREADS
 	nanosleep(&pause, NULL);
@@ -211,9 +210,8 @@ void zd_owner_end(Owner *self)
 	self->parent = NULL;
 }
 
-PyDoc_STRVAR(close_doc,
-"close($self, /)\n--\n\n"
-"Wait for calls under way in other threads, then give it back; later calls do nothing.");
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
+			"Wait for calls under way in other threads, then give it back; later calls do nothing.");
 
 PyObject *zd_owner_close(PyObject *op, PyObject *unused)
 {
@@ -275,13 +273,14 @@ static int release_plain(Owner *self, void *raw, struct zd_error *err)
 	return 0;
 }
 
-static const struct zd_owner_kind plain = {.release = release_plain};
+static const struct zd_owner_kind plain = { .release = release_plain };
 
-PyDoc_STRVAR(own_doc,
-"_own($self, name, free, drop=0, parent=None, alone=False, forget=0, /)\n--\n\n"
-"What the core is about to make is given back by the function at address free; by that at drop once the parent is\n"
-"closed, which it uses, and by that at forget in a forked child, if the child must not have it. alone: its calls\n"
-"must not overlap. name: what it is, in a sentence (\"the snapshot\").");
+PyDoc_STRVAR(
+	own_doc,
+	"_own($self, name, free, drop=0, parent=None, alone=False, forget=0, /)\n--\n\n"
+	"What the core is about to make is given back by the function at address free; by that at drop once the parent is\n"
+	"closed, which it uses, and by that at forget in a forked child, if the child must not have it. alone: its calls\n"
+	"must not overlap. name: what it is, in a sentence (\"the snapshot\").");
 
 static PyObject *owner_own(PyObject *op, PyObject *args)
 {
@@ -389,30 +388,26 @@ static void owner_dealloc(PyObject *op)
 }
 
 static PyMethodDef owner_methods[] = {
-	{"close", zd_owner_close, METH_NOARGS, close_doc},
-	{"_own", owner_own, METH_VARARGS, own_doc},
-	{"__enter__", owner_enter_with, METH_NOARGS, NULL},
-	{"__exit__", owner_exit_with, METH_VARARGS, NULL},
-	{NULL, NULL, 0, NULL},
+	{ "close", zd_owner_close, METH_NOARGS, close_doc },
+	{ "_own", owner_own, METH_VARARGS, own_doc },
+	{ "__enter__", owner_enter_with, METH_NOARGS, NULL },
+	{ "__exit__", owner_exit_with, METH_VARARGS, NULL },
+	{ NULL, NULL, 0, NULL },
 };
 
 static PyGetSetDef owner_getset[] = {
-	{"closed", owner_closed, NULL, "True once close() was called.", NULL},
-	{"_cell", owner_cell, NULL, "Address of the pointer that the core is to fill.", NULL},
-	{"_address", owner_address, NULL, "What the core made. Raises ValueError once it is closed.", NULL},
-	{"_inside", owner_inside, NULL, "How many calls are under way.", NULL},
-	{NULL, NULL, NULL, NULL, NULL},
+	{ "closed", owner_closed, NULL, "True once close() was called.", NULL },
+	{ "_cell", owner_cell, NULL, "Address of the pointer that the core is to fill.", NULL },
+	{ "_address", owner_address, NULL, "What the core made. Raises ValueError once it is closed.", NULL },
+	{ "_inside", owner_inside, NULL, "How many calls are under way.", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 PyDoc_STRVAR(owner_doc, "Owns one thing that the C core made: a disk, a file, a snapshot.");
 
 static PyType_Slot owner_slots[] = {
-	{Py_tp_doc, (void *)owner_doc},
-	{Py_tp_new, PyType_GenericNew},
-	{Py_tp_dealloc, owner_dealloc},
-	{Py_tp_methods, owner_methods},
-	{Py_tp_getset, owner_getset},
-	{0, NULL},
+	{ Py_tp_doc, (void *)owner_doc }, { Py_tp_new, PyType_GenericNew }, { Py_tp_dealloc, owner_dealloc },
+	{ Py_tp_methods, owner_methods }, { Py_tp_getset, owner_getset },   { 0, NULL },
 };
 
 static PyType_Spec owner_spec = {
@@ -425,9 +420,9 @@ static PyType_Spec owner_spec = {
 /* ---------------------------------------------------------------- Guard */
 
 PyDoc_STRVAR(guard_doc,
-"Guard(*owners)\n--\n\n"
-"`with Guard(device):` around a cffi call: close() waits for it, and a signal handler's exception comes out.\n"
-"Several owners are entered in this order.");
+	     "Guard(*owners)\n--\n\n"
+	     "`with Guard(device):` around a cffi call: close() waits for it, and a signal handler's exception comes out.\n"
+	     "Several owners are entered in this order.");
 
 static PyObject *guard_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -533,17 +528,17 @@ static void guard_dealloc(PyObject *op)
 }
 
 static PyMethodDef guard_methods[] = {
-	{"__enter__", guard_enter, METH_NOARGS, NULL},
-	{"__exit__", guard_exit, METH_VARARGS, NULL},
-	{NULL, NULL, 0, NULL},
+	{ "__enter__", guard_enter, METH_NOARGS, NULL },
+	{ "__exit__", guard_exit, METH_VARARGS, NULL },
+	{ NULL, NULL, 0, NULL },
 };
 
 static PyType_Slot guard_slots[] = {
-	{Py_tp_doc, (void *)guard_doc},
-	{Py_tp_new, guard_new},
-	{Py_tp_dealloc, guard_dealloc},
-	{Py_tp_methods, guard_methods},
-	{0, NULL},
+	{ Py_tp_doc, (void *)guard_doc },
+	{ Py_tp_new, guard_new },
+	{ Py_tp_dealloc, guard_dealloc },
+	{ Py_tp_methods, guard_methods },
+	{ 0, NULL },
 };
 
 static PyType_Spec guard_spec = {
@@ -580,8 +575,8 @@ static bool in_handler(const Owner *self)
 }
 
 PyDoc_STRVAR(after_fork_doc,
-"after_fork()\n--\n\n"
-"In a forked child: the threads that were inside calls do not exist here. Calls of this thread go on.");
+	     "after_fork()\n--\n\n"
+	     "In a forked child: the threads that were inside calls do not exist here. Calls of this thread go on.");
 
 static PyObject *after_fork(PyObject *module, PyObject *unused)
 {
@@ -635,8 +630,8 @@ static PyObject *file_of(int fd, const char *mode)
 }
 
 PyDoc_STRVAR(open_file_doc,
-"open_file(path, flags, mode=0o666, /)\n--\n\n"
-"As os.open(), but the descriptor comes in a file object, for its fileno(): never without an owner.");
+	     "open_file(path, flags, mode=0o666, /)\n--\n\n"
+	     "As os.open(), but the descriptor comes in a file object, for its fileno(): never without an owner.");
 
 static PyObject *open_file(PyObject *module, PyObject *args)
 {
@@ -667,9 +662,8 @@ static PyObject *open_file(PyObject *module, PyObject *args)
 	return file;
 }
 
-PyDoc_STRVAR(dup_file_doc,
-"dup_file(fd, /)\n--\n\n"
-"As os.dup(), in a file object.");
+PyDoc_STRVAR(dup_file_doc, "dup_file(fd, /)\n--\n\n"
+			   "As os.dup(), in a file object.");
 
 static PyObject *dup_file(PyObject *module, PyObject *arg)
 {
@@ -682,8 +676,8 @@ static PyObject *dup_file(PyObject *module, PyObject *arg)
 }
 
 PyDoc_STRVAR(receive_file_doc,
-"receive_file(fd, /)\n--\n\n"
-"A descriptor that comes over the socket fd with one byte (SCM_RIGHTS), in a file object; None if none comes.");
+	     "receive_file(fd, /)\n--\n\n"
+	     "A descriptor that comes over the socket fd with one byte (SCM_RIGHTS), in a file object; None if none comes.");
 
 static PyObject *receive_file(PyObject *module, PyObject *arg)
 {
@@ -692,9 +686,10 @@ static PyObject *receive_file(PyObject *module, PyObject *arg)
 		char room[CMSG_SPACE(sizeof(int))];
 	} control;
 	char byte;
-	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-				 .msg_controllen = sizeof(control)};
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
 	long socket = PyLong_AsLong(arg);
 	struct cmsghdr *c;
 	ssize_t n;
@@ -721,11 +716,11 @@ static PyObject *receive_file(PyObject *module, PyObject *arg)
 }
 
 static PyMethodDef functions[] = {
-	{"receive_file", receive_file, METH_O, receive_file_doc},
-	{"after_fork", after_fork, METH_NOARGS, after_fork_doc},
-	{"open_file", open_file, METH_VARARGS, open_file_doc},
-	{"dup_file", dup_file, METH_O, dup_file_doc},
-	{NULL, NULL, 0, NULL},
+	{ "receive_file", receive_file, METH_O, receive_file_doc },
+	{ "after_fork", after_fork, METH_NOARGS, after_fork_doc },
+	{ "open_file", open_file, METH_VARARGS, open_file_doc },
+	{ "dup_file", dup_file, METH_O, dup_file_doc },
+	{ NULL, NULL, 0, NULL },
 };
 
 int zd_owner_add(PyObject *module, struct zd_fast_state *state)

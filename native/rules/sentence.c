@@ -55,10 +55,14 @@ const char *zd_cmd_name(int cmd)
 	case ZD_CMD_READ: return "read";
 	case ZD_CMD_WRITE: return "write";
 	case ZD_CMD_APPEND: return "append";
-	case ZD_CMD_OPEN: case ZD_CMD_OPEN_ALL: return "open";
-	case ZD_CMD_CLOSE: case ZD_CMD_CLOSE_ALL: return "close";
-	case ZD_CMD_FINISH: case ZD_CMD_FINISH_ALL: return "finish";
-	case ZD_CMD_RESET: case ZD_CMD_RESET_ALL: return "reset";
+	case ZD_CMD_OPEN:
+	case ZD_CMD_OPEN_ALL: return "open";
+	case ZD_CMD_CLOSE:
+	case ZD_CMD_CLOSE_ALL: return "close";
+	case ZD_CMD_FINISH:
+	case ZD_CMD_FINISH_ALL: return "finish";
+	case ZD_CMD_RESET:
+	case ZD_CMD_RESET_ALL: return "reset";
 	case ZD_CMD_POWER_CYCLE: return "power cycle";
 	case ZD_CMD_SET_EMPTY: return "set_condition EMPTY";
 	case ZD_CMD_SET_READ_ONLY: return "set_condition READ_ONLY";
@@ -187,8 +191,8 @@ static void too_many(struct text *t, const struct zd_error *err, const struct zd
 	if (err->injected) /* the numbers would say that there is room */
 		say(t, ", and none is left");
 	else if (open)
-		say(t, ": %u %s open (%u implicitly, %u explicitly) and at most %u may be; close, finish or reset one of them", opened,
-		    opened == 1 ? "is" : "are", d->nr_implicit, d->nr_explicit, d->max_open);
+		say(t, ": %u %s open (%u implicitly, %u explicitly) and at most %u may be; close, finish or reset one of them",
+		    opened, opened == 1 ? "is" : "are", d->nr_implicit, d->nr_explicit, d->max_open);
 	else
 		say(t, ": %u %s active (%u open, %u closed) and at most %u may be; finish or reset one of them",
 		    opened + d->nr_closed, opened + d->nr_closed == 1 ? "is" : "are", opened, d->nr_closed, d->max_active);
@@ -239,7 +243,8 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 		break;
 	case ZD_E_READ_TYPE:
 		command(t, err, d, true);
-		say(t, " crosses %llu, where another type of zone or a gap begins, and a host-managed disk does not read across that",
+		say(t,
+		    " crosses %llu, where another type of zone or a gap begins, and a host-managed disk does not read across that",
 		    (unsigned long long)err->bound);
 		break;
 	case ZD_E_INVALID_READ:
@@ -273,7 +278,8 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 	case ZD_E_OUT_OF_RANGE: out_of_range(t, err, d); break;
 	case ZD_E_BLOCK_ALIGNMENT:
 		command(t, err, d, true);
-		say(t, " is not in whole blocks: offset and length must be multiples of the logical block, %u", d->logical_block);
+		say(t, " is not in whole blocks: offset and length must be multiples of the logical block, %u",
+		    d->logical_block);
 		break;
 	case ZD_E_APPEND_LIMIT:
 		command(t, err, d, true);
@@ -294,11 +300,13 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 		say(t, " hung and timed out; it was not done");
 		break;
 	case ZD_E_MISCOMPARE:
-		say(t, "the disk holds other data than was given: byte %llu is the first that differs", (unsigned long long)err->bound);
+		say(t, "the disk holds other data than was given: byte %llu is the first that differs",
+		    (unsigned long long)err->bound);
 		break;
 	case ZD_E_SEQUENTIAL:
 		command(t, err, d, false);
-		say(t, " without data is refused: the zone is sequential, and only conventional zones can be zeroed or deallocated");
+		say(t,
+		    " without data is refused: the zone is sequential, and only conventional zones can be zeroed or deallocated");
 		break;
 	}
 	if (err->injected) {

@@ -96,7 +96,8 @@ static void start(struct zd_sim *sim, struct command *c)
 		if (unlikely((word & W_COND) == ZD_FULL) && (sim->host_flags[c->zone] & H_OPEN))
 			zd_open_list_drop(sim, c->zone);
 		/* Not in zone mode: the host did not keep count. Behind it, a reset may be waiting that it did count. */
-		if (unlikely((word & W_WRITTEN) > sim->host_wp[c->zone]) && !(c->flags & C_COUNTED) && !sim->plug_first[c->zone])
+		if (unlikely((word & W_WRITTEN) > sim->host_wp[c->zone]) && !(c->flags & C_COUNTED) &&
+		    !sim->plug_first[c->zone])
 			host_learns(sim, c->zone);
 	} else if (c->cmd == ZD_CMD_RESET || c->cmd == ZD_CMD_FINISH) {
 		/* A reset that makes room is followed by a write; after a trim the zone is written again only if host_wp says so. */
@@ -156,7 +157,8 @@ static int by_wait(const void *one, const void *other)
 {
 	const struct waiter *a = one, *b = other;
 
-	return a->wait_for != b->wait_for ? (a->wait_for > b->wait_for) - (a->wait_for < b->wait_for) : (a->job > b->job) - (a->job < b->job);
+	return a->wait_for != b->wait_for ? (a->wait_for > b->wait_for) - (a->wait_for < b->wait_for) :
+					    (a->job > b->job) - (a->job < b->job);
 }
 
 static int by_job(const void *one, const void *other)
@@ -235,15 +237,16 @@ static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, ui
 	const struct machine *m = &sim->d.m;
 	uint64_t at = job->last_pos[ZD_SIM_WRITE], bytes = p->bs_min[ZD_SIM_WRITE], cap, n, left, each, first;
 
-	if (sim->d.model.kind != ZD_SIM_NULL || sim->d.heap_used || sim->wants || p->kind != ZD_SIM_JOB_FIO || p->iodepth != 1 ||
-	    p->reads || p->trims || p->random || p->append || p->sequence_add || p->thinktime || p->rate[ZD_SIM_WRITE] ||
-	    p->rate_iops[ZD_SIM_WRITE] || p->reset_frequency > 0 || p->nr_split[ZD_SIM_WRITE] || p->bs_max[ZD_SIM_WRITE] != bytes ||
-	    bytes % m->b.physical_block || p->verify || job->pending || job->inflight || sim->d.now < job->start + p->ramp ||
-	    at < p->offset || at >= p->offset + p->size)
+	if (sim->d.model.kind != ZD_SIM_NULL || sim->d.heap_used || sim->wants || p->kind != ZD_SIM_JOB_FIO ||
+	    p->iodepth != 1 || p->reads || p->trims || p->random || p->append || p->sequence_add || p->thinktime ||
+	    p->rate[ZD_SIM_WRITE] || p->rate_iops[ZD_SIM_WRITE] || p->reset_frequency > 0 || p->nr_split[ZD_SIM_WRITE] ||
+	    p->bs_max[ZD_SIM_WRITE] != bytes || bytes % m->b.physical_block || p->verify || job->pending || job->inflight ||
+	    sim->d.now < job->start + p->ramp || at < p->offset || at >= p->offset + p->size)
 		return 0;
 	*zone = zone_of(m, at);
-	if (zone_conv(m, *zone) || (m->word[*zone] & W_COND & ~1ull) != ZD_IMPLICIT_OPEN || at - zone_start(m, *zone) != zone_written(m, *zone) ||
-	    sim->host_wp[*zone] != zone_written(m, *zone) || sim->host_flags[*zone] & H_BUSY ||
+	if (zone_conv(m, *zone) || (m->word[*zone] & W_COND & ~1ull) != ZD_IMPLICIT_OPEN ||
+	    at - zone_start(m, *zone) != zone_written(m, *zone) || sim->host_wp[*zone] != zone_written(m, *zone) ||
+	    sim->host_flags[*zone] & H_BUSY ||
 	    (!(sim->host_flags[*zone] & H_OPEN) && p->zbd &&
 	     (p->max_open_zones || p->job_max_open_zones || (!p->ignore_zone_limits && m->b.max_open))))
 		return 0;
@@ -257,7 +260,9 @@ static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, ui
 	left = !p->number_ios ? UINT64_MAX : p->number_ios > job->issued ? p->number_ios - job->issued - 1 : 0;
 	n = left < n ? left : n;
 	each = sim->d.model.null_ns + sim->d.model.host_ns;
-	left = !p->runtime ? UINT64_MAX : job->start + p->runtime > sim->d.now ? (job->start + p->runtime - sim->d.now - 1) / each : 0;
+	left = !p->runtime                          ? UINT64_MAX :
+	       job->start + p->runtime > sim->d.now ? (job->start + p->runtime - sim->d.now - 1) / each :
+						      0;
 	n = left < n ? left : n;
 	left = sim->stop > sim->commands ? sim->stop - sim->commands : 0;
 	n = left < n ? left : n;
@@ -431,7 +436,8 @@ static int begin(struct zd_sim *sim)
 		return r;
 	sim->started = true;
 	/* What was done to the zones before does not count. */
-	sim->d.m.opens = sim->d.m.closes = sim->d.m.finishes = sim->d.m.resets = sim->d.m.implicit_opens = sim->d.m.implicit_closes = 0;
+	sim->d.m.opens = sim->d.m.closes = sim->d.m.finishes = sim->d.m.resets = sim->d.m.implicit_opens =
+		sim->d.m.implicit_closes = 0;
 	for (i = 0; i < sim->nr_jobs; i++) {
 		const struct zd_sim_job *p = &sim->jobs[i]->p;
 		uint32_t a = zone_of(&sim->d.m, p->offset), b = zone_of(&sim->d.m, p->offset + p->size - 1);
@@ -483,7 +489,8 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 		if (unlikely(!sim->d.heap_used))
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "the jobs wait for each other: none can go on");
 		if (unlikely(sim->barren++ > BARREN))
-			return zd_sim_fail(err, ZD_E_GEOMETRY, "no command was completed in %llu steps: the jobs make no progress",
+			return zd_sim_fail(err, ZD_E_GEOMETRY,
+					   "no command was completed in %llu steps: the jobs make no progress",
 					   (unsigned long long)BARREN);
 		e = zd_next_event(&sim->d);
 		if (unlikely(sim->d.model.kind == ZD_SIM_REAL))
@@ -501,4 +508,3 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 	}
 	return sim->wants ? ZD_SIM_WANTS_TRACE : sim->jobs_left ? ZD_SIM_PAUSED : ZD_SIM_DONE;
 }
-

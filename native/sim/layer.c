@@ -14,26 +14,26 @@
 #define OPEN_SEGMENT 2u
 
 struct pool {
-	uint32_t first, count;     /* its segments */
+	uint32_t first, count; /* its segments */
 	uint32_t *free_list;
 	uint32_t free_used;
-	uint32_t user, cleaned;    /* frontiers: segments; NONE before the first write. cleaned == user unless separate */
+	uint32_t user, cleaned; /* frontiers: segments; NONE before the first write. cleaned == user unless separate */
 	uint32_t user_at, cleaned_at;
 	/* closed segments: FIFO, and by the number of valid blocks */
-	uint32_t oldest, newest;   /* segment + 1 */
+	uint32_t oldest, newest; /* segment + 1 */
 };
 
 struct zd_log {
 	struct zd_log_config c;
-	uint32_t *where;           /* block -> place (segment * segment_blocks + slot) */
-	uint32_t *what;            /* place -> block */
-	uint32_t *valid;           /* by segment */
-	uint64_t *filled;          /* by segment: the clock, or 0 */
+	uint32_t *where;  /* block -> place (segment * segment_blocks + slot) */
+	uint32_t *what;   /* place -> block */
+	uint32_t *valid;  /* by segment */
+	uint64_t *filled; /* by segment: the clock, or 0 */
 	uint8_t *state;
-	uint32_t *older, *younger; /* list of closed segments by age, segment + 1 */
-	uint32_t *less, *more;     /* list of closed segments with as many valid blocks, segment + 1 */
+	uint32_t *older, *younger;      /* list of closed segments by age, segment + 1 */
+	uint32_t *less, *more;          /* list of closed segments with as many valid blocks, segment + 1 */
 	uint32_t *bucket, *bucket_last; /* by pool and number of valid blocks: first and last segment + 1 */
-	uint32_t fewest[2];        /* no bucket below this one has a segment */
+	uint32_t fewest[2];             /* no bucket below this one has a segment */
 	struct pool pool[2];
 	uint32_t nr_pools;
 	uint64_t hot_blocks;
@@ -88,7 +88,8 @@ static void bucket_add(struct zd_log *log, uint32_t s)
 
 static void bucket_remove(struct zd_log *log, uint32_t s)
 {
-	uint32_t *first = bucket_of(log, pool_of_segment(log, s), log->valid[s]), *last = &log->bucket_last[first - log->bucket];
+	uint32_t *first = bucket_of(log, pool_of_segment(log, s), log->valid[s]),
+		 *last = &log->bucket_last[first - log->bucket];
 
 	if (log->less[s])
 		log->more[log->less[s] - 1] = log->more[s];
@@ -297,7 +298,8 @@ static int write_one(struct zd_log *log, uint32_t block, bool fresh)
 {
 	uint32_t pool = log->nr_pools == 2 && block >= log->hot_blocks;
 	struct pool *p = &log->pool[pool];
-	int r = p->user != NONE && p->user_at < log->c.segment_blocks && p->free_used >= log->c.reserve ? 0 : make_room(log, pool);
+	int r = p->user != NONE && p->user_at < log->c.segment_blocks && p->free_used >= log->c.reserve ? 0 :
+													  make_room(log, pool);
 
 	if (r)
 		return r;
@@ -329,13 +331,15 @@ static int init_pools(struct zd_log *log, struct zd_error *err)
 	log->hot_blocks = c->nr_blocks;
 	if (log->nr_pools == 2) {
 		if (c->distribution != ZD_SIM_HOTCOLD || c->hot_segments >= c->nr_segments)
-			return zd_sim_fail(err, ZD_E_GEOMETRY, "two pools need the hot/cold distribution and fewer hot segments than segments");
+			return zd_sim_fail(err, ZD_E_GEOMETRY,
+					   "two pools need the hot/cold distribution and fewer hot segments than segments");
 		log->hot_blocks = (uint64_t)(c->b * (double)c->nr_blocks + 0.5);
 		hot_room = (uint64_t)log->pool[0].count * c->segment_blocks;
 		cold_room = (uint64_t)log->pool[1].count * c->segment_blocks;
 		if (log->hot_blocks + (c->reserve + 1ull) * c->segment_blocks > hot_room ||
 		    c->nr_blocks - log->hot_blocks + (c->reserve + 1ull) * c->segment_blocks > cold_room)
-			return zd_sim_fail(err, ZD_E_GEOMETRY, "a pool is too small for its blocks: it needs room for them and for %u segments",
+			return zd_sim_fail(err, ZD_E_GEOMETRY,
+					   "a pool is too small for its blocks: it needs room for them and for %u segments",
 					   c->reserve + 1);
 	}
 	for (i = 0; i < log->nr_pools; i++) {
@@ -370,10 +374,12 @@ int zd_log_create_told(const struct zd_log_config *config, zd_log **out, struct 
 	places = (uint64_t)config->nr_segments * config->segment_blocks;
 	if (!config->segment_blocks || !config->nr_blocks || places >= UINT32_MAX || config->policy > ZD_SIM_OUTSIDE ||
 	    config->nr_blocks + (log->c.reserve + 1ull + (config->separate != 0)) * config->segment_blocks > places) {
-		r = zd_sim_fail(err, ZD_E_GEOMETRY,
-				"%llu blocks do not fit %u segments of %u blocks: room for %u more segments is needed, and at most 2^32-2 "
-				"blocks in all", (unsigned long long)config->nr_blocks, config->nr_segments, config->segment_blocks,
-				log->c.reserve + 1 + (config->separate != 0));
+		r = zd_sim_fail(
+			err, ZD_E_GEOMETRY,
+			"%llu blocks do not fit %u segments of %u blocks: room for %u more segments is needed, and at most 2^32-2 "
+			"blocks in all",
+			(unsigned long long)config->nr_blocks, config->nr_segments, config->segment_blocks,
+			log->c.reserve + 1 + (config->separate != 0));
 		goto fail;
 	}
 	buckets = 2ull * (config->segment_blocks + 1);
@@ -390,8 +396,8 @@ int zd_log_create_told(const struct zd_log_config *config, zd_log **out, struct 
 	log->bucket_last = calloc(buckets, sizeof(*log->bucket_last));
 	log->changed = calloc(config->nr_segments, sizeof(*log->changed));
 	log->is_changed = calloc(config->nr_segments, 1);
-	if (!log->where || !log->what || !log->valid || !log->filled || !log->state || !log->older || !log->younger || !log->less ||
-	    !log->more || !log->bucket || !log->bucket_last || !log->changed || !log->is_changed) {
+	if (!log->where || !log->what || !log->valid || !log->filled || !log->state || !log->older || !log->younger ||
+	    !log->less || !log->more || !log->bucket || !log->bucket_last || !log->changed || !log->is_changed) {
 		r = zd_sim_fail(err, -ENOMEM, "no memory for a volume of %llu blocks", (unsigned long long)config->nr_blocks);
 		goto fail;
 	}
@@ -451,8 +457,9 @@ int zd_log_write(zd_log *log, uint64_t n, const uint64_t *blocks, uint64_t *done
 	int r = 0;
 
 	for (*done = 0; *done < n; (*done)++) {
-		uint64_t block = blocks ? blocks[*done] % log->c.nr_blocks :
-				 log->has_retry ? log->retry : zd_draw(&log->draw, &log->rng);
+		uint64_t block = blocks         ? blocks[*done] % log->c.nr_blocks :
+				 log->has_retry ? log->retry :
+						  zd_draw(&log->draw, &log->rng);
 
 		r = write_one(log, (uint32_t)block, false);
 		log->has_retry = r && !blocks;

@@ -40,7 +40,8 @@ static int refuse(const struct machine *m, struct zd_error *err, int code, int c
 		err->offset = zone_start(m, zone) + rel;
 		err->length = length;
 		err->cond = (uint8_t)(word & W_COND);
-		err->wp = !zone_conv(m, zone) && (word & W_COND) <= ZD_CLOSED ? zone_start(m, zone) + (word & W_WRITTEN) : ZD_NONE;
+		err->wp = !zone_conv(m, zone) && (word & W_COND) <= ZD_CLOSED ? zone_start(m, zone) + (word & W_WRITTEN) :
+										ZD_NONE;
 		err->bound = bound;
 	}
 	return code;

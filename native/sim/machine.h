@@ -15,10 +15,10 @@
 struct machine {
 	uint64_t *word;
 	struct zd_rulebook b;
-	uint32_t shift;           /* log2(zone_size), or 0 */
+	uint32_t shift; /* log2(zone_size), or 0 */
 	uint64_t zone_size, capacity, last_length;
 	struct zd_resources now;
-	uint32_t *next, *prev;    /* implicitly open zones, oldest first: zone + 1 */
+	uint32_t *next, *prev; /* implicitly open zones, oldest first: zone + 1 */
 	uint32_t head, tail, cursor;
 	uint64_t opens, closes, finishes, resets, implicit_opens, implicit_closes;
 	const struct zd_cell *cell[2][16][ZD_NR_CMDS]; /* type (0 conventional, 1 sequential), condition, command */
@@ -59,15 +59,13 @@ static inline bool zone_conv(const struct machine *m, uint32_t zone)
 }
 int zd_machine_write_slow(struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err);
 /* A write of at least a block within one zone; 0 or the rule broken. */
-static inline int machine_write(struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length,
-				struct zd_error *err)
+static inline int machine_write(struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err)
 {
 	uint64_t word = m->word[zone];
 
 	/* IMPLICIT_OPEN and EXPLICIT_OPEN, in sequence, room left behind it: nothing but the pointer changes. */
-	if (likely((word & ~1ull) == (rel | ZD_IMPLICIT_OPEN) && rel + length < m->capacity &&
-		   zone + 1 < m->b.nr_zones && !(length & (m->b.physical_block - 1)) &&
-		   (cmd == ZD_CMD_WRITE || !m->b.append_limit))) {
+	if (likely((word & ~1ull) == (rel | ZD_IMPLICIT_OPEN) && rel + length < m->capacity && zone + 1 < m->b.nr_zones &&
+		   !(length & (m->b.physical_block - 1)) && (cmd == ZD_CMD_WRITE || !m->b.append_limit))) {
 		m->word[zone] = word + length;
 		return 0;
 	}

@@ -204,9 +204,7 @@ uint64_t zd_draw(struct draw *d, struct rng *r)
 		else
 			rank = (uint64_t)((double)d->n * zd_sim_pow(d->eta * u - d->eta + 1, d->alpha));
 		return scatter(d, rank < d->n ? rank : d->n - 1);
-	case ZD_SIM_PARETO:
-		rank = (uint64_t)((double)(d->n - 1) * zd_sim_pow(rng_unit(r), d->alpha));
-		return scatter(d, rank);
+	case ZD_SIM_PARETO: rank = (uint64_t)((double)(d->n - 1) * zd_sim_pow(rng_unit(r), d->alpha)); return scatter(d, rank);
 	case ZD_SIM_NORMAL: {
 		/* Sum of twelve: close to normal, and without a tail that would leave the space. */
 		double sum = -6, at;

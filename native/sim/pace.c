@@ -14,17 +14,17 @@
 #include <pthread.h>
 
 struct ticket {
-	uint32_t next;      /* among the free, or among the flushes that wait: index + 1 */
-	uint32_t left;      /* commands of the drive that have not ended */
-	uint64_t written;   /* a flush that waits: drive->media_bytes when it may go */
-	bool waits;         /* a flush that waits for the cache */
-	bool dropped;       /* nobody asks any more */
+	uint32_t next;    /* among the free, or among the flushes that wait: index + 1 */
+	uint32_t left;    /* commands of the drive that have not ended */
+	uint64_t written; /* a flush that waits: drive->media_bytes when it may go */
+	bool waits;       /* a flush that waits for the cache */
+	bool dropped;     /* nobody asks any more */
 };
 
 struct pace {
 	pthread_mutex_t lock;
 	struct zd_drive drive;
-	uint64_t since;     /* ns of the monotonic clock */
+	uint64_t since; /* ns of the monotonic clock */
 	struct ticket *tickets;
 	uint32_t nr_tickets, free_ticket, flushes; /* index + 1 */
 };

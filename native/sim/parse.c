@@ -142,7 +142,8 @@ static enum verdict alibaba(struct text *t, struct zd_sim_record *r)
 		r->dir = ZD_SIM_WRITE;
 	else
 		return BAD;
-	if (!comma(t) || !number(t, &r->offset) || !comma(t) || !number(t, &r->length) || !comma(t) || !number(t, &r->time) || !ended(t))
+	if (!comma(t) || !number(t, &r->offset) || !comma(t) || !number(t, &r->length) || !comma(t) || !number(t, &r->time) ||
+	    !ended(t))
 		return BAD;
 	r->device = (uint32_t)device;
 	return COMMAND;
@@ -227,8 +228,8 @@ static enum verdict zone_command(struct text name, struct zd_sim_record *r)
 	static const struct {
 		const char *name;
 		uint32_t dir;
-	} names[] = { { "RA", ZD_TRACE_DIR_RESET_ALL }, { "R", ZD_TRACE_DIR_RESET },   { "O", ZD_TRACE_DIR_OPEN },
-		      { "C", ZD_TRACE_DIR_CLOSE },	 { "F", ZD_TRACE_DIR_FINISH }, { "A", ZD_TRACE_DIR_APPEND } };
+	} names[] = { { "RA", ZD_TRACE_DIR_RESET_ALL }, { "R", ZD_TRACE_DIR_RESET },  { "O", ZD_TRACE_DIR_OPEN },
+		      { "C", ZD_TRACE_DIR_CLOSE },      { "F", ZD_TRACE_DIR_FINISH }, { "A", ZD_TRACE_DIR_APPEND } };
 	unsigned i;
 
 	for (i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -252,7 +253,8 @@ static enum verdict blkparse(struct zd_trace_parser *p, struct text *t, struct z
 
 	spaces(t);
 	if (!number(t, &major) || !comma(t) || !number(t, &minor))
-		return p->started || begins(line, "Input file ") ? IGNORED : BAD; /* the summary at the end; which files it reads */
+		return p->started || begins(line, "Input file ") ? IGNORED :
+								   BAD; /* the summary at the end; which files it reads */
 	spaces(t);
 	if (!number(t, &x))
 		return BAD;

@@ -29,7 +29,8 @@ int zd_sim_attach(zd_sim *sim, zd_dev *dev, void *buf, uint64_t length, struct z
 	for (i = 0; i < sim->d.m.b.nr_zones; i++) {
 		n = zd_report(dev, i, 1, &zone, err);
 		if (n != 1)
-			return n < 0 ? (int)n : zd_sim_fail(err, ZD_E_GEOMETRY, "the disk has fewer zones than its description");
+			return n < 0 ? (int)n :
+				       zd_sim_fail(err, ZD_E_GEOMETRY, "the disk has fewer zones than its description");
 		if ((zone.type == ZD_CONVENTIONAL) != zone_conv(&sim->d.m, i) || zone.start != zone_start(&sim->d.m, i) ||
 		    zone.capacity != zone_capacity(&sim->d.m, i))
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "zone %u of the disk is not as described", i);
@@ -54,7 +55,8 @@ int zd_real_submit(struct zd_sim *sim, struct command *c, struct zd_error *err)
 	struct zd_zone zone;
 
 	if (c->length > sim->buf_length && c->cmd <= ZD_CMD_APPEND)
-		return zd_sim_fail(err, -EINVAL, "a command of %llu bytes is longer than the buffer", (unsigned long long)c->length);
+		return zd_sim_fail(err, -EINVAL, "a command of %llu bytes is longer than the buffer",
+				   (unsigned long long)c->length);
 	switch (c->cmd) {
 	case ZD_CMD_READ: r = zd_pread(sim->dev, sim->buf, c->length, c->offset, err); break;
 	case ZD_CMD_WRITE: r = zd_pwrite(sim->dev, sim->buf, c->length, c->offset, err); break;

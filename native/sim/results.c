@@ -41,7 +41,8 @@ static void states_take(struct zd_sim *sim, struct zd_sim_bin *row)
 			open += cond == ZD_IMPLICIT_OPEN || cond == ZD_EXPLICIT_OPEN;
 			closed += cond == ZD_CLOSED;
 			full += cond == ZD_FULL;
-			filled += cond == ZD_FULL ? 1 : (double)zone_written(&sim->d.m, z) / (double)zone_capacity(&sim->d.m, z);
+			filled +=
+				cond == ZD_FULL ? 1 : (double)zone_written(&sim->d.m, z) / (double)zone_capacity(&sim->d.m, z);
 		}
 		if (!n)
 			continue;
@@ -86,8 +87,8 @@ static void series_halve(struct zd_sim *sim)
 		}
 		to->resets = a.resets + b.resets;
 		for (j = 0; j < ZD_SIM_ZONE_BINS; j++)
-			sim->picture[i * ZD_SIM_ZONE_BINS + j] = sim->picture[2 * i * ZD_SIM_ZONE_BINS + j] +
-								 sim->picture[(2 * i + 1) * ZD_SIM_ZONE_BINS + j];
+			sim->picture[i * ZD_SIM_ZONE_BINS + j] =
+				sim->picture[2 * i * ZD_SIM_ZONE_BINS + j] + sim->picture[(2 * i + 1) * ZD_SIM_ZONE_BINS + j];
 		for (j = 0; j < ZD_SIM_ZONE_BINS; j++) {
 			const struct zd_sim_bin *early = &states_row(sim, 2 * i)[j], *late = &states_row(sim, 2 * i + 1)[j];
 			struct zd_sim_bin both = 2 * i + 1 < sim->series_used ? *late : *early;
@@ -99,7 +100,8 @@ static void series_halve(struct zd_sim *sim)
 	memset(states_row(sim, ZD_SIM_SLOTS / 2), 0, (size_t)ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS * sizeof(*sim->states));
 	sim->series_used = (sim->series_used + 1) / 2;
 	memset(&sim->series[ZD_SIM_SLOTS / 2], 0, ZD_SIM_SLOTS / 2 * sizeof(*sim->series));
-	memset(&sim->picture[ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS], 0, ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS * sizeof(*sim->picture));
+	memset(&sim->picture[ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS], 0,
+	       ZD_SIM_SLOTS / 2 * ZD_SIM_ZONE_BINS * sizeof(*sim->picture));
 	sim->series_step *= 2;
 }
 

@@ -97,9 +97,11 @@ int zd_sim_feed(zd_sim *sim, uint32_t index, const struct zd_sim_record *records
 		bool data = records[i].dir < ZD_SIM_TRIM || records[i].dir == ZD_TRACE_DIR_APPEND;
 
 		if (records[i].time > ZD_SIM_MOST_TIME || (data && records[i].length > ZD_SIM_MOST_LENGTH))
-			return zd_sim_fail(err, -EINVAL, "command %llu of %llu bytes at %llu ns cannot be: at most %llu and %llu can", (unsigned long long)i,
-					   (unsigned long long)records[i].length, (unsigned long long)records[i].time,
-					   (unsigned long long)ZD_SIM_MOST_LENGTH, (unsigned long long)ZD_SIM_MOST_TIME);
+			return zd_sim_fail(err, -EINVAL,
+					   "command %llu of %llu bytes at %llu ns cannot be: at most %llu and %llu can",
+					   (unsigned long long)i, (unsigned long long)records[i].length,
+					   (unsigned long long)records[i].time, (unsigned long long)ZD_SIM_MOST_LENGTH,
+					   (unsigned long long)ZD_SIM_MOST_TIME);
 	}
 	if (job->rec_first) {
 		memmove(job->records, job->records + job->rec_first, job->rec_used * sizeof(*job->records));
@@ -146,7 +148,9 @@ int64_t zd_sim_report(zd_sim *sim, uint32_t start_zone, uint32_t count, struct z
 		z->type = zone_conv(m, zone) ? ZD_CONVENTIONAL : ZD_SEQ_WRITE_REQUIRED;
 		z->cond = (uint8_t)zone_cond(m, zone);
 		z->wp = !zone_conv(m, zone) && z->cond <= ZD_CLOSED ? z->start + zone_written(m, zone) : ZD_NONE;
-		z->durable_wp = zone_conv(m, zone) ? ZD_NONE : z->start + (m->word[zone] & W_FINISHED ? z->capacity : zone_written(m, zone));
+		z->durable_wp = zone_conv(m, zone) ?
+					ZD_NONE :
+					z->start + (m->word[zone] & W_FINISHED ? z->capacity : zone_written(m, zone));
 	}
 	return count;
 }
@@ -167,14 +171,13 @@ int zd_sim_apply(zd_sim *sim, int cmd, uint64_t offset, uint64_t length, struct 
 	switch (cmd) {
 	case ZD_CMD_READ: return length ? zd_machine_read(m, zone, rel, length, err) : 0;
 	case ZD_CMD_APPEND: rel = zone_written(m, zone); /* fall through */
-	case ZD_CMD_WRITE:
-		r = length || cmd == ZD_CMD_APPEND ? machine_write(m, cmd, zone, rel, length, err) : 0;
-		break;
+	case ZD_CMD_WRITE: r = length || cmd == ZD_CMD_APPEND ? machine_write(m, cmd, zone, rel, length, err) : 0; break;
 	default: r = cmd > ZD_CMD_APPEND && cmd < ZD_CMD_FLUSH ? zd_machine_manage(m, cmd, zone, err) : -EINVAL;
 	}
 	if (!r && cmd != ZD_CMD_READ) {
 		for (zone = cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL ? 0 : zone;
-		     zone <= (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL ? m->b.nr_zones - 1 : zone_of(m, offset)); zone++) {
+		     zone <= (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL ? m->b.nr_zones - 1 : zone_of(m, offset));
+		     zone++) {
 			if (zone_conv(m, zone))
 				continue;
 			sim->valid_bytes -= sim->host_wp[zone];

@@ -27,7 +27,10 @@ enum next {
 	NEXT_WAIT,    /* not before job->wake */
 	NEXT_DRAIN,   /* not before one of the job's commands is done */
 	NEXT_PARK,    /* not before the list of open zones changed, or one of the job's commands is done */
-	NEXT_END, NEXT_TRACE, NEXT_STOPPED, NEXT_FAILED
+	NEXT_END,
+	NEXT_TRACE,
+	NEXT_STOPPED,
+	NEXT_FAILED
 };
 struct zd_sim;
 struct job;
@@ -40,16 +43,16 @@ struct extent_written {
 
 struct job {
 	struct zd_sim_job p;
-	next_fn *next;             /* of its kind */
+	next_fn *next; /* of its kind */
 	uint32_t index;
 	struct rng rng;
 	struct zd_sim_result r;
 	uint64_t *histogram[3];
 	uint32_t inflight, hidden;
 	bool running, ended, blocked, resting, finishing;
-	bool parked;               /* waits for a zone of the open list */
-	uint64_t wake;             /* an EV_JOB is due then; NEVER: none */
-	uint64_t cpu;              /* when the host can send the job's next command */
+	bool parked;   /* waits for a zone of the open list */
+	uint64_t wake; /* an EV_JOB is due then; NEVER: none */
+	uint64_t cpu;  /* when the host can send the job's next command */
 	uint64_t start;
 	uint64_t issued_bytes, issued;
 	uint64_t dir_bytes[3], dir_count[3];
@@ -58,13 +61,13 @@ struct job {
 	uint64_t random_at, random_base; /* progress through the permutation */
 	struct permutation order;
 	struct draw draw;
-	uint64_t blocks;           /* of bs_min in size: the space random offsets are drawn from */
+	uint64_t blocks; /* of bs_min in size: the space random offsets are drawn from */
 	uint64_t align;
-	uint32_t open_count;       /* of the host's list of zones being written */
+	uint32_t open_count; /* of the host's list of zones being written */
 	uint32_t reset_credit;
-	bool pending;              /* the write that waits behind a reset */
+	bool pending; /* the write that waits behind a reset */
 	uint64_t pending_offset, pending_length;
-	bool trim_next;            /* trimwrite */
+	bool trim_next; /* trimwrite */
 	uint64_t trim_offset, trim_length;
 	uint32_t since_rest;
 	/* verify */
@@ -72,18 +75,18 @@ struct job {
 	uint64_t verify_at;
 	struct extent_written *kept; /* verify with several block sizes: what was written, to be read back as it was */
 	uint64_t nr_kept, kept_room, kept_at;
-	uint32_t clear_at;         /* the first zone that may still have to be reset before the first write */
+	uint32_t clear_at; /* the first zone that may still have to be reset before the first write */
 	uint32_t loops_left;
-	uint64_t io_size;          /* as given: what no_more() changes in p */
-	bool io_given;             /* it was: the job goes on until so much is done */
+	uint64_t io_size; /* as given: what no_more() changes in p */
+	bool io_given;    /* it was: the job goes on until so much is done */
 	uint8_t time_based;
 	/* LOG, and TRACE through the log layer */
 	struct zd_log *log;
-	struct zd_sim *sim;        /* for tell() */
-	bool untimed;              /* what the layer does happens at once: filling and warming up */
+	struct zd_sim *sim; /* for tell() */
+	bool untimed;       /* what the layer does happens at once: filling and warming up */
 	struct log_op *ops;
 	uint32_t op_first, op_used, op_room;
-	uint32_t *segment_zone;    /* which zone a segment is */
+	uint32_t *segment_zone; /* which zone a segment is */
 	uint64_t segment_blocks, log_blocks, log_sent;
 	uint64_t part_block, part_left; /* TRACE: the rest of a record */
 	uint32_t part_dir;
@@ -97,26 +100,26 @@ struct job {
 
 struct zd_sim {
 	struct zd_drive d;
-	uint64_t commands;         /* done */
-	uint64_t stop;             /* pause when so many commands were done */
-	uint64_t barren;           /* events since a command was done last */
+	uint64_t commands; /* done */
+	uint64_t stop;     /* pause when so many commands were done */
+	uint64_t barren;   /* events since a command was done last */
 	uint32_t nr_parked;
 	bool started;
 	struct job **jobs;
 	uint32_t nr_jobs, jobs_left;
 	struct waiter {
 		uint32_t wait_for, job;
-	} *waiters;                /* jobs that wait for others; the first next_waiter of them wait no longer */
+	} *waiters; /* jobs that wait for others; the first next_waiter of them wait no longer */
 	uint32_t nr_waiters, next_waiter;
-	uint32_t ended_before;     /* all jobs below this one have ended */
-	uint32_t wants;            /* job that wants a trace, index + 1 */
+	uint32_t ended_before; /* all jobs below this one have ended */
+	uint32_t wants;        /* job that wants a trace, index + 1 */
 	/* the host's view of the zones */
-	uint64_t *host_wp;         /* bytes written or being sent, by zone */
-	uint8_t *host_flags;       /* H_* */
+	uint64_t *host_wp;                /* bytes written or being sent, by zone */
+	uint8_t *host_flags;              /* H_* */
 	uint32_t *plug_first, *plug_last; /* commands that wait for their zone, index + 1 */
 	struct open_zone {
 		uint32_t zone, job;
-	} *open_list;              /* zones being written, for max_open_zones */
+	} *open_list; /* zones being written, for max_open_zones */
 	uint32_t open_used, open_room;
 	uint64_t valid_bytes;
 	/* results */

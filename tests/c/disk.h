@@ -21,9 +21,17 @@ static const struct zd_range disk_conv = { 0, CONV };
 __attribute__((unused)) static struct zd_config disk_config(void)
 {
 	return (struct zd_config){
-		.struct_size = sizeof(struct zd_config), .size = (uint64_t)ZONES * ZONE, .zone_size = ZONE,
-		.logical_block = BLOCK, .physical_block = BLOCK, .max_open = 4, .max_active = 6, .slot_cache = UINT64_MAX,
-		.nr_conv = 1, .conv = &disk_conv, .profile = "test",
+		.struct_size = sizeof(struct zd_config),
+		.size = (uint64_t)ZONES * ZONE,
+		.zone_size = ZONE,
+		.logical_block = BLOCK,
+		.physical_block = BLOCK,
+		.max_open = 4,
+		.max_active = 6,
+		.slot_cache = UINT64_MAX,
+		.nr_conv = 1,
+		.conv = &disk_conv,
+		.profile = "test",
 	};
 }
 

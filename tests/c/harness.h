@@ -24,33 +24,33 @@ struct test_case {
 };
 extern struct test_case **test_last;
 
-#define CASE(subject, what)                                                                          \
-	static void case_##subject##_##what(void);                                                       \
+#define CASE(subject, what)                                                                                    \
+	static void case_##subject##_##what(void);                                                             \
 	static struct test_case entry_##subject##_##what = { #subject "/" #what, case_##subject##_##what, 0 }; \
-	__attribute__((constructor)) static void add_##subject##_##what(void)                            \
-	{                                                                                                \
-		*test_last = &entry_##subject##_##what;                                                      \
-		test_last = &entry_##subject##_##what.next;                                                  \
-	}                                                                                                \
+	__attribute__((constructor)) static void add_##subject##_##what(void)                                  \
+	{                                                                                                      \
+		*test_last = &entry_##subject##_##what;                                                        \
+		test_last = &entry_##subject##_##what.next;                                                    \
+	}                                                                                                      \
 	static void case_##subject##_##what(void)
 
-#define WANT(condition)                                                                        \
-	do {                                                                                       \
+#define WANT(condition)                                                                                \
+	do {                                                                                           \
 		if (!(condition)) {                                                                    \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);     \
-			exit(1);                                                                           \
+			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
+			exit(1);                                                                       \
 		}                                                                                      \
 	} while (0)
 
 /* The call gives this code, and says so in err. */
-#define REFUSED(call, wanted, err)                                                                       \
-	do {                                                                                                 \
-		long long got_ = (call);                                                                         \
-		if (got_ != (wanted) || (err)->code != (wanted)) {                                               \
-			fprintf(stderr, "%s:%d: %s gave %lld (%s), not %s\n", __FILE__, __LINE__, #call, got_,       \
-				zd_strerror((int)got_), #wanted);                                                        \
-			exit(1);                                                                                     \
-		}                                                                                                \
+#define REFUSED(call, wanted, err)                                                                             \
+	do {                                                                                                   \
+		long long got_ = (call);                                                                       \
+		if (got_ != (wanted) || (err)->code != (wanted)) {                                             \
+			fprintf(stderr, "%s:%d: %s gave %lld (%s), not %s\n", __FILE__, __LINE__, #call, got_, \
+				zd_strerror((int)got_), #wanted);                                              \
+			exit(1);                                                                               \
+		}                                                                                              \
 	} while (0)
 
 #endif

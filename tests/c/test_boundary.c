@@ -27,7 +27,10 @@ CASE(structs, without_a_size_are_refused)
 
 CASE(structs, of_a_later_version_may_ask_for_nothing_new)
 {
-	struct { struct zd_config now; uint64_t later; } config = { .now = disk_config() };
+	struct {
+		struct zd_config now;
+		uint64_t later;
+	} config = { .now = disk_config() };
 	struct zd_error err;
 	zd_dev *dev;
 
@@ -40,7 +43,10 @@ CASE(structs, of_a_later_version_may_ask_for_nothing_new)
 
 CASE(structs, of_a_later_version_get_zeros)
 {
-	struct { struct zd_info now; uint64_t later, beyond; } info = { .later = 7, .beyond = 7 };
+	struct {
+		struct zd_info now;
+		uint64_t later, beyond;
+	} info = { .later = 7, .beyond = 7 };
 	zd_dev *dev = disk_new();
 
 	info.now.struct_size = offsetof(__typeof__(info), beyond);
@@ -87,7 +93,10 @@ CASE(error, texts_of_codes)
 
 CASE(error, sentence_has_the_numbers)
 {
-	struct zd_said_disk said = { .size = (uint64_t)ZONES * ZONE, .zone_size = ZONE, .nr_zones = ZONES, .logical_block = BLOCK,
+	struct zd_said_disk said = { .size = (uint64_t)ZONES * ZONE,
+				     .zone_size = ZONE,
+				     .nr_zones = ZONES,
+				     .logical_block = BLOCK,
 				     .physical_block = BLOCK };
 	zd_dev *dev = disk_new();
 	char text[200], small[12];

@@ -44,7 +44,8 @@ CASE(device, two_openers_share_a_disk)
 	WANT(zd_pwrite(dev, block, BLOCK, AT(CONV), &err) == BLOCK && zd_others_write(dev, &err) == 0);
 	WANT(zd_pread(other, back, BLOCK, AT(CONV), &err) == BLOCK && memcmp(back, block, BLOCK) == 0);
 	REFUSED(zd_pwrite(other, block, BLOCK, AT(CONV) + BLOCK, &err), ZD_E_READONLY_HANDLE, &err);
-	WANT(zd_info(other, &info, &err) == 0 && info.readonly && info.nr_implicit_open == 1 && strcmp(info.profile, "test") == 0);
+	WANT(zd_info(other, &info, &err) == 0 && info.readonly && info.nr_implicit_open == 1 &&
+	     strcmp(info.profile, "test") == 0);
 	WANT(zd_close(other, &err) == 0 && zd_close(dev, &err) == 0 && unlink(path) == 0);
 }
 
@@ -101,7 +102,9 @@ CASE(request, report_lists_what_is_asked_for)
 	zd_dev *dev = disk_new();
 	struct zd_zone zone;
 	struct zd_error err;
-	struct zd_request q = { .size = sizeof(q), .op = ZD_OP_REPORT, .count = 1, .zones = &zone, .filter = ZD_REPORT_FULL, .err = &err };
+	struct zd_request q = {
+		.size = sizeof(q), .op = ZD_OP_REPORT, .count = 1, .zones = &zone, .filter = ZD_REPORT_FULL, .err = &err
+	};
 
 	WANT(zd_zone_mgmt(dev, ZD_CMD_FINISH, 9, 2, &err) == 0);
 	WANT(zd_submit(dev, &q) == 0 && q.result == 2 && zone.index == 9);
@@ -150,7 +153,8 @@ CASE(snapshot, fates_of_a_power_cut)
 	WANT(zd_pwrite(dev, block, BLOCK, AT(5), &err) == BLOCK && zd_pwrite(dev, block, BLOCK, AT(5) + BLOCK, &err) == BLOCK);
 	WANT(zd_snapshot_take(dev, &snapshot, &err) == 0 && zd_snapshot_unflushed(snapshot, blocks, 4, &err) == 1);
 	WANT(zd_snapshot_fates(snapshot, blocks, 1, fates, &nr_free) == 2 && nr_free == 2);
-	WANT(fates[0].zone == 5 && !fates[0].is_block && fates[0].low == 0 && fates[0].high == 2 * BLOCK && fates[0].choices == 3);
+	WANT(fates[0].zone == 5 && !fates[0].is_block && fates[0].low == 0 && fates[0].high == 2 * BLOCK &&
+	     fates[0].choices == 3);
 	WANT(fates[1].zone == 0 && fates[1].is_block && fates[1].offset == 0 && fates[1].choices == 2);
 	WANT(zd_fates_cut(fates, 2, choices, 2, kept, undone, &cut) == 0 && cut.nr_undone == 1 && kept[0].bytes == 0);
 	choices[0] = 1;
@@ -166,8 +170,12 @@ CASE(snapshot, fates_of_a_power_cut)
 
 CASE(fault, medium_error)
 {
-	const struct zd_fault fault = { .kind = ZD_FAULT_MEDIUM, .commands = 1u << ZD_CMD_READ, .first_zone = CONV, .last_zone = CONV,
-					.bit = ZD_NONE, .label = "a scratch" };
+	const struct zd_fault fault = { .kind = ZD_FAULT_MEDIUM,
+					.commands = 1u << ZD_CMD_READ,
+					.first_zone = CONV,
+					.last_zone = CONV,
+					.bit = ZD_NONE,
+					.label = "a scratch" };
 	zd_dev *dev = disk_new();
 	struct zd_error err;
 	uint32_t id;
@@ -224,7 +232,9 @@ CASE(trace, commands_are_recorded_and_kept)
 CASE(fs, zones_are_files)
 {
 	const struct zd_fs_format format = { .features = ZD_FS_F_PERM, .perm = 0600, .label = "c" };
-	const struct zd_fs_options options = { .errors = ZD_FS_REPAIR, .uid = UINT32_MAX, .gid = UINT32_MAX, .perm = UINT32_MAX };
+	const struct zd_fs_options options = {
+		.errors = ZD_FS_REPAIR, .uid = UINT32_MAX, .gid = UINT32_MAX, .perm = UINT32_MAX
+	};
 	struct zd_fs_options wrong = options;
 	struct zd_error err;
 	uint64_t seq, ino;

@@ -95,7 +95,8 @@ static bool killed_after(int scene, unsigned long steps)
 
 static void look_around(int scene)
 {
-	zd_dev *reader = open_it(ZD_OPEN_READONLY | ZD_OPEN_BRIEFLY), *one = open_it(ZD_OPEN_BRIEFLY), *two = open_it(ZD_OPEN_BRIEFLY);
+	zd_dev *reader = open_it(ZD_OPEN_READONLY | ZD_OPEN_BRIEFLY), *one = open_it(ZD_OPEN_BRIEFLY),
+	       *two = open_it(ZD_OPEN_BRIEFLY);
 	struct zd_finding *findings;
 	struct zd_error err;
 	size_t count;
@@ -147,8 +148,11 @@ static void play(int scene, unsigned long stride)
 int main(int argc, char **argv)
 {
 	const struct zd_config config = { .struct_size = sizeof(struct zd_config),
-		.size = 1ull << 30, .zone_size = 512ull << 20, .logical_block = 4096, .physical_block = 4096, .host_sync = ZD_SYNC_NEVER
-	};
+					  .size = 1ull << 30,
+					  .zone_size = 512ull << 20,
+					  .logical_block = 4096,
+					  .physical_block = 4096,
+					  .host_sync = ZD_SYNC_NEVER };
 	struct zd_error err;
 	zd_dev *dev;
 	int scene;

@@ -40,7 +40,7 @@ int fdatasync(int fd)
 ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
 	ssize_t (*real)(int, const struct iovec *, int, off_t, int) =
-		(ssize_t(*)(int, const struct iovec *, int, off_t, int))dlsym(RTLD_NEXT, "pwritev2");
+		(ssize_t (*)(int, const struct iovec *, int, off_t, int))dlsym(RTLD_NEXT, "pwritev2");
 
 	if (flags && failing()) {
 		if (real(fd, iov, count, offset, 0) >= 0)

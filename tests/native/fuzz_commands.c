@@ -111,30 +111,20 @@ static void one_command(zd_dev *dev, struct input *in, const struct zd_config *c
 			read_back(dev, buffer, landed, length, config->data == ZD_STORE);
 		}
 		break;
-	case 5:
-		ret = zd_pread(dev, buffer, length, (uint64_t)take(in, 65536) * 512 + take(in, 2), &err);
-		break;
+	case 5: ret = zd_pread(dev, buffer, length, (uint64_t)take(in, 65536) * 512 + take(in, 2), &err); break;
 	case 6:
 	case 7:
 	case 8:
-	case 9:
-		ret = zd_zone_mgmt(dev, ZD_CMD_OPEN + (int)kind - 6, index, 1 + take(in, 4), &err);
-		break;
-	case 10:
-		ret = zd_zone_mgmt(dev, ZD_CMD_OPEN_ALL + (int)take(in, 4), 0, 0, &err);
-		break;
+	case 9: ret = zd_zone_mgmt(dev, ZD_CMD_OPEN + (int)kind - 6, index, 1 + take(in, 4), &err); break;
+	case 10: ret = zd_zone_mgmt(dev, ZD_CMD_OPEN_ALL + (int)take(in, 4), 0, 0, &err); break;
 	case 11: {
 		static const int conditions[] = { ZD_READ_ONLY, ZD_OFFLINE, ZD_EMPTY, ZD_FULL };
 
 		ret = zd_set_condition(dev, index, conditions[take(in, 4)], &err);
 		break;
 	}
-	case 12:
-		ret = zd_flush(dev, &err);
-		break;
-	default:
-		ret = take(in, 4) ? 0 : zd_power_cycle(dev, &err);
-		break;
+	case 12: ret = zd_flush(dev, &err); break;
+	default: ret = take(in, 4) ? 0 : zd_power_cycle(dev, &err); break;
 	}
 	if (ret < 0)
 		claim_known_code(ret, &err);

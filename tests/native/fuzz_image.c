@@ -57,10 +57,19 @@ static void remove_files(void)
 static void make_bases(void)
 {
 	struct zd_range conv = { 0, 2 };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE - BLOCK, .zone_size = ZONE_SIZE,
-				    .zone_capacity = 12 * BLOCK, .logical_block = 512, .physical_block = BLOCK,
-				    .max_open = 3, .max_active = 8, .unrestricted_read = 1, .seed = 7, .nr_conv = 1,
-				    .conv = &conv, .slot_cache = 2 * 65536 };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = NR_ZONES * ZONE_SIZE - BLOCK,
+				    .zone_size = ZONE_SIZE,
+				    .zone_capacity = 12 * BLOCK,
+				    .logical_block = 512,
+				    .physical_block = BLOCK,
+				    .max_open = 3,
+				    .max_active = 8,
+				    .unrestricted_read = 1,
+				    .seed = 7,
+				    .nr_conv = 1,
+				    .conv = &conv,
+				    .slot_cache = 2 * 65536 };
 	const char *folder = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 	struct zd_error err;
 	zd_dev *dev;
@@ -109,9 +118,7 @@ static size_t damage(const struct base *base, uint8_t *bytes, const uint8_t *op)
 	struct zd_status *status;
 
 	switch (op[0] % 10) {
-	case 0: /* one byte of the metadata or the shared state */
-		bytes[place % base->data_offset] = (uint8_t)value;
-		break;
+	case 0: /* one byte of the metadata or the shared state */ bytes[place % base->data_offset] = (uint8_t)value; break;
 	case 1: /* a number in the header, checksums right */
 	case 2:
 		for (int copy = 0; copy < 2; copy++) {
@@ -140,13 +147,9 @@ static size_t damage(const struct base *base, uint8_t *bytes, const uint8_t *op)
 			mend_entry(bytes, base->table_b, zone);
 		}
 		break;
-	case 7: /* a sector lost */
-		memset(bytes + place % (base->data_offset / 512) * 512, value & 1 ? 0xFF : 0, 512);
-		break;
-	case 8: /* cut */
-		return value & 1 ? place % base->size : place % base->data_offset;
-	default:
-		return base->size + value;
+	case 7: /* a sector lost */ memset(bytes + place % (base->data_offset / 512) * 512, value & 1 ? 0xFF : 0, 512); break;
+	case 8: /* cut */ return value & 1 ? place % base->size : place % base->data_offset;
+	default: return base->size + value;
 	}
 	return base->size;
 }

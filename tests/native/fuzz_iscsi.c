@@ -46,7 +46,8 @@ static uint32_t near(struct input *in, uint32_t right)
 /* A command for the disk of 1 MiB, or whatever the input says. */
 static void make_cdb(struct input *in, uint8_t *cdb)
 {
-	static const uint8_t opcodes[] = { 0x00, 0x12, 0x28, 0x2A, 0x88, 0x8A, 0x95, 0x94, 0x35, 0x41, 0x42, 0x15, 0x5F, 0x89, 0x2E, 0xA0 };
+	static const uint8_t opcodes[] = { 0x00, 0x12, 0x28, 0x2A, 0x88, 0x8A, 0x95, 0x94,
+					   0x35, 0x41, 0x42, 0x15, 0x5F, 0x89, 0x2E, 0xA0 };
 
 	for (int i = 0; i < 16; i++)
 		cdb[i] = take(in, 3) ? 0 : (uint8_t)take(in, 256);
@@ -116,15 +117,16 @@ static void check(const uint8_t *at, size_t length, const struct zd_iscsi_login 
 
 	while (length) {
 		uint32_t data, size, opcode = at[0];
-		bool takes_one = opcode != 0x31 && !(opcode == 0x25 && !(at[1] & 1)) && !(opcode == 0x20 && get32(at + 16) == UINT32_MAX);
+		bool takes_one = opcode != 0x31 && !(opcode == 0x25 && !(at[1] & 1)) &&
+				 !(opcode == 0x20 && get32(at + 16) == UINT32_MAX);
 
 		CLAIM(length >= 48);
 		data = (uint32_t)at[5] << 16 | (uint32_t)at[6] << 8 | at[7];
 		CLAIM(data <= login->max_send || opcode == 0x3F || opcode == 0x21);
 		size = 48 + (login->header_digest ? 4 : 0) + (data ? ((data + 3) & ~3u) + (login->data_digest ? 4 : 0) : 0);
 		CLAIM(size <= length);
-		CLAIM(opcode == 0x20 || opcode == 0x21 || opcode == 0x22 || opcode == 0x24 || opcode == 0x25 || opcode == 0x26 ||
-		      opcode == 0x31 || opcode == 0x32 || opcode == 0x3F);
+		CLAIM(opcode == 0x20 || opcode == 0x21 || opcode == 0x22 || opcode == 0x24 || opcode == 0x25 ||
+		      opcode == 0x26 || opcode == 0x31 || opcode == 0x32 || opcode == 0x3F);
 		if (takes_one) {
 			CLAIM(get32(at + 24) == stat_sn);
 			stat_sn++;
@@ -140,8 +142,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t *room, *answers;
 	struct input in = { data, data + size };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = 1 << 20, .zone_size = 64 << 10, .logical_block = 512, .physical_block = 4096,
-				    .unrestricted_read = 1, .slot_cache = UINT64_MAX, .max_open = 4 };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = 1 << 20,
+				    .zone_size = 64 << 10,
+				    .logical_block = 512,
+				    .physical_block = 4096,
+				    .unrestricted_read = 1,
+				    .slot_cache = UINT64_MAX,
+				    .max_open = 4 };
 	struct zd_range conv = { 0, 4 };
 	struct zd_iscsi_limits limits = { .room = 4 << 20, .stall_ms = 1, .idle_ms = 10000 };
 	struct zd_iscsi_login login = { .initiator = "iqn.2026-01.test:fuzz", .address = "here" };

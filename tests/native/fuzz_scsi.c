@@ -17,7 +17,10 @@
 static zd_dev *make(struct input *in)
 {
 	struct zd_range conv = { 0, take(in, 4) };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .zone_size = 64 << 10, .logical_block = take(in, 2) ? 4096 : 512, .physical_block = 4096 };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .zone_size = 64 << 10,
+				    .logical_block = take(in, 2) ? 4096 : 512,
+				    .physical_block = 4096 };
 	struct zd_error err;
 	zd_dev *dev;
 
@@ -97,15 +100,15 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 	task.done = out_length & 1 ? ended : NULL;
 	zd_scsi_exec(nexus, &task);
 	if (task.done && !__atomic_load_n(&told, __ATOMIC_ACQUIRE)) {
-		static const int ways[] = { ZD_SCSI_ABORT_TASK, ZD_SCSI_ABORT_TASK_SET, ZD_SCSI_CLEAR_TASK_SET, ZD_SCSI_LUN_RESET,
-					    ZD_SCSI_TARGET_WARM_RESET };
+		static const int ways[] = { ZD_SCSI_ABORT_TASK, ZD_SCSI_ABORT_TASK_SET, ZD_SCSI_CLEAR_TASK_SET,
+					    ZD_SCSI_LUN_RESET, ZD_SCSI_TARGET_WARM_RESET };
 		int r = zd_scsi_manage(nexus, ways[in_length % 5], task.lun, task.tag);
 
 		CLAIM(r == 0 || r == -ENOENT);
 	}
 	CLAIM(told == (task.done != NULL));
-	CLAIM(task.status == ZD_SCSI_GOOD || task.status == ZD_SCSI_CHECK_CONDITION || task.status == ZD_SCSI_RESERVATION_CONFLICT ||
-	      task.status == ZD_SCSI_TASK_ABORTED);
+	CLAIM(task.status == ZD_SCSI_GOOD || task.status == ZD_SCSI_CHECK_CONDITION ||
+	      task.status == ZD_SCSI_RESERVATION_CONFLICT || task.status == ZD_SCSI_TASK_ABORTED);
 	CLAIM((task.status == ZD_SCSI_CHECK_CONDITION) == (task.sense_length != 0));
 	CLAIM(task.sense_length <= ZD_SCSI_SENSE_ROOM);
 	CLAIM(task.in_length <= in_length);
@@ -125,8 +128,11 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 /* What others do to the disk, and fault rules. A millisecond is long: nothing waits for longer. */
 static void disturb(zd_dev *dev, struct input *in)
 {
-	struct zd_fault fault = { .kind = take(in, 2) ? ZD_FAULT_HANG : ZD_FAULT_MEDIUM, .commands = 1u << take(in, 3), .last_zone = ZD_NO_ZONE,
-				  .limit = 1, .real_ns = 1000000 };
+	struct zd_fault fault = { .kind = take(in, 2) ? ZD_FAULT_HANG : ZD_FAULT_MEDIUM,
+				  .commands = 1u << take(in, 3),
+				  .last_zone = ZD_NO_ZONE,
+				  .limit = 1,
+				  .real_ns = 1000000 };
 	uint32_t zone = take(in, 20), id;
 
 	if (fault.kind == ZD_FAULT_MEDIUM)
@@ -135,12 +141,8 @@ static void disturb(zd_dev *dev, struct input *in)
 	case 0:
 		zd_fault_add(dev, &fault, &id, NULL); /* it may meet another rule */
 		break;
-	case 1:
-		zd_set_condition(dev, zone, take(in, 2) ? ZD_READ_ONLY : ZD_OFFLINE, NULL);
-		break;
-	case 2:
-		zd_set_condition(dev, zone, ZD_EMPTY, NULL);
-		break;
+	case 1: zd_set_condition(dev, zone, take(in, 2) ? ZD_READ_ONLY : ZD_OFFLINE, NULL); break;
+	case 2: zd_set_condition(dev, zone, ZD_EMPTY, NULL); break;
 	default:
 		CLAIM(zd_power_cut(dev, ZD_KEEP_RANDOM, 1, NULL) == 0);
 		if (take(in, 4))
@@ -172,7 +174,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (what == 0)
 			zd_scsi_reset(nexuses[0], NULL);
 		else if (what == 1)
-			zd_scsi_manage(nexuses[0], (int)take(&in, 10), (const uint8_t[8]){ 0, (uint8_t)take(&in, 2) }, take(&in, 3));
+			zd_scsi_manage(nexuses[0], (int)take(&in, 10), (const uint8_t[8]){ 0, (uint8_t)take(&in, 2) },
+				       take(&in, 3));
 		else if (what < 4)
 			disturb(dev, &in);
 		else

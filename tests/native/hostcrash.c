@@ -71,15 +71,15 @@ static struct world {
 	struct floor moments[4096]; /* each holds after its event */
 	uint32_t nr_moments;
 	struct floor now;
-	bool aware; /* the sequential zones are write-preferred */
+	bool aware;  /* the sequential zones are write-preferred */
 	bool unsure; /* a command was killed since the last flush: nobody was told that what it did is on the host's disk */
 	uint32_t resetting; /* 1 + the zone that is being reset */
 	uint32_t gen_from[ZONES][MAX_GENS];
 	uint32_t most_written[ZONES][MAX_GENS];
 	uint32_t last_gen[ZONES], last_version[ZONES]; /* none is used twice */
-	uint32_t rolled_back[ZONES];                        /* the event at which the zone last went back to a snapshot */
-	bool lying;           /* a write was to be lost */
-	struct floor flushed; /* at the last flush, if no snapshot was gone back to since */
+	uint32_t rolled_back[ZONES];                   /* the event at which the zone last went back to a snapshot */
+	bool lying;                                    /* a write was to be lost */
+	struct floor flushed;                          /* at the last flush, if no snapshot was gone back to since */
 	bool flushed_holds;
 } world __attribute__((aligned(ZD_PAGE)));
 
@@ -130,8 +130,8 @@ void zd_record_store(const void *to, const void *from, size_t length)
 		uint8_t *base = recorded->segs[i];
 
 		if (base && (const uint8_t *)to >= base && (const uint8_t *)to < base + seg_bytes) {
-			zd_record_write(recorded->g.h.data_offset + i * seg_bytes + (uint64_t)((const uint8_t *)to - base), from,
-					length);
+			zd_record_write(recorded->g.h.data_offset + i * seg_bytes + (uint64_t)((const uint8_t *)to - base),
+					from, length);
 			return;
 		}
 	}
@@ -174,15 +174,15 @@ static void stamp(uint8_t *to, uint32_t zone, uint32_t gen, uint32_t at, uint32_
 	}
 }
 
-static bool killing;      /* commands are given by children, too */
+static bool killing; /* commands are given by children, too */
 /* The event from which on a generation exists at all, and how much of it was ever being written by then. */
-
 
 static void share(void)
 {
 	void *apart = mmap(NULL, sizeof(world), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	CLAIM(apart != MAP_FAILED && mremap(apart, sizeof(world), sizeof(world), MREMAP_MAYMOVE | MREMAP_FIXED, &world) == &world);
+	CLAIM(apart != MAP_FAILED &&
+	      mremap(apart, sizeof(world), sizeof(world), MREMAP_MAYMOVE | MREMAP_FIXED, &world) == &world);
 	bytes = mmap(NULL, MAX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	CLAIM(bytes != MAP_FAILED);
 }
@@ -221,7 +221,8 @@ static void look(zd_dev *dev)
 
 		CLAIM(written >= 0 && zd_report(dev, zone, 1, &z, &err) == 1);
 		world.now.written[zone] = (uint32_t)written;
-		world.now.finished[zone] &= z.cond == ZD_FULL; /* one that was FULL already stays so only if nothing of it was lost */
+		world.now.finished[zone] &=
+			z.cond == ZD_FULL; /* one that was FULL already stays so only if nothing of it was lost */
 		if (world.now.written[zone] > world.most_written[zone][world.now.gen[zone]])
 			world.most_written[zone][world.now.gen[zone]] = world.now.written[zone];
 	}
@@ -686,7 +687,8 @@ static void verify_blocks(zd_dev *dev, uint32_t event, uint32_t zone, const stru
 		}
 		/* A gap is one of zeros, whatever a power cut or a write that came to nothing left there. */
 		if (version && version != f->version[zone][block] && version <= f->last[zone] && !back) {
-			violation(event, zone, "shows what was not there when it was flushed", version, f->version[zone][block]);
+			violation(event, zone, "shows what was not there when it was flushed", version,
+				  f->version[zone][block]);
 			continue;
 		}
 		memset(want, 0, sizeof(want));
@@ -759,7 +761,8 @@ static void go_on(zd_dev *dev, const char *path, uint32_t event)
 			written[zone] = 0;
 		} else if (zone % 3 == 1 && world.aware && written[zone] + 2 * BLOCK <= ZONE_SIZE) {
 			/* Over a gap, where the host may have bytes that no entry speaks of. */
-			landed = (uint64_t)written[zone] + BLOCK + draw((ZONE_SIZE - (uint32_t)written[zone]) / BLOCK - 1) * BLOCK;
+			landed = (uint64_t)written[zone] + BLOCK +
+				 draw((ZONE_SIZE - (uint32_t)written[zone]) / BLOCK - 1) * BLOCK;
 			if (zd_pwrite(dev, block, BLOCK, zone * ZONE_SIZE + landed, &err) == BLOCK) {
 				memcpy(all[zone] + landed, block, BLOCK);
 				written[zone] = (int64_t)landed + BLOCK;
@@ -785,8 +788,10 @@ static void go_on(zd_dev *dev, const char *path, uint32_t event)
 	CLAIM(zd_open(second, ZD_OPEN_READONLY, &later, &err) == 0);
 	for (uint32_t zone = 0; zone < ZONES; zone++) {
 		CLAIM(zd_pread(later, again, ZONE_SIZE, zone * ZONE_SIZE, &err) == ZONE_SIZE);
-		if (memcmp(again, all[zone], ZONE_SIZE) || (zone >= CONV && zd_zone_written(later, zone, &err) != written[zone]))
-			violation(event, zone, "what was flushed behind a crash is lost by the next one", (uint64_t)written[zone], 0);
+		if (memcmp(again, all[zone], ZONE_SIZE) ||
+		    (zone >= CONV && zd_zone_written(later, zone, &err) != written[zone]))
+			violation(event, zone, "what was flushed behind a crash is lost by the next one",
+				  (uint64_t)written[zone], 0);
 	}
 	CLAIM(zd_close(later, &err) == 0);
 	unlink(second);
@@ -853,7 +858,8 @@ static void enumerate(const char *crashed, uint32_t states)
 static void run_workload(const char *path, const char *crashed, uint32_t states)
 {
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = ZONES * ZONE_SIZE,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = ZONES * ZONE_SIZE,
 				    .zone_size = ZONE_SIZE,
 				    .logical_block = BLOCK,
 				    .physical_block = BLOCK,

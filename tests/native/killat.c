@@ -33,17 +33,17 @@ static void *go_on(const char *name)
 
 ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t offset)
 {
-	return ((ssize_t(*)(int, const struct iovec *, int, off_t))go_on("pwritev"))(fd, iov, count, offset);
+	return ((ssize_t (*)(int, const struct iovec *, int, off_t))go_on("pwritev"))(fd, iov, count, offset);
 }
 
 ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
-	return ((ssize_t(*)(int, const struct iovec *, int, off_t, int))go_on("pwritev2"))(fd, iov, count, offset, flags);
+	return ((ssize_t (*)(int, const struct iovec *, int, off_t, int))go_on("pwritev2"))(fd, iov, count, offset, flags);
 }
 
 ssize_t write(int fd, const void *from, size_t length)
 {
-	return ((ssize_t(*)(int, const void *, size_t))go_on("write"))(fd, from, length);
+	return ((ssize_t (*)(int, const void *, size_t))go_on("write"))(fd, from, length);
 }
 
 int fdatasync(int fd)

@@ -179,8 +179,8 @@ static void tell(const char *call, int64_t code)
 static int64_t settle_call(const char *call, int64_t ret, const struct zd_error *err)
 {
 	static const int host[] = { -EINVAL, -EINTR, -EALREADY, -EBUSY, -ENOENT, -ENOSPC, -EEXIST, -EAGAIN, -ECANCELED };
-	bool known = (ret <= ZD_E_FIRST_RULE && ret > ZD_E_FIRST_RULE - ZD_NR_RULES) || ret == ZD_E_READONLY_HANDLE || ret == ZD_E_BUSY ||
-		     ret == ZD_E_CLOSED;
+	bool known = (ret <= ZD_E_FIRST_RULE && ret > ZD_E_FIRST_RULE - ZD_NR_RULES) || ret == ZD_E_READONLY_HANDLE ||
+		     ret == ZD_E_BUSY || ret == ZD_E_CLOSED;
 
 	atomic_fetch_add_explicit(&commands, 1, memory_order_relaxed);
 	if (ret >= 0)
@@ -192,8 +192,8 @@ static int64_t settle_call(const char *call, int64_t ret, const struct zd_error 
 	for (size_t i = 0; i < sizeof(host) / sizeof(host[0]); i++)
 		known |= ret == host[i];
 	if (!known)
-		fprintf(stderr, "unexpected: %s (%d), zone %u, %s\n", zd_rule_name((int)ret) ? zd_rule_name((int)ret) : strerror((int)-ret),
-			(int)ret, err->zone, err->text);
+		fprintf(stderr, "unexpected: %s (%d), zone %u, %s\n",
+			zd_rule_name((int)ret) ? zd_rule_name((int)ret) : strerror((int)-ret), (int)ret, err->zone, err->text);
 	CLAIM(known);
 	return ret;
 }
@@ -240,8 +240,8 @@ static void op_read(struct worker *w, zd_dev *dev)
 	uint64_t offset = (uint64_t)block * BLOCK;
 	const struct iovec two[] = { { w->more, SECTOR }, { w->more + SECTOR, n * BLOCK - SECTOR } };
 	struct zd_error err;
-	int64_t got = draw(w, 2) ? settle(zd_pread(dev, w->more, n * BLOCK, offset, &err), &err)
-				 : settle(zd_preadv(dev, two, 2, offset, &err), &err);
+	int64_t got = draw(w, 2) ? settle(zd_pread(dev, w->more, n * BLOCK, offset, &err), &err) :
+				   settle(zd_preadv(dev, two, 2, offset, &err), &err);
 
 	if (got >= 0)
 		verify(w->more, offset, n * BLOCK);
@@ -289,8 +289,9 @@ static void op_write(struct worker *w, zd_dev *dev)
 	/* At the write pointer, as far as that still holds; anywhere in others; over a gap where that may be. */
 	if (settle(zd_report(dev, zone, 1, &z, &err), &err) != 1)
 		return;
-	block = z.type == ZD_CONVENTIONAL || z.wp == ZD_NONE || (!required && draw(w, 2)) ? draw(w, ZONE_BLOCKS)
-											     : (uint32_t)((z.wp - z.start) / BLOCK);
+	block = z.type == ZD_CONVENTIONAL || z.wp == ZD_NONE || (!required && draw(w, 2)) ?
+			draw(w, ZONE_BLOCKS) :
+			(uint32_t)((z.wp - z.start) / BLOCK);
 	if (draw(w, 16) == 0)
 		block = draw(w, ZONE_BLOCKS);
 	n = n < ZONE_BLOCKS - block ? n : ZONE_BLOCKS - block;
@@ -314,8 +315,8 @@ static void op_append(struct worker *w, zd_dev *dev)
 	int64_t got;
 
 	stamp(w, (uint64_t)zone * ZONE_SIZE, n * BLOCK, false);
-	got = draw(w, 2) ? settle(zd_append(dev, zone, w->bytes, n * BLOCK, &landed, &err), &err)
-			 : settle(zd_appendv(dev, zone, two, 2, &landed, &err), &err);
+	got = draw(w, 2) ? settle(zd_append(dev, zone, w->bytes, n * BLOCK, &landed, &err), &err) :
+			   settle(zd_appendv(dev, zone, two, 2, &landed, &err), &err);
 	if (got >= 0)
 		CLAIM(landed / ZONE_SIZE == zone && landed % BLOCK == 0);
 }
@@ -338,15 +339,22 @@ static void submitted(struct zd_request *q)
 /* Given without waiting for it; what is held up is cancelled or let be till its time comes. */
 static void op_submit(struct worker *w, zd_dev *dev)
 {
-	static const uint16_t some[] = { ZD_OP_READ, ZD_OP_WRITE, ZD_OP_APPEND, ZD_OP_FINISH, ZD_OP_FLUSH, ZD_OP_VERIFY, ZD_OP_COMPARE,
-					 ZD_OP_WRITE_ZEROES, ZD_OP_DEALLOCATE, ZD_OP_REPORT };
+	static const uint16_t some[] = { ZD_OP_READ,   ZD_OP_WRITE,   ZD_OP_APPEND,       ZD_OP_FINISH,     ZD_OP_FLUSH,
+					 ZD_OP_VERIFY, ZD_OP_COMPARE, ZD_OP_WRITE_ZEROES, ZD_OP_DEALLOCATE, ZD_OP_REPORT };
 	const struct iovec in = { w->more, BLOCK }, out = { w->bytes, BLOCK };
 	struct zd_error err;
 	struct zd_zone zones[4];
 	uint32_t ended = 0, zone = draw(w, NR_ZONES);
-	struct zd_request q = { .size = sizeof(q), .op = some[draw(w, sizeof(some) / sizeof(*some))], .zone = zone, .count = 1,
-				.offset = (uint64_t)zone * ZONE_SIZE + draw(w, ZONE_BLOCKS) * BLOCK, .length = BLOCK, .zones = zones,
-				.err = &err, .done = submitted, .arg = &ended };
+	struct zd_request q = { .size = sizeof(q),
+				.op = some[draw(w, sizeof(some) / sizeof(*some))],
+				.zone = zone,
+				.count = 1,
+				.offset = (uint64_t)zone * ZONE_SIZE + draw(w, ZONE_BLOCKS) * BLOCK,
+				.length = BLOCK,
+				.zones = zones,
+				.err = &err,
+				.done = submitted,
+				.arg = &ended };
 
 	if (q.op == ZD_OP_WRITE || q.op == ZD_OP_APPEND) {
 		stamp(w, q.offset, BLOCK, false);
@@ -411,7 +419,8 @@ static void op_look(struct worker *w, zd_dev *dev)
 	n = settle(zd_report(dev, zone, NR_ZONES, zones, &err), &err);
 	CLAIM(n < 0 || n == NR_ZONES - zone);
 	for (int64_t i = 0; i < n; i++)
-		CLAIM(zones[i].wp == ZD_NONE || (zones[i].wp >= zones[i].start && zones[i].wp <= zones[i].start + zones[i].capacity));
+		CLAIM(zones[i].wp == ZD_NONE ||
+		      (zones[i].wp >= zones[i].start && zones[i].wp <= zones[i].start + zones[i].capacity));
 	if (settle(zd_info(dev, &info, &err), &err) == 0)
 		CLAIM(info.nr_zones == NR_ZONES && info.size == NR_ZONES * ZONE_SIZE && !info.failed);
 	CLAIM(zd_conv_ranges(dev, ranges, 4) == 1 && ranges[0].count == CONV);
@@ -433,10 +442,19 @@ static void op_look(struct worker *w, zd_dev *dev)
 static void op_pure(struct worker *w, zd_dev *dev)
 {
 	int code = ZD_E_FIRST_RULE - (int)draw(w, ZD_NR_RULES);
-	const struct zd_error any = { .code = code, .zone = 3, .offset = draw64(w), .length = draw64(w), .bound = draw64(w),
-				      .wp = draw64(w), .cond = (uint8_t)draw(w, 256), .cmd = (uint8_t)draw(w, 256) };
-	const struct zd_said_disk disk = { .size = draw64(w), .zone_size = draw64(w), .logical_block = 512,
-					   .physical_block = 4096, .dialect = (uint8_t)draw(w, 3) };
+	const struct zd_error any = { .code = code,
+				      .zone = 3,
+				      .offset = draw64(w),
+				      .length = draw64(w),
+				      .bound = draw64(w),
+				      .wp = draw64(w),
+				      .cond = (uint8_t)draw(w, 256),
+				      .cmd = (uint8_t)draw(w, 256) };
+	const struct zd_said_disk disk = { .size = draw64(w),
+					   .zone_size = draw64(w),
+					   .logical_block = 512,
+					   .physical_block = 4096,
+					   .dialect = (uint8_t)draw(w, 3) };
 	size_t room = draw(w, 300), whole;
 	char text[300];
 
@@ -460,35 +478,29 @@ static void op_pure(struct worker *w, zd_dev *dev)
 
 static void op_fault(struct worker *w, zd_dev *dev)
 {
-	struct zd_fault fault = { .kind = 1 + draw(w, ZD_NR_FAULT_KINDS - 1), .last_zone = ZD_NO_ZONE, .bit = ZD_NONE,
-				  .seed = draw64(w), .limit = 1 + draw(w, 3), .order = draw(w, 1u << 30) };
+	struct zd_fault fault = { .kind = 1 + draw(w, ZD_NR_FAULT_KINDS - 1),
+				  .last_zone = ZD_NO_ZONE,
+				  .bit = ZD_NONE,
+				  .seed = draw64(w),
+				  .limit = 1 + draw(w, 3),
+				  .order = draw(w, 1u << 30) };
 	struct zd_fault list[ZD_MAX_FAULTS];
 	struct zd_error err;
 	uint32_t id;
 	int n;
 
 	switch (fault.kind) {
-	case ZD_FAULT_TORN:
-		fault.blocks = 1 + draw(w, 3);
-		break;
+	case ZD_FAULT_TORN: fault.blocks = 1 + draw(w, 3); break;
 	case ZD_FAULT_FLIP_READ:
-	case ZD_FAULT_FLIP_MEDIA:
-		fault.first_zone = FLIPPED;
-		break;
+	case ZD_FAULT_FLIP_MEDIA: fault.first_zone = FLIPPED; break;
 	case ZD_FAULT_READ_ONLY:
-	case ZD_FAULT_OFFLINE:
-		fault.after = draw(w, 2);
-		break;
+	case ZD_FAULT_OFFLINE: fault.after = draw(w, 2); break;
 	case ZD_FAULT_LATENCY:
 		fault.real_ns = draw(w, 2000000);
 		fault.virtual_ns = draw(w, 1000);
 		break;
-	case ZD_FAULT_HANG:
-		fault.real_ns = draw(w, 2) ? 0 : 1 + draw(w, 20000000);
-		break;
-	case ZD_FAULT_LIMIT:
-		fault.active = draw(w, 2);
-		break;
+	case ZD_FAULT_HANG: fault.real_ns = draw(w, 2) ? 0 : 1 + draw(w, 20000000); break;
+	case ZD_FAULT_LIMIT: fault.active = draw(w, 2); break;
 	case ZD_FAULT_POWER_CUT:
 		fault.after = draw(w, 2);
 		fault.keep = draw(w, 3);
@@ -527,7 +539,6 @@ static void read_recording(int fd)
 	free(bytes);
 }
 
-
 static void op_trace(struct worker *w, zd_dev *dev)
 {
 	struct zd_trace_record *last;
@@ -550,12 +561,8 @@ static void op_trace(struct worker *w, zd_dev *dev)
 		}
 		close(fd);
 		break;
-	case 2:
-		settle(zd_trace_stop(dev, draw(w, 2) ? &status : NULL, &err), &err);
-		break;
-	case 3:
-		settle(zd_trace_keep(dev, (int)draw(w, 2), &err), &err);
-		break;
+	case 2: settle(zd_trace_stop(dev, draw(w, 2) ? &status : NULL, &err), &err); break;
+	case 3: settle(zd_trace_keep(dev, (int)draw(w, 2), &err), &err); break;
 	case 4:
 		last = malloc(ZD_TRACE_LAST * sizeof(*last));
 		CLAIM(last);
@@ -633,7 +640,9 @@ static void choose(struct worker *w, zd_snapshot *snapshot, struct zd_cut *cut, 
 		CLAIM(z->durable <= z->written && z->written <= ZONE_SIZE);
 		if (z->type == ZD_SEQ_WRITE_REQUIRED && z->written > z->durable && z->written < z->lost_from && draw(w, 2))
 			kept[cut->nr_kept++] = (struct zd_survivor){
-				.zone = z->zone, .bytes = z->durable + draw(w, (uint32_t)((z->written - z->durable) / BLOCK) + 1) * BLOCK };
+				.zone = z->zone,
+				.bytes = z->durable + draw(w, (uint32_t)((z->written - z->durable) / BLOCK) + 1) * BLOCK
+			};
 	}
 	for (int64_t i = 0; i < n && i < MAX_BLOCKS; i++) {
 		if (blocks[i].lost || draw(w, 2))
@@ -650,9 +659,7 @@ static void op_power(struct worker *w, zd_dev *dev)
 	struct zd_cut cut;
 
 	switch (draw(w, 6)) {
-	case 0:
-		settle(zd_power_cut(dev, (int)draw(w, 3), draw64(w), &err), &err);
-		break;
+	case 0: settle(zd_power_cut(dev, (int)draw(w, 3), draw64(w), &err), &err); break;
 	case 1:
 		if (settle(zd_snapshot_take(dev, &snapshot, &err), &err) == 0) {
 			choose(w, snapshot, &cut, kept, undone);
@@ -660,12 +667,8 @@ static void op_power(struct worker *w, zd_dev *dev)
 			settle(zd_power_cut_to(dev, &cut, &err), &err);
 		}
 		break;
-	case 2:
-		settle(zd_power_cycle(dev, &err), &err);
-		break;
-	case 3:
-		settle(zd_power_track(dev, draw(w, 4) != 0, &err), &err);
-		break;
+	case 2: settle(zd_power_cycle(dev, &err), &err); break;
+	case 3: settle(zd_power_track(dev, draw(w, 4) != 0, &err), &err); break;
 	}
 	CLAIM(settle(zd_power_tracked(dev, &err), &err) <= 1);
 	if (settle(zd_power(dev, &err), &err) == 0 || draw(w, 4) == 0)
@@ -698,7 +701,11 @@ static void op_check(struct worker *w, zd_dev *dev)
 /* A disk of one's own, beside: made, used, closed, checked. */
 static void op_create(struct worker *w, zd_dev *dev)
 {
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = 4 * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = SECTOR, .physical_block = BLOCK };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = 4 * ZONE_SIZE,
+				    .zone_size = ZONE_SIZE,
+				    .logical_block = SECTOR,
+				    .physical_block = BLOCK };
 	struct zd_finding *findings;
 	struct zd_error err;
 	char path[4096], placed[4096 + 8];
@@ -846,8 +853,8 @@ static void op_place(struct worker *w, zd_dev *dev)
 		zd_dev *of = place->dev && draw(w, 2) ? place->dev : dev;
 
 		/* By a read-only handle a look takes no lock and races by design; what it tells is tested from Python. */
-		if ((draw(w, 2) && !reads_only(of) ? settle(zd_snapshot_look(of, &place->snapshot, &err), &err)
-							    : settle(zd_snapshot_take(of, &place->snapshot, &err), &err)) < 0)
+		if ((draw(w, 2) && !reads_only(of) ? settle(zd_snapshot_look(of, &place->snapshot, &err), &err) :
+						     settle(zd_snapshot_take(of, &place->snapshot, &err), &err)) < 0)
 			place->snapshot = NULL;
 	} else if (!place->dev) {
 		/* Through a second hold of it, whose end must leave the first. */
@@ -888,9 +895,10 @@ static void op_snapshot(struct worker *w, zd_dev *dev)
 static const struct op {
 	void (*run)(struct worker *w, zd_dev *dev);
 	uint32_t weight;
-} ops[] = { { op_read, 14 }, { op_map, 6 }, { op_pin, 6 }, { op_submit, 10 }, { op_write, 20 }, { op_append, 20 }, { op_reserve, 3 }, { op_flush, 3 },
-	    { op_zone, 8 }, { op_condition, 1 }, { op_look, 5 }, { op_pure, 1 }, { op_fault, 2 }, { op_trace, 2 },
-	    { op_observe, 2 }, { op_power, 1 }, { op_check, 1 }, { op_create, 1 }, { op_place, 6 }, { op_snapshot, 2 } };
+} ops[] = { { op_read, 14 },   { op_map, 6 },     { op_pin, 6 },    { op_submit, 10 }, { op_write, 20 },
+	    { op_append, 20 }, { op_reserve, 3 }, { op_flush, 3 },  { op_zone, 8 },    { op_condition, 1 },
+	    { op_look, 5 },    { op_pure, 1 },    { op_fault, 2 },  { op_trace, 2 },   { op_observe, 2 },
+	    { op_power, 1 },   { op_check, 1 },   { op_create, 1 }, { op_place, 6 },   { op_snapshot, 2 } };
 #define NR_OPS (sizeof(ops) / sizeof(ops[0]))
 #define ENDLESS 120 /* seconds that no call takes, even where the machine is busy */
 
@@ -1023,7 +1031,8 @@ static void *warden(void *arg)
 		status = reap(pid);
 		if (!(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) && !(WIFEXITED(status) && WEXITSTATUS(status) == 0))
 			fprintf(stderr, "a child ended with status %#x\n", (unsigned)status);
-		CLAIM((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && fate != 3) || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
+		CLAIM((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && fate != 3) ||
+		      (WIFEXITED(status) && WEXITSTATUS(status) == 0));
 	}
 	atomic_store(&w->ended, true);
 	return NULL;
@@ -1116,8 +1125,14 @@ static void create_disk(uint64_t seed)
 {
 	struct worker w = { .random = seed };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
-				    .physical_block = BLOCK, .nr_conv = 1, .conv = &conv, .unrestricted_read = 1 };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = NR_ZONES * ZONE_SIZE,
+				    .zone_size = ZONE_SIZE,
+				    .logical_block = BLOCK,
+				    .physical_block = BLOCK,
+				    .nr_conv = 1,
+				    .conv = &conv,
+				    .unrestricted_read = 1 };
 	struct zd_error err;
 
 	config.model = draw(&w, 2) ? ZD_HOST_AWARE : ZD_HOST_MANAGED;

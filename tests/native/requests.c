@@ -22,8 +22,15 @@
 static zd_dev *new_disk(uint32_t model)
 {
 	const struct zd_range conv = { 0, CONV };
-	const struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = ZONES * ZONE, .zone_size = ZONE, .logical_block = BLOCK, .physical_block = BLOCK,
-					  .slot_cache = UINT64_MAX, .unrestricted_read = 1, .model = (uint8_t)model, .nr_conv = 1,
+	const struct zd_config config = { .struct_size = sizeof(struct zd_config),
+					  .size = ZONES * ZONE,
+					  .zone_size = ZONE,
+					  .logical_block = BLOCK,
+					  .physical_block = BLOCK,
+					  .slot_cache = UINT64_MAX,
+					  .unrestricted_read = 1,
+					  .model = (uint8_t)model,
+					  .nr_conv = 1,
 					  .conv = &conv };
 	struct zd_error err;
 	zd_dev *dev;
@@ -52,8 +59,13 @@ static void done(struct zd_request *q)
 
 static struct zd_request request(int op, uint64_t offset, uint64_t length)
 {
-	return (struct zd_request){ .size = sizeof(struct zd_request), .op = (uint16_t)op, .offset = offset, .length = length,
-				    .zone = (uint32_t)(offset / ZONE), .count = 1, .done = done };
+	return (struct zd_request){ .size = sizeof(struct zd_request),
+				    .op = (uint16_t)op,
+				    .offset = offset,
+				    .length = length,
+				    .zone = (uint32_t)(offset / ZONE),
+				    .count = 1,
+				    .done = done };
 }
 
 static uint32_t hang(zd_dev *dev, uint32_t zone)
@@ -129,14 +141,17 @@ static void held_up_holds_nothing(void)
 		CLAIM(q[i].result == BLOCK);
 	for (i = 0; i < BLOCK; i++)
 		CLAIM(data[i] == 0); /* the cancelled writes never were, and the reads went into the same buffer */
-	zd_cancel(dev, &q[1]); /* it has ended */
+	zd_cancel(dev, &q[1]);       /* it has ended */
 	CLAIM(zd_close(other, &err) == 0);
 	CLAIM(zd_close(dev, &err) == 0);
 }
 
 static void latency_passes(void)
 {
-	const struct zd_fault f = { .kind = ZD_FAULT_LATENCY, .first_zone = CONV, .last_zone = CONV, .real_ns = 30000000,
+	const struct zd_fault f = { .kind = ZD_FAULT_LATENCY,
+				    .first_zone = CONV,
+				    .last_zone = CONV,
+				    .real_ns = 30000000,
 				    .commands = 1u << ZD_CMD_APPEND };
 	const struct iovec two[] = { { data, BLOCK }, { data + BLOCK, 2 * BLOCK } };
 	struct zd_request q[3];
@@ -191,8 +206,9 @@ static void close_ends_them(void)
 {
 	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
 	struct zd_request q[2] = { request(ZD_OP_RESET, SEQ(5), 0), request(ZD_OP_FLUSH, 0, 0) };
-	const struct zd_fault f = { .kind = ZD_FAULT_LATENCY, .commands = 1u << ZD_CMD_FLUSH, .last_zone = ZD_NO_ZONE,
-				    .real_ns = 3600000000000ull };
+	const struct zd_fault f = {
+		.kind = ZD_FAULT_LATENCY, .commands = 1u << ZD_CMD_FLUSH, .last_zone = ZD_NO_ZONE, .real_ns = 3600000000000ull
+	};
 	uint32_t id;
 
 	hang(dev, 5);
@@ -428,8 +444,11 @@ static void deallocate(void)
 static void verify_and_compare(void)
 {
 	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
-	const struct zd_fault f = { .kind = ZD_FAULT_MEDIUM, .last_zone = ZD_NO_ZONE, .commands = 1u << ZD_CMD_READ,
-				    .from = SEQ(5) + 2 * BLOCK, .to = SEQ(5) + 3 * BLOCK };
+	const struct zd_fault f = { .kind = ZD_FAULT_MEDIUM,
+				    .last_zone = ZD_NO_ZONE,
+				    .commands = 1u << ZD_CMD_READ,
+				    .from = SEQ(5) + 2 * BLOCK,
+				    .to = SEQ(5) + 3 * BLOCK };
 	struct zd_counters counters = { .struct_size = sizeof(counters) };
 	uint32_t id, i;
 
@@ -474,8 +493,14 @@ static void vectors(void)
 
 static int64_t report(zd_dev *dev, uint32_t zone, uint32_t count, uint32_t filter, uint16_t flags, struct zd_zone *zones)
 {
-	struct zd_request q = { .size = sizeof(q), .op = ZD_OP_REPORT, .zone = zone, .count = count, .filter = filter, .flags = flags,
-				.zones = zones, .err = &err };
+	struct zd_request q = { .size = sizeof(q),
+				.op = ZD_OP_REPORT,
+				.zone = zone,
+				.count = count,
+				.filter = filter,
+				.flags = flags,
+				.zones = zones,
+				.err = &err };
 
 	CLAIM(zd_submit(dev, &q) == 0);
 	return q.result;
@@ -696,7 +721,8 @@ static void pace_is_of_what_took_effect(void)
 	CLAIM(zd_pread(dev, back, 0, 0, &err) == 0 && drive.given == 0);
 	drive.reached = UINT64_MAX;
 	CLAIM(zd_pwrite(dev, data, BLOCK, SEQ(CONV), &err) == BLOCK && drive.given == 1);
-	CLAIM(zd_append(dev, CONV, data, BLOCK, NULL, &err) == BLOCK && drive.given == 2 && drive.last.offset == SEQ(CONV) + BLOCK);
+	CLAIM(zd_append(dev, CONV, data, BLOCK, NULL, &err) == BLOCK && drive.given == 2 &&
+	      drive.last.offset == SEQ(CONV) + BLOCK);
 	CLAIM(zd_pread(dev, back, BLOCK, SEQ(CONV), &err) == BLOCK && drive.given == 3);
 	CLAIM(zd_zone_mgmt(dev, ZD_CMD_FINISH, CONV, 2, &err) == 0 && drive.given == 5);
 	CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET_ALL, 0, 0, &err) == 0 && drive.given == 6);

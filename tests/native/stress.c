@@ -405,7 +405,8 @@ static void *recorder(void *arg)
 		CLAIM(bytes && pread(fileno(file), bytes, status.bytes, 0) == (ssize_t)status.bytes);
 		memcpy(&size, bytes + 12, sizeof(size));
 		memcpy(&reader.crc, bytes + size - 4, sizeof(reader.crc));
-		for (at = size; (n = zd_trace_read(&reader, bytes + at, status.bytes - at, records, 64, &used)) > 0; at += used) {
+		for (at = size; (n = zd_trace_read(&reader, bytes + at, status.bytes - at, records, 64, &used)) > 0;
+		     at += used) {
 			for (int64_t i = 0; i < n; i++)
 				found += records[i].kind == ZD_TRACE_COMMAND;
 		}
@@ -420,16 +421,22 @@ static void *recorder(void *arg)
 
 int main(int argc, char **argv)
 {
-	static void *(*const jobs[])(void *) = { own_zone, own_zone, own_zone, shared_zones, shared_zones, shared_zones,
-						 conventional, conventional, reader, reader, looker, flusher, recorder, beginner,
-						 beginner, beginner, viewer,
-						 family };
+	static void *(*const jobs[])(void *) = { own_zone,     own_zone,     own_zone, shared_zones, shared_zones, shared_zones,
+						 conventional, conventional, reader,   reader,       looker,       flusher,
+						 recorder,     beginner,     beginner, beginner,     viewer,       family };
 	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - 2 * ZD_TSAN_BUILD };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
-				    .physical_block = BLOCK, .max_open = 8, .unrestricted_read = 1, .nr_conv = 1,
-				    .conv = &conv, .slot_cache = 8 * ZONE_SIZE };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = NR_ZONES * ZONE_SIZE,
+				    .zone_size = ZONE_SIZE,
+				    .logical_block = BLOCK,
+				    .physical_block = BLOCK,
+				    .max_open = 8,
+				    .unrestricted_read = 1,
+				    .nr_conv = 1,
+				    .conv = &conv,
+				    .slot_cache = 8 * ZONE_SIZE };
 	const char *path = argc > 2 ? argv[2] : NULL;
 	struct worker workers[NR];
 	struct zd_error err;

@@ -23,9 +23,9 @@
 #define ZONE_BLOCKS 32u
 #define ZONE_SIZE (ZONE_BLOCKS * BLOCK)
 #define NR_ZONES 20u
-#define CONV 3u              /* zone 0 holds the superblock */
-#define OWN 3u               /* files that one thread alone writes: inode numbers CONV to CONV + OWN - 1 */
-#define SHARED (CONV + OWN)  /* the first of those that all write */
+#define CONV 3u               /* zone 0 holds the superblock */
+#define OWN 3u                /* files that one thread alone writes: inode numbers CONV to CONV + OWN - 1 */
+#define SHARED (CONV + OWN)   /* the first of those that all write */
 #define BROKEN (NR_ZONES - 2) /* those whose zones die and come back */
 
 static atomic_bool stop;
@@ -48,7 +48,7 @@ static uint32_t draw(struct worker *w, uint32_t below)
 /* Every failure is one of these, and nothing else may be refused. */
 static void settle(int64_t ret)
 {
-	static const int known[] = { EIO,  EPERM,  EROFS, EFBIG, EINVAL, EBUSY,
+	static const int known[] = { EIO,   EPERM,        EROFS,   EFBIG,  EINVAL, EBUSY,
 				     EBADF, ETOOMANYREFS, ENODATA, EAGAIN, EACCES, EREMOTEIO };
 	bool found = ret >= 0;
 
@@ -128,15 +128,9 @@ static void *shared_files(void *arg)
 			CLAIM(ret < 0 || (ret <= length && landed + (uint64_t)ret <= ZONE_SIZE));
 		}
 		switch (draw(w, 8)) {
-		case 0:
-			settle(zd_fs_ftruncate(file, 0, &err));
-			break;
-		case 1:
-			settle(zd_fs_ftruncate(file, ZONE_SIZE, &err));
-			break;
-		case 2:
-			settle(zd_fs_fsync(w->fs, ino, &err));
-			break;
+		case 0: settle(zd_fs_ftruncate(file, 0, &err)); break;
+		case 1: settle(zd_fs_ftruncate(file, ZONE_SIZE, &err)); break;
+		case 2: settle(zd_fs_fsync(w->fs, ino, &err)); break;
 		}
 		settle(zd_fs_close(file, &err));
 	}
@@ -263,13 +257,20 @@ static void *breaker(void *arg)
 
 int main(int argc, char **argv)
 {
-	static void *(*const jobs[])(void *) = { own_file, own_file, own_file, shared_files, shared_files, shared_files,
-						 conventional, conventional, reader, reader, looker, breaker };
+	static void *(*const jobs[])(void *) = { own_file,     own_file,     own_file, shared_files, shared_files, shared_files,
+						 conventional, conventional, reader,   reader,       looker,       breaker };
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
-				    .physical_block = BLOCK, .max_open = 12, .unrestricted_read = 1, .nr_conv = 1,
-				    .conv = &conv, .slot_cache = 8 * ZONE_SIZE };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = NR_ZONES * ZONE_SIZE,
+				    .zone_size = ZONE_SIZE,
+				    .logical_block = BLOCK,
+				    .physical_block = BLOCK,
+				    .max_open = 12,
+				    .unrestricted_read = 1,
+				    .nr_conv = 1,
+				    .conv = &conv,
+				    .slot_cache = 8 * ZONE_SIZE };
 	struct zd_fs_format format = { .label = "stress", .perm = 0640 };
 	struct zd_fs_options options = { .errors = ZD_FS_REPAIR, .flags = ZD_FS_RELAXED };
 	struct worker workers[NR];

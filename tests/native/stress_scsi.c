@@ -161,8 +161,13 @@ static void *initiate(void *arg)
 
 static void hold(zd_dev *dev, int kind, int order, uint64_t ns, uint32_t commands)
 {
-	struct zd_fault fault = { .kind = (uint32_t)kind, .commands = commands, .last_zone = ZD_NO_ZONE, .order = (uint32_t)order, .real_ns = ns,
-				  .probability = 1u << 30, .seed = 5 };
+	struct zd_fault fault = { .kind = (uint32_t)kind,
+				  .commands = commands,
+				  .last_zone = ZD_NO_ZONE,
+				  .order = (uint32_t)order,
+				  .real_ns = ns,
+				  .probability = 1u << 30,
+				  .seed = 5 };
 	uint32_t id;
 
 	CLAIM(zd_fault_add(dev, &fault, &id, NULL) == 0);
@@ -171,8 +176,15 @@ static void hold(zd_dev *dev, int kind, int order, uint64_t ns, uint32_t command
 int main(int argc, char **argv)
 {
 	struct zd_range conv = { 0, 4 };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = 8 << 20, .zone_size = 1 << 20, .logical_block = BLOCK, .physical_block = BLOCK,
-				    .slot_cache = UINT64_MAX, .unrestricted_read = 1, .nr_conv = 1, .conv = &conv };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = 8 << 20,
+				    .zone_size = 1 << 20,
+				    .logical_block = BLOCK,
+				    .physical_block = BLOCK,
+				    .slot_cache = UINT64_MAX,
+				    .unrestricted_read = 1,
+				    .nr_conv = 1,
+				    .conv = &conv };
 	const struct timespec time = { argc > 1 ? atoi(argv[1]) : 1, 0 };
 	static struct initiator initiators[NEXUSES];
 	uint64_t tasks = 0, aborted = 0, functions = 0;

@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLAIM(condition)                                                                                    \
-	do {                                                                                                \
-		if (!(condition)) {                                                                         \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);      \
-			abort();                                                                            \
-		}                                                                                           \
+#define CLAIM(condition)                                                                               \
+	do {                                                                                           \
+		if (!(condition)) {                                                                    \
+			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
+			abort();                                                                       \
+		}                                                                                      \
 	} while (0)
 
 /* Every failure is a rule of the drive, an image error or a host errno that can occur here, and says so. */

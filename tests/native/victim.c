@@ -95,7 +95,8 @@ static uint64_t page_of(const void *at)
 	uint64_t page = dev && !on_fork ? page_in(dev, at) : MAX_PAGES;
 
 	/* A snapshot has a handle of its own; struct zd_origin begins with it. */
-	return page == MAX_PAGES && dev && dev->origin && !closing && !on_fork ? page_in(*(zd_dev *const *)dev->origin, at) : page;
+	return page == MAX_PAGES && dev && dev->origin && !closing && !on_fork ? page_in(*(zd_dev *const *)dev->origin, at) :
+										 page;
 }
 
 static void touched(const void *at, size_t n)
@@ -110,44 +111,116 @@ static void touched(const void *at, size_t n)
 }
 
 /* What -fsanitize=thread calls. */
-#define PLAIN(n)                                                                \
-	void __tsan_read##n(void *at) { (void)at; }                             \
-	void __tsan_unaligned_read##n(void *at) { (void)at; }                   \
-	void __tsan_volatile_read##n(void *at) { (void)at; }                    \
-	void __tsan_write##n(void *at) { touched(at, n); }                      \
-	void __tsan_unaligned_write##n(void *at) { touched(at, n); }            \
-	void __tsan_volatile_write##n(void *at) { touched(at, n); }
-PLAIN(1) PLAIN(2) PLAIN(4) PLAIN(8) PLAIN(16)
-void __tsan_read_range(void *at, size_t n) { (void)at, (void)n; }
-void __tsan_write_range(void *at, size_t n) { touched(at, n); }
-void __tsan_init(void) {}
-void __tsan_func_entry(void *at) { (void)at; }
-void __tsan_func_exit(void) {}
-void __tsan_atomic_thread_fence(int order) { (void)order; __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-void __tsan_atomic_signal_fence(int order) { (void)order; }
-#define ATOMIC(bits, type)                                                                                                  \
-	type __tsan_atomic##bits##_load(const volatile type *a, int o) { (void)o; return __atomic_load_n(a, __ATOMIC_SEQ_CST); } \
-	void __tsan_atomic##bits##_store(volatile type *a, type v, int o)                                                    \
-	{ (void)o; touched((const void *)(uintptr_t)a, sizeof(*a)); __atomic_store_n(a, v, __ATOMIC_SEQ_CST); }               \
-	type __tsan_atomic##bits##_exchange(volatile type *a, type v, int o)                                                 \
-	{ (void)o; touched((const void *)(uintptr_t)a, sizeof(*a)); return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST); }     \
-	type __tsan_atomic##bits##_fetch_add(volatile type *a, type v, int o)                                                \
-	{ (void)o; touched((const void *)(uintptr_t)a, sizeof(*a)); return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST); }      \
-	type __tsan_atomic##bits##_fetch_sub(volatile type *a, type v, int o)                                                \
-	{ (void)o; touched((const void *)(uintptr_t)a, sizeof(*a)); return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST); }      \
-	type __tsan_atomic##bits##_fetch_or(volatile type *a, type v, int o)                                                 \
-	{ (void)o; touched((const void *)(uintptr_t)a, sizeof(*a)); return __atomic_fetch_or(a, v, __ATOMIC_SEQ_CST); }       \
-	type __tsan_atomic##bits##_fetch_and(volatile type *a, type v, int o)                                                \
-	{ (void)o; touched((const void *)(uintptr_t)a, sizeof(*a)); return __atomic_fetch_and(a, v, __ATOMIC_SEQ_CST); }      \
-	int __tsan_atomic##bits##_compare_exchange_strong(volatile type *a, type *c, type v, int o, int f)                   \
-	{ (void)o, (void)f; touched((const void *)(uintptr_t)a, sizeof(*a));                                                 \
-	  return __atomic_compare_exchange_n(a, c, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); }                              \
-	int __tsan_atomic##bits##_compare_exchange_weak(volatile type *a, type *c, type v, int o, int f)                     \
-	{ return __tsan_atomic##bits##_compare_exchange_strong(a, c, v, o, f); }
+#define PLAIN(n)                                 \
+	void __tsan_read##n(void *at)            \
+	{                                        \
+		(void)at;                        \
+	}                                        \
+	void __tsan_unaligned_read##n(void *at)  \
+	{                                        \
+		(void)at;                        \
+	}                                        \
+	void __tsan_volatile_read##n(void *at)   \
+	{                                        \
+		(void)at;                        \
+	}                                        \
+	void __tsan_write##n(void *at)           \
+	{                                        \
+		touched(at, n);                  \
+	}                                        \
+	void __tsan_unaligned_write##n(void *at) \
+	{                                        \
+		touched(at, n);                  \
+	}                                        \
+	void __tsan_volatile_write##n(void *at)  \
+	{                                        \
+		touched(at, n);                  \
+	}
+PLAIN(1) PLAIN(2) PLAIN(4) PLAIN(8) PLAIN(16) void __tsan_read_range(void *at, size_t n)
+{
+	(void)at, (void)n;
+}
+void __tsan_write_range(void *at, size_t n)
+{
+	touched(at, n);
+}
+void __tsan_init(void)
+{
+}
+void __tsan_func_entry(void *at)
+{
+	(void)at;
+}
+void __tsan_func_exit(void)
+{
+}
+void __tsan_atomic_thread_fence(int order)
+{
+	(void)order;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+void __tsan_atomic_signal_fence(int order)
+{
+	(void)order;
+}
+#define ATOMIC(bits, type)                                                                                 \
+	type __tsan_atomic##bits##_load(const volatile type *a, int o)                                     \
+	{                                                                                                  \
+		(void)o;                                                                                   \
+		return __atomic_load_n(a, __ATOMIC_SEQ_CST);                                               \
+	}                                                                                                  \
+	void __tsan_atomic##bits##_store(volatile type *a, type v, int o)                                  \
+	{                                                                                                  \
+		(void)o;                                                                                   \
+		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
+		__atomic_store_n(a, v, __ATOMIC_SEQ_CST);                                                  \
+	}                                                                                                  \
+	type __tsan_atomic##bits##_exchange(volatile type *a, type v, int o)                               \
+	{                                                                                                  \
+		(void)o;                                                                                   \
+		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
+		return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST);                                        \
+	}                                                                                                  \
+	type __tsan_atomic##bits##_fetch_add(volatile type *a, type v, int o)                              \
+	{                                                                                                  \
+		(void)o;                                                                                   \
+		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
+		return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST);                                         \
+	}                                                                                                  \
+	type __tsan_atomic##bits##_fetch_sub(volatile type *a, type v, int o)                              \
+	{                                                                                                  \
+		(void)o;                                                                                   \
+		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
+		return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST);                                         \
+	}                                                                                                  \
+	type __tsan_atomic##bits##_fetch_or(volatile type *a, type v, int o)                               \
+	{                                                                                                  \
+		(void)o;                                                                                   \
+		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
+		return __atomic_fetch_or(a, v, __ATOMIC_SEQ_CST);                                          \
+	}                                                                                                  \
+	type __tsan_atomic##bits##_fetch_and(volatile type *a, type v, int o)                              \
+	{                                                                                                  \
+		(void)o;                                                                                   \
+		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
+		return __atomic_fetch_and(a, v, __ATOMIC_SEQ_CST);                                         \
+	}                                                                                                  \
+	int __tsan_atomic##bits##_compare_exchange_strong(volatile type *a, type *c, type v, int o, int f) \
+	{                                                                                                  \
+		(void)o, (void)f;                                                                          \
+		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
+		return __atomic_compare_exchange_n(a, c, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);        \
+	}                                                                                                  \
+	int __tsan_atomic##bits##_compare_exchange_weak(volatile type *a, type *c, type v, int o, int f)   \
+	{                                                                                                  \
+		return __tsan_atomic##bits##_compare_exchange_strong(a, c, v, o, f);                       \
+	}
+/* clang-format off */
 ATOMIC(8, uint8_t) ATOMIC(32, uint32_t) ATOMIC(64, uint64_t)
+	/* clang-format on */
 
-/* Killed between the blocks of a copy, too. */
-void *__real_memcpy(void *to, const void *from, size_t n);
+	/* Killed between the blocks of a copy, too. */
+	void *__real_memcpy(void *to, const void *from, size_t n);
 void *__wrap_memcpy(void *to, const void *from, size_t n)
 {
 	size_t at = 0;
@@ -230,7 +303,8 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
 	step();
 	if (mode & FALLOC_FL_PUNCH_HOLE) {
 		r = __real_fallocate(fd, mode, offset, length);
-		for (page = ((uint64_t)offset + ZD_PAGE - 1) / ZD_PAGE; !r && page < end / ZD_PAGE && page < MAX_PAGES; page++) {
+		for (page = ((uint64_t)offset + ZD_PAGE - 1) / ZD_PAGE; !r && page < end / ZD_PAGE && page < MAX_PAGES;
+		     page++) {
 			ledger->left += ledger->limited && ledger->there[page];
 			ledger->there[page] = 0;
 		}
@@ -321,7 +395,7 @@ static int64_t cut_to(const struct order *o, struct zd_error *err)
 
 		if (zones[i].type == ZD_SEQ_WRITE_REQUIRED)
 			kept[cut.nr_kept++] = (struct zd_survivor){ zones[i].zone, 0,
-								   zones[i].durable + zd_splitmix(&rng) % (room + 1) * BLOCK };
+								    zones[i].durable + zd_splitmix(&rng) % (room + 1) * BLOCK };
 	}
 	n = zd_snapshot_unflushed(shot, blocks, MAX_BLOCKS, err);
 	for (int64_t i = 0; i < n; i++) {
@@ -369,7 +443,8 @@ static int64_t use_fork(const struct order *o, struct zd_error *err)
 static int64_t create(const struct order *o, struct zd_error *err)
 {
 	struct zd_range conv = { 0, o->conv };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = o->blocks * BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = o->blocks * BLOCK,
 				    .zone_size = o->block * BLOCK,
 				    .logical_block = BLOCK,
 				    .physical_block = BLOCK,
@@ -394,12 +469,8 @@ static int64_t obey(const struct order *o, struct zd_error *err)
 
 	switch (o->what) {
 	case STATE: return state(o, err);
-	case WRITE:
-		fill(bytes, o->blocks, o->tag);
-		return zd_pwrite(dev, bytes, o->blocks * BLOCK, o->block * BLOCK, err);
-	case APPEND:
-		fill(bytes, o->blocks, o->tag);
-		return zd_append(dev, o->zone, bytes, o->blocks * BLOCK, &landed, err);
+	case WRITE: fill(bytes, o->blocks, o->tag); return zd_pwrite(dev, bytes, o->blocks * BLOCK, o->block * BLOCK, err);
+	case APPEND: fill(bytes, o->blocks, o->tag); return zd_append(dev, o->zone, bytes, o->blocks * BLOCK, &landed, err);
 	case FLUSH: return zd_flush(dev, err);
 	case MANAGE: return zd_zone_mgmt(dev, (int)o->command, o->zone, 1, err);
 	case CUT: return zd_power_cut(dev, (int)o->command, o->seed, err);
@@ -491,7 +562,8 @@ int main(int argc, char **argv)
 			armed = o.die_at != 0;
 			do_it(&o);
 		}
-		n = (o.what == STATE || o.what == FORK) && answer->result > 0 ? (size_t)answer->result : 2ul * answer->nr_kept + answer->nr_undone;
+		n = (o.what == STATE || o.what == FORK) && answer->result > 0 ? (size_t)answer->result :
+										2ul * answer->nr_kept + answer->nr_undone;
 		CLAIM(write(1, answer, head + n * 8) == (ssize_t)(head + n * 8));
 	}
 	return 0;

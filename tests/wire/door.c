@@ -109,12 +109,21 @@ int __wrap_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err)
 struct door *door_open(const struct shape *shape, int *code)
 {
 	struct zd_range conv = { 0, shape->nr_conv };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = shape->size, .zone_size = shape->zone_size, .zone_capacity = shape->zone_capacity,
-				    .logical_block = shape->logical_block, .physical_block = shape->physical_block,
-				    .max_open = shape->max_open, .seed = 7, .slot_cache = UINT64_MAX,
-				    .dialect = (uint8_t)shape->dialect, .model = (uint8_t)shape->model,
-				    .implicit_close = ZD_LOWEST, .unrestricted_read = (uint8_t)shape->unrestricted_read,
-				    .nr_conv = shape->nr_conv ? 1 : 0, .conv = &conv };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config),
+				    .size = shape->size,
+				    .zone_size = shape->zone_size,
+				    .zone_capacity = shape->zone_capacity,
+				    .logical_block = shape->logical_block,
+				    .physical_block = shape->physical_block,
+				    .max_open = shape->max_open,
+				    .seed = 7,
+				    .slot_cache = UINT64_MAX,
+				    .dialect = (uint8_t)shape->dialect,
+				    .model = (uint8_t)shape->model,
+				    .implicit_close = ZD_LOWEST,
+				    .unrestricted_read = (uint8_t)shape->unrestricted_read,
+				    .nr_conv = shape->nr_conv ? 1 : 0,
+				    .conv = &conv };
 	static const struct zd_scsi_port port = { "iqn.2026-01.test:disk,t,0x0001", 1, 5, 0 };
 	struct door *door = calloc(1, sizeof(*door));
 
@@ -219,8 +228,8 @@ static void given_ended(struct zd_scsi_task *task)
 }
 
 /* Hands over a task and does not wait for it. The room is its data, out and in. */
-struct given *door_give(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, uint64_t tag,
-			const void *out, uint64_t out_length, uint64_t in_length)
+struct given *door_give(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length,
+			uint64_t tag, const void *out, uint64_t out_length, uint64_t in_length)
 {
 	struct given *given = calloc(1, sizeof(*given) + (out_length > in_length ? out_length : in_length));
 
@@ -229,9 +238,16 @@ struct given *door_give(struct door *door, int index, const uint8_t lun[8], cons
 	given->out = (struct iovec){ given->room, out_length };
 	if (out_length)
 		memcpy(given->room, out, out_length);
-	given->task = (struct zd_scsi_task){ .size = sizeof(given->task), .cdb = given->cdb, .cdb_length = cdb_length, .tag = tag,
-					     .in = &given->in, .nr_in = in_length != 0, .out = &given->out, .nr_out = out_length != 0,
-					     .done = given_ended, .arg = given };
+	given->task = (struct zd_scsi_task){ .size = sizeof(given->task),
+					     .cdb = given->cdb,
+					     .cdb_length = cdb_length,
+					     .tag = tag,
+					     .in = &given->in,
+					     .nr_in = in_length != 0,
+					     .out = &given->out,
+					     .nr_out = out_length != 0,
+					     .done = given_ended,
+					     .arg = given };
 	memcpy(given->task.lun, lun, 8);
 	zd_scsi_exec(door->nexuses[index], &given->task);
 	return given;
@@ -275,8 +291,11 @@ static int add(struct door *door, struct zd_fault fault)
 /* A medium error of that many bytes from an offset on, for reads or for writes. */
 int door_bad_block(struct door *door, int writes, uint64_t from, uint64_t length)
 {
-	return add(door, (struct zd_fault){ .kind = ZD_FAULT_MEDIUM, .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
-					    .last_zone = ZD_NO_ZONE, .from = from, .to = from + length });
+	return add(door, (struct zd_fault){ .kind = ZD_FAULT_MEDIUM,
+					    .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
+					    .last_zone = ZD_NO_ZONE,
+					    .from = from,
+					    .to = from + length });
 }
 
 int door_condition(struct door *door, uint32_t zone, int condition)
@@ -292,8 +311,11 @@ int door_power(struct door *door, int on)
 /* Reads (0) or writes (1) hang, or are late, from now on. ns: how long; 0: for ever. limit: how many of them; 0: all. */
 int door_hold(struct door *door, int command, int late, uint64_t ns, uint32_t limit)
 {
-	return add(door, (struct zd_fault){ .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG, .commands = 1u << command,
-					    .last_zone = ZD_NO_ZONE, .real_ns = ns, .limit = limit });
+	return add(door, (struct zd_fault){ .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG,
+					    .commands = 1u << command,
+					    .last_zone = ZD_NO_ZONE,
+					    .real_ns = ns,
+					    .limit = limit });
 }
 
 int door_clear(struct door *door)
@@ -340,8 +362,11 @@ int door_go_back(struct door *door)
 /* The next command of that kind finds its zone dead. */
 int door_kill_zone(struct door *door, int command, uint32_t zone, int offline)
 {
-	return add(door, (struct zd_fault){ .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY, .commands = 1u << command,
-					    .first_zone = zone, .last_zone = zone, .limit = 1 });
+	return add(door, (struct zd_fault){ .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY,
+					    .commands = 1u << command,
+					    .first_zone = zone,
+					    .last_zone = zone,
+					    .limit = 1 });
 }
 
 /* Of the task that was given last, and has not ended. */

@@ -19,25 +19,24 @@
 
 #include <sys/types.h>
 
-
 /* ---------------------------------------------------------------- the handle */
 
 /* Everything derived from the header; never changes. */
 struct zd_geometry {
 	struct zd_header h;
 	struct zd_rulebook book;
-	uint32_t zone_shift;  /* log2(zone_size), or 0 if it is no power of two */
-	uint32_t block_mask;  /* logical_block - 1 */
+	uint32_t zone_shift; /* log2(zone_size), or 0 if it is no power of two */
+	uint32_t block_mask; /* logical_block - 1 */
 	uint32_t max_slots;
 	uint64_t slots_per_seg;
 	uint32_t nr_segs;
 	/* offsets in the runtime area */
 	uint64_t rt_stripes, rt_chunks, rt_dirty, rt_implicit, rt_faults, rt_trace, rt_zones, rt_slots, rt_pre, rt_size;
-	uint64_t rt_fixed;    /* bytes from the start on that are always reserved */
+	uint64_t rt_fixed; /* bytes from the start on that are always reserved */
 	uint32_t nr_chunks;
-	uint8_t *conv;        /* bitmap of conventional zones, or NULL if there are none */
+	uint8_t *conv; /* bitmap of conventional zones, or NULL if there are none */
 	uint32_t nr_conv_zones;
-	bool keeps_pre;       /* it has zones that may be overwritten, and keeps data */
+	bool keeps_pre; /* it has zones that may be overwritten, and keeps data */
 };
 
 /* What lower storeys need of the highest one; set when a handle is made (whole/handle.c). */
@@ -57,42 +56,43 @@ struct zd_dev {
 	struct zd_geometry g;
 	_Atomic uint32_t *cookie; /* on a page that the kernel wipes in a forked child */
 	int fd;
-	_Atomic bool aside;         /* zd_enter() has more to do than look at the cookie: own_rt, observers, or a pace */
+	_Atomic bool aside; /* zd_enter() has more to do than look at the cookie: own_rt, observers, or a pace */
 	bool readonly, in_ram, cow, own_rt /* readonly: rt is private memory, recovered for this handle alone */;
 	struct zd_rt_head *head;
 	struct zd_stripe *stripes;
-	_Atomic uint8_t *chunks;    /* 1: that chunk of zones/slots is reserved */
-	_Atomic uint64_t *dirty;    /* bitmap: the entry on disk may be behind */
-	uint64_t *implicit;         /* bitmap of implicitly open zones; resource lock */
+	_Atomic uint8_t *chunks; /* 1: that chunk of zones/slots is reserved */
+	_Atomic uint64_t *dirty; /* bitmap: the entry on disk may be behind */
+	uint64_t *implicit;      /* bitmap of implicitly open zones; resource lock */
 	struct zd_faults *faults;
 	struct zd_trace_rt *trace;
-	void *trace_map;            /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
-	pthread_mutex_t trace_lock; /* this process only: of the next two, and of the list of observers */
+	void *trace_map;              /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
+	pthread_mutex_t trace_lock;   /* this process only: of the next two, and of the list of observers */
 	struct zd_recorder *recorder; /* this handle records */
-	bool recording;             /* it does, or somebody is about to begin */
+	bool recording;               /* it does, or somebody is about to begin */
 	_Atomic(struct zd_observer *) observers, watchers; /* of this handle alone; hooks/observe.c */
-	_Atomic uint32_t telling;   /* threads that are in one of them */
-	_Atomic(struct zd_paced *) paced; /* who says how long commands take for real; hooks/pace.c */
-	uint32_t pid;                 /* of this process */
+	_Atomic uint32_t telling;                          /* threads that are in one of them */
+	_Atomic(struct zd_paced *) paced;                  /* who says how long commands take for real; hooks/pace.c */
+	uint32_t pid;                                      /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
 	struct zd_pre *pre;
-	uint8_t *rt;                /* the mapping, rt_size bytes */
-	uint8_t *shared_rt;         /* readonly with own_rt: the file's area, to see when it comes alive */
-	_Atomic(uint8_t *) *segs;   /* mapped pieces of the data area */
-	pthread_mutex_t seg_lock;   /* this process only; also of origin */
-	struct zd_origin *origin;   /* the handle that snapshots of this disk share, once there is one */
-	struct zd_timers *timers;   /* requests that wait for their time, once there was one; seg_lock */
-	struct zd_view *view;       /* a fork: what it reads from elsewhere; NULL for all other disks */
-	bool (*leave)(zd_dev *dev); /* what close() does first where there is an origin or a view; true: the handle stays, for reuse */
-	uint8_t *door;              /* the runtime area's first page, mapped for itself; door.c */
-	uint64_t door_of;           /* what stands there if it is this boot's and this file's; 0: not looked at yet */
-	pthread_mutex_t *gate;      /* held: this handle is inside the door */
-	bool brief;                 /* it waits for nobody long, and then lets its caller decide */
-	_Atomic bool closing;       /* commands that hang by a fault rule end */
+	uint8_t *rt;              /* the mapping, rt_size bytes */
+	uint8_t *shared_rt;       /* readonly with own_rt: the file's area, to see when it comes alive */
+	_Atomic(uint8_t *) *segs; /* mapped pieces of the data area */
+	pthread_mutex_t seg_lock; /* this process only; also of origin */
+	struct zd_origin *origin; /* the handle that snapshots of this disk share, once there is one */
+	struct zd_timers *timers; /* requests that wait for their time, once there was one; seg_lock */
+	struct zd_view *view;     /* a fork: what it reads from elsewhere; NULL for all other disks */
+	bool (*leave)(
+		zd_dev *dev); /* what close() does first where there is an origin or a view; true: the handle stays, for reuse */
+	uint8_t *door;        /* the runtime area's first page, mapped for itself; door.c */
+	uint64_t door_of;     /* what stands there if it is this boot's and this file's; 0: not looked at yet */
+	pthread_mutex_t *gate; /* held: this handle is inside the door */
+	bool brief;            /* it waits for nobody long, and then lets its caller decide */
+	_Atomic bool closing;  /* commands that hang by a fault rule end */
 	int (*interrupt)(void *);
 	void *interrupt_arg;
-	char path[192];             /* for error texts */
+	char path[192]; /* for error texts */
 };
 
 #define ZD_COOKIE 0x5A44464Bu
@@ -107,7 +107,8 @@ struct zd_dev {
 #define zd_asked(condition) unlikely(condition)
 #endif
 /* Under the lock that a command works under: a power cut may have come between the gate and here; zd_stopped() tells. */
-#define zd_powerless(dev) zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & (ZD_GATE_POWER | ZD_GATE_BACK))
+#define zd_powerless(dev) \
+	zd_asked(atomic_load_explicit(&(dev)->head->gate, memory_order_relaxed) & (ZD_GATE_POWER | ZD_GATE_BACK))
 static inline bool zd_is_attached(const zd_dev *dev)
 {
 	return likely(atomic_load_explicit(dev->cookie, memory_order_relaxed) == ZD_COOKIE) &&
@@ -204,7 +205,8 @@ static inline uint64_t zd_word_with_written(uint64_t word, uint64_t written)
 	return (word & ((1ull << ZD_W_SHIFT) - 1)) | written >> 9 << ZD_W_SHIFT;
 }
 /* A zone as the rules see it. */
-static inline __attribute__((always_inline)) void zd_zone_as(const zd_dev *dev, uint32_t zone, uint64_t word, struct zd_rule_zone *z)
+static inline __attribute__((always_inline)) void zd_zone_as(const zd_dev *dev, uint32_t zone, uint64_t word,
+							     struct zd_rule_zone *z)
 {
 	z->type = zd_zone_type(dev, zone);
 	z->cond = zd_word_cond(word, z->type);
@@ -245,7 +247,10 @@ void zd_host_pin_blocks(int fd);
 int zd_host_unshare(int fd, uint64_t offset, uint64_t length);
 int zd_host_punch(int fd, uint64_t offset, uint64_t length);
 uint64_t zd_host_filled(int fd, uint64_t offset, uint64_t length); /* how much from offset on surely has blocks */
-uint64_t zd_host_next_data(int fd, uint64_t offset); /* where a hole ends; offset itself where that cannot be told; UINT64_MAX: nothing follows */
+uint64_t
+zd_host_next_data(int fd,
+		  uint64_t
+			  offset); /* where a hole ends; offset itself where that cannot be told; UINT64_MAX: nothing follows */
 bool zd_host_is_cow(int fd);
 enum zd_host_byte { ZD_BYTE_GATE = 0, ZD_BYTE_WRITERS = 1 };
 /* A read lock, which only a write lock of somebody else makes wait: no build of ours but older ones takes those. */
@@ -292,7 +297,7 @@ struct zd_wait {
 	uint64_t begin, last;       /* zd_now() */
 	const _Atomic bool *cancel; /* another thread of ours says so; may be NULL */
 	uint64_t cancelled;
-	bool surely;                /* for what must be tidied up: an interrupt is not obeyed at once, only a little later */
+	bool surely; /* for what must be tidied up: an interrupt is not obeyed at once, only a little later */
 };
 void zd_wait_begin(struct zd_wait *w, const _Atomic bool *cancel);
 void zd_wait_nap(struct zd_wait *w); /* a slice, where there is nothing better to wait in */
@@ -429,7 +434,7 @@ static inline void zd_unlock_zone(zd_dev *dev, uint32_t zone)
 /* The stripes of zones first..last (all 256 if there are that many), ascending. */
 int zd_lock_zones(zd_dev *dev, uint32_t first, uint32_t last);
 void zd_unlock_zones(zd_dev *dev, uint32_t first, uint32_t last);
-int zd_lock_resource(zd_dev *dev); /* rebuilds what is derived if the owner died; 0 or -EINTR */
+int zd_lock_resource(zd_dev *dev);         /* rebuilds what is derived if the owner died; 0 or -EINTR */
 bool zd_lock_resource_surely(zd_dev *dev); /* zd_mutex_lock_surely(); false: not held */
 static inline void zd_unlock_resource(zd_dev *dev)
 {

@@ -24,8 +24,8 @@
 #include <sys/mman.h>
 
 #define GATES 16u
-#define WHOSE (~0xFFFFull)                     /* bits of `which`: a hash of boot and file */
-#define CHOSEN(which) ((uint32_t)(which) & 0xFF) /* the mutex in use + 1; 0: none yet */
+#define WHOSE (~0xFFFFull)                           /* bits of `which`: a hash of boot and file */
+#define CHOSEN(which) ((uint32_t)(which) & 0xFF)     /* the mutex in use + 1; 0: none yet */
 #define BEGUN(which) ((uint32_t)(which) >> 8 & 0xFF) /* mutexes that somebody makes, or made */
 
 /* At a place that stays the same for all builds, so that they exclude each other. */

@@ -31,54 +31,54 @@ static const char zd_magic[8] = { 'Z', 'D', 'I', 'M', 'A', 'G', 'E', '\n' };
 
 /* Written once, when the image is made; both copies are the same. */
 struct zd_header {
-	char magic[8];            /*   0 */
-	uint32_t version;         /*   8 ZD_IMAGE_VERSION */
-	uint32_t nr_zones;        /*  12 */
-	uint64_t features;        /*  16 an unknown bit: refuse to open */
-	uint8_t uuid[16];         /*  24 */
-	uint64_t created;         /*  40 seconds since 1970 */
-	uint64_t size;            /*  48 bytes, as all that follow */
-	uint64_t zone_size;       /*  56 */
-	uint64_t zone_capacity;   /*  64 */
-	uint64_t append_limit;    /*  72 */
-	uint64_t seed;            /*  80 */
-	uint64_t slot_size;       /*  88 */
-	uint64_t slot_cache;      /*  96 */
-	uint64_t table_b;         /* 104 offset of the second copy of the zone entries */
-	uint64_t runtime_offset;  /* 112 */
-	uint64_t data_offset;     /* 120 */
-	uint32_t logical_block;   /* 128 */
-	uint32_t physical_block;  /* 132 */
-	uint32_t max_open;        /* 136 */
-	uint32_t max_active;      /* 140 */
-	uint8_t dialect;          /* 144 enum zd_dialect */
-	uint8_t model;            /* 145 enum zd_model */
-	uint8_t implicit_close;   /* 146 enum zd_implicit_close */
-	uint8_t data;             /* 147 enum zd_data */
-	uint8_t host_sync;        /* 148 enum zd_host_sync */
-	uint8_t unrestricted_read;/* 149 */
-	uint8_t pace;             /* 150 enum zd_paces */
-	uint8_t zero1;            /* 151 */
-	uint32_t nr_conv;         /* 152 ranges in conv */
-	uint32_t zero2;           /* 156 */
-	char profile[64];         /* 160 NUL-terminated */
-	uint8_t zero3[288];       /* 224 */
+	char magic[8];             /*   0 */
+	uint32_t version;          /*   8 ZD_IMAGE_VERSION */
+	uint32_t nr_zones;         /*  12 */
+	uint64_t features;         /*  16 an unknown bit: refuse to open */
+	uint8_t uuid[16];          /*  24 */
+	uint64_t created;          /*  40 seconds since 1970 */
+	uint64_t size;             /*  48 bytes, as all that follow */
+	uint64_t zone_size;        /*  56 */
+	uint64_t zone_capacity;    /*  64 */
+	uint64_t append_limit;     /*  72 */
+	uint64_t seed;             /*  80 */
+	uint64_t slot_size;        /*  88 */
+	uint64_t slot_cache;       /*  96 */
+	uint64_t table_b;          /* 104 offset of the second copy of the zone entries */
+	uint64_t runtime_offset;   /* 112 */
+	uint64_t data_offset;      /* 120 */
+	uint32_t logical_block;    /* 128 */
+	uint32_t physical_block;   /* 132 */
+	uint32_t max_open;         /* 136 */
+	uint32_t max_active;       /* 140 */
+	uint8_t dialect;           /* 144 enum zd_dialect */
+	uint8_t model;             /* 145 enum zd_model */
+	uint8_t implicit_close;    /* 146 enum zd_implicit_close */
+	uint8_t data;              /* 147 enum zd_data */
+	uint8_t host_sync;         /* 148 enum zd_host_sync */
+	uint8_t unrestricted_read; /* 149 */
+	uint8_t pace;              /* 150 enum zd_paces */
+	uint8_t zero1;             /* 151 */
+	uint32_t nr_conv;          /* 152 ranges in conv */
+	uint32_t zero2;            /* 156 */
+	char profile[64];          /* 160 NUL-terminated */
+	uint8_t zero3[288];        /* 224 */
 	struct {
 		uint32_t first, count;
-	} conv[440];              /* 512 */
-	uint8_t zero4[60];        /* 4032 */
-	uint32_t crc;             /* 4092 CRC-32C of bytes 0..4091 */
+	} conv[440];       /* 512 */
+	uint8_t zero4[60]; /* 4032 */
+	uint32_t crc;      /* 4092 CRC-32C of bytes 0..4091 */
 };
 _Static_assert(sizeof(struct zd_header) == ZD_PAGE, "one page");
 
 /* What changes about the image as a whole. The valid copy with the higher seq counts. */
 struct zd_status {
-	char magic[8];     /*  0 "ZDSTATE\n" */
-	uint64_t seq;      /*  8 */
-	uint32_t clean;    /* 16 1: the entries say all; 0: changes may have been under way */
-	uint32_t failed;   /* 20 1: a host sync failed */
-	uint8_t zero[36];  /* 24 */
-	uint32_t crc;      /* 60 CRC-32C of bytes 0..59 */
+	char magic[8];    /*  0 "ZDSTATE\n" */
+	uint64_t seq;     /*  8 */
+	uint32_t clean;   /* 16 1: the entries say all; 0: changes may have been under way */
+	uint32_t failed;  /* 20 1: a host sync failed */
+	uint8_t zero[36]; /* 24 */
+	uint32_t crc;     /* 60 CRC-32C of bytes 0..59 */
 };
 _Static_assert(sizeof(struct zd_status) == 64, "well within a sector");
 static const char zd_status_magic[8] = { 'Z', 'D', 'S', 'T', 'A', 'T', 'E', '\n' };
@@ -88,12 +88,12 @@ static const char zd_status_magic[8] = { 'Z', 'D', 'S', 'T', 'A', 'T', 'E', '\n'
  * copy B. The valid one with the higher seq counts. An entry of zeros is a zone never touched.
  */
 struct zd_entry {
-	uint32_t crc;      /*  0 CRC-32C of bytes 4..31, then of the zone index (u32) */
-	uint32_t seq;      /*  4 from 1 up */
-	uint64_t word;     /*  8 condition, attributes, write pointer (below) */
-	uint64_t durable;  /* 16 bytes of the zone that an emulated power cut keeps */
-	uint32_t slot;     /* 24 slot number + 1; 0: none */
-	uint32_t zero;     /* 28 */
+	uint32_t crc;     /*  0 CRC-32C of bytes 4..31, then of the zone index (u32) */
+	uint32_t seq;     /*  4 from 1 up */
+	uint64_t word;    /*  8 condition, attributes, write pointer (below) */
+	uint64_t durable; /* 16 bytes of the zone that an emulated power cut keeps */
+	uint32_t slot;    /* 24 slot number + 1; 0: none */
+	uint32_t zero;    /* 28 */
 };
 _Static_assert(sizeof(struct zd_entry) == 32, "divides a sector");
 

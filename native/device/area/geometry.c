@@ -46,9 +46,8 @@ static int check_sizes(const struct zd_header *h, struct zd_error *err)
 		return zd_fail(err, ZD_E_GEOMETRY, "zone_size %llu is more than the %llu that a zone may have", zone_size,
 			       (unsigned long long)MAX_SIZE);
 	if (capacity == 0 || capacity % h->physical_block)
-		return zd_fail(err, ZD_E_GEOMETRY,
-			       "zone_capacity %llu is not a positive multiple of the physical block, %u", capacity,
-			       h->physical_block);
+		return zd_fail(err, ZD_E_GEOMETRY, "zone_capacity %llu is not a positive multiple of the physical block, %u",
+			       capacity, h->physical_block);
 	if (capacity > zone_size)
 		return zd_fail(err, ZD_E_GEOMETRY, "zone_capacity %llu is larger than zone_size %llu", capacity, zone_size);
 	if ((size - 1) / zone_size + 1 > ZD_MAX_ZONES)
@@ -63,7 +62,8 @@ static int check_sizes(const struct zd_header *h, struct zd_error *err)
 static int check_behaviour(const struct zd_header *h, struct zd_error *err)
 {
 	if (h->dialect > ZD_NULLBLK)
-		return zd_fail(err, ZD_E_GEOMETRY, "dialect %u is unknown; there are zbc (0), zns (1), nullblk (2)", h->dialect);
+		return zd_fail(err, ZD_E_GEOMETRY, "dialect %u is unknown; there are zbc (0), zns (1), nullblk (2)",
+			       h->dialect);
 	if (h->model > ZD_HOST_AWARE)
 		return zd_fail(err, ZD_E_GEOMETRY, "model %u is unknown; there are host-managed (0) and host-aware (1)",
 			       h->model);

@@ -194,10 +194,8 @@ bool zd_host_is_cow(int fd)
 	case 0xCA451A4Eul: /* bcachefs */
 	case 0x2FC12FC1ul: /* zfs */
 	case 0x3434ul:     /* nilfs2 */
-	case 0xF2F52010ul: /* f2fs */
-		return true;
-	case 0x01021994ul: /* tmpfs has no FIEMAP and shares nothing */
-		return false;
+	case 0xF2F52010ul: /* f2fs */ return true;
+	case 0x01021994ul: /* tmpfs has no FIEMAP and shares nothing */ return false;
 	}
 	/* A reflinked file shares its blocks until each is written anew, wherever that needs room. */
 	for (;;) {

@@ -13,19 +13,21 @@
 
 #define ZD_STRIPES 256u
 #define ZD_CACHELINE 64
-#define ZD_CHUNK 65536u       /* shared state is reserved on the host in pieces of this size */
+#define ZD_CHUNK 65536u        /* shared state is reserved on the host in pieces of this size */
 #define ZD_IO_CHUNK (8u << 20) /* bytes copied between two looks at the interrupt hook */
-#define ZD_PENDING_MAX 1024u  /* freed slots that may wait for a commit */
+#define ZD_PENDING_MAX 1024u   /* freed slots that may wait for a commit */
 #define ZD_DEFAULT_SLOT_CACHE (256ull << 20)
 
 /* The counters of a zone, which struct zd_zone_rt and struct zd_zone_counters (zoned/zone.h) call the same. */
+/* clang-format off */
 #define ZD_EACH_COUNTER(X) \
 	X(reads) X(writes) X(appends) X(bytes_read) X(bytes_written) X(finish_wasted) X(opens) X(closes) X(finishes) X(resets) \
 	X(implicit_opens) X(implicit_closes) X(errors)
+/* clang-format on */
 
 /* Per zone, 128 bytes; all zero is the initial state. */
 struct zd_zone_rt {
-	_Atomic uint64_t word;      /* as in format.h. Condition changes: under stripe (or CAS by an evictor) and resource lock. */
+	_Atomic uint64_t word; /* as in format.h. Condition changes: under stripe (or CAS by an evictor) and resource lock. */
 	_Atomic uint64_t durable;   /* bytes that an emulated power cut keeps; under the stripe */
 	_Atomic uint32_t slot;      /* slot + 1; under stripe and resource lock */
 	_Atomic uint32_t gen;       /* grows whenever the zone's data goes; lets readers work without a lock */
@@ -46,7 +48,7 @@ enum zd_slot_state {
 	ZD_SLOT_FREE = 0,
 	ZD_SLOT_USED = 1,
 	ZD_SLOT_PENDING = 2,
-	ZD_SLOT_TRIM = 3, /* free, but in no list: whoever holds the commit lock is punching it out */
+	ZD_SLOT_TRIM = 3,  /* free, but in no list: whoever holds the commit lock is punching it out */
 	ZD_SLOT_PINNED = 4 /* no zone's, but views read it */
 };
 
@@ -67,15 +69,15 @@ _Static_assert(sizeof(struct zd_slot_rt) == 32, "packs");
  * blocks two words, ZD_PRE_WRITTEN and ZD_PRE_LOST. Under the zone's stripe; all zero is the initial state.
  */
 struct zd_pre {
-	uint32_t data, map;        /* slots + 1; changed under the resource lock too */
-	uint32_t flags;            /* enum zd_pre_flag */
+	uint32_t data, map; /* slots + 1; changed under the resource lock too */
+	uint32_t flags;     /* enum zd_pre_flag */
 	uint32_t zero;
 	_Atomic uint64_t from, to; /* blocks with a bit set lie in from .. to-1 */
 };
 _Static_assert(sizeof(struct zd_pre) == 32, "packs");
 enum zd_pre_flag {
-	ZD_PRE_STALE = 1,  /* the data slot may hold bytes where no bit is set */
-	ZD_PRE_FROZEN = 2  /* snapshots know more of the data slot than the map: take another one before writing */
+	ZD_PRE_STALE = 1, /* the data slot may hold bytes where no bit is set */
+	ZD_PRE_FROZEN = 2 /* snapshots know more of the data slot than the map: take another one before writing */
 };
 enum { ZD_PRE_WRITTEN = 0, ZD_PRE_LOST = 1 }; /* LOST: a fault's lost write; it stays so through flushes */
 
@@ -86,7 +88,8 @@ enum zd_gate {
 	ZD_GATE_POWER = 4,  /* the emulated disk has no power */
 	ZD_GATE_FAULTS = 8, /* fault rules are set, or a flush owes an error */
 	ZD_GATE_TRACE = 16, /* somebody records */
-	ZD_GATE_BACK = 32   /* the disk is going back to a snapshot; if who did it is dead, whoever comes finishes it (whole/back.c) */
+	ZD_GATE_BACK =
+		32 /* the disk is going back to a snapshot; if who did it is dead, whoever comes finishes it (whole/back.c) */
 };
 #define ZD_SLOW 1 /* what zd_gate() answers for a command that goes by way of traces and fault rules */
 
@@ -105,9 +108,9 @@ struct zd_rt_tag {
 
 struct zd_rt_head {
 	struct zd_rt_tag tag;
-	_Atomic uint32_t state; /* enum zd_rt_state */
-	_Atomic uint32_t gate;  /* enum zd_gate */
-	uint32_t was_clean;     /* how the first opener of this run found the image */
+	_Atomic uint32_t state;      /* enum zd_rt_state */
+	_Atomic uint32_t gate;       /* enum zd_gate */
+	uint32_t was_clean;          /* how the first opener of this run found the image */
 	_Atomic uint32_t stray_slot; /* a slot being trimmed was left in no list: the next owner of the commit lock rebuilds */
 	_Alignas(ZD_CACHELINE) pthread_mutex_t commit;
 	_Alignas(ZD_CACHELINE) pthread_mutex_t resource;
@@ -120,12 +123,12 @@ struct zd_rt_head {
 	uint64_t open_clock;
 	/* read without the lock here and there, hence atomic */
 	_Atomic uint32_t max_open_seen, max_active_seen;
-	_Atomic uint32_t nr_slots;   /* slots the file has room for */
+	_Atomic uint32_t nr_slots;                   /* slots the file has room for */
 	uint32_t warm_head, cold_head, pending_head; /* slot + 1 */
 	_Atomic uint32_t nr_free, nr_pending;
 	_Atomic uint64_t warm_bytes, pending_bytes;
-	_Atomic uint32_t nr_pre;    /* slots that hold pre-images */
-	_Atomic uint32_t no_pre;    /* nobody wants any */
+	_Atomic uint32_t nr_pre; /* slots that hold pre-images */
+	_Atomic uint32_t no_pre; /* nobody wants any */
 	/* counters that belong to no zone */
 	_Alignas(ZD_CACHELINE) _Atomic uint64_t flushes;
 	_Atomic uint64_t errors_by_rule[ZD_NR_RULES];
@@ -135,14 +138,14 @@ struct zd_rt_head {
 	/* whole/back.c: what the zones become, in slots that are linked by their `next`; it counts while ZD_GATE_BACK is set */
 	_Atomic uint32_t back_slot; /* slot + 1 */
 	_Atomic uint32_t back_rows;
-	pthread_mutex_t back;       /* of those who finish it for a dead one; taken after stripes and before the resource lock */
+	pthread_mutex_t back; /* of those who finish it for a dead one; taken after stripes and before the resource lock */
 };
 
 /* A rule with what it remembers; under the lock of struct zd_faults. */
 struct zd_fault_rt {
-	struct zd_fault f;    /* f.id 0: a free place */
+	struct zd_fault f; /* f.id 0: a free place */
 	uint64_t rng;
-	_Atomic uint32_t id;  /* f.id, for those who look without the lock: read-only handles and commands that hang */
+	_Atomic uint32_t id;       /* f.id, for those who look without the lock: read-only handles and commands that hang */
 	_Atomic uint32_t released; /* grows with each zd_fault_release() */
 };
 
@@ -156,7 +159,7 @@ struct zd_lost {
 struct zd_faults {
 	pthread_mutex_t lock; /* the last of all locks: nothing else is taken under it */
 	uint32_t last_id, nr;
-	uint32_t flush_fault; /* the next flush fails by this rule */
+	uint32_t flush_fault;            /* the next flush fails by this rule */
 	_Atomic uint32_t power_fault;    /* the power was cut by this rule; 0: by a call */
 	_Atomic uint64_t power_label[6]; /* its label; read without a lock, see zd_fault_mark_power() */
 	char flush_label[48];
@@ -179,7 +182,7 @@ struct zd_trace_rt {
 	_Atomic uint64_t lost;    /* not put in: no room, though the command had waited for some */
 	_Atomic uint64_t waits;   /* commands that waited for room */
 	uint32_t zero;
-	_Atomic uint32_t waiting; /* now; too many when one was killed */
+	_Atomic uint32_t waiting;    /* now; too many when one was killed */
 	_Atomic uint32_t wake, room; /* futexes: of the recorder, of those who wait */
 };
 

@@ -40,7 +40,8 @@ int zd_header_read(int fd, struct zd_header *header, int *bad_copies, struct zd_
 			return zd_fail(err, ZD_E_VERSION, "the image has format version %u, and this build knows version %u",
 				       copy[0].version, ZD_IMAGE_VERSION);
 		if (a && fstat(fd, &st) == 0 && st.st_size < ZD_HEADER_B + (off_t)sizeof(copy[1]))
-			return zd_fail(err, ZD_E_TRUNCATED, "the image was cut off at byte %lld, within its headers; restore it from a dump",
+			return zd_fail(err, ZD_E_TRUNCATED,
+				       "the image was cut off at byte %lld, within its headers; restore it from a dump",
 				       (long long)st.st_size);
 		if (a || b)
 			return zd_fail(err, ZD_E_CORRUPT,

@@ -35,9 +35,18 @@ static int boot_id(uint8_t id[16])
 
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
-	const uint32_t sizes[] = { 7 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
-				   sizeof(struct zd_faults), sizeof(struct zd_trace_rt), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt),
-				   sizeof(struct zd_pre), sizeof(struct zd_stripe), ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
+	const uint32_t sizes[] = { 7 /* grows with the meaning of fields */,
+				   sizeof(pthread_mutex_t),
+				   sizeof(struct zd_rt_head),
+				   sizeof(struct zd_faults),
+				   sizeof(struct zd_trace_rt),
+				   sizeof(struct zd_zone_rt),
+				   sizeof(struct zd_slot_rt),
+				   sizeof(struct zd_pre),
+				   sizeof(struct zd_stripe),
+				   ZD_STRIPES,
+				   ZD_CHUNK,
+				   (uint32_t)dev->g.rt_size };
 	struct statx sx;
 
 	memset(tag, 0, sizeof(*tag));
@@ -120,8 +129,7 @@ int zd_runtime_file_length(zd_dev *dev, uint64_t *size, struct zd_error *err)
 		return zd_fail_host(err, errno, "cannot stat the image");
 	*size = (uint64_t)st.st_size;
 	if (*size < dev->g.h.data_offset)
-		return zd_fail(err, ZD_E_TRUNCATED,
-			       "the image ends at byte %llu, but its metadata goes on to byte %llu",
+		return zd_fail(err, ZD_E_TRUNCATED, "the image ends at byte %llu, but its metadata goes on to byte %llu",
 			       (unsigned long long)*size, (unsigned long long)dev->g.h.data_offset);
 	return 0;
 }

@@ -45,17 +45,17 @@ int zd_mutex_init(pthread_mutex_t *m)
 
 /* ---------------------------------------------------------------- waiting for others */
 
-#define SLICE 20000000u              /* ns between two looks at the interrupt hook */
-#define BRIEF 50000000u              /* ns: ZD_OPEN_BRIEFLY */
-#define PATIENCE 30000000000ull      /* ns that a wait lasts which nobody can end */
-#define GRACE 300000000u             /* ns after an interrupt for what must be tidied up */
-#define SAME_CALL 2000000000u        /* ns after an interrupt that count as one with it */
+#define SLICE 20000000u         /* ns between two looks at the interrupt hook */
+#define BRIEF 50000000u         /* ns: ZD_OPEN_BRIEFLY */
+#define PATIENCE 30000000000ull /* ns that a wait lasts which nobody can end */
+#define GRACE 300000000u        /* ns after an interrupt for what must be tidied up */
+#define SAME_CALL 2000000000u   /* ns after an interrupt that count as one with it */
 
 /* Of this thread's last call. */
 static _Thread_local struct {
-	uint64_t interrupted; /* when the hook ended a wait, or a long call */
-	uint64_t gave_up;     /* when something was left untidied */
-	bool tidying;         /* all its waits are of those that are not ended at once */
+	uint64_t interrupted;   /* when the hook ended a wait, or a long call */
+	uint64_t gave_up;       /* when something was left untidied */
+	bool tidying;           /* all its waits are of those that are not ended at once */
 	const uint32_t *cancel; /* of the request at work; NULL: none */
 } mine;
 

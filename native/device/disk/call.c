@@ -91,8 +91,8 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
 	return length < 0 ? length : write_iov(dev, iov, iovcnt, (uint64_t)length, offset, err);
 }
 
-static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32_t zone, const struct iovec *iov, int n, uint64_t *landed,
-							     struct zd_error *err)
+static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32_t zone, const struct iovec *iov, int n,
+							     uint64_t *landed, struct zd_error *err)
 {
 	struct zd_request q = REQUEST(ZD_OP_APPEND, .zone = zone, .iov = iov, .nr_iov = (uint32_t)n);
 	int64_t done = zd_run_here(dev, &q);
@@ -102,8 +102,8 @@ static __attribute__((noinline, cold)) int64_t append_slowly(zd_dev *dev, uint32
 	return done;
 }
 
-static inline __attribute__((always_inline)) int64_t append_iov(zd_dev *dev, uint32_t zone, const struct iovec *iov, int n, uint64_t length,
-								uint64_t *landed, struct zd_error *err)
+static inline __attribute__((always_inline)) int64_t append_iov(zd_dev *dev, uint32_t zone, const struct iovec *iov, int n,
+								uint64_t length, uint64_t *landed, struct zd_error *err)
 {
 	struct zd_write w;
 	uint64_t bound;

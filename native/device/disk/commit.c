@@ -248,7 +248,8 @@ static int commit_host(zd_dev *dev, const struct items *items, enum zd_commit_ki
 		rt->entry_seq = zd_seq_next(rt->entry_seq);
 		rt->disk_slot = items->at[i].slot;
 		/* Written but not flushed: the next flush must find it. */
-		if (kind == ZD_COMMIT_HOST && (items->at[i].durable < zd_word_written(items->at[i].word) || zd_pre_any(dev, items->at[i].zone)))
+		if (kind == ZD_COMMIT_HOST &&
+		    (items->at[i].durable < zd_word_written(items->at[i].word) || zd_pre_any(dev, items->at[i].zone)))
 			zd_set_dirty(dev, items->at[i].zone);
 	}
 	if (r)
@@ -292,7 +293,8 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, const struct zd_zones *zone
 		zd_unlock_commit(dev);
 		return zd_fail_marked(err);
 	}
-	r = kind == ZD_COMMIT_RESETS ? collect_resets(dev, &items) : collect_dirty(dev, kind == ZD_COMMIT_FLUSH, zones ? zones : &all, &items);
+	r = kind == ZD_COMMIT_RESETS ? collect_resets(dev, &items) :
+				       collect_dirty(dev, kind == ZD_COMMIT_FLUSH, zones ? zones : &all, &items);
 	if (r)
 		zd_fail_host(err, -r, "cannot collect the zones to commit");
 	if (!r && items.n && !dev->in_ram)

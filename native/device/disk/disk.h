@@ -16,18 +16,18 @@
 /* ---------------------------------------------------------------- refuse.c */
 
 /* A broken rule: fills err from the zone's state, counts it, returns code. zone may be ZD_NO_ZONE. */
-int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t offset,
-	      uint64_t length, uint64_t bound);
-int zd_stopped(zd_dev *dev, struct zd_error *err); /* zd_powerless(): why */
+int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t offset, uint64_t length,
+	      uint64_t bound);
+int zd_stopped(zd_dev *dev, struct zd_error *err);          /* zd_powerless(): why */
 int zd_refuse_powerless(zd_dev *dev, struct zd_error *err); /* there is no power; marked with the rule that cut it */
-int zd_fail_marked(struct zd_error *err); /* an earlier host sync failed */
+int zd_fail_marked(struct zd_error *err);                   /* an earlier host sync failed */
 
 /* ---------------------------------------------------------------- commit.c */
 
 enum zd_commit_kind {
-	ZD_COMMIT_FLUSH,  /* the emulated flush: durable pointers move */
-	ZD_COMMIT_HOST,   /* only the host's side: close, host_sync=command, too many slots pending */
-	ZD_COMMIT_RESETS  /* no data sync: entries of zones whose old slot waits, as they were right after the reset */
+	ZD_COMMIT_FLUSH, /* the emulated flush: durable pointers move */
+	ZD_COMMIT_HOST,  /* only the host's side: close, host_sync=command, too many slots pending */
+	ZD_COMMIT_RESETS /* no data sync: entries of zones whose old slot waits, as they were right after the reset */
 };
 struct zd_zones {
 	uint32_t first, last;
@@ -73,9 +73,9 @@ struct zd_write {
 	uint64_t offset, length; /* the whole command, for errors */
 	uint64_t part;           /* zd_write_run(): as much is transferred, of a command that is checked as a whole */
 	struct zd_source source;
-	uint64_t landed;         /* out: where the data begins */
-	uint8_t how;             /* enum zd_write_how; all but bytes in conventional zones only */
-	bool counted, lost;      /* lost: a fault makes the next power cut take it */
+	uint64_t landed;    /* out: where the data begins */
+	uint8_t how;        /* enum zd_write_how; all but bytes in conventional zones only */
+	bool counted, lost; /* lost: a fault makes the next power cut take it */
 };
 /* Checks, stores and publishes: bytes, or an error. The place was checked. The second tells observers. */
 int64_t zd_write_now(zd_dev *dev, struct zd_write *w, struct zd_error *err);
@@ -112,7 +112,8 @@ static inline int zd_begin_reading(zd_dev *dev, uint64_t offset, uint64_t length
 int64_t zd_read_now(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_read_into(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, struct zd_error *err);
 /* Read and compared; iov NULL: only read. The bytes that are alike; *differs: the first that is not, on the disk, or ZD_NONE. */
-int64_t zd_read_compare(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, uint64_t *differs, struct zd_error *err);
+int64_t zd_read_compare(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, uint64_t *differs,
+			struct zd_error *err);
 void zd_count_read(zd_dev *dev, uint32_t zone, uint64_t commands, uint64_t n);
 
 /* ---------------------------------------------------------------- manage.c */
@@ -144,20 +145,20 @@ struct zd_run {
 	struct zd_traced t;
 	struct zd_command c;
 	struct zd_hit hit;
-	uint64_t length;           /* data: bytes */
-	uint64_t part;             /* as many of them are transferred, of a command that is checked as a whole */
-	uint64_t since, last;      /* held up: since when; when the interrupt hook was asked */
-	uint32_t at, end;          /* zone commands: whose turn it is, and behind the last */
-	bool acted;                /* it, or one of its zones, got as far as the disk */
-	bool pacing;               /* it is done, and held up until a drive would have done it */
-	struct zd_run *next;       /* among the deferred */
+	uint64_t length;      /* data: bytes */
+	uint64_t part;        /* as many of them are transferred, of a command that is checked as a whole */
+	uint64_t since, last; /* held up: since when; when the interrupt hook was asked */
+	uint32_t at, end;     /* zone commands: whose turn it is, and behind the last */
+	bool acted;           /* it, or one of its zones, got as far as the disk */
+	bool pacing;          /* it is done, and held up until a drive would have done it */
+	struct zd_run *next;  /* among the deferred */
 	void (*resume)(zd_dev *dev, struct zd_run *run, int r); /* deferred: it goes on, r from zd_hold_look(), and is freed */
 };
 
 /* ---------------------------------------------------------------- hold.c */
 
-#define ZD_HELD 2 /* a fault rule, or the pace of the handle, holds the command up */
-#define ZD_HOLD_STEP 2000000u /* ns between two looks at what the shared state says of a held-up command */
+#define ZD_HELD 2                        /* a fault rule, or the pace of the handle, holds the command up */
+#define ZD_HOLD_STEP 2000000u            /* ns between two looks at what the shared state says of a held-up command */
 bool zd_holds(const struct zd_hit *hit); /* whether it begins by doing so */
 /* ZD_HELD, 0: it goes on, or the error with which it ends. *left: ns till its time comes, UINT64_MAX: nobody knows. */
 int zd_hold_look(zd_dev *dev, struct zd_run *run, uint64_t *left);

@@ -8,7 +8,6 @@
 
 #include <time.h>
 
-
 static int no_power(zd_dev *dev, const struct zd_run *run)
 {
 	if (!(atomic_load(&dev->head->gate) & ZD_GATE_POWER))
@@ -111,7 +110,8 @@ int zd_hold_wait(zd_dev *dev, struct zd_run *run)
 
 		if (zd_interrupted(dev, &run->last)) {
 			zd_hold_end(dev, run);
-			return zd_fail_host(run->err, EINTR, hangs ? "interrupted while a fault rule held the command up" : "interrupted");
+			return zd_fail_host(run->err, EINTR,
+					    hangs ? "interrupted while a fault rule held the command up" : "interrupted");
 		}
 		nanosleep(&nap, NULL);
 	}
@@ -128,14 +128,13 @@ int zd_strike_before(zd_dev *dev, const struct zd_run *run)
 	if (!hit->id)
 		return 0;
 	switch (hit->kind) {
-	case ZD_FAULT_MEDIUM:
-		return run->c.length ? 0 : zd_strike_medium(dev, run);
+	case ZD_FAULT_MEDIUM: return run->c.length ? 0 : zd_strike_medium(dev, run);
 	case ZD_FAULT_READ_ONLY:
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
 			return 0;
-		return zd_manage_by_fault(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone, hit->id,
-					  run->err);
+		return zd_manage_by_fault(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY,
+					  hit->zone, hit->id, run->err);
 	case ZD_FAULT_LIMIT:
 		return inject(dev, run, hit, hit->active ? ZD_E_TOO_MANY_ACTIVE : ZD_E_TOO_MANY_OPEN,
 			      hit->active ? dev->g.h.max_active : dev->g.h.max_open);
@@ -144,8 +143,7 @@ int zd_strike_before(zd_dev *dev, const struct zd_run *run)
 			return 0;
 		r = dev->up->cut_power(dev, hit->keep, hit->draw, hit->id, hit->label, run->err);
 		return r ? r : no_power(dev, run);
-	default:
-		return 0;
+	default: return 0;
 	}
 }
 
@@ -163,12 +161,8 @@ int64_t zd_strike_after(zd_dev *dev, const struct zd_run *run, int64_t result, u
 		return result;
 	}
 	switch (hit->kind) {
-	case ZD_FAULT_LOST:
-		r = zd_fault_lose(dev, hit, landed, run->err);
-		break;
-	case ZD_FAULT_FLUSH_ERROR:
-		r = zd_fault_owe_flush(dev, hit, run->err);
-		break;
+	case ZD_FAULT_LOST: r = zd_fault_lose(dev, hit, landed, run->err); break;
+	case ZD_FAULT_FLUSH_ERROR: r = zd_fault_owe_flush(dev, hit, run->err); break;
 	case ZD_FAULT_FLIP_MEDIA:
 		/* For an append `at` was where the data would land; where it did is known now. */
 		r = zd_zone_flip(dev, hit->at - run->c.offset + landed + hit->bit / 8, hit->bit % 8);
@@ -176,8 +170,8 @@ int64_t zd_strike_after(zd_dev *dev, const struct zd_run *run, int64_t result, u
 	case ZD_FAULT_READ_ONLY:
 	case ZD_FAULT_OFFLINE:
 		if (hit->after)
-			r = zd_manage_by_fault(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY, hit->zone,
-					       hit->id, run->err);
+			r = zd_manage_by_fault(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY,
+					       hit->zone, hit->id, run->err);
 		break;
 	case ZD_FAULT_POWER_CUT:
 		if (hit->after)

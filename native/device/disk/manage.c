@@ -12,10 +12,14 @@ static int interrupted(struct zd_error *err, int r)
 static void count(struct zd_zone_rt *rt, int cmd)
 {
 	switch (cmd) {
-	case ZD_CMD_OPEN: case ZD_CMD_OPEN_ALL: zd_count32(&rt->opens, 1); break;
-	case ZD_CMD_CLOSE: case ZD_CMD_CLOSE_ALL: zd_count32(&rt->closes, 1); break;
-	case ZD_CMD_FINISH: case ZD_CMD_FINISH_ALL: zd_count32(&rt->finishes, 1); break;
-	case ZD_CMD_RESET: case ZD_CMD_RESET_ALL: zd_count32(&rt->resets, 1); break;
+	case ZD_CMD_OPEN:
+	case ZD_CMD_OPEN_ALL: zd_count32(&rt->opens, 1); break;
+	case ZD_CMD_CLOSE:
+	case ZD_CMD_CLOSE_ALL: zd_count32(&rt->closes, 1); break;
+	case ZD_CMD_FINISH:
+	case ZD_CMD_FINISH_ALL: zd_count32(&rt->finishes, 1); break;
+	case ZD_CMD_RESET:
+	case ZD_CMD_RESET_ALL: zd_count32(&rt->resets, 1); break;
 	}
 }
 
@@ -183,7 +187,8 @@ static int each(zd_dev *dev, int cmd, struct zd_error *err)
 /* Whether the dialect has such a command: where it has, an empty zone is passed over. */
 static const struct zd_cell *cell_of_all(const zd_dev *dev, int cmd)
 {
-	return zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED, ZD_EMPTY, cmd);
+	return zd_cell(dev->g.h.dialect, dev->g.h.model == ZD_HOST_AWARE ? ZD_SEQ_WRITE_PREFERRED : ZD_SEQ_WRITE_REQUIRED,
+		       ZD_EMPTY, cmd);
 }
 
 int zd_manage_all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)

@@ -12,7 +12,8 @@ int zd_check_place(zd_dev *dev, int cmd, uint64_t offset, uint64_t length, struc
 	int r = zd_check_range(&dev->g.book, offset, length, &bound);
 
 	if (unlikely(r))
-		return zd_refuse(dev, err, r, cmd, offset < dev->g.h.size ? zd_zone_of(dev, offset) : ZD_NO_ZONE, offset, length, bound);
+		return zd_refuse(dev, err, r, cmd, offset < dev->g.h.size ? zd_zone_of(dev, offset) : ZD_NO_ZONE, offset,
+				 length, bound);
 	return 0;
 }
 
@@ -30,7 +31,8 @@ int zd_check_reading(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_er
 {
 	struct zd_ruling v;
 
-	zd_check_read(&dev->g.book, zd_zone_now, dev, zd_zone_of(dev, offset), zd_zone_of(dev, offset + length - 1), offset, length, &v);
+	zd_check_read(&dev->g.book, zd_zone_now, dev, zd_zone_of(dev, offset), zd_zone_of(dev, offset + length - 1), offset,
+		      length, &v);
 	return zd_ruled(dev, &v, ZD_CMD_READ, offset, length, err);
 }
 
@@ -46,8 +48,8 @@ void zd_count_read(zd_dev *dev, uint32_t zone, uint64_t commands, uint64_t n)
 }
 
 /* Both ways of a read: checked already. first: the command's first byte, which counts it. */
-static inline __attribute__((always_inline)) int64_t read_bytes(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, bool first,
-								struct zd_error *err)
+static inline __attribute__((always_inline)) int64_t read_bytes(zd_dev *dev, void *buf, uint64_t length, uint64_t offset,
+								bool first, struct zd_error *err)
 {
 	uint64_t done = 0, last = 0;
 	int r;
@@ -101,7 +103,8 @@ int64_t zd_read_into(zd_dev *dev, const struct iovec *iov, uint64_t length, uint
 	return (int64_t)length;
 }
 
-int64_t zd_read_compare(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, uint64_t *differs, struct zd_error *err)
+int64_t zd_read_compare(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, uint64_t *differs,
+			struct zd_error *err)
 {
 	uint8_t piece[16384];
 	uint64_t done = 0, in = 0, last = zd_now();

@@ -2,8 +2,8 @@
 /* The error of a broken rule, filled from the zone's state and counted; and what a whole disk refuses. */
 #include "device/disk/disk.h"
 
-int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t offset,
-	      uint64_t length, uint64_t bound)
+int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zone, uint64_t offset, uint64_t length,
+	      uint64_t bound)
 {
 	int type;
 
@@ -56,6 +56,7 @@ int zd_stopped(zd_dev *dev, struct zd_error *err)
 {
 	/* The power may be back since the command saw that it was off: only the other bit tells of the other cause. */
 	if ((atomic_load(&dev->head->gate) & (ZD_GATE_POWER | ZD_GATE_BACK)) == ZD_GATE_BACK)
-		return zd_fail(err, ZD_E_BUSY, "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
+		return zd_fail(err, ZD_E_BUSY,
+			       "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
 	return zd_refuse_powerless(dev, err);
 }

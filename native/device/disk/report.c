@@ -129,7 +129,9 @@ int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err)
 	if (!rt)
 		return 0;
 	if (zd_is_conv(dev, zone))
-		return atomic_load_explicit(&rt->slot, memory_order_acquire) || zd_view_has(dev, zone) ? (int64_t)zd_zone_length(dev, zone) : 0;
+		return atomic_load_explicit(&rt->slot, memory_order_acquire) || zd_view_has(dev, zone) ?
+			       (int64_t)zd_zone_length(dev, zone) :
+			       0;
 	return (int64_t)zd_word_written(atomic_load_explicit(&rt->word, memory_order_acquire));
 }
 
@@ -140,8 +142,8 @@ int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err)
 
 	if (r)
 		return r;
-	if (!rt || zd_word_cond(atomic_load_explicit(&rt->word, memory_order_acquire), zd_zone_type(dev, zone)) !=
-			   ZD_IMPLICIT_OPEN)
+	if (!rt ||
+	    zd_word_cond(atomic_load_explicit(&rt->word, memory_order_acquire), zd_zone_type(dev, zone)) != ZD_IMPLICIT_OPEN)
 		return 0;
 	/* Without the resource lock, which a read-only handle cannot take: a look, true for its moment. */
 	return (int64_t)__atomic_load_n(&rt->open_seq, __ATOMIC_RELAXED);
@@ -154,7 +156,8 @@ int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err)
 /* What grows with each change of a zone's condition that its data survives. */
 static uint32_t turns(const struct zd_zone_rt *rt)
 {
-	return atomic_load_explicit(&rt->opens, memory_order_acquire) + atomic_load_explicit(&rt->closes, memory_order_acquire) +
+	return atomic_load_explicit(&rt->opens, memory_order_acquire) +
+	       atomic_load_explicit(&rt->closes, memory_order_acquire) +
 	       atomic_load_explicit(&rt->implicit_opens, memory_order_acquire) +
 	       atomic_load_explicit(&rt->implicit_closes, memory_order_acquire);
 }
@@ -176,9 +179,10 @@ static uint32_t state_of(const zd_dev *dev, uint32_t zone, struct zd_zone_state 
 			out->writes = atomic_load_explicit(&rt->writes, memory_order_acquire);
 			/* Without the resource lock, which a read-only handle cannot take: a look, true for its moment. */
 			out->opened = __atomic_load_n(&rt->open_seq, __ATOMIC_ACQUIRE);
-			out->written = type == ZD_CONVENTIONAL &&
-				       (atomic_load_explicit(&rt->slot, memory_order_acquire) || zd_view_has(dev, zone)) ?
-					       zd_zone_length(dev, zone) : 0;
+			out->written = type == ZD_CONVENTIONAL && (atomic_load_explicit(&rt->slot, memory_order_acquire) ||
+								   zd_view_has(dev, zone)) ?
+					       zd_zone_length(dev, zone) :
+					       0;
 			word = atomic_load_explicit(&rt->word, memory_order_acquire);
 			turn = turns(rt);
 		} while (before != turn || out->gen != atomic_load_explicit(&rt->gen, memory_order_acquire));
@@ -224,7 +228,8 @@ static int look_till_still(zd_dev *dev, struct zd_zone_state *out, struct zd_err
 		if (zd_interrupted(dev, &last))
 			r = zd_fail_host(err, EINTR, "interrupted");
 		else if (i == LOOKS)
-			r = zd_fail_host(err, EAGAIN, "zones are opened and closed faster than a read-only handle can look at them");
+			r = zd_fail_host(err, EAGAIN,
+					 "zones are opened and closed faster than a read-only handle can look at them");
 	}
 	free(seen);
 	return r;

@@ -27,11 +27,11 @@ enum shape { SHAPE_DATA, SHAPE_APPEND, SHAPE_ZONE, SHAPE_WHOLE }; /* what of the
 #define UNMET 3   /* of a place: no fault rule meets the command */
 
 struct zd_stages {
-	uint8_t cmd;      /* as rule book, fault rules and observers know it */
+	uint8_t cmd; /* as rule book, fault rules and observers know it */
 	uint8_t shape;
 	bool changes;
-	uint16_t flags;   /* ZD_REQ_* that it knows */
-	int (*place)(zd_dev *dev, struct zd_run *run); /* fills run->c. 0, NOTHING, UNMET, or an error */
+	uint16_t flags;                                         /* ZD_REQ_* that it knows */
+	int (*place)(zd_dev *dev, struct zd_run *run);          /* fills run->c. 0, NOTHING, UNMET, or an error */
 	bool (*refused)(zd_dev *dev, const struct zd_run *run); /* what the rule book says now, without locks */
 	int64_t (*act)(zd_dev *dev, struct zd_run *run);
 };
@@ -79,7 +79,8 @@ static int place_zone(zd_dev *dev, struct zd_run *run)
 	const struct zd_request *q = run->q;
 
 	if (beyond(dev, run))
-		return zd_refuse(dev, run->err, ZD_E_OUT_OF_RANGE, run->op->cmd, ZD_NO_ZONE, q->zone, q->count, dev->g.h.nr_zones);
+		return zd_refuse(dev, run->err, ZD_E_OUT_OF_RANGE, run->op->cmd, ZD_NO_ZONE, q->zone, q->count,
+				 dev->g.h.nr_zones);
 	run->c.first = run->c.last = run->at;
 	run->c.offset = zd_zone_start(dev, run->at);
 	return run->op->cmd >= ZD_CMD_SET_EMPTY ? UNMET : 0;
@@ -113,7 +114,9 @@ static struct zd_write write_of(const zd_dev *dev, const struct zd_run *run)
 		.length = run->length,
 		.part = run->part,
 		.source = { q->iov, (int)q->nr_iov, 0 },
-		.how = q->op == ZD_OP_WRITE_ZEROES ? ZD_WRITE_ZEROES : q->op == ZD_OP_DEALLOCATE ? ZD_WRITE_DROP : ZD_WRITE_BYTES,
+		.how = q->op == ZD_OP_WRITE_ZEROES ? ZD_WRITE_ZEROES :
+		       q->op == ZD_OP_DEALLOCATE   ? ZD_WRITE_DROP :
+						     ZD_WRITE_BYTES,
 		.lost = run->hit.kind == ZD_FAULT_LOST,
 	};
 }
@@ -144,7 +147,8 @@ static int check_append(zd_dev *dev, const struct zd_run *run)
 	int r;
 
 	if (zone >= dev->g.h.nr_zones)
-		return zd_refuse(dev, run->err, ZD_E_OUT_OF_RANGE, ZD_CMD_APPEND, ZD_NO_ZONE, zone, run->length, dev->g.h.nr_zones);
+		return zd_refuse(dev, run->err, ZD_E_OUT_OF_RANGE, ZD_CMD_APPEND, ZD_NO_ZONE, zone, run->length,
+				 dev->g.h.nr_zones);
 	r = zd_check_append(&dev->g.book, zd_zone_type(dev, zone), run->length, &bound);
 	return r ? zd_refuse(dev, run->err, r, ZD_CMD_APPEND, zone, zd_zone_start(dev, zone), run->length, bound) : 0;
 }
@@ -209,7 +213,10 @@ static int64_t act_read(zd_dev *dev, struct zd_run *run)
 	if (differs != ZD_NONE) {
 		uint32_t zone = zd_zone_of(dev, differs);
 
-		return zd_strike_after(dev, run, zd_refuse(dev, run->err, ZD_E_MISCOMPARE, ZD_CMD_READ, zone, q->offset, run->length, differs), 0);
+		return zd_strike_after(dev, run,
+				       zd_refuse(dev, run->err, ZD_E_MISCOMPARE, ZD_CMD_READ, zone, q->offset, run->length,
+						 differs),
+				       0);
 	}
 	if (done >= 0 && run->part < run->length)
 		return zd_strike_medium(dev, run);

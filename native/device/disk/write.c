@@ -25,7 +25,8 @@ static int overwrote(zd_dev *dev, struct zd_error *err, int r, uint32_t zone, bo
 	*done = 0;
 	if (!partly || r == -EINTR)
 		return zd_write_failed(dev, err, r, zone);
-	zd_fail_host(err, -r, "the host could not store all of the data; the blocks that were overwritten hold the old data or the new");
+	zd_fail_host(err, -r,
+		     "the host could not store all of the data; the blocks that were overwritten hold the old data or the new");
 	if (err)
 		err->zone = zone;
 	return r;
@@ -136,7 +137,8 @@ static int write_seq_part(zd_dev *dev, struct zd_write *w, uint32_t zone, struct
 
 	*done = 0;
 	for (;;) {
-		uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), written = zd_word_written(word), flags = 0;
+		uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), written = zd_word_written(word),
+			 flags = 0;
 		int cond = zd_word_cond(word, type);
 		const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, cond, w->cmd);
 		bool opens = cell->next == ZD_NEXT_IMPLICIT_OPEN && cond != ZD_IMPLICIT_OPEN;
@@ -147,8 +149,9 @@ static int write_seq_part(zd_dev *dev, struct zd_write *w, uint32_t zone, struct
 			if (r)
 				return r;
 		}
-		r = likely(type == ZD_SEQ_WRITE_REQUIRED) ? zd_zone_store(dev, rt, zone, rel, &w->source, n, done) :
-							    zd_zone_store_over(dev, rt, zone, rel, &w->source, n, w->lost, done);
+		r = likely(type == ZD_SEQ_WRITE_REQUIRED) ?
+			    zd_zone_store(dev, rt, zone, rel, &w->source, n, done) :
+			    zd_zone_store_over(dev, rt, zone, rel, &w->source, n, w->lost, done);
 		if (unlikely(r && !(r == -EINTR && *done))) {
 			give_up(dev, zone, rt, opens, before);
 			return overwrote(dev, err, r, zone, rel < written && *done, done);
@@ -187,7 +190,8 @@ static int ask_to_open(zd_dev *dev, const struct zd_write *w, uint32_t zone, con
 	return r ? refuse_write(dev, err, r, w, zone, zd_rule_limit(&dev->g.book, r)) : 0;
 }
 
-static inline __attribute__((always_inline)) int get_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt **rt, struct zd_error *err)
+static inline __attribute__((always_inline)) int get_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt **rt,
+							  struct zd_error *err)
 {
 	int r = zd_zone_get(dev, zone, rt);
 
@@ -198,8 +202,8 @@ static inline __attribute__((always_inline)) int get_zone(zd_dev *dev, uint32_t 
 	return r;
 }
 
-static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev, struct zd_write *w, uint32_t zone, struct zd_traced *t,
-								    struct zd_error *err)
+static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev, struct zd_write *w, uint32_t zone,
+								    struct zd_traced *t, struct zd_error *err)
 {
 	struct zd_zone_rt *rt;
 	struct zd_rule_zone z;
@@ -239,8 +243,8 @@ out:
 	return r ? r : (int64_t)done;
 }
 
-static __attribute__((noinline, cold)) int64_t required_write_run(zd_dev *dev, struct zd_write *w, uint32_t zone, struct zd_traced *t,
-								  struct zd_error *err)
+static __attribute__((noinline, cold)) int64_t required_write_run(zd_dev *dev, struct zd_write *w, uint32_t zone,
+								  struct zd_traced *t, struct zd_error *err)
 {
 	return required_write(dev, w, zone, t, err);
 }
@@ -259,8 +263,8 @@ static int check_over(zd_dev *dev, const struct zd_write *w, uint32_t first, uin
 }
 
 /* One zone's part of a write in a conventional zone; *done counts as soon as it landed. */
-static int write_conv_part(zd_dev *dev, struct zd_write *w, uint32_t zone, uint64_t rel, uint64_t n, uint64_t before, uint64_t *done,
-			   struct zd_error *err)
+static int write_conv_part(zd_dev *dev, struct zd_write *w, uint32_t zone, uint64_t rel, uint64_t n, uint64_t before,
+			   uint64_t *done, struct zd_error *err)
 {
 	struct zd_zone_rt *rt;
 	int r = zd_zone_get(dev, zone, &rt);
@@ -269,7 +273,8 @@ static int write_conv_part(zd_dev *dev, struct zd_write *w, uint32_t zone, uint6
 	if (r && zd_slots_gave(dev, r))
 		r = zd_zone_get(dev, zone, &rt);
 	if (!r) {
-		r = likely(w->how == ZD_WRITE_BYTES) ? zd_zone_store_over(dev, rt, zone, rel, &w->source, n, w->lost, done) :
+		r = likely(w->how == ZD_WRITE_BYTES) ?
+			    zd_zone_store_over(dev, rt, zone, rel, &w->source, n, w->lost, done) :
 			    zd_zone_zero(dev, rt, zone, rel, n, w->how == ZD_WRITE_DROP, w->lost, done);
 		count_write(rt, w, *done);
 	}
@@ -349,8 +354,7 @@ bool zd_write_refused(zd_dev *dev, const struct zd_write *w)
 		return check_over(dev, w, zone, zd_zone_of(dev, w->offset + w->length - 1), &zd_asking) != 0;
 	rel = w->cmd == ZD_CMD_APPEND ? z.written : w->offset - z.start;
 	cell = zd_cell(dev->g.h.dialect, z.type, z.cond, w->cmd);
-	return zd_check_write(&dev->g.book, &z, cell, w->cmd, rel, w->length, &bound) ||
-	       zd_ask_resources(dev, cell->effects);
+	return zd_check_write(&dev->g.book, &z, cell, w->cmd, rel, w->length, &bound) || zd_ask_resources(dev, cell->effects);
 }
 
 int zd_write_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err)
@@ -372,12 +376,14 @@ int zd_write_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_er
 	if (r)
 		goto out;
 	zd_zone_as(dev, zone, rt->word, &z);
-	r = zd_check_write(&dev->g.book, &z, zd_cell(dev->g.h.dialect, type, z.cond, ZD_CMD_WRITE), ZD_CMD_WRITE, rel, length, &bound);
+	r = zd_check_write(&dev->g.book, &z, zd_cell(dev->g.h.dialect, type, z.cond, ZD_CMD_WRITE), ZD_CMD_WRITE, rel, length,
+			   &bound);
 	if (r)
 		refuse_write(dev, err, r, &w, zone, bound);
 	/* As a write that is never published: the blocks get their place, and what is in them lies behind the pointer. */
 	for (at = 0; !r && at < length; at += done) {
-		const struct iovec one = { (void *)(uintptr_t)zeros, length - at < sizeof(zeros) ? length - at : sizeof(zeros) };
+		const struct iovec one = { (void *)(uintptr_t)zeros,
+					   length - at < sizeof(zeros) ? length - at : sizeof(zeros) };
 		struct zd_source from = { &one, 1, 0 };
 
 		r = zd_zone_store(dev, rt, zone, rel + at, &from, one.iov_len, &done);

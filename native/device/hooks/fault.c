@@ -22,7 +22,8 @@ static const struct {
 	[ZD_FAULT_OFFLINE] = { "a zone going offline", ZD_DATA_CMDS | ZD_ONE_ZONE },
 	[ZD_FAULT_LATENCY] = { "latency", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH) },
 	[ZD_FAULT_HANG] = { "a hang", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH) },
-	[ZD_FAULT_LIMIT] = { "a limit error", ZD_WRITES | ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH) },
+	[ZD_FAULT_LIMIT] = { "a limit error",
+			     ZD_WRITES | ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH) },
 	[ZD_FAULT_POWER_CUT] = { "a power cut", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH) },
 };
 
@@ -139,7 +140,8 @@ struct zd_fault_rt *zd_fault_next(struct zd_faults *all, const struct zd_fault_r
 	for (i = 0; i < ZD_MAX_FAULTS; i++) {
 		struct zd_fault_rt *r = &all->rule[i];
 
-		if (!r->f.id || (after && (r->f.order < after->f.order || (r->f.order == after->f.order && r->f.id <= after->f.id))))
+		if (!r->f.id ||
+		    (after && (r->f.order < after->f.order || (r->f.order == after->f.order && r->f.id <= after->f.id))))
 			continue;
 		if (!best || r->f.order < best->f.order || (r->f.order == best->f.order && r->f.id < best->f.id))
 			best = r;
@@ -176,10 +178,8 @@ static bool needs_accepted(uint32_t kind)
 	case ZD_FAULT_OFFLINE:
 	case ZD_FAULT_LATENCY:
 	case ZD_FAULT_HANG:
-	case ZD_FAULT_POWER_CUT:
-		return false;
-	default:
-		return true;
+	case ZD_FAULT_POWER_CUT: return false;
+	default: return true;
 	}
 }
 
@@ -211,21 +211,15 @@ static bool meets(const zd_dev *dev, const struct zd_fault *f, const struct zd_c
 		hit->zone = zd_zone_of(dev, hit->at);
 	}
 	switch (f->kind) {
-	case ZD_FAULT_MEDIUM:
-		hit->cut = c->length ? whole_blocks(dev, c->cmd, hit->at - c->offset) : 0;
-		return true;
+	case ZD_FAULT_MEDIUM: hit->cut = c->length ? whole_blocks(dev, c->cmd, hit->at - c->offset) : 0; return true;
 	case ZD_FAULT_TORN:
 		hit->cut = whole_blocks(dev, c->cmd, f->blocks * dev->g.h.logical_block);
 		return f->blocks * dev->g.h.logical_block < c->length;
-	case ZD_FAULT_LOST:
-		return !zd_is_conv(dev, hit->zone) || dev->g.keeps_pre;
-	case ZD_FAULT_LIMIT:
-		return c->cmd == ZD_CMD_OPEN_ALL || !zd_is_conv(dev, hit->zone);
+	case ZD_FAULT_LOST: return !zd_is_conv(dev, hit->zone) || dev->g.keeps_pre;
+	case ZD_FAULT_LIMIT: return c->cmd == ZD_CMD_OPEN_ALL || !zd_is_conv(dev, hit->zone);
 	case ZD_FAULT_FLIP_READ:
-	case ZD_FAULT_FLIP_MEDIA:
-		return f->bit == ZD_NONE || f->bit / 8 < end - hit->at;
-	default:
-		return true;
+	case ZD_FAULT_FLIP_MEDIA: return f->bit == ZD_NONE || f->bit / 8 < end - hit->at;
+	default: return true;
 	}
 }
 

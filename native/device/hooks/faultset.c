@@ -3,11 +3,22 @@
 #include "device/hooks/hooks.h"
 
 static const char *const names[ZD_NR_CMDS] = {
-	[ZD_CMD_READ] = "read", [ZD_CMD_WRITE] = "write", [ZD_CMD_APPEND] = "append", [ZD_CMD_OPEN] = "open",
-	[ZD_CMD_CLOSE] = "close", [ZD_CMD_FINISH] = "finish", [ZD_CMD_RESET] = "reset", [ZD_CMD_OPEN_ALL] = "open-all",
-	[ZD_CMD_CLOSE_ALL] = "close-all", [ZD_CMD_FINISH_ALL] = "finish-all", [ZD_CMD_RESET_ALL] = "reset-all",
-	[ZD_CMD_POWER_CYCLE] = "power-cycle", [ZD_CMD_SET_EMPTY] = "set-condition", [ZD_CMD_SET_READ_ONLY] = "set-condition",
-	[ZD_CMD_SET_OFFLINE] = "set-condition", [ZD_CMD_FLUSH] = "flush",
+	[ZD_CMD_READ] = "read",
+	[ZD_CMD_WRITE] = "write",
+	[ZD_CMD_APPEND] = "append",
+	[ZD_CMD_OPEN] = "open",
+	[ZD_CMD_CLOSE] = "close",
+	[ZD_CMD_FINISH] = "finish",
+	[ZD_CMD_RESET] = "reset",
+	[ZD_CMD_OPEN_ALL] = "open-all",
+	[ZD_CMD_CLOSE_ALL] = "close-all",
+	[ZD_CMD_FINISH_ALL] = "finish-all",
+	[ZD_CMD_RESET_ALL] = "reset-all",
+	[ZD_CMD_POWER_CYCLE] = "power-cycle",
+	[ZD_CMD_SET_EMPTY] = "set-condition",
+	[ZD_CMD_SET_READ_ONLY] = "set-condition",
+	[ZD_CMD_SET_OFFLINE] = "set-condition",
+	[ZD_CMD_FLUSH] = "flush",
 };
 
 #define WRONG(...) return zd_fail(err, -EINVAL, __VA_ARGS__)
@@ -38,7 +49,8 @@ static int check_commands(const zd_dev *dev, struct zd_fault *f, struct zd_error
 	}
 	if (!f->commands)
 		WRONG("no command that %s can happen on is left, so the rule can never act", zd_fault_kind_name((int)f->kind));
-	if (dev->g.h.dialect == ZD_NULLBLK && !(f->commands & ~(ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_CLOSE_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH_ALL))))
+	if (dev->g.h.dialect == ZD_NULLBLK &&
+	    !(f->commands & ~(ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_CLOSE_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH_ALL))))
 		WRONG("dialect nullblk has no such command, so the rule can never act");
 	for (z = f->first_zone; conv_only && z <= f->last_zone && z < dev->g.h.nr_zones; z++)
 		conv_only = zd_is_conv(dev, z);
@@ -67,7 +79,8 @@ static int check_rule(const zd_dev *dev, struct zd_fault *f, struct zd_error *er
 			WRONG("the byte range %llu to %llu must be ascending and in whole blocks of %u bytes",
 			      (unsigned long long)f->from, (unsigned long long)f->to, h->logical_block);
 		if (f->to > h->size)
-			WRONG("the byte range ends at %llu, but the disk at %llu", (unsigned long long)f->to, (unsigned long long)h->size);
+			WRONG("the byte range ends at %llu, but the disk at %llu", (unsigned long long)f->to,
+			      (unsigned long long)h->size);
 		if (zd_fault_from(dev, f) >= zd_fault_to(dev, f))
 			WRONG("the byte range lies outside the rule's zones, so it can never act");
 	}
@@ -80,7 +93,8 @@ static int check_rule(const zd_dev *dev, struct zd_fault *f, struct zd_error *er
 	if (f->blocks && f->kind != ZD_FAULT_TORN)
 		WRONG("a number of blocks belongs to a torn write, not to %s", zd_fault_kind_name((int)f->kind));
 	if (f->kind == ZD_FAULT_TORN && f->blocks >= h->zone_size / h->logical_block)
-		WRONG("a write of more than %llu blocks does not fit into a zone, so the rule can never act", (unsigned long long)f->blocks);
+		WRONG("a write of more than %llu blocks does not fit into a zone, so the rule can never act",
+		      (unsigned long long)f->blocks);
 	if (f->bit != ZD_NONE && flips && f->to && f->bit / 8 >= zd_fault_to(dev, f) - zd_fault_from(dev, f))
 		WRONG("bit %llu lies behind the rule's byte range, so it can never act", (unsigned long long)f->bit);
 	if (f->kind == ZD_FAULT_FLIP_MEDIA && h->data == ZD_NO_DATA)
@@ -104,10 +118,12 @@ static int check_overlap(const zd_dev *dev, const struct zd_fault *f, struct zd_
 		const struct zd_fault *o = &dev->faults->rule[i].f;
 		uint32_t both = f->commands & o->commands, cmd = 0;
 
-		if (!o->id || zd_fault_is_spent(o) || o->order != f->order || !both || o->first_zone > f->last_zone || o->last_zone < f->first_zone)
+		if (!o->id || zd_fault_is_spent(o) || o->order != f->order || !both || o->first_zone > f->last_zone ||
+		    o->last_zone < f->first_zone)
 			continue;
 		/* Commands without a byte range meet wherever their zones do. */
-		if (!(both & ~ZD_DATA_CMDS) && (zd_fault_from(dev, f) >= zd_fault_to(dev, o) || zd_fault_from(dev, o) >= zd_fault_to(dev, f)))
+		if (!(both & ~ZD_DATA_CMDS) &&
+		    (zd_fault_from(dev, f) >= zd_fault_to(dev, o) || zd_fault_from(dev, o) >= zd_fault_to(dev, f)))
 			continue;
 		while (!(both & ZD_CMD_BIT(cmd)))
 			cmd++;

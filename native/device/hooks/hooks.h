@@ -29,13 +29,13 @@ struct zd_command {
 };
 /* What a rule decided about it. */
 struct zd_hit {
-	uint32_t id;    /* 0: no rule acts */
+	uint32_t id; /* 0: no rule acts */
 	uint32_t kind;
-	uint64_t at;    /* the first byte that command and rule share */
-	uint64_t cut;   /* bytes that are transferred before it fails; the command's length: it does not fail so */
-	uint64_t bit;   /* from `at` on */
-	uint64_t draw;  /* random, from the rule's seed */
-	uint32_t zone;  /* the first zone that command and rule share */
+	uint64_t at;   /* the first byte that command and rule share */
+	uint64_t cut;  /* bytes that are transferred before it fails; the command's length: it does not fail so */
+	uint64_t bit;  /* from `at` on */
+	uint64_t draw; /* random, from the rule's seed */
+	uint32_t zone; /* the first zone that command and rule share */
 	uint8_t after, active, keep;
 	uint32_t place;    /* of the rule in the table */
 	uint32_t released; /* hang: as often had it been released then */
@@ -75,14 +75,17 @@ int zd_fault_forget_flush(zd_dev *dev); /* no flush fails for what a write did b
 #define ZD_DATA_CMDS (ZD_CMD_BIT(ZD_CMD_READ) | ZD_CMD_BIT(ZD_CMD_WRITE) | ZD_CMD_BIT(ZD_CMD_APPEND))
 #define ZD_WRITES (ZD_CMD_BIT(ZD_CMD_WRITE) | ZD_CMD_BIT(ZD_CMD_APPEND))
 #define ZD_ONE_ZONE (ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_CLOSE) | ZD_CMD_BIT(ZD_CMD_FINISH) | ZD_CMD_BIT(ZD_CMD_RESET))
-#define ZD_ALL_FORMS (ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_CLOSE_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH_ALL) | ZD_CMD_BIT(ZD_CMD_RESET_ALL))
+#define ZD_ALL_FORMS                                                                                  \
+	(ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_CLOSE_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH_ALL) | \
+	 ZD_CMD_BIT(ZD_CMD_RESET_ALL))
 
 /* Shared with fault.c: which bytes and commands a rule is about, and its lock. */
 uint64_t zd_fault_from(const zd_dev *dev, const struct zd_fault *f);
 uint64_t zd_fault_to(const zd_dev *dev, const struct zd_fault *f);
 bool zd_fault_is_spent(const struct zd_fault *f); /* it never acts again, whatever comes */
 const char *zd_fault_kind_name(int kind);
-struct zd_fault_rt *zd_fault_next(struct zd_faults *all, const struct zd_fault_rt *after); /* in the order of acting; NULL at the end */
+struct zd_fault_rt *zd_fault_next(struct zd_faults *all,
+				  const struct zd_fault_rt *after); /* in the order of acting; NULL at the end */
 int zd_fault_lock(zd_dev *dev, struct zd_error *err);
 void zd_fault_unlock(zd_dev *dev);
 void zd_fault_set_gate(zd_dev *dev); /* under the lock */
@@ -156,11 +159,11 @@ int zd_trace_enter(zd_dev *dev, struct zd_error *err);
 struct zd_traced {
 	struct zd_trace_rt *trace; /* the ring it is put into; NULL: none */
 	struct zd_trace_record r;
-	uint64_t before;     /* the zone's word, for observers of this handle */
-	bool local;          /* there are some */
-	bool done;           /* they were told */
-	bool held;           /* zd_fault_decides_late() */
-	uint64_t ticket;     /* of its pace, once it took effect; 0: it takes no time */
+	uint64_t before; /* the zone's word, for observers of this handle */
+	bool local;      /* there are some */
+	bool done;       /* they were told */
+	bool held;       /* zd_fault_decides_late() */
+	uint64_t ticket; /* of its pace, once it took effect; 0: it takes no time */
 };
 int zd_trace_join(zd_dev *dev, struct zd_traced *t); /* whether it is to be put in; waits for room. 0 or -EINTR */
 void zd_trace_put(zd_dev *dev, struct zd_traced *t);
@@ -176,7 +179,8 @@ uint32_t zd_trace_run(zd_dev *dev); /* first opener: the gate's bits for what an
  * Before any lock, as it may wait for room. t is zero. zone ZD_NO_ZONE, offset ZD_NONE: there is none. 0, or -EINTR; err is not NULL,
  * as what is refused must tell why, whoever asked for no error.
  */
-int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error *err);
+int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length,
+		     struct zd_error *err);
 /* Under the command's locks, when it took effect or was refused. */
 void zd_observe_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
 /* The command's end, if observers were not told yet. */

@@ -20,7 +20,7 @@ struct zd_observer {
 		zd_watch_fn *ended; /* in dev->watchers: of ends */
 	};
 	void *arg;
-	void (*end)(void *);   /* it hears of nothing any more; or NULL */
+	void (*end)(void *); /* it hears of nothing any more; or NULL */
 };
 
 /* ---------------------------------------------------------------- the list */
@@ -179,7 +179,8 @@ static void tell(zd_dev *dev, struct zd_traced *t, int64_t result)
 	zd_pace_begin(dev, t, &what);
 }
 
-int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error *err)
+int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length,
+		     struct zd_error *err)
 {
 	int r;
 

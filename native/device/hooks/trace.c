@@ -89,8 +89,7 @@ static int wait_for_room(zd_dev *dev, struct zd_trace_rt *trace)
 	int r;
 
 	zd_wait_begin(&wait, NULL);
-	while ((atomic_load(&trace->modes) & ZD_TRACE_FILE) &&
-	       atomic_load(&trace->head) - atomic_load(&trace->tail) >= FULL) {
+	while ((atomic_load(&trace->modes) & ZD_TRACE_FILE) && atomic_load(&trace->head) - atomic_load(&trace->tail) >= FULL) {
 		uint32_t seen = atomic_load(&trace->room);
 
 		if (!told)
@@ -202,7 +201,9 @@ void zd_trace_put(zd_dev *dev, struct zd_traced *t)
 
 void zd_trace_event(zd_dev *dev, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint32_t fault)
 {
-	struct zd_trace_record r = { .kind = ZD_TRACE_COMMAND, .cmd = (uint8_t)cmd, .zone = zone, .offset = offset, .length = length };
+	struct zd_trace_record r = {
+		.kind = ZD_TRACE_COMMAND, .cmd = (uint8_t)cmd, .zone = zone, .offset = offset, .length = length
+	};
 	struct zd_trace_rt *trace;
 
 	if (!(atomic_load(&dev->head->gate) & ZD_GATE_TRACE) || !(trace = to_write(dev)))

@@ -93,9 +93,7 @@ static void read_command(struct zd_trace_reader *reader, struct body *b, struct 
 static void read_body(struct zd_trace_reader *reader, struct body *b, struct zd_trace_record *r)
 {
 	switch (r->kind) {
-	case ZD_TRACE_COMMAND:
-		read_command(reader, b, r);
-		return;
+	case ZD_TRACE_COMMAND: read_command(reader, b, r); return;
 	case ZD_TRACE_ZONE_BEFORE:
 	case ZD_TRACE_ZONE_AFTER:
 		r->zone = number32(b);

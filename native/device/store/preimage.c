@@ -16,9 +16,9 @@
 
 #include <stdlib.h>
 
-#define PIECE 16384u /* bytes copied at a time */
+#define PIECE 16384u             /* bytes copied at a time */
 #define PER_WORD ZD_PRE_PER_WORD /* blocks */
-#define MAP_RESERVED 65536u /* bytes of a map that are kept in the mapping; the rest goes by system calls */
+#define MAP_RESERVED 65536u      /* bytes of a map that are kept in the mapping; the rest goes by system calls */
 
 static uint64_t map_size(const zd_dev *dev)
 {
@@ -44,7 +44,8 @@ bool zd_pre_any(const zd_dev *dev, uint32_t zone)
 static struct zd_span recorded(const zd_dev *dev, const struct zd_pre *pre)
 {
 	uint64_t last = dev->g.h.slot_size / dev->g.h.logical_block;
-	struct zd_span s = { atomic_load_explicit(&pre->from, memory_order_relaxed), atomic_load_explicit(&pre->to, memory_order_relaxed) };
+	struct zd_span s = { atomic_load_explicit(&pre->from, memory_order_relaxed),
+			     atomic_load_explicit(&pre->to, memory_order_relaxed) };
 
 	if (s.to > last)
 		s.to = last;
@@ -492,7 +493,8 @@ int zd_pre_each(zd_dev *dev, uint32_t zone, zd_pre_fn *each, void *arg)
 		pair[ZD_PRE_WRITTEN] &= zd_pre_mask(word, s.from, s.to);
 		while (!r && pair[ZD_PRE_WRITTEN]) {
 			unsigned bit = (unsigned)__builtin_ctzll(pair[ZD_PRE_WRITTEN]);
-			const struct zd_pre_block block = { (word * PER_WORD + bit) * dev->g.h.logical_block, pair[ZD_PRE_LOST] >> bit & 1 };
+			const struct zd_pre_block block = { (word * PER_WORD + bit) * dev->g.h.logical_block,
+							    pair[ZD_PRE_LOST] >> bit & 1 };
 
 			pair[ZD_PRE_WRITTEN] &= pair[ZD_PRE_WRITTEN] - 1;
 			r = each(dev, zone, &block, arg);

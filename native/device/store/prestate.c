@@ -56,7 +56,8 @@ void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t
 		if (pre->data)
 			zd_pre_detach(dev, &pre->data);
 		zd_slot_claim(dev, slot - 1, zone);
-		pre->flags = ZD_PRE_FROZEN | ZD_PRE_STALE; /* before it has them: a death in between must let nobody write there */
+		pre->flags =
+			ZD_PRE_FROZEN | ZD_PRE_STALE; /* before it has them: a death in between must let nobody write there */
 		pre->data = slot;
 		zd_count32(&dev->head->nr_pre, 1);
 	}

@@ -103,8 +103,8 @@ static int take(zd_dev *dev, bool zeroed, uint32_t *out)
 
 	if (head->warm_head && !zeroed) {
 		slot = pop_free(dev, &head->warm_head);
-	} else if (head->cold_head && (!zeroed || zd_host_punch(dev->fd, zd_slot_offset(dev, head->cold_head - 1),
-								dev->g.h.slot_size) == 0)) {
+	} else if (head->cold_head &&
+		   (!zeroed || zd_host_punch(dev->fd, zd_slot_offset(dev, head->cold_head - 1), dev->g.h.slot_size) == 0)) {
 		slot = pop_free(dev, &head->cold_head);
 	} else {
 		r = fresh(dev, &slot);

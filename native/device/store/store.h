@@ -24,9 +24,10 @@ void zd_slot_give_up(zd_dev *dev, uint32_t slot);
 /* A pinned slot is in use by a zone again. */
 void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone);
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
-void zd_slot_replace(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint32_t slot); /* likewise; with one that is in no list */
-void zd_slots_settle(zd_dev *dev); /* free the pending ones whose entry moved on; under commit + resource lock */
-void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes the resource lock */
+void zd_slot_replace(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt,
+		     uint32_t slot); /* likewise; with one that is in no list */
+void zd_slots_settle(zd_dev *dev);   /* free the pending ones whose entry moved on; under commit + resource lock */
+void zd_slots_trim(zd_dev *dev);     /* punch out what is beyond slot_cache; takes the resource lock */
 /*
  * r: what an operation on the host gave. True: it found no room, but free slots that were kept filled gave theirs, so
  * another try is worth it. For all that takes blocks of the host. Without the resource lock, or under it.
@@ -34,7 +35,7 @@ void zd_slots_trim(zd_dev *dev);   /* punch out what is beyond slot_cache; takes
 bool zd_slots_gave(zd_dev *dev, int r);
 bool zd_slots_gave_locked(zd_dev *dev, int r);
 bool zd_slots_pressing(zd_dev *dev);
-void zd_slot_unpin(zd_dev *dev, uint32_t number); /* slot + 1: one pin less; takes the resource lock */
+void zd_slot_unpin(zd_dev *dev, uint32_t number);          /* slot + 1: one pin less; takes the resource lock */
 int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at); /* the slot's first byte in the mapping */
 
 /* ---------------------------------------------------------------- bytes.c */
@@ -50,7 +51,8 @@ void zd_source_advance(struct zd_source *s, uint64_t n);
 int zd_store_part(zd_dev *dev, uint32_t slot, uint64_t rel, struct zd_source *s, uint64_t n, uint64_t *done);
 /* n bytes to rel in a slot, under the stripe of its zone but not the resource lock. */
 int zd_store_bytes(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n);
-int zd_store_once(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from, uint64_t n); /* under it too; does not look for room */
+int zd_store_once(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from,
+		  uint64_t n);                                             /* under it too; does not look for room */
 int zd_slot_clear(zd_dev *dev, uint32_t slot, uint64_t from, uint64_t to); /* under the stripe */
 int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n);
 
@@ -84,18 +86,18 @@ struct zd_piece {
 struct zd_blocks {
 	uint64_t *words; /* NULL: there are none */
 	uint64_t first;
-	uint32_t n;      /* pairs */
+	uint32_t n; /* pairs */
 	struct zd_pinned *at;
 };
 
 struct zd_row {
 	uint32_t zone, opened; /* opened: rank among the implicitly open zones, oldest first */
 	uint32_t nr_pieces;
-	struct zd_piece *pieces;  /* what a fork's zone reads elsewhere */
-	struct zd_pinned *own;    /* behind the last of them: the zone's slot */
+	struct zd_piece *pieces; /* what a fork's zone reads elsewhere */
+	struct zd_pinned *own;   /* behind the last of them: the zone's slot */
 	uint64_t word, durable, lost;
-	struct zd_blocks pre;     /* unflushed */
-	struct zd_blocks undone;  /* in the pieces; they show what they held before. Never beside pre: a survivor is flushed */
+	struct zd_blocks pre;    /* unflushed */
+	struct zd_blocks undone; /* in the pieces; they show what they held before. Never beside pre: a survivor is flushed */
 };
 
 /*
@@ -106,7 +108,7 @@ struct zd_part {
 	_Atomic bool unflushed; /* the row's pre-images are those of the fork as well */
 	_Atomic uint64_t length;
 	const struct zd_row *row;
-	struct zd_blocks undone;   /* by the power cut that made the fork */
+	struct zd_blocks undone; /* by the power cut that made the fork */
 };
 
 struct zd_view {
@@ -121,7 +123,8 @@ static inline struct zd_piece zd_piece_of(const struct zd_row *row, uint32_t i)
 }
 bool zd_blocks_have(const struct zd_blocks *b, uint64_t block);
 int zd_pinned_load(const struct zd_pinned *p, uint64_t rel, uint8_t *to, uint64_t n);
-int zd_row_load(const struct zd_row *row, uint32_t block, uint64_t rel, uint8_t *to, uint64_t n); /* what a zone showed at the snapshot */
+int zd_row_load(const struct zd_row *row, uint32_t block, uint64_t rel, uint8_t *to,
+		uint64_t n); /* what a zone showed at the snapshot */
 /* Under the stripe: the zone's slot is pinned, and bytes below the pinned part are to change: it moves to a copy. */
 int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
 bool zd_view_has(const zd_dev *dev, uint32_t zone); /* some of the zone's bytes lie in the origin */
@@ -140,7 +143,7 @@ bool zd_pre_any(const zd_dev *dev, uint32_t zone);
 /* n bytes at rel are about to be written: keep what is there. always: also while nobody wants pre-images. */
 int zd_pre_log(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n, bool always);
 int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n); /* they were logged: the next power cut takes them */
-int zd_pre_trim(zd_dev *dev, uint32_t zone); /* what a write that was never published marked behind the pointer is forgotten */
+int zd_pre_trim(zd_dev *dev, uint32_t zone);  /* what a write that was never published marked behind the pointer is forgotten */
 int zd_pre_flush(zd_dev *dev, uint32_t zone); /* what was written is durable, but for lost blocks */
 void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held); /* nothing to go back to */
 /* Each block with a bit set, ascending. A negative result of `each` ends it. */
@@ -156,7 +159,7 @@ int zd_pre_copy(zd_dev *dev, uint32_t zone, uint64_t **words, uint64_t *first, u
 /* All locks held: as a snapshot has it. slot + 1 of the pinned data, n 0: nothing. */
 void zd_pre_put_back(zd_dev *dev, uint32_t zone, const uint64_t *words, uint64_t first, uint32_t n, uint32_t slot);
 int zd_pre_home(zd_dev *dev, uint32_t zone); /* a fork: what lies in the origin becomes its own */
-void zd_pre_start(zd_dev *dev); /* first opener: forget what cannot be; before rebuilding */
+void zd_pre_start(zd_dev *dev);              /* first opener: forget what cannot be; before rebuilding */
 
 #define ZD_PRE_PER_WORD 64u /* blocks */
 
@@ -164,7 +167,8 @@ void zd_pre_start(zd_dev *dev); /* first opener: forget what cannot be; before r
 struct zd_span {
 	uint64_t from, to;
 };
-struct zd_span zd_pre_marks(const zd_dev *dev, uint32_t zone, const struct zd_pre *pre); /* the part of a record that means something */
+struct zd_span zd_pre_marks(const zd_dev *dev, uint32_t zone,
+			    const struct zd_pre *pre); /* the part of a record that means something */
 void zd_pre_widen(const zd_dev *dev, struct zd_pre *pre, uint64_t first, uint64_t n);
 void zd_pre_detach(zd_dev *dev, uint32_t *from); /* under the resource lock, as the next */
 int zd_pre_take_map(zd_dev *dev, uint32_t zone, struct zd_pre *pre);
@@ -172,7 +176,8 @@ static inline int zd_pre_load_words(zd_dev *dev, const struct zd_pre *pre, uint6
 {
 	return zd_load(dev, pre->map - 1, word * 16, (uint8_t *)pair, 16);
 }
-static inline int zd_pre_store_words(zd_dev *dev, const struct zd_pre *pre, uint64_t word, const uint64_t pair[2], bool resource_held)
+static inline int zd_pre_store_words(zd_dev *dev, const struct zd_pre *pre, uint64_t word, const uint64_t pair[2],
+				     bool resource_held)
 {
 	return resource_held ? zd_store_once(dev, pre->map - 1, word * 16, (const uint8_t *)pair, 16) :
 			       zd_store_bytes(dev, pre->map - 1, word * 16, (const uint8_t *)pair, 16);
@@ -195,13 +200,16 @@ static inline uint64_t zd_pre_mask(uint64_t word, uint64_t from, uint64_t to)
  * *done: how much landed. -EINTR when the hook said so: what landed counts. Other errors: the host failed,
  * and what landed lies beyond any write pointer.
  */
-int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct zd_source *s, uint64_t n, uint64_t *done);
+int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct zd_source *s, uint64_t n,
+		  uint64_t *done);
 /* The same in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
 int zd_zone_store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct zd_source *s, uint64_t n,
 		       bool lost, uint64_t *done);
 /* Zeros instead of bytes; drop: their blocks are given back to the host. */
-int zd_zone_zero(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool drop, bool lost, uint64_t *done);
-int zd_zone_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t n); /* takes the stripe itself where it needs it */
+int zd_zone_zero(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool drop, bool lost,
+		 uint64_t *done);
+int zd_zone_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to,
+		 uint64_t n); /* takes the stripe itself where it needs it */
 /* Flip one bit of what a zone stores, by its place on the disk; takes the stripe. Nothing happens where nothing is stored. */
 int zd_zone_flip(zd_dev *dev, uint64_t offset, unsigned bit);
 

@@ -10,7 +10,7 @@
  * and what landed lies beyond any write pointer.
  */
 int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct zd_source *s, uint64_t n,
-		 uint64_t *done)
+		  uint64_t *done)
 {
 	uint64_t last = 0;
 	int r = 0;
@@ -61,7 +61,7 @@ static int forget_behind(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint
 
 /* As zd_zone_store(), in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
 int zd_zone_store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct zd_source *s, uint64_t n,
-		      bool lost, uint64_t *done)
+		       bool lost, uint64_t *done)
 {
 	uint64_t last = n > ZD_IO_CHUNK ? zd_now() : 0;
 	int r = 0;
@@ -108,7 +108,8 @@ static int drop_blocks(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64
 	return r;
 }
 
-int zd_zone_zero(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool drop, bool lost, uint64_t *done)
+int zd_zone_zero(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool drop, bool lost,
+		 uint64_t *done)
 {
 	static const uint8_t zeros[65536];
 	uint64_t last = zd_now();

@@ -37,7 +37,9 @@ static int note_some(zd_dev *dev, uint32_t slot, uint32_t at, const struct zd_ba
 {
 	int r = zd_store_once(dev, slot, at * sizeof(*rows), (const uint8_t *)rows, n * sizeof(*rows));
 
-	return zd_slots_gave_locked(dev, r) ? zd_store_once(dev, slot, at * sizeof(*rows), (const uint8_t *)rows, n * sizeof(*rows)) : r;
+	return zd_slots_gave_locked(dev, r) ?
+		       zd_store_once(dev, slot, at * sizeof(*rows), (const uint8_t *)rows, n * sizeof(*rows)) :
+		       r;
 }
 
 int zd_back_note(zd_dev *dev, zd_back_fn *row, const void *arg, uint32_t n)
@@ -106,7 +108,8 @@ static int next_row(zd_dev *dev, struct reading *in, const struct zd_back **row)
 	if (at % AT_ONCE == 0) {
 		n = n < AT_ONCE ? n : AT_ONCE;
 		n = n < per - at ? n : per - at;
-		r = zd_host_pread(dev->fd, in->rows, n * sizeof(in->rows[0]), zd_slot_offset(dev, in->slot - 1) + at * sizeof(in->rows[0]));
+		r = zd_host_pread(dev->fd, in->rows, n * sizeof(in->rows[0]),
+				  zd_slot_offset(dev, in->slot - 1) + at * sizeof(in->rows[0]));
 	}
 	in->i++;
 	*row = &in->rows[at % AT_ONCE];
@@ -203,7 +206,8 @@ static int wait_as_reader(zd_dev *dev, struct zd_error *err)
 	zd_wait_begin(&wait, NULL);
 	while (atomic_load(&dev->head->gate) & ZD_GATE_BACK) {
 		if (!zd_door_others(dev, false))
-			return zd_fail(err, ZD_E_BUSY, "the disk's last users were killed while it went back to a snapshot; open it anew");
+			return zd_fail(err, ZD_E_BUSY,
+				       "the disk's last users were killed while it went back to a snapshot; open it anew");
 		zd_wait_nap(&wait);
 		r = zd_wait_on(dev, &wait, zd_mutex_holder(&dev->head->commit));
 		if (r)
@@ -221,7 +225,10 @@ int zd_back_wait(zd_dev *dev, struct zd_error *err)
 	r = zd_lock_data(dev); /* which brings it to its end */
 	if (!r)
 		zd_unlock_data(dev);
-	return r ? zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "cannot bring the disk back to a snapshot for a process that was killed") : 0;
+	return r ? zd_fail_host(err, -r,
+				r == -EINTR ? "interrupted" :
+					      "cannot bring the disk back to a snapshot for a process that was killed") :
+		   0;
 }
 
 /* Whether the rows can be what somebody wrote down. 0, -EIO: they cannot, or an error of the host. */

@@ -29,7 +29,7 @@ static int check_headers(struct zd_check *c, const struct zd_header *good, int b
 		if (!(bad >> i & 1) && memcmp(&h, good, sizeof(h)) == 0)
 			continue;
 		f = zd_find(c, ZD_F_HEADER, ZD_NO_ZONE, at, true, true,
-			bad >> i & 1 ? "header copy %c is damaged" : "header copy %c is not the same as copy A", 'A' + i);
+			    bad >> i & 1 ? "header copy %c is damaged" : "header copy %c is not the same as copy A", 'A' + i);
 		if (c->repair)
 			zd_find_mended(f, zd_host_pwrite_dsync(c->dev.fd, good, sizeof(*good), at));
 	}
@@ -48,15 +48,16 @@ static int check_status(struct zd_check *c, struct zd_status *status)
 	for (i = 0; i < 2; i++) {
 		if (bad >> i & 1)
 			found[i] = zd_find(c, ZD_F_STATUS, ZD_NO_ZONE, i ? ZD_STATUS_B : ZD_STATUS_A, true, true,
-				       "status copy %c is damaged", 'A' + i);
+					   "status copy %c is damaged", 'A' + i);
 	}
 	c->clean = status->clean;
 	if (status->failed)
-		failed = zd_find(c, ZD_F_FAILED, ZD_NO_ZONE, ZD_NONE, true, true,
-			     "a sync to the host's disk failed; what was written after the last flush that succeeded may be lost");
+		failed = zd_find(
+			c, ZD_F_FAILED, ZD_NO_ZONE, ZD_NONE, true, true,
+			"a sync to the host's disk failed; what was written after the last flush that succeeded may be lost");
 	else if (!status->clean && !c->alive && bad != 3)
 		zd_find(c, ZD_F_UNCLEAN, ZD_NO_ZONE, ZD_NONE, false, false,
-		    "the image was not closed cleanly; after a crash of the host it stands as of the last sync");
+			"the image was not closed cleanly; after a crash of the host it stands as of the last sync");
 	if (c->repair && (bad || status->failed)) {
 		status->failed = 0;
 		r = zd_status_write(c->dev.fd, status, true);
@@ -166,8 +167,8 @@ int zd_check(const char *path, unsigned flags, struct zd_finding **findings, siz
 		goto out;
 	if (c->file_size < c->dev.g.h.data_offset) {
 		zd_find(c, ZD_F_SHORT, ZD_NO_ZONE, c->file_size, true, false,
-		    "the file ends at byte %llu, but its metadata goes on to byte %llu; restore it from a dump",
-		    (unsigned long long)c->file_size, (unsigned long long)c->dev.g.h.data_offset);
+			"the file ends at byte %llu, but its metadata goes on to byte %llu; restore it from a dump",
+			(unsigned long long)c->file_size, (unsigned long long)c->dev.g.h.data_offset);
 		goto done;
 	}
 	if (c->repair) {

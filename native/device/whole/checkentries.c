@@ -21,8 +21,8 @@ int zd_check_zero(struct zd_check *c, uint64_t from, uint64_t to, const char *wh
 			;
 		if (i < n) {
 			struct zd_finding *f = zd_find(c, ZD_F_RESERVED, ZD_NO_ZONE, from + i, true, true,
-						   "byte %llu, %s, must be zero and is 0x%02x", (unsigned long long)(from + i),
-						   what, page[i]);
+						       "byte %llu, %s, must be zero and is 0x%02x",
+						       (unsigned long long)(from + i), what, page[i]);
 
 			if (c->repair) {
 				memset(page, 0, n);
@@ -66,7 +66,8 @@ int zd_check_write_state(struct zd_check *c, uint32_t zone, const struct zd_stat
 }
 
 /* The zone goes where mending its finding leads; *s is what counts of it from then on. */
-static void put(struct zd_check *c, struct zd_finding *f, uint32_t zone, struct zd_state *s, const struct zd_state *to, uint64_t lost)
+static void put(struct zd_check *c, struct zd_finding *f, uint32_t zone, struct zd_state *s, const struct zd_state *to,
+		uint64_t lost)
 {
 	if (c->repair)
 		zd_find_mended(f, zd_check_write_state(c, zone, to));
@@ -79,7 +80,8 @@ static void put(struct zd_check *c, struct zd_finding *f, uint32_t zone, struct 
 static const struct zd_state offline = { ZD_OFFLINE, 0, 0 };
 
 /* *s: what counts, after a repair; all zero if nothing does. False: no more is to be said of the zone. */
-static bool check_entry(struct zd_check *c, uint32_t zone, const struct zd_entry *a, const struct zd_entry *b, struct zd_state *s)
+static bool check_entry(struct zd_check *c, uint32_t zone, const struct zd_entry *a, const struct zd_entry *b,
+			struct zd_state *s)
 {
 	bool va = zd_entry_valid(a, zone), vb = zd_entry_valid(b, zone);
 	const struct zd_entry *newest = zd_entry_newest(a, b, zone, true);
@@ -89,8 +91,9 @@ static bool check_entry(struct zd_check *c, uint32_t zone, const struct zd_entry
 
 	memset(s, 0, sizeof(*s));
 	if (!newest) {
-		f = zd_find(c, ZD_F_ENTRY_LOST, zone, entry_offset(c, zone, 0), true, true, "zone %u has lost both copies of its entry%s", zone,
-			c->alive ? "; its users know it, and write it anew" : "");
+		f = zd_find(c, ZD_F_ENTRY_LOST, zone, entry_offset(c, zone, 0), true, true,
+			    "zone %u has lost both copies of its entry%s", zone,
+			    c->alive ? "; its users know it, and write it anew" : "");
 		if (!c->alive)
 			put(c, f, zone, s, &offline, ZD_NONE);
 		return false;
@@ -101,16 +104,17 @@ static bool check_entry(struct zd_check *c, uint32_t zone, const struct zd_entry
 		bool stale = !va && !c->clean && !c->alive;
 
 		f = zd_find(c, ZD_F_ENTRY, zone, entry_offset(c, zone, va ? 1 : 0), true, true,
-			"copy %c of the entry of zone %u is damaged%s", va ? 'B' : 'A', zone,
-			stale ? ", and copy B, which is taken, may be out of date" : "");
+			    "copy %c of the entry of zone %u is damaged%s", va ? 'B' : 'A', zone,
+			    stale ? ", and copy B, which is taken, may be out of date" : "");
 		if (c->repair)
-			zd_find_mended(f, zd_entry_zero(&e) ? zd_host_pwrite(c->dev.fd, &e, sizeof(e), entry_offset(c, zone, va ? 1 : 0)) :
-						      write_entry(c, zone, &e));
+			zd_find_mended(f, zd_entry_zero(&e) ?
+						  zd_host_pwrite(c->dev.fd, &e, sizeof(e), entry_offset(c, zone, va ? 1 : 0)) :
+						  write_entry(c, zone, &e));
 		if (stale)
 			zd_find_loss(c, f, zone, s, ZD_NONE);
 	} else if (c->clean && !c->alive && memcmp(a, b, sizeof(*a))) {
 		f = zd_find(c, ZD_F_ENTRY, zone, entry_offset(c, zone, 1), true, true,
-			"the copies of the entry of zone %u differ, though the image was closed cleanly", zone);
+			    "the copies of the entry of zone %u differ, though the image was closed cleanly", zone);
 		if (c->repair)
 			zd_find_mended(f, write_entry(c, zone, &e));
 	}
@@ -119,7 +123,7 @@ static bool check_entry(struct zd_check *c, uint32_t zone, const struct zd_entry
 		return !c->alive;
 	if (c->alive) {
 		zd_find(c, ZD_F_ENTRY_VALUE, zone, entry_offset(c, zone, 0), true, true,
-		    "the entry of zone %u cannot be: it %s; its users know better, and write it anew", zone, wrong);
+			"the entry of zone %u cannot be: it %s; its users know better, and write it anew", zone, wrong);
 		return false;
 	}
 	f = zd_find(c, ZD_F_ENTRY_VALUE, zone, entry_offset(c, zone, 0), true, true, "zone %u %s", zone, wrong);
@@ -148,8 +152,8 @@ void zd_check_room(struct zd_check *c)
 		return;
 	if (!c->cut)
 		f = zd_find(c, ZD_F_SHORT, c->roomless, c->file_size, true, true,
-			"the file ends at byte %llu, and the room of its zones goes on to byte %llu; no data is missing",
-			(unsigned long long)c->file_size, (unsigned long long)c->grow_to);
+			    "the file ends at byte %llu, and the room of its zones goes on to byte %llu; no data is missing",
+			    (unsigned long long)c->file_size, (unsigned long long)c->grow_to);
 	if (!c->repair)
 		return;
 	/* First what says which bytes count: else a crash would leave zeros of the new room as a zone's data. */
@@ -168,7 +172,8 @@ static void check_slot(struct zd_check *c, uint32_t zone, struct zd_state *s, ui
 
 	memset(gone, 0, sizeof(*gone));
 	if (owner[slot]) {
-		static const char *const text = "zones %u and %u claim the same slot, %u, and whose data it holds cannot be told";
+		static const char *const text =
+			"zones %u and %u claim the same slot, %u, and whose data it holds cannot be told";
 
 		if (!(owner[slot] & MANY) && zd_state_of_entry(&c->dev, other, gone, &there) == 0) {
 			owner[slot] |= MANY;
@@ -190,14 +195,16 @@ static void check_slot(struct zd_check *c, uint32_t zone, struct zd_state *s, ui
 	if (!lost)
 		return;
 	c->cut++;
-	f = zd_find(c, ZD_F_SHORT, zone, c->file_size, true, true, "the file ends at byte %llu, but the data of zone %u goes on to byte %llu",
-		(unsigned long long)c->file_size, zone, (unsigned long long)end);
+	f = zd_find(c, ZD_F_SHORT, zone, c->file_size, true, true,
+		    "the file ends at byte %llu, but the data of zone %u goes on to byte %llu",
+		    (unsigned long long)c->file_size, zone, (unsigned long long)end);
 	put(c, f, zone, s, &to, lost);
 }
 
 #define BATCH 2048u
 
-void zd_check_count(const struct zd_check *c, uint32_t zone, const struct zd_state *s, uint32_t by, uint32_t *open, uint32_t *active)
+void zd_check_count(const struct zd_check *c, uint32_t zone, const struct zd_state *s, uint32_t by, uint32_t *open,
+		    uint32_t *active)
 {
 	int cond = zd_word_cond(s->word, zd_zone_type(&c->dev, zone));
 
@@ -242,10 +249,10 @@ int zd_check_entries(struct zd_check *c)
 		zd_check_limits(c, open, active);
 	if (!r)
 		r = zd_check_zero(c, ZD_TABLE + (uint64_t)h->nr_zones * sizeof(struct zd_entry), h->table_b,
-			       "behind the zone entries, copy A");
+				  "behind the zone entries, copy A");
 	if (!r)
 		r = zd_check_zero(c, h->table_b + (uint64_t)h->nr_zones * sizeof(struct zd_entry), h->runtime_offset,
-			       "behind the zone entries, copy B");
+				  "behind the zone entries, copy B");
 	free(a);
 	free(owner);
 	return r;
@@ -289,13 +296,14 @@ void zd_check_limits(struct zd_check *c, uint32_t open, uint32_t active)
 	const struct zd_header *h = &c->dev.g.h;
 
 	if (h->max_open && open > h->max_open) {
-		struct zd_finding *f = zd_find(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, true,
-					   "%u zones are open, and max_open is %u; repair closes the surplus", open, h->max_open);
+		struct zd_finding *f =
+			zd_find(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, true,
+				"%u zones are open, and max_open is %u; repair closes the surplus", open, h->max_open);
 
 		if (c->repair)
 			zd_find_mended(f, close_surplus(c, open, h->max_open));
 	}
 	if (h->max_active && active > h->max_active)
 		zd_find(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, false, "%u zones are active, and max_active is %u", active,
-		    h->max_active);
+			h->max_active);
 }

@@ -11,8 +11,9 @@
 static void differs(struct zd_check *c, const char *what, uint64_t said, uint64_t counted)
 {
 	if (said != counted)
-		zd_find(c, ZD_F_COUNT, ZD_NO_ZONE, ZD_NONE, true, true, "the shared state says %llu %s, and a recount gives %llu",
-		    (unsigned long long)said, what, (unsigned long long)counted);
+		zd_find(c, ZD_F_COUNT, ZD_NO_ZONE, ZD_NONE, true, true,
+			"the shared state says %llu %s, and a recount gives %llu", (unsigned long long)said, what,
+			(unsigned long long)counted);
 }
 
 /* Under all stripes, commit and resource lock of a handle of our own. */
@@ -43,7 +44,7 @@ static void recount(struct zd_check *c, zd_dev *dev)
 		if (rt->slot && (rt->slot > nr_slots || dev->slots[rt->slot - 1].zone != z + 1 ||
 				 dev->slots[rt->slot - 1].state != ZD_SLOT_USED))
 			zd_find(c, ZD_F_SLOT_SHARED, z, ZD_NONE, true, false,
-			    "zone %u uses slot %u, which the shared state does not give it", z, rt->slot - 1);
+				"zone %u uses slot %u, which the shared state does not give it", z, rt->slot - 1);
 	}
 	/* Lists that lead out of their table or in a circle end where they do, and count wrong. */
 	for (z = head->imp_head, guard = 0; z && z <= nr_zones && guard <= nr_zones; z = dev->zones[z - 1].next, guard++)
@@ -75,10 +76,10 @@ static void recount(struct zd_check *c, zd_dev *dev)
 	differs(c, "bytes in free slots", head->warm_bytes, warm_bytes);
 	if (dev->g.h.model == ZD_HOST_MANAGED && dev->g.h.max_open && imp + exp > dev->g.h.max_open)
 		zd_find(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, false, "%u zones are open, and max_open is %u", imp + exp,
-		    dev->g.h.max_open);
+			dev->g.h.max_open);
 	if (dev->g.h.model == ZD_HOST_MANAGED && dev->g.h.max_active && imp + exp + closed > dev->g.h.max_active)
 		zd_find(c, ZD_F_LIMIT, ZD_NO_ZONE, ZD_NONE, true, false, "%u zones are active, and max_active is %u",
-		    imp + exp + closed, dev->g.h.max_active);
+			imp + exp + closed, dev->g.h.max_active);
 }
 
 unsigned zd_check_brief(const struct zd_check *c)
@@ -113,8 +114,8 @@ int zd_check_living(struct zd_check *c, const char *path, struct zd_error *err)
 /* The area as others left it, or a copy; for changing it nobody may have it open. What they wrote down to do is done. */
 static int map_left(struct zd_check *c, struct zd_error *err)
 {
-	uint8_t *rt = mmap(NULL, c->dev.g.rt_size, PROT_READ | PROT_WRITE, (c->repair ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE,
-			   c->dev.fd, (off_t)c->dev.g.h.runtime_offset);
+	uint8_t *rt = mmap(NULL, c->dev.g.rt_size, PROT_READ | PROT_WRITE,
+			   (c->repair ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE, c->dev.fd, (off_t)c->dev.g.h.runtime_offset);
 	int r;
 
 	if (rt == MAP_FAILED)
@@ -157,14 +158,14 @@ static void tell_verdict(struct zd_check *c, const struct zd_verdict *v)
 	if (v->kind == ZD_F_SHORT && !v->lost)
 		return;
 	c->cut += v->kind == ZD_F_SHORT;
-	f = v->kind == ZD_F_SHORT ?
-		    zd_find(c, v->kind, v->zone, c->file_size, true, true,
-			"the file ends at byte %llu, but the data of zone %u goes on to byte %llu",
-			(unsigned long long)c->file_size, v->zone, (unsigned long long)end) :
-	    v->kind == ZD_F_SLOT_SHARED ?
-		    zd_find(c, v->kind, v->zone, ZD_NONE, true, true, "zone %u, as its last users left it, claims slot %u, as zone %u does",
-			v->zone, v->is.slot - 1, v->other) :
-		    zd_find(c, v->kind, v->zone, ZD_NONE, true, true, "zone %u, as its last users left it, %s", v->zone, v->wrong);
+	f = v->kind == ZD_F_SHORT       ? zd_find(c, v->kind, v->zone, c->file_size, true, true,
+						  "the file ends at byte %llu, but the data of zone %u goes on to byte %llu",
+						  (unsigned long long)c->file_size, v->zone, (unsigned long long)end) :
+	    v->kind == ZD_F_SLOT_SHARED ? zd_find(c, v->kind, v->zone, ZD_NONE, true, true,
+						  "zone %u, as its last users left it, claims slot %u, as zone %u does",
+						  v->zone, v->is.slot - 1, v->other) :
+					  zd_find(c, v->kind, v->zone, ZD_NONE, true, true,
+						  "zone %u, as its last users left it, %s", v->zone, v->wrong);
 	if (c->repair)
 		zd_find_mended(f, put_right(c, v));
 	zd_find_loss(c, f, v->zone, &v->to, v->lost);
@@ -213,9 +214,10 @@ int zd_check_left(struct zd_check *c, const char *path, struct zd_error *err)
 		r = zd_check_living(c, path, err);
 	} else {
 		if (!c->repair)
-			zd_find(c, ZD_F_UNCLEAN, ZD_NO_ZONE, ZD_NONE, false, false, "its last users died without closing it; %s",
-			    n ? "of what they left all is kept but what is told here" :
-				"nothing is lost, and the next opener writes down what they left");
+			zd_find(c, ZD_F_UNCLEAN, ZD_NO_ZONE, ZD_NONE, false, false,
+				"its last users died without closing it; %s",
+				n ? "of what they left all is kept but what is told here" :
+				    "nothing is lost, and the next opener writes down what they left");
 		for (i = 0; i < n; i++)
 			tell_verdict(c, &v[i]);
 		zd_check_room(c);
@@ -253,7 +255,8 @@ int zd_check_give_up(struct zd_check *c, struct zd_error *err)
 		lost = there ? zd_state_loss(&c->dev, z, &is, &to) : 0; /* an entry that is lost tells so itself */
 		if (!lost)
 			continue;
-		f = zd_find(c, ZD_F_FAILED, z, ZD_NONE, true, true, "what was written to zone %u since the last sync that succeeded may be lost", z);
+		f = zd_find(c, ZD_F_FAILED, z, ZD_NONE, true, true,
+			    "what was written to zone %u since the last sync that succeeded may be lost", z);
 		if (c->repair)
 			zd_find_mended(f, 0);
 		zd_find_loss(c, f, z, &to, lost);

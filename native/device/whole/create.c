@@ -153,8 +153,8 @@ static int take_mode(int fd, const struct stat *old)
 
 /* What is to be replaced. */
 struct old {
-	zd_dev dev;      /* fd -1: there is nothing. Inside its door, if it is an image that may be written */
-	struct stat st;  /* st_mode 0: there is nothing */
+	zd_dev dev;     /* fd -1: there is nothing. Inside its door, if it is an image that may be written */
+	struct stat st; /* st_mode 0: there is nothing */
 };
 
 static void let_old_go(struct old *old)
@@ -174,7 +174,8 @@ static bool is_image(struct old *old)
 	struct zd_header header;
 	int bad;
 
-	return zd_header_read(old->dev.fd, &header, &bad, NULL) == 0 && zd_geometry_from_header(&header, &old->dev.g, NULL) == 0 &&
+	return zd_header_read(old->dev.fd, &header, &bad, NULL) == 0 &&
+	       zd_geometry_from_header(&header, &old->dev.g, NULL) == 0 &&
 	       (uint64_t)old->st.st_size >= old->dev.g.h.data_offset;
 }
 
@@ -213,8 +214,8 @@ static int hold_old(const char *path, struct old *old, struct zd_error *err)
 
 static int not_placed(struct zd_error *err, int r)
 {
-	return zd_fail_host(err, -r, r == -EEXIST ? "cannot create the image; a file of that name exists" :
-						    "cannot create the image");
+	return zd_fail_host(err, -r,
+			    r == -EEXIST ? "cannot create the image; a file of that name exists" : "cannot create the image");
 }
 
 static int create_file(zd_dev *dev, const char *path, unsigned flags, struct zd_error *err)

@@ -65,8 +65,8 @@ static struct zd_fate fate_of_block(const zd_snapshot *s, const struct zd_snapsh
 	return fate;
 }
 
-uint64_t zd_snapshot_fates(const zd_snapshot *s, const struct zd_snapshot_block *blocks, uint64_t nr_blocks, struct zd_fate *out,
-			   uint64_t *nr_free)
+uint64_t zd_snapshot_fates(const zd_snapshot *s, const struct zd_snapshot_block *blocks, uint64_t nr_blocks,
+			   struct zd_fate *out, uint64_t *nr_free)
 {
 	const zd_dev *dev = s->origin->dev;
 	bool crowded = is_crowded(s);
@@ -79,7 +79,8 @@ uint64_t zd_snapshot_fates(const zd_snapshot *s, const struct zd_snapshot_block 
 
 		while (b < nr_blocks && blocks[b].zone < row->zone)
 			b++;
-		if (zd_is_conv(dev, row->zone) || (crowded && filled(dev, row)) || (b < nr_blocks && blocks[b].zone == row->zone))
+		if (zd_is_conv(dev, row->zone) || (crowded && filled(dev, row)) ||
+		    (b < nr_blocks && blocks[b].zone == row->zone))
 			continue;
 		zd_fate_of_zone(dev, row->zone, most, row->durable, &out[n]);
 		n += out[n].high != out[n].low || out[n].low != row->durable;
@@ -132,7 +133,8 @@ int zd_fates_cut(const struct zd_fate *fates, uint64_t nr, const uint64_t *choic
 		if (fate->is_block && !choice)
 			undone[m++] = fate->offset;
 		else if (!fate->is_block || fate->high)
-			kept[n++] = (struct zd_survivor){ fate->zone, 0, fate->is_block ? fate->high : zd_fate_length(fate, choice) };
+			kept[n++] = (struct zd_survivor){ fate->zone, 0,
+							  fate->is_block ? fate->high : zd_fate_length(fate, choice) };
 	}
 	if (n)
 		qsort(kept, n, sizeof(*kept), by_zone);

@@ -42,7 +42,7 @@ void zd_find_spilt(struct zd_check *c)
 }
 
 struct zd_finding *zd_find(struct zd_check *c, int kind, uint32_t zone, uint64_t offset, bool error, bool mendable,
-			      const char *format, ...)
+			   const char *format, ...)
 {
 	static struct zd_finding *const none = NULL;
 	struct zd_finding *f;
@@ -122,7 +122,7 @@ void zd_find_loss(struct zd_check *c, struct zd_finding *f, uint32_t zone, const
 	f->becomes = (uint8_t)zd_word_cond(to->word, zd_zone_type(&c->dev, zone));
 	f->lost = lost;
 	grouped(bytes, sizeof(bytes), lost);
-	snprintf(f->text + n, sizeof(f->text) - n, lost == ZD_NONE ? "%szone %u: %s, and how much of it is lost cannot be told" :
-								     "%szone %u: %s, %s bytes lost",
+	snprintf(f->text + n, sizeof(f->text) - n,
+		 lost == ZD_NONE ? "%szone %u: %s, and how much of it is lost cannot be told" : "%szone %u: %s, %s bytes lost",
 		 f->mended ? "; " : "; repair leaves ", zone, cond_name(f->becomes), bytes);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define POOL_ZONES 4096u   /* of disks with at most so many zones: the others cost more to clean than to make */
+#define POOL_ZONES 4096u /* of disks with at most so many zones: the others cost more to clean than to make */
 
 /* ---------------------------------------------------------------- closed forks */
 
@@ -30,7 +30,8 @@ static bool clean(zd_dev *dev)
 	}
 	memset((void *)dev->dirty, 0, (g->h.nr_zones + 63) / 64 * 8);
 	memset(dev->implicit, 0, (g->h.nr_zones + 63) / 64 * 8);
-	memset((uint8_t *)head + offsetof(struct zd_rt_head, nr_implicit), 0, sizeof(*head) - offsetof(struct zd_rt_head, nr_implicit));
+	memset((uint8_t *)head + offsetof(struct zd_rt_head, nr_implicit), 0,
+	       sizeof(*head) - offsetof(struct zd_rt_head, nr_implicit));
 	if (dev->faults->last_id || head->gate) {
 		const size_t lock = sizeof(dev->faults->lock);
 
@@ -51,7 +52,8 @@ static bool recycle(zd_dev *dev)
 	struct zd_origin *o = s ? s->origin : NULL;
 	bool kept = false;
 
-	if (!o || dev->origin || s->owner != getpid() || atomic_load(dev->cookie) != ZD_COOKIE || dev->g.h.nr_zones > POOL_ZONES)
+	if (!o || dev->origin || s->owner != getpid() || atomic_load(dev->cookie) != ZD_COOKIE ||
+	    dev->g.h.nr_zones > POOL_ZONES)
 		return false;
 	/* Snapshots of the fork, or a child of this process, may have it open too. */
 	if (!zd_door_alone(dev) || !clean(dev))
@@ -150,13 +152,15 @@ static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_cut *cut, stru
 			return r;
 		keep = k < n && kept[k].zone == row->zone ? kept[k].bytes : row->durable;
 		if (keep > written || keep % dev->g.h.logical_block)
-			return zd_fail(err, -EINVAL, "zone %u cannot keep %llu bytes: %llu are written, in blocks of %u", row->zone,
-				       (unsigned long long)keep, (unsigned long long)written, dev->g.h.logical_block);
+			return zd_fail(err, -EINVAL, "zone %u cannot keep %llu bytes: %llu are written, in blocks of %u",
+				       row->zone, (unsigned long long)keep, (unsigned long long)written,
+				       dev->g.h.logical_block);
 		zd_power_cut_word(dev, row->zone, rt, keep);
 		zd_view_cut(dev, row->zone, zd_is_conv(dev, row->zone) ? UINT64_MAX : keep);
 	}
 	if (m)
-		return zd_fail(err, -EINVAL, "byte %llu begins no block that was overwritten since the last flush", (unsigned long long)*undone);
+		return zd_fail(err, -EINVAL, "byte %llu begins no block that was overwritten since the last flush",
+			       (unsigned long long)*undone);
 	zd_runtime_rebuild(dev, true);
 	return 0;
 }

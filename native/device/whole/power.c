@@ -26,7 +26,8 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 
 	from = to = zd_word_cond(word, type);
 	cell = zd_cell(dev->g.h.dialect, type, from, ZD_CMD_POWER_CYCLE);
-	if (cell->next == ZD_NEXT_CLOSED_OR_EMPTY || (kept < written && (from == ZD_CLOSED || (from == ZD_FULL && !(word & ZD_W_FINISHED)))))
+	if (cell->next == ZD_NEXT_CLOSED_OR_EMPTY ||
+	    (kept < written && (from == ZD_CLOSED || (from == ZD_FULL && !(word & ZD_W_FINISHED)))))
 		to = kept ? ZD_CLOSED : ZD_EMPTY;
 	/* What survived is on the media, and nothing else is. */
 	if (to == from && kept == written) {
@@ -52,7 +53,7 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 struct choice {
 	int keep;
 	uint64_t rng;
-	uint64_t block_rng; /* of blocks: which sequential zones keep what must not depend on whether data is kept */
+	uint64_t block_rng;           /* of blocks: which sequential zones keep what must not depend on whether data is kept */
 	const struct zd_cut *exactly; /* or NULL: by keep */
 	/* while the zones are walked: */
 	uint32_t next_kept;
@@ -183,8 +184,8 @@ static int cut_all(zd_dev *dev, struct choice *c)
 			continue;
 		written = zd_word_written(rt->word);
 		/* A zone that filled up gave its active resource to another one, and cannot have it back. */
-		crowded = dev->g.h.max_active && !zd_is_conv(dev, zone) && zd_word_cond(rt->word, ZD_SEQ_WRITE_REQUIRED) == ZD_FULL &&
-			  !(rt->word & ZD_W_FINISHED) &&
+		crowded = dev->g.h.max_active && !zd_is_conv(dev, zone) &&
+			  zd_word_cond(rt->word, ZD_SEQ_WRITE_REQUIRED) == ZD_FULL && !(rt->word & ZD_W_FINISHED) &&
 			  dev->head->nr_implicit + dev->head->nr_explicit + dev->head->nr_closed >= dev->g.h.max_active;
 		if (!zd_is_conv(dev, zone)) {
 			lost = zd_fault_lost(dev, zone, rt->gen);
@@ -209,7 +210,9 @@ static int cut_all(zd_dev *dev, struct choice *c)
 
 static int host_failed(int r, struct zd_error *err)
 {
-	return r ? zd_fail_host(err, -r, "the power is cut, but the host failed to bring back all blocks that did not survive") : 0;
+	return r ? zd_fail_host(err, -r,
+				"the power is cut, but the host failed to bring back all blocks that did not survive") :
+		   0;
 }
 
 static int cut_by(zd_dev *dev, struct choice *c, uint32_t fault, const char *label, struct zd_error *err)
@@ -296,8 +299,9 @@ static int check_possible(zd_dev *dev, const struct zd_cut *cut, struct zd_error
 		uint64_t written = rt ? zd_word_written(rt->word) : 0;
 
 		if (cut->kept[i].bytes > written || cut->kept[i].bytes % dev->g.h.logical_block)
-			return zd_fail(err, -EINVAL, "zone %u cannot keep %llu bytes: %llu are written, in blocks of %u", cut->kept[i].zone,
-				       (unsigned long long)cut->kept[i].bytes, (unsigned long long)written, dev->g.h.logical_block);
+			return zd_fail(err, -EINVAL, "zone %u cannot keep %llu bytes: %llu are written, in blocks of %u",
+				       cut->kept[i].zone, (unsigned long long)cut->kept[i].bytes, (unsigned long long)written,
+				       dev->g.h.logical_block);
 	}
 	for (zone = 0; !r && zone < dev->g.h.nr_zones && m.next < cut->nr_undone; zone++) {
 		r = zd_pre_home(dev, zone);

@@ -162,7 +162,8 @@ static struct zd_trace_record *collect_zones(zd_dev *dev, uint32_t *n)
 		memset(row, 0, sizeof(*row));
 		row->zone = z;
 		row->cond = (uint8_t)zd_word_cond(word, zd_zone_type(dev, z));
-		row->flags = (uint8_t)((word & ZD_W_NON_SEQ ? 1 : 0) | (word & ZD_W_RESET_REC ? 2 : 0) | (word & ZD_W_FINISHED ? 4 : 0));
+		row->flags = (uint8_t)((word & ZD_W_NON_SEQ ? 1 : 0) | (word & ZD_W_RESET_REC ? 2 : 0) |
+				       (word & ZD_W_FINISHED ? 4 : 0));
 		row->done = zd_word_written(word);
 		row->length = rt->durable;
 		row->offset = row->cond == ZD_IMPLICIT_OPEN ? rt->open_seq : 0;
@@ -179,7 +180,8 @@ static int put_zones(struct zd_recorder *rec, int kind, const struct zd_trace_re
 	for (i = 0; !r && i < n; i++)
 		r = zd_record_zone(rec, kind, &rows[i]);
 	if (!r)
-		r = zd_record_count(rec, before ? ZD_TRACE_BEGIN : ZD_TRACE_END, n, before ? 0 : rec->tail - rec->first, before ? 0 : rec->lost);
+		r = zd_record_count(rec, before ? ZD_TRACE_BEGIN : ZD_TRACE_END, n, before ? 0 : rec->tail - rec->first,
+				    before ? 0 : rec->lost);
 	return r ? r : zd_record_write_out(rec);
 }
 

@@ -23,8 +23,9 @@ static uint64_t zigzag(uint64_t difference)
 uint8_t *zd_record_command(struct zd_recorder *rec, uint8_t *to, const struct zd_trace_record *r)
 {
 	bool placed = r->offset != ZD_NONE, failed = r->result < 0;
-	uint8_t flags = (placed ? ZD_TF_OFFSET : 0) | (r->length ? ZD_TF_LENGTH : 0) | (r->zone != ZD_NO_ZONE ? ZD_TF_ZONE : 0) |
-			(r->landed != ZD_NONE ? ZD_TF_LANDED : 0) | (failed ? ZD_TF_FAILED : 0) | (r->injected ? ZD_TF_INJECTED : 0) |
+	uint8_t flags = (placed ? ZD_TF_OFFSET : 0) | (r->length ? ZD_TF_LENGTH : 0) |
+			(r->zone != ZD_NO_ZONE ? ZD_TF_ZONE : 0) | (r->landed != ZD_NONE ? ZD_TF_LANDED : 0) |
+			(failed ? ZD_TF_FAILED : 0) | (r->injected ? ZD_TF_INJECTED : 0) |
 			(r->pid != rec->pid || r->tid != rec->tid ? ZD_TF_OPENER : 0) |
 			(r->virtual_ns != rec->virtual_ns ? ZD_TF_VIRTUAL : 0);
 

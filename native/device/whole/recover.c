@@ -150,7 +150,9 @@ static int load_entries(zd_dev *dev, bool clean, bool living, uint64_t file_size
 			else if (e)
 				r = apply_entry(dev, z + i, e, file_size, err);
 			else if (zd_entry_valid(&b[i], z + i))
-				r = corrupt_zone(err, z + i, "has a damaged entry, and its second copy may be out of date, as the image was not closed cleanly");
+				r = corrupt_zone(
+					err, z + i,
+					"has a damaged entry, and its second copy may be out of date, as the image was not closed cleanly");
 			else
 				r = corrupt_zone(err, z + i, "has lost both copies of its entry");
 			if (!r && !living && !clean && memcmp(&a[i], &b[i], sizeof(*a)))
@@ -177,7 +179,8 @@ static int refuse_unsound(zd_dev *dev, uint64_t file_size, struct zd_error *err)
 	else if (n && v->kind == ZD_F_SHORT)
 		r = truncated(err, file_size, v->zone, zd_slot_offset(dev, v->is.slot - 1) + dev->g.h.slot_size);
 	else if (n && v->kind == ZD_F_SLOT_SHARED)
-		r = shared(err, v->zone < v->other ? v->zone : v->other, v->zone < v->other ? v->other : v->zone, v->is.slot - 1);
+		r = shared(err, v->zone < v->other ? v->zone : v->other, v->zone < v->other ? v->other : v->zone,
+			   v->is.slot - 1);
 	else if (n)
 		r = corrupt_zone(err, v->zone, v->wrong);
 	free(v);
@@ -198,7 +201,9 @@ static int start_slots(zd_dev *dev, uint64_t file_size, bool keep_filled, struct
 	for (s = 0; s < head->nr_slots; s++) {
 		r = zd_reserve_chunk(dev, zd_slot_chunk(dev, s));
 		if (!r && s + 1 == head->nr_slots)
-			r = zd_reserve_chunk(dev, (uint32_t)((g->rt_slots - g->rt_zones + (uint64_t)(s + 1) * sizeof(struct zd_slot_rt) - 1) / ZD_CHUNK));
+			r = zd_reserve_chunk(dev, (uint32_t)((g->rt_slots - g->rt_zones +
+							      (uint64_t)(s + 1) * sizeof(struct zd_slot_rt) - 1) /
+							     ZD_CHUNK));
 		if (r)
 			return zd_fail_host(err, -r, "no room in the image for the shared state of its slots");
 		dev->slots[s].zone = 0;
@@ -274,8 +279,9 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	if (r)
 		return zd_fail_host(err, -r, "cannot read the image's status");
 	if (status.failed)
-		return zd_fail(err, ZD_E_FAILED,
-			       "a sync of this image to the host's disk failed earlier, so what was written last may be lost; run `zonedctl check --repair` on it");
+		return zd_fail(
+			err, ZD_E_FAILED,
+			"a sync of this image to the host's disk failed earlier, so what was written last may be lost; run `zonedctl check --repair` on it");
 	r = zd_runtime_tag(dev, dev->fd, &tag);
 	if (r < 0)
 		return zd_fail_host(err, -r, "cannot tell the image's identity");
@@ -311,7 +317,8 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 			return zd_fail_host(err, -r, "cannot mark the image as being changed");
 	}
 	/* Rules and a cut power stay through close and open; what was wiped has none. */
-	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | zd_trace_run(dev) | (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
+	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | zd_trace_run(dev) |
+		     (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
 	head->was_clean = was_clean;
 	head->stray_slot = 0;
 	head->status_seq = status.seq;

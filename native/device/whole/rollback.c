@@ -34,8 +34,8 @@ static struct zd_back back_to(const void *snapshot, uint32_t i)
 {
 	const struct zd_row *row = &((const zd_snapshot *)snapshot)->rows[i];
 
-	return (struct zd_back){ row->zone, row->own ? row->own->slot : 0, row->word, row->durable, row->opened,
-				 row->pre.words != NULL };
+	return (struct zd_back){ row->zone,   row->own ? row->own->slot : 0, row->word, row->durable,
+				 row->opened, row->pre.words != NULL };
 }
 
 /* All locks are held. */

@@ -241,7 +241,8 @@ static int fill_row(zd_dev *dev, zd_snapshot *s, struct zd_row *row)
 	row->durable = rt->durable < written ? rt->durable : written;
 	row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
 	if (rt->slot)
-		r = pin(dev, s, rt->slot, zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED ? written : UINT64_MAX, &row->own);
+		r = pin(dev, s, rt->slot, zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED ? written : UINT64_MAX,
+			&row->own);
 	if (!r)
 		r = zd_pre_copy(dev, row->zone, &row->pre.words, &row->pre.first, &row->pre.n, &pre);
 	if (!r && pre)
@@ -313,7 +314,10 @@ static int make_snapshot(zd_dev *dev, bool look, zd_snapshot **out, struct zd_er
 			zd_unlock_all(dev);
 	}
 	if (r) {
-		zd_fail_host(err, -r, r == -EINTR ? "interrupted" : r == -ENOMEM ? "no memory for a snapshot" : "the host could not read the data back");
+		zd_fail_host(err, -r,
+			     r == -EINTR  ? "interrupted" :
+			     r == -ENOMEM ? "no memory for a snapshot" :
+					    "the host could not read the data back");
 		zd_snapshot_free(s);
 		return r;
 	}
@@ -381,7 +385,8 @@ int64_t zd_snapshot_unflushed(const zd_snapshot *s, struct zd_snapshot_block *ou
 				if (memcmp(then, now, size) == 0 && (zd_is_conv(dev, row->zone) || rel + size <= row->durable))
 					continue;
 				if (n < max)
-					out[n] = (struct zd_snapshot_block){ row->zone, row->pre.words[2 * w + ZD_PRE_LOST] >> bit & 1,
+					out[n] = (struct zd_snapshot_block){ row->zone,
+									     row->pre.words[2 * w + ZD_PRE_LOST] >> bit & 1,
 									     zd_zone_start(dev, row->zone) + rel };
 				n++;
 			}

@@ -20,8 +20,8 @@ struct zd_verdict {
 	int kind;             /* enum zd_finding_kind: ENTRY_VALUE, SLOT_SHARED or SHORT */
 	const char *wrong;    /* of ENTRY_VALUE: what cannot be */
 	struct zd_state is;
-	struct zd_state to;   /* what a repair makes of it: what is left, else its entry, else OFFLINE */
-	uint64_t lost;        /* bytes that it costs; ZD_NONE: that cannot be told */
+	struct zd_state to; /* what a repair makes of it: what is left, else its entry, else OFFLINE */
+	uint64_t lost;      /* bytes that it costs; ZD_NONE: that cannot be told */
 };
 /*
  * Judge each zone of a living area by itself, while nobody has it open for writing. *out is malloced, by zones ascending;
@@ -54,16 +54,16 @@ struct zd_recorder {
 	pthread_mutex_t lock; /* this process only: of ready and result */
 	pthread_cond_t changed;
 	bool ready;
-	int result;            /* why the thread cannot go on; 0: it can */
-	_Atomic bool go;       /* what stands before the commands is in the file */
+	int result;      /* why the thread cannot go on; 0: it can */
+	_Atomic bool go; /* what stands before the commands is in the file */
 	_Atomic bool stop;
-	_Atomic uint64_t end;  /* with stop: the first record that is not the recording's any more */
+	_Atomic uint64_t end; /* with stop: the first record that is not the recording's any more */
 	uint64_t tail, lost, first, waits;
-	uint64_t start_ns;     /* of the record before, which the next is told against */
+	uint64_t start_ns; /* of the record before, which the next is told against */
 	uint32_t pid, tid;
 	uint64_t virtual_ns;
-	uint32_t crc;          /* of all items so far */
-	uint64_t written;      /* bytes in the file */
+	uint32_t crc;     /* of all items so far */
+	uint64_t written; /* bytes in the file */
 	uint32_t used;
 	uint8_t piece[ZD_RECORD_PIECE + 512];
 };
@@ -105,8 +105,8 @@ int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const 
 struct zd_back {
 	uint32_t zone, slot; /* slot + 1; 0: none */
 	uint64_t word, durable;
-	uint32_t opened;     /* rank among the implicitly open zones, oldest first; 0: it is none */
-	uint32_t unflushed;  /* 1: it has pre-images, without which all of it counts as durable */
+	uint32_t opened;    /* rank among the implicitly open zones, oldest first; 0: it is none */
+	uint32_t unflushed; /* 1: it has pre-images, without which all of it counts as durable */
 };
 _Static_assert(sizeof(struct zd_back) == 32, "divides a slot");
 /* All locks are held. Write down where the disk goes: rows 0 .. n-1 as row() gives them, by zones ascending. 0 or -errno. */
@@ -130,7 +130,7 @@ struct zd_snapshot {
 	pid_t owner;
 	uint32_t n;
 	uint32_t no_pre;
-	bool look;         /* by a handle that may only read: nothing is pinned, so it is good for telling only */
+	bool look;           /* by a handle that may only read: nothing is pinned, so it is good for telling only */
 	struct zd_row *rows; /* zones that are not as new, ascending */
 };
 
@@ -174,20 +174,20 @@ static inline void zd_unlock_all(zd_dev *dev)
 	zd_unlock_resource(dev);
 	zd_unlock_data(dev);
 }
-void zd_view_clear(zd_dev *dev);  /* a fork reads nothing elsewhere any more */
-bool zd_view_leave(zd_dev *dev);  /* dev->leave of a disk with snapshots: gives back what they share; false */
+void zd_view_clear(zd_dev *dev); /* a fork reads nothing elsewhere any more */
+bool zd_view_leave(zd_dev *dev); /* dev->leave of a disk with snapshots: gives back what they share; false */
 
 /* ---------------------------------------------------------------- findings.c, checkentries.c, checkliving.c */
 
 /* A check at work. */
 struct zd_check {
-	zd_dev dev;      /* only g, fd and readonly are used; rt, too, where a living area is judged */
+	zd_dev dev; /* only g, fd and readonly are used; rt, too, where a living area is judged */
 	bool repair, clean;
 	bool users; /* somebody has it open for writing */
 	bool alive; /* the shared words count, not the entries */
 	uint64_t file_size;
-	uint64_t grow_to; /* how long the file must be for the zones' slots; 0: it is */
-	uint32_t cut;     /* zones that lost data by its end */
+	uint64_t grow_to;  /* how long the file must be for the zones' slots; 0: it is */
+	uint32_t cut;      /* zones that lost data by its end */
 	uint32_t roomless; /* if so: the first of those zones */
 	struct zd_finding *at;
 	size_t n, room;
@@ -206,12 +206,13 @@ int zd_check_zero(struct zd_check *c, uint64_t from, uint64_t to, const char *wh
 int zd_check_write_state(struct zd_check *c, uint32_t zone, const struct zd_state *s);
 void zd_check_want_room(struct zd_check *c, uint32_t zone, uint32_t slot);
 void zd_check_room(struct zd_check *c);
-void zd_check_count(const struct zd_check *c, uint32_t zone, const struct zd_state *s, uint32_t by, uint32_t *open, uint32_t *active);
+void zd_check_count(const struct zd_check *c, uint32_t zone, const struct zd_state *s, uint32_t by, uint32_t *open,
+		    uint32_t *active);
 void zd_check_limits(struct zd_check *c, uint32_t open, uint32_t active);
 int zd_check_entries(struct zd_check *c);
 int zd_check_living(struct zd_check *c, const char *path, struct zd_error *err);
 int zd_check_left(struct zd_check *c, const char *path, struct zd_error *err);
 int zd_check_give_up(struct zd_check *c, struct zd_error *err); /* what a failed sync makes worthless */
-unsigned zd_check_brief(const struct zd_check *c); /* flags for zd_open() */
+unsigned zd_check_brief(const struct zd_check *c);              /* flags for zd_open() */
 
 #endif

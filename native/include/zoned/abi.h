@@ -20,7 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* clang-format off: the braces of these two are those of what they stand around */
+/* The braces of these two are those of what they stand around. */
+/* clang-format off */
 #ifdef __cplusplus
 #define ZD_BEGIN extern "C" { _Pragma("GCC visibility push(default)")
 #define ZD_END _Pragma("GCC visibility pop") }

@@ -10,30 +10,30 @@
 ZD_BEGIN
 
 enum zd_finding_kind {
-	ZD_F_HEADER = 1,       /* a header copy is damaged */
-	ZD_F_STATUS = 2,       /* a status copy is damaged */
-	ZD_F_ENTRY = 3,        /* one copy of a zone's entry is damaged or stale */
-	ZD_F_ENTRY_LOST = 4,   /* both copies are */
-	ZD_F_ENTRY_VALUE = 5,  /* an entry says what cannot be (condition, write pointer, slot) */
-	ZD_F_SLOT_SHARED = 6,  /* two zones claim one slot */
-	ZD_F_SHORT = 7,        /* the file ends before a slot in use does */
-	ZD_F_LIMIT = 8,        /* more zones open or active than the limits allow */
-	ZD_F_COUNT = 9,        /* a derived count differs from a recount */
-	ZD_F_UNCLEAN = 10,     /* not closed cleanly: what was not flushed may be lost (a note, not an error) */
-	ZD_F_FAILED = 11,      /* a host sync failed */
-	ZD_F_RESERVED = 12     /* bytes that must be zero are not */
+	ZD_F_HEADER = 1,      /* a header copy is damaged */
+	ZD_F_STATUS = 2,      /* a status copy is damaged */
+	ZD_F_ENTRY = 3,       /* one copy of a zone's entry is damaged or stale */
+	ZD_F_ENTRY_LOST = 4,  /* both copies are */
+	ZD_F_ENTRY_VALUE = 5, /* an entry says what cannot be (condition, write pointer, slot) */
+	ZD_F_SLOT_SHARED = 6, /* two zones claim one slot */
+	ZD_F_SHORT = 7,       /* the file ends before a slot in use does */
+	ZD_F_LIMIT = 8,       /* more zones open or active than the limits allow */
+	ZD_F_COUNT = 9,       /* a derived count differs from a recount */
+	ZD_F_UNCLEAN = 10,    /* not closed cleanly: what was not flushed may be lost (a note, not an error) */
+	ZD_F_FAILED = 11,     /* a host sync failed */
+	ZD_F_RESERVED = 12    /* bytes that must be zero are not */
 };
 struct zd_finding {
 	int32_t kind;
-	uint32_t zone;     /* or ZD_NO_ZONE */
-	uint64_t offset;   /* in the file; ZD_NONE if no single place */
-	uint8_t error;     /* 0: a note */
-	uint8_t mendable;  /* repair can mend it */
-	uint8_t mended;    /* repair did */
-	uint8_t loses;     /* mending costs data of the zone, or may */
-	uint8_t becomes;   /* if so: enum zd_cond that the zone has afterwards */
+	uint32_t zone;    /* or ZD_NO_ZONE */
+	uint64_t offset;  /* in the file; ZD_NONE if no single place */
+	uint8_t error;    /* 0: a note */
+	uint8_t mendable; /* repair can mend it */
+	uint8_t mended;   /* repair did */
+	uint8_t loses;    /* mending costs data of the zone, or may */
+	uint8_t becomes;  /* if so: enum zd_cond that the zone has afterwards */
 	uint8_t reserved[3];
-	uint64_t lost;     /* bytes of the zone that mending costs; 0: none; ZD_NONE: how many cannot be told */
+	uint64_t lost; /* bytes of the zone that mending costs; 0: none; ZD_NONE: how many cannot be told */
 	char text[240];
 };
 #define ZD_CHECK_REPAIR 1u

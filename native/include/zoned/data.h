@@ -52,8 +52,7 @@ int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t of
  * ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED (it was held
  * up), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
  */
-int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed,
-		  struct zd_error *err);
+int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err);
 /*
  * As zd_append(), of several buffers, which land one behind the other. Errors: ZD_E_WRITE_BOUNDARY, ZD_E_UNALIGNED_WRITE,
  * ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE, ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_CONVENTIONAL,

@@ -85,20 +85,20 @@ int64_t zd_watched(zd_dev *dev, int cmd, uint64_t place, uint64_t length, int64_
 
 /* Begin with struct_size; the rest is filled. */
 struct zd_info {
-	uint32_t struct_size;   /* sizeof(struct zd_info) */
+	uint32_t struct_size; /* sizeof(struct zd_info) */
 	uint32_t version;
 	uint64_t size, zone_size, zone_capacity, append_limit, seed, slot_size, slot_cache;
 	uint32_t logical_block, physical_block, max_open, max_active, nr_zones, nr_conv_zones, nr_conv_ranges;
 	uint8_t dialect, model, implicit_close, unrestricted_read, data, host_sync;
-	uint8_t readonly;       /* this handle */
+	uint8_t readonly; /* this handle */
 	uint8_t in_ram;
-	uint8_t clean;          /* the image was closed cleanly before this opening (always 1 in RAM) */
-	uint8_t failed;         /* a host sync failed */
-	uint8_t cow_host;       /* every store goes by pwrite */
-	uint8_t pace;           /* enum zd_paces: as the disk was made, whatever this handle does */
+	uint8_t clean;    /* the image was closed cleanly before this opening (always 1 in RAM) */
+	uint8_t failed;   /* a host sync failed */
+	uint8_t cow_host; /* every store goes by pwrite */
+	uint8_t pace;     /* enum zd_paces: as the disk was made, whatever this handle does */
 	uint64_t features;
 	uint8_t uuid[16];
-	uint64_t created;       /* seconds since 1970 */
+	uint64_t created; /* seconds since 1970 */
 	char profile[64];
 	/* now */
 	uint32_t nr_implicit_open, nr_explicit_open, nr_closed; /* active = their sum */
@@ -117,7 +117,7 @@ int zd_conv_ranges(zd_dev *dev, struct zd_range *out, uint32_t max);
 
 /* Begin with struct_size; the rest is filled. */
 struct zd_counters {
-	uint32_t struct_size;          /* sizeof(struct zd_counters) */
+	uint32_t struct_size;                    /* sizeof(struct zd_counters) */
 	uint32_t max_open_seen, max_active_seen; /* high-water marks */
 	uint32_t reserved;
 	struct zd_zone_counters zones; /* the sum over all zones; errors: also those that concern no zone */

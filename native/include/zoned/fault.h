@@ -70,27 +70,27 @@ enum zd_fault_kind {
 	ZD_NR_FAULT_KINDS = 13
 };
 struct zd_fault {
-	uint32_t id;          /* out: given by zd_fault_add(), never twice for one disk */
-	uint32_t kind;        /* enum zd_fault_kind */
-	uint32_t commands;    /* bits 1 << enum zd_cmd; 0: all that the kind can act on */
+	uint32_t id;                    /* out: given by zd_fault_add(), never twice for one disk */
+	uint32_t kind;                  /* enum zd_fault_kind */
+	uint32_t commands;              /* bits 1 << enum zd_cmd; 0: all that the kind can act on */
 	uint32_t first_zone, last_zone; /* last_zone ZD_NO_ZONE: to the last */
-	uint32_t order;       /* of two rules that may meet the same command, the lower acts first */
-	uint64_t from, to;    /* byte range, whole blocks; to 0: no range */
-	uint64_t nth, every;  /* 0: not used. At most one of nth, every and probability */
-	uint64_t probability; /* of 2^32; 0: not used */
-	uint64_t limit;       /* acts at most so often; 0: until cleared */
-	uint64_t seed;        /* of probability, of the drawn bit, of a random survivor */
-	uint64_t blocks;      /* ZD_FAULT_TORN */
-	uint64_t bit;         /* flips: which, counted from the first byte that command and range share; ZD_NONE: drawn */
+	uint32_t order;                 /* of two rules that may meet the same command, the lower acts first */
+	uint64_t from, to;              /* byte range, whole blocks; to 0: no range */
+	uint64_t nth, every;            /* 0: not used. At most one of nth, every and probability */
+	uint64_t probability;           /* of 2^32; 0: not used */
+	uint64_t limit;                 /* acts at most so often; 0: until cleared */
+	uint64_t seed;                  /* of probability, of the drawn bit, of a random survivor */
+	uint64_t blocks;                /* ZD_FAULT_TORN */
+	uint64_t bit; /* flips: which, counted from the first byte that command and range share; ZD_NONE: drawn */
 	uint64_t real_ns, virtual_ns;
-	uint8_t after;        /* ZD_FAULT_READ_ONLY, OFFLINE, POWER_CUT */
-	uint8_t active;       /* ZD_FAULT_LIMIT */
-	uint8_t keep;         /* ZD_FAULT_POWER_CUT: enum zd_keep */
+	uint8_t after;  /* ZD_FAULT_READ_ONLY, OFFLINE, POWER_CUT */
+	uint8_t active; /* ZD_FAULT_LIMIT */
+	uint8_t keep;   /* ZD_FAULT_POWER_CUT: enum zd_keep */
 	uint8_t reserved;
-	uint32_t waiting;     /* out: commands that it holds up now */
-	uint64_t seen;        /* out: commands it met */
-	uint64_t matched;     /* out: commands it acted on */
-	char label[48];       /* for people; NUL-terminated, may be empty */
+	uint32_t waiting; /* out: commands that it holds up now */
+	uint64_t seen;    /* out: commands it met */
+	uint64_t matched; /* out: commands it acted on */
+	char label[48];   /* for people; NUL-terminated, may be empty */
 	uint64_t reserved2[4];
 };
 /*

@@ -28,12 +28,7 @@ typedef struct zd_fs zd_fs;
 typedef struct zd_fs_file zd_fs_file; /* an open file description */
 
 /* What an I/O error does (Documentation/filesystems/zonefs.rst, "IO error handling") */
-enum zd_fs_errors {
-	ZD_FS_REMOUNT_RO = 0,
-	ZD_FS_ZONE_RO = 1,
-	ZD_FS_ZONE_OFFLINE = 2,
-	ZD_FS_REPAIR = 3
-};
+enum zd_fs_errors { ZD_FS_REMOUNT_RO = 0, ZD_FS_ZONE_RO = 1, ZD_FS_ZONE_OFFLINE = 2, ZD_FS_REPAIR = 3 };
 
 #define ZD_FS_EXPLICIT_OPEN 1u
 #define ZD_FS_READONLY 2u
@@ -50,8 +45,8 @@ enum zd_fs_errors {
 #define ZD_FS_RELAXED 4u
 
 struct zd_fs_options {
-	uint32_t errors;      /* enum zd_fs_errors */
-	uint32_t flags;       /* ZD_FS_* */
+	uint32_t errors; /* enum zd_fs_errors */
+	uint32_t flags;  /* ZD_FS_* */
 	/* Each -1 (all ones): as the superblock says, or zonefs's default (0, 0, 0640). */
 	uint32_t uid, gid, perm;
 	uint32_t reserved[3]; /* 0 */
@@ -65,9 +60,9 @@ struct zd_fs_options {
 
 /* mkzonefs: resets all sequential zones, writes the superblock to zone 0, finishes it if it is sequential. */
 struct zd_fs_format {
-	uint64_t features;  /* ZD_FS_F_* */
+	uint64_t features; /* ZD_FS_F_* */
 	uint32_t uid, gid, perm;
-	char label[64];     /* NUL-padded */
+	char label[64]; /* NUL-padded */
 	uint8_t uuid[16];
 };
 /*
@@ -114,8 +109,8 @@ void zd_fs_get_options(zd_fs *fs, struct zd_fs_options *out); /* readonly may ha
 
 /* What happened that no caller may have been told, each time once: */
 enum zd_fs_news {
-	ZD_FS_NEWS_LOST = 0,     /* bytes that a write had taken never got to the disk */
-	ZD_FS_NEWS_READONLY = 1  /* an error made the file system read-only */
+	ZD_FS_NEWS_LOST = 0,    /* bytes that a write had taken never got to the disk */
+	ZD_FS_NEWS_READONLY = 1 /* an error made the file system read-only */
 };
 #define ZD_FS_NR_NEWS 2
 #define ZD_FS_TEXT 256 /* room for any sentence below, and its NUL */
@@ -190,8 +185,7 @@ int64_t zd_fs_read(zd_fs_file *file, void *buf, uint64_t length, uint64_t pos, i
  * Errors: -EAGAIN (only zd_fs_read() will do here: a partial block held back, edges within a block, blocks that are not mapped),
  * -EBADF, -EINVAL, -EPERM, -EIO, -EINTR, -ETIMEDOUT, -ENOMEM.
  */
-int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int flags, const void **at,
-			 struct zd_error *err);
+int64_t zd_fs_read_begin(zd_fs_file *file, uint64_t length, uint64_t pos, int flags, const void **at, struct zd_error *err);
 void zd_fs_read_end(zd_fs_file *file, uint64_t pos); /* pos: as given to zd_fs_read_begin */
 /*
  * landed (may be NULL): where the bytes went, which O_APPEND decides. With O_DSYNC in flags they are durable, and a

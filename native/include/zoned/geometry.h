@@ -9,8 +9,8 @@
 
 ZD_BEGIN
 
-#define ZD_MAX_CONV_RANGES 440    /* as many as the header page of an image holds */
-#define ZD_MAX_ZONES 16777216u    /* 2^24 */
+#define ZD_MAX_CONV_RANGES 440 /* as many as the header page of an image holds */
+#define ZD_MAX_ZONES 16777216u /* 2^24 */
 
 /* The rule book: what a SCSI/ATA disk, an NVMe ZNS drive, or Linux's null_blk does. */
 enum zd_dialect { ZD_ZBC = 0, ZD_ZNS = 1, ZD_NULLBLK = 2 };
@@ -43,25 +43,25 @@ struct zd_range {
  * dialect but zbc; append_limit no multiple of logical_block.
  */
 struct zd_config {
-	uint32_t struct_size;      /* sizeof(struct zd_config) */
-	uint32_t reserved;         /* 0 */
-	uint64_t size;             /* of the disk. The last zone is smaller when zone_size does not divide it. */
-	uint64_t zone_size;        /* any multiple of physical_block */
-	uint64_t zone_capacity;    /* writable bytes of a sequential zone. 0: zone_size */
-	uint32_t logical_block;    /* 512 or 4096 */
-	uint32_t physical_block;   /* 512 or 4096, not below logical_block (512e: 512 and 4096) */
-	uint32_t max_open;         /* 0: no limit */
-	uint32_t max_active;       /* 0: no limit */
-	uint64_t append_limit;     /* longest zone append. 0: the zone's capacity */
-	uint64_t seed;             /* of everything random about the disk; also names a reproducible uuid */
-	uint64_t slot_cache;       /* bytes of freed zones kept filled for reuse; UINT64_MAX: default 256 MiB */
+	uint32_t struct_size;    /* sizeof(struct zd_config) */
+	uint32_t reserved;       /* 0 */
+	uint64_t size;           /* of the disk. The last zone is smaller when zone_size does not divide it. */
+	uint64_t zone_size;      /* any multiple of physical_block */
+	uint64_t zone_capacity;  /* writable bytes of a sequential zone. 0: zone_size */
+	uint32_t logical_block;  /* 512 or 4096 */
+	uint32_t physical_block; /* 512 or 4096, not below logical_block (512e: 512 and 4096) */
+	uint32_t max_open;       /* 0: no limit */
+	uint32_t max_active;     /* 0: no limit */
+	uint64_t append_limit;   /* longest zone append. 0: the zone's capacity */
+	uint64_t seed;           /* of everything random about the disk; also names a reproducible uuid */
+	uint64_t slot_cache;     /* bytes of freed zones kept filled for reuse; UINT64_MAX: default 256 MiB */
 	uint8_t dialect, model, implicit_close, data, host_sync; /* the enums above */
-	uint8_t unrestricted_read; /* URSWRZ; in zns: read across zone boundaries (ROZ/RAZB) */
-	uint8_t pace;              /* enum zd_paces */
-	uint8_t reserved2;         /* 0 */
-	uint32_t nr_conv;          /* entries in conv */
-	const struct zd_range *conv; /* conventional zones, ascending */
-	char profile[64];          /* name kept for `info`; NUL-terminated */
+	uint8_t unrestricted_read;                               /* URSWRZ; in zns: read across zone boundaries (ROZ/RAZB) */
+	uint8_t pace;                                            /* enum zd_paces */
+	uint8_t reserved2;                                       /* 0 */
+	uint32_t nr_conv;                                        /* entries in conv */
+	const struct zd_range *conv;                             /* conventional zones, ascending */
+	char profile[64];                                        /* name kept for `info`; NUL-terminated */
 };
 
 ZD_END

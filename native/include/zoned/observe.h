@@ -14,16 +14,16 @@ ZD_BEGIN
 
 /* before, after: the sequential zone's state; of other zones, and where a command concerns all zones, condition 0. */
 struct zd_told_zone {
-	uint64_t written;     /* bytes up to the write pointer */
-	uint8_t cond;         /* enum zd_cond */
-	uint8_t finished;     /* 1: FULL by FINISH */
+	uint64_t written; /* bytes up to the write pointer */
+	uint8_t cond;     /* enum zd_cond */
+	uint8_t finished; /* 1: FULL by FINISH */
 	uint8_t reserved[6];
 };
 struct zd_told {
-	int32_t cmd;          /* enum zd_cmd */
-	uint32_t zone;        /* where it began; ZD_NO_ZONE: it concerns all */
-	uint64_t offset;      /* data: where; an append: where it landed */
-	uint64_t length;      /* data: bytes transferred */
+	int32_t cmd;     /* enum zd_cmd */
+	uint32_t zone;   /* where it began; ZD_NO_ZONE: it concerns all */
+	uint64_t offset; /* data: where; an append: where it landed */
+	uint64_t length; /* data: bytes transferred */
 	struct zd_told_zone before, after;
 };
 typedef void (*zd_told_fn)(void *arg, const struct zd_told *what);

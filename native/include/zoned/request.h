@@ -104,22 +104,22 @@ enum zd_report_filter {
 
 /* Begin with all zero, then size and what the op asks for. */
 struct zd_request {
-	uint32_t size;             /* sizeof(struct zd_request) as the caller was compiled */
-	uint16_t op;               /* enum zd_op */
-	uint16_t flags;            /* ZD_REQ_* */
-	uint32_t zone, count;      /* a zone's index; how many */
-	uint64_t offset, length;   /* bytes on the disk. With buffers the length is their sum, whatever stands here */
-	const struct iovec *iov;   /* the buffers, in their order; empty ones are passed over */
+	uint32_t size;           /* sizeof(struct zd_request) as the caller was compiled */
+	uint16_t op;             /* enum zd_op */
+	uint16_t flags;          /* ZD_REQ_* */
+	uint32_t zone, count;    /* a zone's index; how many */
+	uint64_t offset, length; /* bytes on the disk. With buffers the length is their sum, whatever stands here */
+	const struct iovec *iov; /* the buffers, in their order; empty ones are passed over */
 	uint32_t nr_iov;
-	uint32_t filter;           /* REPORT: enum zd_report_filter */
-	struct zd_zone *zones;     /* REPORT: room for count */
-	struct zd_error *err;      /* filled if it fails; may be NULL */
+	uint32_t filter;       /* REPORT: enum zd_report_filter */
+	struct zd_zone *zones; /* REPORT: room for count */
+	struct zd_error *err;  /* filled if it fails; may be NULL */
 	/* Called once, when the request has ended. NULL: zd_submit() returns no earlier. */
 	void (*done)(struct zd_request *request);
-	void *arg;                 /* the caller's, for done */
+	void *arg; /* the caller's, for done */
 	/* out */
-	int64_t result;            /* bytes transferred, zones, or 0; negative: a code as everywhere */
-	uint64_t landed;           /* APPEND: where the data begins */
+	int64_t result;  /* bytes transferred, zones, or 0; negative: a code as everywhere */
+	uint64_t landed; /* APPEND: where the data begins */
 	/* the library's: zero at first */
 	uint64_t reserved0;
 	uint32_t reserved1, cancel;

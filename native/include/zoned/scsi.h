@@ -31,9 +31,9 @@ ZD_BEGIN
 enum zd_scsi_status {
 	ZD_SCSI_GOOD = 0x00,
 	ZD_SCSI_CHECK_CONDITION = 0x02,
-	ZD_SCSI_BUSY = 0x08,                 /* it meets a COMPARE AND WRITE on the same blocks: give it again */
+	ZD_SCSI_BUSY = 0x08, /* it meets a COMPARE AND WRITE on the same blocks: give it again */
 	ZD_SCSI_RESERVATION_CONFLICT = 0x18,
-	ZD_SCSI_TASK_ABORTED = 0x40          /* by zd_scsi_cancel(), task management, or a PREEMPT AND ABORT */
+	ZD_SCSI_TASK_ABORTED = 0x40 /* by zd_scsi_cancel(), task management, or a PREEMPT AND ABORT */
 };
 
 typedef struct zd_scsi_target zd_scsi_target;
@@ -61,7 +61,8 @@ int zd_scsi_target_new(const struct zd_scsi_port *port, zd_scsi_target **out, st
  * Errors: ZD_E_GEOMETRY (a disk of another dialect than zbc, with a sentence), -EINVAL (lun out of range, a name without
  * its NUL), -EEXIST (lun is taken), -EBUSY (a nexus is open), -ENOMEM, those of zd_info().
  */
-int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const struct zd_scsi_names *names, struct zd_error *err);
+int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const struct zd_scsi_names *names,
+		       struct zd_error *err);
 /* All its nexuses must be closed. NULL: nothing. */
 void zd_scsi_target_free(zd_scsi_target *target);
 
@@ -79,12 +80,12 @@ void zd_scsi_nexus_close(zd_scsi_nexus *nexus);
 
 /* Begin with all zero, then size and what the transport knows. */
 struct zd_scsi_task {
-	uint32_t size;            /* sizeof(struct zd_scsi_task) as the caller was compiled */
-	uint32_t cdb_length;      /* bytes at cdb; any number of them, of any value */
+	uint32_t size;       /* sizeof(struct zd_scsi_task) as the caller was compiled */
+	uint32_t cdb_length; /* bytes at cdb; any number of them, of any value */
 	const uint8_t *cdb;
-	uint8_t lun[8];           /* as on the wire (SAM-5 4.7) */
-	const struct iovec *out;  /* data that the initiator sent */
-	const struct iovec *in;   /* room for what it shall get */
+	uint8_t lun[8];          /* as on the wire (SAM-5 4.7) */
+	const struct iovec *out; /* data that the initiator sent */
+	const struct iovec *in;  /* room for what it shall get */
 	uint32_t nr_out, nr_in;
 	/*
 	 * Called once, when the task has ended; NULL: zd_scsi_exec() returns no earlier. In the thread that gave the task, in
@@ -92,16 +93,16 @@ struct zd_scsi_task {
 	 * freed, or given again.
 	 */
 	void (*done)(struct zd_scsi_task *task);
-	void *arg;                /* the caller's, for done */
-	uint64_t tag;             /* the initiator's, by which zd_scsi_manage() finds it; unique while the task is under way */
+	void *arg;    /* the caller's, for done */
+	uint64_t tag; /* the initiator's, by which zd_scsi_manage() finds it; unique while the task is under way */
 
 	/* What came of it. */
-	uint8_t status;           /* enum zd_scsi_status */
-	uint8_t sense_length;     /* bytes at sense; 0 unless CHECK CONDITION */
-	uint8_t unanswered;       /* 1: its own nexus had it aborted, and no answer is sent, whatever came of it */
+	uint8_t status;       /* enum zd_scsi_status */
+	uint8_t sense_length; /* bytes at sense; 0 unless CHECK CONDITION */
+	uint8_t unanswered;   /* 1: its own nexus had it aborted, and no answer is sent, whatever came of it */
 	uint8_t reserved0[5];
 	uint8_t sense[ZD_SCSI_SENSE_ROOM];
-	uint64_t in_length;       /* bytes that were put into `in` */
+	uint64_t in_length; /* bytes that were put into `in` */
 	/* Bytes that the command's CDB asks for, less what the buffers held: above 0 an overflow, below an underflow. */
 	int64_t residual_in, residual_out;
 
@@ -140,10 +141,10 @@ void zd_scsi_cancel(struct zd_scsi_task *task);
 
 /* Task management functions (SAM-5 7), with the numbers of RFC 7143. */
 enum zd_scsi_function {
-	ZD_SCSI_ABORT_TASK = 1,     /* the task of this nexus, unit and tag */
-	ZD_SCSI_ABORT_TASK_SET = 2, /* all tasks of this nexus on the unit */
-	ZD_SCSI_CLEAR_TASK_SET = 4, /* all tasks of all nexuses on the unit */
-	ZD_SCSI_LUN_RESET = 5,      /* zd_scsi_reset() of the unit */
+	ZD_SCSI_ABORT_TASK = 1,        /* the task of this nexus, unit and tag */
+	ZD_SCSI_ABORT_TASK_SET = 2,    /* all tasks of this nexus on the unit */
+	ZD_SCSI_CLEAR_TASK_SET = 4,    /* all tasks of all nexuses on the unit */
+	ZD_SCSI_LUN_RESET = 5,         /* zd_scsi_reset() of the unit */
 	ZD_SCSI_TARGET_WARM_RESET = 6, /* zd_scsi_reset() of all units */
 	ZD_SCSI_TARGET_COLD_RESET = 7  /* the same; that the connections end is the transport's part */
 };
@@ -178,10 +179,10 @@ int zd_scsi_reset(zd_scsi_nexus *nexus, const uint8_t *lun);
 struct zd_scsi_command_info {
 	const char *name;
 	uint8_t opcode, length;
-	int16_t action;         /* service action; -1: the opcode has none */
-	uint16_t timeout;       /* recommended, seconds */
-	uint16_t flags;         /* ZD_SCSI_IF_CONVENTIONAL, ... */
-	uint8_t usage[16];      /* bits that it looks at */
+	int16_t action;    /* service action; -1: the opcode has none */
+	uint16_t timeout;  /* recommended, seconds */
+	uint16_t flags;    /* ZD_SCSI_IF_CONVENTIONAL, ... */
+	uint8_t usage[16]; /* bits that it looks at */
 };
 /* The index-th, in ascending order of opcode and service action; -ENOENT behind the last. */
 int zd_scsi_command_at(uint32_t index, struct zd_scsi_command_info *out);

@@ -32,10 +32,10 @@
 
 ZD_BEGIN
 
-#define ZD_ISCSI_NAME 224                  /* bytes of a name, with its NUL (RFC 7143 4.2.7.1) */
-#define ZD_ISCSI_TEXT 256                  /* room for a sentence */
-#define ZD_ISCSI_WINDOW 128                /* commands that a session may have under way */
-#define ZD_ISCSI_SEGMENT (256u << 10)      /* MaxRecvDataSegmentLength that a login must declare for this side */
+#define ZD_ISCSI_NAME 224             /* bytes of a name, with its NUL (RFC 7143 4.2.7.1) */
+#define ZD_ISCSI_TEXT 256             /* room for a sentence */
+#define ZD_ISCSI_WINDOW 128           /* commands that a session may have under way */
+#define ZD_ISCSI_SEGMENT (256u << 10) /* MaxRecvDataSegmentLength that a login must declare for this side */
 #define ZD_ISCSI_CONNECTION_ROOM (96u << 20)
 #define ZD_ISCSI_KEPT_ROOM (8u << 20)
 
@@ -43,10 +43,10 @@ typedef struct zd_iscsi zd_iscsi;
 
 /* Zero: the value in brackets. */
 struct zd_iscsi_limits {
-	uint64_t room;      /* bytes of data that all commands of the target hold at once [1 GiB] */
-	uint32_t sessions;  /* [256] */
-	uint32_t idle_ms;   /* a connection that was silent so long is asked for a sign of life [15 s] */
-	uint32_t stall_ms;  /* and dropped if it gives none for so long, or takes what is sent to it no further [30 s] */
+	uint64_t room;     /* bytes of data that all commands of the target hold at once [1 GiB] */
+	uint32_t sessions; /* [256] */
+	uint32_t idle_ms;  /* a connection that was silent so long is asked for a sign of life [15 s] */
+	uint32_t stall_ms; /* and dropped if it gives none for so long, or takes what is sent to it no further [30 s] */
 };
 
 /* What the login found out. Lengths are bytes. */
@@ -55,11 +55,11 @@ struct zd_iscsi_login {
 	char address[64];              /* the initiator's, for people */
 	uint8_t isid[6];
 	uint16_t tsih, cid;
-	uint32_t cmd_sn;               /* that the next command bears */
-	uint32_t stat_sn;              /* that the next response bears */
-	uint32_t max_send;             /* MaxRecvDataSegmentLength of the initiator, 512 to 2^24-1 */
-	uint32_t max_burst;            /* 512 to 2^24-1 */
-	uint32_t first_burst;          /* 512 to max_burst */
+	uint32_t cmd_sn;      /* that the next command bears */
+	uint32_t stat_sn;     /* that the next response bears */
+	uint32_t max_send;    /* MaxRecvDataSegmentLength of the initiator, 512 to 2^24-1 */
+	uint32_t max_burst;   /* 512 to 2^24-1 */
+	uint32_t first_burst; /* 512 to max_burst */
 	uint8_t header_digest, data_digest, immediate_data, initial_r2t; /* 0 or 1 */
 };
 
@@ -69,15 +69,16 @@ struct zd_iscsi_session {
 	char initiator[ZD_ISCSI_NAME], address[64];
 	uint8_t isid[6];
 	uint16_t tsih;
-	int64_t since;                /* CLOCK_REALTIME, ns */
+	int64_t since;                          /* CLOCK_REALTIME, ns */
 	uint64_t commands, bytes_in, bytes_out; /* SCSI commands; data that the initiator sent, and got */
-	uint64_t errors, rejects;     /* commands that ended with another status than GOOD; PDUs that were rejected */
-	uint32_t under_way;           /* commands */
-	uint32_t digests;             /* bit 0: header, bit 1: data */
+	uint64_t errors, rejects;               /* commands that ended with another status than GOOD; PDUs that were rejected */
+	uint32_t under_way;                     /* commands */
+	uint32_t digests;                       /* bit 0: header, bit 1: data */
 };
 
 /* name: the target's (IQN). portal: the target portal group tag. limits may be NULL. Errors: -EINVAL, -ENOMEM, -EMFILE. */
-int zd_serve_iscsi_new(const char *name, uint16_t portal, const struct zd_iscsi_limits *limits, zd_iscsi **out, struct zd_error *err);
+int zd_serve_iscsi_new(const char *name, uint16_t portal, const struct zd_iscsi_limits *limits, zd_iscsi **out,
+		       struct zd_error *err);
 /* A disk, as LUN lun (0 to 255). It stays the caller's and must outlive the target. Errors: -EBUSY (a connection
  * was taken), and those of zd_scsi_target_add(). */
 int zd_serve_iscsi_unit(zd_iscsi *target, uint32_t lun, zd_dev *dev, struct zd_error *err);

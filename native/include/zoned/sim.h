@@ -43,24 +43,24 @@ enum zd_sim_kind {
  * and seek_avg on average over all pairs of places (DiskSim's three-point curve). The platter's angle is the clock's.
  */
 struct zd_sim_hdd {
-	uint32_t rpm;              /* 1000..30000 */
-	uint32_t heads;            /* recording surfaces, from 1 */
-	double rate_outer;         /* sustained, at the first zone; head switches included */
-	double rate_inner;         /* at the last zone; 0 < rate_inner <= rate_outer */
+	uint32_t rpm;                           /* 1000..30000 */
+	uint32_t heads;                         /* recording surfaces, from 1 */
+	double rate_outer;                      /* sustained, at the first zone; head switches included */
+	double rate_inner;                      /* at the last zone; 0 < rate_inner <= rate_outer */
 	uint64_t seek_one, seek_avg, seek_full; /* ns; one <= avg <= full */
-	uint64_t seek_margin;      /* ns longer than that, each seek is expected to take when the queue is put in order */
-	uint64_t head_switch;      /* ns, to the next track */
-	uint64_t write_settle;     /* ns, added to each seek before a write */
-	uint64_t overhead;         /* ns of electronics, each command */
-	double interface_rate;     /* to and from the drive's buffer */
-	double fill_rate;          /* of reads where nothing is written: no media access, a pattern is made */
-	uint64_t cache_bytes;      /* data written and not yet on the platter. 0: no write cache */
-	uint32_t cache_entries;    /* commands it may have come in (1..4096) */
-	uint64_t stream_bytes;     /* most unwritten data of one sequential stream. 0: cache_bytes */
-	uint64_t readahead;        /* read on after a read, while nothing else is to be done */
-	uint32_t queue;            /* reads the drive sees at once and may reorder (NCQ: 32) */
-	uint32_t piece;            /* bytes that go from the cache to the platter before the next choice */
-	uint64_t zone_switch;      /* ns, when a stream passes from one zone into the next */
+	uint64_t seek_margin;   /* ns longer than that, each seek is expected to take when the queue is put in order */
+	uint64_t head_switch;   /* ns, to the next track */
+	uint64_t write_settle;  /* ns, added to each seek before a write */
+	uint64_t overhead;      /* ns of electronics, each command */
+	double interface_rate;  /* to and from the drive's buffer */
+	double fill_rate;       /* of reads where nothing is written: no media access, a pattern is made */
+	uint64_t cache_bytes;   /* data written and not yet on the platter. 0: no write cache */
+	uint32_t cache_entries; /* commands it may have come in (1..4096) */
+	uint64_t stream_bytes;  /* most unwritten data of one sequential stream. 0: cache_bytes */
+	uint64_t readahead;     /* read on after a read, while nothing else is to be done */
+	uint32_t queue;         /* reads the drive sees at once and may reorder (NCQ: 32) */
+	uint32_t piece;         /* bytes that go from the cache to the platter before the next choice */
+	uint64_t zone_switch;   /* ns, when a stream passes from one zone into the next */
 	uint64_t reset, finish, open, close; /* ns of a zone command; an implicit open costs nothing */
 };
 
@@ -71,50 +71,50 @@ struct zd_sim_hdd {
  * needs room in a buffer that drains at write_rate. A read occupies the dies that hold it.
  */
 struct zd_sim_zns {
-	uint64_t write_base;       /* ns, of any write, controller service included */
-	uint64_t append_extra;     /* ns, what an append takes longer */
-	uint64_t unit;             /* bytes; data moves in whole units */
+	uint64_t write_base;                  /* ns, of any write, controller service included */
+	uint64_t append_extra;                /* ns, what an append takes longer */
+	uint64_t unit;                        /* bytes; data moves in whole units */
 	double write_unit_ns, append_unit_ns; /* ns for each unit of a write, of an append */
-	uint64_t list_ns;          /* ns, when the data needs a PRP list (more than two 4 KiB pages; NVMe 1.4, 4.3) */
+	uint64_t list_ns; /* ns, when the data needs a PRP list (more than two 4 KiB pages; NVMe 1.4, 4.3) */
 	uint64_t write_service, append_service, read_service; /* ns of the controller */
-	double write_rate;         /* the flash's, all zones together */
-	uint64_t buffer_bytes;     /* written data waiting for the flash */
-	uint64_t program_bytes;    /* freed at once when the flash has taken them; 0: evenly */
-	uint64_t shot_bytes;       /* written to one die by one program operation, */
-	uint64_t shot_ns;          /* which keeps the die from reads for this long. 0: reads are not disturbed */
-	uint64_t read_base;        /* ns of a read, controller service included */
-	double read_kib_ns;        /* ns for each KiB of it */
-	uint32_t dies;             /* reads at once */
-	double die_share;          /* of a read's time, that its die is occupied: 0 < share <= 1 */
-	double read_rate;          /* all dies together. 0: no ceiling */
-	uint64_t finish_base;      /* ns, plus what is unwritten at finish_rate; an empty zone: finish_empty */
+	double write_rate;                                    /* the flash's, all zones together */
+	uint64_t buffer_bytes;                                /* written data waiting for the flash */
+	uint64_t program_bytes;                               /* freed at once when the flash has taken them; 0: evenly */
+	uint64_t shot_bytes;                                  /* written to one die by one program operation, */
+	uint64_t shot_ns;     /* which keeps the die from reads for this long. 0: reads are not disturbed */
+	uint64_t read_base;   /* ns of a read, controller service included */
+	double read_kib_ns;   /* ns for each KiB of it */
+	uint32_t dies;        /* reads at once */
+	double die_share;     /* of a read's time, that its die is occupied: 0 < share <= 1 */
+	double read_rate;     /* all dies together. 0: no ceiling */
+	uint64_t finish_base; /* ns, plus what is unwritten at finish_rate; an empty zone: finish_empty */
 	double finish_rate;
 	uint64_t finish_empty;
-	uint64_t reset_base, reset_full;    /* ns: of an empty zone, and what a finished zone's data adds, by occupancy */
-	uint64_t reset_data;       /* ns, added when anything is written */
-	uint64_t reset_unfinished; /* ns, added when the zone was not finished by command */
-	uint64_t reset_open_base;  /* ns, added when the zone was not FULL and holds more than a block */
-	uint64_t open_ns, close_ns;         /* explicit commands */
+	uint64_t reset_base, reset_full;          /* ns: of an empty zone, and what a finished zone's data adds, by occupancy */
+	uint64_t reset_data;                      /* ns, added when anything is written */
+	uint64_t reset_unfinished;                /* ns, added when the zone was not finished by command */
+	uint64_t reset_open_base;                 /* ns, added when the zone was not FULL and holds more than a block */
+	uint64_t open_ns, close_ns;               /* explicit commands */
 	uint64_t first_write_ns, first_append_ns; /* added to the first one into an empty zone */
 };
 
 /* A drive-managed SMR disk: hdd's mechanics below a media cache and bands. */
 struct zd_sim_dm {
-	uint64_t cache_bytes;      /* of the media cache, at the outer edge */
-	uint32_t map_entries;      /* extents that the drive can remember */
+	uint64_t cache_bytes; /* of the media cache, at the outer edge */
+	uint32_t map_entries; /* extents that the drive can remember */
 	uint32_t reserved;
 	uint64_t band_bytes;
-	uint32_t band_passes;      /* band-sized transfers for cleaning one band: 3 (read, write aside, write back) */
+	uint32_t band_passes; /* band-sized transfers for cleaning one band: 3 (read, write aside, write back) */
 	uint32_t reserved2;
-	uint64_t idle_ns;          /* cleans in the background after this long without a command. 0: never */
+	uint64_t idle_ns; /* cleans in the background after this long without a command. 0: never */
 };
 
 struct zd_sim_model {
-	uint32_t kind;             /* enum zd_sim_kind */
+	uint32_t kind; /* enum zd_sim_kind */
 	uint32_t reserved;
-	uint64_t null_ns;          /* from 1: time must move */
-	uint64_t host_ns;          /* of the host's time, for each command that is done */
-	struct zd_sim_hdd hdd;     /* HDD and DM */
+	uint64_t null_ns;      /* from 1: time must move */
+	uint64_t host_ns;      /* of the host's time, for each command that is done */
+	struct zd_sim_hdd hdd; /* HDD and DM */
 	struct zd_sim_zns zns;
 	struct zd_sim_dm dm;
 };
@@ -130,11 +130,11 @@ enum zd_sim_job_kind {
 };
 enum zd_sim_distribution {
 	ZD_SIM_UNIFORM = 0,
-	ZD_SIM_ZIPF = 1,      /* theta: a */
-	ZD_SIM_PARETO = 2,    /* power: a, 0 < a < 1 */
-	ZD_SIM_NORMAL = 3,    /* deviation in percent: a */
-	ZD_SIM_HOTCOLD = 4,   /* a of the accesses go to the first b of the space (0 < a, b < 1) */
-	ZD_SIM_ZONED = 5      /* FIO jobs: the ranges below */
+	ZD_SIM_ZIPF = 1,    /* theta: a */
+	ZD_SIM_PARETO = 2,  /* power: a, 0 < a < 1 */
+	ZD_SIM_NORMAL = 3,  /* deviation in percent: a */
+	ZD_SIM_HOTCOLD = 4, /* a of the accesses go to the first b of the space (0 < a, b < 1) */
+	ZD_SIM_ZONED = 5    /* FIO jobs: the ranges below */
 };
 enum zd_sim_policy { ZD_SIM_FIFO = 0, ZD_SIM_GREEDY = 1, ZD_SIM_COST_BENEFIT = 2, ZD_SIM_OUTSIDE = 3 };
 
@@ -150,58 +150,58 @@ struct zd_sim_range { /* percent of the accesses that go to so many percent of t
 };
 
 struct zd_sim_job {
-	uint32_t kind;             /* enum zd_sim_job_kind */
-	uint32_t iodepth;          /* from 1 */
-	uint64_t offset, size;     /* the range it works on; both on the disk */
-	uint64_t io_size;          /* bytes to move. 0: size */
-	uint64_t number_ios;       /* commands to send at most. 0: no limit */
+	uint32_t kind;                /* enum zd_sim_job_kind */
+	uint32_t iodepth;             /* from 1 */
+	uint64_t offset, size;        /* the range it works on; both on the disk */
+	uint64_t io_size;             /* bytes to move. 0: size */
+	uint64_t number_ios;          /* commands to send at most. 0: no limit */
 	uint8_t reads, writes, trims; /* which directions */
-	uint8_t random;            /* 0: sequential */
-	uint8_t zbd;               /* fio's zonemode=zbd: writes go to write pointers, reads to written data */
-	uint8_t append;            /* writes are zone appends */
-	uint8_t identical;         /* rw_sequencer=identical: the same offset repeated */
-	uint8_t norandommap;       /* random offsets may repeat before all were used */
+	uint8_t random;               /* 0: sequential */
+	uint8_t zbd;                  /* fio's zonemode=zbd: writes go to write pointers, reads to written data */
+	uint8_t append;               /* writes are zone appends */
+	uint8_t identical;            /* rw_sequencer=identical: the same offset repeated */
+	uint8_t norandommap;          /* random offsets may repeat before all were used */
 	uint8_t read_beyond_wp, ignore_zone_limits, time_based;
-	uint8_t verify;            /* read back what was written when done */
-	uint8_t trimwrite;         /* each block is trimmed, then written */
-	uint8_t log_policy;        /* enum zd_sim_policy */
-	uint8_t log_separate;      /* cleaned data goes to segments of its own */
-	uint8_t zones_finish;      /* ZONES: 1 finish, 0 reset */
-	uint8_t zones_finished;    /* ZONES, reset: finish the zone (untimed) before */
-	uint8_t zones_command;     /* ZONES: 0 as zones_finish says, 1 OPEN of a zone that is empty or closed, 2 CLOSE of an open one */
-	uint8_t thinktime_issue;   /* thinktime_blocks counts commands sent; 0: commands done */
+	uint8_t verify;         /* read back what was written when done */
+	uint8_t trimwrite;      /* each block is trimmed, then written */
+	uint8_t log_policy;     /* enum zd_sim_policy */
+	uint8_t log_separate;   /* cleaned data goes to segments of its own */
+	uint8_t zones_finish;   /* ZONES: 1 finish, 0 reset */
+	uint8_t zones_finished; /* ZONES, reset: finish the zone (untimed) before */
+	uint8_t zones_command; /* ZONES: 0 as zones_finish says, 1 OPEN of a zone that is empty or closed, 2 CLOSE of an open one */
+	uint8_t thinktime_issue; /* thinktime_blocks counts commands sent; 0: commands done */
 	uint8_t reserved[5];
-	uint32_t sequence;         /* a new random offset only each this many commands. 0: 1 */
-	int64_t sequence_add;      /* sequential: bytes left out between commands (may be negative) */
-	uint32_t mix_read;         /* reads in 100 commands where reads and writes are mixed */
-	uint32_t distribution;     /* enum zd_sim_distribution */
-	double a, b;               /* of the distribution */
+	uint32_t sequence;                            /* a new random offset only each this many commands. 0: 1 */
+	int64_t sequence_add;                         /* sequential: bytes left out between commands (may be negative) */
+	uint32_t mix_read;                            /* reads in 100 commands where reads and writes are mixed */
+	uint32_t distribution;                        /* enum zd_sim_distribution */
+	double a, b;                                  /* of the distribution */
 	struct zd_sim_range ranges[ZD_SIM_MAX_SPLIT]; /* ZONED: of the job's range, from its start */
 	uint32_t nr_ranges;
-	uint32_t loops;            /* how often the whole is done. 0: once */
-	uint32_t nr_split[3];      /* by direction; from 1 for a direction used */
+	uint32_t loops;       /* how often the whole is done. 0: once */
+	uint32_t nr_split[3]; /* by direction; from 1 for a direction used */
 	struct zd_sim_split split[3][ZD_SIM_MAX_SPLIT];
 	uint64_t bs_min[3], bs_max[3]; /* nr_split 0: uniform in steps of bs_min */
-	uint64_t rate[3];          /* bytes a second. 0: no limit */
+	uint64_t rate[3];              /* bytes a second. 0: no limit */
 	uint32_t rate_iops[3];
 	uint32_t thinktime_blocks;
-	uint64_t thinktime;        /* ns of rest after each thinktime_blocks commands */
-	uint64_t runtime;          /* ns from its start, ramp included. 0: no limit */
-	uint64_t ramp;             /* ns from its start that do not count (warm-up) */
-	uint64_t startdelay;       /* ns */
-	uint32_t wait_for;         /* starts when all jobs below this index have ended. 0: at once */
+	uint64_t thinktime;                          /* ns of rest after each thinktime_blocks commands */
+	uint64_t runtime;                            /* ns from its start, ramp included. 0: no limit */
+	uint64_t ramp;                               /* ns from its start that do not count (warm-up) */
+	uint64_t startdelay;                         /* ns */
+	uint32_t wait_for;                           /* starts when all jobs below this index have ended. 0: at once */
 	uint32_t max_open_zones, job_max_open_zones; /* 0: the drive's, none */
-	double reset_threshold;    /* zone_reset_threshold: 0 off */
+	double reset_threshold;                      /* zone_reset_threshold: 0 off */
 	double reset_frequency;
 	/* LOG */
-	uint64_t log_block;        /* bytes of a block of the volume */
-	double log_spare;          /* Sf: part of the zones' room that the volume does not use */
-	uint64_t log_warm;         /* blocks written before counting begins */
+	uint64_t log_block; /* bytes of a block of the volume */
+	double log_spare;   /* Sf: part of the zones' room that the volume does not use */
+	uint64_t log_warm;  /* blocks written before counting begins */
 	/* ZONES */
-	double occupancy;          /* 0..1 of the capacity; what is above 0 is at least one block */
+	double occupancy; /* 0..1 of the capacity; what is above 0 is at least one block */
 	uint32_t zones_count;
 	uint32_t reserved2;
-	uint64_t seed;             /* of this job; 0: from the simulation's */
+	uint64_t seed; /* of this job; 0: from the simulation's */
 };
 
 /* ---------------------------------------------------------------- running */
@@ -231,7 +231,7 @@ enum zd_sim_state { ZD_SIM_DONE = 0, ZD_SIM_PAUSED = 1, ZD_SIM_WANTS_TRACE = 2, 
 int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err);
 
 struct zd_sim_record { /* one command of a trace */
-	uint64_t time;   /* ns since the trace's start */
+	uint64_t time; /* ns since the trace's start */
 	uint64_t offset, length;
 	uint32_t dir;    /* enum zd_sim_dir; 3: wait until everything before is done; or enum zd_trace_dir */
 	uint32_t device; /* which volume, where the trace has several */
@@ -244,8 +244,7 @@ struct zd_sim_record { /* one command of a trace */
  * its offset lies in, and an append is one to it; one on all zones is given to each that it changes, one after the
  * other. LOG: these mean nothing, and are passed over. -EINVAL: one is longer or later than the above.
  */
-int zd_sim_feed(zd_sim *sim, uint32_t job, const struct zd_sim_record *records, uint64_t count, int last,
-		struct zd_error *err);
+int zd_sim_feed(zd_sim *sim, uint32_t job, const struct zd_sim_record *records, uint64_t count, int last, struct zd_error *err);
 
 /* ---------------------------------------------------------------- results */
 
@@ -256,9 +255,9 @@ uint64_t zd_sim_bucket(uint32_t i); /* its lowest value, ns */
 
 struct zd_sim_stats {
 	uint64_t count, bytes;
-	uint64_t min, max, sum;    /* ns of latency */
+	uint64_t min, max, sum; /* ns of latency */
 	double sum_squares;
-	uint64_t first, last;      /* ns: submission of the first, completion of the last command that counts */
+	uint64_t first, last; /* ns: submission of the first, completion of the last command that counts */
 	uint64_t errors;
 };
 
@@ -266,16 +265,16 @@ struct zd_sim_stats {
 
 struct zd_sim_result {
 	struct zd_sim_stats dir[3];
-	uint64_t started, ended;   /* ns; ended 0: still running */
-	uint64_t zone_resets;      /* issued by the job itself (not trims) */
-	uint64_t depth[7];         /* commands sent while 1, 2-3, 4-7, ..., 64+ were under way */
+	uint64_t started, ended;                  /* ns; ended 0: still running */
+	uint64_t zone_resets;                     /* issued by the job itself (not trims) */
+	uint64_t depth[7];                        /* commands sent while 1, 2-3, 4-7, ..., 64+ were under way */
 	uint64_t wait_host, wait_zone, wait_rest; /* ns: for the host, for a zone's other write, rate and think time */
-	int32_t error;             /* the code that ended the job, or 0 */
-	uint32_t stopped;          /* 1: no zone it may write is left within its range and the open limit */
+	int32_t error;                            /* the code that ended the job, or 0 */
+	uint32_t stopped;                         /* 1: no zone it may write is left within its range and the open limit */
 	struct zd_error why;
 	/* LOG */
 	uint64_t log_user, log_moved; /* blocks written by the user and moved by cleaning, after the warm-up */
-	uint64_t log_segments;     /* cleaned */
+	uint64_t log_segments;        /* cleaned */
 };
 int zd_sim_result(zd_sim *sim, uint32_t job, struct zd_sim_result *out);
 /* out: ZD_SIM_BUCKETS numbers. */
@@ -283,24 +282,35 @@ int zd_sim_histogram(zd_sim *sim, uint32_t job, uint32_t dir, uint64_t *out);
 
 /* What the drive's time went to. Parts may overlap (several commands at once). */
 enum zd_sim_part {
-	ZD_SIM_SEEK = 0, ZD_SIM_ROTATE, ZD_SIM_MEDIA, ZD_SIM_SWITCH, ZD_SIM_INTERFACE, ZD_SIM_ZONE_COMMAND,
-	ZD_SIM_CONTROLLER, ZD_SIM_BUFFER_FULL, ZD_SIM_FLASH, ZD_SIM_DIE, ZD_SIM_CLEAN, ZD_SIM_MOVE, ZD_SIM_NR_PARTS
+	ZD_SIM_SEEK = 0,
+	ZD_SIM_ROTATE,
+	ZD_SIM_MEDIA,
+	ZD_SIM_SWITCH,
+	ZD_SIM_INTERFACE,
+	ZD_SIM_ZONE_COMMAND,
+	ZD_SIM_CONTROLLER,
+	ZD_SIM_BUFFER_FULL,
+	ZD_SIM_FLASH,
+	ZD_SIM_DIE,
+	ZD_SIM_CLEAN,
+	ZD_SIM_MOVE,
+	ZD_SIM_NR_PARTS
 };
 #define ZD_SIM_ZONE_BINS 256
 struct zd_sim_summary {
-	uint64_t now;              /* ns */
-	uint64_t commands;         /* completed by all jobs, warm-up too */
-	uint64_t parts[16];        /* ns by enum zd_sim_part */
+	uint64_t now;                                                              /* ns */
+	uint64_t commands;                                                         /* completed by all jobs, warm-up too */
+	uint64_t parts[16];                                                        /* ns by enum zd_sim_part */
 	uint64_t opens, closes, finishes, resets, implicit_opens, implicit_closes; /* that took place */
-	uint64_t moved;            /* seeks */
-	uint64_t seeks[48];        /* of them, by the power of two of their distance in cylinders; 0: none */
-	uint64_t series_step;      /* ns */
-	uint32_t series_used;      /* entries */
+	uint64_t moved;                                                            /* seeks */
+	uint64_t seeks[48];                       /* of them, by the power of two of their distance in cylinders; 0: none */
+	uint64_t series_step;                     /* ns */
+	uint32_t series_used;                     /* entries */
 	uint32_t first_zone, zones_per_bin, bins; /* of the picture of zones */
 	uint64_t dm_fast, dm_direct, dm_cleaned, dm_clean_bytes; /* DM: writes into the cache, past it; bands cleaned */
-	uint64_t dm_full_at;       /* ns when the cache or the map was first full; 0: never */
-	uint64_t dm_full_entries;  /* extents in the map then */
-	uint64_t media_bytes;      /* HDD, DM: written to the platter */
+	uint64_t dm_full_at;                                     /* ns when the cache or the map was first full; 0: never */
+	uint64_t dm_full_entries;                                /* extents in the map then */
+	uint64_t media_bytes;                                    /* HDD, DM: written to the platter */
 };
 int zd_sim_summary(zd_sim *sim, struct zd_sim_summary *out);
 /* Time series, entry i covering series_step ns: bytes and commands done by direction (3 each), and resets. */
@@ -312,9 +322,9 @@ int zd_sim_series(zd_sim *sim, struct zd_sim_sample *out, uint32_t max);
 int zd_sim_picture(zd_sim *sim, uint32_t *written, uint32_t max_entries);
 /* The sequential zones of a bin at the end of an entry of the series; of a large bin, 16 of them, evenly spaced. */
 struct zd_sim_bin {
-	uint8_t filled;            /* how far write pointers are: 0..255 of the capacity, on average; a FULL zone is 255 */
+	uint8_t filled;             /* how far write pointers are: 0..255 of the capacity, on average; a FULL zone is 255 */
 	uint8_t open, closed, full; /* 0..255 of the zones are in this condition */
-	uint32_t resets;           /* that were done in the bin during this entry */
+	uint32_t resets;            /* that were done in the bin during this entry */
 };
 /* out[entry * ZD_SIM_ZONE_BINS + bin]. Returns how many entries. */
 int zd_sim_bins(zd_sim *sim, struct zd_sim_bin *out, uint32_t max_entries);
@@ -342,12 +352,12 @@ uint64_t zd_sim_bare_device(zd_dev *dev, uint64_t offset, uint64_t bytes, uint64
  */
 typedef struct zd_clock zd_clock;
 struct zd_clock_state {
-	uint64_t now;              /* ns since it began */
-	uint64_t last;             /* ns that the last command took */
-	uint64_t busy;             /* ns that all of them took: the rest was idle */
+	uint64_t now;  /* ns since it began */
+	uint64_t last; /* ns that the last command took */
+	uint64_t busy; /* ns that all of them took: the rest was idle */
 	uint64_t commands;
-	uint64_t parts[16];        /* ns by enum zd_sim_part */
-	uint32_t failed;           /* 1: memory ran out once, and the time is too short since */
+	uint64_t parts[16]; /* ns by enum zd_sim_part */
+	uint32_t failed;    /* 1: memory ran out once, and the time is too short since */
 	uint32_t reserved;
 };
 /* disk, model: as for zd_sim_create(), but not REAL. Errors: ZD_E_GEOMETRY, -ENOMEM. */
@@ -371,7 +381,8 @@ void zd_clock_look(zd_clock *clock, struct zd_clock_state *out);
  * Commands of a zd_dev take for real what they would take on this drive, queued as its model says, until the handle is
  * closed: zd_set_pace() of zoned/pace.h, whose errors it has. What a command finds in its zone is told by the disk. disk, model: as for zd_clock_create(). Errors: ZD_E_GEOMETRY, -ENOMEM, -EBUSY.
  */
-int zd_pace_as(zd_dev *dev, const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed, struct zd_error *err);
+int zd_pace_as(zd_dev *dev, const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed,
+	       struct zd_error *err);
 
 /* ---------------------------------------------------------------- the log-structured layer by itself */
 
@@ -382,14 +393,14 @@ int zd_pace_as(zd_dev *dev, const struct zd_config *disk, const struct zd_sim_mo
  */
 struct zd_log_config {
 	uint32_t nr_segments, segment_blocks;
-	uint64_t nr_blocks;        /* less than (nr_segments - 1) * segment_blocks */
-	uint32_t policy;           /* enum zd_sim_policy */
-	uint8_t separate;          /* cleaned blocks go to segments of their own */
-	uint8_t pools;             /* 2: hot and cold blocks have pools of segments of their own, hot_segments of them hot */
+	uint64_t nr_blocks; /* less than (nr_segments - 1) * segment_blocks */
+	uint32_t policy;    /* enum zd_sim_policy */
+	uint8_t separate;   /* cleaned blocks go to segments of their own */
+	uint8_t pools;      /* 2: hot and cold blocks have pools of segments of their own, hot_segments of them hot */
 	uint8_t reserved[2];
 	uint32_t hot_segments;
-	uint32_t reserve;          /* free segments kept; from 1 */
-	uint32_t distribution;     /* enum zd_sim_distribution */
+	uint32_t reserve;      /* free segments kept; from 1 */
+	uint32_t distribution; /* enum zd_sim_distribution */
 	uint32_t reserved2;
 	double a, b;
 	uint64_t seed;
@@ -421,25 +432,37 @@ uint64_t zd_log_clock(const zd_log *log);
 /* ---------------------------------------------------------------- traces */
 
 enum zd_trace_format {
-	ZD_TRACE_MSR = 0, ZD_TRACE_ALIBABA, ZD_TRACE_TENCENT, ZD_TRACE_IOLOG2, ZD_TRACE_IOLOG3, ZD_TRACE_BLKPARSE
+	ZD_TRACE_MSR = 0,
+	ZD_TRACE_ALIBABA,
+	ZD_TRACE_TENCENT,
+	ZD_TRACE_IOLOG2,
+	ZD_TRACE_IOLOG3,
+	ZD_TRACE_BLKPARSE
 };
 /* Of a record, behind the directions of jobs; ZD_SIM_NR_DIRS itself is a flush */
 enum zd_trace_dir {
-	ZD_TRACE_DIR_RESET = 16, ZD_TRACE_DIR_RESET_ALL, ZD_TRACE_DIR_OPEN, ZD_TRACE_DIR_CLOSE, ZD_TRACE_DIR_FINISH,
-	ZD_TRACE_DIR_APPEND, ZD_TRACE_DIR_OPEN_ALL, ZD_TRACE_DIR_CLOSE_ALL, ZD_TRACE_DIR_FINISH_ALL
+	ZD_TRACE_DIR_RESET = 16,
+	ZD_TRACE_DIR_RESET_ALL,
+	ZD_TRACE_DIR_OPEN,
+	ZD_TRACE_DIR_CLOSE,
+	ZD_TRACE_DIR_FINISH,
+	ZD_TRACE_DIR_APPEND,
+	ZD_TRACE_DIR_OPEN_ALL,
+	ZD_TRACE_DIR_CLOSE_ALL,
+	ZD_TRACE_DIR_FINISH_ALL
 };
 struct zd_trace_parser {
-	uint32_t format;           /* enum zd_trace_format */
-	uint32_t iolog_ns;         /* iolog v3: 1 if its times are nanoseconds, 0 if milliseconds */
-	uint32_t action;           /* blkparse: the action taken, 'D' or 'Q' */
-	uint32_t zones;            /* blkparse: 1 takes zone commands too, with dir from ZD_TRACE_DIR_RESET on */
-	uint32_t files;            /* iolog: 1 tells files apart, device is the 32-bit FNV-1a hash of the name; 0: it is 0 */
-	uint32_t started;          /* inside */
-	uint64_t line;             /* lines read so far */
+	uint32_t format;   /* enum zd_trace_format */
+	uint32_t iolog_ns; /* iolog v3: 1 if its times are nanoseconds, 0 if milliseconds */
+	uint32_t action;   /* blkparse: the action taken, 'D' or 'Q' */
+	uint32_t zones;    /* blkparse: 1 takes zone commands too, with dir from ZD_TRACE_DIR_RESET on */
+	uint32_t files;    /* iolog: 1 tells files apart, device is the 32-bit FNV-1a hash of the name; 0: it is 0 */
+	uint32_t started;  /* inside */
+	uint64_t line;     /* lines read so far */
 	uint64_t records, bad, ignored; /* lines that gave a command, were malformed, were well-formed and not commands */
-	uint64_t first_time;       /* inside: the trace's own first timestamp */
-	uint64_t clock;            /* inside: iolog v2, sum of waits */
-	uint64_t bad_line;         /* the first malformed line's number, and how it begins */
+	uint64_t first_time;            /* inside: the trace's own first timestamp */
+	uint64_t clock;                 /* inside: iolog v2, sum of waits */
+	uint64_t bad_line;              /* the first malformed line's number, and how it begins */
 	char bad_text[80];
 };
 /*
@@ -447,8 +470,8 @@ struct zd_trace_parser {
  * 2^63 bytes) is malformed; blkparse's lines about no block I/O are not. *used: bytes taken (an unfinished last line stays, unless last). out has room for
  * max records. Returns the number of records.
  */
-int64_t zd_trace_parse(struct zd_trace_parser *parser, const char *text, uint64_t length, int last,
-		       struct zd_sim_record *out, uint64_t max, uint64_t *used);
+int64_t zd_trace_parse(struct zd_trace_parser *parser, const char *text, uint64_t length, int last, struct zd_sim_record *out,
+		       uint64_t max, uint64_t *used);
 
 /* Logarithm, exponential and power as the simulation computes them: the same bits on every machine. */
 double zd_sim_log(double x);

@@ -25,7 +25,7 @@ ZD_BEGIN
 #define ZD_TRACE_VERSION 1
 #define ZD_TRACE_HEADER 184 /* bytes of a file's header before the conventional ranges */
 #define ZD_TRACE_KEEP_CHOSEN 3
-#define ZD_TRACE_LAST 1023  /* as many last commands can be asked for */
+#define ZD_TRACE_LAST 1023 /* as many last commands can be asked for */
 
 /* Of a record, and of an item in the file */
 enum zd_trace_kind {
@@ -114,13 +114,13 @@ enum zd_trace_damage {
 	ZD_TRACE_BODY = 3      /* an item that says what cannot be */
 };
 struct zd_trace_reader {
-	uint64_t at;        /* bytes behind the header that were understood: damage lies here */
-	uint64_t commands;  /* so far */
+	uint64_t at;       /* bytes behind the header that were understood: damage lies here */
+	uint64_t commands; /* so far */
 	uint64_t start_ns, virtual_ns;
 	uint32_t pid, tid;
-	uint32_t crc;       /* of everything so far */
-	uint32_t damage;    /* enum zd_trace_damage; nothing more is read */
-	uint32_t ended;     /* the END item was met */
+	uint32_t crc;    /* of everything so far */
+	uint32_t damage; /* enum zd_trace_damage; nothing more is read */
+	uint32_t ended;  /* the END item was met */
 	uint32_t reserved;
 };
 /*

@@ -53,26 +53,26 @@ const char *zd_cmd_name(int cmd);
 enum zd_next {
 	ZD_NEXT_SAME = 0,
 	ZD_NEXT_EMPTY,
-	ZD_NEXT_IMPLICIT_OPEN,    /* or FULL when the write reaches the capacity */
-	ZD_NEXT_EXPLICIT_OPEN,    /* as before; FULL when the write reaches the capacity */
+	ZD_NEXT_IMPLICIT_OPEN, /* or FULL when the write reaches the capacity */
+	ZD_NEXT_EXPLICIT_OPEN, /* as before; FULL when the write reaches the capacity */
 	ZD_NEXT_CLOSED,
-	ZD_NEXT_CLOSED_OR_EMPTY,  /* EMPTY if nothing is written, else CLOSED */
+	ZD_NEXT_CLOSED_OR_EMPTY, /* EMPTY if nothing is written, else CLOSED */
 	ZD_NEXT_FULL,
 	ZD_NEXT_READ_ONLY,
 	ZD_NEXT_OFFLINE,
-	ZD_NEXT_INITIAL,          /* NOT_WP for conventional zones, EMPTY for others */
-	ZD_NEXT_ERROR             /* refused: the cell's error */
+	ZD_NEXT_INITIAL, /* NOT_WP for conventional zones, EMPTY for others */
+	ZD_NEXT_ERROR    /* refused: the cell's error */
 };
 /* Bits */
 enum zd_effect {
-	ZD_FX_OPEN = 1,      /* takes an open resource: may close an implicitly open zone, or fail */
-	ZD_FX_ACTIVE = 2,    /* takes an active resource, or fails */
-	ZD_FX_WP_START = 4,  /* the write pointer goes to the start, data is gone */
-	ZD_FX_WP_END = 8,    /* the zone counts as written to its capacity */
-	ZD_FX_ADVANCE = 16,  /* the write pointer advances by what was written */
-	ZD_FX_DURABLE = 32,  /* what was written becomes durable */
-	ZD_FX_NON_SEQ = 64,  /* non_seq is set if the write is not at the write pointer */
-	ZD_FX_CHECK = 128    /* needs the resources (may fail, may close another) but does not keep them */
+	ZD_FX_OPEN = 1,     /* takes an open resource: may close an implicitly open zone, or fail */
+	ZD_FX_ACTIVE = 2,   /* takes an active resource, or fails */
+	ZD_FX_WP_START = 4, /* the write pointer goes to the start, data is gone */
+	ZD_FX_WP_END = 8,   /* the zone counts as written to its capacity */
+	ZD_FX_ADVANCE = 16, /* the write pointer advances by what was written */
+	ZD_FX_DURABLE = 32, /* what was written becomes durable */
+	ZD_FX_NON_SEQ = 64, /* non_seq is set if the write is not at the write pointer */
+	ZD_FX_CHECK = 128   /* needs the resources (may fail, may close another) but does not keep them */
 };
 struct zd_cell {
 	uint8_t next;    /* enum zd_next */
@@ -164,7 +164,7 @@ int zd_zone_state(zd_dev *dev, uint32_t zone, struct zd_zone_state *out, struct 
 /* Since the disk was created, or since the host last booted (they are not part of the image). */
 struct zd_zone_counters {
 	uint64_t reads, writes, appends, bytes_read, bytes_written;
-	uint64_t finish_wasted; /* capacity given up by FINISH, bytes */
+	uint64_t finish_wasted;                   /* capacity given up by FINISH, bytes */
 	uint64_t opens, closes, finishes, resets; /* commands that succeeded; ALL forms count where they act */
 	uint64_t implicit_opens, implicit_closes;
 	uint64_t errors;

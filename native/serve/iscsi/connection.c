@@ -141,24 +141,18 @@ static int dispatch(struct connection *c, const uint8_t *more, uint32_t more_len
 	uint8_t opcode = c->bhs[0] & 0x3F;
 
 	switch (opcode) {
-	case DATA_OUT:
-		return zd_iscsi_data_out(c);
+	case DATA_OUT: return zd_iscsi_data_out(c);
 	case SCSI_COMMAND:
 	case NOP_OUT:
 	case TASK_MANAGEMENT:
 	case TEXT_REQUEST:
-	case LOGOUT:
-		break;
-	default:
-		return unknown(c);
+	case LOGOUT: break;
+	default: return unknown(c);
 	}
 	switch (sequence(c)) {
-	case IGNORE:
-		return zd_iscsi_segment(c, NULL, 0);
-	case GAP:
-		return zd_iscsi_disturbed(c, "a command is missing: CmdSN is beyond the next one");
-	case TAKE:
-		break;
+	case IGNORE: return zd_iscsi_segment(c, NULL, 0);
+	case GAP: return zd_iscsi_disturbed(c, "a command is missing: CmdSN is beyond the next one");
+	case TAKE: break;
 	}
 	switch (opcode) {
 	case SCSI_COMMAND: return zd_iscsi_command(c, more, more_length);

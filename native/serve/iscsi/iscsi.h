@@ -23,7 +23,7 @@
 #include "serve/iscsi/pdu.h"
 #include "serve/loop/loop.h"
 
-#define SPARE 8   /* slots for immediate commands beyond the window */
+#define SPARE 8 /* slots for immediate commands beyond the window */
 #define SLOTS (ZD_ISCSI_WINDOW + SPARE)
 #define CDB 64    /* bytes kept of a CDB; longer ones are no commands of ours */
 #define TEXT 8192 /* bytes of a text request */
@@ -45,19 +45,19 @@ struct connection;
 struct task {
 	struct zd_scsi_task scsi;
 	struct connection *connection;
-	struct zd_job job;         /* for the helper */
-	struct task *next;         /* ended elsewhere */
+	struct zd_job job; /* for the helper */
+	struct task *next; /* ended elsewhere */
 	struct zd_buffer *buffer;
 	struct iovec part;
-	uint64_t expect;           /* bytes that the command takes of what is sent */
-	uint64_t received;         /* bytes sent so far, taken or not */
-	uint64_t burst_end;        /* the burst under way ends before this offset */
+	uint64_t expect;    /* bytes that the command takes of what is sent */
+	uint64_t received;  /* bytes sent so far, taken or not */
+	uint64_t burst_end; /* the burst under way ends before this offset */
 	uint32_t itt, ttt, edtl;
 	uint32_t data_sn, r2t_sn;
 	uint8_t state, reads, writes, immediate;
-	uint8_t verdict;           /* status that it ends with in any case; 0: none */
-	_Atomic uint8_t aborted;   /* no answer is sent; what only waits at the helper is not begun */
-	uint16_t spoilt;           /* ASC and ASCQ of ABORTED COMMAND, if verdict is CHECK CONDITION */
+	uint8_t verdict;         /* status that it ends with in any case; 0: none */
+	_Atomic uint8_t aborted; /* no answer is sent; what only waits at the helper is not begun */
+	uint16_t spoilt;         /* ASC and ASCQ of ABORTED COMMAND, if verdict is CHECK CONDITION */
 	uint8_t cdb[CDB];
 	uint8_t sense[2 + ZD_SCSI_SENSE_ROOM + 2];
 };
@@ -94,15 +94,15 @@ struct zd_iscsi {
 };
 
 /* What other threads ask of a connection. */
-#define ORDER_LOGOUT 1u  /* ask the initiator to */
-#define ORDER_CLEAR 2u   /* end commands of the units in `clear` that wait for their data */
+#define ORDER_LOGOUT 1u /* ask the initiator to */
+#define ORDER_CLEAR 2u  /* end commands of the units in `clear` that wait for their data */
 
 struct connection {
 	struct zd_link link;
 	zd_iscsi *target;
 	zd_scsi_nexus *nexus;
 	struct zd_iscsi_login login;
-	struct connection *next;   /* under the target's lock */
+	struct connection *next; /* under the target's lock */
 	uint64_t id;
 	int64_t since;
 	uint32_t powered[ZD_SCSI_MAX_LUNS]; /* of struct zd_news of each unit, when the session began */
@@ -111,16 +111,16 @@ struct connection {
 
 	/* Numbers of the RFC. */
 	uint32_t exp_cmd_sn, stat_sn;
-	uint32_t commands;         /* in the window: not immediate, without an answer yet */
+	uint32_t commands; /* in the window: not immediate, without an answer yet */
 	uint32_t next_ttt, ping;
-	uint32_t nr_slots;         /* that were ever used: nobody looks beyond */
-	bool between;              /* no PDU is half read */
-	bool closing;              /* nothing is answered any more */
-	const char *disturbed;     /* why it is dropped */
+	uint32_t nr_slots;     /* that were ever used: nobody looks beyond */
+	bool between;          /* no PDU is half read */
+	bool closing;          /* nothing is answered any more */
+	const char *disturbed; /* why it is dropped */
 
-	uint8_t bhs[48];           /* of the PDU that is being read */
-	uint32_t length;           /* of its data segment */
-	bool bad_data;             /* its digest was wrong */
+	uint8_t bhs[48]; /* of the PDU that is being read */
+	uint32_t length; /* of its data segment */
+	bool bad_data;   /* its digest was wrong */
 
 	uint32_t text_at, text_itt; /* how far the answer to SendTargets was sent; 0: none is under way */
 	_Atomic uint32_t orders, grace_ms;
@@ -129,7 +129,7 @@ struct connection {
 	_Atomic uint32_t under_way;
 	pthread_mutex_t done_lock; /* of `done`, and of who wakes the connection for it */
 	struct task *done;
-	uint32_t itts[SLOTS];      /* by slot; looked through for each Data-Out, so they lie together */
+	uint32_t itts[SLOTS]; /* by slot; looked through for each Data-Out, so they lie together */
 	struct task tasks[SLOTS];
 };
 

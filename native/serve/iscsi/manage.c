@@ -296,7 +296,8 @@ int zd_iscsi_orders(struct connection *c)
 			struct task *t = &c->tasks[i];
 			uint32_t lun = get16(t->scsi.lun) & 0x3FFF;
 
-			if ((t->state == UNSOLICITED || t->state == SOLICITED) && lun < ZD_SCSI_MAX_LUNS && clear[lun / 64] >> lun % 64 & 1)
+			if ((t->state == UNSOLICITED || t->state == SOLICITED) && lun < ZD_SCSI_MAX_LUNS &&
+			    clear[lun / 64] >> lun % 64 & 1)
 				r = zd_iscsi_cleared(c, t);
 		}
 	}

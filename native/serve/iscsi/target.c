@@ -84,7 +84,8 @@ int zd_serve_iscsi_said(zd_iscsi *target, char text[ZD_ISCSI_TEXT])
 
 /* ---------------------------------------------------------------- a target */
 
-int zd_serve_iscsi_new(const char *name, uint16_t portal, const struct zd_iscsi_limits *limits, zd_iscsi **out, struct zd_error *err)
+int zd_serve_iscsi_new(const char *name, uint16_t portal, const struct zd_iscsi_limits *limits, zd_iscsi **out,
+		       struct zd_error *err)
 {
 	struct zd_scsi_port port = { .relative = 1, .protocol = 5 };
 	zd_iscsi *target;
@@ -192,8 +193,10 @@ static size_t transport_id(const struct zd_iscsi_login *login, uint8_t id[ZD_SCS
 
 	memset(id, 0, ZD_SCSI_MAX_NAME);
 	id[0] = 0x45;
-	length = (size_t)snprintf((char *)id + 4, ZD_SCSI_MAX_NAME - 4, "%.*s,i,0x%02x%02x%02x%02x%02x%02x", ZD_SCSI_MAX_NAME - 24,
-				  login->initiator, isid[0], isid[1], isid[2], isid[3], isid[4], isid[5]) + 1;
+	length = (size_t)snprintf((char *)id + 4, ZD_SCSI_MAX_NAME - 4, "%.*s,i,0x%02x%02x%02x%02x%02x%02x",
+				  ZD_SCSI_MAX_NAME - 24, login->initiator, isid[0], isid[1], isid[2], isid[3], isid[4],
+				  isid[5]) +
+		 1;
 	length = (length + 3) & ~(size_t)3;
 	put16(id + 2, (uint32_t)length);
 	return 4 + length;

@@ -69,11 +69,11 @@ struct zd_link {
 	void (*sent)(void *arg);
 	void *arg;
 	_Atomic uint32_t dropped;
-	uint8_t *in;            /* ZD_LINK_IN bytes, of which begin .. end are there */
+	uint8_t *in; /* ZD_LINK_IN bytes, of which begin .. end are there */
 	uint32_t begin, end;
-	bool asked;             /* idle was called and nothing came since */
+	bool asked; /* idle was called and nothing came since */
 	uint32_t nr_heads, nr_parts;
-	uint64_t queued;        /* bytes */
+	uint64_t queued; /* bytes */
 	struct iovec parts[ZD_LINK_PARTS];
 	uint8_t heads[ZD_LINK_HEADS][ZD_LINK_HEAD] __attribute__((aligned(64)));
 };

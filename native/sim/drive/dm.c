@@ -19,13 +19,15 @@ static int init(struct zd_drive *drive, struct zd_error *err)
 		return r;
 	for (zone = 0; zone < drive->m.b.nr_zones; zone++) {
 		if (!zone_conv(&drive->m, zone))
-			return zd_sim_fail(err, ZD_E_GEOMETRY, "a drive-managed disk has no sequential zones, and zone %u is one", zone);
+			return zd_sim_fail(err, ZD_E_GEOMETRY,
+					   "a drive-managed disk has no sequential zones, and zone %u is one", zone);
 	}
 	if (!p->band_bytes || p->band_bytes % 4096 || p->band_bytes > drive->m.b.size || !p->map_entries || !p->band_passes ||
 	    p->cache_bytes < h->cache_bytes || p->cache_bytes > drive->m.b.size || !h->cache_bytes)
-		return zd_sim_fail(err, ZD_E_GEOMETRY,
-				   "the drive-managed model needs bands of whole 4096-byte blocks, map entries and passes above 0, and a "
-				   "media cache that is larger than the write cache and fits the disk");
+		return zd_sim_fail(
+			err, ZD_E_GEOMETRY,
+			"the drive-managed model needs bands of whole 4096-byte blocks, map entries and passes above 0, and a "
+			"media cache that is larger than the write cache and fits the disk");
 	d->nr_bands = (uint32_t)((drive->m.b.size + p->band_bytes - 1) / p->band_bytes);
 	d->band_entries = calloc(d->nr_bands, sizeof(*d->band_entries));
 	d->band_kib = calloc(d->nr_bands, sizeof(*d->band_kib));
@@ -100,8 +102,7 @@ static bool admit(struct zd_drive *drive, struct command *c)
 /* It goes on a stream that goes straight to the bands, or begins one. */
 static bool is_stream(const struct zd_drive *drive, const struct dm_item *item, uint64_t stream_next)
 {
-	return item->offset == stream_next ||
-	       (item->offset % drive->model.dm.band_bytes == 0 && item->length >= 65536);
+	return item->offset == stream_next || (item->offset % drive->model.dm.band_bytes == 0 && item->length >= 65536);
 }
 
 /* Whether an item goes straight to its band: in a stream, or because the media cache could not hold it. */
@@ -330,7 +331,8 @@ static void submit(struct zd_drive *drive, struct command *c)
 			push(drive, &d->wait_first, &d->wait_last, c);
 		break;
 	default:
-		drive_done_at(drive, c, (drive->hdd.free_at > drive->now ? drive->hdd.free_at : drive->now) + drive->model.hdd.overhead);
+		drive_done_at(drive, c,
+			      (drive->hdd.free_at > drive->now ? drive->hdd.free_at : drive->now) + drive->model.hdd.overhead);
 		return;
 	}
 	work(drive);

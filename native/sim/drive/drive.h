@@ -14,16 +14,16 @@
 #include "../maths.h"
 
 struct command {
-	uint64_t sent;     /* by the host */
-	uint64_t arrived;  /* at the drive */
+	uint64_t sent;    /* by the host */
+	uint64_t arrived; /* at the drive */
 	uint64_t offset, length;
 	uint32_t zone, job;
-	uint32_t next;     /* in whatever list it waits in: index + 1 */
-	uint8_t cmd;       /* enum zd_cmd */
-	uint8_t dir;       /* enum zd_sim_dir; 3: counts nowhere (a reset that makes room, cleaning) */
+	uint32_t next; /* in whatever list it waits in: index + 1 */
+	uint8_t cmd;   /* enum zd_cmd */
+	uint8_t dir;   /* enum zd_sim_dir; 3: counts nowhere (a reset that makes room, cleaning) */
 	uint8_t flags;
-	uint8_t first;     /* write: the zone was EMPTY before */
-	uint64_t before;   /* reset, finish: bytes written before, or'ed with the condition */
+	uint8_t first;   /* write: the zone was EMPTY before */
+	uint64_t before; /* reset, finish: bytes written before, or'ed with the condition */
 };
 #define C_HIDDEN 1u   /* takes no place of the job's depth */
 #define C_SYNC 2u     /* the job waits for it before it goes on */
@@ -40,11 +40,11 @@ struct event {
 struct zd_drive;
 struct drive_ops {
 	int (*init)(struct zd_drive *drive, struct zd_error *err);
-	void (*release)(struct zd_drive *drive);      /* after an init that failed, too */
+	void (*release)(struct zd_drive *drive); /* after an init that failed, too */
 	void (*submit)(struct zd_drive *drive, struct command *c);
-	void (*event)(struct zd_drive *drive);        /* EV_DRIVE; NULL: it makes none */
-	void (*idle)(struct zd_drive *drive);         /* EV_IDLE, and no command came since; NULL: it makes none */
-	bool (*dirty)(const struct zd_drive *drive);  /* data is in its volatile cache; NULL: never */
+	void (*event)(struct zd_drive *drive);       /* EV_DRIVE; NULL: it makes none */
+	void (*idle)(struct zd_drive *drive);        /* EV_IDLE, and no command came since; NULL: it makes none */
+	bool (*dirty)(const struct zd_drive *drive); /* data is in its volatile cache; NULL: never */
 };
 extern const struct drive_ops zd_drive_null, zd_drive_hdd, zd_drive_zns, zd_drive_dm;
 
@@ -54,23 +54,23 @@ struct extent { /* dirty data in a hard disk's cache, contiguous */
 };
 
 struct hdd {
-	uint64_t turn;             /* ns of one revolution */
-	uint32_t *track_bytes;     /* by zone */
+	uint64_t turn;         /* ns of one revolution */
+	uint32_t *track_bytes; /* by zone */
 	uint64_t *first_track;
-	uint32_t skew;             /* of 2^32 */
+	uint32_t skew; /* of 2^32 */
 	uint64_t cylinders;
 	double seek_a, seek_b;
 	/* the head */
 	uint64_t free_at;
-	uint64_t track;            /* where it stands */
+	uint64_t track; /* where it stands */
 	uint64_t cylinder;
 	uint32_t zone;
-	uint64_t head_offset;      /* one past what it passed last */
+	uint64_t head_offset; /* one past what it passed last */
 	bool busy;
 	/* reads */
 	uint32_t queue_first, queue_last, queued; /* commands waiting, index + 1 */
 	uint64_t ahead_from, ahead_to, ahead_at;  /* stream being read: ahead_from..ahead_to was passed at ahead_at; */
-	uint64_t ahead_limit;      /* and goes on to here; ahead_live: still does */
+	uint64_t ahead_limit;                     /* and goes on to here; ahead_live: still does */
 	bool ahead_live;
 	/* writes */
 	uint64_t interface_free;
@@ -78,19 +78,19 @@ struct hdd {
 	uint64_t cached;
 	uint32_t nr_extents, cached_commands;
 	struct extent *extents;
-	uint32_t *zone_extent;     /* by zone: the extent that may grow, index + 1 */
-	uint32_t current;          /* extent being destaged, index + 1 */
-	uint64_t piece;            /* bytes of it */
-	uint32_t serving;          /* command the head works for, index + 1 */
+	uint32_t *zone_extent; /* by zone: the extent that may grow, index + 1 */
+	uint32_t current;      /* extent being destaged, index + 1 */
+	uint64_t piece;        /* bytes of it */
+	uint32_t serving;      /* command the head works for, index + 1 */
 };
 
 struct zns {
 	struct rng rng;
 	uint64_t controller_free;
-	double drained_at;         /* ns when all that is in the buffer will be on flash */
-	double taken;              /* bytes that went into the buffer, ever */
+	double drained_at; /* ns when all that is in the buffer will be on flash */
+	double taken;      /* bytes that went into the buffer, ever */
 	uint64_t *die_free;
-	uint64_t shot;             /* bytes of the next program operation so far */
+	uint64_t shot; /* bytes of the next program operation so far */
 	uint32_t shot_die;
 	double read_free;
 };
@@ -100,21 +100,21 @@ struct dm_item { /* a write in the drive's volatile cache */
 };
 enum dm_op { DM_NOTHING = 0, DM_READ, DM_LOG, DM_DIRECT, DM_CLEAN };
 struct dm {
-	uint64_t log_at;           /* next byte of the media cache, which lies at the disk's start */
-	uint64_t used;             /* bytes in it */
+	uint64_t log_at; /* next byte of the media cache, which lies at the disk's start */
+	uint64_t used;   /* bytes in it */
 	uint32_t entries;
 	uint32_t nr_bands;
-	uint32_t *band_entries;    /* extents of the band in the media cache */
-	uint32_t *band_kib;        /* KiB of them */
-	uint32_t *fifo;            /* dirty bands, oldest first; some may be clean again */
-	uint8_t *listed;           /* by band: it is in there */
+	uint32_t *band_entries; /* extents of the band in the media cache */
+	uint32_t *band_kib;     /* KiB of them */
+	uint32_t *fifo;         /* dirty bands, oldest first; some may be clean again */
+	uint8_t *listed;        /* by band: it is in there */
 	uint32_t fifo_first, fifo_used;
-	struct dm_item *items;     /* a ring of hdd.cache_entries */
+	struct dm_item *items; /* a ring of hdd.cache_entries */
 	uint32_t item_first, item_used;
 	uint64_t item_bytes;
-	uint64_t stream_next;      /* where the sequential stream that goes past the cache would go on */
-	uint32_t op;               /* enum dm_op the head is at; */
-	uint32_t op_items, op_band;/* how many items, or which band */
+	uint64_t stream_next;       /* where the sequential stream that goes past the cache would go on */
+	uint32_t op;                /* enum dm_op the head is at; */
+	uint32_t op_items, op_band; /* how many items, or which band */
 	uint32_t read_first, read_last, wait_first, wait_last;
 	uint32_t serving;
 	uint64_t interface_free;
@@ -125,9 +125,9 @@ struct zd_drive {
 	const struct drive_ops *ops; /* NULL: a real disk */
 	struct zd_sim_model model;
 	uint64_t seed;
-	uint64_t now;              /* ns */
-	uint64_t arrivals;         /* commands submitted, ever */
-	bool failed;               /* no memory: what is under way is lost */
+	uint64_t now;      /* ns */
+	uint64_t arrivals; /* commands submitted, ever */
+	bool failed;       /* no memory: what is under way is lost */
 	/* queue.c */
 	struct event *heap;
 	uint32_t heap_used, heap_room;

@@ -148,11 +148,13 @@ static int bad(const struct zd_sim_hdd *p, struct zd_error *err)
 	if (!p->heads || p->heads > 1024)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "hdd.heads is %u: it must be 1 to 1024", p->heads);
 	if (!(p->rate_inner > 1e6) || !(p->rate_outer >= p->rate_inner) || !(p->rate_outer < 1e10))
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "hdd rates must be 1 MB/s to 10 GB/s, the inner one not above the outer");
+		return zd_sim_fail(err, ZD_E_GEOMETRY,
+				   "hdd rates must be 1 MB/s to 10 GB/s, the inner one not above the outer");
 	if (!(p->interface_rate > 0) || !(p->fill_rate > 0))
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "hdd.interface and hdd.fill rates must be above 0");
 	if (p->seek_one > p->seek_avg || p->seek_avg > p->seek_full)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "hdd seek times must not fall from one cylinder to average to full stroke");
+		return zd_sim_fail(err, ZD_E_GEOMETRY,
+				   "hdd seek times must not fall from one cylinder to average to full stroke");
 	if (p->cache_bytes && (!p->cache_entries || p->cache_entries > 4096))
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "hdd.cache_entries is %u: with a write cache it must be 1 to 4096",
 				   p->cache_entries);
@@ -180,7 +182,8 @@ int zd_hdd_init(struct zd_drive *drive, struct zd_error *err)
 	if (!h->track_bytes || !h->first_track || !h->zone_extent || !h->extents)
 		return zd_sim_fail(err, -ENOMEM, "no memory for the model");
 	for (zone = 0; zone < n; zone++) {
-		double at = n > 1 ? (double)zone / (double)(n - 1) : 0, rate = p->rate_outer + (p->rate_inner - p->rate_outer) * at;
+		double at = n > 1 ? (double)zone / (double)(n - 1) : 0,
+		       rate = p->rate_outer + (p->rate_inner - p->rate_outer) * at;
 		uint64_t bytes = (uint64_t)(rate * (double)(h->turn + p->head_switch) / 1e9);
 
 		h->track_bytes[zone] = bytes < 4096 ? 4096 : (uint32_t)(bytes & ~511ull);
@@ -229,7 +232,8 @@ static uint64_t ahead_reach(const struct zd_drive *drive, uint64_t t)
 		return h->ahead_to;
 	p = place_of(drive, h->ahead_to);
 	gone = (t - h->ahead_at) / (h->turn + drive->model.hdd.head_switch) * p.track_bytes +
-	       (t - h->ahead_at) % (h->turn + drive->model.hdd.head_switch) * p.track_bytes / (h->turn + drive->model.hdd.head_switch);
+	       (t - h->ahead_at) % (h->turn + drive->model.hdd.head_switch) * p.track_bytes /
+		       (h->turn + drive->model.hdd.head_switch);
 	gone &= ~511ull;
 	return h->ahead_limit - h->ahead_to < gone ? h->ahead_limit : h->ahead_to + gone;
 }
@@ -498,7 +502,8 @@ static uint64_t manage(struct zd_drive *drive, const struct command *c)
 			if (h->extents[i].length && h->extents[i].zone == c->zone && h->current != i + 1)
 				drop_extent(drive, i);
 		}
-		if (h->ahead_from < zone_start(&drive->m, c->zone) + drive->m.zone_size && h->ahead_to > zone_start(&drive->m, c->zone))
+		if (h->ahead_from < zone_start(&drive->m, c->zone) + drive->m.zone_size &&
+		    h->ahead_to > zone_start(&drive->m, c->zone))
 			h->ahead_from = h->ahead_to;
 		admit_waiting(drive);
 	}

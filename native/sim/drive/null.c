@@ -5,7 +5,8 @@
 static int init(struct zd_drive *drive, struct zd_error *err)
 {
 	if (!drive->model.null_ns)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "the null model needs a time above 0 for each command, or no time would pass");
+		return zd_sim_fail(err, ZD_E_GEOMETRY,
+				   "the null model needs a time above 0 for each command, or no time would pass");
 	return 0;
 }
 

@@ -12,10 +12,12 @@ static int init(struct zd_drive *drive, struct zd_error *err)
 	const struct zd_sim_zns *p = &drive->model.zns;
 
 	if (!(p->write_rate > 0) || !p->unit || !p->dies || p->dies > 65536 || !(p->finish_rate > 0) ||
-	    !(p->die_share > 0 && p->die_share <= 1) || p->buffer_bytes < 2 * p->program_bytes || (p->shot_ns && !p->shot_bytes))
-		return zd_sim_fail(err, ZD_E_GEOMETRY,
-				   "the ZNS model needs write_rate, finish_rate, unit and dies above 0, die_share in 0..1, and a "
-				   "buffer of at least two program units, and a shot size with shot_us");
+	    !(p->die_share > 0 && p->die_share <= 1) || p->buffer_bytes < 2 * p->program_bytes ||
+	    (p->shot_ns && !p->shot_bytes))
+		return zd_sim_fail(
+			err, ZD_E_GEOMETRY,
+			"the ZNS model needs write_rate, finish_rate, unit and dies above 0, die_share in 0..1, and a "
+			"buffer of at least two program units, and a shot size with shot_us");
 	drive->zns.die_free = calloc(p->dies, sizeof(*drive->zns.die_free));
 	if (!drive->zns.die_free)
 		return zd_sim_fail(err, -ENOMEM, "no memory for the model");
@@ -148,10 +150,10 @@ static void submit(struct zd_drive *drive, struct command *c)
 	case ZD_CMD_READ: done = read_done(drive, c); break;
 	case ZD_CMD_WRITE:
 	case ZD_CMD_APPEND: done = write_done(drive, c); break;
-	case ZD_CMD_FLUSH: done = (uint64_t)(drive->zns.drained_at > (double)drive->now ? drive->zns.drained_at : (double)drive->now); break;
-	default:
-		done = drive->now + manage_ns(drive, c);
-		drive->parts[ZD_SIM_ZONE_COMMAND] += done - drive->now;
+	case ZD_CMD_FLUSH:
+		done = (uint64_t)(drive->zns.drained_at > (double)drive->now ? drive->zns.drained_at : (double)drive->now);
+		break;
+	default: done = drive->now + manage_ns(drive, c); drive->parts[ZD_SIM_ZONE_COMMAND] += done - drive->now;
 	}
 	drive_done_at(drive, c, done);
 }

@@ -189,7 +189,8 @@ static enum next zbd_read(struct zd_sim *sim, struct job *job, uint64_t *offset,
 /* The zone, or the next one in the range that is not full: what is to be read back is not overwritten. */
 static bool next_with_room(const struct zd_sim *sim, const struct job *job, uint32_t *zone)
 {
-	uint32_t first = zone_of(&sim->d.m, job->p.offset), last = zone_of(&sim->d.m, job->p.offset + job->p.size - 1), i, z = *zone;
+	uint32_t first = zone_of(&sim->d.m, job->p.offset), last = zone_of(&sim->d.m, job->p.offset + job->p.size - 1), i,
+		 z = *zone;
 
 	for (i = first; i <= last; i++, z = z == last ? first : z + 1) {
 		if (zone_conv(&sim->d.m, z) || sim->host_wp[z] >= zone_capacity(&sim->d.m, z))
@@ -217,7 +218,8 @@ static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *
 		return NEXT_COMMAND;
 	}
 	/* A sequential job that came to a zone's capacity goes on in the next zone. */
-	if (!job->p.random && offset - zone_start(m, zone) >= zone_capacity(m, zone) && (!job->p.sequence_add || host_full(sim, job, zone))) {
+	if (!job->p.random && offset - zone_start(m, zone) >= zone_capacity(m, zone) &&
+	    (!job->p.sequence_add || host_full(sim, job, zone))) {
 		if (zone + 1 >= m->b.nr_zones || !in_range(sim, job, zone + 1)) {
 			if (!goes_round(job))
 				return NEXT_END;
@@ -362,10 +364,12 @@ static enum next verify_next(struct zd_sim *sim, struct job *job, struct command
 		zone = zone_of(m, job->verify_at);
 		if (zone_conv(m, zone))
 			left = (job->p.random ? end : job->last_pos[ZD_SIM_WRITE]) > job->verify_at ?
-				       (job->p.random ? end : job->last_pos[ZD_SIM_WRITE]) - job->verify_at : 0;
+				       (job->p.random ? end : job->last_pos[ZD_SIM_WRITE]) - job->verify_at :
+				       0;
 		else
 			left = zone_start(m, zone) + host_valid(sim, zone) > job->verify_at ?
-				       zone_start(m, zone) + host_valid(sim, zone) - job->verify_at : 0;
+				       zone_start(m, zone) + host_valid(sim, zone) - job->verify_at :
+				       0;
 		if (left)
 			break;
 		job->verify_at = zone_start(m, zone) + zone_length(m, zone);
@@ -458,8 +462,12 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 		if (*at - start >= zone_capacity(m, zone_of(m, *at)))
 			*at = start + zone_length(m, zone_of(m, *at));
 	}
-	dir = p->trimwrite ? (p->random || job->last_pos[ZD_SIM_WRITE] == job->last_pos[ZD_SIM_TRIM] ? ZD_SIM_TRIM : ZD_SIM_WRITE) : p->reads && p->writes ? (rng_below(&job->rng, 100) < p->mix_read ? ZD_SIM_READ : ZD_SIM_WRITE) :
-	      p->reads ? ZD_SIM_READ : p->writes ? ZD_SIM_WRITE : ZD_SIM_TRIM;
+	dir = p->trimwrite ?
+		      (p->random || job->last_pos[ZD_SIM_WRITE] == job->last_pos[ZD_SIM_TRIM] ? ZD_SIM_TRIM : ZD_SIM_WRITE) :
+	      p->reads && p->writes ? (rng_below(&job->rng, 100) < p->mix_read ? ZD_SIM_READ : ZD_SIM_WRITE) :
+	      p->reads              ? ZD_SIM_READ :
+	      p->writes             ? ZD_SIM_WRITE :
+				      ZD_SIM_TRIM;
 	/* Nothing to read anywhere yet: a mixed job begins with a write (fio: zbd_adjust_ddir()). */
 	if (p->zbd && p->reads && p->writes && dir == ZD_SIM_READ && !sim->valid_bytes && !p->read_beyond_wp &&
 	    (!job->dir_count[ZD_SIM_WRITE] || zone_with_data(sim, job, zone_of(m, p->offset), 1, false) == NONE))

@@ -10,8 +10,10 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 	if (p->kind > ZD_SIM_JOB_ZONES || !p->iodepth || p->iodepth > 65536)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "iodepth is %u: it must be 1 to 65536", p->iodepth);
 	if (p->offset >= sim->d.m.b.size || !p->size || p->size > sim->d.m.b.size - p->offset)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "offset %llu and size %llu pass the end of the disk, which has %llu bytes",
-				   (unsigned long long)p->offset, (unsigned long long)p->size, (unsigned long long)sim->d.m.b.size);
+		return zd_sim_fail(err, ZD_E_GEOMETRY,
+				   "offset %llu and size %llu pass the end of the disk, which has %llu bytes",
+				   (unsigned long long)p->offset, (unsigned long long)p->size,
+				   (unsigned long long)sim->d.m.b.size);
 	if (p->kind == ZD_SIM_JOB_FIO && !p->reads && !p->writes && !p->trims)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "the job neither reads nor writes nor trims");
 	for (dir = 0; dir < 3 && p->kind == ZD_SIM_JOB_FIO; dir++) {
@@ -22,7 +24,8 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 		for (i = sum = 0; i < p->nr_split[dir]; i++) {
 			sum += p->split[dir][i].percent;
 			if (!p->split[dir][i].bytes || p->split[dir][i].bytes % sim->d.m.b.logical_block)
-				return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is no multiple of the logical block, %u",
+				return zd_sim_fail(err, ZD_E_GEOMETRY,
+						   "a block size of %llu is no multiple of the logical block, %u",
 						   (unsigned long long)p->split[dir][i].bytes, sim->d.m.b.logical_block);
 		}
 		if (p->nr_split[dir] && sum != 100)
@@ -39,13 +42,18 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is larger than a zone's capacity, %llu",
 					   (unsigned long long)p->bs_max[dir], (unsigned long long)sim->d.m.capacity);
 	}
-	for (i = zone_of(&sim->d.m, p->offset); p->kind == ZD_SIM_JOB_FIO && p->zbd && p->writes && i <= zone_of(&sim->d.m, p->offset + p->size - 1); i++) {
+	for (i = zone_of(&sim->d.m, p->offset);
+	     p->kind == ZD_SIM_JOB_FIO && p->zbd && p->writes && i <= zone_of(&sim->d.m, p->offset + p->size - 1); i++) {
 		if (!zone_conv(&sim->d.m, i) && zone_capacity(&sim->d.m, i) < p->bs_min[ZD_SIM_WRITE])
-			return zd_sim_fail(err, ZD_E_GEOMETRY, "zone %u has room for %llu bytes, less than the block size of %llu: leave it out of the range",
-					   i, (unsigned long long)zone_capacity(&sim->d.m, i), (unsigned long long)p->bs_min[ZD_SIM_WRITE]);
+			return zd_sim_fail(
+				err, ZD_E_GEOMETRY,
+				"zone %u has room for %llu bytes, less than the block size of %llu: leave it out of the range",
+				i, (unsigned long long)zone_capacity(&sim->d.m, i),
+				(unsigned long long)p->bs_min[ZD_SIM_WRITE]);
 	}
 	if ((p->kind == ZD_SIM_JOB_LOG || (p->kind == ZD_SIM_JOB_TRACE && p->log_block)) && p->log_policy > ZD_SIM_COST_BENEFIT)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "a job's log cleans by FIFO, greedy or cost-benefit, not by policy %u", p->log_policy);
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "a job's log cleans by FIFO, greedy or cost-benefit, not by policy %u",
+				   p->log_policy);
 	if (p->mix_read > 100)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "a mix of %u percent reads", p->mix_read);
 	if (!(p->reset_frequency >= 0 && p->reset_frequency <= 1) || !(p->reset_threshold >= 0 && p->reset_threshold <= 1))
@@ -75,7 +83,8 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 	if (r)
 		return r;
 	if (p->wait_for > index)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "it waits for job %u and is itself number %u: only for earlier ones", p->wait_for - 1, index);
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "it waits for job %u and is itself number %u: only for earlier ones",
+				   p->wait_for - 1, index);
 	job->index = index;
 	job->next = nexts[p->kind];
 	job->io_given = p->io_size;
@@ -92,7 +101,9 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 	job->cpu = 0;
 	job->reset_credit = p->reset_frequency > 0 ? (uint32_t)(1 / p->reset_frequency) : 0;
 	job->align = p->reads && p->writes ? (p->bs_min[0] < p->bs_min[1] ? p->bs_min[0] : p->bs_min[1]) :
-		     p->reads ? p->bs_min[0] : p->writes ? p->bs_min[1] : sim->d.m.zone_size;
+		     p->reads              ? p->bs_min[0] :
+		     p->writes             ? p->bs_min[1] :
+					     sim->d.m.zone_size;
 	if (p->trims && !p->writes)
 		job->align = sim->d.m.zone_size;
 	for (dir = 0; dir < 3; dir++)

@@ -158,7 +158,8 @@ int zd_log_work_init(struct zd_sim *sim, struct job *job, struct zd_error *err)
 	int r;
 
 	if (!p->log_block || p->log_block % sim->d.m.b.physical_block || p->log_block > sim->d.m.capacity)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "the log's block must be a multiple of the physical block and fit a zone");
+		return zd_sim_fail(err, ZD_E_GEOMETRY,
+				   "the log's block must be a multiple of the physical block and fit a zone");
 	if (!(p->log_spare > 0 && p->log_spare < 1))
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "the log's spare part must lie between 0 and 1");
 	job->segment_zone = malloc((last + 1ull) * sizeof(*job->segment_zone));

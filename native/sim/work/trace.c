@@ -8,7 +8,8 @@ static void record_used(struct job *job)
 	job->rec_used--;
 }
 
-static const uint8_t zone_cmds[] = { /* by enum zd_trace_dir, from RESET on; the ALL forms as the command that each zone gets */
+static const uint8_t zone_cmds[] = {
+	/* by enum zd_trace_dir, from RESET on; the ALL forms as the command that each zone gets */
 	[ZD_TRACE_DIR_RESET - ZD_TRACE_DIR_RESET] = ZD_CMD_RESET,
 	[ZD_TRACE_DIR_RESET_ALL - ZD_TRACE_DIR_RESET] = ZD_CMD_RESET,
 	[ZD_TRACE_DIR_OPEN - ZD_TRACE_DIR_RESET] = ZD_CMD_OPEN,

@@ -30,8 +30,10 @@ enum next zd_zones_next(struct zd_sim *sim, struct job *job, struct command *c)
 		fill = zone_capacity(m, zone) - m->b.physical_block;
 	if (!r && (zone_written(m, zone) || zone_cond(m, zone) != ZD_EMPTY))
 		r = zd_machine_manage(m, ZD_CMD_RESET, zone, &job->r.why);
-	if (!r && (fill || p->zones_command != 1)) /* as a host that fills it would; a zone that nothing is written to is open then */
-		r = fill ? machine_write(m, ZD_CMD_WRITE, zone, 0, fill, &job->r.why) : zd_machine_manage(m, ZD_CMD_OPEN, zone, &job->r.why);
+	if (!r &&
+	    (fill || p->zones_command != 1)) /* as a host that fills it would; a zone that nothing is written to is open then */
+		r = fill ? machine_write(m, ZD_CMD_WRITE, zone, 0, fill, &job->r.why) :
+			   zd_machine_manage(m, ZD_CMD_OPEN, zone, &job->r.why);
 	if (!r && fill && p->zones_command == 1)
 		r = zd_machine_manage(m, ZD_CMD_CLOSE, zone, &job->r.why);
 	if (!r && p->zones_finished)
@@ -40,7 +42,10 @@ enum next zd_zones_next(struct zd_sim *sim, struct job *job, struct command *c)
 		job->r.error = r;
 		return NEXT_FAILED;
 	}
-	c->cmd = p->zones_command == 1 ? ZD_CMD_OPEN : p->zones_command ? ZD_CMD_CLOSE : p->zones_finish ? ZD_CMD_FINISH : ZD_CMD_RESET;
+	c->cmd = p->zones_command == 1 ? ZD_CMD_OPEN :
+		 p->zones_command      ? ZD_CMD_CLOSE :
+		 p->zones_finish       ? ZD_CMD_FINISH :
+					 ZD_CMD_RESET;
 	c->dir = ZD_SIM_TRIM;
 	c->flags = C_ORDERED | C_COUNTED;
 	c->zone = zone;

@@ -90,7 +90,8 @@ static uint32_t designators(const struct zd_scsi_task *task, uint8_t *out)
 	put16(relative + 2, port->relative);
 	length += put_designator(out + length, (uint8_t)(port->protocol << 4 | 0x01), 0x94, relative, 4, 4);
 	if (name > 1)
-		length += put_designator(out + length, (uint8_t)(port->protocol << 4 | 0x03), 0x98, port->name, name, (name + 3) & ~3u);
+		length += put_designator(out + length, (uint8_t)(port->protocol << 4 | 0x03), 0x98, port->name, name,
+					 (name + 3) & ~3u);
 	return length;
 }
 
@@ -173,7 +174,7 @@ static const struct {
 	uint8_t code;
 	page_fn *fill; /* NULL: the list of pages */
 } pages[] = {
-	{ 0x00, NULL },     { 0x80, serial }, { 0x83, designators },     { 0x86, extended }, { 0x87, mode_policy },
+	{ 0x00, NULL },   { 0x80, serial },          { 0x83, designators },  { 0x86, extended }, { 0x87, mode_policy },
 	{ 0xB0, limits }, { 0xB1, characteristics }, { 0xB2, provisioning }, { 0xB6, zoned },
 };
 #define NR_PAGES (sizeof(pages) / sizeof(pages[0]))

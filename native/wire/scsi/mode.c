@@ -208,7 +208,8 @@ static bool take_page(struct zd_scsi_task *task, const uint8_t *list, uint32_t a
 	return true;
 }
 
-static bool take_pages(struct zd_scsi_task *task, const uint8_t *list, uint32_t at, uint32_t length, struct zd_scsi_modes *modes)
+static bool take_pages(struct zd_scsi_task *task, const uint8_t *list, uint32_t at, uint32_t length,
+		       struct zd_scsi_modes *modes)
 {
 	while (at < length) {
 		const struct mode_page *page = NULL;

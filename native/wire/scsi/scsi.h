@@ -43,31 +43,31 @@ struct zd_scsi_modes {
 
 struct zd_scsi_lu {
 	zd_dev *dev;
-	struct zd_info info;       /* what of it never changes */
+	struct zd_info info; /* what of it never changes */
 	struct zd_scsi_names names;
-	uint64_t blocks;           /* of the disk */
+	uint64_t blocks;            /* of the disk */
 	uint32_t lun, block, shift; /* bytes of a logical block, and which power of two they are */
-	uint32_t nr_conv;          /* conventional zones: only they can be unmapped */
-	bool gaps;                 /* some zones end before their length does */
+	uint32_t nr_conv;           /* conventional zones: only they can be unmapped */
+	bool gaps;                  /* some zones end before their length does */
 	bool write_protected;
 	/* Looked at by each command, without the lock. */
 	_Atomic uint32_t reserved; /* somebody has a registration or a reservation */
 	_Atomic uint32_t stopped;
-	_Atomic uint32_t nr_swaps; /* COMPARE AND WRITE under way */
-	_Atomic uint32_t starts;   /* START STOP UNIT that started it */
+	_Atomic uint32_t nr_swaps;     /* COMPARE AND WRITE under way */
+	_Atomic uint32_t starts;       /* START STOP UNIT that started it */
 	_Atomic uint32_t failed_opens; /* OPEN ZONE for which no open zone was left */
 	_Atomic uint8_t write_cache, descriptor_sense, write_protect;
 	_Atomic uint32_t powered, conditioned, gone_back; /* struct zd_news, as far as initiators were told */
-	pthread_mutex_t lock;      /* of what follows */
+	pthread_mutex_t lock;                             /* of what follows */
 	struct zd_scsi_task *swaps;
-	zd_scsi_nexus *holder;     /* of RESERVE */
+	zd_scsi_nexus *holder; /* of RESERVE */
 	struct zd_scsi_registration *registrations;
 	uint32_t nr_registrations, room;
 	uint32_t generation;
-	uint32_t reservation;      /* type; 0: none */
+	uint32_t reservation;              /* type; 0: none */
 	struct zd_scsi_registration owner; /* whose; all registrants' types: whoever made it */
-	pthread_mutex_t tasks_lock; /* of what follows; no other lock is taken under it */
-	pthread_cond_t left;        /* a task has left the list, or is held no longer */
+	pthread_mutex_t tasks_lock;        /* of what follows; no other lock is taken under it */
+	pthread_cond_t left;               /* a task has left the list, or is held no longer */
 	struct zd_scsi_task *tasks, **last_task;
 	struct zd_scsi_leaving *leaving;
 	uint64_t next_serial;
@@ -94,9 +94,9 @@ struct zd_scsi_nexus {
 /* Whom a reservation of another nexus keeps from a command. */
 enum zd_scsi_class { ANYBODY, READS, CHANGES, ASKS_ITSELF };
 
-#define ON_MEDIUM 1u    /* refused while the unit is stopped */
-#define WRITES 2u       /* refused on a write-protected unit */
-#define WITHOUT_UNIT 4u /* answers for LUNs that are not there */
+#define ON_MEDIUM 1u      /* refused while the unit is stopped */
+#define WRITES 2u         /* refused on a write-protected unit */
+#define WITHOUT_UNIT 4u   /* answers for LUNs that are not there */
 #define PAST_ATTENTION 8u /* neither tells nor loses a unit attention */
 #define THIN 16u          /* only where blocks can be unmapped: on a disk with conventional zones */
 
@@ -153,7 +153,8 @@ void zd_scsi_leave(struct zd_scsi_task *task);
 struct zd_scsi_lu *zd_scsi_unit(const zd_scsi_nexus *nexus, const uint8_t lun[8]);
 void zd_scsi_attend(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit, enum zd_sense attention);
 /* All nexuses but one (NULL: all). */
-void zd_scsi_attend_others(zd_scsi_target *target, const zd_scsi_nexus *but, const struct zd_scsi_lu *unit, enum zd_sense attention);
+void zd_scsi_attend_others(zd_scsi_target *target, const zd_scsi_nexus *but, const struct zd_scsi_lu *unit,
+			   enum zd_sense attention);
 /* The nexuses of one initiator. */
 void zd_scsi_attend_id(zd_scsi_target *target, const struct zd_scsi_registration *whose, const struct zd_scsi_lu *unit,
 		       enum zd_sense attention);

@@ -14,6 +14,7 @@
 #define LONG 3600
 
 /* In ascending order of opcode and service action: the search relies on it. */
+/* clang-format off */
 const struct zd_scsi_command zd_scsi_commands[] = {
 	{ "TEST UNIT READY", 0x00, 6, -1, ON_MEDIUM, ANYBODY, QUICK, { 0 }, zd_scsi_test_unit_ready, NULL },
 	{ "REQUEST SENSE", 0x03, 6, -1, WITHOUT_UNIT | PAST_ATTENTION, ANYBODY, QUICK, { 0x03, 0x01, 0, 0, 0xFF, 0 },
@@ -112,6 +113,7 @@ const struct zd_scsi_command zd_scsi_commands[] = {
 	  zd_scsi_size_blocks_out },
 	{ "VERIFY(12)", 0xAF, 12, -1, ON_MEDIUM, READS, QUICK, { 0xAF, 0x16, FF8, 0x3F, 0 }, zd_scsi_verify, zd_scsi_size_verify },
 };
+/* clang-format on */
 const uint32_t zd_scsi_nr_commands = sizeof(zd_scsi_commands) / sizeof(zd_scsi_commands[0]);
 
 bool zd_scsi_has(const struct zd_scsi_lu *unit, const struct zd_scsi_command *command)
@@ -158,7 +160,8 @@ int zd_scsi_command_at(uint32_t index, struct zd_scsi_command_info *out)
 	out->length = command->length;
 	out->action = command->action;
 	out->timeout = command->timeout;
-	out->flags = (uint16_t)((command->flags & THIN ? ZD_SCSI_IF_CONVENTIONAL : 0) | (command->flags & WRITES ? ZD_SCSI_CHANGES_MEDIUM : 0) |
+	out->flags = (uint16_t)((command->flags & THIN ? ZD_SCSI_IF_CONVENTIONAL : 0) |
+				(command->flags & WRITES ? ZD_SCSI_CHANGES_MEDIUM : 0) |
 				(command->flags & ON_MEDIUM ? ZD_SCSI_NEEDS_MEDIUM : 0));
 	memcpy(out->usage, command->usage, sizeof(out->usage));
 	return 0;

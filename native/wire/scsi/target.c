@@ -48,7 +48,8 @@ static void name(struct zd_scsi_lu *unit, const struct zd_scsi_names *names)
 			unit->names.serial[i] = digits[unit->info.uuid[i / 2] >> (i % 2 ? 0 : 4) & 15];
 }
 
-int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const struct zd_scsi_names *names, struct zd_error *err)
+int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const struct zd_scsi_names *names,
+		       struct zd_error *err)
 {
 	struct zd_scsi_lu *unit;
 	struct zd_news news;
@@ -71,7 +72,8 @@ int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const 
 	if (!r)
 		r = zd_news(dev, &news, err);
 	if (!r && unit->info.dialect != ZD_ZBC)
-		r = zd_fail(err, ZD_E_GEOMETRY, "a SCSI disk keeps the rules of zbc, and this image was made for %s: create it with dialect zbc",
+		r = zd_fail(err, ZD_E_GEOMETRY,
+			    "a SCSI disk keeps the rules of zbc, and this image was made for %s: create it with dialect zbc",
 			    zd_dialect_name(unit->info.dialect));
 	if (r) {
 		free(unit);
@@ -181,7 +183,8 @@ void zd_scsi_attend(zd_scsi_nexus *nexus, const struct zd_scsi_lu *unit, enum zd
 	atomic_fetch_or(&nexus->attention[unit->lun], bit(attention));
 }
 
-void zd_scsi_attend_others(zd_scsi_target *target, const zd_scsi_nexus *but, const struct zd_scsi_lu *unit, enum zd_sense attention)
+void zd_scsi_attend_others(zd_scsi_target *target, const zd_scsi_nexus *but, const struct zd_scsi_lu *unit,
+			   enum zd_sense attention)
 {
 	pthread_mutex_lock(&target->lock);
 	for (zd_scsi_nexus *nexus = target->nexuses; nexus; nexus = nexus->next)

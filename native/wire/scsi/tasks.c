@@ -162,15 +162,9 @@ int zd_scsi_manage(zd_scsi_nexus *nexus, int function, const uint8_t lun[8], uin
 	switch (function) {
 	case ZD_SCSI_ABORT_TASK:
 		return zd_scsi_abort(unit, (struct zd_scsi_aim){ .nexus = nexus, .quietly = nexus, .tag = &tag }) ? 0 : -ENOENT;
-	case ZD_SCSI_ABORT_TASK_SET:
-		zd_scsi_abort(unit, (struct zd_scsi_aim){ .nexus = nexus, .quietly = nexus });
-		return 0;
-	case ZD_SCSI_CLEAR_TASK_SET:
-		zd_scsi_abort(unit, (struct zd_scsi_aim){ .quietly = nexus });
-		return 0;
-	case ZD_SCSI_LUN_RESET:
-		return zd_scsi_reset(nexus, lun);
-	default:
-		return -EOPNOTSUPP;
+	case ZD_SCSI_ABORT_TASK_SET: zd_scsi_abort(unit, (struct zd_scsi_aim){ .nexus = nexus, .quietly = nexus }); return 0;
+	case ZD_SCSI_CLEAR_TASK_SET: zd_scsi_abort(unit, (struct zd_scsi_aim){ .quietly = nexus }); return 0;
+	case ZD_SCSI_LUN_RESET: return zd_scsi_reset(nexus, lun);
+	default: return -EOPNOTSUPP;
 	}
 }

@@ -12,13 +12,7 @@
 #define AT_ONCE 64
 #define GAP 5 /* zone type */
 
-enum option {
-	ANY = 0x00,
-	RESET_RECOMMENDED = 0x10,
-	NON_SEQ = 0x11,
-	NO_GAP = 0x3E,
-	NOT_WP = 0x3F
-};
+enum option { ANY = 0x00, RESET_RECOMMENDED = 0x10, NON_SEQ = 0x11, NO_GAP = 0x3E, NOT_WP = 0x3F };
 
 /* A zone as it is reported: bytes of the disk. */
 struct shown {
@@ -28,7 +22,8 @@ struct shown {
 
 static bool known(int option)
 {
-	return option <= ZD_REPORT_OFFLINE || option == RESET_RECOMMENDED || option == NON_SEQ || option == NO_GAP || option == NOT_WP;
+	return option <= ZD_REPORT_OFFLINE || option == RESET_RECOMMENDED || option == NON_SEQ || option == NO_GAP ||
+	       option == NOT_WP;
 }
 
 static bool matches(const struct shown *zone, int option)
@@ -49,15 +44,20 @@ static bool matches(const struct shown *zone, int option)
 /* A zone of the disk, and the gap behind it. Returns how many. */
 static uint32_t show(const struct zd_zone *zone, struct shown out[2])
 {
-	out[0] = (struct shown){ .start = zone->start, .length = zone->capacity, .wp = zone->wp, .type = zone->type, .cond = zone->cond };
+	out[0] = (struct shown){
+		.start = zone->start, .length = zone->capacity, .wp = zone->wp, .type = zone->type, .cond = zone->cond
+	};
 	out[0].flags = (uint8_t)((zone->non_seq ? 0x02 : 0) | (zone->reset_recommended ? 0x01 : 0));
 	/* Invalid write pointers: behind a full zone, as scsi_debug has it; else all ones. */
 	if (zone->cond == ZD_FULL)
 		out[0].wp = zone->start + zone->capacity;
 	if (zone->capacity == zone->length)
 		return 1;
-	out[1] = (struct shown){ .start = zone->start + zone->capacity, .length = zone->length - zone->capacity,
-				 .wp = ZD_NONE, .type = GAP, .cond = ZD_NOT_WP };
+	out[1] = (struct shown){ .start = zone->start + zone->capacity,
+				 .length = zone->length - zone->capacity,
+				 .wp = ZD_NONE,
+				 .type = GAP,
+				 .cond = ZD_NOT_WP };
 	return 2;
 }
 
@@ -83,7 +83,9 @@ int zd_scsi_report_zones(struct zd_scsi_task *task)
 	int option = cdb[14] & 0x3F;
 	uint8_t head[HEAD] = { 0 };
 	struct zd_zone zones[AT_ONCE];
-	struct zd_request request = { .size = sizeof(request), .op = ZD_OP_REPORT, .flags = ZD_REQ_PARTIAL, .zones = zones, .err = &task->error };
+	struct zd_request request = {
+		.size = sizeof(request), .op = ZD_OP_REPORT, .flags = ZD_REQ_PARTIAL, .zones = zones, .err = &task->error
+	};
 
 	if (lba >= unit->blocks)
 		return zd_scsi_check(task, ZD_SENSE_LBA_OUT_OF_RANGE);
