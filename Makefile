@@ -39,7 +39,7 @@ build: $(VENV)/stamp-build
 
 # ----------------------------------------------------------------------------------------- everyday
 
-.PHONY: help demo test test-asan test-long test-kernel test-packaging lint format bench bench-compare bench-validate docs fuzz tsan lib install-lib clean dist
+.PHONY: help demo test test-asan test-long test-kernel test-packaging lint format bench bench-compare bench-validate docs docs-validation fuzz tsan lib install-lib clean dist
 
 demo: build ## Set up, then do the real job on a real disk image (under a minute)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" docs/demo.sh
@@ -75,6 +75,8 @@ format: build ## Let ruff and clang-format lay out and tidy the code
 docs: build ## Write the generated pages of docs/ and the stubs of the native modules anew
 	@$(PY) native/python/stubs.py
 	@$(PY) docs/gen/pages.py
+
+docs-validation: build ## Measure the drive models, and write docs/validation.md anew (minutes)
 	@$(PY) bench/validate.py --page | tail -n 1
 
 # ------------------------------------------------------------------------------------- now and then

@@ -30,7 +30,8 @@ def made(name: str, out: Path) -> Path:
         check=False,
         env=clean_environment(),
     )
-    assert done.returncode == 0, done.stderr
+    wrong = next((line for line in done.stderr.splitlines() if "error:" in line), "")
+    assert done.returncode == 0, f"{name} does not compile: {wrong}\n{done.stderr}"
     return out / name
 
 

@@ -66,7 +66,7 @@ CASE(structs, reserve_only_zeros)
 
 	WANT(zd_fault_add(dev, &fault, &id, &err) == 0);
 	fault.order = 1;
-	fault.reserved2[3] = 1;
+	fault.reserved2[sizeof(fault.reserved2) / sizeof(fault.reserved2[0]) - 1] = 1;
 	REFUSED(zd_fault_add(dev, &fault, &id, &err), -EINVAL, &err);
 	WANT(zd_close(dev, NULL) == 0);
 	config.reserved2 = 1;

@@ -56,7 +56,7 @@ def judge(rows: list[Any], module: ModuleType, counted: int) -> None:
     assert sum(row.verdict == "ok" for row in rows) == counted
     assert all(row.source for row in rows)
     stale = [row.name for row in rows if module.markdown_line(row) not in PAGE]
-    assert stale == [], "run `make docs`"
+    assert stale == [], "run `make docs-validation`"
 
 
 def limits(rows: list[Any]) -> dict[str, set[str]]:

@@ -117,6 +117,7 @@ def test_fua_makes_durable(door: Door) -> None:
 @pytest.mark.parametrize("opcode", [0x35, 0x91])
 def test_synchronize_and_prefetch(door: Door, opcode: int) -> None:
     cdb, fetch = (cdb10, 0x34) if opcode == 0x35 else (cdb16, 0x90)
+    # (5, 6139) crosses from conventional to sequential zones, which a read may not; neither of these reads.
     for lba, blocks in ((0, 0), (0, 10), (6000, 0), (6144, 0), (5, 6139)):
         assert door.send(cdb(opcode, lba, blocks, 2)).status == GOOD
         assert door.send(cdb(fetch, lba, blocks)).status == GOOD

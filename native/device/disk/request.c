@@ -21,10 +21,17 @@
 
 #include <stdlib.h>
 
-enum shape { SHAPE_DATA, SHAPE_APPEND, SHAPE_ZONE, SHAPE_WHOLE }; /* what of the request says where */
+/* What of the request says where, and how long it is. */
+enum shape {
+	SHAPE_DATA,   /* its offset and its buffers */
+	SHAPE_RANGE,  /* its offset and its length; it has no buffers */
+	SHAPE_APPEND, /* its zone and its buffers */
+	SHAPE_ZONE,   /* its zone and its count */
+	SHAPE_WHOLE   /* it concerns the disk */
+};
 
-#define NOTHING 1 /* of a place: there is nothing to do */
-#define UNMET 3   /* of a place: no fault rule meets the command */
+/* What a place may say beside 0, errors and ZD_HELD. */
+enum { NOTHING = ZD_HELD + 1, UNMET }; /* there is nothing to do; no fault rule meets the command */
 
 struct zd_stages {
 	uint8_t cmd; /* as rule book, fault rules and observers know it */
@@ -199,6 +206,7 @@ static void flip(const struct zd_run *run)
 	((uint8_t *)iov->iov_base)[at] ^= (uint8_t)(1u << run->hit.bit % 8);
 }
 
+/* READ fills the buffers and COMPARE compares them; whatever else looks at data only reads them. */
 static int64_t act_read(zd_dev *dev, struct zd_run *run)
 {
 	const struct zd_request *q = run->q;
@@ -283,10 +291,10 @@ static const struct zd_stages ops[] = {
 	[ZD_OP_SET_READ_ONLY] = { ZD_CMD_SET_READ_ONLY, SHAPE_ZONE, true, 0, place_zone, NULL, act_zone },
 	[ZD_OP_SET_OFFLINE] = { ZD_CMD_SET_OFFLINE, SHAPE_ZONE, true, 0, place_zone, NULL, act_zone },
 	[ZD_OP_FLUSH] = { ZD_CMD_FLUSH, SHAPE_WHOLE, false, 0, place_flush, NULL, act_flush },
-	[ZD_OP_VERIFY] = { ZD_CMD_READ, SHAPE_DATA, false, 0, place_data, read_refused, act_read },
+	[ZD_OP_VERIFY] = { ZD_CMD_READ, SHAPE_RANGE, false, 0, place_data, read_refused, act_read },
 	[ZD_OP_COMPARE] = { ZD_CMD_READ, SHAPE_DATA, false, 0, place_data, read_refused, act_read },
-	[ZD_OP_WRITE_ZEROES] = { ZD_CMD_WRITE, SHAPE_DATA, true, ZD_REQ_FUA, place_data, write_refused, act_write },
-	[ZD_OP_DEALLOCATE] = { ZD_CMD_WRITE, SHAPE_DATA, true, 0, place_data, write_refused, act_write },
+	[ZD_OP_WRITE_ZEROES] = { ZD_CMD_WRITE, SHAPE_RANGE, true, ZD_REQ_FUA, place_data, write_refused, act_write },
+	[ZD_OP_DEALLOCATE] = { ZD_CMD_WRITE, SHAPE_RANGE, true, 0, place_data, write_refused, act_write },
 };
 
 /* ---------------------------------------------------------------- the stages */
@@ -301,6 +309,7 @@ static int observe(zd_dev *dev, struct zd_run *run)
 		return 0; /* it flushes nothing, so there is nothing to tell */
 	switch (run->op->shape) {
 	case SHAPE_DATA:
+	case SHAPE_RANGE:
 		offset = q->offset;
 		length = run->length;
 		break;
@@ -341,7 +350,7 @@ static int arrive(zd_dev *dev, struct zd_run *run)
 	if (r)
 		return r;
 	run->part = run->hit.cut;
-	run->t.held = zd_fault_decides_late(&run->c, &run->hit);
+	run->t.told_late = zd_fault_decides_late(&run->c, &run->hit);
 	if (!zd_holds(&run->hit))
 		return 0;
 	run->since = run->last = zd_now();
@@ -442,7 +451,7 @@ static int set_up(struct zd_request *q, struct zd_run *run)
 			return wrong(run->err, "the buffers are longer than a disk can be");
 		length += q->iov[i].iov_len;
 	}
-	run->length = q->op == ZD_OP_VERIFY || q->op == ZD_OP_WRITE_ZEROES || q->op == ZD_OP_DEALLOCATE ? q->length : length;
+	run->length = run->op->shape == SHAPE_RANGE ? q->length : length;
 	run->last = run->op->shape == SHAPE_ZONE ? zd_now() : 0;
 	return 0;
 }

@@ -11,20 +11,29 @@
 static const struct {
 	const char *name;
 	uint32_t commands;
+	/*
+	 * Which commands it happens to: 1, to those that the disk has taken on, as it is something that goes wrong with them;
+	 * ANY, also to those that the rule book refuses, as it happens to the zone or to the disk.
+	 */
+	enum { TAKEN_ON = 1, ANY } happens_to;
+	bool only_told; /* it changes nothing that is shared, so that it acts on handles that may not write, too */
 } kinds[ZD_NR_FAULT_KINDS] = {
-	[ZD_FAULT_MEDIUM] = { "a medium error", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH) },
-	[ZD_FAULT_TORN] = { "a torn write", ZD_WRITES },
-	[ZD_FAULT_LOST] = { "a lost write", ZD_WRITES },
-	[ZD_FAULT_FLUSH_ERROR] = { "an error at the next flush", ZD_WRITES },
-	[ZD_FAULT_FLIP_READ] = { "a bit flip on read", ZD_CMD_BIT(ZD_CMD_READ) },
-	[ZD_FAULT_FLIP_MEDIA] = { "a bit flip on the media", ZD_WRITES },
-	[ZD_FAULT_READ_ONLY] = { "a zone going read-only", ZD_DATA_CMDS | ZD_ONE_ZONE },
-	[ZD_FAULT_OFFLINE] = { "a zone going offline", ZD_DATA_CMDS | ZD_ONE_ZONE },
-	[ZD_FAULT_LATENCY] = { "latency", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH) },
-	[ZD_FAULT_HANG] = { "a hang", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH) },
+	[ZD_FAULT_MEDIUM] = { "a medium error", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH), TAKEN_ON,
+			      true },
+	[ZD_FAULT_TORN] = { "a torn write", ZD_WRITES, TAKEN_ON, false },
+	[ZD_FAULT_LOST] = { "a lost write", ZD_WRITES, TAKEN_ON, false },
+	[ZD_FAULT_FLUSH_ERROR] = { "an error at the next flush", ZD_WRITES, TAKEN_ON, false },
+	[ZD_FAULT_FLIP_READ] = { "a bit flip on read", ZD_CMD_BIT(ZD_CMD_READ), TAKEN_ON, true },
+	[ZD_FAULT_FLIP_MEDIA] = { "a bit flip on the media", ZD_WRITES, TAKEN_ON, false },
+	[ZD_FAULT_READ_ONLY] = { "a zone going read-only", ZD_DATA_CMDS | ZD_ONE_ZONE, ANY, false },
+	[ZD_FAULT_OFFLINE] = { "a zone going offline", ZD_DATA_CMDS | ZD_ONE_ZONE, ANY, false },
+	[ZD_FAULT_LATENCY] = { "latency", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH), ANY, true },
+	[ZD_FAULT_HANG] = { "a hang", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH), ANY, true },
 	[ZD_FAULT_LIMIT] = { "a limit error",
-			     ZD_WRITES | ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH) },
-	[ZD_FAULT_POWER_CUT] = { "a power cut", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH) },
+			     ZD_WRITES | ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH),
+			     TAKEN_ON, false },
+	[ZD_FAULT_POWER_CUT] = { "a power cut", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH), ANY,
+				 false },
 };
 
 const char *zd_fault_kind_name(int kind)
@@ -170,19 +179,6 @@ static uint64_t whole_blocks(const zd_dev *dev, int cmd, uint64_t bytes)
 	return cmd == ZD_CMD_READ ? bytes : bytes - bytes % dev->g.h.physical_block;
 }
 
-/* What goes wrong with a command that the disk has taken on; the others may happen to any. */
-static bool needs_accepted(uint32_t kind)
-{
-	switch (kind) {
-	case ZD_FAULT_READ_ONLY:
-	case ZD_FAULT_OFFLINE:
-	case ZD_FAULT_LATENCY:
-	case ZD_FAULT_HANG:
-	case ZD_FAULT_POWER_CUT: return false;
-	default: return true;
-	}
-}
-
 /* It never acts again, whatever comes. */
 bool zd_fault_is_spent(const struct zd_fault *f)
 {
@@ -193,7 +189,7 @@ static bool meets(const zd_dev *dev, const struct zd_fault *f, const struct zd_c
 {
 	uint64_t end = c->offset + c->length, to = zd_fault_to(dev, f);
 
-	if (c->refused && needs_accepted(f->kind))
+	if (c->refused && kinds[f->kind].happens_to != ANY)
 		return false;
 	if (!(f->commands & ZD_CMD_BIT(c->cmd)) || f->first_zone > c->last || f->last_zone < c->first)
 		return false;
@@ -292,8 +288,9 @@ static struct zd_fault_rt *match_readonly(zd_dev *dev, const struct zd_command *
 #endif
 		if (atomic_load_explicit(&r->id, memory_order_relaxed) != id || f.nth || f.every || f.probability || f.limit)
 			continue;
-		if (f.kind != ZD_FAULT_MEDIUM && f.kind != ZD_FAULT_LATENCY && f.kind != ZD_FAULT_HANG &&
-		    !(f.kind == ZD_FAULT_FLIP_READ && f.bit != ZD_NONE))
+		if (f.kind >= ZD_NR_FAULT_KINDS || !kinds[f.kind].only_told)
+			continue;
+		if (f.kind == ZD_FAULT_FLIP_READ && f.bit == ZD_NONE) /* which bit, the rule's own generator says */
 			continue;
 		if (!meets(dev, &f, c, hit))
 			continue;
@@ -311,7 +308,7 @@ static int match(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit, st
 	if (dev->readonly) {
 		r = match_readonly(dev, c, hit);
 		if (r) {
-			hit->place = (uint32_t)(r - dev->faults->rule);
+			hit->slot = (uint32_t)(r - dev->faults->rule);
 			hit->ns = r->f.real_ns;
 			hit->released = atomic_load(&r->released);
 		}
@@ -330,7 +327,7 @@ static int match(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit, st
 
 			hit->bit = hit->draw % (((end < to ? end : to) - hit->at) * 8);
 		}
-		hit->place = (uint32_t)(r - dev->faults->rule);
+		hit->slot = (uint32_t)(r - dev->faults->rule);
 		hit->ns = r->f.real_ns;
 		hit->released = r->released;
 		if (r->f.kind == ZD_FAULT_HANG)
@@ -358,14 +355,14 @@ int zd_fault_match(zd_dev *dev, const struct zd_command *c, struct zd_hit *hit, 
 
 bool zd_fault_let_go(const zd_dev *dev, const struct zd_hit *hit)
 {
-	const struct zd_fault_rt *r = &dev->faults->rule[hit->place];
+	const struct zd_fault_rt *r = &dev->faults->rule[hit->slot];
 
 	return atomic_load(&r->id) != hit->id || atomic_load(&r->released) != hit->released;
 }
 
 void zd_fault_waited(zd_dev *dev, const struct zd_hit *hit)
 {
-	struct zd_fault_rt *r = &dev->faults->rule[hit->place];
+	struct zd_fault_rt *r = &dev->faults->rule[hit->slot];
 
 	if (dev->readonly || lock(dev))
 		return;

@@ -64,6 +64,7 @@ static int check_rule(const zd_dev *dev, struct zd_fault *f, struct zd_error *er
 {
 	const struct zd_header *h = &dev->g.h;
 	bool flips = f->kind == ZD_FAULT_FLIP_READ || f->kind == ZD_FAULT_FLIP_MEDIA;
+	uint64_t reserved = f->reserved;
 
 	if (!zd_fault_commands((int)f->kind))
 		WRONG("there is no kind of fault with the number %u", f->kind);
@@ -103,7 +104,9 @@ static int check_rule(const zd_dev *dev, struct zd_fault *f, struct zd_error *er
 		WRONG("latency of 0 ns changes nothing");
 	if (f->after && f->kind != ZD_FAULT_READ_ONLY && f->kind != ZD_FAULT_OFFLINE && f->kind != ZD_FAULT_POWER_CUT)
 		WRONG("%s does not know before and after", zd_fault_kind_name((int)f->kind));
-	if (f->reserved || f->reserved2[0] || f->reserved2[1] || f->reserved2[2] || f->reserved2[3])
+	for (size_t i = 0; i < sizeof(f->reserved2) / sizeof(f->reserved2[0]); i++)
+		reserved |= f->reserved2[i];
+	if (reserved)
 		WRONG("what struct zd_fault reserves must be zero");
 	if (f->keep > ZD_KEEP_RANDOM)
 		WRONG("there is no choice of survivors with the number %u", f->keep);

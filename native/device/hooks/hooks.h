@@ -37,7 +37,7 @@ struct zd_hit {
 	uint64_t draw; /* random, from the rule's seed */
 	uint32_t zone; /* the first zone that command and rule share */
 	uint8_t after, active, keep;
-	uint32_t place;    /* of the rule in the table */
+	uint32_t slot;     /* of the rule in the table */
 	uint32_t released; /* hang: as often had it been released then */
 	uint64_t ns;       /* latency, hang: how long */
 	char label[48];
@@ -162,7 +162,7 @@ struct zd_traced {
 	uint64_t before; /* the zone's word, for observers of this handle */
 	bool local;      /* there are some */
 	bool done;       /* they were told */
-	bool held;       /* zd_fault_decides_late() */
+	bool told_late;  /* zd_fault_decides_late() */
 	uint64_t ticket; /* of its pace, once it took effect; 0: it takes no time */
 };
 int zd_trace_join(zd_dev *dev, struct zd_traced *t); /* whether it is to be put in; waits for room. 0 or -EINTR */

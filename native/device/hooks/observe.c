@@ -246,6 +246,6 @@ void zd_observe_end_of(zd_dev *dev, struct zd_traced *t, int64_t result, const s
 void zd_observe_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err)
 {
 	/* What may yet be tried again, or become an error by a fault rule, is put down at the end. */
-	if (!t->held && result != -ENOSPC)
+	if (!t->told_late && result != -ENOSPC)
 		zd_observe_end_of(dev, t, result, err);
 }

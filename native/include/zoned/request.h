@@ -4,7 +4,7 @@
  *
  * A struct zd_request says what is wanted and where, and is filled with what came of it. zd_submit() carries it out in
  * the thread that gives it, and completes it there, if nothing stands in its way: that is the rule. A fault rule that
- * holds it up (latency, a hang) defers it: zd_submit() returns at once, and the request waits for its time
+ * holds it up defers it: zd_submit() returns at once, and the request waits for its time
  * holding neither a thread nor a lock of the disk. A thread of the handle, which the first deferred request starts,
  * then carries it out and completes it. So a server answers an abort or a keep-alive while a command hangs, and a
  * thousand held-up commands cost a thousand requests and one thread.

@@ -185,7 +185,10 @@ int zd_scsi_synchronize(struct zd_scsi_task *task)
 	return STEP_SUBMIT;
 }
 
-/* There is no cache of reads: the blocks are looked for when they are read, and GOOD says so (CONDITION MET: they were). */
+/*
+ * There is no cache of reads. GOOD says so: CONDITION MET would say that the blocks are in it. As nothing is fetched, IMMED
+ * changes nothing, and no rule of reading is broken: only the range is looked at.
+ */
 int zd_scsi_prefetch(struct zd_scsi_task *task)
 {
 	return zd_scsi_place(task, false) ? zd_scsi_good(task) : STEP_END;
