@@ -1,5 +1,6 @@
-"""Builds the native modules: zoned._native (cffi, the C core), zoned._fast (the data calls) and,
-where libfuse3 is found, zonefs._fuse (the mount).
+"""Builds the native modules: zoned._native (cffi, the C core), zoned._fast (the data calls),
+zoned._preload (what `zonedctl run` puts in a program's way: no Python in it) and, where libfuse3 is found, zonefs._fuse (the
+mount).
 
 Everything else is in pyproject.toml. One wheel serves CPython 3.11 and later (abi3).
 """
@@ -39,7 +40,22 @@ setup(
             define_macros=[("Py_LIMITED_API", LIMITED_API), ("_GNU_SOURCE", "1")],
             extra_compile_args=flags,
             py_limited_api=True,
-        )
+        ),
+        # A shared object like any other, loaded into programs that know no Python; the core is compiled into it.
+        Extension(
+            "zoned._preload",
+            sorted(
+                path
+                for room in ("base", "rules", "device", "wire", "preload")
+                for path in glob(f"native/{room}/**/*.c", recursive=True)
+            ),
+            include_dirs=["native", "native/include"],
+            depends=glob("native/**/*.h", recursive=True),
+            define_macros=[("_GNU_SOURCE", "1")],
+            extra_compile_args=[*flags, "-ffp-contract=off"],
+            extra_link_args=["-pthread"],
+            py_limited_api=True,
+        ),
     ],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -1,0 +1,147 @@
+"""What a program did to the disks of a run: commands, refusals with their reasons, zones before and after.
+
+The first line answers the first question of everybody who is new to zoned storage: would this
+program work on an SMR disk?
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from zoned.counters import Counters
+from zoned.device import Device
+from zoned.units import counted, format_size
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A command that a disk refused."""
+
+    disk: str
+    rule: str
+    """Name of the rule, such as "unaligned-write"; "host" where the host failed."""
+    pid: int
+    program: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskReport:
+    """One disk of a run. Counts are those of the run's time, of all openers of the disk."""
+
+    name: str
+    commands: Mapping[str, int]
+    """Commands that succeeded by name: reads, writes, opens, ..."""
+    bytes_read: int
+    bytes_written: int
+    finish_wasted: int
+    errors: Mapping[str, int]
+    """Refused commands by rule; only those that occurred."""
+    before: Mapping[str, int]
+    """Zones by condition when the run began."""
+    after: Mapping[str, int]
+
+    def lines(self) -> Iterator[str]:
+        """The report's lines of this disk."""
+        done = ", ".join(
+            counted(number, name.removesuffix("s").replace("_", " "))
+            for name, number in self.commands.items()
+            if number
+        )
+        yield f"/dev/{self.name}: {done or 'no commands'}"
+        yield (
+            f"  read {format_size(self.bytes_read)}, written {format_size(self.bytes_written)}"
+            + (f", given up by FINISH {format_size(self.finish_wasted)}" if self.finish_wasted else "")
+        )
+        for rule, number in self.errors.items():
+            yield f"  refused: {rule}, {counted(number, 'time')}"
+        changed = [
+            f"{name} {self.before.get(name, 0)} -> {self.after.get(name, 0)}"
+            for name in dict.fromkeys([*self.before, *self.after])
+            if self.before.get(name, 0) != self.after.get(name, 0)
+        ]
+        yield f"  zones: {', '.join(changed) or 'in the conditions that they were in'}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What a program did."""
+
+    disks: tuple[DiskReport, ...]
+    refused: tuple[Refusal, ...]
+    """In the order in which they came; the first 2,000."""
+
+    @property
+    def keeps_the_rules(self) -> bool:
+        """Whether no disk refused anything."""
+        return not self.refused and not any(disk.errors for disk in self.disks)
+
+    @property
+    def verdict(self) -> str:
+        """One line: would it work on an SMR disk?"""
+        used = any(any(disk.commands.values()) for disk in self.disks)
+        total = max(sum(sum(disk.errors.values()) for disk in self.disks), len(self.refused))
+        if not used and not total:
+            return "the program did nothing to the disk"
+        if self.keeps_the_rules:
+            return "the program kept every rule of a zoned disk"
+        first = self.refused[0].sentence if self.refused else ""
+        return (
+            f"the program broke rules of a zoned disk {counted(total, 'time')}"
+            + (f", first: {first}" if first else "")
+        )
+
+    def lines(self) -> Iterator[str]:
+        """The report as text."""
+        yield self.verdict
+        for disk in self.disks:
+            yield from disk.lines()
+        reasons = Counter((one.disk, one.program, one.sentence) for one in self.refused)
+        for (disk, program, text), number in list(reasons.items())[:_SHOWN]:
+            yield f"  {program} on /dev/{disk}: {text}" + (f" ({number} times)" if number > 1 else "")
+        if len(reasons) > _SHOWN:
+            yield f"  and {counted(len(reasons) - _SHOWN, 'other reason')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A disk at one moment."""
+
+    counters: Counters
+    conditions: Mapping[str, int]
+
+    @classmethod
+    def at(cls, device: Device) -> Look:
+        """As it is now."""
+        counts = Counter(zone.condition.name for zone in device.zones)
+        return cls(device.counters, dict(sorted(counts.items())))
+
+
+_COMMANDS = ("reads", "writes", "appends", "opens", "closes", "finishes", "resets", "flushes")
+
+
+def compared(name: str, before: Look, after: Look) -> DiskReport:
+    """What happened to a disk between two looks."""
+
+    def more(field: str) -> int:
+        return int(getattr(after.counters, field)) - int(getattr(before.counters, field))
+
+    errors = {
+        rule: number - before.counters.errors.get(rule, 0)
+        for rule, number in after.counters.errors.items()
+        if number > before.counters.errors.get(rule, 0)
+    }
+    return DiskReport(
+        name=name,
+        commands={field: more(field) for field in _COMMANDS},
+        bytes_read=more("bytes_read"),
+        bytes_written=more("bytes_written"),
+        finish_wasted=more("finish_wasted"),
+        errors=errors,
+        before=before.conditions,
+        after=after.conditions,
+    )
