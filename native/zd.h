@@ -480,6 +480,18 @@ int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err);
 int64_t zd_zone_counters(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone_counters *out,
 			 struct zd_error *err);
 
+/*
+ * How often something has happened to the disk that no host's command explains, by whatever opener, since it was created or
+ * the host last booted: a door that looks at it tells its hosts. The numbers wrap; only whether they differ says something.
+ */
+struct zd_news {
+	uint32_t powered;     /* the power came back, or was cycled */
+	uint32_t conditioned; /* a zone became READ_ONLY or OFFLINE by itself or by zd_set_condition(), or came back from it */
+	uint32_t gone_back;   /* zd_rollback() */
+};
+/* Three loads; works without power too. Errors: those of a handle that cannot be used. */
+int zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
+
 /* A descriptor of the image (owned by the handle; do not close), for fstat and /proc look-ups. */
 int zd_fd(zd_dev *dev);
 

@@ -1,4 +1,4 @@
-"""The cffi builder of ``zoned._native``: the C core, compiled once, and every function of zd.h.
+"""The cffi builder of ``zoned._native``: the C core, compiled once, and all of its headers.
 
 setup.py names this file in ``cffi_modules``. The declarations come from native/zd.h itself, so that
 the header stays the only place where the interface is written. Reads native/, touches nothing else.
@@ -36,6 +36,7 @@ PREAMBLE = """
 #include "fs/fuse_table.h"
 #include "zd_sim.h"
 #include "zoned/request.h"
+#include "zoned/scsi.h"
 
 static const struct zd_fast_table fast_table = {
     sizeof(struct zd_fast_table), sizeof(struct zd_error), zd_pread, zd_pwrite, zd_pwritev,
@@ -90,13 +91,13 @@ def declarations(header: str) -> str:
 
 
 def sources() -> list[str]:
-    """The C files of the core, of the zonefs rules and of the simulation.
+    """The C files of the core, of the wire protocols, of the zonefs rules and of the simulation.
 
     Relative to the working folder, as setuptools wants them. The FUSE server (native/fs/fuse*) is a
     module of its own.
     """
     found: list[Path] = []
-    for folder in ("base", "rules", "device", "fs", "sim"):
+    for folder in ("base", "rules", "device", "wire", "fs", "sim"):
         here = sorted(path for path in (NATIVE / folder).rglob("*.c") if not path.match("fuse*"))
         if not here:
             raise SystemExit(f"no C source in {NATIVE / folder}: the source tree is incomplete")
@@ -129,6 +130,7 @@ ffibuilder.cdef(
     SYSTEM_TYPES
     + declarations((NATIVE / "zd.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "include/zoned/request.h").read_text(encoding="utf-8"))
+    + declarations((NATIVE / "include/zoned/scsi.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_fs.h").read_text(encoding="utf-8"))
     + declarations((NATIVE / "zd_sim.h").read_text(encoding="utf-8"))
     + "\nuintptr_t zd_fast_table_address(void);\nuintptr_t zd_fast_fs_table_address(void);\n"

@@ -5,6 +5,8 @@
  */
 #include "zd.h"
 
+#include "rules/sense.h"
+
 #include <errno.h>
 #include <stddef.h>
 
@@ -64,5 +66,56 @@ const char *zd_rule_name(int code)
 	case ZD_E_BUSY: return "image-busy";
 	case ZD_E_CLOSED: return "closed";
 	default: return NULL;
+	}
+}
+
+/* Index: enum zd_sense. SPC-5 annex F. */
+static const struct zd_sense_codes senses[ZD_NR_SENSES] = {
+	[ZD_SENSE_NONE] = { 0x0, 0x00, 0x00 },
+	[ZD_SENSE_INVALID_OPCODE] = { 0x5, 0x20, 0x00 },
+	[ZD_SENSE_INVALID_FIELD_IN_CDB] = { 0x5, 0x24, 0x00 },
+	[ZD_SENSE_LBA_OUT_OF_RANGE] = { 0x5, 0x21, 0x00 },
+	[ZD_SENSE_UNIT_NOT_SUPPORTED] = { 0x5, 0x25, 0x00 },
+	[ZD_SENSE_PARAMETER_LIST_LENGTH] = { 0x5, 0x1A, 0x00 },
+	[ZD_SENSE_INVALID_FIELD_IN_PARAMETERS] = { 0x5, 0x26, 0x00 },
+	[ZD_SENSE_INVALID_RELEASE] = { 0x5, 0x26, 0x04 },
+	[ZD_SENSE_NO_REGISTRATION_ROOM] = { 0x5, 0x55, 0x04 },
+	[ZD_SENSE_SAVING_NOT_SUPPORTED] = { 0x5, 0x39, 0x00 },
+	[ZD_SENSE_MISCOMPARE] = { 0xE, 0x1D, 0x00 },
+	[ZD_SENSE_STOPPED] = { 0x2, 0x04, 0x02 },
+	[ZD_SENSE_WRITE_PROTECTED] = { 0x7, 0x27, 0x00 },
+	[ZD_SENSE_SOFTWARE_WRITE_PROTECTED] = { 0x7, 0x27, 0x02 },
+	[ZD_SENSE_SPACE_EXHAUSTED] = { 0x7, 0x27, 0x07 },
+	[ZD_SENSE_INTERNAL_FAILURE] = { 0x4, 0x44, 0x00 },
+	[ZD_SENSE_NO_RESOURCES] = { 0xB, 0x55, 0x03 },
+	[ZD_SENSE_POWER_ON] = { 0x6, 0x29, 0x00 },
+	[ZD_SENSE_RESET] = { 0x6, 0x29, 0x03 },
+	[ZD_SENSE_NEXUS_LOSS] = { 0x6, 0x29, 0x07 },
+	[ZD_SENSE_MEDIUM_CHANGED] = { 0x6, 0x28, 0x00 },
+	[ZD_SENSE_LUNS_CHANGED] = { 0x6, 0x3F, 0x0E },
+	[ZD_SENSE_CAPACITY_CHANGED] = { 0x6, 0x2A, 0x09 },
+	[ZD_SENSE_MODE_CHANGED] = { 0x6, 0x2A, 0x01 },
+	[ZD_SENSE_PARAMETERS_CHANGED] = { 0x6, 0x2A, 0x00 },
+	[ZD_SENSE_RESERVATIONS_PREEMPTED] = { 0x6, 0x2A, 0x03 },
+	[ZD_SENSE_RESERVATIONS_RELEASED] = { 0x6, 0x2A, 0x04 },
+	[ZD_SENSE_REGISTRATIONS_PREEMPTED] = { 0x6, 0x2A, 0x05 },
+};
+
+struct zd_sense_codes zd_sense_codes(int sense)
+{
+	return senses[sense >= 0 && sense < ZD_NR_SENSES ? sense : ZD_SENSE_INTERNAL_FAILURE];
+}
+
+struct zd_sense_codes zd_sense_of(int code, int dialect)
+{
+	const struct zd_rule_info *rule = zd_rule_info(code, dialect);
+
+	if (rule)
+		return (struct zd_sense_codes){ rule->sense_key, rule->asc, rule->ascq };
+	switch (code) {
+	case ZD_E_READONLY_HANDLE: return senses[ZD_SENSE_WRITE_PROTECTED];
+	case -ENOSPC: return senses[ZD_SENSE_SPACE_EXHAUSTED];
+	case -ENOMEM: return senses[ZD_SENSE_NO_RESOURCES];
+	default: return senses[ZD_SENSE_INTERNAL_FAILURE];
 	}
 }

@@ -46,7 +46,7 @@ def run(clean_environment: dict[str, str]) -> Run:
     return to_its_end
 
 
-@pytest.mark.parametrize("target", ["image", "commands"])
+@pytest.mark.parametrize("target", ["image", "commands", "scsi"])
 def test_replay_the_corpus(build: Build, run: Run, target: str) -> None:
     """Everything that was ever worth keeping, findings included."""
     inputs = sorted((HERE / "corpus" / target).iterdir())
@@ -55,7 +55,7 @@ def test_replay_the_corpus(build: Build, run: Run, target: str) -> None:
     assert printed.strip() == f"{len(inputs)} inputs"
 
 
-@pytest.mark.parametrize("target", ["image", "commands"])
+@pytest.mark.parametrize("target", ["image", "commands", "scsi"])
 def test_fuzz_a_little(
     build: Build, run: Run, target: str, needs: Needs, tmp_path: Path, long_run: bool
 ) -> None:
@@ -104,6 +104,17 @@ def test_stress_of_the_file_system(
     """Files of one writer come back as written, whatever the others, and the disk behind them, do."""
     place = [shm / "disk.img"] if where == "image" else []
     printed = run(build("stress_fs"), LONG_SECONDS if long_run else SECONDS, *place)
+    assert int(printed.split()[0]) > 1000
+
+
+@pytest.mark.parametrize("program", ["stress_scsi", "stress_scsi-tsan"])
+def test_scsi_tasks_that_are_aborted(build: Build, run: Run, program: str, long_run: bool) -> None:
+    """Each ends once, whoever aborts it by whatever function, and none is left."""
+    printed = run(
+        build(program),
+        LONG_SECONDS if long_run else SECONDS,
+        TSAN_OPTIONS="detect_deadlocks=0 halt_on_error=1",
+    )
     assert int(printed.split()[0]) > 1000
 
 

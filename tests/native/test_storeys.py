@@ -34,6 +34,8 @@ STOREYS = (
 BESIDE = {
     "sim": ("base", "rules", "sim"),
     "fs": (*STOREYS, "fs"),
+    "wire": (*STOREYS, "wire"),
+    "serve": (*STOREYS, "fs", "wire", "serve"),
 }
 """Rooms that stand beside the device or on it, and what each may call."""
 
@@ -177,7 +179,7 @@ def test_no_files_need_each_other_in_a_circle(units: list[Unit]) -> None:
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    rooms = [NATIVE / "base", NATIVE / "rules", NATIVE / "device"]
+    rooms = [NATIVE / room for room in ("base", "rules", "device", "wire")]
     lengths = {
         str(path.relative_to(NATIVE)): len(path.read_text("utf-8").splitlines())
         for room in rooms
@@ -197,11 +199,43 @@ def test_each_storey_has_one_header_that_says_what_it_is_for() -> None:
         assert others <= {"format.h", "layout.h"}, "layouts of bytes have headers of their own"
 
 
+def public_names(native: Path) -> set[str]:
+    """Every function that the public headers declare."""
+    headers = [native / "zd.h", *sorted((native / "include").rglob("*.h"))]
+    text = "\n".join(path.read_text("utf-8") for path in headers)
+    return set(re.findall(r"\b(zd_\w+)\(", text))
+
+
+def past_the_front(units: list[Unit], native: Path) -> list[str]:
+    """Calls from wire protocols into the disk that no public header declares, one line each."""
+    home = {name: unit for unit in units for name in unit.defines}
+    public = public_names(native)
+    return [
+        f"{unit.path} calls {name}"
+        for unit in units
+        if unit.room.startswith("wire")
+        for name in sorted(unit.needs - public)
+        if name in home and home[name].room.startswith("device")
+    ]
+
+
+def test_doors_know_the_disk_by_its_public_headers(units: list[Unit]) -> None:
+    """What turns command bytes into requests includes and calls nothing of the disk's own."""
+    for path in sorted((NATIVE / "wire").rglob("*.[ch]")):
+        for name in re.findall(r'(?m)^#include "([^"]+)"', path.read_text("utf-8")):
+            assert name.startswith(("zoned/", "wire/", "rules/", "base/")) or name == "zd.h", (
+                f"{path.name} includes {name}"
+            )
+    assert not past_the_front(units, NATIVE)
+    planted = Unit("wire/scsi/planted.c", needs={"zd_mark_dirty", "zd_submit", "zd_scsi_good"})
+    assert past_the_front([*units, planted], NATIVE) == ["wire/scsi/planted.c calls zd_mark_dirty"]
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the device's storeys, to be spoilt."""
     copy = tmp_path_factory.mktemp("house") / "native"
-    for room in ("base", "rules", "device", "include"):
+    for room in ("base", "rules", "device", "wire", "include"):
         shutil.copytree(NATIVE / room, copy / room)
     for header in NATIVE.glob("*.h"):
         shutil.copy(header, copy)
@@ -221,6 +255,7 @@ struct zd_error *planted(void) { return &zd_planted; }
 PLANTED = {
     "an upward call": ("device/store/slot.c", CALL),
     "an upward include": ("device/area/meta.c", '#include "device/disk/disk.h"\n'),
+    "a door that knows who serves": ("wire/scsi/exec.c", '#include "serve/planted.h"\n'),
     "a variable of a room that it may not know": ("rules/table.c", VARIABLE),
 }
 
@@ -231,6 +266,8 @@ def test_a_planted_arrow_is_found(
 ) -> None:
     where, text = PLANTED[what]
     path = house / where
+    (house / "serve").mkdir(exist_ok=True)
+    (house / "serve/planted.h").touch()
     before = path.read_text("utf-8")
     path.write_text(before + text, "utf-8")
     try:

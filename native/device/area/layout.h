@@ -123,6 +123,7 @@ struct zd_rt_head {
 	/* counters that belong to no zone */
 	_Alignas(ZD_CACHELINE) _Atomic uint64_t flushes;
 	_Atomic uint64_t errors_by_rule[ZD_NR_RULES];
+	_Atomic uint32_t powered, conditioned, gone_back; /* struct zd_news */
 	/* under the commit lock */
 	uint64_t status_seq;
 	/* whole/back.c: what the zones become, in slots that are linked by their `next`; it counts while ZD_GATE_BACK is set */

@@ -35,7 +35,7 @@ static int boot_id(uint8_t id[16])
 
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
-	const uint32_t sizes[] = { 6 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
+	const uint32_t sizes[] = { 7 /* grows with the meaning of fields */, sizeof(pthread_mutex_t), sizeof(struct zd_rt_head),
 				   sizeof(struct zd_faults), sizeof(struct zd_trace_rt), sizeof(struct zd_zone_rt), sizeof(struct zd_slot_rt),
 				   sizeof(struct zd_pre), sizeof(struct zd_stripe), ZD_STRIPES, ZD_CHUNK, (uint32_t)dev->g.rt_size };
 	struct statx sx;

@@ -5,13 +5,6 @@
  */
 #include "device/disk/disk.h"
 
-int zd_stopped(zd_dev *dev, struct zd_error *err)
-{
-	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
-		return zd_refuse_powerless(dev, err);
-	return zd_fail(err, ZD_E_BUSY, "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
-}
-
 int zd_gate_rest(zd_dev *dev, bool changes, struct zd_error *err)
 {
 	uint32_t gate = atomic_load_explicit(&dev->head->gate, memory_order_acquire);

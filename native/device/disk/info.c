@@ -157,6 +157,18 @@ int64_t zd_zone_counters(zd_dev *dev, uint32_t start, uint32_t count, struct zd_
 	return count;
 }
 
+int zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err)
+{
+	int r = zd_enter(dev, err);
+
+	if (r)
+		return r;
+	out->powered = atomic_load_explicit(&dev->head->powered, memory_order_acquire);
+	out->conditioned = atomic_load_explicit(&dev->head->conditioned, memory_order_acquire);
+	out->gone_back = atomic_load_explicit(&dev->head->gone_back, memory_order_acquire);
+	return 0;
+}
+
 int zd_fd(zd_dev *dev)
 {
 	return dev->fd;

@@ -88,6 +88,8 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 			r = zd_refuse(dev, err, r, cmd, zone, start, 0, zd_rule_limit(&dev->g.book, r));
 		else
 			apply(dev, zone, rt, cmd, cell, word);
+		if (!r && cmd >= ZD_CMD_SET_EMPTY)
+			atomic_fetch_add_explicit(&dev->head->conditioned, 1, memory_order_release);
 	}
 	zd_unlock_resource(dev);
 	/* FINISH flushes its zone. If its pre-images cannot be dropped now, the next flush does it. */
@@ -195,6 +197,8 @@ int zd_manage_all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *er
 	if (r)
 		return interrupted(err, r);
 	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, err) : each(dev, cmd, err);
+	if (!r && cmd == ZD_CMD_POWER_CYCLE)
+		atomic_fetch_add_explicit(&dev->head->powered, 1, memory_order_release);
 	if (t)
 		zd_observe_effect(dev, t, r, err);
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);

@@ -51,3 +51,10 @@ int zd_fail_marked(struct zd_error *err)
 	return zd_fail(err, ZD_E_FAILED,
 		       "an earlier sync of this image to the host's disk failed; close it and run `zonedctl check --repair`");
 }
+
+int zd_stopped(zd_dev *dev, struct zd_error *err)
+{
+	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
+		return zd_refuse_powerless(dev, err);
+	return zd_fail(err, ZD_E_BUSY, "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
+}

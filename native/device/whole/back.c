@@ -164,6 +164,7 @@ int zd_back_finish(zd_dev *dev)
 	if (r)
 		return r;
 	zd_runtime_rebuild(dev, false);
+	atomic_fetch_add(&dev->head->gone_back, 1);
 	zd_trace_event(dev, ZD_TRACE_ROLLBACK, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_BACK);
 	give_back(dev, slot);

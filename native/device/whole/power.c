@@ -342,6 +342,7 @@ int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 int zd_power_on(zd_dev *dev, struct zd_error *err)
 {
 	struct choice c = { .keep = ZD_KEEP_DURABLE };
+	bool was_off;
 	int r = begin(dev, true, err);
 
 	if (r)
@@ -349,17 +350,20 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 	r = zd_lock_data(dev);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the power was on");
+	was_off = atomic_load(&dev->head->gate) & ZD_GATE_POWER;
 	/*
 	 * Whoever cut it may have been killed half-way, in the middle of a block even: what it had not finished is taken back.
 	 * Of a zone that it had finished nothing is unflushed any more.
 	 */
-	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
+	if (was_off)
 		r = host_failed(cut_all(dev, &c), err);
 	/* What the cache owed is gone with its power. */
 	if (!r && (r = zd_fault_forget_flush(dev)))
 		zd_fail_host(err, -r, "interrupted before the power was on");
 	if (!r) {
 		atomic_store(&dev->faults->power_fault, 0);
+		if (was_off)
+			atomic_fetch_add(&dev->head->powered, 1);
 		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_POWER);
 		zd_trace_event(dev, ZD_TRACE_POWER_ON, ZD_NO_ZONE, ZD_NONE, 0, 0);
 	}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fuzz target: the input's first bytes are a disk, the others a stream of SCSI tasks for it: any CDB of any length, with
+ * any data and any room. No input may crash, hang or leak; every answer is one that an initiator can make sense of.
+ */
+#include "zoned/scsi.h"
+
+#include "testing.h"
+
+#define NEXUSES 2
+#define MOST_OUT (64u << 10)
+#define MOST_IN (64u << 10)
+
+struct input {
+	const uint8_t *next, *end;
+};
+
+static uint32_t take(struct input *in, uint32_t below)
+{
+	uint32_t value;
+
+	if (in->next == in->end)
+		return 0;
+	value = *in->next++;
+	if (below > 256 && in->next != in->end)
+		value |= (uint32_t)*in->next++ << 8;
+	return value % below;
+}
+
+static zd_dev *make(struct input *in)
+{
+	struct zd_range conv = { 0, take(in, 4) };
+	struct zd_config config = { .zone_size = 64 << 10, .logical_block = take(in, 2) ? 4096 : 512, .physical_block = 4096 };
+	struct zd_error err;
+	zd_dev *dev;
+
+	config.size = (8 + take(in, 9)) * config.zone_size - take(in, 4) * 4096ull;
+	config.zone_capacity = take(in, 2) ? 0 : config.zone_size - take(in, 8) * 4096ull;
+	config.max_open = take(in, 5);
+	config.model = take(in, 4) == 0;
+	config.unrestricted_read = take(in, 2) != 0;
+	config.slot_cache = UINT64_MAX;
+	config.nr_conv = conv.count != 0;
+	config.conv = &conv;
+	CLAIM(zd_create(NULL, &config, 0, &dev, &err) == 0);
+	return dev;
+}
+
+/* Half of the CDBs are commands that there are, with bits that they know and places that are small. */
+static uint32_t make_cdb(struct input *in, uint8_t *cdb)
+{
+	uint32_t kind = take(in, 256), length = take(in, 40);
+	struct zd_scsi_command_info info;
+
+	for (uint32_t i = 0; i < length; i++)
+		cdb[i] = (uint8_t)take(in, 256);
+	if (kind >= 128 || zd_scsi_command_at(kind, &info))
+		return length;
+	for (uint32_t i = 0; i < info.length; i++)
+		cdb[i] = (uint8_t)((i < length ? cdb[i] : 0) & info.usage[i]);
+	cdb[0] = info.opcode;
+	if (info.action >= 0)
+		cdb[1] = (uint8_t)((cdb[1] & 0xE0) | info.action);
+	/* The upper bytes of addresses and lengths make nearly all of them wrong. */
+	for (uint32_t i = 2; i < (info.length > 12 ? 8 : info.length > 6 ? 4 : 3); i++)
+		cdb[i] = info.length > 6 && info.usage[i] == 0xFF && take(in, 8) ? 0 : cdb[i];
+	return info.length;
+}
+
+/* Half of the tasks are told of, once each. */
+static void ended(struct zd_scsi_task *task)
+{
+	++*(int *)task->arg;
+}
+
+static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8_t *room)
+{
+	uint32_t out_length = take(in, 4) ? take(in, 65536) : take(in, 40), in_length = take(in, 65536), cut = take(in, 65536);
+	struct zd_scsi_task task = { .size = sizeof(task) };
+	struct iovec outs[2], ins[2];
+	uint64_t wants_out, wants_in;
+	uint8_t *cdb = malloc(64), *exact;
+	int told = 0;
+
+	CLAIM(cdb);
+	task.cdb_length = make_cdb(in, cdb);
+	exact = malloc(task.cdb_length ? task.cdb_length : 1); /* no byte behind it may be looked at */
+	CLAIM(exact);
+	memcpy(exact, cdb, task.cdb_length);
+	task.cdb = exact;
+	task.lun[1] = take(in, 8) == 0;
+	task.lun[0] = take(in, 16) == 0 ? (uint8_t)take(in, 256) : 0;
+	/* Parameter lists come from the input, so that they can be right. */
+	for (uint32_t i = 0; i < 40 && i < out_length; i++)
+		out[i] = (uint8_t)take(in, 256);
+	cut = cut < out_length ? cut : out_length;
+	outs[0] = (struct iovec){ out, cut };
+	outs[1] = (struct iovec){ out + cut, out_length - cut };
+	cut = cut < in_length ? cut : in_length;
+	ins[0] = (struct iovec){ room, cut };
+	ins[1] = (struct iovec){ room + cut, in_length - cut };
+	if (take(in, 2))
+		ins[0].iov_len = ins[1].iov_len = in_length = 0; /* as a write comes */
+	memset(room + in_length, 0xA5, 16);
+	task.out = outs;
+	task.in = ins;
+	task.nr_out = task.nr_in = 2;
+	zd_scsi_transfer(nexus, task.lun, exact, task.cdb_length, &wants_out, &wants_in);
+	CLAIM(!wants_out || !wants_in);
+	task.arg = &told;
+	task.done = out_length & 1 ? ended : NULL;
+	zd_scsi_exec(nexus, &task);
+	CLAIM(told == (task.done != NULL));
+	CLAIM(task.status == ZD_SCSI_GOOD || task.status == ZD_SCSI_CHECK_CONDITION || task.status == ZD_SCSI_RESERVATION_CONFLICT);
+	CLAIM((task.status == ZD_SCSI_CHECK_CONDITION) == (task.sense_length != 0));
+	CLAIM(task.sense_length <= ZD_SCSI_SENSE_ROOM);
+	CLAIM(task.in_length <= in_length);
+	CLAIM(task.residual_in >= -(int64_t)in_length && task.residual_out >= -(int64_t)out_length);
+	if (task.status == ZD_SCSI_GOOD) {
+		uint64_t wanted = (uint64_t)(task.residual_in + (int64_t)in_length);
+
+		CLAIM(task.in_length == (wanted < in_length ? wanted : in_length));
+		CLAIM(!wants_out || (uint64_t)(task.residual_out + (int64_t)out_length) == wants_out || exact[0] == 0x48 ||
+		      exact[0] == 0x2E || exact[0] == 0x8E || exact[0] == 0xAE);
+	}
+	for (int i = 0; i < 16; i++)
+		CLAIM(room[in_length + i] == 0xA5);
+	free(exact);
+	free(cdb);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = { data, data + size };
+	zd_dev *dev = make(&in);
+	zd_scsi_target *target;
+	zd_scsi_nexus *nexuses[NEXUSES];
+	struct zd_scsi_task older = { .size = 64 };
+	uint8_t *out = calloc(1, MOST_OUT), *room = calloc(1, MOST_IN + 16);
+
+	CLAIM(out && room);
+	CLAIM(zd_scsi_target_new(NULL, &target, NULL) == 0);
+	CLAIM(zd_scsi_target_add(target, 0, dev, NULL, NULL) == 0);
+	for (uint32_t i = 0; i < NEXUSES; i++)
+		CLAIM(zd_scsi_nexus_open(target, &i, sizeof(i), &nexuses[i], NULL) == 0);
+	CLAIM(zd_scsi_target_add(target, 1, dev, NULL, NULL) != 0);
+	zd_scsi_exec(nexuses[0], &older);
+	CLAIM(older.status == ZD_SCSI_CHECK_CONDITION && older.sense_length);
+	while (in.next != in.end) {
+		uint32_t what = take(&in, 64);
+
+		if (what == 0)
+			zd_scsi_reset(nexuses[0], NULL);
+		else
+			one_task(nexuses[what % NEXUSES], &in, out, room);
+	}
+	for (uint32_t i = 0; i < NEXUSES; i++)
+		zd_scsi_nexus_close(nexuses[i]);
+	zd_scsi_target_free(target);
+	claim_disk_is_sound(dev, 1);
+	CLAIM(zd_close(dev, NULL) == 0);
+	free(out);
+	free(room);
+	return 0;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Initiators in threads of their own give tasks that fault rules hold up, and abort each other's: by tag, as task sets, by
+ * resets, by preempting and by logging out. Each task must end exactly once, and none may be left.
+ *
+ * stress_scsi SECONDS
+ */
+#include "zoned/scsi.h"
+
+#include "testing.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
+
+#define NEXUSES 4
+#define TASKS 16
+#define BLOCK 4096u
+
+struct slot {
+	struct zd_scsi_task task;
+	struct iovec iov;
+	uint8_t cdb[16], list[24], data[2 * BLOCK];
+	_Atomic uint32_t ends;
+	bool given;
+};
+struct initiator {
+	zd_scsi_target *target;
+	uint32_t number;
+	uint64_t rng;
+	struct slot slots[TASKS];
+	uint64_t tasks, aborted, functions;
+};
+
+static _Atomic bool over;
+
+static uint32_t draw(struct initiator *me, uint32_t below)
+{
+	me->rng = me->rng * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(me->rng >> 33) % below;
+}
+
+static void ended(struct zd_scsi_task *task)
+{
+	struct slot *slot = task->arg;
+
+	CLAIM(atomic_fetch_add(&slot->ends, 1) == 0);
+}
+
+/* A read, a write, a swap, a flush, a registration or a preemption with abort, of whatever answer. */
+static void make(struct initiator *me, struct slot *slot)
+{
+	static const uint8_t opcodes[] = { 0x28, 0x2A, 0x35, 0x2F, 0x28, 0x2A };
+	uint32_t what = draw(me, 10);
+
+	memset(slot->cdb, 0, sizeof(slot->cdb));
+	memset(slot->list, 0, sizeof(slot->list));
+	slot->task = (struct zd_scsi_task){ .size = sizeof(slot->task), .cdb = slot->cdb, .arg = slot, .done = ended };
+	slot->task.tag = (uint64_t)(slot - me->slots);
+	if (what < 6) {
+		slot->cdb[0] = opcodes[what];
+		slot->cdb[5] = (uint8_t)draw(me, 16);
+		slot->cdb[8] = 1;
+		slot->task.cdb_length = 10;
+		slot->iov = (struct iovec){ slot->data, BLOCK };
+	} else if (what == 6) {
+		slot->cdb[0] = 0x89;
+		slot->cdb[9] = (uint8_t)draw(me, 16);
+		slot->cdb[13] = 1;
+		slot->task.cdb_length = 16;
+		slot->iov = (struct iovec){ slot->data, 2 * BLOCK };
+	} else {
+		slot->cdb[0] = 0x5F;
+		slot->cdb[1] = what == 7 ? 0x05 : 0x06; /* PREEMPT AND ABORT; REGISTER AND IGNORE EXISTING KEY */
+		slot->cdb[2] = 0x05;
+		slot->cdb[8] = sizeof(slot->list);
+		slot->list[7] = (uint8_t)(1 + me->number);
+		slot->list[15] = (uint8_t)(1 + (what == 7 ? draw(me, NEXUSES) : me->number));
+		slot->task.cdb_length = 10;
+		slot->iov = (struct iovec){ slot->list, sizeof(slot->list) };
+	}
+	if (slot->cdb[0] == 0x28) {
+		slot->task.in = &slot->iov;
+		slot->task.nr_in = 1;
+	} else {
+		slot->task.out = &slot->iov;
+		slot->task.nr_out = slot->cdb[0] == 0x35 || slot->cdb[0] == 0x2F ? 0 : 1;
+	}
+}
+
+static void collect(struct initiator *me, struct slot *slot)
+{
+	if (!slot->given || !atomic_load(&slot->ends))
+		return;
+	me->tasks++;
+	me->aborted += slot->task.status == ZD_SCSI_TASK_ABORTED;
+	slot->given = false;
+}
+
+static void manage(struct initiator *me, zd_scsi_nexus *nexus)
+{
+	static const int functions[] = { ZD_SCSI_ABORT_TASK, ZD_SCSI_ABORT_TASK,     ZD_SCSI_ABORT_TASK_SET,
+					 ZD_SCSI_ABORT_TASK, ZD_SCSI_CLEAR_TASK_SET, ZD_SCSI_LUN_RESET };
+	uint8_t lun[8] = { 0 };
+	uint32_t tag = draw(me, TASKS);
+	int function = functions[draw(me, 6)];
+	int r = zd_scsi_manage(nexus, function, lun, tag);
+
+	CLAIM(r == 0 || (r == -ENOENT && function == ZD_SCSI_ABORT_TASK));
+	/* What this nexus gave before has ended. */
+	for (uint32_t i = 0; i < TASKS; i++)
+		if (me->slots[i].given && (function != ZD_SCSI_ABORT_TASK || i == tag))
+			CLAIM(atomic_load(&me->slots[i].ends) == 1);
+	me->functions++;
+}
+
+static void *initiate(void *arg)
+{
+	struct initiator *me = arg;
+	zd_scsi_nexus *nexus = NULL;
+
+	while (!over) {
+		struct slot *slot = &me->slots[draw(me, TASKS)];
+
+		if (!nexus)
+			CLAIM(zd_scsi_nexus_open(me->target, &me->number, sizeof(me->number), &nexus, NULL) == 0);
+		collect(me, slot);
+		if (!slot->given) {
+			make(me, slot);
+			atomic_store(&slot->ends, 0);
+			slot->given = true;
+			zd_scsi_exec(nexus, &slot->task);
+		} else if (draw(me, 8) == 0) {
+			manage(me, nexus);
+		} else if (draw(me, 100) == 0) {
+			zd_scsi_nexus_close(nexus);
+			nexus = NULL;
+			for (uint32_t i = 0; i < TASKS; i++)
+				CLAIM(!me->slots[i].given || atomic_load(&me->slots[i].ends) == 1);
+		}
+	}
+	zd_scsi_nexus_close(nexus);
+	for (uint32_t i = 0; i < TASKS; i++) {
+		CLAIM(!me->slots[i].given || atomic_load(&me->slots[i].ends) == 1);
+		collect(me, &me->slots[i]);
+	}
+	return NULL;
+}
+
+static void hold(zd_dev *dev, int kind, int order, uint64_t ns, uint32_t commands)
+{
+	struct zd_fault fault = { .kind = (uint32_t)kind, .commands = commands, .last_zone = ZD_NO_ZONE, .order = (uint32_t)order, .real_ns = ns,
+				  .probability = 1u << 30, .seed = 5 };
+	uint32_t id;
+
+	CLAIM(zd_fault_add(dev, &fault, &id, NULL) == 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct zd_range conv = { 0, 4 };
+	struct zd_config config = { .size = 8 << 20, .zone_size = 1 << 20, .logical_block = BLOCK, .physical_block = BLOCK,
+				    .slot_cache = UINT64_MAX, .unrestricted_read = 1, .nr_conv = 1, .conv = &conv };
+	const struct timespec time = { argc > 1 ? atoi(argv[1]) : 1, 0 };
+	static struct initiator initiators[NEXUSES];
+	uint64_t tasks = 0, aborted = 0, functions = 0;
+	pthread_t threads[NEXUSES];
+	zd_scsi_target *target;
+	zd_dev *dev;
+
+	CLAIM(zd_create(NULL, &config, 0, &dev, NULL) == 0);
+	CLAIM(zd_scsi_target_new(NULL, &target, NULL) == 0);
+	CLAIM(zd_scsi_target_add(target, 0, dev, NULL, NULL) == 0);
+	hold(dev, ZD_FAULT_HANG, 1, 0, 1u << ZD_CMD_READ);
+	hold(dev, ZD_FAULT_LATENCY, 2, 300000, 1u << ZD_CMD_READ | 1u << ZD_CMD_WRITE | 1u << ZD_CMD_FLUSH);
+	for (uint32_t i = 0; i < NEXUSES; i++) {
+		initiators[i].target = target;
+		initiators[i].number = i;
+		initiators[i].rng = 77 + i;
+		CLAIM(pthread_create(&threads[i], NULL, initiate, &initiators[i]) == 0);
+	}
+	nanosleep(&time, NULL);
+	over = true;
+	for (uint32_t i = 0; i < NEXUSES; i++) {
+		pthread_join(threads[i], NULL);
+		tasks += initiators[i].tasks;
+		aborted += initiators[i].aborted;
+		functions += initiators[i].functions;
+	}
+	CLAIM(tasks && aborted && functions);
+	zd_scsi_target_free(target);
+	CLAIM(zd_close(dev, NULL) == 0);
+	printf("%llu tasks, %llu aborted, by %llu functions\n", (unsigned long long)tasks, (unsigned long long)aborted,
+	       (unsigned long long)functions);
+	return 0;
+}

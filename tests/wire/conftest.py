@@ -1,0 +1,60 @@
+"""The SCSI executor as a shared object, built once, and disks behind it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from wire.door import Door, Library, Shape
+
+NATIVE = Path(__file__).parents[1] / "native"
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    out = tmp_path_factory.mktemp("wire")
+    mine = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
+    made = os.environ.get("ZONED_SCSI_DOOR")
+    if made is None:
+        done = subprocess.run(
+            ["make", "-s", "-C", str(NATIVE), f"OUT={out}", f"{out}/scsi-door.so"],
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+            env={name: value for name, value in os.environ.items() if name not in mine},
+        )
+        assert done.returncode == 0, done.stderr
+        made = f"{out}/scsi-door.so"
+    return Library(made)
+
+
+@pytest.fixture(params=["at once", "later"])
+def attach(library: Library, request: pytest.FixtureRequest) -> Iterator[Callable[..., Door]]:
+    """``attach(max_open=3)``: a disk of that shape, with one initiator that was told of the power.
+
+    Each test is run with requests that end at once, and with such as end in another thread.
+    """
+    doors: list[Door] = []
+    library.door_later(request.param == "later")
+
+    def make(*, quiet: bool = True, **shape: int) -> Door:
+        door = Door(library, Shape(**shape))
+        doors.append(door)
+        door.login(0)
+        if quiet:
+            assert door.send(bytes(6)).sense_key == 0x6
+        return door
+
+    yield make
+    for door in doors:
+        door.close()
+
+
+@pytest.fixture
+def door(attach: Callable[..., Door]) -> Door:
+    return attach()
