@@ -1,6 +1,6 @@
 """Builds the native modules: zoned._native (cffi, the C core), zoned._fast (the data calls),
-zoned._preload (what `zonedctl run` puts in a program's way: no Python in it) and, where libfuse3 is found, zonefs._fuse (the
-mount).
+zoned._preload (what `zonedctl run` puts in a program's way: no Python in it) and, where libfuse3 is
+found, zonefs._fuse (the mount).
 
 Everything else is in pyproject.toml. One wheel serves CPython 3.11 and later (abi3).
 """
@@ -41,7 +41,7 @@ setup(
             extra_compile_args=flags,
             py_limited_api=True,
         ),
-        # A shared object like any other, loaded into programs that know no Python; the core is compiled into it.
+        # A shared object for programs that know no Python; the core is compiled into it.
         Extension(
             "zoned._preload",
             sorted(

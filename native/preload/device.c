@@ -29,7 +29,7 @@
  * A buffer that is not there is EFAULT, not a signal in the midst of a write that holds locks. What was found to be there
  * is not looked at again by this thread until another buffer comes: a program that unmaps a buffer under way is on its own.
  */
-static int is_there(const struct iovec *iov, int n, bool to_be_filled)
+int zp_memory(const struct iovec *iov, int n, bool to_be_filled)
 {
 	static __thread uintptr_t known[2][2] __attribute__((tls_model("initial-exec")));
 	uintptr_t(*seen)[2] = &known[to_be_filled];
@@ -176,7 +176,7 @@ static int64_t at_offset(struct call *c, uint64_t offset)
 		c->length = size - offset;
 	if (c->direct && misaligned(c, offset))
 		return -EINVAL;
-	r = is_there(c->iov, c->n, !c->write);
+	r = zp_memory(c->iov, c->n, !c->write);
 	if (r)
 		return r;
 	if (c->direct && tails) {

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <linux/blkzoned.h>
 #include <linux/fs.h>
-#include <linux/hdreg.h>
+#include <scsi/sg.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -137,7 +137,12 @@ static int block(struct zp_open *open, struct zp_disk *disk, unsigned long reque
 	case BLKZEROOUT: return zero_out(open, arg);
 	case BLKRRPART: return -EINVAL; /* no disk with partitions */
 	case FIGETBSZ: PUT(int, 4096);
-	case HDIO_GETGEO:
+	case SG_IO:
+		return disk->info.dialect == ZD_ZBC ? zp_scsi_io(disk, arg) : -ENOTTY; /* others are no SCSI disks */
+	case SG_GET_VERSION_NUM:
+		if (disk->info.dialect != ZD_ZBC)
+			return -ENOTTY;
+		PUT(int, 30536);
 	default: return -ENOTTY;
 	}
 }
@@ -156,5 +161,5 @@ int zp_ioctl(struct zp_open *open, unsigned long request, void *arg)
 	zp_leave();
 	if (r)
 		return r;
-	return open->kind == ZP_BLOCK ? block(open, disk, request, arg) : -ENOTTY;
+	return open->kind == ZP_BLOCK ? block(open, disk, request, arg) : zp_scsi_ioctl(open, request, arg);
 }

@@ -49,8 +49,10 @@ static __attribute__((noinline)) int open_path(int dirfd, const char *path, int 
 	}
 	disk = zp_active() ? zp_named(dirfd, path, &kind) : -1;
 	if (disk >= 0)
-		return zp_result(path[strlen(path) - 1] == '/' ? -ENOTDIR : open_disk(disk, kind, flags));
+		return zp_result(open_disk(disk, kind, flags));
 	fd = zp_real.openat(dirfd, zp_instead(dirfd, path, room), flags, mode);
+	if (fd < 0 && errno == ENOENT && zp_below(dirfd, path))
+		errno = ENOTDIR;
 	zp_table_fresh(fd);
 	return fd;
 }

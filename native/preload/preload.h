@@ -207,6 +207,8 @@ static inline struct zp_disk *zp_disk_of(const struct zp_open *open)
 
 /* session.c: which disk a path names (-1: none), and what takes a path's place. */
 int zp_named(int dirfd, const char *path, int *kind);
+/* Whether a path goes on behind one of our nodes, as if that were a folder. */
+bool zp_below(int dirfd, const char *path);
 /* The path that the kernel is given instead; `path` itself where nothing takes its place. */
 const char *zp_instead(int dirfd, const char *path, char *room);
 /* The path as the program knows it, of one within the run's folder; length, or 0: it is no such. */
@@ -225,6 +227,9 @@ int zp_device_zero(struct zp_disk *disk, uint64_t offset, uint64_t length);
 int zp_device_blocks(struct zp_disk *disk, zd_dev *dev, bool write, const struct iovec *iov, int n, uint64_t offset,
 		     uint64_t length);
 
+/* Whether the program's buffers are there, to be filled or to be read; -EFAULT. */
+int zp_memory(const struct iovec *iov, int n, bool to_be_filled);
+
 /* tail.c; inside zp_enter() */
 int64_t zp_tail_write(struct zp_disk *disk, zd_dev *dev, const struct iovec *iov, int n, uint64_t offset, uint64_t length);
 int64_t zp_tail_read(struct zp_disk *disk, zd_dev *dev, const struct iovec *iov, int n, uint64_t offset, uint64_t length);
@@ -233,6 +238,9 @@ void zp_tail_drop(struct zp_disk *disk, uint64_t from, uint64_t to);
 
 /* ioctl.c, zones.c, stat.c */
 int zp_ioctl(struct zp_open *open, unsigned long request, void *arg);
+int zp_scsi_io(struct zp_disk *disk, void *arg);
+int zp_scsi_ioctl(struct zp_open *open, unsigned long request, void *arg); /* of the generic node */
+void zp_scsi_forked(void);
 int zp_zones_report(struct zp_open *open, void *arg);
 int zp_zones_manage(struct zp_open *open, int op, void *arg);
 void zp_stat(int disk, int kind, struct stat *st);

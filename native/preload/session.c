@@ -326,6 +326,26 @@ int zp_named(int dirfd, const char *path, int *kind)
 	return disk;
 }
 
+bool zp_below(int dirfd, const char *path)
+{
+	char full[PATH_MAX];
+	int saved = errno, kind;
+	char *end;
+	bool below = false;
+
+	if (zp_active() && path && *path && whole(dirfd, path, full) == 0) {
+		if (path[strlen(path) - 1] == '/')
+			below = named_exactly(full, &kind) >= 0;
+		for (end = strchr(full + 1, '/'); end && !below; end = strchr(end + 1, '/')) {
+			*end = '\0';
+			below = named_exactly(full, &kind) >= 0;
+			*end = '/';
+		}
+	}
+	errno = saved;
+	return below;
+}
+
 /* Places whose files are the run's own. */
 static bool taken_over(const char *path)
 {

@@ -35,6 +35,7 @@ static void parent(void)
 static void child(void)
 {
 	zp_disk_forked();
+	zp_scsi_forked();
 }
 
 __attribute__((constructor)) static void at_start(void)

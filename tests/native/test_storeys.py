@@ -36,6 +36,7 @@ BESIDE = {
     "fs": (*STOREYS, "fs"),
     "wire": (*STOREYS, "wire"),
     "serve": (*STOREYS, "fs", "wire", "serve"),
+    "preload": (*STOREYS, "wire", "preload"),
 }
 """Rooms that stand beside the device or on it, and what each may call."""
 
@@ -73,6 +74,8 @@ def compiled(native: Path, where: str, out: Path) -> Unit:
     listed = subprocess.run(["nm", str(made)], capture_output=True, text=True, check=True)
     unit = Unit(where)
     names(listed.stdout, unit)
+    if unit.room == "preload":  # what it stands in for is libc's: who calls open() does not mean this one
+        unit.defines = {name for name in unit.defines if name.startswith("zp_")}
     return unit
 
 

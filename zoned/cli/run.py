@@ -40,13 +40,17 @@ def _split(args: Sequence[str]) -> tuple[list[str], bool, list[str]]:
     return list(args[:at]), True, list(args[at + 1 :])
 
 
-def _disks(images: Sequence[str], named: Sequence[str], fresh: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+def _disks(
+    images: Sequence[str], named: Sequence[str], fresh: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Images and fresh profiles by name; those without one get the lowest zonedN that is free."""
     disks: dict[str, str] = {}
     for text in named:
         name, equals, image = text.partition("=")
         if not equals or not name or not image:
-            raise click.BadParameter(f"{text!r} must be NAME=IMAGE, such as zoned0=disk.img", param_hint="--disk")
+            raise click.BadParameter(
+                f"{text!r} must be NAME=IMAGE, such as zoned0=disk.img", param_hint="--disk"
+            )
         if name in disks:
             raise click.BadParameter(f"{name} is given twice", param_hint="--disk")
         disks[name] = image
@@ -58,7 +62,11 @@ def _disks(images: Sequence[str], named: Sequence[str], fresh: Sequence[str]) ->
 
 _OPTIONS = (
     click.option(
-        "--disk", "named", multiple=True, metavar="NAME=IMAGE", help="A disk by the name that it has in /dev."
+        "--disk",
+        "named",
+        multiple=True,
+        metavar="NAME=IMAGE",
+        help="A disk by the name that it has in /dev.",
     ),
     click.option(
         *("--fresh", "fresh"),
@@ -66,8 +74,15 @@ _OPTIONS = (
         metavar="PROFILE",
         help="A new disk in RAM, gone afterwards, by a profile's name or file.",
     ),
-    click.option("--report", "wanted", is_flag=True, help="Say afterwards what was done to the disks, and what they refused."),
-    click.option("--explain", is_flag=True, help="Say on standard error why a command is refused, at once."),
+    click.option(
+        "--report",
+        "wanted",
+        is_flag=True,
+        help="Say afterwards what was done to the disks, and what they refused.",
+    ),
+    click.option(
+        "--explain", is_flag=True, help="Say on standard error why a command is refused, at once."
+    ),
     click.argument("images", nargs=-1, type=FilePath(), metavar="[IMAGE]..."),
 )
 
@@ -106,7 +121,9 @@ def run_command(
     command = ctx.meta["zoned.command"]
     if not command:
         where = "say it behind --" if ctx.meta.get("zoned.undivided") else "give one behind --"
-        raise click.UsageError(f"there is no program to run: {where}, as in zonedctl run disk.img -- ls /dev/zoned0")
+        raise click.UsageError(
+            f"there is no program to run: {where}, as in zonedctl run disk.img -- ls /dev/zoned0"
+        )
     return _run(command, _disks(images, named, fresh), wanted=wanted, explain=explain)
 
 
@@ -124,7 +141,13 @@ def shell_command(
     return _run([shell], _disks(images, named, fresh), wanted=wanted, explain=explain)
 
 
-def _run(command: Sequence[str], disks: tuple[dict[str, str], dict[str, str]], *, wanted: bool, explain: bool) -> int:
+def _run(
+    command: Sequence[str],
+    disks: tuple[dict[str, str], dict[str, str]],
+    *,
+    wanted: bool,
+    explain: bool,
+) -> int:
     from zoned.running import RunError, Session
     from zoned.running.programs import Watch, settle
 
@@ -151,7 +174,7 @@ def _tell(report: RunReport) -> None:
 
 @contextlib.contextmanager
 def _passing_signals(child: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """While the program runs, what the terminal sends is its affair, and what is sent to us is passed on."""
+    """The terminal's signals are the program's affair; what is sent to us is passed on to it."""
 
     def ignore(_number: int, _frame: FrameType | None) -> None:
         """The program has got it too: it is in our process group."""
@@ -161,7 +184,9 @@ def _passing_signals(child: list[subprocess.Popen[bytes]]) -> Iterator[None]:
             one.send_signal(number)
 
     before = {
-        number: signal.signal(number, ignore if number in (signal.SIGINT, signal.SIGQUIT) else pass_on)
+        number: signal.signal(
+            number, ignore if number in (signal.SIGINT, signal.SIGQUIT) else pass_on
+        )
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     }

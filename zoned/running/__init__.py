@@ -1,8 +1,8 @@
 """Programs that were written for zoned block devices, run on emulated disks: ``zoned.run`` and
 ``zonedctl run``.
 
-The package is not called ``run`` because the function is: importing a module of that name would take its
-place.
+The package is not called ``run`` because the function is: importing a module of that name would
+take its place.
 
 ``programs`` starts a command and waits for it, ``session`` makes the folder that its processes
 find their disks by, ``nodes`` the files that take the place of sysfs, ``report`` tells what the

@@ -1,7 +1,7 @@
 """What a program reads of a block device in /sys and /proc, as files of the run's folder.
 
-The tree has the kernel's shape (null_blk's on Linux 6.12), so that relative links and paths within it lead
-where they do there. The host's own block devices stay visible through links.
+The tree has the kernel's shape (null_blk's on Linux 6.12), so that relative links and paths within
+it lead where they do there. The host's own block devices stay visible through links.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Node:
 
     @property
     def dev(self) -> str:
-        """"254:0"."""
+        """ "254:0"."""
         return f"{self.number[0]}:{self.number[1]}"
 
 

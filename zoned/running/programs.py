@@ -55,9 +55,12 @@ def run(
     """
     with Session(disks or {}, fresh=fresh, explain=explain) as session:
         watch = Watch(session)
-        done = subprocess.run(command, env=session.environment(env), check=False, **{
-            key: value for key, value in keywords.items() if key != "check"
-        })
+        done = subprocess.run(
+            command,
+            env=session.environment(env),
+            check=False,
+            **{key: value for key, value in keywords.items() if key != "check"},
+        )
         if done.returncode < 0:
             settle(session)
         done.report = watch.report()  # type: ignore[attr-defined]

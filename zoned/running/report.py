@@ -1,4 +1,4 @@
-"""What a program did to the disks of a run: commands, refusals with their reasons, zones before and after.
+"""What a program did to the disks of a run: commands, refusals with their reasons, changed zones.
 
 The first line answers the first question of everybody who is new to zoned storage: would this
 program work on an SMR disk?
@@ -55,7 +55,11 @@ class DiskReport:
         yield f"/dev/{self.name}: {done or 'no commands'}"
         yield (
             f"  read {format_size(self.bytes_read)}, written {format_size(self.bytes_written)}"
-            + (f", given up by FINISH {format_size(self.finish_wasted)}" if self.finish_wasted else "")
+            + (
+                f", given up by FINISH {format_size(self.finish_wasted)}"
+                if self.finish_wasted
+                else ""
+            )
         )
         for rule, number in self.errors.items():
             yield f"  refused: {rule}, {counted(number, 'time')}"
@@ -90,9 +94,8 @@ class RunReport:
         if self.keeps_the_rules:
             return "the program kept every rule of a zoned disk"
         first = self.refused[0].sentence if self.refused else ""
-        return (
-            f"the program broke rules of a zoned disk {counted(total, 'time')}"
-            + (f", first: {first}" if first else "")
+        return f"the program broke rules of a zoned disk {counted(total, 'time')}" + (
+            f", first: {first}" if first else ""
         )
 
     def lines(self) -> Iterator[str]:
@@ -101,8 +104,10 @@ class RunReport:
         for disk in self.disks:
             yield from disk.lines()
         reasons = Counter((one.disk, one.program, one.sentence) for one in self.refused)
-        for (disk, program, text), number in list(reasons.items())[:_SHOWN]:
-            yield f"  {program} on /dev/{disk}: {text}" + (f" ({number} times)" if number > 1 else "")
+        for (name, program, text), number in list(reasons.items())[:_SHOWN]:
+            yield f"  {program} on /dev/{name}: {text}" + (
+                f" ({number} times)" if number > 1 else ""
+            )
         if len(reasons) > _SHOWN:
             yield f"  and {counted(len(reasons) - _SHOWN, 'other reason')}"
 

@@ -1,7 +1,7 @@
 """The folder of a run: what its processes find their disks by, and what is left of them.
 
-It lies in memory where the host has /dev/shm, belongs to whoever made it, and is locked while the run lasts; the next
-run takes away those whose maker was killed.
+It lies in memory where the host has /dev/shm, belongs to whoever made it, and is locked while the
+run lasts; the next run takes away those whose maker was killed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import zoned
 from zoned.device import Device
 from zoned.errors import ZonedError
+from zoned.geometry import Dialect
 from zoned.running import nodes
 from zoned.running.nodes import Node
 
@@ -41,7 +43,7 @@ def library() -> str:
 
 
 def _home() -> str:
-    shm = "/dev/shm"
+    shm = "/dev/shm"  # noqa: S108 - a folder with a name of its own is made in it
     return shm if os.access(shm, os.W_OK) else tempfile.gettempdir()
 
 
@@ -86,7 +88,9 @@ class Session:
         fresh: Mapping[str, str | os.PathLike[str]] | None = None,
         explain: bool = False,
     ) -> None:
-        self._images = {_node_name(name): os.path.abspath(os.fsdecode(p)) for name, p in disks.items()}
+        self._images = {
+            _node_name(name): os.path.abspath(os.fsdecode(p)) for name, p in disks.items()
+        }
         self._fresh = {_node_name(name): profile for name, profile in (fresh or {}).items()}
         both = self._images.keys() & self._fresh.keys()
         if both or len(self._images) != len(disks) or len(self._fresh) != len(fresh or {}):
@@ -95,7 +99,9 @@ class Session:
             raise RunError(f"a run has 1 to {_MOST} disks: give an image, or --fresh")
         for image in self._images.values():
             if "\n" in image or "\t" in image:
-                raise RunError(f"{image!r}: an image of a run may have no tab or newline in its path")
+                raise RunError(
+                    f"{image!r}: an image of a run may have no tab or newline in its path"
+                )
         self._explain = explain
         self._lock = -1
         self.folder = ""
@@ -105,7 +111,7 @@ class Session:
         self.notes: list[str] = []
         """What the program will not see as it could, a sentence each."""
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         try:
             self._begin()
         except BaseException:
@@ -176,7 +182,9 @@ class Session:
             f"{node.sg_number[0]}:{node.sg_number[1]}\t{node.diskseq}\t{images[node.name]}\n"
             for node in self._nodes
         ]
-        Path(self.folder, "disks").write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+        Path(self.folder, "disks").write_text(
+            "".join(lines), encoding="utf-8", errors="surrogateescape"
+        )
         for name in ("state", "refused"):
             Path(self.folder, name).touch()
         for name in ("fd", "locks"):
@@ -195,7 +203,7 @@ class Session:
             self._nodes.append(
                 Node(
                     name=name,
-                    sg=f"zsg{at}",
+                    sg=f"zsg{at}" if device.geometry.dialect is Dialect.ZBC else "",
                     number=(block, at),
                     sg_number=(character, at),
                     diskseq=at + 1,
@@ -209,7 +217,9 @@ class Session:
         reasons = node.geometry.linux_acceptable
         if not reasons:
             return node.name
-        note = f"there is no /dev/{node.name}, as on Linux: {'; '.join(reasons)} (use /dev/{node.sg})"
+        note = f"there is no /dev/{node.name}, as on Linux: {'; '.join(reasons)}" + (
+            f" (use /dev/{node.sg})" if node.sg else ""
+        )
         if note not in self.notes:
             self.notes.append(note)
         return "-"

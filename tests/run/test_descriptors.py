@@ -1,0 +1,167 @@
+"""Descriptors of a disk are like any others: shared by dup, fork and exec, closed with their process, no others hit."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from run.programs import made, ok
+
+
+@pytest.fixture
+def image(shm: Path) -> Path:
+    return made(shm / "disk.img")
+
+
+def program(code: str, image: Path) -> str:
+    return ok(
+        [sys.executable, "-c", "import os, sys, subprocess\n" + textwrap.dedent(code)],
+        images=[image],
+    )
+
+
+def test_positions_are_shared(image: Path) -> None:
+    code = """
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    twin = os.dup(fd)
+    os.lseek(fd, 4096, 0)
+    print(os.lseek(twin, 0, 1))
+    if os.fork() == 0:
+        os.read(twin, 100)
+        os._exit(0)
+    os.wait()
+    print(os.lseek(fd, 0, 1))
+    subprocess.run(["dd", "bs=50", "count=1", "of=/dev/null", "status=none"], stdin=fd, check=True)
+    print(os.lseek(fd, 0, 1))
+    other = os.open(f"/dev/fd/{fd}", os.O_RDONLY)
+    print(os.lseek(other, 0, 1), os.readlink(f"/proc/self/fd/{fd}"))
+    """
+    assert program(code, image).splitlines() == ["4096", "4196", "4246", "0 /dev/zoned0"]
+
+
+def test_a_number_that_was_closed_is_somebody_elses(image: Path) -> None:
+    code = """
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    os.closerange(fd, fd + 1)
+    plain = os.open("/proc/self/comm", os.O_RDONLY)
+    print(plain == fd, len(os.read(plain, 100)) > 0)
+    os.close(plain)
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    plain = os.open("/proc/self/comm", os.O_RDONLY)
+    os.dup2(plain, fd)
+    print(len(os.read(fd, 100)) > 0)
+    """
+    assert program(code, image).splitlines() == ["True True", "True"]
+
+
+def test_a_program_that_closes_everything_keeps_its_disks(image: Path) -> None:
+    code = """
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    os.pwrite(fd, bytes(4096), 8 << 20)
+    os.closerange(fd + 1, 2000)
+    os.pwrite(fd, bytes(4096), (8 << 20) + 4096)
+    os.fsync(fd)
+    print(sorted(os.listdir("/proc/self/fd")) != [])
+    """
+    assert program(code, image) == "True\n"
+
+
+def test_more_opens_than_a_run_has_room_for_at_once(image: Path) -> None:
+    code = """
+    for _ in range(20):
+        if os.fork() == 0:
+            for _ in range(300):
+                os.open("/dev/zoned0", os.O_RDONLY)
+            os.kill(os.getpid(), 9)
+        os.wait()
+    print("done")
+    """
+    assert program(code, image) == "done\n"
+
+
+def test_an_exclusive_holder_that_is_killed(image: Path) -> None:
+    code = """
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.open("/dev/zoned0", os.O_RDWR | os.O_EXCL)
+        os.write(tell, b"x")
+        os.read(ready, 100) and os.read(ready, 100)
+    while True:
+        try:
+            os.close(os.open("/dev/zoned0", os.O_RDWR | os.O_EXCL))
+        except OSError as error:
+            print(error.strerror)
+            break
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    os.close(os.open("/dev/zoned0", os.O_RDWR | os.O_EXCL))
+    print("free")
+    """
+    assert program(code, image).splitlines() == ["Device or resource busy", "free"]
+
+
+def test_what_is_not_answered_fails(image: Path) -> None:
+    """vmsplice-like ways to a file that no name of libc's stands before: EBADF, never silence."""
+    code = """
+    import ctypes, errno
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    buf = ctypes.create_string_buffer(4096)
+    libc = ctypes.CDLL(None, use_errno=True)
+    print(libc.syscall(18, fd, buf, 4096, 0), errno.errorcode[ctypes.get_errno()])
+    try:
+        import mmap
+        mmap.mmap(fd, 4096)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    """
+    assert program(code, image).splitlines() == ["-1 EBADF", "ENODEV"]
+
+
+def test_streams_of_stdio(image: Path) -> None:
+    """libc's own streams: fopen(), and a standard stream that is a disk from the start."""
+    code = """
+    import ctypes
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    stream = ctypes.c_void_p(libc.fopen(b"/dev/zoned0", b"r+"))
+    libc.fwrite(b"hello", 1, 5, stream)
+    libc.fflush(stream)
+    print(os.pread(libc.fileno(stream), 5, 0))
+    libc.fclose(stream)
+    """
+    assert program(code, image) == "b'hello'\n"
+
+
+def test_a_buffer_that_is_not_there(image: Path) -> None:
+    code = """
+    import ctypes, errno
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    libc = ctypes.CDLL(None, use_errno=True)
+    for call in (libc.pread, libc.pwrite):
+        print(call(fd, ctypes.c_void_p(4096), ctypes.c_size_t(4096), ctypes.c_long(0)), errno.errorcode[ctypes.get_errno()])
+    """
+    assert program(code, image).splitlines() == ["-1 EFAULT"] * 2
+
+
+def test_handlers_wait_until_the_core_is_left(image: Path) -> None:
+    """Handlers that write to the disk themselves, in a program that does nothing else: none hangs, none is lost."""
+    code = """
+    import signal
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    seen = 0
+    def handler(*_):
+        global seen
+        seen += 1
+        os.pwrite(fd, b"h" * 4096, 4096)
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    while seen < 200:
+        os.pwrite(fd, b"m" * 65536, 65536)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    print(os.pread(fd, 1, 4096), seen >= 200)
+    """
+    assert program(code, image) == "b'h' True\n"
