@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is done with descriptors: close, dup, fcntl, positions, syncing, locks. */
 #include "preload/preload.h"
+#include "preload/raw.h"
 #include "preload/real.h"
 
 #include <errno.h>
@@ -34,6 +35,8 @@ static void before_close(int fd)
 
 	if (open)
 		settle(open);
+	else
+		zp_uring_closed(fd);
 	zp_table_closed(fd);
 }
 
@@ -146,7 +149,7 @@ void zp_locks_gone(uint32_t slot)
 	}
 }
 
-ZP_EXPORT int flock(int fd, int operation)
+int zp_flock(int fd, int operation)
 {
 	struct zp_open *open = zp_find(fd);
 
@@ -154,6 +157,11 @@ ZP_EXPORT int flock(int fd, int operation)
 		return zp_real.flock(fd, operation);
 	fd = stand_in(&flocks[open - zp_session.shared->open], open->disk);
 	return fd < 0 ? -1 : zp_real.flock(fd, operation);
+}
+
+ZP_EXPORT int flock(int fd, int operation)
+{
+	return zp_flock(fd, operation);
 }
 
 ZP_EXPORT int lockf(int fd, int command, off_t length)

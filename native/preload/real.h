@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
@@ -63,6 +64,8 @@ struct sigaction;
 	X(int, posix_spawnp, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, char *const[], char *const[])) \
 	X(int, system, (const char *)) X(FILE *, popen, (const char *, const char *)) \
 	X(int, sigaction, (int, const struct sigaction *, struct sigaction *)) \
+	X(long, syscall, (long, ...)) X(int, pthread_create, (pthread_t *, const pthread_attr_t *, void *(*)(void *), void *)) \
+	X(int, pthread_sigmask, (int, const sigset_t *, sigset_t *)) X(int, sigprocmask, (int, const sigset_t *, sigset_t *)) \
 	X(int, aio_read, (struct aiocb *)) X(int, aio_write, (struct aiocb *)) X(int, aio_fsync, (int, struct aiocb *)) \
 	X(int, aio_cancel, (int, struct aiocb *)) X(int, lio_listio, (int, struct aiocb *const[], int, struct sigevent *))
 

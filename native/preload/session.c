@@ -6,6 +6,7 @@
  * ("-": none), the numbers of both as MAJOR:MINOR, its diskseq, and last the image's absolute path.
  */
 #include "preload/preload.h"
+#include "preload/raw.h"
 #include "preload/real.h"
 
 #include <ctype.h>
@@ -139,8 +140,10 @@ static void begin(void)
 	if (r)
 		dprintf(2, "zonedctl run: the run in %s has ended or cannot be used (%s): its disks are not there\n", folder,
 			strerror(-r));
-	else
+	else {
 		zp_table_scan();
+		zp_raw_begin();
+	}
 }
 
 void zp_begin(void)

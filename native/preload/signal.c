@@ -8,6 +8,7 @@
  * Faults of the program itself (SIGSEGV and the like) go to their handler at once.
  */
 #include "preload/preload.h"
+#include "preload/raw.h"
 #include "preload/real.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@ static bool is_fault(int number, const siginfo_t *info)
 		number == SIGSYS) && info->si_code > 0;
 }
 
-static void instead(int number, siginfo_t *info, void *context)
+void zp_signal_instead(int number, siginfo_t *info, void *context)
 {
 	struct sigaction *action = &wanted[number];
 	ucontext_t *user = context;
@@ -36,6 +37,15 @@ static void instead(int number, siginfo_t *info, void *context)
 		before = user->uc_sigmask;
 		zp_pending = 1;
 		sigfillset(&user->uc_sigmask);
+		return;
+	}
+	if (action->sa_handler == SIG_IGN)
+		return;
+	if (action->sa_handler == SIG_DFL) { /* SIGSYS alone comes here without a handler */
+		struct sigaction plain = { .sa_handler = SIG_DFL };
+
+		zp_real.sigaction(number, &plain, NULL);
+		raise(number);
 		return;
 	}
 	if (action->sa_flags & SA_SIGINFO)
@@ -61,6 +71,13 @@ ZP_EXPORT int sigaction(int number, const struct sigaction *action, struct sigac
 	bool known = number > 0 && number < NSIG;
 	int r;
 
+	if (number == SIGSYS && zp_active() && known) { /* ours; what the program wants is asked behind it (raw.c) */
+		if (old)
+			*old = wanted[number];
+		if (action)
+			wanted[number] = *action;
+		return 0;
+	}
 	if (!zp_active() || !known || number == SIGKILL || number == SIGSTOP)
 		return zp_real.sigaction(number, action, old);
 	was = wanted[number];
@@ -68,7 +85,7 @@ ZP_EXPORT int sigaction(int number, const struct sigaction *action, struct sigac
 		given = *action;
 		mine = given;
 		if (given.sa_handler != SIG_DFL && given.sa_handler != SIG_IGN) {
-			mine.sa_sigaction = instead;
+			mine.sa_sigaction = zp_signal_instead;
 			mine.sa_flags |= SA_SIGINFO;
 			wanted[number] = given;
 		}
@@ -78,7 +95,7 @@ ZP_EXPORT int sigaction(int number, const struct sigaction *action, struct sigac
 		wanted[number] = was;
 		return r;
 	}
-	if (old && (old->sa_flags & SA_SIGINFO) && old->sa_sigaction == instead) {
+	if (old && (old->sa_flags & SA_SIGINFO) && old->sa_sigaction == zp_signal_instead) {
 		old->sa_flags = was.sa_flags;
 		old->sa_sigaction = was.sa_sigaction;
 	}

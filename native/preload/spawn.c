@@ -7,6 +7,7 @@
  * descriptor there would close it in ours.
  */
 #include "preload/preload.h"
+#include "preload/raw.h"
 #include "preload/real.h"
 
 #include <alloca.h>
@@ -36,6 +37,7 @@ static void child(void)
 {
 	zp_disk_forked();
 	zp_scsi_forked();
+	zp_raw_thread();
 }
 
 __attribute__((constructor)) static void at_start(void)

@@ -167,10 +167,13 @@ def test_f2fs(shm: Path, needs: Needs) -> None:
     assert told.count("[Ok..]") >= 10
 
 
-@pytest.mark.parametrize("engine", ["psync", "pvsync2", "sync", "vsync"])
+ENGINES = ["psync", "pvsync2", "sync", "vsync", "libaio", "posixaio", "io_uring"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_fio(image: Path, needs: Needs, engine: str) -> None:
     found(needs, "fio")
     job = f"""fio --name=a --filename=/dev/zoned0 --direct=1 --zonemode=zbd --ioengine={engine} --rw=randwrite
-        --bs=16k --size=56m --offset=8m --io_size=20m --max_open_zones=4 --verify=crc32c --verify_fatal=1 --output-format=terse"""
+        --iodepth=8 --bs=16k --size=56m --offset=8m --io_size=20m --max_open_zones=4 --verify=crc32c --verify_fatal=1 --output-format=terse"""
     fields = shell(job.replace("\n", " "), image).split(";")
     assert fields[4] == "0", "the error that fio saw"
