@@ -81,6 +81,26 @@ void zp_disk_lock(bool on)
 		pthread_mutex_unlock(&opening);
 }
 
+/* Who gave the command: this program, or the one for which this process answers. */
+static void name_program(char *out, size_t size)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	prctl(PR_GET_NAME, out);
+	if (!zp_peer)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)zp_peer);
+	fd = zp_real.open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	n = zp_real.read(fd, out, size - 1);
+	zp_real.close(fd);
+	if (n > 0)
+		out[n - 1] = '\0'; /* its newline */
+}
+
 static void tell(struct zp_disk *disk, int code, const struct zd_error *err)
 {
 	struct zd_said_disk said = { .size = disk->info.size,
@@ -114,9 +134,9 @@ static void tell(struct zp_disk *disk, int code, const struct zd_error *err)
 	zd_rule_sentence(err, &said, text, sizeof(text));
 	if (!text[0])
 		snprintf(text, sizeof(text), "%s", err->text[0] ? err->text : strerror(code > -2000 ? -code : EIO));
-	prctl(PR_GET_NAME, program);
+	name_program(program, sizeof(program));
 	n = snprintf(line, sizeof(line), "%s\t%s\t%d\t%s\t%s\n", disk->name, zd_rule_name(code) ? zd_rule_name(code) : "host",
-		     (int)getpid(), program, text);
+		     (int)(zp_peer ? zp_peer : getpid()), program, text);
 	if (n >= (int)sizeof(line)) {
 		n = sizeof(line) - 1;
 		line[n - 1] = '\n';

@@ -184,6 +184,7 @@ int zp_table_make(int disk, int kind, int flags); /* a new description; gives it
 void zp_table_copied(int from, int to);        /* the kernel made `to` of `from`, whatever that is */
 void zp_table_closed(int fd);                  /* before the kernel closes it; any number */
 void zp_table_fresh(int fd);                   /* the kernel gave this number to something else */
+void zp_table_forget_all(void);               /* all of them were closed behind our back */
 void zp_table_share(void);                     /* before another process gets all of them */
 void zp_table_keep(int fd);                    /* it is the core's from now on: hide it */
 int zp_table_hide(int fd);                     /* moves a new descriptor of the core out of the program's way */
@@ -245,6 +246,8 @@ int zp_zones_report(struct zp_open *open, void *arg);
 int zp_zones_manage(struct zp_open *open, int op, void *arg);
 void zp_stat(int disk, int kind, struct stat *st);
 /* Whether memory of the program can be read or written; -EFAULT. As the kernel's copies do, without a signal. */
+/* Whose memory they mean: 0, or the process for which this one answers (answer.c). */
+extern pid_t zp_peer;
 int zp_copy_in(void *to, const void *from, size_t length);
 int zp_copy_out(void *to, const void *from, size_t length);
 

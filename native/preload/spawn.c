@@ -9,6 +9,7 @@
 #include "preload/preload.h"
 #include "preload/raw.h"
 #include "preload/real.h"
+#include "preload/static.h"
 
 #include <alloca.h>
 #include <dlfcn.h>
@@ -108,9 +109,26 @@ static char *const *completed(char *const *env, char **room, struct additions *o
 #define COMPLETED(env) completed(env, alloca((count(env) + 4) * sizeof(char *)), alloca(sizeof(struct additions)))
 #define PASSED(env) (zp_active() && library[0] ? COMPLETED(env) : (env))
 
+/* Where execvp() will find it. */
+static bool on_path(const char *file, char *out)
+{
+	const char *at = getenv("PATH"), *end;
+
+	if (strchr(file, '/'))
+		return snprintf(out, PATH_MAX, "%s", file) < PATH_MAX;
+	for (at = at ? at : "/bin:/usr/bin"; *at; at = *end ? end + 1 : end) {
+		end = strchrnul(at, ':');
+		if (snprintf(out, PATH_MAX, "%.*s/%s", (int)(end - at), at, file) < PATH_MAX && zp_real.access(out, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
 ZP_EXPORT int execve(const char *path, char *const argv[], char *const env[])
 {
 	zp_table_share();
+	if (zp_active() && zp_is_static(path))
+		zp_static_prepare();
 	return zp_real.execve(path, argv, PASSED(env));
 }
 
@@ -121,7 +139,11 @@ ZP_EXPORT int execv(const char *path, char *const argv[])
 
 ZP_EXPORT int execvpe(const char *file, char *const argv[], char *const env[])
 {
+	char path[PATH_MAX];
+
 	zp_table_share();
+	if (zp_active() && on_path(file, path) && zp_is_static(path))
+		zp_static_prepare();
 	return zp_real.execvpe(file, argv, PASSED(env));
 }
 
@@ -181,17 +203,45 @@ ZP_EXPORT int execle(const char *path, const char *first, ...)
 	return execve(path, argv, env);
 }
 
+/*
+ * libc starts a spawned program by itself, and one without libc needs the filter before it begins: a shell is started, whose
+ * exec() comes by here.
+ */
+static char *const *by_shell(const char *path, char *const argv[], const char **room)
+{
+	size_t n = 0;
+
+	room[0] = "sh";
+	room[1] = "-c";
+	room[2] = "exec \"$0\" \"$@\"";
+	room[3] = path;
+	while (argv[n] && argv[n + 1]) {
+		room[n + 4] = argv[n + 1];
+		n++;
+	}
+	room[n + 4] = NULL;
+	return (char *const *)room;
+}
+
+#define BY_SHELL(path, argv) by_shell(path, argv, alloca((count(argv) + 5) * sizeof(char *)))
+
 ZP_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
 			  char *const argv[], char *const env[])
 {
 	zp_table_share();
+	if (zp_active() && zp_is_static(path))
+		return zp_real.posix_spawn(pid, "/bin/sh", actions, attr, BY_SHELL(path, argv), PASSED(env));
 	return zp_real.posix_spawn(pid, path, actions, attr, argv, PASSED(env));
 }
 
 ZP_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
 			   char *const argv[], char *const env[])
 {
+	char path[PATH_MAX];
+
 	zp_table_share();
+	if (zp_active() && on_path(file, path) && zp_is_static(path))
+		return zp_real.posix_spawn(pid, "/bin/sh", actions, attr, BY_SHELL(path, argv), PASSED(env));
 	return zp_real.posix_spawnp(pid, file, actions, attr, argv, PASSED(env));
 }
 

@@ -128,6 +128,16 @@ void zp_table_copied(int from, int to)
 		set(to, slot - 1u);
 }
 
+void zp_table_forget_all(void)
+{
+	int fd;
+
+	for (fd = 0; fd <= atomic_load(&highest); fd++)
+		atomic_store(&zp_numbers[fd], 0);
+	memset((void *)held, 0, sizeof(held));
+	zp_disk_forked();
+}
+
 void zp_table_share(void)
 {
 	int fd, last = atomic_load(&highest);

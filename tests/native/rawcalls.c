@@ -49,6 +49,7 @@ int main(int argc, char **argv)
 	wait(NULL);
 	printf("misaligned %ld\n", raw(SYS_pwrite64, disk, (long)block, 1, -1));
 	printf("own process %d\n", raw(SYS_getpid, 0, 0, 0, 0) == getpid());
-	printf("closed %ld, then %ld\n", raw(SYS_close, disk, 0, 0, 0), raw(SYS_close, disk, 0, 0, 0));
+	printf("closed %ld, ", raw(SYS_close, disk, 0, 0, 0));
+	printf("then %ld\n", raw(SYS_close, disk, 0, 0, 0));
 	return 0;
 }

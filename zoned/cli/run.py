@@ -149,9 +149,11 @@ def _run(
     explain: bool,
 ) -> int:
     from zoned.running import RunError, Session
+    from zoned.running.judging import beginning
     from zoned.running.programs import Watch, settle
 
     try:
+        words = beginning(command)
         session = Session(disks[0], fresh=disks[1], explain=explain)
     except RunError as error:
         raise click.UsageError(str(error)) from None
@@ -159,7 +161,7 @@ def _run(
         for note in session.notes:
             say_error(note)
         watch = Watch(session)
-        status = _program(command, session)
+        status = _program(words, session)
         if status < 0:
             settle(session)
         if wanted:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoned.running.judging import beginning
 from zoned.running.report import Look, Refusal, RunReport, compared
 from zoned.running.session import Session
 
@@ -56,7 +57,7 @@ def run(
     with Session(disks or {}, fresh=fresh, explain=explain) as session:
         watch = Watch(session)
         done = subprocess.run(
-            command,
+            beginning(command),
             env=session.environment(env),
             check=False,
             **{key: value for key, value in keywords.items() if key != "check"},

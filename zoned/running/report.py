@@ -48,7 +48,7 @@ class DiskReport:
     def lines(self) -> Iterator[str]:
         """The report's lines of this disk."""
         done = ", ".join(
-            counted(number, name.removesuffix("s").replace("_", " "))
+            counted(number, _COMMANDS[name], name)
             for name, number in self.commands.items()
             if number
         )
@@ -126,7 +126,17 @@ class Look:
         return cls(device.counters, dict(sorted(counts.items())))
 
 
-_COMMANDS = ("reads", "writes", "appends", "opens", "closes", "finishes", "resets", "flushes")
+_COMMANDS = {
+    "reads": "read",
+    "writes": "write",
+    "appends": "append",
+    "opens": "open",
+    "closes": "close",
+    "finishes": "finish",
+    "resets": "reset",
+    "flushes": "flush",
+}
+"""Names of counts, and one of each."""
 
 
 def compared(name: str, before: Look, after: Look) -> DiskReport:
