@@ -136,16 +136,10 @@ extern _Atomic uint16_t *zp_numbers; /* by descriptor: slot + 1, ZP_OURS_INTERNA
 /* How deep this thread is in the core or in a lock of ours. */
 extern __thread int zp_inside __attribute__((tls_model("initial-exec")));
 
-void zp_begin(void); /* once, by whichever name is called first */
+/* Libraries that begin before this one see no disks. */
 static inline bool zp_active(void)
 {
-	int begun = atomic_load_explicit(&zp_begun, memory_order_acquire);
-
-	if (zp_unlikely(begun == 0)) {
-		zp_begin();
-		begun = atomic_load_explicit(&zp_begun, memory_order_acquire);
-	}
-	return begun == 2;
+	return atomic_load_explicit(&zp_begun, memory_order_acquire) == 2;
 }
 
 /* Between these two no handler of the program runs in this thread. */

@@ -146,27 +146,12 @@ static void begin(void)
 	}
 }
 
-void zp_begin(void)
-{
-	static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
-	static __thread int here __attribute__((tls_model("initial-exec")));
-
-	if (here) /* dlsym() or stdio call one of our names meanwhile: they are given libc's */
-		return;
-	here = 1;
-	pthread_mutex_lock(&once);
-	if (atomic_load(&zp_begun) == 0)
-		begin();
-	pthread_mutex_unlock(&once);
-	here = 0;
-}
-
-__attribute__((constructor)) static void at_start(void)
+/* Before the constructors of the other files, and before those of whatever was loaded in front. */
+__attribute__((constructor(101))) static void at_start(void)
 {
 	int saved = errno;
 
-	if (atomic_load(&zp_begun) == 0)
-		zp_begin();
+	begin();
 	errno = saved;
 }
 

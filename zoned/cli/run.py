@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,19 @@ _OPTIONS = (
     click.option(
         "--explain", is_flag=True, help="Say on standard error why a command is refused, at once."
     ),
+    click.option(
+        "--fault",
+        "plan",
+        type=FilePath(),
+        metavar="PLAN",
+        help="Rules of a fault plan, on each disk, while the program runs.",
+    ),
+    click.option(
+        "--trace",
+        type=FilePath(),
+        metavar="FILE",
+        help="Record the commands that the one disk gets.",
+    ),
     click.argument("images", nargs=-1, type=FilePath(), metavar="[IMAGE]..."),
 )
 
@@ -106,11 +120,11 @@ def _with_options(command: Any) -> Any:
 @click.pass_context
 def run_command(
     ctx: click.Context,
+    /,
     images: tuple[str, ...],
     named: tuple[str, ...],
     fresh: tuple[str, ...],
-    wanted: bool,
-    explain: bool,
+    **given: Any,
 ) -> int:
     """Run a program that finds each IMAGE as a zoned block device, /dev/zoned0 and on.
 
@@ -124,7 +138,7 @@ def run_command(
         raise click.UsageError(
             f"there is no program to run: {where}, as in zonedctl run disk.img -- ls /dev/zoned0"
         )
-    return _run(command, _disks(images, named, fresh), wanted=wanted, explain=explain)
+    return _run(command, _disks(images, named, fresh), Wanted(**given))
 
 
 @click.command("shell", epilog=example("zonedctl shell disk.img", "zonedctl shell --fresh hc620"))
@@ -133,20 +147,47 @@ def shell_command(
     images: tuple[str, ...],
     named: tuple[str, ...],
     fresh: tuple[str, ...],
-    wanted: bool,
-    explain: bool,
+    **given: Any,
 ) -> int:
     """Start your shell ($SHELL) where each IMAGE is a zoned block device, /dev/zoned0 and on."""
     shell = os.environ.get("SHELL") or "/bin/sh"
-    return _run([shell], _disks(images, named, fresh), wanted=wanted, explain=explain)
+    return _run([shell], _disks(images, named, fresh), Wanted(**given))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to happen beside the program."""
+
+    wanted: bool
+    """A report."""
+    explain: bool
+    plan: str | None
+    trace: str | None
+
+    @contextlib.contextmanager
+    def around(self, session: Session) -> Iterator[None]:
+        """Faults and a recording, as long as the program runs. Raises FaultError, OSError."""
+        from zoned.faults import read_plan
+
+        devices = list(session.devices.values())
+        if self.trace is not None and len(devices) != 1:
+            raise click.UsageError(
+                "--trace records one disk: give one, or record by zonedctl trace"
+            )
+        rules = read_plan(self.plan) if self.plan is not None else []
+        with contextlib.ExitStack() as stack:
+            for device in devices:
+                for fault in (
+                    device.faults.set_all(rules, where=f"plan {self.plan}") if rules else ()
+                ):
+                    stack.callback(fault.clear)
+            if self.trace is not None:
+                stack.enter_context(devices[0].trace.record(self.trace))
+            yield
 
 
 def _run(
-    command: Sequence[str],
-    disks: tuple[dict[str, str], dict[str, str]],
-    *,
-    wanted: bool,
-    explain: bool,
+    command: Sequence[str], disks: tuple[dict[str, str], dict[str, str]], wanted: Wanted
 ) -> int:
     from zoned.running import RunError, Session
     from zoned.running.judging import beginning
@@ -154,17 +195,18 @@ def _run(
 
     try:
         words = beginning(command)
-        session = Session(disks[0], fresh=disks[1], explain=explain)
+        session = Session(disks[0], fresh=disks[1], explain=wanted.explain)
     except RunError as error:
         raise click.UsageError(str(error)) from None
     with session:
         for note in session.notes:
             say_error(note)
         watch = Watch(session)
-        status = _program(words, session)
-        if status < 0:
-            settle(session)
-        if wanted:
+        with wanted.around(session):
+            status = _program(words, session)
+            if status < 0:
+                settle(session)
+        if wanted.wanted:
             _tell(watch.report())
     return 128 - status if status < 0 else status
 
