@@ -55,7 +55,12 @@
 #define ZP_EXPORT __attribute__((visibility("default")))
 /* Another name of libc's for a function of ours: those for files of 64 bits, where both are the same. */
 #define ZP_ALIAS(name, of) \
-	extern ZP_EXPORT __typeof__(of) zp_alias_##name __asm__(#name) __attribute__((alias(#of), copy(of)))
+	extern ZP_EXPORT __typeof__(of) zp_alias_##name __asm__(#name) __attribute__((alias(#of) ZP_ALIKE(of)))
+#ifdef __clang__
+#define ZP_ALIKE(of)
+#else
+#define ZP_ALIKE(of) , copy(of) /* gcc wants the same attributes on both */
+#endif
 #define ZP_MAX_DISKS 16
 #define ZP_MAX_FD (1u << 20)   /* numbers of descriptors that can be ours */
 #define ZP_MAX_OPEN 4096u      /* open file descriptions of a run */

@@ -348,24 +348,21 @@ static long update_files(struct ring *r, void *arg, unsigned n)
 
 static long probe(void *arg, unsigned n)
 {
-	struct {
-		struct io_uring_probe head;
-		struct io_uring_probe_op ops[64];
-	} p;
+	char room[sizeof(struct io_uring_probe) + 64 * sizeof(struct io_uring_probe_op)] __attribute__((aligned(8))) = { 0 };
+	struct io_uring_probe *p = (struct io_uring_probe *)room;
 	unsigned i;
 
-	memset(&p, 0, sizeof(p));
 	if (n > 256)
 		return -EINVAL;
 	n = n < 64 ? n : 64;
-	p.head.last_op = IORING_OP_WRITE;
-	p.head.ops_len = (uint8_t)n;
+	p->last_op = IORING_OP_WRITE;
+	p->ops_len = (uint8_t)n;
 	for (i = 0; i < n; i++)
-		p.ops[i].op = (uint8_t)i;
+		p->ops[i].op = (uint8_t)i;
 	for (i = 0; i < sizeof(known); i++)
 		if (known[i] < n)
-			p.ops[known[i]].flags = IO_URING_OP_SUPPORTED;
-	return zp_copy_out(arg, &p, sizeof(p.head) + n * sizeof(p.ops[0]));
+			p->ops[known[i]].flags = IO_URING_OP_SUPPORTED;
+	return zp_copy_out(arg, p, sizeof(*p) + n * sizeof(p->ops[0]));
 }
 
 long zp_uring_register(int fd, unsigned opcode, void *arg, unsigned n)
