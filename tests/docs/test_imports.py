@@ -24,7 +24,7 @@ STOREYS = (
     "zoned._core zoned._native zoned._fast",
     # what is done with a disk
     """zoned zoned.device zoned.faults zoned.snapshots zoned.checking zoned.openers zoned.rules zoned.crash
-    zoned.traces zoned.drives zoned.archive zoned.reportdiff""",
+    zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands""",
     "zonefs",
     # who uses all that
     "zoned.bench zoned.testing zoned.running",

@@ -112,8 +112,8 @@ def _with_options(command: Any) -> Any:
     cls=_Split,
     epilog=example(
         "zonedctl run disk.img -- blkzone report /dev/zoned0",
-        "zonedctl run --fresh test --report -- mkfs.btrfs -O zoned /dev/zoned0",
-        "zonedctl run --disk sdz=disk.img -- fio job.fio",
+        "zonedctl run --fresh test --explain -- blkzone capacity /dev/zoned0",
+        "zonedctl run --disk sdz=disk.img -- lsblk /dev/sdz",
     ),
 )
 @_with_options

@@ -111,7 +111,7 @@ class RunReport:
         reasons = Counter((one.disk, one.program, one.sentence) for one in self.refused)
         for (name, program, text), number in list(reasons.items())[:_SHOWN]:
             yield f"  {program} on /dev/{name}: {text}" + (
-                f" ({number} times)" if number > 1 else ""
+                f" ({counted(number, 'time')})" if number > 1 else ""
             )
         if len(reasons) > _SHOWN:
             yield f"  and {counted(len(reasons) - _SHOWN, 'other reason')}"
