@@ -33,7 +33,7 @@ class Watch:
 def settle(session: Session) -> None:
     """Write out what killed programs left of blocks that they had not finished."""
     subprocess.run(
-        ["/bin/true"], env=session.environment({}), check=False, stdin=subprocess.DEVNULL
+        ["/bin/true"], env=session.environment(), check=False, stdin=subprocess.DEVNULL
     )
 
 
