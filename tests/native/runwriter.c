@@ -7,7 +7,6 @@
 #include <linux/blkzoned.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -15,22 +14,20 @@ static uint64_t block[512] __attribute__((aligned(4096)));
 
 int main(int argc, char **argv)
 {
-	struct {
-		struct blk_zone_report head;
-		struct blk_zone zone;
-	} report;
+	static char room[sizeof(struct blk_zone_report) + sizeof(struct blk_zone)] __attribute__((aligned(8)));
+	struct blk_zone_report *head = (struct blk_zone_report *)room;
+	struct blk_zone *zone = head->zones;
 	uint64_t at;
 	int fd;
 
 	if (argc != 3)
 		return 2;
 	fd = open(argv[1], O_RDWR | O_DIRECT);
-	memset(&report, 0, sizeof(report));
-	report.head.sector = strtoull(argv[2], NULL, 10) / 512;
-	report.head.nr_zones = 1;
-	if (fd < 0 || ioctl(fd, BLKREPORTZONE, &report))
+	head->sector = strtoull(argv[2], NULL, 10) / 512;
+	head->nr_zones = 1;
+	if (fd < 0 || ioctl(fd, BLKREPORTZONE, head))
 		return 3;
-	for (at = report.zone.wp * 512; at < (report.zone.start + report.zone.capacity) * 512; at += sizeof(block)) {
+	for (at = zone->wp * 512; at < (zone->start + zone->capacity) * 512; at += sizeof(block)) {
 		size_t i;
 
 		for (i = 0; i < 512; i++)

@@ -32,9 +32,7 @@ class Watch:
 
 def settle(session: Session) -> None:
     """Write out what killed programs left of blocks that they had not finished."""
-    subprocess.run(
-        ["/bin/true"], env=session.environment(), check=False, stdin=subprocess.DEVNULL
-    )
+    subprocess.run(["/bin/true"], env=session.environment(), check=False, stdin=subprocess.DEVNULL)
 
 
 def run(
