@@ -73,7 +73,9 @@ def step(rows: list[tuple[int, ...]]) -> tuple[str, object]:
             return got, hashlib.sha256(room[:got]).hexdigest()[:16]
     else:
         command = drawn.choice(list(COMMANDS))
-        first, count = drawn.randrange(ZONES), drawn.choice((1, 1, 1, 1, 2, 5, ZONES))
+        count = drawn.choice((1, 1, 1, 1, 2, 5, ZONES))
+        # Linux 6.12 forgets that it reset a zone where an earlier one of the same call was refused, as conventional ones are.
+        first = drawn.randrange(0 if count == 1 else 2, ZONES)
         start = 0 if count == ZONES else first * SECTORS + drawn.choice((0,) * 9 + (8,))
         name = f"{command} {start} {count}"
 
