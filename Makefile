@@ -39,7 +39,7 @@ build: $(VENV)/stamp-build
 
 # ----------------------------------------------------------------------------------------- everyday
 
-.PHONY: help demo test test-asan test-long test-kernel test-packaging lint format bench bench-compare bench-validate docs fuzz tsan clean dist
+.PHONY: help demo test test-asan test-long test-kernel test-packaging lint format bench bench-compare bench-validate docs fuzz tsan lib install-lib clean dist
 
 demo: build ## Set up, then do the real job on a real disk image (under a minute)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" docs/demo.sh
@@ -71,7 +71,8 @@ format: build ## Let ruff lay out and tidy the Python code
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
-docs: build ## Write the generated pages of docs/ anew
+docs: build ## Write the generated pages of docs/ and the stubs of the native modules anew
+	@$(PY) native/python/stubs.py
 	@$(PY) docs/gen/pages.py
 	@$(PY) bench/validate.py --page | tail -n 1
 
@@ -94,6 +95,12 @@ fuzz: build ## libFuzzer on the image parser and on command streams (FUZZ_SECOND
 
 tsan: ## ThreadSanitizer (and ASan) on a multi-threaded stress of the C core
 	@.ci/tsan
+
+lib: ## libzoned.a and libzoned.so in build/lib, for C programs
+	@$(MAKE) -s -C native all
+
+install-lib: ## Install libzoned, its headers and zoned.pc: PREFIX=/usr/local, DESTDIR=
+	@$(MAKE) -s -C native install $(if $(PREFIX),PREFIX=$(abspath $(PREFIX)))
 
 dist: build ## A wheel and a source archive in dist/
 	@rm -rf dist

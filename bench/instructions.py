@@ -18,14 +18,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 2.0  # percent
 SMALL, LARGE = 400, 1600
+NAMES = {
+    "pwrite": "pwrite, sequential zone",
+    "pread": "pread, sequential zone",
+    "overwrite": "first overwrite, conventional zone",
+    "append": "append",
+    "report": "row of a report",
+    "mount": "write to a file of a zonefs",
+}
 
 
 def build(folder: Path, bare: bool) -> Path:
     program = folder / ("bare" if bare else "whole")
     core = [
         str(path)
-        for room in ("base", "rules", "device")
+        for room in ("base", "rules", "device", "fs")
         for path in sorted((ROOT / "native" / room).rglob("*.c"))
+        if not path.name.startswith("fuse_")
     ]
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-g"]
     flags += [f"-I{ROOT / 'native'}", f"-I{ROOT / 'native/include'}"]
@@ -55,20 +64,12 @@ def per_call(program: Path, what: str) -> float:
 def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         bare, whole = build(Path(name), bare=True), build(Path(name), bare=False)
-        rows = {
-            what: (per_call(bare, what), per_call(whole, what))
-            for what in ("pwrite", "pread", "overwrite")
-        }
+        rows = {what: (per_call(bare, what), per_call(whole, what)) for what in NAMES}
     print("instructions per 4 KiB call, no fault rule set")
     print(f"{'':34} {'without':>8} {'with':>8} {'more':>8}")
-    names = {
-        "pwrite": "pwrite, sequential zone",
-        "pread": "pread, sequential zone",
-        "overwrite": "first overwrite, conventional zone",
-    }
     for what, (without, with_all) in rows.items():
         more = (with_all / without - 1) * 100
-        print(f"{names[what]:34} {without:8.1f} {with_all:8.1f} {more:7.2f}%")
+        print(f"{NAMES[what]:34} {without:8.1f} {with_all:8.1f} {more:7.2f}%")
     without, with_all = rows["pwrite"]
     if (with_all / without - 1) * 100 > MOST:
         print(f"pwrite costs more than {MOST} % more", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,12 @@ ROOMS = ("base", "rules", "device")
 INCLUDES = (f"-I{ROOT / 'native'}", f"-I{ROOT / 'native/include'}")
 Change = tuple[str, str]
 """What stands once in a file, and what takes its place."""
+
+
+def clean_environment() -> dict[str, str]:
+    """What a suite under sanitizers sets must reach neither the compiler nor the programs."""
+    mine = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in mine}
 
 
 def sources() -> list[Path]:

@@ -17,12 +17,13 @@ if sys.platform != "linux":
 
 TYPE_CHECKING = False  # as mypy knows it; typing would delay the start of zonedctl
 if TYPE_CHECKING:
-    from zoned import rules
+    from zoned import export, rules
     from zoned.checking import Finding, FindingKind, check
     from zoned.counters import Counters, ZoneCounters
     from zoned.crash.states import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
     from zoned.drives.clock import Clock
+    from zoned.drives.pace import Pace
     from zoned.drives.profiles import Profile, ProfileError
     from zoned.errors import (
         AppendLimitError,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "checking": ("Finding", "FindingKind", "check"),
     "drives.clock": ("Clock",),
+    "drives.pace": ("Pace",),
     "counters": ("Counters", "ZoneCounters"),
     "crash.states": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
     "device": ("Device", "create", "memory", "open"),
@@ -136,7 +138,7 @@ _NAMES = {
     "zonelist": ("ZoneListError", "ZoneSet"),
 }
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = {"rules", *(module.partition(".")[0] for module in _NAMES)}
+_MODULES = {"export", "rules", *(module.partition(".")[0] for module in _NAMES)}
 
 
 def __getattr__(name: str) -> object:
@@ -201,6 +203,7 @@ __all__ = [
     "Opener",
     "Openers",
     "OutOfRangeError",
+    "Pace",
     "PowerLossError",
     "Profile",
     "ProfileError",
@@ -237,6 +240,7 @@ __all__ = [
     "__version__",
     "check",
     "create",
+    "export",
     "format_size",
     "lint",
     "memory",

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable
 from io import FileIO
 from types import TracebackType
-from typing import Self, SupportsIndex
+from typing import Self, SupportsIndex, final
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
+@disjoint_base
 class Owner:
     def close(self, /) -> None: ...
     def _own(
@@ -36,6 +37,7 @@ class Owner:
         /,
     ) -> None: ...
 
+@disjoint_base
 class Core(Owner):
     def pread(self, /, length: SupportsIndex, offset: SupportsIndex) -> bytes: ...
     def preadinto(self, /, buffer: Buffer, offset: SupportsIndex) -> int: ...
@@ -44,7 +46,6 @@ class Core(Owner):
     def append(self, /, zone: SupportsIndex, data: Buffer) -> int: ...
     def _prepare(
         self,
-        table: int,
         on_error: Callable[[Core, int, bytes], object],
         on_range: Callable[[Core, str, int], object],
         /,
@@ -52,6 +53,7 @@ class Core(Owner):
     def _begin(self, size: int, /) -> None: ...
     def _cancel(self, /) -> None: ...
 
+@final
 class File(Owner):
     def write(self, data: Buffer, /) -> int: ...
     def readinto(self, buffer: Buffer, /) -> int: ...
@@ -61,7 +63,6 @@ class File(Owner):
     def _prepare(
         self,
         core: Core,
-        table: int,
         on_error: Callable[[str, str, int, bytes], object],
         name: str,
         read_flags: int,
@@ -74,8 +75,9 @@ class File(Owner):
     @position.setter
     def position(self, value: SupportsIndex) -> None: ...
 
+@final
 class Guard:
-    def __init__(self, owner: Owner, second: Owner = ..., /) -> None: ...
+    def __new__(cls, *owners: Owner) -> Self: ...
     def __enter__(self) -> None: ...
     def __exit__(
         self,

@@ -9,7 +9,6 @@ gives zeros where data was.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import struct
@@ -41,14 +40,14 @@ from zoned.dumpfile import (
 )
 from zoned.reportformats import CONDITION_NAMES
 from zoned.units import counted, format_size
-from zoned.wholefile import temporary_name
+from zoned.wholefile import Temporary
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
     from zoned import Device, Geometry
 
 STATE = struct.Struct("=QQQIBBBB")
-"""struct zd_zone_state of native/zd.h: written, opened, writes, gen, type, cond, non_seq,
+"""struct zd_zone_state of zoned/zone.h: written, opened, writes, gen, type, cond, non_seq,
 reset_recommended."""
 _ZEROS = bytes(PIECE)
 _UNREAD = 256 << 20
@@ -285,22 +284,21 @@ def restore(
         openers.refuse_used(path)
     reader = reader_of(stream, name)
     reader.disk()  # what is no dump makes no file
-    number, temporary = temporary_name(path, "restoring")
-    os.close(number)
+    temporary = Temporary(path, "restoring")
     try:
-        with _new_disk(reader, temporary, data) as device:
+        temporary.make().close()
+        with _new_disk(reader, temporary.name, data) as device:
             summary = _rebuild(reader, device, progress)
             device.flush()
-        _place(temporary, path, replace)
+        _place(temporary.name, path, replace)
     except OSError as error:
         if error.filename is not None and os.path.abspath(error.filename) == os.path.abspath(
-            temporary
+            temporary.name
         ):
             error.filename = path
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        temporary.remove()
     return summary
 
 

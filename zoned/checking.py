@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from zoned._core.conversions import path_bytes
 from zoned._core.native import Guard, ffi, lib
@@ -96,7 +97,7 @@ def check(path: str | os.PathLike[str], repair: bool = False) -> list[Finding]:
         return [_finding(found.raw[i]) for i in range(count[0])]
 
 
-def _finding(raw: object) -> Finding:
+def _finding(raw: Any) -> Finding:
     item = ffi.addressof(raw)
     return Finding(
         kind=FindingKind(item.kind),

@@ -20,13 +20,16 @@ from zoned import openers
 from zoned._core.conversions import config_of, limits_of, path_bytes
 from zoned._core.handle import adopt, opened
 from zoned._core.looking import report_rows
-from zoned._core.native import Guard, ffi, lib
+from zoned._core.native import Guard, ffi, lib, sized
 from zoned._core.raising import bad_number, rule_name
 from zoned.counters import Counters, ZoneCounters
 from zoned.crash.states import CrashStates, Strategy
+from zoned.drives import pace as paces
 from zoned.drives import profiles
 from zoned.drives.clock import Clock
 from zoned.drives.clock import State as ClockState
+from zoned.drives.models import Model as DriveModel
+from zoned.drives.pace import Pace
 from zoned.errors import ImageBusyError
 from zoned.faults import Faults, Keep, keep_number
 from zoned.geometry import (
@@ -116,12 +119,13 @@ class Device(HostCommands):
     Device; any number of processes may open one disk. Use it as a context manager, or call close().
     """
 
-    __slots__ = ("_clock", "_recording")
+    __slots__ = ("_clock", "_pace", "_recording")
 
     def __init__(self) -> None:
         """Not for users: the owner of a handle that is yet to be made, see adopt."""
         super().__init__()
         self._clock = ClockState()
+        self._pace = str(Pace.NONE)
         self._recording = RecordingState()
 
     # ------------------------------------------------------------ commands
@@ -346,10 +350,10 @@ class Device(HostCommands):
     @property
     def counters(self) -> Counters:
         """What was done since creation or the host's last boot; ``.zone(i)`` for one zone."""
-        raw = ffi.new("struct zd_counters *")
+        raw = sized("struct zd_counters")
         self._call(lib.zd_counters, raw)
         errors: dict[str, int] = {}
-        for at, count in enumerate(raw.errors_by_rule):
+        for at, count in enumerate(raw.errors_by_rule[0 : lib.ZD_NR_RULES]):
             name = rule_name(lib.ZD_E_FIRST_RULE - at)
             errors[name] = errors.get(name, 0) + count
         row = _COUNTER_ROW.unpack(ffi.buffer(ffi.addressof(raw.zones)))
@@ -369,6 +373,11 @@ class Device(HostCommands):
         with Guard(self):
             return openers.scan(lib.zd_fd(self._handle))
 
+    @property
+    def pace(self) -> str:
+        """The drive whose time this handle's commands take for real; "none": no drive's."""
+        return self._pace
+
     def info(self) -> DiskInfo:
         """Identity, geometry, limits and space used, now."""
         raw = self._info()
@@ -379,6 +388,7 @@ class Device(HostCommands):
             uuid=self._uuid,
             created=datetime.fromtimestamp(raw.created, UTC),
             profile=self._geometry.profile,
+            pace=str(Pace.REAL if raw.pace == lib.ZD_PACE_REAL else Pace.NONE),
             version=raw.version,
             features=raw.features,
             geometry=self._geometry,
@@ -414,7 +424,7 @@ class Device(HostCommands):
                 path = f"/proc/{os.getpid()}/fd/{lib.zd_fd(self._handle)}"
         elif self.closed:
             raise ValueError("the device is closed")
-        return _reopen, (path, self._readonly, self._uuid)
+        return _reopen, (path, self._readonly, self._uuid, self._pace)
 
     def __repr__(self) -> str:
         name = "in RAM" if self._path is None else repr(self._path)
@@ -459,6 +469,7 @@ def create(
     *,
     profile: str | os.PathLike[str] | None = None,
     replace: bool = False,
+    pace: Pace | str = Pace.NONE,
     **keywords: Unpack[GeometryKeywords],
 ) -> Device:
     """Make a disk in a file and open it.
@@ -469,35 +480,84 @@ def create(
     the new one gets its permissions, and ImageBusyError names who has it open for writing, or where
     it is mounted.
 
-    Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder).
+    ``pace="real"``: commands take the time of the profile's drive for real, through this handle and
+    those that ``open`` gives; only with a built-in profile that has a model (all but ``test``).
+
+    Raises GeometryError, ProfileError, OSError (no space, no permission, no such folder),
+    ValueError for an unknown pace.
     """
     name = os.fsdecode(path)
+    real = paces.chosen(pace) is Pace.REAL
     geometry = resolve_keywords(profile, keywords)
+    drive = paces.drive_of(profile, geometry, kept=True) if real else None
     if replace and os.path.isfile(name):
         openers.refuse_used(name)
     try:
-        return create_from(name, geometry, replace=replace)
+        device = create_from(name, geometry, replace=replace, paced=real)
     except ImageBusyError:
         raise openers.busy(name) from None
+    return device if drive is None else _paced(device, geometry.profile, drive)
 
 
 def memory(
-    *, profile: str | os.PathLike[str] | None = None, **keywords: Unpack[GeometryKeywords]
+    *,
+    profile: str | os.PathLike[str] | None = None,
+    pace: Pace | str = Pace.NONE,
+    **keywords: Unpack[GeometryKeywords],
 ) -> Device:
-    """Make a disk in RAM: same keywords as ``create``. It is gone when its last handle closes."""
-    return create_from(None, resolve_keywords(profile, keywords), replace=False)
+    """Make a disk in RAM: same keywords as ``create``. It is gone when its last handle closes.
+
+    With ``pace="real"`` the profile may be a file of your own.
+    """
+    real = paces.chosen(pace) is Pace.REAL
+    geometry = resolve_keywords(profile, keywords)
+    drive = paces.drive_of(profile, geometry, kept=False) if real else None
+    device = create_from(None, geometry, replace=False, paced=real)
+    return device if drive is None else _paced(device, geometry.profile, drive)
 
 
-def open(path: str | os.PathLike[str], *, readonly: bool = False) -> Device:  # noqa: A001
+def open(  # noqa: A001
+    path: str | os.PathLike[str],
+    *,
+    readonly: bool = False,
+    pace: Pace | str | os.PathLike[str] | None = None,
+) -> Device:
     """Open a disk in a file. Others may have it open too.
+
+    ``pace`` says whose time this handle's commands take for real: "none", "real" (the drive of the
+    disk's profile), or another drive, by name or as a ``.toml`` file; without it, as the disk was
+    made.
 
     Raises NotAnImageError, ImageVersionError, ImageFeatureError, ImageTruncatedError,
     ImageCorruptError, ImageFailedError, and OSError from the host (FileNotFoundError,
-    PermissionError, ...).
+    PermissionError, ...); for a pace that cannot be had ProfileError and GeometryError.
     """
     given = os.fsdecode(path)
     name = path_bytes(os.path.abspath(given))
-    return adopt(given, lambda out, err: opened(name, readonly, out, err), Device)
+    device = adopt(given, lambda out, err: opened(name, readonly, out, err), Device)
+    return _at_pace(device, pace)
+
+
+def _at_pace(device: Device, pace: Pace | str | os.PathLike[str] | None) -> Device:
+    """A disk just opened, with the pace that is asked for, or that it was made with."""
+    try:
+        remembered = device.info().pace == Pace.REAL
+        found = paces.of_opened(device, pace, remembered=remembered)
+    except BaseException:
+        device.close()
+        raise
+    return device if found is None else _paced(device, *found)
+
+
+def _paced(device: Device, name: str, drive: DriveModel) -> Device:
+    """The device, whose commands take the time of a drive from now on."""
+    try:
+        paces.begin(device, drive)
+        device._pace = name
+    except BaseException:
+        device.close()
+        raise
+    return device
 
 
 def resolve_keywords(
@@ -510,10 +570,17 @@ def resolve_keywords(
 
 
 def create_from(
-    path: str | None, geometry: Geometry, *, replace: bool, kind: type[Device] | None = None
+    path: str | None,
+    geometry: Geometry,
+    *,
+    replace: bool,
+    kind: type[Device] | None = None,
+    paced: bool = False,
 ) -> Device:
-    """A new disk of this geometry, in a file or (None) in RAM; ``kind``: of a class of its own."""
-    config, _keep = config_of(geometry)
+    """A new disk of this geometry, in a file or (None) in RAM; ``kind``: of a class of its own;
+    ``paced``: remembers that its openers are to take a drive's time, and begins nothing.
+    """
+    config, _keep = config_of(geometry, paced=paced)
     flags = lib.ZD_CREATE_REPLACE if replace else 0
     name = ffi.NULL if path is None else path_bytes(os.path.abspath(path))
     return adopt(
@@ -521,7 +588,7 @@ def create_from(
     )
 
 
-def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
+def _reopen(path: str, readonly: bool, uuid: UUID, pace: str = Pace.NONE) -> Device:
     """What a pickled Device becomes."""
     in_ram = path.startswith("/proc/")
     try:
@@ -540,4 +607,4 @@ def _reopen(path: str, readonly: bool, uuid: UUID) -> Device:
         found = device.uuid
         device.close()
         raise ValueError(f"{path} is another disk now: {found}, and {uuid} was pickled")
-    return device
+    return _at_pace(device, pace)

@@ -7,7 +7,7 @@ every process that has it open, and they stay until cleared (or until the host b
         ...                      # the second write to zone 3 fails
     dev.faults.load("plan.toml")  # many rules at once
 
-What each kind does, and when a rule acts, is told in native/zd.h; the keywords here are the same.
+What each kind does, and when a rule acts, is told in zoned/fault.h; the keywords here are the same.
 Every error that a rule makes says so: ``error.injected``, ``error.fault``, and in its sentence.
 """
 
@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from zoned._core.handle import ask
@@ -206,12 +205,7 @@ class Fault:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if not self._device.closed:
             self.clear()
 
@@ -260,14 +254,9 @@ class Plan(Sequence[Fault]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for fault in self._faults:
-            fault.__exit__(kind, value, traceback)
+            fault.__exit__(*raised)
 
 
 class Faults:

@@ -1,7 +1,7 @@
 """Commands of a disk beside reading, writing and zone commands: those that hosts have for its
 caches and blocks.
 
-Each is a request to the core (native/include/zoned/request.h), given and waited for. `Device` has
+Each is a request to the core (zoned/request.h), given and waited for. `Device` has
 them all.
 """
 

@@ -47,6 +47,8 @@ class DiskInfo:
     created: datetime
     profile: str
     """The profile it was made from."""
+    pace: str
+    """"real": it was made so that its openers' commands take the time of that drive; or "none"."""
     version: int
     """Of the image format."""
     features: int

@@ -3,9 +3,9 @@
 ``zoned_device`` (a disk in RAM), ``zoned_device_factory(**keywords)``, the same for disks that live
 as long as a module or the session (``zoned_module_device_factory``,
 ``zoned_session_device_factory``), ``zoned_image`` (the path of an image), ``zonefs`` (a
-mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE), ``zoned_run``
-(a program that finds the image as /dev/zoned0) and ``zoned_crashes`` (check_crashes with the test's
-settings). The marker
+mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE), ``zoned_iscsi`` (an iSCSI
+target), ``zoned_run`` (a program that finds the image as /dev/zoned0) and ``zoned_crashes``
+(check_crashes with the test's settings). The marker
 ``zoned(profile=..., zones=..., max_open=..., faults=..., **keywords)`` shapes a test's disks.
 
 Where a setting comes from, first found: the factory's keywords, the marker, the fixture
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from zoned.device import Device, GeometryKeywords
+    from zoned.export import Iscsi
     from zoned.geometry import Geometry
     from zoned.testing import CrashReport
 
@@ -328,6 +329,17 @@ def zoned_run(
         return run(command, disks={"zoned0": zoned_image}, **keywords)
 
     return start
+
+
+@pytest.fixture
+def zoned_iscsi(zoned_device: Device) -> Iterator[Iscsi]:
+    """``zoned_device`` as an iSCSI target on a free port of 127.0.0.1: ``.url`` for libiscsi and
+    QEMU, ``.address`` and ``.iqn`` for others.
+    """
+    from zoned.export import iscsi
+
+    with iscsi(zoned_device) as served:
+        yield served
 
 
 @pytest.fixture

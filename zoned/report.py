@@ -19,7 +19,7 @@ NO_WP = 2**64 - 1
 
 BATCH = 1024
 ROW = struct.Struct("=5QI4B")
-"""struct zd_zone of native/zd.h: start, length, capacity, wp, durable_wp, index, type, cond,
+"""struct zd_zone of zoned/zone.h: start, length, capacity, wp, durable_wp, index, type, cond,
 non_seq, reset.
 """
 

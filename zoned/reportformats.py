@@ -1,6 +1,6 @@
 """Zone reports as text: the five formats of ``zonedctl report``, made in batches.
 
-A batch is what ``Device._report_raw()`` gives: an array of ``struct zd_zone`` (native/zd.h), 48
+A batch is what ``Device._report_raw()`` gives: an array of ``struct zd_zone`` (zoned/zone.h), 48
 bytes a zone. Each formatter turns one batch into one string, so that a report of 104,000 zones
 costs one join and one write per few thousand zones and never holds more than a batch. Knows no
 device and prints nothing.

@@ -1,6 +1,6 @@
 """The rule books as data: what a command does to a zone, and how each broken rule is called.
 
-This is the core's own table (``zd_cell`` and ``zd_rule_info`` of native/zd.h), typed: the
+This is the core's own table (``zd_cell`` of zoned/zone.h, ``zd_rule_info`` of error.h), typed: the
 documentation and the exhaustive test are made from it. Pure; no disk is needed.
 """
 
@@ -116,7 +116,7 @@ def cell(
 
 
 def rules(dialect: Dialect | str) -> tuple[Rule, ...]:
-    """Every rule of a drive, in the order of native/zd.h."""
+    """Every rule of a drive, in the order of zoned/error.h."""
     book = Dialect(dialect)
     result: list[Rule] = []
     for code in range(lib.ZD_E_FIRST_RULE, lib.ZD_E_FIRST_RULE - lib.ZD_NR_RULES, -1):

@@ -1,6 +1,6 @@
 """Snapshots of a disk: to go back to, and to make forks and crash survivors from.
 
-Made by ``dev.snapshot()``. No data is copied: the core pins what is in use (native/zd.h). A
+Made by ``dev.snapshot()``. No data is copied: the core pins what is in use (zoned/snapshot.h). A
 snapshot keeps its disk open, so close it, or use it as a context manager. Any number of threads may
 use one; close() waits for them.
 """
@@ -8,7 +8,7 @@ use one; close() waits for them.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -61,6 +61,36 @@ def cut_of(kept: Mapping[int, int], undone: Iterable[int]) -> tuple[Any, Any]:
     cut.kept, cut.nr_kept = zones, len(zones)
     cut.undone, cut.nr_undone = blocks, len(blocks)
     return cut, (zones, blocks)
+
+
+class Fates:
+    """What a power cut at a snapshot may leave of each thing that is not durable: the core's
+    ``struct zd_fate`` (zoned/snapshot.h). One choice for each is a survivor.
+    """
+
+    __slots__ = ("_count", "_raw", "choices")
+
+    def __init__(self, fates: Any, count: int, free: int) -> None:
+        """``free``: the first so many of them have choices."""
+        self._raw, self._count = fates, count
+        self.choices: tuple[int, ...] = tuple(fate.choices for fate in fates[0:free])
+        """How many each has."""
+
+    def cut(self, choice: Sequence[int]) -> tuple[dict[int, int], list[int]]:
+        """What zones keep, and which blocks are undone. Raises ValueError for a choice that
+        cannot be.
+        """
+        if len(choice) != len(self.choices):
+            raise ValueError(f"a survivor has {len(self.choices)} choices, not {len(choice)}")
+        cut = ffi.new("struct zd_cut *")
+        chosen = ffi.new("uint64_t[]", list(choice))
+        kept = ffi.new("struct zd_survivor[]", max(1, self._count))
+        undone = ffi.new("uint64_t[]", max(1, self._count))
+        count = self._count
+        if lib.zd_fates_cut(self._raw, count, chosen, len(choice), kept, undone, cut) < 0:
+            raise ValueError("there is no such survivor")
+        zones = {item.zone: item.bytes for item in kept[0 : cut.nr_kept]}
+        return zones, list(undone[0 : cut.nr_undone])
 
 
 class Snapshot(Owned):
@@ -168,6 +198,16 @@ class Snapshot(Owned):
             )
             for row in (rows[i] for i in range(count))
         ]
+
+    def fates(self, blocks: Sequence[UnflushedBlock]) -> Fates:
+        """What a power cut may leave of zones and blocks; ``blocks`` is what unflushed() gave."""
+        raw = ffi.new("struct zd_snapshot_block[]", [(b.zone, b.lost, b.offset) for b in blocks])
+        free = ffi.new("uint64_t *")
+        with Guard(self):
+            room = lib.zd_snapshot_rows(self.raw, ffi.NULL, 0) + len(blocks)
+            fates = ffi.new("struct zd_fate[]", max(1, room))
+            count = lib.zd_snapshot_fates(self.raw, raw, len(blocks), fates, free)
+        return Fates(fates, count, free[0])
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Snapshot belongs to its process and cannot be copied or pickled")

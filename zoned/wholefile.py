@@ -1,16 +1,17 @@
 """Files that appear complete or not at all, and are as private as what they replace.
 
-A new file is written under a temporary name in the folder of its place, which the host makes up and
-nobody else has (mkstemp), and which only its owner may open until it is done.
+A new file is written under a temporary name in the folder of its place, of random numbers of the
+kernel's, which nobody else has, and which only its owner may open until it is done.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -18,18 +19,43 @@ from typing import BinaryIO
 _LONGEST = 200  # bytes of a name that go into a temporary one; names may have 255
 
 
-def temporary_name(path: str, what: str) -> tuple[int, str]:
-    """A descriptor of a new, empty file beside ``path`` and its name, which has ``what`` in it.
+class Temporary:
+    """A new file beside ``path`` whose name, which has ``what`` in it, nobody else has.
 
-    Raises OSError that names ``path``.
+    It is made by ``make``, within a block that ends with ``remove``: the name is there before the
+    file, so that no interrupt leaves one behind.
     """
-    folder, base = os.path.split(path)
-    start = os.fsdecode(os.fsencode(base)[:_LONGEST])
-    try:
-        return tempfile.mkstemp(prefix=f".{start}.{what}.", dir=folder or os.curdir)
-    except OSError as error:
-        error.filename = path
-        raise
+
+    def __init__(self, path: str, what: str) -> None:
+        self._path, self._what = path, what
+        self.name = ""
+        """Empty: there is none yet."""
+
+    def make(self) -> BinaryIO:
+        """The file, empty, for its owner alone. Raises OSError that names ``path``."""
+        folder, base = os.path.split(self._path)
+        start = os.fsdecode(os.fsencode(base)[:_LONGEST])
+        while True:
+            self.name = os.path.join(
+                folder or os.curdir, f".{start}.{self._what}.{secrets.token_hex(8)}"
+            )
+            try:
+                return open(self.name, "xb", opener=_private)
+            except FileExistsError:
+                self.name = ""
+            except OSError as error:
+                error.filename = self._path
+                raise
+
+    def remove(self) -> None:
+        """It is gone, unless it was renamed, or never made."""
+        if self.name:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.name)
+
+
+#: Of functions in C alone: between two instructions of Python an interrupt could lose a descriptor.
+_private = functools.partial(os.open, mode=0o600)
 
 
 @contextmanager
@@ -42,18 +68,18 @@ def replacing(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[
     OSError; one of making the file names ``path``.
     """
     real = os.path.realpath(path) if follow else os.path.abspath(path)
-    number, temporary = temporary_name(real, "writing")
+    temporary = Temporary(real, "writing")
     try:
-        with os.fdopen(number, "wb") as stream:
+        with temporary.make() as stream:
             yield stream
             stream.flush()
-            _take_mode(number, real)
-            os.fsync(number)
-        os.rename(temporary, real)
+            _take_mode(stream.fileno(), real)
+            os.fsync(stream.fileno())
+        os.rename(temporary.name, real)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:
+            temporary.remove()
+        if isinstance(error, OSError) and error.filename == temporary.name:
             error.filename = os.fspath(path)
             error.filename2 = None
         raise

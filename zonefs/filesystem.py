@@ -1,7 +1,7 @@
 """ZoneFS: a zonefs in this process, without a mount.
 
 Every zone of a disk is a file, by the rules of Linux 6.12's zonefs. The rules are C
-(native/zd_fs.h); this file finds names, makes Python's file objects, and turns attributes into the
+(zoned/fs.h); this file finds names, makes Python's file objects, and turns attributes into the
 types of ``os``. It acts as root does: permission bits are kept and shown, not enforced.
 """
 
@@ -16,13 +16,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from types import TracebackType
 from typing import IO, Any, NoReturn, Self, TypeVar
 
 from zoned import Device, ZoneType
 from zoned._core.handle import pointer
 from zoned._core.looking import zone_written
-from zoned._core.native import FAST_FS_TABLE, File, Guard, ffi, lib
+from zoned._core.native import File, Guard, ffi, lib
 from zoned._core.owning import FILE_SYSTEM, Living, Owned
 from zonefs.errors import raise_os_error
 from zonefs.files import ZoneFile, buffered
@@ -414,12 +413,7 @@ class ZoneFS:
             raise ValueError("the file system is closed")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
@@ -496,7 +490,7 @@ class ZoneFS:
     ) -> ZoneFile:
         file = File()
         report = _Report(self._device)
-        file._prepare(self._device, FAST_FS_TABLE, report, name, read_flags, write_flags, 0)
+        file._prepare(self._device, report, name, read_flags, write_flags, 0)
         try:
             out = ffi.cast("zd_fs_file **", file._cell)
             self._call(f"open of {name}", name, _opening(ino, flags, out))

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 import warnings
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn, Self
 
 from zoned import Device, mounts
@@ -54,6 +54,10 @@ def _server() -> tuple[Any, Any]:
             " libfuse3-dev pkg-config; Fedora: dnf install fuse3 fuse3-devel) and then build zoned"
             " anew (pip install --force-reinstall --no-cache-dir --no-binary zoned zoned)",
         ) from None
+    if _fuse.lib.zd_fuse_build() != lib.zd_native_build():
+        raise ImportError(
+            "zonefs._fuse and zoned._native come from different builds: install zoned again"
+        )
     return _fuse.ffi, _fuse.lib
 
 
@@ -151,16 +155,11 @@ class Mount:
         options.workers = workers
         with Guard(self._rules):
             code = self._fuse.zd_fuse_start(
-                lib.zd_fuse_table_address(),
                 int(ffi.cast("uintptr_t", pointer(self._device))),
                 int(ffi.cast("uintptr_t", self._rules.raw)),
                 fd,
                 options,
                 self._server.cell,
-            )
-        if code == -errnos.EINVAL:
-            raise ImportError(
-                "zonefs._fuse and zoned._native come from different builds: install zoned again"
             )
         if code < 0:
             raise OSError(-code, f"the file system cannot be served: {os.strerror(-code)}")
@@ -354,14 +353,9 @@ class Mount:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         cut_off = self._leave(patience=_PATIENCE)
-        if cut_off and kind is None:
+        if cut_off and raised[0] is None:
             warnings.warn(f"{cut_off}; it was cut off", ResourceWarning, stacklevel=2)
 
     def __del__(self) -> None:

@@ -4,7 +4,9 @@ docs/gen/pages.py`.
     state-table.md   from zoned.rules, the same table that the C core asks
     errors.md        from zoned.errors and zoned.rules, with messages that real disks gave
     differences.md   from the lists of tests/kernel, which a real kernel has confirmed
+    scsi.md          from the SCSI executor's own table of commands
     cli.md           from the commands of zonedctl
+    fio-options.md   from the declarations of fio's options in zoned.bench
     zonedctl.svg     from a real run of zonedctl
 
 `--check` writes nothing and exits with 1 if a page is stale; a test does the same.
@@ -25,6 +27,8 @@ def pages() -> dict[str, Callable[[], str]]:
     sys.path.insert(0, str(Path(__file__).parent))
     import differences_page
     import errors_page
+    import fio_options_page
+    import scsi_page
     import session
     import state_table
     from zoned.cli.reference import render_markdown
@@ -33,7 +37,9 @@ def pages() -> dict[str, Callable[[], str]]:
         "state-table.md": state_table.render,
         "errors.md": errors_page.render,
         "differences.md": differences_page.render,
+        "scsi.md": scsi_page.render,
         "cli.md": render_markdown,
+        "fio-options.md": fio_options_page.render,
         "zonedctl.svg": session.render,
     }
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * base: what needs no disk: the clock, random numbers, checksums (zd_crc32c(), zd.h) and the filling of struct zd_error.
+ * base: what needs no disk: the clock, random numbers, checksums (zd_crc32c(), zoned/check.h), structs that cross the
+ * library's boundary, and the filling of struct zd_error.
  * It calls nothing of ours. Everything else may call it.
  */
 #ifndef ZD_BASE_H
 #define ZD_BASE_H
 
-#include "zd.h"
+#include "zoned/zoned.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -29,6 +30,17 @@ uint64_t zd_now(void);
 
 /* rng.c: splitmix64; the next number of a seed */
 uint64_t zd_splitmix(uint64_t *state);
+
+/* ---------------------------------------------------------------- struct.c */
+
+/*
+ * A struct whose first member is its size as the caller was compiled (zoned/abi.h): what he hands in, as this library has
+ * it. first: the size of its first version. 0, or -EINVAL and a sentence that names the struct.
+ */
+int zd_struct_in(void *to, size_t size, size_t first, const void *from, const char *name, struct zd_error *err);
+/* What is filled for him: checked before, and given after. */
+int zd_struct_room(const void *to, size_t first, const char *name, struct zd_error *err);
+void zd_struct_out(void *to, const void *from, size_t size);
 
 /* ---------------------------------------------------------------- error.c */
 

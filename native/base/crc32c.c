@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* CRC-32C (Castagnoli, RFC 3720 B.4), reflected, for the image's metadata: a few bytes at a time. */
-#include "zd.h"
+#include "zoned/zoned.h"
 
 static const uint32_t table[256] = {
 	0x00000000, 0xF26B8303, 0xE13B70F7, 0x1350F3F4, 0xC79A971F, 0x35F1141C, 0x26A1E7E8, 0xD4CA64EB,

@@ -3,7 +3,7 @@
  * Open files: open, close, read, write, fsync, and what mmap may do (Linux fs/zonefs/file.c). Checks come in
  * the kernel's order; those of the VFS that a user of the system call would meet come first.
  *
- * Relaxed writes (see zd_fs.h) have no counterpart in the kernel: node->tail holds what makes no whole block yet (tail.c).
+ * Relaxed writes (see zoned/fs.h) have no counterpart in the kernel: node->tail holds what makes no whole block yet (tail.c).
  */
 #include "zonefs.h"
 
@@ -12,35 +12,41 @@
 /* ---------------------------------------------------------------- moving bytes */
 
 /*
- * Read [pos, pos + length) of a file, any byte range below its written size. Whole logical blocks go to the
- * caller's memory; an edge goes through a block of its own. Zone by zone, as the block layer cuts requests.
+ * The next part of a range that one command carries: whole logical blocks of one zone, which go to or from the caller's
+ * memory; or (*edge) what lies within one block, which goes through a block of its own. Bytes.
  */
-static int read_range(zd_fs *fs, struct zd_node *node, uint8_t *to, uint64_t length, uint64_t pos, struct zd_error *err)
+static inline uint64_t next_part(const zd_fs *fs, uint64_t pos, uint64_t length, bool *edge)
 {
 	uint64_t mask = fs->info.logical_block - 1, zone_size = fs->info.zone_size;
-	uint8_t edge[4096];
+	uint64_t in_block = pos & mask, n = zone_size - pos % zone_size;
+
+	if (n > length)
+		n = length;
+	*edge = in_block || n <= mask;
+	if (!*edge)
+		return n & ~mask;
+	return n < mask + 1 - in_block ? n : mask + 1 - in_block;
+}
+
+/* Read [pos, pos + length) of a file, any byte range below its written size, zone by zone, as the block layer cuts requests. */
+static int read_range(zd_fs *fs, struct zd_node *node, uint8_t *to, uint64_t length, uint64_t pos, struct zd_error *err)
+{
+	uint32_t block = fs->info.logical_block;
+	uint8_t whole[4096];
+	bool edge;
 
 	while (length) {
-		uint64_t in_block = pos & mask, n = zone_size - pos % zone_size;
+		uint64_t n = next_part(fs, pos, length, &edge), in_block = pos & (block - 1);
 		int64_t r;
 
-		if (n > length)
-			n = length;
-		if (in_block || n <= mask) {
-			uint64_t part = mask + 1 - in_block;
-
-			if (part > n)
-				part = n;
-			r = zd_pread(fs->dev, edge, mask + 1, node->start + pos - in_block, err);
-			if (r >= 0)
-				memcpy(to, edge + in_block, part);
-			n = part;
-		} else {
-			n &= ~mask;
+		if (edge)
+			r = zd_pread(fs->dev, whole, block, node->start + pos - in_block, err);
+		else
 			r = zd_pread(fs->dev, to, n, node->start + pos, err);
-		}
 		if (r < 0)
 			return (int)r;
+		if (edge)
+			memcpy(to, whole + in_block, n);
 		to += n;
 		pos += n;
 		length -= n;
@@ -48,34 +54,30 @@ static int read_range(zd_fs *fs, struct zd_node *node, uint8_t *to, uint64_t len
 	return 0;
 }
 
-/* The same for writing to a conventional file; blocks written in part are read first. *done counts. */
+/* Part of one block of a conventional file: the block is read first. */
+static int64_t write_edge(zd_fs *fs, uint64_t at, uint64_t in_block, const uint8_t *from, uint64_t n, struct zd_error *err)
+{
+	uint32_t block = fs->info.logical_block;
+	uint8_t whole[4096];
+	int64_t r = zd_pread(fs->dev, whole, block, at, err);
+
+	if (r < 0)
+		return r;
+	memcpy(whole + in_block, from, n);
+	return zd_fs_pwrite(fs->dev, whole, block, at, err);
+}
+
+/* Write to a conventional file, any byte range. *done counts. */
 static int write_range(zd_fs *fs, struct zd_node *node, const uint8_t *from, uint64_t length, uint64_t pos,
 		       uint64_t *done, struct zd_error *err)
 {
-	uint64_t mask = fs->info.logical_block - 1, zone_size = fs->info.zone_size;
-	uint8_t edge[4096];
+	bool edge;
 
 	while (length) {
-		uint64_t in_block = pos & mask, n = zone_size - pos % zone_size;
-		int64_t r;
+		uint64_t n = next_part(fs, pos, length, &edge), in_block = pos & (fs->info.logical_block - 1);
+		int64_t r = edge ? write_edge(fs, node->start + pos - in_block, in_block, from, n, err) :
+				   zd_fs_pwrite(fs->dev, from, n, node->start + pos, err);
 
-		if (n > length)
-			n = length;
-		if (in_block || n <= mask) {
-			uint64_t part = mask + 1 - in_block, at = node->start + pos - in_block;
-
-			if (part > n)
-				part = n;
-			r = zd_pread(fs->dev, edge, mask + 1, at, err);
-			if (r >= 0) {
-				memcpy(edge + in_block, from, part);
-				r = zd_fs_pwrite(fs->dev, edge, mask + 1, at, err);
-			}
-			n = part;
-		} else {
-			n &= ~mask;
-			r = zd_fs_pwrite(fs->dev, from, n, node->start + pos, err);
-		}
 		if (r < 0)
 			return (int)r;
 		node->seen++;

@@ -30,12 +30,15 @@ struct zd_fuse_options {
 };
 
 /*
- * Serve the mounted descriptor fd, which is duplicated. table: what
- * zd_fuse_table_address() of zoned._native gave; dev, fs: addresses of a zd_dev and a zd_fs, which must
- * outlive the server. -EINVAL: a table of another build, or options out of range; -ENOMEM; -EAGAIN.
+ * Of which headers this module was built: a check sum. It uses the library that is compiled into zoned._native, whose
+ * zd_native_build() must be the same before anything else here is called.
  */
-int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const struct zd_fuse_options *options,
-		  zd_fuse **out);
+uint32_t zd_fuse_build(void);
+/*
+ * Serve the mounted descriptor fd, which is duplicated. dev, fs: addresses of a zd_dev and a zd_fs, which must
+ * outlive the server. -EINVAL: options out of range; -ENOMEM; -EAGAIN.
+ */
+int zd_fuse_start(uintptr_t dev, uintptr_t fs, int fd, const struct zd_fuse_options *options, zd_fuse **out);
 /* A descriptor that becomes readable when serving has ended. The server's; do not close it. */
 int zd_fuse_event(const zd_fuse *fuse);
 /* 1 once serving has ended: the file system was unmounted, or its connection was cut. */

@@ -24,7 +24,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	struct zd_fuse *fuse = fuse_of(req);
 	struct fuse_entry_param e;
 	uint64_t ino;
-	int r = fuse->fn->lookup(fuse->fs, ino_of(fuse, parent), name, &ino);
+	int r = zd_fs_lookup(fuse->fs, ino_of(fuse, parent), name, &ino);
 
 	if (!r)
 		r = entry(fuse, ino, &e);
@@ -67,7 +67,7 @@ static void list(fuse_req_t req, fuse_ino_t node, size_t size, off_t from, bool 
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	while ((r = fuse->fn->readdir(fuse->fs, dir, &index, &ino, &type, name)) == 1) {
+	while ((r = zd_fs_readdir(fuse->fs, dir, &index, &ino, &type, name)) == 1) {
 		size_t n;
 
 		if (with_attributes) {
@@ -127,7 +127,7 @@ static void refuse_name(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct zd_fuse *fuse = fuse_of(req);
 	uint64_t ino;
-	int r = fuse->fn->lookup(fuse->fs, ino_of(fuse, parent), name, &ino);
+	int r = zd_fs_lookup(fuse->fs, ino_of(fuse, parent), name, &ino);
 
 	fuse_reply_err(req, r ? -r : EPERM);
 }
@@ -169,7 +169,7 @@ static bool readonly(struct zd_fuse *fuse)
 {
 	struct zd_fs_options options;
 
-	fuse->fn->get_options(fuse->fs, &options);
+	zd_fs_get_options(fuse->fs, &options);
 	return options.flags & ZD_FS_READONLY;
 }
 
@@ -204,7 +204,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t node)
 
 	(void)node;
 	zd_fuse_await_close(fuse, ZD_FUSE_ANY);
-	r = fuse->fn->statfs(fuse->fs, &fs);
+	r = zd_fs_statfs(fuse->fs, &fs);
 	if (r) {
 		fuse_reply_err(req, -r);
 		return;
@@ -254,7 +254,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t node, const char *name, size_
 		zd_fuse_last_error(fuse, text);
 	} else {
 		zd_fuse_await_close(fuse, ZD_FUSE_ANY);
-		fuse->fn->counters(fuse->fs, &now);
+		zd_fs_get_counters(fuse->fs, &now);
 		uint32_t values[] = { now.max_wro_seq_files, now.nr_wro_seq_files, now.max_active_seq_files,
 				      now.nr_active_seq_files };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Requests about files: attributes, open, read, write, fsync, close. Each is a thin layer over a call of
- * zd_fs.h, which knows the rules; this knows how FUSE asks and answers.
+ * zoned/fs.h, which knows the rules; this knows how FUSE asks and answers.
  */
 #include "fuse_server.h"
 
@@ -24,7 +24,7 @@ void zd_fuse_refuse(fuse_req_t req, int64_t code, const struct zd_error *err)
 
 	zd_fuse_news(fuse);
 	if (err && err->code) {
-		const char *rule = fuse->fn->rule_name(err->code);
+		const char *rule = zd_rule_name(err->code);
 
 		if (err->text[0])
 			snprintf(text, sizeof(text), "%s", err->text);
@@ -43,9 +43,9 @@ void zd_fuse_refuse(fuse_req_t req, int64_t code, const struct zd_error *err)
 int zd_fuse_attr(struct zd_fuse *fuse, uint64_t ino, struct stat *st)
 {
 	zd_fuse_await_close(fuse, ino);
-	if (!fuse->strict && unlikely(fuse->fn->revalidate(fuse->fs, ino)))
+	if (!fuse->strict && unlikely(zd_fs_revalidate(fuse->fs, ino)))
 		zd_fuse_news(fuse);
-	return fuse->fn->getattr(fuse->fs, ino, st);
+	return zd_fs_getattr(fuse->fs, ino, st);
 }
 
 static void reply_attr(fuse_req_t req, uint64_t ino)
@@ -60,11 +60,11 @@ static void reply_attr(fuse_req_t req, uint64_t ino)
 }
 
 /* -EPERM for the file of a dead zone that nobody may read, else 0. */
-static int64_t unreadable(struct zd_fuse *fuse, struct open_file *open, const struct stat *st, struct zd_error *err)
+static int64_t unreadable(struct open_file *open, const struct stat *st, struct zd_error *err)
 {
 	if (likely(st->st_mode & 0777))
 		return 0;
-	return fuse->fn->read(open->file, NULL, 0, 0, 0, err);
+	return zd_fs_read(open->file, NULL, 0, 0, 0, err);
 }
 
 /*
@@ -81,7 +81,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	int64_t r = zd_fuse_attr(fuse, ino_of(fuse, node), &st);
 
 	if (!r && fi && S_ISREG(st.st_mode) && !open_of(fi)->direct)
-		r = unreadable(fuse, open_of(fi), &st, &err);
+		r = unreadable(open_of(fi), &st, &err);
 	if (r)
 		zd_fuse_refuse(req, r, &err);
 	else
@@ -123,12 +123,12 @@ static void op_setattr(fuse_req_t req, fuse_ino_t node, struct stat *to, int wha
 		zd_fuse_slow_begin(fuse);
 		zd_fuse_serving(req);
 		if (fi) {
-			r = fuse->fn->ftruncate(open_of(fi)->file, (uint64_t)to->st_size, &err);
+			r = zd_fs_ftruncate(open_of(fi)->file, (uint64_t)to->st_size, &err);
 			set &= ~ZD_FS_SET_SIZE;
 		}
 	}
 	if (!r && set)
-		r = fuse->fn->setattr(fuse->fs, ino_of(fuse, node), to, set, &err);
+		r = zd_fs_setattr(fuse->fs, ino_of(fuse, node), to, set, &err);
 	zd_fuse_serving(NULL);
 	if (what & FUSE_SET_ATTR_SIZE)
 		zd_fuse_slow_end(fuse);
@@ -144,7 +144,7 @@ static bool is_sequential(struct zd_fuse *fuse, uint64_t ino)
 {
 	struct zd_zone zone;
 
-	return fuse->fn->report(fuse->dev, (uint32_t)ino, 1, &zone, NULL) == 1 && zone.type != ZD_CONVENTIONAL;
+	return zd_report(fuse->dev, (uint32_t)ino, 1, &zone, NULL) == 1 && zone.type != ZD_CONVENTIONAL;
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
@@ -165,13 +165,13 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	open->writes = (fi->flags & O_ACCMODE) != O_RDONLY;
 	zd_fuse_await_close(fuse, open->writes ? ZD_FUSE_ANY : ino);
 	if (!fuse->strict)
-		changed = fuse->fn->revalidate(fuse->fs, ino) == 1;
+		changed = zd_fs_revalidate(fuse->fs, ino) == 1;
 	if (unlikely(changed))
 		zd_fuse_news(fuse);
 	if (fi->flags & O_TRUNC)
 		zd_fuse_slow_begin(fuse);
 	zd_fuse_serving(req);
-	r = fuse->fn->open(fuse->fs, ino, fi->flags, &open->file, &err);
+	r = zd_fs_open(fuse->fs, ino, fi->flags, &open->file, &err);
 	zd_fuse_serving(NULL);
 	if (fi->flags & O_TRUNC)
 		zd_fuse_slow_end(fuse);
@@ -193,7 +193,7 @@ static void op_open(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 	fi->fh = (uintptr_t)open;
 	zd_fuse_late_opened(fuse, open);
 	if (fuse_reply_open(req, fi)) { /* the caller was killed meanwhile: there will be no RELEASE */
-		fuse->fn->close(open->file, NULL);
+		zd_fs_close(open->file, NULL);
 		zd_fuse_late_closed(fuse, open);
 	}
 }
@@ -207,10 +207,10 @@ static void op_flush(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *fi)
 
 	(void)node;
 	/* Each close(2) of a duplicate, and each process that ends, says this: only the last one pads the block. */
-	if (open->writes && unlikely(fuse->fn->unsettled(open->file)) && !zd_fuse_has_users(fuse, open)) {
+	if (open->writes && unlikely(zd_fs_unsettled(open->file)) && !zd_fuse_has_users(fuse, open)) {
 		zd_fuse_slow_begin(fuse);
 		zd_fuse_serving(req);
-		r = fuse->fn->settle(open->file, &err);
+		r = zd_fs_settle(open->file, &err);
 		zd_fuse_serving(NULL);
 		zd_fuse_slow_end(fuse);
 	}
@@ -230,7 +230,7 @@ static void op_release(fuse_req_t req, fuse_ino_t node, struct fuse_file_info *f
 	(void)node;
 	while (unlikely(atomic_load(&open->lent)))
 		sched_yield();
-	fuse->fn->close(open->file, NULL);
+	zd_fs_close(open->file, NULL);
 	zd_fuse_news(fuse);
 	zd_fuse_late_closed(fuse, open);
 	fuse_reply_err(req, 0);
@@ -246,8 +246,8 @@ static void op_fsync(fuse_req_t req, fuse_ino_t node, int datasync, struct fuse_
 	(void)datasync;
 	zd_fuse_slow_begin(fuse);
 	zd_fuse_serving(req);
-	r = fuse->fn->fsync(fuse->fs, ino_of(fuse, node), &err);
-	lost = r == -EINTR ? 0 : fuse->fn->settle(open_of(fi)->file, r ? NULL : &err);
+	r = zd_fs_fsync(fuse->fs, ino_of(fuse, node), &err);
+	lost = r == -EINTR ? 0 : zd_fs_settle(open_of(fi)->file, r ? NULL : &err);
 	r = r ? r : lost;
 	zd_fuse_serving(NULL);
 	zd_fuse_slow_end(fuse);
@@ -261,7 +261,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t node, int mode, off_t offset
 			 struct fuse_file_info *fi)
 {
 	struct zd_error err = { 0 };
-	int r = fuse_of(req)->fn->fallocate(open_of(fi)->file, &err);
+	int r = zd_fs_fallocate(open_of(fi)->file, &err);
 
 	(void)node;
 	(void)mode;
@@ -298,7 +298,7 @@ static void reply_copy(fuse_req_t req, size_t size, off_t pos, struct fuse_file_
 		return;
 	}
 	zd_fuse_serving(req);
-	n = fuse_of(req)->fn->read(open->file, room, size, (uint64_t)pos, fi->flags, &err);
+	n = zd_fs_read(open->file, room, size, (uint64_t)pos, fi->flags, &err);
 	zd_fuse_serving(NULL);
 	if (likely(n >= 0)) {
 		fuse_reply_buf(req, room, (size_t)n);
@@ -309,7 +309,6 @@ static void reply_copy(fuse_req_t req, size_t size, off_t pos, struct fuse_file_
 
 static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, struct fuse_file_info *fi)
 {
-	struct zd_fuse *fuse = fuse_of(req);
 	struct open_file *open = open_of(fi);
 	struct zd_error err = { 0 };
 	const void *at;
@@ -321,13 +320,13 @@ static void op_read(fuse_req_t req, fuse_ino_t node, size_t size, off_t pos, str
 		return;
 	}
 	zd_fuse_serving(req);
-	n = fuse->fn->read_begin(open->file, size, (uint64_t)pos, fi->flags, &at, &err);
+	n = zd_fs_read_begin(open->file, size, (uint64_t)pos, fi->flags, &at, &err);
 	zd_fuse_serving(NULL);
 	if (likely(n > 0 && at)) { /* the kernel copies straight from the disk's pages to the reader's */
 		/* With the answer the reader may go on and close the file, before read_end() here. */
 		atomic_fetch_add(&open->lent, 1);
 		fuse_reply_buf(req, at, (size_t)n);
-		fuse->fn->read_end(open->file, (uint64_t)pos);
+		zd_fs_read_end(open->file, (uint64_t)pos);
 		atomic_fetch_sub(&open->lent, 1);
 	} else if (n == 0) {
 		fuse_reply_buf(req, NULL, 0);
@@ -352,7 +351,7 @@ static void op_write(fuse_req_t req, fuse_ino_t node, const char *buf, size_t si
 	if (fi->flags & O_APPEND)
 		pos = 0; /* the kernel put its idea of the file's end there; zonefs asks about the position first */
 	zd_fuse_serving(req);
-	n = fuse->fn->write(open->file, buf, size, (uint64_t)pos, fi->flags, NULL, &err);
+	n = zd_fs_write(open->file, buf, size, (uint64_t)pos, fi->flags, NULL, &err);
 	zd_fuse_serving(NULL);
 	if (likely(n >= 0))
 		fuse_reply_write(req, (size_t)n);

@@ -453,13 +453,13 @@ static void free_server(struct zd_fuse *fuse)
 {
 	/* Files whose RELEASE never came: the mount was cut off, or its end came first. */
 	while (fuse->opened) {
-		fuse->fn->close(fuse->opened->file, NULL);
+		zd_fs_close(fuse->opened->file, NULL);
 		zd_fuse_news(fuse);
 		zd_fuse_late_closed(fuse, fuse->opened);
 		if (now() < atomic_load(&fuse->give_up)) /* not once the disk has shown that it hangs */
 			atomic_store(&fuse->give_up, now() + PATIENCE_NS);
 	}
-	fuse->fn->set_interrupt(fuse->dev, fuse->interrupt, fuse->interrupt_arg);
+	zd_set_interrupt(fuse->dev, fuse->interrupt, fuse->interrupt_arg);
 	if (fuse->session)
 		fuse_session_destroy(fuse->session);
 	if (!fuse->given)
@@ -506,11 +506,8 @@ static void stop_workers(struct zd_fuse *fuse)
 	pthread_mutex_unlock(&fuse->lock);
 }
 
-/* Why two modules, or these options, do not fit; 0 if they do. */
-static int check(const struct zd_fuse_table *fn, const struct zd_fuse_options *options)
+static int check(const struct zd_fuse_options *options)
 {
-	if (fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error))
-		return -EINVAL;
 	if ((options->flags & ~(ZD_FUSE_STRICT | ZD_FUSE_READONLY)) || options->workers > ZD_FUSE_MAX_WORKERS / 2)
 		return -EINVAL;
 	return 0;
@@ -551,12 +548,15 @@ static int open_session(struct zd_fuse *fuse)
 	return 0;
 }
 
-int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const struct zd_fuse_options *options,
-		  zd_fuse **out)
+uint32_t zd_fuse_build(void)
 {
-	const struct zd_fuse_table *fn = (const struct zd_fuse_table *)table;
+	return ZD_BUILD;
+}
+
+int zd_fuse_start(uintptr_t dev, uintptr_t fs, int fd, const struct zd_fuse_options *options, zd_fuse **out)
+{
 	struct zd_fuse *fuse;
-	int r = check(fn, options);
+	int r = check(options);
 
 	*out = NULL;
 	fuse = r ? NULL : calloc(1, sizeof(*fuse));
@@ -568,12 +568,11 @@ int zd_fuse_start(uintptr_t table, uintptr_t dev, uintptr_t fs, int fd, const st
 		free(fuse);
 		return r;
 	}
-	fuse->fn = fn;
 	fuse->dev = (zd_dev *)dev;
 	fuse->fs = (zd_fs *)fs;
-	fuse->root = fn->root(fuse->fs);
-	fuse->interrupt = fn->get_interrupt(fuse->dev, &fuse->interrupt_arg);
-	fn->set_interrupt(fuse->dev, interrupted, fuse);
+	fuse->root = zd_fs_root(fuse->fs);
+	fuse->interrupt = zd_get_interrupt(fuse->dev, &fuse->interrupt_arg);
+	zd_set_interrupt(fuse->dev, interrupted, fuse);
 	fuse->strict = (options->flags & ZD_FUSE_STRICT) != 0;
 	atomic_store(&fuse->kernel_readonly, (options->flags & ZD_FUSE_READONLY) != 0);
 	fuse->owner = geteuid();

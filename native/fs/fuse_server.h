@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "fuse.h"
-#include "fuse_table.h"
+#include "zoned/fs.h"
 
 #define ZD_FUSE_IO (1u << 20) /* the longest read or write in one request: FUSE_MAX_MAX_PAGES pages */
 
@@ -61,7 +61,6 @@ struct worker {
 };
 
 struct zd_fuse {
-	const struct zd_fuse_table *fn;
 	zd_dev *dev;
 	int (*interrupt)(void *); /* the device's own hook, and its argument */
 	void *interrupt_arg;

@@ -39,7 +39,7 @@ void zd_fuse_news(struct zd_fuse *fuse)
 {
 	char text[ZD_FS_TEXT];
 
-	while (unlikely(fuse->fn->news(fuse->fs, text) >= 0)) {
+	while (unlikely(zd_fs_news(fuse->fs, text) >= 0)) {
 		zd_fuse_keep_error(fuse, text);
 		say(fuse, text);
 	}
@@ -133,9 +133,9 @@ void zd_fuse_settle_readonly(struct zd_fuse *fuse)
 	struct zd_fs_options now;
 	int r;
 
-	if (likely(fuse->fn->nr_writers(fuse->fs)) || fuse->kernel_readonly || fuse->kernel_refuses)
+	if (likely(zd_fs_nr_writers(fuse->fs)) || fuse->kernel_readonly || fuse->kernel_refuses)
 		return;
-	fuse->fn->get_options(fuse->fs, &now);
+	zd_fs_get_options(fuse->fs, &now);
 	if (!(now.flags & ZD_FS_READONLY))
 		return;
 	zd_fuse_slow_begin(fuse);
@@ -160,7 +160,7 @@ static int change(struct zd_fuse *fuse, struct zd_fuse_remount *how)
 	bool readonly;
 	int r;
 
-	fuse->fn->get_options(fuse->fs, &before);
+	zd_fs_get_options(fuse->fs, &before);
 	to = before;
 	if (how->set & ZD_FUSE_SET_ERRORS)
 		to.errors = how->errors;
@@ -170,7 +170,7 @@ static int change(struct zd_fuse *fuse, struct zd_fuse_remount *how)
 	if (how->set & ZD_FUSE_SET_READONLY)
 		to.flags = (to.flags & ~ZD_FS_READONLY) | (how->flags & ZD_FUSE_SET_READONLY ? ZD_FS_READONLY : 0);
 	readonly = to.flags & ZD_FS_READONLY;
-	r = fuse->fn->remount(fuse->fs, &to);
+	r = zd_fs_remount(fuse->fs, &to);
 	if (r == -EBUSY)
 		return refuse(how, r, "files are open for writing");
 	if (r == -EACCES)
@@ -183,7 +183,7 @@ static int change(struct zd_fuse *fuse, struct zd_fuse_remount *how)
 	/* Who is not root may not tell the kernel; that matters where it would refuse what we allow. */
 	if (!r || readonly || !fuse->kernel_readonly)
 		return 0;
-	fuse->fn->remount(fuse->fs, &before);
+	zd_fs_remount(fuse->fs, &before);
 	snprintf(how->text, sizeof(how->text), "it was mounted read-only, and the kernel does not make it writable: %.100s",
 		 strerror(-r));
 	return r;

@@ -14,6 +14,8 @@ static int check_options(const struct zd_fs_options *options, struct zd_error *e
 		return zd_fs_fail(err, EINVAL, "option errors is %u: it must be 0 (remount-ro) to 3 (repair)", options->errors);
 	if (options->flags & ~OPTIONS)
 		return zd_fs_fail(err, EINVAL, "option flags 0x%x are unknown", options->flags & ~OPTIONS);
+	if (options->reserved[0] || options->reserved[1] || options->reserved[2])
+		return zd_fs_fail(err, EINVAL, "what the options reserve must be zero");
 	if (options->perm != NO_ID && options->perm > 07777)
 		return zd_fs_fail(err, EINVAL, "option perm is 0%o: it must be 0 to 07777", options->perm);
 	return 0;
@@ -172,6 +174,7 @@ int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, s
 	fs->dev = dev;
 	fs->refs = 1;
 	pthread_mutex_init(&fs->news_lock, NULL);
+	fs->info.struct_size = sizeof(fs->info);
 	r = zd_info(dev, &fs->info, err);
 	if (r) {
 		r = r > ZD_E_FIRST_RULE ? r : -EIO;

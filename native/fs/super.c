@@ -109,7 +109,7 @@ static int fits(zd_dev *dev, const struct zd_info *info, struct zd_error *err)
 
 int zd_fs_fits(zd_dev *dev, struct zd_error *err)
 {
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	int64_t r;
 
 	r = zd_info(dev, &info, err);
@@ -121,7 +121,7 @@ int zd_fs_fits(zd_dev *dev, struct zd_error *err)
 int zd_fs_mkfs(zd_dev *dev, const struct zd_fs_format *format, struct zd_error *err)
 {
 	uint8_t block[SUPER_SIZE] = { 0 };
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_zone first;
 	int64_t r;
 
@@ -163,7 +163,7 @@ int zd_fs_mkfs(zd_dev *dev, const struct zd_fs_format *format, struct zd_error *
 int zd_fs_read_super(zd_dev *dev, struct zd_fs_format *out, struct zd_error *err)
 {
 	uint8_t block[SUPER_SIZE];
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	uint32_t stored, crc;
 	uint64_t magic;
 	int64_t r;

@@ -13,7 +13,7 @@
 #ifndef ZD_FS_INTERNAL_H
 #define ZD_FS_INTERNAL_H
 
-#include "zd_fs.h"
+#include "zoned/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -22,6 +22,7 @@ static int open_image(struct zp_disk *disk, zd_dev **out)
 	disk->readonly = r == -EACCES || r == -EROFS || r == -EPERM;
 	if (disk->readonly)
 		r = zd_open(disk->image, ZD_OPEN_READONLY, &dev, &err);
+	disk->info.struct_size = sizeof(disk->info);
 	if (!r)
 		r = zd_info(dev, &disk->info, &err);
 	if (!r) {
@@ -115,7 +116,7 @@ static void tell(struct zp_disk *disk, int code, const struct zd_error *err)
 	char text[512], line[768], program[16] = "?", path[PATH_MAX + 16];
 	zd_dev *dev = atomic_load(&disk->dev);
 	struct zd_zone zone;
-	struct zd_info now;
+	struct zd_info now = { .struct_size = sizeof(now) };
 	int n, fd;
 
 	if (atomic_fetch_add(&zp_session.shared->refused, 1) >= MOST_TOLD && !zp_session.explain)

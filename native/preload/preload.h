@@ -40,7 +40,7 @@
 #ifndef ZD_PRELOAD_H
 #define ZD_PRELOAD_H
 
-#include "zoned/request.h"
+#include "zoned/zoned.h"
 
 #include <fcntl.h>
 #include <limits.h>

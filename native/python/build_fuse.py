@@ -2,7 +2,8 @@
 
 setup.py names this file in ``cffi_modules`` only where `libfuse` finds the library, so that the
 package builds without it; ``zonefs.mount`` then says what is missing. The declarations come from
-native/fs/fuse.h. The module holds no copy of the core: it calls zoned._native through a table.
+native/fs/fuse.h. The module holds no copy of the library: it is linked to the one in zoned._native
+(setup.py says where that is), which must be loaded first.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from pathlib import Path
 
 from cffi import FFI
 
-NATIVE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent
+NATIVE = HERE.parent
 OLDEST = "3.10"
 OWNED = """
 /* What zoned._fast.Owner gives a server back by, and a forked child its copy. */
 static void zd_own_fuse(void *p) { zd_fuse_stop(p); }
 static void zd_own_forgotten_fuse(void *p) { zd_fuse_forget(p); }
 """
+
+
+OWN = "\nvoid zd_own_fuse(void *);\nvoid zd_own_forgotten_fuse(void *);\n"
 
 
 def libfuse() -> tuple[list[str], list[str]] | None:
@@ -44,19 +49,15 @@ def builder() -> FFI:
     if found is None:
         raise SystemExit(f"pkg-config finds no fuse3 of version {OLDEST} or later")
     cflags, libs = found
-    shared = runpy.run_path(str(NATIVE / "python" / "build_native.py"))
+    building = runpy.run_path(str(HERE / "building.py"))
     ffi = FFI()
-    ffi.cdef(shared["declarations"]((NATIVE / "fs" / "fuse.h").read_text(encoding="utf-8")))
-    ffi.cdef("void zd_own_fuse(void *);\nvoid zd_own_forgotten_fuse(void *);\n")
+    header = (NATIVE / "fs" / "fuse.h").read_text(encoding="utf-8")
+    ffi.cdef(building["declarations"](header) + OWN)
     ffi.set_source(
         "zonefs._fuse",
-        shared["WARNINGS"] + '#include "fs/fuse.h"\n' + OWNED,
-        sources=[os.path.relpath(path) for path in sorted((NATIVE / "fs").glob("fuse*.c"))],
-        include_dirs=[os.path.relpath(NATIVE)],
-        depends=[os.path.relpath(path) for path in sorted(NATIVE.rglob("*.h"))],
-        define_macros=[("Py_LIMITED_API", shared["LIMITED_API"]), ("_GNU_SOURCE", "1")],
-        extra_compile_args=[*shared["compile_flags"](), *cflags],
+        building["WARNINGS"] + '#include "fs/fuse.h"\n' + OWNED,
+        extra_compile_args=[*building["compile_flags"](), *cflags],
         extra_link_args=["-pthread", *libs],
-        py_limited_api=True,
+        **building["arguments"](sorted((NATIVE / "fs").glob("fuse*.c"))),
     )
     return ffi

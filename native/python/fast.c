@@ -99,8 +99,8 @@ static inline zd_dev *device_of(const Core *self)
 /* ---------------------------------------------------------------- arguments */
 
 /* Fill out[0..want-1] from positional and keyword arguments. The caller's fast path skips this. */
-static int bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args,
-		Py_ssize_t nargs, PyObject *kwnames, PyObject **out)
+int zd_bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args, Py_ssize_t nargs,
+	    PyObject *kwnames, PyObject **out)
 {
 	Py_ssize_t nkw = kwnames != NULL ? PyTuple_Size(kwnames) : 0;
 
@@ -174,7 +174,7 @@ static int to_u63(Core *self, const char *name, PyObject *arg, uint64_t *out)
 }
 
 /* A contiguous buffer. Says in one sentence what is wrong with an object that has none. */
-static int get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
+int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
 {
 	PyObject *type, *kind;
 
@@ -218,18 +218,6 @@ static int get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *vie
 	return -1;
 }
 
-/* What fast_file.c uses of the above. */
-int zd_bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args, Py_ssize_t nargs,
-	    PyObject *kwnames, PyObject **out)
-{
-	return bind(func, names, want, args, nargs, kwnames, out);
-}
-
-int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view)
-{
-	return get_buffer(arg, name, flags, view);
-}
-
 /* ---------------------------------------------------------------- data calls */
 
 PyDoc_STRVAR(pread_doc,
@@ -253,7 +241,7 @@ static PyObject *core_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 	int interrupted;
 
 	if (unlikely(kwnames != NULL || nargs != 2)) {
-		if (bind("pread", names, 2, args, nargs, kwnames, bound) < 0)
+		if (zd_bind("pread", names, 2, args, nargs, kwnames, bound) < 0)
 			return NULL;
 		args = bound;
 	}
@@ -274,7 +262,7 @@ static PyObject *core_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 		return NULL;
 	}
 	ts = PyEval_SaveThread();
-	n = self->fn->pread(device_of(self), to, length, offset, &err);
+	n = zd_pread(device_of(self), to, length, offset, &err);
 	PyEval_RestoreThread(ts);
 	interrupted = leave_interrupted(self);
 	if (likely(n >= 0 && !interrupted && result != NULL))
@@ -289,15 +277,10 @@ static PyObject *core_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 	return fail(self, n, &err);
 }
 
-PyDoc_STRVAR(preadinto_doc,
-"preadinto($self, /, buffer, offset)\n--\n\n"
-"Fill a writable buffer from offset on; returns the number of bytes, always the whole buffer.\n\n"
-"The length of the buffer and offset are bytes and multiples of the logical block. Raises what pread\n"
-"raises, and BufferError for a buffer that is read-only or not contiguous.");
-
-static PyObject *core_preadinto(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+/* A buffer that is filled from, or written to, a place on the disk. */
+static inline __attribute__((always_inline)) PyObject *transfer(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+								const char *func, const char *const *names, bool writes)
 {
-	static const char *const names[] = {"buffer", "offset"};
 	Core *self = (Core *)op;
 	PyObject *bound[2];
 	PyThreadState *ts;
@@ -308,25 +291,41 @@ static PyObject *core_preadinto(PyObject *op, PyObject *const *args, Py_ssize_t 
 	int interrupted;
 
 	if (unlikely(kwnames != NULL || nargs != 2)) {
-		if (bind("preadinto", names, 2, args, nargs, kwnames, bound) < 0)
+		if (zd_bind(func, names, 2, args, nargs, kwnames, bound) < 0)
 			return NULL;
 		args = bound;
 	}
 	if (unlikely(to_u63(self, names[1], args[1], &offset) < 0 ||
-		     get_buffer(args[0], names[0], PyBUF_WRITABLE, &view) < 0))
+		     zd_get_buffer(args[0], names[0], writes ? PyBUF_SIMPLE : PyBUF_WRITABLE, &view) < 0))
 		return NULL;
 	if (unlikely(enter(self) < 0)) {
 		PyBuffer_Release(&view);
 		return NULL;
 	}
 	ts = PyEval_SaveThread();
-	n = self->fn->pread(device_of(self), view.buf, (uint64_t)view.len, offset, &err);
+	if (writes)
+		n = zd_pwrite(device_of(self), view.buf, (uint64_t)view.len, offset, &err);
+	else
+		n = zd_pread(device_of(self), view.buf, (uint64_t)view.len, offset, &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
 	interrupted = leave_interrupted(self);
 	if (unlikely(interrupted))
 		return NULL;
 	return likely(n >= 0) ? PyLong_FromLongLong(n) : fail(self, n, &err);
+}
+
+PyDoc_STRVAR(preadinto_doc,
+"preadinto($self, /, buffer, offset)\n--\n\n"
+"Fill a writable buffer from offset on; returns the number of bytes, always the whole buffer.\n\n"
+"The length of the buffer and offset are bytes and multiples of the logical block. Raises what pread\n"
+"raises, and BufferError for a buffer that is read-only or not contiguous.");
+
+static PyObject *core_preadinto(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+	static const char *const names[] = {"buffer", "offset"};
+
+	return transfer(op, args, nargs, kwnames, "preadinto", names, false);
 }
 
 PyDoc_STRVAR(pwrite_doc,
@@ -342,35 +341,8 @@ PyDoc_STRVAR(pwrite_doc,
 static PyObject *core_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
 	static const char *const names[] = {"data", "offset"};
-	Core *self = (Core *)op;
-	PyObject *bound[2];
-	PyThreadState *ts;
-	struct zd_error err;
-	Py_buffer view;
-	uint64_t offset;
-	int64_t n;
-	int interrupted;
 
-	if (unlikely(kwnames != NULL || nargs != 2)) {
-		if (bind("pwrite", names, 2, args, nargs, kwnames, bound) < 0)
-			return NULL;
-		args = bound;
-	}
-	if (unlikely(to_u63(self, names[1], args[1], &offset) < 0 ||
-		     get_buffer(args[0], names[0], PyBUF_SIMPLE, &view) < 0))
-		return NULL;
-	if (unlikely(enter(self) < 0)) {
-		PyBuffer_Release(&view);
-		return NULL;
-	}
-	ts = PyEval_SaveThread();
-	n = self->fn->pwrite(device_of(self), view.buf, (uint64_t)view.len, offset, &err);
-	PyEval_RestoreThread(ts);
-	PyBuffer_Release(&view);
-	interrupted = leave_interrupted(self);
-	if (unlikely(interrupted))
-		return NULL;
-	return likely(n >= 0) ? PyLong_FromLongLong(n) : fail(self, n, &err);
+	return transfer(op, args, nargs, kwnames, "pwrite", names, true);
 }
 
 PyDoc_STRVAR(append_doc,
@@ -392,7 +364,7 @@ static PyObject *core_append(PyObject *op, PyObject *const *args, Py_ssize_t nar
 	int interrupted;
 
 	if (unlikely(kwnames != NULL || nargs != 2)) {
-		if (bind("append", names, 2, args, nargs, kwnames, bound) < 0)
+		if (zd_bind("append", names, 2, args, nargs, kwnames, bound) < 0)
 			return NULL;
 		args = bound;
 	}
@@ -400,14 +372,14 @@ static PyObject *core_append(PyObject *op, PyObject *const *args, Py_ssize_t nar
 		return NULL;
 	if (unlikely(zone >= ZD_NO_ZONE))
 		return fail_range(self, names[0], args[0]);
-	if (unlikely(get_buffer(args[1], names[1], PyBUF_SIMPLE, &view) < 0))
+	if (unlikely(zd_get_buffer(args[1], names[1], PyBUF_SIMPLE, &view) < 0))
 		return NULL;
 	if (unlikely(enter(self) < 0)) {
 		PyBuffer_Release(&view);
 		return NULL;
 	}
 	ts = PyEval_SaveThread();
-	n = self->fn->append(device_of(self), (uint32_t)zone, view.buf, (uint64_t)view.len, &landed, &err);
+	n = zd_append(device_of(self), (uint32_t)zone, view.buf, (uint64_t)view.len, &landed, &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
 	interrupted = leave_interrupted(self);
@@ -437,7 +409,7 @@ static PyObject *core_pwritev(PyObject *op, PyObject *const *args, Py_ssize_t na
 	int interrupted;
 
 	if (kwnames != NULL || nargs != 2) {
-		if (bind("pwritev", names, 2, args, nargs, kwnames, bound) < 0)
+		if (zd_bind("pwritev", names, 2, args, nargs, kwnames, bound) < 0)
 			return NULL;
 		args = bound;
 	}
@@ -466,7 +438,7 @@ static PyObject *core_pwritev(PyObject *op, PyObject *const *args, Py_ssize_t na
 		char name[40];
 
 		snprintf(name, sizeof(name), "buffers[%zd]", got);
-		if (get_buffer(PyTuple_GetItem(items, got), name, PyBUF_SIMPLE, &views[got]) < 0)
+		if (zd_get_buffer(PyTuple_GetItem(items, got), name, PyBUF_SIMPLE, &views[got]) < 0)
 			goto done;
 		iov[got].iov_base = views[got].buf;
 		iov[got].iov_len = (size_t)views[got].len;
@@ -474,7 +446,7 @@ static PyObject *core_pwritev(PyObject *op, PyObject *const *args, Py_ssize_t na
 	if (enter(self) < 0)
 		goto done;
 	ts = PyEval_SaveThread();
-	n = self->fn->pwritev(device_of(self), iov, (int)count, offset, &err);
+	n = zd_pwritev(device_of(self), iov, (int)count, offset, &err);
 	PyEval_RestoreThread(ts);
 	interrupted = leave_interrupted(self);
 	if (!interrupted)
@@ -492,15 +464,14 @@ done:
 
 static int core_release(Owner *owner, void *raw, struct zd_error *err)
 {
-	const struct zd_fast_table *fn = ((Core *)owner)->fn;
 	int code;
 
 	/* An object that goes has nobody to raise for. Else waits for others end by a signal; making durable does not. */
 	if (!owner->freeing)
-		fn->set_interrupt(raw, NULL, NULL);
+		zd_set_interrupt(raw, NULL, NULL);
 	atomic_store(&((Core *)owner)->cancel, 0); /* that was for calls under way, and there are none any more */
 	Py_BEGIN_ALLOW_THREADS
-	code = fn->close(raw, err);
+	code = zd_close(raw, err);
 	Py_END_ALLOW_THREADS
 	return code;
 }
@@ -508,7 +479,8 @@ static int core_release(Owner *owner, void *raw, struct zd_error *err)
 /* A command that a fault holds up for ever would let nobody close. */
 static void core_hurry(Owner *owner, void *raw)
 {
-	((Core *)owner)->fn->end_hangs(raw);
+	(void)owner;
+	zd_end_hangs(raw);
 }
 
 static PyObject *core_fail(Owner *owner, int code, const struct zd_error *err)
@@ -528,30 +500,20 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 PyDoc_STRVAR(prepare_doc,
-"_prepare($self, table, on_error, on_range, /)\n--\n\n"
-"Before the core is asked for a handle, which it puts into _cell; table is the address that zoned._native gives.");
+"_prepare($self, on_error, on_range, /)\n--\n\n"
+"Before the core is asked for a handle, which it puts into _cell.");
 
 static PyObject *core_prepare(PyObject *op, PyObject *args)
 {
 	Core *self = (Core *)op;
-	unsigned long long table;
 	PyObject *on_error, *on_range;
-	const struct zd_fast_table *fn;
 
-	if (!PyArg_ParseTuple(args, "KOO:_prepare", &table, &on_error, &on_range))
+	if (!PyArg_ParseTuple(args, "OO:_prepare", &on_error, &on_range))
 		return NULL;
-	if (self->fn != NULL) {
+	if (self->on_error != NULL) {
 		PyErr_SetString(PyExc_ValueError, "a device is prepared once");
 		return NULL;
 	}
-	fn = (const struct zd_fast_table *)(uintptr_t)table;
-	if (fn == NULL || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
-		PyErr_SetString(PyExc_ImportError,
-				"zoned._fast and zoned._native come from different builds: install zoned again");
-		return NULL;
-	}
-	self->fn = fn;
-	zd_owner_waited = fn->waited_for;
 	self->on_error = Py_NewRef(on_error);
 	self->on_range = Py_NewRef(on_range);
 	Py_RETURN_NONE;
@@ -562,7 +524,7 @@ static PyObject *core_cell(PyObject *op, void *unused)
 	Core *self = (Core *)op;
 
 	(void)unused;
-	if (self->fn == NULL || self->owner.raw != NULL || self->owner.closing) {
+	if (self->on_error == NULL || self->owner.raw != NULL || self->owner.closing) {
 		PyErr_SetString(PyExc_ValueError, "there is room for one device, once");
 		return NULL;
 	}
@@ -585,7 +547,7 @@ static PyObject *core_begin(PyObject *op, PyObject *arg)
 		return NULL;
 	}
 	self->size = size;
-	self->fn->set_interrupt(self->owner.raw, interrupt_hook, self);
+	zd_set_interrupt(self->owner.raw, interrupt_hook, self);
 	Py_RETURN_NONE;
 }
 

@@ -24,7 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fast_table.h"
+#include "zoned/fs.h"
+#include "zoned/zoned.h"
 
 #ifdef Py_GIL_DISABLED
 #error "zoned needs a CPython with the GIL"
@@ -78,7 +79,6 @@ struct Owner {
 
 typedef struct {
 	Owner owner;
-	const struct zd_fast_table *fn;
 	PyObject *on_error;             /* callable(core, code, raw): raises */
 	PyObject *on_range;             /* callable(core, name, value): raises */
 	uint64_t size;                  /* of the disk, bytes */
@@ -96,8 +96,6 @@ struct zd_fast_state {
  */
 extern _Thread_local int zd_inside_here;
 
-/* Of the core: for whom this thread's last call waited when it was interrupted; NULL: for nobody. */
-extern const char *(*zd_owner_waited)(void);
 /* Set the exception that a signal handler raised, with a note that says for whom the call had waited. */
 void zd_owner_raise(Owner *self);
 

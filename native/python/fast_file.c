@@ -10,7 +10,6 @@
 
 typedef struct {
 	Owner owner;                  /* of the zd_fs_file; its parent is the Core */
-	const struct zd_fast_fs_table *fn;
 	PyObject *on_error;           /* callable(name, verb, code, raw): raises */
 	PyObject *name;
 	PyThread_type_lock moving;    /* held while the position is in use */
@@ -105,11 +104,8 @@ static int64_t to_offset(const char *name, PyObject *arg)
 	return -1;
 }
 
-PyDoc_STRVAR(write_doc,
-"write($self, data, /)\n--\n\n"
-"Write at the position, or with O_APPEND at the end; returns how many bytes went, fewer at the capacity.");
-
-static PyObject *file_write(PyObject *op, PyObject *data)
+/* A buffer that is filled from, or written to, the position, which moves on. */
+static inline __attribute__((always_inline)) PyObject *at_position(PyObject *op, PyObject *buffer, bool writes)
 {
 	File *self = (File *)op;
 	PyThreadState *ts;
@@ -118,23 +114,35 @@ static PyObject *file_write(PyObject *op, PyObject *data)
 	uint64_t landed;
 	int64_t n;
 
-	if (unlikely(zd_get_buffer(data, "data", PyBUF_SIMPLE, &view) < 0))
+	if (unlikely(zd_get_buffer(buffer, writes ? "data" : "buffer", writes ? PyBUF_SIMPLE : PyBUF_WRITABLE, &view) < 0))
 		return NULL;
 	if (unlikely(file_enter_moving(self) < 0)) {
 		PyBuffer_Release(&view);
 		return NULL;
 	}
 	err.code = 0;
+	landed = self->position;
 	ts = PyEval_SaveThread();
-	n = self->fn->write(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->write_flags, &landed,
-			    &err);
+	if (writes)
+		n = zd_fs_write(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->write_flags, &landed, &err);
+	else
+		n = zd_fs_read(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->read_flags, &err);
 	PyEval_RestoreThread(ts);
 	if (likely(n > 0))
 		self->position = landed + (uint64_t)n;
 	PyBuffer_Release(&view);
 	if (unlikely(file_leave_moving(self)))
 		return NULL;
-	return likely(n >= 0) ? PyLong_FromLongLong(n) : file_fail(self, "write", n, &err);
+	return likely(n >= 0) ? PyLong_FromLongLong(n) : file_fail(self, writes ? "write" : "read", n, &err);
+}
+
+PyDoc_STRVAR(write_doc,
+"write($self, data, /)\n--\n\n"
+"Write at the position, or with O_APPEND at the end; returns how many bytes went, fewer at the capacity.");
+
+static PyObject *file_write(PyObject *op, PyObject *data)
+{
+	return at_position(op, data, true);
 }
 
 PyDoc_STRVAR(readinto_doc,
@@ -143,28 +151,7 @@ PyDoc_STRVAR(readinto_doc,
 
 static PyObject *file_readinto(PyObject *op, PyObject *buffer)
 {
-	File *self = (File *)op;
-	PyThreadState *ts;
-	struct zd_error err;
-	Py_buffer view;
-	int64_t n;
-
-	if (unlikely(zd_get_buffer(buffer, "buffer", PyBUF_WRITABLE, &view) < 0))
-		return NULL;
-	if (unlikely(file_enter_moving(self) < 0)) {
-		PyBuffer_Release(&view);
-		return NULL;
-	}
-	err.code = 0;
-	ts = PyEval_SaveThread();
-	n = self->fn->read(handle_of(self), view.buf, (uint64_t)view.len, self->position, self->read_flags, &err);
-	PyEval_RestoreThread(ts);
-	if (likely(n > 0))
-		self->position += (uint64_t)n;
-	PyBuffer_Release(&view);
-	if (unlikely(file_leave_moving(self)))
-		return NULL;
-	return likely(n >= 0) ? PyLong_FromLongLong(n) : file_fail(self, "read", n, &err);
+	return at_position(op, buffer, false);
 }
 
 PyDoc_STRVAR(pwrite_doc,
@@ -195,7 +182,7 @@ static PyObject *file_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nar
 	}
 	err.code = 0;
 	ts = PyEval_SaveThread();
-	n = self->fn->write(handle_of(self), view.buf, (uint64_t)view.len, (uint64_t)offset, self->write_flags, NULL,
+	n = zd_fs_write(handle_of(self), view.buf, (uint64_t)view.len, (uint64_t)offset, self->write_flags, NULL,
 			    &err);
 	PyEval_RestoreThread(ts);
 	PyBuffer_Release(&view);
@@ -241,7 +228,7 @@ static PyObject *file_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 	}
 	err.code = 0;
 	ts = PyEval_SaveThread();
-	n = self->fn->read(handle_of(self), to, (uint64_t)length, (uint64_t)offset, self->read_flags, &err);
+	n = zd_fs_read(handle_of(self), to, (uint64_t)length, (uint64_t)offset, self->read_flags, &err);
 	PyEval_RestoreThread(ts);
 	if (unlikely(file_leave(self))) {
 		Py_DECREF(result);
@@ -273,7 +260,7 @@ static PyObject *file_truncate(PyObject *op, PyObject *arg)
 		return NULL;
 	err.code = 0;
 	Py_BEGIN_ALLOW_THREADS
-	code = self->fn->truncate(handle_of(self), (uint64_t)size, &err);
+	code = zd_fs_ftruncate(handle_of(self), (uint64_t)size, &err);
 	Py_END_ALLOW_THREADS
 	if (file_leave(self))
 		return NULL;
@@ -292,11 +279,11 @@ static int file_release(Owner *owner, void *raw, struct zd_error *err)
 	if (zd_owner_enter(core) < 0) {
 		/* The device is closed (or this is a signal handler inside a call on it): the disk is out of reach. */
 		PyErr_Clear();
-		self->fn->drop(raw);
+		zd_fs_drop(raw);
 		return 0;
 	}
 	Py_BEGIN_ALLOW_THREADS
-	code = self->fn->close(raw, err);
+	code = zd_fs_close(raw, err);
 	Py_END_ALLOW_THREADS
 	zd_owner_leave(core);
 	if (zd_owner_interrupt(core))
@@ -349,37 +336,29 @@ static PyObject *file_close(PyObject *op, PyObject *unused)
 }
 
 PyDoc_STRVAR(file_prepare_doc,
-"_prepare($self, core, table, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
-"Before the file is opened into _cell; table is the address that zoned._native gives.");
+"_prepare($self, core, on_error, name, read_flags, write_flags, position, /)\n--\n\n"
+"Before the file is opened into _cell.");
 
 static PyObject *file_prepare(PyObject *op, PyObject *args)
 {
 	File *self = (File *)op;
 	PyObject *module = PyType_GetModule(Py_TYPE(op)), *core, *on_error, *name;
-	unsigned long long table, position;
-	const struct zd_fast_fs_table *fn;
+	unsigned long long position;
 	int read_flags, write_flags, ok;
 
-	if (module == NULL || !PyArg_ParseTuple(args, "OKOOiiK:_prepare", &core, &table, &on_error, &name, &read_flags,
+	if (module == NULL || !PyArg_ParseTuple(args, "OOOiiK:_prepare", &core, &on_error, &name, &read_flags,
 						&write_flags, &position))
 		return NULL;
 	ok = PyObject_IsInstance(core, ((struct zd_fast_state *)PyModule_GetState(module))->core);
 	if (ok < 0)
 		return NULL;
-	if (!ok || self->fn != NULL) {
+	if (!ok || self->on_error != NULL) {
 		PyErr_SetString(PyExc_TypeError, ok ? "a file is prepared once" : "a file belongs to a Core");
-		return NULL;
-	}
-	fn = (const struct zd_fast_fs_table *)(uintptr_t)table;
-	if (fn == NULL || fn->table_size != sizeof(*fn) || fn->error_size != sizeof(struct zd_error)) {
-		PyErr_SetString(PyExc_ImportError,
-				"zoned._fast and zoned._native come from different builds: install zoned again");
 		return NULL;
 	}
 	self->moving = PyThread_allocate_lock();
 	if (self->moving == NULL)
 		return PyErr_NoMemory();
-	self->fn = fn;
 	self->on_error = Py_NewRef(on_error);
 	self->name = Py_NewRef(name);
 	self->read_flags = read_flags;

@@ -63,8 +63,6 @@ static void forget_interrupt(Owner *self)
 	Py_CLEAR(self->exc_tb);
 }
 
-const char *(*zd_owner_waited)(void);
-
 static void add_note(PyObject *exception, const char *whom)
 {
 	PyObject *text = PyUnicode_FromFormat("it waited for %s", whom);
@@ -78,7 +76,7 @@ static void add_note(PyObject *exception, const char *whom)
 
 void zd_owner_raise(Owner *self)
 {
-	const char *whom = zd_owner_waited == NULL ? NULL : zd_owner_waited();
+	const char *whom = zd_waited_for();
 	PyObject *type = self->exc_type, *value = self->exc_value, *tb = self->exc_tb;
 
 	self->exc_type = self->exc_value = self->exc_tb = NULL;

@@ -10,7 +10,7 @@
 #ifndef ZD_RULES_CHECK_H
 #define ZD_RULES_CHECK_H
 
-#include "zd.h"
+#include "zoned/zoned.h"
 
 #include <stdbool.h>
 

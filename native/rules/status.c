@@ -3,12 +3,14 @@
  * What each broken rule is called, and how each kind of host hears of it: SCSI sense data, NVMe status, errno.
  * One row for each rule, so that no two doors can tell different stories. Pure data and look-ups.
  */
-#include "zd.h"
+#include "zoned/error.h"
 
 #include "rules/sense.h"
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 #define NR_DIALECTS 3
 
@@ -67,6 +69,62 @@ const char *zd_rule_name(int code)
 	case ZD_E_CLOSED: return "closed";
 	default: return NULL;
 	}
+}
+
+/* Index: ZD_E_FIRST_RULE - code. */
+static const char *const meanings[ZD_NR_RULES] = {
+	"not at the write pointer, or not ending on a physical block",
+	"a write crosses the end of its zone or of the zone's capacity",
+	"a read crosses the end of a zone",
+	"a read passes the write pointer",
+	"the zone is full",
+	"the zone is read-only",
+	"the zone is offline",
+	"too many zones are open",
+	"too many zones are active",
+	"the zone's condition does not allow this command",
+	"the zone is conventional",
+	"a command starts between a zone's capacity and its end",
+	"beyond the end of the disk, or no such zone",
+	"not in whole logical blocks",
+	"longer than the append limit",
+	"the disk's dialect has no such command",
+	"medium error while reading",
+	"medium error while writing",
+	"the emulated disk has no power",
+	"a read crosses into another type of zone",
+	"the command hung and timed out",
+	"the disk holds other data",
+	"the zone is sequential",
+};
+
+const char *zd_strerror(int code)
+{
+	static _Thread_local char text[128];
+	int i = ZD_E_FIRST_RULE - code;
+
+	if (code >= 0)
+		return "success";
+	if (i >= 0 && i < ZD_NR_RULES)
+		return meanings[i];
+	switch (code) {
+	case ZD_E_GEOMETRY: return "impossible geometry";
+	case ZD_E_NOT_IMAGE: return "not an image of a zoned disk";
+	case ZD_E_VERSION: return "an image of another version";
+	case ZD_E_FEATURE: return "an image with a feature that this library does not have";
+	case ZD_E_TRUNCATED: return "the image is cut off";
+	case ZD_E_CORRUPT: return "the image is damaged";
+	case ZD_E_READONLY_HANDLE: return "the disk was opened read-only";
+	case ZD_E_FAILED: return "an earlier sync to the host's disk failed";
+	case ZD_E_BUSY: return "others have the disk open";
+	case ZD_E_CLOSED: return "the handle was closed";
+	default: break;
+	}
+	/* This form of strerror_r() (of GNU) gives a text that lies here or elsewhere. */
+	if (code > -4096)
+		return strerror_r(-code, text, sizeof(text));
+	snprintf(text, sizeof(text), "unknown error %d", code);
+	return text;
 }
 
 /* Index: enum zd_sense. SPC-5 annex F. */

@@ -6,7 +6,7 @@
  * Sources: ZBC-2 4.5.3 (zone conditions) and scsi_debug.c for zbc; ZNS 1.1 section 3.4.4 and QEMU's
  * nvme ctrl.c for zns; null_blk/zoned.c for nullblk.
  */
-#include "zd.h"
+#include "zoned/zoned.h"
 
 #define NR_DIALECTS 3
 #define NR_TYPES 3

@@ -6,7 +6,7 @@
  * became, so nothing is decided twice. One command at a time is under way, as with a program that waits for each:
  * what the drive does behind its back (emptying its cache, cleaning) goes on while it waits and in between.
  */
-#include "drive/drive.h"
+#include "told.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -48,26 +48,13 @@ static void drain(struct zd_drive *drive)
 	}
 }
 
-/* One command in one zone, to its end: drive->now is when. */
-static int step(struct zd_drive *drive, int cmd, uint32_t zone, uint64_t offset, uint64_t length, uint64_t before)
+/* A part of a command, to its end: drive->now is when. */
+static int step(struct zd_drive *drive, int cmd, const struct told_part *part)
 {
-	uint32_t i = zd_command_new(drive);
-	struct command *c;
+	int r = zd_told_give(drive, cmd, part, 0);
 
-	if (i == NONE)
-		return -ENOMEM;
-	c = &drive->cmds[i];
-	memset(c, 0, sizeof(*c));
-	c->sent = c->arrived = drive->now;
-	c->offset = offset;
-	c->length = length;
-	c->zone = zone;
-	c->cmd = (uint8_t)cmd;
-	c->dir = cmd == ZD_CMD_READ ? ZD_SIM_READ : cmd <= ZD_CMD_APPEND ? ZD_SIM_WRITE : ZD_SIM_NR_DIRS;
-	c->before = before;
-	c->first = (before & W_COND) == ZD_EMPTY;
-	drive->arrivals++;
-	drive_submit(drive, c);
+	if (r)
+		return r;
 	while (!drive->failed && drive->heap_used) {
 		struct event e = zd_next_event(drive);
 
@@ -79,28 +66,6 @@ static int step(struct zd_drive *drive, int cmd, uint32_t zone, uint64_t offset,
 		zd_drive_event(drive, &e);
 	}
 	return -ENOMEM;
-}
-
-static uint64_t word_of(const struct zd_told_zone *zone)
-{
-	return (zone->written & W_WRITTEN) | (zone->finished ? W_FINISHED : 0) | zone->cond;
-}
-
-/* A data command, zone by zone where it covers several. */
-static int data(struct zd_drive *drive, const struct zd_told *k)
-{
-	uint64_t at = k->offset, left = k->length;
-	int r = 0;
-
-	while (!r && left) {
-		uint32_t zone = zone_of(&drive->m, at);
-		uint64_t end = zone_start(&drive->m, zone) + zone_length(&drive->m, zone), n = left < end - at ? left : end - at;
-
-		r = step(drive, k->cmd, zone, at, n, zone == k->zone ? word_of(&k->before) : 0);
-		at += n;
-		left -= n;
-	}
-	return r;
 }
 
 int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed, zd_clock **out,
@@ -138,28 +103,22 @@ void zd_clock_free(zd_clock *clock)
 int zd_clock_command(zd_clock *clock, const struct zd_told *k)
 {
 	struct zd_drive *drive = &clock->drive;
-	bool is_data = k->cmd >= ZD_CMD_READ && k->cmd <= ZD_CMD_APPEND;
-	uint32_t zone = k->zone < drive->m.b.nr_zones ? k->zone : 0;
-	int cmd = k->cmd, r;
-	uint64_t from;
+	struct told_part part;
+	uint64_t from, at = 0;
+	int cmd, r;
 
-	if (cmd < 0 || (is_data && (k->offset > drive->m.b.size || k->length > drive->m.b.size - k->offset)))
-		return -EINVAL;
-	if (cmd >= ZD_CMD_OPEN_ALL && cmd <= ZD_CMD_RESET_ALL)
-		cmd -= ZD_CMD_OPEN_ALL - ZD_CMD_OPEN;
-	else if (cmd > ZD_CMD_RESET && cmd != ZD_CMD_FLUSH)
-		return 0; /* nothing that a program asks of a drive */
 	pthread_mutex_lock(&clock->lock);
+	r = zd_told_take(drive, k, &cmd);
+	if (r <= 0) {
+		pthread_mutex_unlock(&clock->lock);
+		return r;
+	}
+	r = 0;
 	from = drive->now;
-	if (!zone_conv(&drive->m, zone) && k->zone == zone)
-		drive->m.word[zone] = word_of(&k->after);
-	if (is_data)
-		r = data(drive, k);
-	else if (cmd == ZD_CMD_FLUSH) {
+	if (cmd == ZD_CMD_FLUSH)
 		drain(drive);
-		r = step(drive, cmd, 0, 0, 0, 0);
-	} else
-		r = step(drive, cmd, zone, zone_start(&drive->m, zone), 0, word_of(&k->before));
+	while (!r && zd_told_part(drive, k, &at, &part))
+		r = step(drive, cmd, &part);
 	if (r || drive->failed)
 		clock->failed = true;
 	pass(drive, drive->now + drive->model.host_ns);

@@ -3,7 +3,7 @@
 #ifndef ZD_SIM_COMMON_H
 #define ZD_SIM_COMMON_H
 
-#include "zd_sim.h"
+#include "zoned/sim.h"
 
 #include <errno.h>
 #include <stdbool.h>

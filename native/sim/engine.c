@@ -99,7 +99,9 @@ static void start(struct zd_sim *sim, struct command *c)
 		if (unlikely((word & W_WRITTEN) > sim->host_wp[c->zone]) && !(c->flags & C_COUNTED) && !sim->plug_first[c->zone])
 			host_learns(sim, c->zone);
 	} else if (c->cmd == ZD_CMD_RESET || c->cmd == ZD_CMD_FINISH) {
-		if (sim->host_flags[c->zone] & H_OPEN && c->cmd == ZD_CMD_FINISH)
+		/* A reset that makes room is followed by a write; after a trim the zone is written again only if host_wp says so. */
+		if (sim->host_flags[c->zone] & H_OPEN &&
+		    (c->cmd == ZD_CMD_FINISH || (c->dir == ZD_SIM_TRIM && !sim->host_wp[c->zone])))
 			zd_open_list_drop(sim, c->zone);
 		if (unlikely(!(c->flags & C_COUNTED)))
 			host_learns(sim, c->zone);

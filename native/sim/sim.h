@@ -34,6 +34,10 @@ struct job;
 /* What a kind of job does next; one of these for each kind. */
 typedef enum next next_fn(struct zd_sim *sim, struct job *job, struct command *c);
 
+struct extent_written {
+	uint64_t offset, length;
+};
+
 struct job {
 	struct zd_sim_job p;
 	next_fn *next;             /* of its kind */
@@ -66,6 +70,8 @@ struct job {
 	/* verify */
 	bool verifying;
 	uint64_t verify_at;
+	struct extent_written *kept; /* verify with several block sizes: what was written, to be read back as it was */
+	uint64_t nr_kept, kept_room, kept_at;
 	uint32_t clear_at;         /* the first zone that may still have to be reset before the first write */
 	uint32_t loops_left;
 	uint64_t io_size;          /* as given: what no_more() changes in p */

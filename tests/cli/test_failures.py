@@ -47,7 +47,8 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
-    # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench.
+    # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench, tests/iscsi
+    # export.
     others = {
         "create",
         "restore",
@@ -58,6 +59,7 @@ def test_every_command_that_takes_an_image_is_covered() -> None:
         "trace",
         "bench",
         "remount",
+        "export",
     }
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 
@@ -125,6 +127,10 @@ def test_argument_with_a_nul_or_no_text(tmp_path: Path) -> None:
     [
         (["frobnicate"], "there is no command 'frobnicate'; there are create, info,"),
         (["repot"], "there is no command 'repot'; did you mean 'report'?"),
+        (
+            ["unmount", "mnt"],
+            "there is no command 'unmount'; fusermount3 -u DIR unmounts, or as root umount DIR",
+        ),
         (["report"], "missing argument 'IMAGE' (see zonedctl report --help)"),
         (["report", "a", "b"], "got unexpected extra argument (b)"),
         (["report", "a", "--frmat", "csv"], "--format"),

@@ -59,10 +59,11 @@ def test_short_and_long_help_and_version() -> None:
     assert ok("--version").text == ok("-V").text == f"zonedctl {zoned.__version__}\n"
 
 
-# bench: tests/sim runs job files, traces and sweeps of its own; mount and remount: tests/fuse
+# bench: tests/sim runs job files, traces and sweeps of its own; mount and remount: tests/fuse; export: tests/iscsi
 NOT_RUN = (
     "zonedctl mount",
     "zonedctl remount",
+    "zonedctl export",
     "zonedctl bench",
     "jq",
     "ssh",
@@ -89,6 +90,7 @@ def test_enough_examples_are_run() -> None:
         "completion",
         "mount",
         "remount",
+        "export",
         "bench",
     }
 

@@ -255,3 +255,33 @@ def test_an_interrupted_set_condition_says_how_far_it_got(
         130,
         "zonedctl: interrupted; 2 of 5 zones were made offline\n",
     )
+
+
+#: As `HOOK`, while CPython runs the text of a function that a dataclass asked for, inside of a command.
+AMID_EXEC = """
+import sys
+from zoned.cli import main
+import zoned.openers
+def refuse_used(path):
+    exec("raise KeyboardInterrupt")
+zoned.openers.refuse_used = refuse_used
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_an_interrupt_amid_source_text_is_answered_as_any_other(tmp_path: Path) -> None:
+    """CPython marks such a one as unhandled, and would end a ``python -m`` by the signal."""
+    (tmp_path / "amid.py").write_text(AMID_EXEC)
+    disk = tmp_path / "disk.img"
+    zoned.create(disk).close()
+    dump = tmp_path / "disk.zdump"
+    assert zonedctl("dump", disk, dump).status == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "amid", "restore", "--replace", str(dump), str(disk)],
+        capture_output=True,
+        env=environment(PYTHONPATH=f"{ROOT}:{tmp_path}"),
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, b"zonedctl: interrupted\n")

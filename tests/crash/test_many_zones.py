@@ -23,6 +23,8 @@ from crash.judge import bounded
 from waiting import PATIENCE
 from zoned import ZoneCondition, ZoneType
 
+pytestmark = pytest.mark.plain
+
 HERE = Path(__file__).parent
 
 

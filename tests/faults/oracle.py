@@ -61,7 +61,7 @@ class Order(IntEnum):
 
 
 class Manage(IntEnum):
-    """Zone commands, as in enum zd_command of zd.h."""
+    """Zone commands, as in enum zd_cmd of zoned/zone.h."""
 
     OPEN = 3
     CLOSE = 4

@@ -239,6 +239,21 @@ def test_mount(zonefs_mount):
     assert code == 0, said
 
 
+def test_an_iscsi_target_for_a_test(tmp_path: Path) -> None:
+    source = """
+import socket, pytest
+
+@pytest.mark.zoned(zones=8, conventional=1)
+def test_it(zoned_iscsi, zoned_device):
+    host, _, port = zoned_iscsi.address.rpartition(":")
+    socket.create_connection((host, int(port))).close()
+    assert zoned_iscsi.url == f"iscsi://{zoned_iscsi.address}/{zoned_iscsi.iqn}/0"
+    assert str(zoned_device.info().uuid) in zoned_iscsi.iqn
+"""
+    code, said = run(tmp_path, source)
+    assert code == 0, said
+
+
 def test_a_failure_shows_what_others_did_to_the_image(tmp_path: Path) -> None:
     """The test's own handle is not the only one that counts: a file system's, another process's."""
     source = """

@@ -56,6 +56,21 @@ def test_foreign_file(tmp_path: Path, kind: str, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", EVERY_WAY)
+@pytest.mark.parametrize("length", [100, 4095, 4096 + 100])
+def test_cut_off_in_its_headers(tmp_path: Path, length: int, way: str) -> None:
+    """What is gone is not called damaged, while the file tells by its length what happened."""
+    path = tmp_path / "disk.img"
+    zoned.create(path).close()
+    os.truncate(path, length)
+    if length > 4096 and "open" not in way:
+        assert zoned.check(path), "a finding, as the header is whole"
+    else:
+        with pytest.raises(zoned.ImageTruncatedError, match=f"at byte {length}"):
+            EVERY_WAY[way](path)
+    assert path.stat().st_size == length
+
+
+@pytest.mark.parametrize("way", EVERY_WAY)
 def test_no_such_file(tmp_path: Path, way: str) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         EVERY_WAY[way](tmp_path / "nowhere.img")

@@ -37,7 +37,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 SERIES = "6.12"
@@ -54,6 +53,7 @@ MODULES = (
     *BOOT_MODULES,
     *("null_blk", "scsi_debug", "sd_mod", "sg", "zonefs", "loop", "dm-zoned", "f2fs", "btrfs"),
     "ublk_drv",
+    *("iscsi_tcp", "crc32c_generic", "crc32c_intel"),
 )
 BOOT_SECONDS = 180.0
 CONSOLE_TAIL = 60
@@ -446,12 +446,7 @@ class Kernel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
         shutil.rmtree(self.share / ".lab", ignore_errors=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -10,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+import core
+
 HERE = Path(__file__).parent
 Build = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
 def clean_environment() -> dict[str, str]:
-    """What a suite under ASan sets must reach neither the compiler nor the programs."""
-    mine = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
-    return {name: value for name, value in os.environ.items() if name not in mine}
+    return core.clean_environment()
 
 
 @pytest.fixture(scope="session")

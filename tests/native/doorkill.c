@@ -146,7 +146,7 @@ static void play(int scene, unsigned long stride)
 
 int main(int argc, char **argv)
 {
-	const struct zd_config config = {
+	const struct zd_config config = { .struct_size = sizeof(struct zd_config),
 		.size = 1ull << 30, .zone_size = 512ull << 20, .logical_block = 4096, .physical_block = 4096, .host_sync = ZD_SYNC_NEVER
 	};
 	struct zd_error err;

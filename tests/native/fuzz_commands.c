@@ -31,6 +31,7 @@ static void decode_config(struct input *in, struct zd_config *config, struct zd_
 	uint32_t zones = 1 + take(in, MAX_ZONES), blocks = 1 + take(in, MAX_BLOCKS), tail;
 
 	memset(config, 0, sizeof(*config));
+	config->struct_size = sizeof(*config);
 	config->physical_block = take(in, 2) ? 4096 : 512;
 	config->logical_block = take(in, 2) ? config->physical_block : 512;
 	config->zone_size = (uint64_t)blocks * config->physical_block;

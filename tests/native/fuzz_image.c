@@ -57,7 +57,7 @@ static void remove_files(void)
 static void make_bases(void)
 {
 	struct zd_range conv = { 0, 2 };
-	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE - BLOCK, .zone_size = ZONE_SIZE,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE - BLOCK, .zone_size = ZONE_SIZE,
 				    .zone_capacity = 12 * BLOCK, .logical_block = 512, .physical_block = BLOCK,
 				    .max_open = 3, .max_active = 8, .unrestricted_read = 1, .seed = 7, .nr_conv = 1,
 				    .conv = &conv, .slot_cache = 2 * 65536 };
@@ -155,7 +155,7 @@ static void look(zd_dev *dev)
 {
 	static uint8_t buffer[ZONE_SIZE];
 	struct zd_error err;
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_zone zone;
 	int64_t ret;
 

@@ -7,6 +7,8 @@
 
 #include "testing.h"
 
+#include <errno.h>
+
 #define NEXUSES 2
 #define MOST_OUT (64u << 10)
 #define MOST_IN (64u << 10)
@@ -30,7 +32,7 @@ static uint32_t take(struct input *in, uint32_t below)
 static zd_dev *make(struct input *in)
 {
 	struct zd_range conv = { 0, take(in, 4) };
-	struct zd_config config = { .zone_size = 64 << 10, .logical_block = take(in, 2) ? 4096 : 512, .physical_block = 4096 };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .zone_size = 64 << 10, .logical_block = take(in, 2) ? 4096 : 512, .physical_block = 4096 };
 	struct zd_error err;
 	zd_dev *dev;
 
@@ -67,10 +69,10 @@ static uint32_t make_cdb(struct input *in, uint8_t *cdb)
 	return info.length;
 }
 
-/* Half of the tasks are told of, once each. */
+/* Half of the tasks are told of, once each; what hangs is aborted by one of the ways that there are. */
 static void ended(struct zd_scsi_task *task)
 {
-	++*(int *)task->arg;
+	__atomic_fetch_add((int *)task->arg, 1, __ATOMIC_ACQ_REL);
 }
 
 static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8_t *room)
@@ -110,8 +112,16 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 	task.arg = &told;
 	task.done = out_length & 1 ? ended : NULL;
 	zd_scsi_exec(nexus, &task);
+	if (task.done && !__atomic_load_n(&told, __ATOMIC_ACQUIRE)) {
+		static const int ways[] = { ZD_SCSI_ABORT_TASK, ZD_SCSI_ABORT_TASK_SET, ZD_SCSI_CLEAR_TASK_SET, ZD_SCSI_LUN_RESET,
+					    ZD_SCSI_TARGET_WARM_RESET };
+		int r = zd_scsi_manage(nexus, ways[in_length % 5], task.lun, task.tag);
+
+		CLAIM(r == 0 || r == -ENOENT);
+	}
 	CLAIM(told == (task.done != NULL));
-	CLAIM(task.status == ZD_SCSI_GOOD || task.status == ZD_SCSI_CHECK_CONDITION || task.status == ZD_SCSI_RESERVATION_CONFLICT);
+	CLAIM(task.status == ZD_SCSI_GOOD || task.status == ZD_SCSI_CHECK_CONDITION || task.status == ZD_SCSI_RESERVATION_CONFLICT ||
+	      task.status == ZD_SCSI_TASK_ABORTED);
 	CLAIM((task.status == ZD_SCSI_CHECK_CONDITION) == (task.sense_length != 0));
 	CLAIM(task.sense_length <= ZD_SCSI_SENSE_ROOM);
 	CLAIM(task.in_length <= in_length);
@@ -127,6 +137,33 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 		CLAIM(room[in_length + i] == 0xA5);
 	free(exact);
 	free(cdb);
+}
+
+/* What others do to the disk, and fault rules. A millisecond is long: nothing waits for longer. */
+static void disturb(zd_dev *dev, struct input *in)
+{
+	struct zd_fault fault = { .kind = take(in, 2) ? ZD_FAULT_HANG : ZD_FAULT_MEDIUM, .commands = 1u << take(in, 3), .last_zone = ZD_NO_ZONE,
+				  .limit = 1, .real_ns = 1000000 };
+	uint32_t zone = take(in, 20), id;
+
+	if (fault.kind == ZD_FAULT_MEDIUM)
+		fault.real_ns = 0;
+	switch (take(in, 4)) {
+	case 0:
+		zd_fault_add(dev, &fault, &id, NULL); /* it may meet another rule */
+		break;
+	case 1:
+		zd_set_condition(dev, zone, take(in, 2) ? ZD_READ_ONLY : ZD_OFFLINE, NULL);
+		break;
+	case 2:
+		zd_set_condition(dev, zone, ZD_EMPTY, NULL);
+		break;
+	default:
+		CLAIM(zd_power_cut(dev, ZD_KEEP_RANDOM, 1, NULL) == 0);
+		if (take(in, 4))
+			CLAIM(zd_power_on(dev, NULL) == 0);
+		break;
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -151,12 +188,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if (what == 0)
 			zd_scsi_reset(nexuses[0], NULL);
+		else if (what == 1)
+			zd_scsi_manage(nexuses[0], (int)take(&in, 10), (const uint8_t[8]){ 0, (uint8_t)take(&in, 2) }, take(&in, 3));
+		else if (what < 4)
+			disturb(dev, &in);
 		else
 			one_task(nexuses[what % NEXUSES], &in, out, room);
 	}
 	for (uint32_t i = 0; i < NEXUSES; i++)
 		zd_scsi_nexus_close(nexuses[i]);
 	zd_scsi_target_free(target);
+	zd_fault_clear(dev, 0, NULL);
+	CLAIM(zd_power_on(dev, NULL) == 0);
 	claim_disk_is_sound(dev, 1);
 	CLAIM(zd_close(dev, NULL) == 0);
 	free(out);

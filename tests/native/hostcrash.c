@@ -850,7 +850,7 @@ static void enumerate(const char *crashed, uint32_t states)
 static void run_workload(const char *path, const char *crashed, uint32_t states)
 {
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .size = ZONES * ZONE_SIZE,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = ZONES * ZONE_SIZE,
 				    .zone_size = ZONE_SIZE,
 				    .logical_block = BLOCK,
 				    .physical_block = BLOCK,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every call of zd.h, at random, by many threads and by child processes that are killed, stopped and continued at any
+ * Every call of zoned/zoned.h, at random, by many threads and by child processes that are killed, stopped and continued at any
  * moment; interrupt hooks that say "end" at random, and signals in the midst of system calls. It knows what each call
  * may answer, that no sector of a required zone is torn or misplaced, and that forks stay as they are. At the end the
  * disk must be sound, `check` must find nothing, and the recount must agree.
@@ -14,6 +14,7 @@
 #include "zoned/request.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -148,8 +149,34 @@ int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struc
 }
 #endif
 
+/*
+ * Codes that each call gave, for who compares them with what its header lists: a line "zd_call code" for each, once a
+ * process, in the file that ZD_TOLD names. call: how it is written.
+ */
+static void tell(const char *call, int64_t code)
+{
+	static _Atomic uint32_t seen[4096];
+	static int fd = -2;
+	char line[64];
+	uint32_t key;
+	int n;
+
+	call = strstr(call, "zd_");
+	if (!call)
+		return;
+	n = snprintf(line, sizeof(line), "%.*s %d\n", (int)strcspn(call, "("), call, (int)code);
+	key = zd_crc32c(0, line, (size_t)n) | 1;
+	if (atomic_exchange(&seen[key / 2 % 4096], key) == key)
+		return;
+	if (fd == -2)
+		fd = getenv("ZD_TOLD") ? open(getenv("ZD_TOLD"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
+	if (fd >= 0)
+		CLAIM(write(fd, line, (size_t)n) == n);
+}
+
 /* What a call on a disk that others use, cut and break may answer; a damaged image is never among it. */
-static int64_t settle(int64_t ret, const struct zd_error *err)
+#define settle(call, err) settle_call(#call, call, err)
+static int64_t settle_call(const char *call, int64_t ret, const struct zd_error *err)
 {
 	static const int host[] = { -EINVAL, -EINTR, -EALREADY, -EBUSY, -ENOENT, -ENOSPC, -EEXIST, -EAGAIN, -ECANCELED };
 	bool known = (ret <= ZD_E_FIRST_RULE && ret > ZD_E_FIRST_RULE - ZD_NR_RULES) || ret == ZD_E_READONLY_HANDLE || ret == ZD_E_BUSY ||
@@ -159,6 +186,7 @@ static int64_t settle(int64_t ret, const struct zd_error *err)
 	if (ret >= 0)
 		return ret;
 	claim_known_code(ret, err);
+	tell(call, ret);
 	if (ret == -EINTR)
 		zd_waited_for();
 	for (size_t i = 0; i < sizeof(host) / sizeof(host[0]); i++)
@@ -212,9 +240,10 @@ static void op_read(struct worker *w, zd_dev *dev)
 	uint64_t offset = (uint64_t)block * BLOCK;
 	const struct iovec two[] = { { w->more, SECTOR }, { w->more + SECTOR, n * BLOCK - SECTOR } };
 	struct zd_error err;
-	int64_t got = draw(w, 2) ? zd_pread(dev, w->more, n * BLOCK, offset, &err) : zd_preadv(dev, two, 2, offset, &err);
+	int64_t got = draw(w, 2) ? settle(zd_pread(dev, w->more, n * BLOCK, offset, &err), &err)
+				 : settle(zd_preadv(dev, two, 2, offset, &err), &err);
 
-	if (settle(got, &err) >= 0)
+	if (got >= 0)
 		verify(w->more, offset, n * BLOCK);
 }
 
@@ -285,8 +314,9 @@ static void op_append(struct worker *w, zd_dev *dev)
 	int64_t got;
 
 	stamp(w, (uint64_t)zone * ZONE_SIZE, n * BLOCK, false);
-	got = draw(w, 2) ? zd_append(dev, zone, w->bytes, n * BLOCK, &landed, &err) : zd_appendv(dev, zone, two, 2, &landed, &err);
-	if (settle(got, &err) >= 0)
+	got = draw(w, 2) ? settle(zd_append(dev, zone, w->bytes, n * BLOCK, &landed, &err), &err)
+			 : settle(zd_appendv(dev, zone, two, 2, &landed, &err), &err);
+	if (got >= 0)
 		CLAIM(landed / ZONE_SIZE == zone && landed % BLOCK == 0);
 }
 
@@ -369,9 +399,9 @@ static void op_look(struct worker *w, zd_dev *dev)
 	struct zd_zone_counters by_zone[NR_ZONES];
 	struct zd_zone_state states[NR_ZONES];
 	struct zd_zone zones[NR_ZONES];
-	struct zd_counters counters;
+	struct zd_counters counters = { .struct_size = sizeof(counters) };
 	struct zd_range ranges[4];
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_error err;
 	struct stat st;
 	uint32_t zone = draw(w, NR_ZONES);
@@ -411,7 +441,7 @@ static void op_pure(struct worker *w, zd_dev *dev)
 	whole = zd_rule_sentence(&any, &disk, text, room);
 	CLAIM(whole > 0 && (!room || strlen(text) == (whole < room ? whole : room - 1)));
 	CLAIM(zd_cond_name((int)draw(w, 3)) && zd_dialect_name((int)draw(w, 3)) && zd_cmd_name((int)draw(w, 12)));
-	CLAIM(zd_rule_info(code, (int)draw(w, 3)) && zd_rule_name(code));
+	CLAIM(zd_rule_info(code, (int)draw(w, 3)) && zd_rule_name(code) && *zd_strerror(code) && zd_abi() == ZD_ABI);
 	CLAIM(zd_cond_name(ZD_FULL) && zd_dialect_name(ZD_ZNS) && zd_cmd_name((int)draw(w, ZD_NR_CMDS)));
 	{
 		const struct zd_error broken = { .code = code, .cmd = ZD_CMD_WRITE, .zone = draw(w, NR_ZONES), .wp = ZD_NONE };
@@ -498,7 +528,7 @@ static void read_recording(int fd)
 static void op_trace(struct worker *w, zd_dev *dev)
 {
 	struct zd_trace_record *last;
-	struct zd_trace_status status;
+	struct zd_trace_status status = { .struct_size = sizeof(status) };
 	struct zd_error err;
 	int64_t n;
 	int fd;
@@ -563,6 +593,22 @@ static void op_observe(struct worker *w, zd_dev *dev)
 		zd_observe_end(dev, draw(w, 2) ? NULL : count);
 }
 
+/* The same by the library's own list of what may become of zones and blocks. */
+static void choose_fates(struct worker *w, zd_snapshot *snapshot, const struct zd_snapshot_block *blocks, uint64_t n,
+			 struct zd_cut *cut, struct zd_survivor *kept, uint64_t *undone)
+{
+	struct zd_fate fates[NR_ZONES + MAX_BLOCKS];
+	struct zd_survivor all[NR_ZONES + MAX_BLOCKS];
+	uint64_t choices[NR_ZONES + MAX_BLOCKS], nr_free, nr = zd_snapshot_fates(snapshot, blocks, n, fates, &nr_free);
+
+	CLAIM(nr_free <= nr && nr <= NR_ZONES + n);
+	for (uint64_t i = 0; i < nr; i++)
+		choices[i] = i < nr_free ? draw(w, (uint32_t)fates[i].choices) : 0;
+	CLAIM(zd_fates_cut(fates, nr, choices, nr_free, all, undone, cut) == 0 && cut->nr_kept <= NR_ZONES);
+	memcpy(kept, all, cut->nr_kept * sizeof(*kept));
+	cut->kept = kept;
+}
+
 /* A survivor that could be, at the moment of the snapshot. */
 static void choose(struct worker *w, zd_snapshot *snapshot, struct zd_cut *cut, struct zd_survivor *kept, uint64_t *undone)
 {
@@ -574,6 +620,10 @@ static void choose(struct worker *w, zd_snapshot *snapshot, struct zd_cut *cut, 
 
 	*cut = (struct zd_cut){ .kept = kept, .undone = undone };
 	CLAIM(nr >= 0 && nr <= (int)NR_ZONES);
+	if (n >= 0 && n <= MAX_BLOCKS && draw(w, 2)) {
+		choose_fates(w, snapshot, blocks, (uint64_t)n, cut, kept, undone);
+		return;
+	}
 	for (int i = 0; i < nr; i++) {
 		const struct zd_snapshot_zone *z = &rows[i];
 
@@ -645,7 +695,7 @@ static void op_check(struct worker *w, zd_dev *dev)
 /* A disk of one's own, beside: made, used, closed, checked. */
 static void op_create(struct worker *w, zd_dev *dev)
 {
-	struct zd_config config = { .size = 4 * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = SECTOR, .physical_block = BLOCK };
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = 4 * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = SECTOR, .physical_block = BLOCK };
 	struct zd_finding *findings;
 	struct zd_error err;
 	char path[4096], placed[4096 + 8];
@@ -722,7 +772,7 @@ static void fork_of(struct worker *w, zd_snapshot *snapshot, struct place *to)
 static bool reads_only(zd_dev *dev)
 {
 	struct zd_error err;
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 
 	return zd_info(dev, &info, &err) < 0 || info.readonly;
 }
@@ -754,9 +804,8 @@ static void op_place(struct worker *w, zd_dev *dev)
 		zd_dev *of = place->dev && draw(w, 2) ? place->dev : dev;
 
 		/* By a read-only handle a look takes no lock and races by design; what it tells is tested from Python. */
-		if (settle(draw(w, 2) && !reads_only(of) ? zd_snapshot_look(of, &place->snapshot, &err)
-								 : zd_snapshot_take(of, &place->snapshot, &err),
-			   &err) < 0)
+		if ((draw(w, 2) && !reads_only(of) ? settle(zd_snapshot_look(of, &place->snapshot, &err), &err)
+							    : settle(zd_snapshot_take(of, &place->snapshot, &err), &err)) < 0)
 			place->snapshot = NULL;
 	} else if (!place->dev) {
 		/* Through a second hold of it, whose end must leave the first. */
@@ -1001,7 +1050,7 @@ static void run_threads(uint64_t seed, uint32_t milliseconds, uint32_t nr, uint3
 
 static void learn(void)
 {
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_error err;
 
 	CLAIM(zd_info(disk, &info, &err) == 0);
@@ -1025,7 +1074,7 @@ static void create_disk(uint64_t seed)
 {
 	struct worker w = { .random = seed };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
 				    .physical_block = BLOCK, .nr_conv = 1, .conv = &conv, .unrestricted_read = 1 };
 	struct zd_error err;
 

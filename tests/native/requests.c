@@ -22,7 +22,7 @@
 static zd_dev *new_disk(uint32_t model)
 {
 	const struct zd_range conv = { 0, CONV };
-	const struct zd_config config = { .size = ZONES * ZONE, .zone_size = ZONE, .logical_block = BLOCK, .physical_block = BLOCK,
+	const struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = ZONES * ZONE, .zone_size = ZONE, .logical_block = BLOCK, .physical_block = BLOCK,
 					  .slot_cache = UINT64_MAX, .unrestricted_read = 1, .model = (uint8_t)model, .nr_conv = 1,
 					  .conv = &conv };
 	struct zd_error err;
@@ -366,7 +366,7 @@ static void verify_and_compare(void)
 	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
 	const struct zd_fault f = { .kind = ZD_FAULT_MEDIUM, .last_zone = ZD_NO_ZONE, .commands = 1u << ZD_CMD_READ,
 				    .from = SEQ(5) + 2 * BLOCK, .to = SEQ(5) + 3 * BLOCK };
-	struct zd_counters counters;
+	struct zd_counters counters = { .struct_size = sizeof(counters) };
 	uint32_t id, i;
 
 	for (i = 0; i < sizeof(data); i++)
@@ -458,7 +458,7 @@ static void pins_survive(void)
 {
 	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
 	struct zd_pin seq, conv, none;
-	struct zd_info before, after;
+	struct zd_info before = { .struct_size = sizeof(before) }, after = { .struct_size = sizeof(after) };
 
 	fill(5);
 	CLAIM(zd_pwrite(dev, data, sizeof(data), SEQ(5), &err) == sizeof(data));
@@ -523,6 +523,185 @@ static void observers_are_local(void)
 	CLAIM(zd_close(other, &err) == 0 && zd_close(dev, &err) == 0);
 }
 
+/* ---------------------------------------------------------------- a drive's time */
+
+/* A drive that is done when the test says so: tickets are numbers, and those below `reached` have ended. */
+static struct {
+	_Atomic uint64_t given, reached, asked, dropped;
+	_Atomic uint32_t ends;
+	struct zd_told last;
+} drive;
+
+static uint64_t drive_begin(void *arg, const struct zd_told *what)
+{
+	CLAIM(arg == &drive);
+	drive.last = *what;
+	return atomic_fetch_add(&drive.given, 1) + 1;
+}
+
+static uint64_t drive_left(void *arg, uint64_t ticket)
+{
+	CLAIM(arg == &drive && ticket >= 1 && ticket <= drive.given);
+	atomic_fetch_add(&drive.asked, 1);
+	return ticket <= drive.reached ? 0 : 1000000;
+}
+
+static void drive_drop(void *arg, uint64_t ticket)
+{
+	CLAIM(arg == &drive && ticket > drive.reached);
+	atomic_fetch_add(&drive.dropped, 1);
+}
+
+static void drive_end(void *arg)
+{
+	CLAIM(arg == &drive);
+	atomic_fetch_add(&drive.ends, 1);
+}
+
+static const struct zd_pace by_hand = { drive_begin, drive_left, drive_drop, drive_end };
+
+static struct iovec block = { data, BLOCK };
+
+static struct zd_request write_of(uint64_t offset)
+{
+	struct zd_request q = request(ZD_OP_WRITE, offset, BLOCK);
+
+	q.iov = &block;
+	q.nr_iov = 1;
+	q.err = &err;
+	return q;
+}
+
+/* It takes effect at once and in its order, ends when the drive is done, and holds neither a lock nor a thread meanwhile. */
+static void pace_defers_what_is_done(void)
+{
+	enum { MANY = 100 };
+	static struct zd_request q[MANY];
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+	uint32_t i, before = threads();
+	struct zd_zone zone;
+
+	CLAIM(zd_set_pace(dev, &by_hand, &drive, &err) == 0);
+	CLAIM(zd_set_pace(dev, &by_hand, &drive, &err) == -EBUSY && drive.ends == 0);
+	for (i = 0; i < MANY; i++) {
+		q[i] = write_of(SEQ(CONV) + i * BLOCK);
+		CLAIM(zd_submit(dev, &q[i]) == ZD_DEFERRED);
+	}
+	CLAIM(threads() == before + 1 && drive.given == MANY && completed == 0);
+	CLAIM(zd_report(dev, CONV, 1, &zone, &err) == 1 && zone.wp == SEQ(CONV) + MANY * BLOCK);
+	CLAIM(drive.last.cmd == ZD_CMD_WRITE && drive.last.zone == CONV && drive.last.length == BLOCK &&
+	      drive.last.before.written == (MANY - 1) * BLOCK && drive.last.after.written == MANY * BLOCK);
+	drive.reached = 10;
+	await(10);
+	for (i = 0; i < 10; i++)
+		CLAIM(q[i].result == BLOCK);
+	CLAIM(completed == 10);
+	drive.reached = MANY;
+	await(MANY);
+	CLAIM(zd_close(dev, &err) == 0 && drive.ends == 1 && drive.dropped == 0);
+}
+
+/* What is refused, or reads nothing, is no work of the drive. */
+static void pace_is_of_what_took_effect(void)
+{
+	struct zd_request q = write_of(SEQ(CONV) + BLOCK);
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+
+	CLAIM(zd_set_pace(dev, &by_hand, &drive, &err) == 0);
+	CLAIM(zd_submit(dev, &q) == 0 && q.result == ZD_E_UNALIGNED_WRITE && completed == 1 && drive.given == 0);
+	CLAIM(zd_pread(dev, back, 0, 0, &err) == 0 && drive.given == 0);
+	drive.reached = UINT64_MAX;
+	CLAIM(zd_pwrite(dev, data, BLOCK, SEQ(CONV), &err) == BLOCK && drive.given == 1);
+	CLAIM(zd_append(dev, CONV, data, BLOCK, NULL, &err) == BLOCK && drive.given == 2 && drive.last.offset == SEQ(CONV) + BLOCK);
+	CLAIM(zd_pread(dev, back, BLOCK, SEQ(CONV), &err) == BLOCK && drive.given == 3);
+	CLAIM(zd_zone_mgmt(dev, ZD_CMD_FINISH, CONV, 2, &err) == 0 && drive.given == 5);
+	CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET_ALL, 0, 0, &err) == 0 && drive.given == 6);
+	CLAIM(zd_flush(dev, &err) == 0 && drive.given == 7 && drive.last.cmd == ZD_CMD_FLUSH);
+	CLAIM(zd_power_cycle(dev, &err) == 0);
+	CLAIM(zd_close(dev, &err) == 0 && drive.ends == 1);
+}
+
+/* Zones of one command are done one after the other, and each takes its time. */
+static void pace_is_of_each_zone(void)
+{
+	struct zd_request q = request(ZD_OP_FINISH, SEQ(CONV), 0);
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+	struct zd_zone zones[3];
+	uint64_t i;
+
+	q.count = 3;
+	CLAIM(zd_set_pace(dev, &by_hand, &drive, &err) == 0);
+	CLAIM(zd_submit(dev, &q) == ZD_DEFERRED);
+	for (i = 1; i <= 3; i++) {
+		while (drive.given < i)
+			sched_yield();
+		CLAIM(completed == 0 && zd_report(dev, CONV, 3, zones, &err) == 3);
+		CLAIM(zones[i - 1].cond == ZD_FULL && (i == 3 || zones[i].cond == ZD_EMPTY));
+		drive.reached = i;
+	}
+	await(1);
+	CLAIM(q.result == 0 && drive.given == 3 && zd_close(dev, &err) == 0);
+}
+
+static int tired(void *arg)
+{
+	(void)arg;
+	return 1;
+}
+
+/* Cancel, interrupt, power cut, close: none waits for the drive, and what was done is done. */
+static void pace_is_cut_short(void)
+{
+	struct zd_request q[3] = { write_of(SEQ(CONV)), write_of(SEQ(CONV) + BLOCK), write_of(SEQ(CONV) + 3 * BLOCK) };
+	struct zd_error errors[3];
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+	uint32_t i;
+
+	for (i = 0; i < 3; i++)
+		q[i].err = &errors[i];
+	CLAIM(zd_set_pace(dev, &by_hand, &drive, &err) == 0);
+	CLAIM(zd_submit(dev, &q[0]) == ZD_DEFERRED);
+	zd_cancel(dev, &q[0]);
+	CLAIM(completed == 1 && q[0].result == BLOCK && drive.dropped == 1);
+	CLAIM(zd_submit(dev, &q[1]) == ZD_DEFERRED);
+	zd_set_interrupt(dev, tired, NULL);
+	CLAIM(zd_pwrite(dev, data, BLOCK, SEQ(CONV) + 2 * BLOCK, &err) == -EINTR && drive.dropped == 2);
+	zd_set_interrupt(dev, NULL, NULL);
+	CLAIM(zd_submit(dev, &q[2]) == ZD_DEFERRED && completed == 1);
+	CLAIM(zd_close(dev, &err) == 0 && completed == 3 && drive.ends == 1 && drive.dropped == 4);
+	CLAIM(q[1].result == BLOCK && q[2].result == BLOCK);
+}
+
+static void pace_without_power(void)
+{
+	struct zd_request q = write_of(SEQ(CONV));
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+
+	CLAIM(zd_set_pace(dev, &by_hand, &drive, &err) == 0);
+	CLAIM(zd_submit(dev, &q) == ZD_DEFERRED);
+	CLAIM(zd_power_cut(dev, ZD_KEEP_DURABLE, 0, &err) == 0);
+	await(1);
+	CLAIM(q.result == ZD_E_POWER_LOSS && drive.dropped == 1);
+	CLAIM(zd_close(dev, &err) == 0 && drive.ends == 1);
+}
+
+/* A forked child's commands take no time, and the parent's drive is not asked. */
+static void pace_is_not_inherited(void)
+{
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+	int status;
+	pid_t child;
+
+	CLAIM(zd_set_pace(dev, &by_hand, &drive, &err) == 0);
+	child = fork();
+	if (!child) {
+		CLAIM(zd_pwrite(dev, data, BLOCK, SEQ(CONV), &err) == BLOCK && drive.given == 0 && drive.ends == 1);
+		_exit(zd_close(dev, &err) != 0);
+	}
+	CLAIM(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+	CLAIM(zd_close(dev, &err) == 0 && drive.ends == 1);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -543,6 +722,12 @@ static const struct {
 	{ "report-filters", report_filters },
 	{ "pins-survive", pins_survive },
 	{ "observers-are-local", observers_are_local },
+	{ "pace-defers-what-is-done", pace_defers_what_is_done },
+	{ "pace-is-of-what-took-effect", pace_is_of_what_took_effect },
+	{ "pace-is-of-each-zone", pace_is_of_each_zone },
+	{ "pace-is-cut-short", pace_is_cut_short },
+	{ "pace-without-power", pace_without_power },
+	{ "pace-is-not-inherited", pace_is_not_inherited },
 };
 
 int main(int argc, char **argv)

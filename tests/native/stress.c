@@ -179,8 +179,8 @@ static void *looker(void *arg)
 {
 	struct worker *w = arg;
 	struct zd_zone zones[NR_ZONES];
-	struct zd_counters counters;
-	struct zd_info info;
+	struct zd_counters counters = { .struct_size = sizeof(counters) };
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_error err;
 
 	while (!atomic_load(&stop)) {
@@ -334,7 +334,7 @@ static void *beginner(void *arg)
 {
 	struct worker *w = arg;
 	uint8_t bytes[BLOCK] = { 1 };
-	struct zd_trace_status status;
+	struct zd_trace_status status = { .struct_size = sizeof(status) };
 	struct zd_error err;
 	FILE *file = tmpfile();
 
@@ -383,7 +383,7 @@ static void *recorder(void *arg)
 {
 	struct worker *w = arg;
 	struct timespec pause = { 0, 20000000 };
-	struct zd_trace_status status;
+	struct zd_trace_status status = { .struct_size = sizeof(status) };
 	struct zd_error err;
 	FILE *file = tmpfile();
 
@@ -427,7 +427,7 @@ int main(int argc, char **argv)
 	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - 2 * ZD_TSAN_BUILD };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
 				    .physical_block = BLOCK, .max_open = 8, .unrestricted_read = 1, .nr_conv = 1,
 				    .conv = &conv, .slot_cache = 8 * ZONE_SIZE };
 	const char *path = argc > 2 ? argv[2] : NULL;

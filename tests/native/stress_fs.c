@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Many threads on one file system: the calls of zd_fs.h against each other, and against a disk that is changed
+ * Many threads on one file system: the calls of zoned/fs.h against each other, and against a disk that is changed
  * behind them. Built under ThreadSanitizer it shows races; by itself it shows lost, torn or misplaced data.
  *
  *     stress_fs SECONDS [IMAGE]      without IMAGE in RAM
  */
 #include "testing.h"
 
-#include "zd_fs.h"
+#include "zoned/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -267,7 +267,7 @@ int main(int argc, char **argv)
 						 conventional, conventional, reader, reader, looker, breaker };
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = NR_ZONES * ZONE_SIZE, .zone_size = ZONE_SIZE, .logical_block = BLOCK,
 				    .physical_block = BLOCK, .max_open = 12, .unrestricted_read = 1, .nr_conv = 1,
 				    .conv = &conv, .slot_cache = 8 * ZONE_SIZE };
 	struct zd_fs_format format = { .label = "stress", .perm = 0640 };

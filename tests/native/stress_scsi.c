@@ -161,7 +161,7 @@ static void hold(zd_dev *dev, int kind, int order, uint64_t ns, uint32_t command
 int main(int argc, char **argv)
 {
 	struct zd_range conv = { 0, 4 };
-	struct zd_config config = { .size = 8 << 20, .zone_size = 1 << 20, .logical_block = BLOCK, .physical_block = BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = 8 << 20, .zone_size = 1 << 20, .logical_block = BLOCK, .physical_block = BLOCK,
 				    .slot_cache = UINT64_MAX, .unrestricted_read = 1, .nr_conv = 1, .conv = &conv };
 	const struct timespec time = { argc > 1 ? atoi(argv[1]) : 1, 0 };
 	static struct initiator initiators[NEXUSES];

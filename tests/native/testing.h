@@ -3,7 +3,7 @@
 #ifndef TESTING_H
 #define TESTING_H
 
-#include "zd.h"
+#include "zoned/zoned.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static inline void claim_known_code(int64_t code, const struct zd_error *err)
  */
 static inline void claim_disk_is_sound(zd_dev *dev, int limits)
 {
-	struct zd_info info;
+	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_error err;
 	struct zd_zone *zones;
 	uint32_t implicit = 0, explicit = 0, closed = 0, limited_open = 0, limited_active = 0;

@@ -369,7 +369,7 @@ static int64_t use_fork(const struct order *o, struct zd_error *err)
 static int64_t create(const struct order *o, struct zd_error *err)
 {
 	struct zd_range conv = { 0, o->conv };
-	struct zd_config config = { .size = o->blocks * BLOCK,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = o->blocks * BLOCK,
 				    .zone_size = o->block * BLOCK,
 				    .logical_block = BLOCK,
 				    .physical_block = BLOCK,

@@ -6,14 +6,17 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from sim.helpers import KIB, MIB, SECOND, disk
+from zoned._core.native import ffi
 from zoned.bench import Job
 from zoned.bench.fiofile import FioError, Plan, load, parse
-from zoned.bench.fiooptions import ALIASES, LAYERED, MODES, OPTIONS, WITHOUT_EFFECT
+from zoned.bench.fiooptions import ALIASES, MODES, OPTIONS, WITHOUT_EFFECT
+from zoned.bench.fiovalues import ROOMS
 from zoned.bench.limits import limiting
 from zoned.bench.runner import execute
 from zoned.drives.models import load_drive, null_model
@@ -203,7 +206,7 @@ def test_numjobs_groups_and_stages() -> None:
     assert [j.name for j in plan.jobs] == ["a", "a", "a", "b", "c", "c", "d"]
     assert [j.offset for j in plan.jobs[:3]] == [0, 8 * MIB, 16 * MIB]
     assert [j.group for j in plan.jobs] == [0, 0, 0, 0, 1, 1, 2]
-    assert [j.wait_for for j in plan.jobs] == [0, 0, 0, 0, 4, 4, 0]
+    assert [j.wait_for for j in plan.jobs] == [0, 0, 0, 0, 4, 4, 4]
 
 
 def test_engines_and_depth() -> None:
@@ -311,7 +314,6 @@ def test_verify() -> None:
         ("[j]\nrw=randread\nrandom_distribution=zoned:50", "write accesses/space in percent"),
         ("[j]\nrw=randread\nexitall", "my.fio:3: the option exitall is unknown or not supported"),
         ("[j]\nrw=read\nfilename=/dev/a:/dev/b", "my.fio:3: .*a list of files cannot be had"),
-        ("[j]\nrw=read\ngtod_reduce=1", "my.fio:3: gtod_reduce=1: only 0 can be had here"),
         ("[j]\nrw=read\nbs=4k,4k,4k,4k", "my.fio:3: .*at most three values"),
         (
             "[j]\nrw=read\nbs=4k\nbsrange=4k-8k",
@@ -385,9 +387,151 @@ def test_one_limit_of_open_zones_for_a_disk() -> None:
     assert found.max_open_zones == 9
 
 
+def test_what_stands_behind_a_stonewall_begins_with_it() -> None:
+    text = "[global]\nrw=randread\nsize=4m\n[a]\n[b]\nstonewall\n[c]\n[d]\nnumjobs=2\n[e]\nstonewall\n[f]\n"
+    plan = parse(text, disk())
+    assert [(job.name, job.wait_for, job.group) for job in plan.jobs] == [
+        *(("a", 0, 0), ("b", 1, 1), ("c", 1, 1), ("d", 1, 1), ("d", 1, 1), ("e", 5, 2)),
+        ("f", 5, 2),
+    ]
+    run = execute(plan, disk(), null_model(), 1)
+    ends = {job.job.name: (job.started, job.ended) for job in run.jobs}
+    assert ends["c"][0] == ends["b"][0] >= ends["a"][1] > 0
+    assert ends["f"][0] == ends["e"][0] >= max(ends["c"][1], ends["d"][1])
+
+
+@pytest.mark.parametrize("option", ["runtime", "ramp_time", "startdelay", "thinktime"])
+def test_a_time_that_no_clock_holds_is_refused_with_file_and_line(option: str) -> None:
+    assert f"my.fio:3: {option}=999999999999d: it must be at most 146 years" in refused(
+        f"[j]\nrw=read\n{option}=999999999999d"
+    )
+
+
+@pytest.mark.parametrize("mode", ["rw", "randrw"])
+def test_a_mixed_job_on_conventional_zones_reads_too(mode: str) -> None:
+    plan = parse(f"[j]\nrw={mode}\n{ZBD}bs=4k\nsize=8m\nio_size=1m\n", disk())
+    reads, writes, _ = execute(plan, disk(), null_model(), 1).jobs[0].stats
+    assert reads.count + writes.count == 256
+    assert reads.count > 80
+    assert writes.count > 80
+
+
+def test_a_mixed_job_begins_with_a_write_where_nothing_is_written() -> None:
+    plan = parse(f"[j]\nrw=randrw\n{ZBD}bs=4k\noffset=8m\nrwmixread=99\nio_size=1m\n", disk())
+    reads, writes, _ = execute(plan, disk(), null_model(), 1).jobs[0].stats
+    assert (reads.count + writes.count, writes.first) == (256, 0)
+    assert reads.first > 0
+
+
+def test_a_trimmed_zone_is_no_longer_open() -> None:
+    """Two zones may be written at once; both are, in part, and trimmed: then there is room again."""
+    text = (
+        f"[global]\n{ZBD}max_open_zones=2\n"
+        "[w]\nrw=randwrite\nbs=1m\noffset=8m\nsize=8m\nio_size=2m\nrandseed=3\n"
+        f"[t]\nstonewall\nrw=trim\nbs=4k,4k,{4 * MIB}\noffset=8m\nsize=8m\n"
+        "[x]\nstonewall\nrw=write\nbs=1m\noffset=32m\nsize=8m\n"
+    )
+    run = execute(parse(text, disk()), disk(), null_model(), 1)
+    assert run.jobs[1].stats[2].count == 2
+    assert not run.jobs[2].stopped
+    assert run.jobs[2].stats[1].count == 8
+
+
+@pytest.mark.parametrize("sizes", ["bsrange=4k-32k", "bssplit=4k/50:16k/25:64k/25"])
+@pytest.mark.parametrize("mode", ["write", "randwrite"])
+@pytest.mark.parametrize("zones", [ZBD, "direct=1\n"])
+def test_verify_reads_blocks_as_they_were_written(sizes: str, mode: str, zones: str) -> None:
+    where = "offset=8m\n" if zones == ZBD else ""
+    text = f"[j]\nrw={mode}\n{zones}{where}{sizes}\nsize=8m\nverify=crc32c\nnumber_ios=121\n"
+    geometry = disk() if where else disk(conventional=16)
+    reads, writes, _ = execute(parse(text, geometry), geometry, null_model(), 1).jobs[0].stats
+    assert (writes.count, reads.count) == (121, 121)
+    assert reads.bytes == writes.bytes
+
+
+def test_verify_with_several_sizes_in_loops_and_of_one_size() -> None:
+    text = f"[j]\nrw=write\n{ZBD}offset=8m\nbsrange=4k-32k\nsize=4m\nverify=md5\nloops=3\n"
+    reads, writes, _ = execute(parse(text, disk()), disk(), null_model(), 1).jobs[0].stats
+    assert reads.count == writes.count > 3 * 100
+    text = text.replace("bsrange=4k-32k", "bs=16k")
+    reads, writes, _ = execute(parse(text, disk()), disk(), null_model(), 1).jobs[0].stats
+    assert reads.count == writes.count == 3 * 256
+
+
+def test_all_unsupported_options_are_named_in_one_go(tmp_path: Path) -> None:
+    """Each with its file and line, those of an included file too, of which nothing is shown."""
+    (tmp_path / "more.fio").write_text("steadystate=iops:1%\nbs=4k\n", encoding="utf-8")
+    (tmp_path / "my.fio").write_text(
+        "[global]\nsteadystate=bw:1%\nrw=read\ninclude more.fio\n[j]\nzonmode=zbd\nnrfiles=2\n"
+    )
+    with pytest.raises(FioError) as caught:
+        load(tmp_path / "my.fio", disk())
+    assert str(caught.value) == (
+        f"{tmp_path}/my.fio:2: the option steadystate is unknown or not supported here; "
+        f"so are one at {tmp_path}/more.fio:1, "
+        f"zonmode at {tmp_path}/my.fio:6 (did you mean zonemode?), "
+        f"nrfiles at {tmp_path}/my.fio:7"
+    )
+    two = refused("[j]\nnrfiles=2\nopenfiles=2\n")
+    assert two.endswith("not supported here; so is openfiles at my.fio:3")
+    many = refused("[j]\n" + "nrfiles=2\n" * 1000)
+    assert many.count("my.fio:") == 40
+    assert many.endswith(", and 960 options more")
+
+
+def test_options_without_effect_are_said_once_in_one_list() -> None:
+    text = (
+        "[global]\nname=x\ndirectory=/tmp\nwrite_bw_log=log\nthread\nrw=read\nsize=4m\n"
+        "[a]\nnumjobs=3\ngtod_reduce=1\n[b]\nname=y\nbuffered=1\n"
+    )
+    plan = parse(text, disk(), overrides={"cpus_allowed_policy": "split"})
+    assert [note for note in plan.notes if "effect" in note] == [
+        (
+            "without effect in virtual time: buffered, cpus_allowed_policy, directory, gtod_reduce, "
+            "name, thread, write_bw_log"
+        )
+    ]
+    assert not any("effect" in note for note in parse("[j]\nrw=read\n", disk()).notes)
+
+
 def test_no_option_is_both_used_and_without_effect() -> None:
-    assert not (set(OPTIONS) | set(LAYERED)) & WITHOUT_EFFECT
-    assert set(ALIASES.values()) - {"ba", "iodepth_batch_submit"} <= set(OPTIONS) | set(LAYERED)
+    assert not set(OPTIONS) & WITHOUT_EFFECT
+    assert set(ALIASES.values()) <= set(OPTIONS)
+
+
+def test_a_declaration_alone_brings_an_option_to_the_core() -> None:
+    """Each option that is a field of Job is parsed into it, and the core's job has the value."""
+    written = {"0 or 1": "1", "0 to 1": "0.5"}
+    seen = 0
+    for one in fields(Job):
+        if "fio" not in one.metadata:
+            continue
+        declared = OPTIONS[one.metadata["fio"].name]
+        text = written.get(declared.values, "7")
+        if one.default is True:
+            text = "0"
+        extra = f"rw=write\nioengine=libaio\nruntime=9\n{ZBD}" if one.name != "runtime" else ""
+        made = job(f"{extra}{declared.name}={text}\n")
+        value = getattr(made, one.name)
+        assert value != one.default, declared.name
+        if one.name in {name for name, _ in ffi.typeof("struct zd_sim_job").fields}:
+            assert getattr(made.to_c(), one.name) == value, declared.name
+            seen += 1
+    assert seen > 15
+
+
+def test_every_field_of_the_core_is_a_field_of_a_job() -> None:
+    names = {one.name for one in fields(Job)}
+    for name, _ in ffi.typeof("struct zd_sim_job").fields:
+        assert name in names or name.startswith(("reserved", "nr_")), name
+
+
+def test_options_have_a_room_and_a_line_of_help() -> None:
+    for one in OPTIONS.values():
+        assert one.room in ROOMS
+        assert one.about
+        assert one.values
+        assert "|" not in one.about + one.values
 
 
 def test_every_option_is_one_of_fio(needs: Needs) -> None:
@@ -406,8 +550,10 @@ def test_every_option_is_one_of_fio(needs: Needs) -> None:
         "sqthread_poll",
         "nonvectored",
         "ignore_zone_limits",
+        "cmd_type",
+        "sqthread_poll_cpu",
     }
-    missing = {name for name in [*OPTIONS, *LAYERED, *WITHOUT_EFFECT] if name not in names} - engine
+    missing = {name for name in [*OPTIONS, *WITHOUT_EFFECT] if name not in names} - engine
     assert missing - {"stats", "eta"} == set()
 
 

@@ -132,7 +132,5 @@ def test_no_function_of_libm_but_the_square_root() -> None:
         used |= set(re.findall(r"(?<![\w.>])([a-z][a-z0-9]*)\(", path.read_text(encoding="utf-8")))
     names = "sqrt cbrt pow exp exp2 expm1 log log2 log10 log1p sin cos tan atan fmod floor ceil round trunc rint fma ldexp hypot"
     assert used & {name + suffix for name in names.split() for suffix in ("", "f", "l")} == {"sqrt"}
-    flags = (folder.parents[1] / "native" / "python" / "build_native.py").read_text(
-        encoding="utf-8"
-    )
+    flags = (folder.parents[1] / "native" / "python" / "building.py").read_text(encoding="utf-8")
     assert "-ffp-contract=off" in flags

@@ -15,6 +15,8 @@ import pytest
 
 from zoned.bench.fit import FitError, Point, least_absolute, least_squares, leave_one_out, minimum
 
+pytestmark = pytest.mark.plain
+
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 

@@ -93,6 +93,8 @@ def test_job_files(tmp_path: Path) -> None:
 KILLER = """
 import os, pathlib, sys
 from zoned.bench import sweep
+
+pytestmark = pytest.mark.plain
 real = sweep.run_point
 def run_point(point):
     if point.seed == 666:

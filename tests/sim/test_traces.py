@@ -312,3 +312,49 @@ def test_sync_is_a_barrier(tmp_path: Path) -> None:
     job = Job("t", kind="trace", iodepth=8, size=64 * MIB)
     result = replay(text, tmp_path / "t", job, conventional=16)
     assert result.now == 2000, "two side by side, then the third alone"
+
+
+def iolog(*lines: str) -> str:
+    return "fio version 2 iolog\n/d open\n" + "".join(f"/d {line}\n" for line in lines)
+
+
+WRITES = [f"write {8 * MIB + i * MIB} {MIB}" for i in range(4)]
+
+
+@pytest.mark.parametrize("trim", [f"trim {8 * MIB} {4 * MIB}", f"trim {6 * MIB} {6 * MIB}"])
+def test_a_straight_trim_of_a_whole_zone_resets_it(trim: str, tmp_path: Path) -> None:
+    """Four writes, a trim and the same four writes; a trim beyond the zone leaves the others alone."""
+    job = Job("t", kind="trace", iodepth=8, size=64 * MIB)
+    result = replay(iolog(*WRITES, trim, *WRITES), tmp_path / "t", job)
+    assert result.jobs[0].error == ""
+    assert (result.total(1).count, result.total(2).count) == (8, 1)
+    assert result.counts["resets"] == 1
+
+
+def test_a_straight_trim_covers_several_zones_and_no_part_of_one(tmp_path: Path) -> None:
+    job = Job("t", kind="trace", size=64 * MIB)
+    more = [f"write {12 * MIB} 4096", f"write {16 * MIB} 4096"]
+    trims = [f"trim {8 * MIB + 4096} {12 * MIB}", f"trim {20 * MIB} 4096", f"trim {80 * MIB} 4096"]
+    result = replay(iolog(*WRITES, *more, *trims), tmp_path / "t", job)
+    assert result.total(2).count == 2, "zones 3 and 4: of zone 2 and of zone 5 it is a part"
+    assert result.counts["resets"] == 2
+
+
+def test_a_straight_trim_of_the_last_zone_which_is_smaller(tmp_path: Path) -> None:
+    size = 62 * MIB
+    job = Job("t", kind="trace", size=size)
+    text = iolog(f"write {60 * MIB} {MIB}", f"trim {60 * MIB} {2 * MIB}", f"write {60 * MIB} {MIB}")
+    result = replay(text, tmp_path / "t", job, size=size)
+    assert (result.jobs[0].error, result.total(2).count) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "blocks"),
+    [(2048, 4096, 2), (0, 4096, 1), (0, 512, 1), (4095, 2, 2), (4096, 4097, 2), (512, 3584, 1)],
+)
+def test_straight_a_command_is_of_all_blocks_that_it_touches(
+    offset: int, length: int, blocks: int, tmp_path: Path
+) -> None:
+    job = Job("t", kind="trace", size=64 * MIB)
+    result = replay(iolog(f"read {offset} {length}"), tmp_path / "t", job, conventional=16)
+    assert (result.total(0).count, result.total(0).bytes) == (1, blocks * 4096)

@@ -24,7 +24,7 @@ import zoned
 import zonefs
 from waiting import PATIENCE
 
-_ZONED = """device snapshots checking archive faults crash/states crash/history crash/checker drives/clock
+_ZONED = """device snapshots checking archive wholefile faults crash/states crash/history crash/checker drives/clock
     _core/handle _core/owning _core/waiting _core/looking
     traces/recording traces/own traces/packed traces/foreign traces/replaying bench/simulation bench/cleaning bench/runner"""
 _ZONEFS = "filesystem files stream mounting attach superblock options"

@@ -252,16 +252,25 @@ def test_an_object_that_was_never_attached() -> None:
         Guard(3)  # type: ignore[arg-type]
 
 
+def test_the_quick_calls_are_a_module_of_the_package() -> None:
+    done = run(
+        "import zoned._core.native\n"
+        "import zoned._fast, zoned._native\n"
+        "print(zoned._fast.Core.__module__, zoned._fast.__file__ == zoned._native.__file__)\n"
+    )
+    assert (done.stdout, done.stderr) == ("zoned._fast True\n", "")
+
+
 def test_zoned_refuses_a_second_interpreter() -> None:
     done = run(
         "import sys\n"
         "if sys.version_info >= (3, 13):\n"
         "    import _interpreters\n"
-        "    print(_interpreters.exec(_interpreters.create(), 'import zoned._fast').msg)\n"
+        "    print(_interpreters.exec(_interpreters.create(), 'import zoned._core.native').msg)\n"
         "else:\n"
         "    import _xxsubinterpreters as sub\n"
         "    try:\n"
-        "        sub.run_string(sub.create(), 'import zoned._fast')\n"
+        "        sub.run_string(sub.create(), 'import zoned._core.native')\n"
         "    except sub.RunFailedError as exc:\n"
         "        print(exc)\n"
     )

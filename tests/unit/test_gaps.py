@@ -458,6 +458,25 @@ def test_a_dump_and_what_is_made_of_it(disk: Disk) -> None:
     gaps(call, disk.afterwards, 400)
 
 
+def test_a_dump_that_becomes_an_image(disk: Disk) -> None:
+    """The image is there, whole, or nothing is: no file under a temporary name stays."""
+    import io
+
+    with io.BytesIO() as stream, zoned.open(disk.path) as dev:
+        archive.dump(dev, stream)
+        packed = stream.getvalue()
+    made = disk.folder / "made.img"
+
+    def afterwards(where: str) -> None:
+        disk.before.check(where)
+        if made.exists():
+            assert zoned.check(made) == [], where
+            made.unlink()
+        assert os.listdir(disk.folder) == ["disk.img"], where
+
+    gaps(lambda: archive.restore(io.BytesIO(packed), made), afterwards, 200)
+
+
 # ---------------------------------------------------------------- signals
 
 STORM = """

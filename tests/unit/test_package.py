@@ -118,7 +118,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert top == {"zoned", "zonefs", f"{NAME}.dist-info"}
     profiles = {f"zoned/profiles/{name}.toml" for name in ("test", "hc620", "hc680", "zn540")}
     typed = {"zoned/py.typed", "zonefs/py.typed", "zoned/_native.pyi", "zoned/_fast.pyi"}
-    native = {"zoned/_native.abi3.so", "zoned/_fast.abi3.so"}
+    native = {"zoned/_native.abi3.so"}
     assert profiles | typed | native <= inside
     assert [name for name in inside if name.endswith((".c", ".h"))] == []
     python = {str(path.relative_to(ROOT)) for path in ROOT.glob("zoned/**/*.py")}

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from wire.door import Door, Library, Shape
-
-NATIVE = Path(__file__).parents[1] / "native"
+from wire.door import Door, Library, Shape, built
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    out = tmp_path_factory.mktemp("wire")
-    mine = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
-    made = os.environ.get("ZONED_SCSI_DOOR")
-    if made is None:
-        done = subprocess.run(
-            ["make", "-s", "-C", str(NATIVE), f"OUT={out}", f"{out}/scsi-door.so"],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-            env={name: value for name, value in os.environ.items() if name not in mine},
-        )
-        assert done.returncode == 0, done.stderr
-        made = f"{out}/scsi-door.so"
-    return Library(made)
+    return built(tmp_path_factory.mktemp("wire"))
 
 
 @pytest.fixture(params=["at once", "later"])

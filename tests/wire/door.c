@@ -84,7 +84,7 @@ int __wrap_zd_submit(zd_dev *dev, struct zd_request *request)
 struct door *door_open(const struct shape *shape, int *code)
 {
 	struct zd_range conv = { 0, shape->nr_conv };
-	struct zd_config config = { .size = shape->size, .zone_size = shape->zone_size, .zone_capacity = shape->zone_capacity,
+	struct zd_config config = { .struct_size = sizeof(struct zd_config), .size = shape->size, .zone_size = shape->zone_size, .zone_capacity = shape->zone_capacity,
 				    .logical_block = shape->logical_block, .physical_block = shape->physical_block,
 				    .max_open = shape->max_open, .seed = 7, .slot_cache = UINT64_MAX,
 				    .dialect = (uint8_t)shape->dialect, .model = (uint8_t)shape->model,

@@ -327,7 +327,22 @@ def test_zone_statistics_are_the_disks_counters(door: Door) -> None:
         int.from_bytes(data[at : at + 2], "big"): int.from_bytes(data[at + 4 : at + 12], "big")
         for at in range(0, len(data), 12)
     }
-    assert values == {0: 1, 5: 1, 9: 0, 10: 1}
+    assert values == {0: 1, 4: 0, 5: 1, 6: 0, 7: 0, 8: 0, 9: 0, 10: 1, 11: 0}
+
+
+def test_opens_that_fail_are_counted(attach: Attach) -> None:
+    door = attach(max_open=2)
+    for zone in range(4, 9):
+        door.zone(3, zone * door.zone_blocks)
+    door.write(9 * door.zone_blocks, 1)
+    data = log(door, 0x14, 1)
+    assert data[4 + 5 * 12 :][:12] == bytes([0, 8, 3, 8]) + (3).to_bytes(8, "big")
+
+
+def test_a_host_aware_disk_counts_no_nothing(attach: Attach) -> None:
+    """What would have to be counted and is not is left out, and is not 0."""
+    data = log(attach(model=1), 0x14, 1)[4:]
+    assert [data[at + 1] for at in range(0, len(data), 12)] == [0, 5, 8, 9, 10, 11]
 
 
 def test_stop_and_start(door: Door) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from wire.door import CONFLICT, GOOD, Answer, Door, cdb10
+from waiting import until
+from wire.door import ABORTED, CONFLICT, GOOD, Answer, Door, cdb10
 
 BLOCK = 4096
-REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, ABORT, IGNORE = range(7)
+REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, ABORT, IGNORE, MOVE = range(8)
 TYPES = (1, 3, 5, 6, 7, 8)
 PREEMPTED, RELEASED, UNREGISTERED = (0x6, 0x2A, 0x03), (0x6, 0x2A, 0x04), (0x6, 0x2A, 0x05)
 
@@ -185,6 +186,126 @@ def test_preempt(hosts: Door, action: int) -> None:
     assert [can(hosts, nexus) for nexus in range(3)] == ["rw", "", ""]
 
 
+def test_preempt_and_abort_ends_what_they_had_under_way(hosts: Door) -> None:
+    """All tasks of who loses his registration, and no one else's."""
+    for nexus in range(3):
+        out(hosts, nexus, REGISTER, 0, 2 if nexus else 1)
+    hosts.hold(0)
+    tasks = [
+        hosts.give(cdb10(0x28, lba, 1), room=BLOCK, nexus=lba % 3, tag=lba) for lba in range(9)
+    ]
+    hosts.hanging(9)
+    assert out(hosts, 0, PREEMPT, 1, 77, 5).status == CONFLICT
+    assert out(hosts, 0, ABORT, 1, 77, 5).status == CONFLICT
+    hosts.hanging(9)
+    assert out(hosts, 0, ABORT, 1, 2, 5).status == GOOD
+    for task in (task for lba, task in enumerate(tasks) if lba % 3):
+        assert (task.answer.status, task.answer.unanswered) == (ABORTED, 0)
+    hosts.hanging(3)
+    assert [hosts.send(bytes(6), nexus=nexus).codes for nexus in (1, 2)] == [UNREGISTERED] * 2
+    hosts.let_on()
+    until(lambda: all(task.ended for task in tasks), "its own go on")
+    assert {task.answer.status for task in tasks[::3]} == {GOOD}
+
+
+def test_preempt_alone_aborts_nothing(hosts: Door) -> None:
+    for nexus in (0, 1):
+        out(hosts, nexus, REGISTER, 0, nexus + 1)
+    hosts.hold(0)
+    task = hosts.give(cdb10(0x28, 0, 1), room=BLOCK, nexus=1)
+    hosts.hanging(1)
+    assert out(hosts, 0, PREEMPT, 1, 2, 5).status == GOOD
+    hosts.hanging(1)
+    hosts.let_on()
+    until(lambda: task.ended, "it goes on")
+    assert task.answer.status == GOOD
+
+
+IDS = [f"EqN.2026-01.test:host{host}" for host in range(3)]
+"""Names that begin as an iSCSI TransportID does: the protocol in the low half of the first byte."""
+
+
+def move(
+    door: Door,
+    key: int,
+    other: int,
+    to: str,
+    *,
+    nexus: int = 0,
+    flags: int = 0,
+    port: int = 1,
+    claims: int | None = None,
+) -> Answer:
+    name = to.encode()
+    listed = key.to_bytes(8, "big") + other.to_bytes(8, "big") + bytes([0, flags])
+    listed += port.to_bytes(2, "big")
+    listed += (len(name) if claims is None else claims).to_bytes(4, "big") + name
+    cdb = bytes([0x5F, MOVE, 0, 0, 0]) + len(listed).to_bytes(4, "big") + b"\0"
+    return door.send(cdb, listed, nexus=nexus)
+
+
+@pytest.fixture
+def movers(door: Door) -> Door:
+    """Initiators 0, 1 and 2 with such names; 0 is registered with key 1 and holds what type 3 gives."""
+    door.logout(0)
+    for nexus in range(3):
+        door.login(nexus, IDS[nexus])
+        door.send(bytes(6), nexus=nexus)
+    assert out(door, 0, REGISTER, 0, 1).status == GOOD
+    return door
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("leaves", [False, True])
+def test_register_and_move(movers: Door, known: bool, leaves: bool) -> None:
+    if known:
+        assert out(movers, 1, REGISTER, 0, 5).status == GOOD
+    assert out(movers, 0, RESERVE, 1, 0, 3).status == GOOD
+    assert move(movers, 1, 7, IDS[1], flags=2 * leaves).status == GOOD
+    assert (keys(movers), holder(movers)) == (([7] if leaves else [1, 7]), (7, 3))
+    assert told(movers, 0)[:4] == (3 if known else 2).to_bytes(4, "big")
+    assert [can(movers, nexus) for nexus in range(3)] == ["", "rw", ""]
+    assert movers.send(bytes(6), nexus=1).status == GOOD, "nobody is told"
+    assert out(movers, 1, RELEASE, 7, 0, 3).status == GOOD
+    assert can(movers, 2) == "rw"
+
+
+def test_it_moves_to_one_who_is_not_there(movers: Door) -> None:
+    movers.logout(1)
+    out(movers, 0, RESERVE, 1, 0, 3)
+    assert move(movers, 1, 7, IDS[1], flags=2).status == GOOD
+    movers.login(1, IDS[1])
+    movers.send(bytes(6), nexus=1)
+    assert [can(movers, nexus) for nexus in range(3)] == ["", "rw", ""]
+
+
+def test_what_cannot_be_moved(movers: Door) -> None:
+    parameter = (0x5, 0x26, 0x00)
+    assert move(movers, 1, 7, IDS[1]).codes == (0x5, 0x24, 0x00), "nothing is reserved"
+    out(movers, 2, REGISTER, 0, 3)
+    out(movers, 0, RESERVE, 1, 0, 3)
+    assert move(movers, 9, 7, IDS[1]).status == CONFLICT
+    assert move(movers, 9, 7, IDS[1], nexus=1).status == CONFLICT
+    assert move(movers, 3, 7, IDS[1], nexus=2).status == CONFLICT, "he does not hold it"
+    assert move(movers, 1, 0, IDS[1]).codes == parameter
+    assert move(movers, 1, 7, IDS[0]).codes == parameter
+    assert move(movers, 1, 7, IDS[1], port=2).codes == parameter
+    assert move(movers, 1, 7, IDS[1], flags=1).codes == parameter
+    assert move(movers, 1, 7, IDS[1], claims=3).codes == parameter
+    assert move(movers, 1, 7, IDS[1], claims=1 << 31).codes == parameter
+    assert move(movers, 1, 7, "iqn.of-no-protocol").codes == parameter
+    assert move(movers, 1, 7, "").codes == (0x5, 0x1A, 0x00)
+    assert move(movers, 1, 7, "E" * 229).codes == (0x5, 0x1A, 0x00)
+    assert (keys(movers), holder(movers)) == ([1, 3], (1, 3))
+    assert move(movers, 1, 7, "E" * 228).status == GOOD
+    assert holder(movers) == (7, 3)
+
+
+def test_of_all_registrants_nothing_moves(movers: Door) -> None:
+    out(movers, 0, RESERVE, 1, 0, 7)
+    assert move(movers, 1, 7, IDS[1]).status == CONFLICT
+
+
 def test_preempt_all_registrants(hosts: Door) -> None:
     for nexus in range(3):
         out(hosts, nexus, REGISTER, 0, nexus + 1)
@@ -219,7 +340,7 @@ def test_what_is_refused(hosts: Door) -> None:
     assert out(hosts, 0, RESERVE, 0, 0, 0x11).field == (2, 7)
     assert hosts.send(bytes([0x5F, 0]) + bytes(8)).codes == (0x5, 0x1A, 0x00)
     assert hosts.send(bytes([0x5F, 0, 0, 0, 0, 0, 0, 0, 24, 0]), bytes(23)).codes == (0x5, 0x1A, 0)
-    assert hosts.send(bytes([0x5F, 7]) + bytes(8)).codes == (0x5, 0x24, 0x00)
+    assert hosts.send(bytes([0x5F, 8]) + bytes(8)).codes == (0x5, 0x24, 0x00)
     assert keys(hosts) == []
 
 

@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 
 class Relaxed:
-    """The calls of zd_fs.h, with negative errnos as OSError."""
+    """The calls of zoned/fs.h, with negative errnos as OSError."""
 
     def __init__(self, dev: zoned.Device) -> None:
         zonefs.mkfs(dev)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from zoned._core.native import ffi, lib
+from zoned._core.native import ffi, lib, sized
 from zoned._core.raising import DIALECT_NUMBERS
 from zoned.geometry import DataMode, Geometry, HostSync, ImplicitClose, Model
 from zoned.info import Limits
@@ -26,11 +26,14 @@ HOST_SYNCS = {
 }
 
 
-def config_of(geometry: Geometry) -> tuple[Any, Any]:
-    """``struct zd_config *`` for a geometry, and what must live as long as it."""
+def config_of(geometry: Geometry, *, paced: bool = False) -> tuple[Any, Any]:
+    """``struct zd_config *`` for a geometry, and what must live as long as it.
+
+    ``paced``: openers of the disk are to have its commands take a drive's time.
+    """
     ranges = geometry.conventional.ranges()
     conv = ffi.new("struct zd_range[]", ranges)
-    config = ffi.new("struct zd_config *")
+    config = sized("struct zd_config")
     config.size = geometry.size
     config.zone_size = geometry.zone_size
     config.zone_capacity = geometry.zone_capacity
@@ -47,6 +50,7 @@ def config_of(geometry: Geometry) -> tuple[Any, Any]:
     config.data = _number_of(DATA_MODES, geometry.data)
     config.host_sync = _number_of(HOST_SYNCS, geometry.host_sync)
     config.unrestricted_read = geometry.unrestricted_read
+    config.pace = lib.ZD_PACE_REAL if paced else lib.ZD_PACE_NONE
     config.nr_conv = len(ranges)
     config.conv = conv
     config.profile = geometry.profile.encode("utf-8")[:63]

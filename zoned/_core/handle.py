@@ -16,7 +16,7 @@ from typing import Any, NoReturn, SupportsIndex, TypeVar, cast
 from uuid import UUID
 
 from zoned._core.conversions import geometry_of, limits_of
-from zoned._core.native import FAST_TABLE, Core, Guard, ffi, lib
+from zoned._core.native import Core, Guard, ffi, lib, sized
 from zoned._core.owning import Living
 from zoned._core.raising import bad_number, raise_error
 from zoned._core.waiting import patiently
@@ -47,12 +47,12 @@ class Handle(Core):
         self._path: str | None = None
         self._origin: object | None = None
         self._crash_id: str | None = None
-        self._prepare(FAST_TABLE, _on_error, _on_range)
+        self._prepare(_on_error, _on_range)
 
     def _take_over(self, path: str | None) -> None:
         """The core has made the handle."""
         handle = ffi.cast("zd_dev *", self._address)
-        info = ffi.new("struct zd_info *")
+        info = sized("struct zd_info")
         err = ffi.new("struct zd_error *")
         code = lib.zd_info(handle, info, err)
         if code < 0:
@@ -122,7 +122,7 @@ class Handle(Core):
         return number
 
     def _info(self) -> Any:
-        raw = ffi.new("struct zd_info *")
+        raw = sized("struct zd_info")
         self._call(lib.zd_info, raw)
         return raw
 

@@ -62,6 +62,12 @@ SERVED_FILE_SYSTEM = Kind(
     "the mount", "zd_fs *", _address("zd_own_fs"), forget=_address("zd_own_left")
 )
 """Of a mount, whose threads a forked child does not have."""
+ISCSI_TARGET = Kind(
+    "the iSCSI target",
+    "zd_iscsi *",
+    _address("zd_own_iscsi"),
+    forget=_address("zd_own_forgotten_iscsi"),
+)
 
 
 class Owned(Owner):
@@ -138,6 +144,7 @@ __all__ = [
     "CLOCK",
     "FILE_SYSTEM",
     "FINDINGS",
+    "ISCSI_TARGET",
     "LOG",
     "SERVED_FILE_SYSTEM",
     "SIMULATION",

@@ -13,17 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from zoned.bench.fiooptions import (
-    ALIASES,
-    BARE,
-    LAYERED,
-    OPTIONS,
-    WITHOUT_EFFECT,
-    Context,
-    FioError,
-    Option,
-    natural,
-)
+from zoned.bench.fiooptions import ALIASES, OPTIONS, WITHOUT_EFFECT, Section, known, near
+from zoned.bench.fiovalues import FioError, Option, natural
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
 from zoned.inputs import MOST_JOBS, InputError, as_text, read_bytes
@@ -35,6 +26,8 @@ DEEPEST = 8
 """Job files that include each other."""
 MOST_INCLUDED = 1000
 """Files that a job file may include, counted as often as they are."""
+MOST_NAMED = 40
+"""Options that are not supported and are named in one go."""
 MOST_PLANNED = 65536
 """Jobs of all sections together: as many as a simulation takes."""
 
@@ -136,15 +129,18 @@ def _variables(text: str, line: Line) -> str:
     return re.sub(r"\$\{(\w+)\}", value, text)
 
 
-Section = tuple[str, dict[str, Option], dict[str, Option], str]
+Written = tuple[str, dict[str, Option], dict[str, Option], str]
 """Name, what the [global] sections above it say, what it says itself, and where it stands."""
 
 
-def read_sections(path: Path, text: str) -> list[Section]:
+def read_sections(path: Path, text: str) -> list[Written]:
     """Sections of a job file in order. Raises FioError."""
     common: dict[str, Option] = {}
-    sections: list[Section] = []
+    sections: list[Written] = []
     current: dict[str, Option] | None = None
+    unknown: list[
+        _UnknownOptionError
+    ] = []  # all are named in one go, so that a file is mended in one
     shared: dict[str, Option] | None = None  # common, as the sections since it last changed have it
     for line in _Reader().lines(path, text):
         if line.text.startswith("["):
@@ -161,12 +157,36 @@ def read_sections(path: Path, text: str) -> list[Section]:
             continue
         if current is None:
             raise line.fail("the line stands before the first section, such as [global]")
-        option = _option(line, 0 if current is common else 1)
+        try:
+            option = _option(line, 0 if current is common else 1)
+        except _UnknownOptionError as error:
+            unknown.append(error)
+            continue
         current.pop(option.name, None)  # said again: its place in the order is the last
         current[option.name] = option
+    if unknown:
+        raise _all_unknown(unknown)
     if not sections:
         raise FioError(f"{path}: there is no job section")
     return sections
+
+
+class _UnknownOptionError(FioError):
+    """The line has an option that is not supported."""
+
+    def __init__(self, message: str, brief: str = "") -> None:
+        super().__init__(message)
+        self.brief = brief
+        """Its name and line, for a list of several."""
+
+
+def _all_unknown(found: Sequence[_UnknownOptionError]) -> FioError:
+    """One error that names them all: the first in a sentence, the others behind it."""
+    others = [error.brief for error in found[1:MOST_NAMED]]
+    if len(found) > MOST_NAMED:
+        others.append(f"and {counted(len(found) - MOST_NAMED, 'option')} more")
+    rest = f"; so {'are' if len(found) > 2 else 'is'} {', '.join(others)}" if others else ""
+    return FioError(f"{found[0]}{rest}")
 
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
@@ -178,26 +198,21 @@ def _option(line: Line, rank: int) -> Option:
     key = key.strip()
     name = ALIASES.get(key.lower(), key.lower())
     if not known(name):
-        near = difflib.get_close_matches(
-            name[:100], [*LAYERED, *OPTIONS, *WITHOUT_EFFECT], n=1, cutoff=0.75
-        )
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        close = difflib.get_close_matches(name[:100], near(), n=1, cutoff=0.75)
+        hint = f" (did you mean {close[0]}?)" if close else ""
         unknown = "it names an option that is unknown or not supported here"
         if _NAME.fullmatch(key) is None:
             raise line.fail("the line is neither a section nor an option")
-        raise line.fail(f"the option {key} is unknown or not supported here{hint}", unknown)
-    if not equals and name not in WITHOUT_EFFECT and name not in BARE:
+        told = f"the option {key} is unknown or not supported here{hint}"
+        brief = f"one at {line.where}" if line.foreign else f"{key} at {line.where}{hint}"
+        raise _UnknownOptionError(str(line.fail(told, unknown)), brief)
+    if not equals and name not in WITHOUT_EFFECT and not OPTIONS[name].bare:
         raise line.fail(f"the option {name} needs a value")
     given = _variables(value.strip(), line) if equals else ""
     option = Option(name, given, line.where, rank, line.foreign)
     if equals and name not in WITHOUT_EFFECT and not option.value.strip(" ,"):
         raise line.fail(f"the option {name} needs a value behind its =")
     return option
-
-
-def known(name: str) -> bool:
-    """Whether an option of this name (no alias) can be had."""
-    return name in OPTIONS or name in LAYERED or name in WITHOUT_EFFECT
 
 
 def load(
@@ -229,13 +244,15 @@ def parse(
     said = _given(overrides or {})
     notes: dict[str, None] = {}  # each once, in order
     limits: dict[int, Job] = {}
+    wait = 0  # for the jobs before the last stonewall: those behind it begin together
     for name, common, own, where in sections:
         options = {**common, **own, **said}
-        context = Context(Job(name), geometry, options, [])
+        context = Section(Job(name), geometry, options, [])
         _apply(context, (common, own, said))
         _finish(context, name, where)
-        wait = len(plan.jobs) if context.stonewall and plan.jobs else 0
-        if wait or context.new_group or group < 0:
+        walled = context.stonewall and bool(plan.jobs)
+        wait = len(plan.jobs) if walled else wait
+        if walled or context.new_group or group < 0:
             group += 1
         if context.seed is not None:
             plan.seed = context.seed
@@ -258,10 +275,17 @@ def parse(
             plan.jobs.append(job)
             notes |= dict.fromkeys(context.notes)
             context.notes.clear()
-    plan.notes = list(notes)
+    plan.notes = [*notes, *_idle(sections, said)]
     plan.global_options = {o.name: o.value or "1" for o in sections[-1][1].values()}
     _limits(plan, geometry)
     return plan
+
+
+def _idle(sections: Sequence[Written], said: Mapping[str, Option]) -> list[str]:
+    """One note for all options that were given and have no effect."""
+    given = {name for _, common, own, _ in sections for name in (*common, *own)} | set(said)
+    idle = sorted(given & WITHOUT_EFFECT)
+    return [f"without effect in virtual time: {', '.join(idle)}"] if idle else []
 
 
 def _given(overrides: Mapping[str, str]) -> dict[str, Option]:
@@ -275,10 +299,10 @@ def _given(overrides: Mapping[str, str]) -> dict[str, Option]:
     return out
 
 
-def _apply(c: Context, layers: Sequence[Mapping[str, Option]]) -> None:
+def _apply(c: Section, layers: Sequence[Mapping[str, Option]]) -> None:
     """Sets what the options say, those of the last layer last."""
     if "kb_base" in c.options:
-        OPTIONS["kb_base"](c, c.options["kb_base"])
+        OPTIONS["kb_base"].apply(c, c.options["kb_base"])
     for layer in layers:
         if "bsrange" in layer and ("bs" in layer or "bssplit" in layer):
             other = "bs" if "bs" in layer else "bssplit"
@@ -286,15 +310,15 @@ def _apply(c: Context, layers: Sequence[Mapping[str, Option]]) -> None:
         mix = [layer[name] for name in ("rwmixread", "rwmixwrite") if name in layer]
         if len(mix) == 2 and sum(natural(o.value) or 0 for o in mix) != 100:
             raise mix[1].fail(f"with {mix[0].name} ({mix[0].where}) it does not add up to 100")
-        for name, apply in LAYERED.items():
-            if name in layer:
-                apply(c, layer[name])
-    for name, apply in OPTIONS.items():
-        if name in c.options:
-            apply(c, c.options[name])
+        for name, one in OPTIONS.items():
+            if one.layered and name in layer:
+                one.apply(c, layer[name])
+    for name, one in OPTIONS.items():
+        if not one.layered and name in c.options:
+            one.apply(c, c.options[name])
 
 
-def _finish(c: Context, name: str, where: str) -> None:
+def _finish(c: Section, name: str, where: str) -> None:
     """What only all options together tell."""
     job = c.job
     if "rw" not in c.options:
@@ -323,7 +347,7 @@ def _finish(c: Context, name: str, where: str) -> None:
     job.loops = c.loops
 
 
-def _finish_blocks(c: Context, where: str) -> None:
+def _finish_blocks(c: Section, where: str) -> None:
     """Block sizes against the disk's blocks and its zones."""
     job, geometry = c.job, c.geometry
     said = next((c.options[n] for n in ("bssplit", "bsrange", "bs") if n in c.options), None)
@@ -342,7 +366,7 @@ def _finish_blocks(c: Context, where: str) -> None:
                 raise FioError(f"{where}: job {job.name}: the block size is {size}: {text}")
 
 
-def _finish_trims(c: Context) -> None:
+def _finish_trims(c: Section) -> None:
     job, zone = c.job, c.geometry.zone_size
     if not job.zbd:
         raise c.options["rw"].fail("trims are zone resets here, and need zonemode=zbd")
@@ -354,7 +378,7 @@ def _finish_trims(c: Context) -> None:
         )
 
 
-def _finish_verify(c: Context) -> None:
+def _finish_verify(c: Section) -> None:
     job, zone = c.job, c.geometry.zone_size
     if job.time_based:
         raise c.options["verify"].fail("reading back after a time_based run is not supported")
@@ -365,7 +389,7 @@ def _finish_verify(c: Context) -> None:
             )
 
 
-def _range(c: Context, job: Job, name: str, where: str) -> None:
+def _range(c: Section, job: Job, name: str, where: str) -> None:
     """Offset and size on the disk, as fio rounds them in zone mode."""
     whole = _whole_zones(c, job)
     size = _offset(c, job, name, where, whole)
@@ -390,7 +414,7 @@ def _range(c: Context, job: Job, name: str, where: str) -> None:
         job.io_size = max(1, int(size * c.io_percent / 100))
 
 
-def _offset(c: Context, job: Job, name: str, where: str, whole: bool) -> int | None:
+def _offset(c: Section, job: Job, name: str, where: str, whole: bool) -> int | None:
     """Checks and rounds the offset; the size left (fio keeps the end), or None."""
     geometry, size = c.geometry, c.size
     placed = c.options.get("offset_increment") or c.options.get("offset")
@@ -408,7 +432,7 @@ def _offset(c: Context, job: Job, name: str, where: str, whole: bool) -> int | N
     return size
 
 
-def _whole_zones(c: Context, job: Job) -> bool:
+def _whole_zones(c: Section, job: Job) -> bool:
     """Whether the range must be whole zones: fio asks for it in zone mode, but for rw=read and
     where all zones are conventional.
     """
@@ -420,7 +444,7 @@ def _whole_zones(c: Context, job: Job) -> bool:
     return job.zbd and (job.writes or job.trims or job.random)
 
 
-def _zone_limits(limits: Mapping[int, Job], c: Context, job: Job) -> None:
+def _zone_limits(limits: Mapping[int, Job], c: Section, job: Job) -> None:
     """max_open_zones is one number for a disk, as in fio, and no more than the disk has.
 
     ``limits``: the first job with each number that jobs before this one have.

@@ -1,15 +1,19 @@
-"""One job of a run, as Python sees it; ``struct zd_sim_job`` (native/zd_sim.h) as C does.
+"""One job of a run, as Python sees it; ``struct zd_sim_job`` (zoned/sim.h) as C does.
 
 A Job is plain data: the fio parser, the named patterns and sweeps all make them. Sizes are bytes,
 times nanoseconds. Checks that need the disk are made in C when the job is added to a simulation.
+A field that one option of fio's sets declares that option. ``to_c`` gives each to the field of
+``struct zd_sim_job`` that has its name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from zoned._core.native import ffi, lib
+from zoned.bench.fiovalues import duration, flag, number, part
 
 KINDS = {
     "fio": lib.ZD_SIM_JOB_FIO,
@@ -41,31 +45,49 @@ class Job:
     """What one job does. The names are those of ``struct zd_sim_job`` and of fio."""
 
     name: str
-    kind: str = "fio"
+    kind: str = field(default="fio", metadata={"codes": KINDS})
     group: int = 0
     """Jobs of one group are reported together."""
-    iodepth: int = 1
+    iodepth: int = number(
+        *("iodepth", "pace", "commands under way at once; a synchronous engine makes it 1"),
+        default=1,
+        least=1,
+        most=65536,
+    )
     offset: int = 0
     size: int = 0
     io_size: int = 0
-    number_ios: int = 0
+    number_ios: int = number("number_ios", "where", "commands at most; 0: no limit")
     reads: bool = False
     writes: bool = False
     trims: bool = False
     random: bool = False
     zbd: bool = False
-    append: bool = False
+    append: bool = flag("zone_append", "zones", "writes are zone appends", bare=True)
     identical: bool = False
-    norandommap: bool = False
-    read_beyond_wp: bool = False
-    ignore_zone_limits: bool = False
-    time_based: bool = False
+    norandommap: bool = flag(
+        "norandommap", "random", "places may repeat before all were used", bare=True
+    )
+    read_beyond_wp: bool = flag(
+        "read_beyond_wp", "zones", "reads go where nothing is written, too", bare=True
+    )
+    ignore_zone_limits: bool = flag(
+        "ignore_zone_limits", "zones", "max_open_zones may exceed the disk's", bare=True
+    )
+    time_based: bool = flag(
+        "time_based", "time", "goes on for all of runtime, from the start again", bare=True
+    )
     verify: bool = False
     trimwrite: bool = False
     sequence: int = 0
     sequence_add: int = 0
-    mix_read: int = 50
-    distribution: str = "random"
+    mix_read: int = number(
+        *("rwmixread", "what", "percent of the commands that are reads, where both are given"),
+        default=50,
+        most=100,
+        layered=True,
+    )
+    distribution: str = field(default="random", metadata={"codes": DISTRIBUTIONS})
     a: float = 0.0
     b: float = 0.0
     ranges: list[tuple[float, float]] = field(default_factory=list)
@@ -76,18 +98,34 @@ class Job:
     bs_max: list[int] = field(default_factory=lambda: [4096, 4096, 4096])
     rate: list[int] = field(default_factory=lambda: [0, 0, 0])
     rate_iops: list[int] = field(default_factory=lambda: [0, 0, 0])
-    thinktime: int = 0
-    thinktime_blocks: int = 1
+    thinktime: int = duration(
+        "thinktime", "pace", "rest after each thinktime_blocks commands", "us"
+    )
+    thinktime_blocks: int = number(
+        "thinktime_blocks", "pace", "commands between two rests", default=1, least=1
+    )
     thinktime_issue: bool = False
-    runtime: int = 0
-    ramp: int = 0
-    startdelay: int = 0
+    runtime: int = duration(
+        "runtime", "time", "ends the job, in virtual time", "s", aliases=("timeout",)
+    )
+    ramp: int = duration("ramp_time", "time", "warm-up before the run: it does not count", "s")
+    startdelay: int = duration(
+        "startdelay", "time", "before the job begins", "s", aliases=("start_delay",)
+    )
     wait_for: int = 0
-    max_open_zones: int = 0
-    job_max_open_zones: int = 0
-    reset_threshold: float = 0.0
-    reset_frequency: float = 0.0
-    log_policy: str = "greedy"
+    max_open_zones: int = number(
+        "max_open_zones", "zones", "zones that all jobs together write at once; 0: the disk's limit"
+    )
+    job_max_open_zones: int = number(
+        "job_max_open_zones", "zones", "zones that this job writes at once; 0: no limit", most=4096
+    )
+    reset_threshold: float = part(
+        "zone_reset_threshold", "zones", "share of the range that is written before zones are reset"
+    )
+    reset_frequency: float = part(
+        "zone_reset_frequency", "zones", "how often a zone is reset before a write, above that"
+    )
+    log_policy: str = field(default="greedy", metadata={"codes": POLICIES})
     log_separate: bool = False
     log_block: int = 0
     log_spare: float = 0.1
@@ -105,8 +143,10 @@ class Job:
     group_reporting: bool = False
     percentiles: tuple[float, ...] = ()
     """To be reported; none: fio's own."""
-    clat_percentiles: bool = True
-    lat_percentiles: bool = False
+    clat_percentiles: bool = flag(
+        "clat_percentiles", "reports", "percentiles of completion latencies", default=True
+    )
+    lat_percentiles: bool = flag("lat_percentiles", "reports", "percentiles of whole latencies")
     options: dict[str, str] = field(default_factory=dict)
     """fio's options of the job's own section as they were written, for its JSON."""
 
@@ -119,50 +159,30 @@ class Job:
     def to_c(self) -> Any:
         """``struct zd_sim_job *``."""
         out = ffi.new("struct zd_sim_job *")
-        for name in _PLAIN:
-            setattr(out, name, getattr(self, name))
-        out.kind = KINDS[self.kind]
-        out.distribution = DISTRIBUTIONS[self.distribution]
-        out.log_policy = POLICIES[self.log_policy]
+        for name, codes in _SHARED.items():
+            value = getattr(self, name)
+            setattr(out, name, value if codes is None else codes[value])
+        most = lib.ZD_SIM_MAX_SPLIT
         out.nr_ranges = len(self.ranges)
-        for at, (access, space) in enumerate(self.ranges[: lib.ZD_SIM_MAX_SPLIT]):
-            out.ranges[at].access, out.ranges[at].space = access, space
-        for at in range(3):
-            split = self.split[at]
+        out.ranges = self.ranges[:most]
+        for at, split in enumerate(self.split):
             out.nr_split[at] = len(split)
-            for index, (size, percent) in enumerate(split[: lib.ZD_SIM_MAX_SPLIT]):
-                out.split[at][index].bytes = size
-                out.split[at][index].percent = percent
-            out.bs_min[at] = min((size for size, _ in split), default=self.bs_min[at])
-            out.bs_max[at] = max((size for size, _ in split), default=self.bs_max[at])
-            out.rate[at] = self.rate[at]
-            out.rate_iops[at] = self.rate_iops[at]
+            out.split[at] = split[:most]
+            if split:
+                out.bs_min[at] = min(size for size, _ in split)
+                out.bs_max[at] = max(size for size, _ in split)
         return out
 
 
-_PLAIN = (
-    *("iodepth", "offset", "size", "io_size", "number_ios", "reads", "writes", "trims", "random"),
-    *("zbd", "append", "identical", "norandommap", "read_beyond_wp", "ignore_zone_limits"),
-    *("time_based", "verify", "trimwrite", "sequence", "sequence_add", "mix_read", "a", "b"),
-    *(
-        "loops",
-        "thinktime",
-        "thinktime_blocks",
-        "thinktime_issue",
-        "runtime",
-        "ramp",
-        "startdelay",
-        "wait_for",
-    ),
-    *("max_open_zones", "job_max_open_zones", "reset_threshold", "reset_frequency"),
-    *(
-        "log_separate",
-        "log_block",
-        "log_spare",
-        "log_warm",
-        "zones_finish",
-        "zones_finished",
-        "zones_command",
-    ),
-    *("zones_count", "occupancy", "seed"),
-)
+def _shared() -> dict[str, dict[str, int] | None]:
+    """The fields that a Job has as C has them, and how names become its numbers."""
+    codes = {one.name: one.metadata.get("codes") for one in fields(Job)}
+    apart = re.compile(r"reserved\d*|nr_\w+|ranges|split")
+    return {
+        name: codes[name]
+        for name, _ in ffi.typeof("struct zd_sim_job").fields
+        if not apart.fullmatch(name)
+    }
+
+
+_SHARED = _shared()

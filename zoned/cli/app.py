@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "remount": ("mount", "Change a mount, or make it writable again."),
     "run": ("run", "Run a program that finds disks as block devices, without root."),
     "shell": ("run", "Start a shell in which disks are block devices."),
+    "export": ("export", "Serve disks to kernels and virtual machines, as iSCSI targets."),
     "bench": ("bench", "Run write patterns on modelled drives, in virtual time."),
     "completion": ("completion", "Print the completion script for a shell."),
 }
@@ -117,6 +118,8 @@ class App(click.Group):
 
             near = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(COMMANDS)}"
+            if name in ("unmount", "umount"):
+                hint = "; fusermount3 -u DIR unmounts, or as root umount DIR"
             raise click.UsageError(f"there is no command {name!r}{hint}", ctx)
         found = super().resolve_command(ctx, args)
         if not ctx.resilient_parsing:
@@ -392,4 +395,15 @@ def leave(status: int) -> NoReturn:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _forget_interrupt()
     raise SystemExit(status)
+
+
+def _forget_interrupt() -> None:
+    """Let the status stand after an interrupt that was answered.
+
+    CPython keeps a mark when a KeyboardInterrupt leaves the source text that ``exec`` runs (a
+    dataclass being made in an import), whoever catches it later; a ``python -m`` with the mark ends
+    by SIGINT and not with its status. The next text that runs takes the mark away.
+    """
+    exec("")  # noqa: S102 - a text without a word in it

@@ -18,16 +18,24 @@ from zoned.cli.params import FilePath, force_option, geometry_options, verbose_o
     epilog=example(
         "zonedctl create disk.img --size 64MiB --zone-size 4MiB --conventional 2 --max-open 4",
         "zonedctl create big.img --profile hc620",
+        "zonedctl create slow.img --profile zn540 --zones 16 --pace real",
         "zonedctl create ns.img --dialect zns --zone-capacity 3MiB --max-active 6",
     ),
 )
 @click.argument("image", type=FilePath())
 @geometry_options
+@click.option(
+    "--pace",
+    type=click.Choice(["none", "real"]),
+    default="none",
+    help="real: commands take the time of the profile's drive, for all who open the disk.",
+)
 @click.option("--replace", is_flag=True, help="Replace the file if there is one.")
 @force_option
 @verbose_option
 def create_command(
     image: str,
+    pace: str,
     replace: bool,
     force: bool,
     verbose: bool,
@@ -47,6 +55,7 @@ def create_command(
     with zoned.create(
         image,
         profile=profile,
+        pace=pace,
         replace=replace,
         **keywords,
     ) as device:

@@ -24,12 +24,14 @@ def to_look(image: str) -> Device:
 
 def to_copy(image: str) -> Device:
     """Open an image for copying all of it: read-only, or, where somebody else writes to it and this
-    user may do so too, such that a snapshot can be taken."""
-    device = to_look(image)
+    user may do so too, such that a snapshot can be taken. No drive's time passes."""
+    import zoned
+
+    device = zoned.open(image, readonly=True, pace="none")
     try:
         if not others_write(device):
             return device
-        writable = to_change(image)
+        writable = zoned.open(image, pace="none")
     except OSError:  # without a snapshot, which may do as well
         return device
     except BaseException:

@@ -25,6 +25,8 @@ JSON_VERSION = 1
 #: So many ranges of zones are listed in text; JSON has all.
 _SHOWN = 8
 
+Rows = Iterator[tuple[str, str]]
+
 _HOLDERS = {0x2: "implicit_open", 0x3: "explicit_open", 0x4: "closed"}
 
 
@@ -107,10 +109,36 @@ def _as_json(
     document["faults"] = len(device.faults)
     document["openers"] = openers
     document["openers_complete"] = complete
+    document["exports"] = _exports(device)
     document["counters"] = device.counters.as_dict()
     if zone_counters:
         document["zone_counters"] = [{"zone": zone} | counts for zone, counts in _used(device)]
     return document
+
+
+def _exports(device: Device) -> list[dict[str, Any]]:
+    """Exports of this user that serve the disk: see zoned.export.registry."""
+    from zoned.export import registry
+
+    return [one for one in registry.running() if device.path and registry.uses(one, device.path)]
+
+
+def _export_lines(device: Device) -> Rows:
+    from zoned.cli.export import describe_session
+
+    for one in _exports(device):
+        yield "exported", f"{one['kind']} at {', '.join(one['addresses'])} by pid {one['pid']}"
+        for target in one["targets"]:
+            luns = [lun for lun, path in target["luns"].items() if _is(device, path)]
+            yield "", f"LUN {', '.join(luns)} of {target['iqn']}"
+            for session in target["sessions"]:
+                yield "", describe_session(session)
+
+
+def _is(device: Device, path: str | None) -> bool:
+    return bool(
+        path and device.path and os.path.exists(path) and os.path.samefile(path, device.path)
+    )
 
 
 def _used(device: Device) -> Iterator[tuple[int, dict[str, int]]]:
@@ -144,9 +172,6 @@ def _held(kinds: dict[int, list[int]], limit: int) -> str:
     return text + (f": {'; '.join(parts)}" if parts else "")
 
 
-Rows = Iterator[tuple[str, str]]
-
-
 def _lines(
     device: Device, facts: DiskInfo, conditions: Counter[int], holders: dict[int, list[int]]
 ) -> Rows:
@@ -155,6 +180,8 @@ def _lines(
     yield "image", f"{facts.path}, format version {facts.version}"
     yield "uuid", str(facts.uuid)
     yield "created", f"{facts.created:%Y-%m-%d %H:%M:%S} UTC, profile {facts.profile}"
+    if facts.pace != "none":
+        yield "pace", f"{facts.pace}: commands take the time of {facts.profile}"
     yield from _geometry_lines(geometry)
     listed = ", ".join(f"{n} {CONDITION_NAMES[c]}" for c, n in sorted(conditions.items()))
     yield "conditions", listed or "not to be seen without power"
@@ -178,6 +205,7 @@ def _lines(
         yield "opened by", "nobody else" if complete else "nobody that this user can see"
     elif not complete:
         yield "opened by", "perhaps others: not all processes can be seen by this user"
+    yield from _export_lines(device)
     yield from _counter_lines(device)
 
 

@@ -1,7 +1,7 @@
 """``zonedctl mount``: zonefs.mount from the shell, in the background once it is ready.
 
-The background process is a new one that is told to stay in the foreground and to report through a
-pipe; the command waits for that report, so that a failure is this command's failure.
+The command waits until the background process has reported (zoned.cli.background), so that a
+failure is this command's failure.
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ import contextlib
 import errno
 import os
 import signal
-import subprocess
-import sys
 import syslog
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoned.cli.app import Failure, Terminated, echo, example, sentence
+from zoned.cli import background
+from zoned.cli.app import Terminated, echo, example, sentence
 from zoned.cli.ask import say
 from zoned.cli.params import image_argument
-from zoned.openers import BACKGROUND
 
 if TYPE_CHECKING:
     from zonefs import Mount
 
-_READY = b"ready"
-_READY_FD = "ZONEDCTL_READY_FD"  # tells the background process that it is one
 _ERRORS = ("remount-ro", "zone-ro", "zone-offline", "repair")
 _SWITCHES = {
     "strict": ("strict", True),
@@ -37,7 +33,6 @@ _SWITCHES = {
     "allow_other": ("allow_other", True),
     "nonempty": ("nonempty", True),
 }
-_PATIENCE = 5.0  # seconds that the background process has to unmount once it is told to end
 _NUMBERS = {"uid": 10, "gid": 10, "perm": 8}  # and their base
 
 
@@ -150,13 +145,13 @@ def mount_command(
     texts, parsed = options
     keywords = {name: value for one in parsed for name, value in one.items()}
     wanted = Wanted(image, directory, keywords)
-    report_to = os.environ.pop(_READY_FD, "")
-    if report_to:
-        return _background(wanted, int(report_to))
+    report_to = background.reporting_to()
+    if report_to is not None:
+        return _background(wanted, report_to)
     if foreground:
         return _foreground(wanted)
     said = [word for text in texts for word in ("-o", text)]
-    status = _spawn([*said, "--", wanted.image, wanted.directory])
+    status = background.spawn("mount", [*said, "--", wanted.image, wanted.directory])
     say(
         verbose=False,
         text=f"mounted {image} at {directory}; fusermount3 -u {directory} unmounts it",
@@ -215,52 +210,6 @@ def remount_command(options: list[dict[str, Any]], directory: str) -> None:
     attach.remount(directory, **(keywords or {"readonly": False}))
 
 
-# ---------------------------------------------------------------- the command's process
-
-
-def _spawn(arguments: list[str]) -> int:
-    """Start the background process, and wait until it is ready or has failed."""
-    import zoned
-
-    reader, writer = os.pipe()
-    home = os.path.dirname(os.path.dirname(os.path.abspath(zoned.__file__)))
-    command = [sys.executable, "-P", "-c", BACKGROUND, home, "mount"]
-    try:
-        child = subprocess.Popen(
-            [*command, *arguments],
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {_READY_FD: str(writer)},
-            pass_fds=(writer,),
-            start_new_session=True,
-        )
-    finally:
-        os.close(writer)
-    try:
-        with open(reader, "rb") as pipe:
-            said = pipe.read()
-    except BaseException:
-        child.terminate()
-        try:
-            child.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:  # it waits for what no such signal ends
-            child.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel has it in a call
-                child.wait(_PATIENCE)
-        raise
-    if said == _READY:
-        child.returncode = 0  # it lives on; nobody waits for it
-        return 0
-    try:
-        status = child.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        status = -signal.SIGKILL
-    text = os.fsdecode(said).strip()
-    if not text:
-        text = f"the mount's process ended before it was ready (status {status})"
-    raise Failure(text, status if status > 0 else 1)
-
-
 # ---------------------------------------------------------------- the process that serves
 
 
@@ -277,13 +226,9 @@ def _background(wanted: Wanted, ready_fd: int) -> int:
     mounted: Mount | None = None
     try:
         mounted = wanted.mount()
-        os.chdir("/")
-        null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        os.close(null)
+        background.leave_terminal()
         mounted.log_to_syslog()
-        os.write(ready_fd, _READY)
+        os.write(ready_fd, background.READY)
     except BaseException as error:
         if mounted is not None:
             mounted.unmount(force=True)

@@ -34,7 +34,7 @@ _NAMES = {
 }
 
 
-@ffi.def_extern(name="zd_python_watch")  # type: ignore[untyped-decorator]
+@ffi.def_extern(name="zd_python_watch")
 def _watched(arg: Any, command: int, place: int, length: int, result: int) -> None:
     device = ffi.from_handle(arg)()
     if device is not None:

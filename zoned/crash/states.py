@@ -1,9 +1,9 @@
 """What a power cut may leave behind: counted, enumerated, and rebuilt from an id.
 
-A required zone keeps some length between its durable and its live write pointer; in conventional
-and preferred zones any subset of the blocks written since the last flush survives (a preferred
-zone's write pointer stands behind the last of them). Every combination is a possible survivor.
-Strategies choose among them:
+What may become of each zone and block the core tells (``Snapshot.fates``): a required zone keeps
+some length between its durable and its live write pointer; in conventional and preferred zones any
+subset of the blocks written since the last flush survives. Every combination is a possible
+survivor. Strategies choose among them:
 
 linear      all durable, all written, and each zone by itself at every length (and each
             overwritten block by itself), the others durable
@@ -24,15 +24,12 @@ import itertools
 import math
 import random
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from enum import StrEnum
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from zoned.snapshots import Snapshot, UnflushedBlock, ZoneState
 from zoned.units import counted
-from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
     from zoned.device import Device
@@ -77,43 +74,8 @@ def strategy_of(name: Strategy | str) -> Strategy:
         raise ValueError(f"there is no strategy {name!r}: there are {names}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Zone:
-    """The lengths that a zone may keep: low, low + step, ..., high."""
-
-    zone: int
-    low: int
-    high: int
-    step: int
-
-    @property
-    def count(self) -> int:
-        return -(-(self.high - self.low) // self.step) + 1
-
-    def length(self, choice: int) -> int:
-        return min(self.low + choice * self.step, self.high)
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """A block of a conventional or preferred zone that may have survived (choice 1) or not (0)."""
-
-    zone: int
-    offset: int
-    """On the disk."""
-    end: int
-    """Behind it, from the zone's start; what a preferred zone keeps at least if it survives. 0 in a
-    conventional zone.
-    """
-
-    @property
-    def count(self) -> int:
-        return 2
-
-
-_Part = _Zone | _Block
 Choice = tuple[int, ...]
-"""One number per part; all 0 is the least survivor."""
+"""One number for each fate that has choices; all 0 is the least survivor."""
 
 
 class CrashStates:
@@ -140,17 +102,7 @@ class CrashStates:
         snapshot = self._own = snapshot.share()
         states, blocks = snapshot.zones(), snapshot.unflushed()
         self.fingerprint = _fingerprint(states, blocks, snapshot.geometry)
-        self._least = {
-            state.index: state.durable
-            for state in states
-            if state.type is ZoneType.SEQ_WRITE_PREFERRED
-        }
-        self._crowded = _crowded(states, snapshot.geometry)
-        self._lost = tuple(block.offset for block in blocks if block.lost)
-        self._parts: tuple[_Part, ...] = (
-            *_zones(states, self._crowded, blocks, snapshot.geometry),
-            *_blocks(states, blocks, snapshot.geometry),
-        )
+        self._fates = snapshot.fates(blocks)
         count = self.count
         if count > limit:
             raise CrashSpaceError(
@@ -197,7 +149,7 @@ class CrashStates:
     @property
     def total(self) -> int:
         """How many survivors there are at all."""
-        return math.prod(part.count for part in self._parts)
+        return math.prod(self._fates.choices)
 
     @property
     def count(self) -> int:
@@ -219,34 +171,21 @@ class CrashStates:
     def choices(self) -> Iterator[Choice]:
         """The survivors as numbers, in order, least first."""
         if self._strategy is Strategy.EXHAUSTIVE:
-            return itertools.product(*(range(part.count) for part in self._parts))
+            return itertools.product(*map(range, self._fates.choices))
         if self._strategy is Strategy.RANDOM:
             return self._random()
         return self._one_by_one()
 
     def build(self, choice: Choice) -> Device:
         """One survivor. It lives until it is closed."""
-        kept, undone = self._cut(choice)
+        kept, undone = self._fates.cut(choice)
         return self._own.forked(kept, undone, self._kind, self.id_of(choice))
-
-    def _cut(self, choice: Choice) -> tuple[dict[int, int], list[int]]:
-        """What zones keep, and which blocks are undone."""
-        kept = dict(self._crowded)
-        undone = list(self._lost)
-        for part, number in zip(self._parts, choice, strict=True):
-            if isinstance(part, _Zone):
-                kept[part.zone] = part.length(number)
-            elif number == 0:
-                undone.append(part.offset)
-            elif part.end > self._least.get(part.zone, part.end):
-                kept[part.zone] = max(kept.get(part.zone, 0), part.end)
-        return kept, undone
 
     def cut_of(self, crash_id: str) -> tuple[dict[int, int], list[int]]:
         """What a power cut must keep of zones, and which blocks it must undo, to leave the survivor
         with an id. Raises CrashIdError.
         """
-        return self._cut(self._choice_of(crash_id))
+        return self._fates.cut(self._choice_of(crash_id))
 
     def rebuild(self, crash_id: str) -> Device:
         """The survivor with an id, whatever the strategy. Raises CrashIdError."""
@@ -264,12 +203,7 @@ class CrashStates:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __reduce__(self) -> NoReturn:
@@ -296,89 +230,47 @@ class CrashStates:
             raise CrashIdError(f"the id {crash_id} has version {body[0]}: this is {_VERSION}")
         if body[1:5] != self.fingerprint:
             raise CrashIdError(f"the id {crash_id} is of another disk or another history")
-        choice = _unpacked(body[5:], len(self._parts))
-        if choice is None or any(n >= p.count for n, p in zip(choice, self._parts, strict=True)):
+        counts = self._fates.choices
+        choice = _unpacked(body[5:], len(counts))
+        if choice is None or any(n >= count for n, count in zip(choice, counts, strict=True)):
             raise CrashIdError(f"the id {crash_id} names a survivor that cannot be")
         return choice
 
     def _one_by_one(self) -> Iterator[Choice]:
-        least = tuple(0 for _ in self._parts)
-        most = tuple(part.count - 1 for part in self._parts)
+        counts = self._fates.choices
+        least = (0,) * len(counts)
+        most = tuple(count - 1 for count in counts)
         yield least
-        for at, part in enumerate(self._parts):
-            for number in self._steps(part):
+        for at, count in enumerate(counts):
+            for number in self._steps(count):
                 choice = (*least[:at], number, *least[at + 1 :])
                 if choice != most:
                     yield choice
         if most != least:
             yield most
 
-    def _steps(self, part: _Part) -> Iterator[int]:
+    def _steps(self, count: int) -> Iterator[int]:
         if self._strategy is Strategy.LINEAR:
-            yield from range(1, part.count)
+            yield from range(1, count)
             return
         number = 1
-        while number < part.count - 1:
+        while number < count - 1:
             yield number
             number *= 2
-        if part.count > 1:
-            yield part.count - 1
+        if count > 1:
+            yield count - 1
 
     def _random(self) -> Iterator[Choice]:
         if self.total <= self._limit:
-            yield from itertools.product(*(range(part.count) for part in self._parts))
+            yield from itertools.product(*map(range, self._fates.choices))
             return
         draw = random.Random(self._seed)  # noqa: S311 - to be repeated, not to be secret
         seen: set[Choice] = set()
         while len(seen) < self._limit:
-            choice = tuple(draw.randrange(part.count) for part in self._parts)
+            choice = tuple(map(draw.randrange, self._fates.choices))
             if choice not in seen:
                 seen.add(choice)
                 yield choice
-
-
-def _crowded(states: list[ZoneState], geometry: Geometry) -> dict[int, int]:
-    """Zones that stay full, as no active resource is left for them to fall back to; what is written
-    in each.
-    """
-    active = sum(
-        state.condition
-        in (ZoneCondition.IMPLICIT_OPEN, ZoneCondition.EXPLICIT_OPEN, ZoneCondition.CLOSED)
-        for state in states
-    )
-    filled = [s for s in states if s.condition is ZoneCondition.FULL and not s.finished]
-    if not 0 < geometry.max_active < active + len(filled):
-        return {}
-    return {state.index: state.written for state in filled}
-
-
-def _zones(
-    states: list[ZoneState],
-    crowded: Mapping[int, int],
-    blocks: list[UnflushedBlock],
-    geometry: Geometry,
-) -> Iterator[_Zone]:
-    by_block = {block.zone for block in blocks}
-    for state in states:
-        if state.type is ZoneType.CONVENTIONAL or state.index in crowded or state.index in by_block:
-            continue
-        most = state.written if state.lost_from is None else min(state.written, state.lost_from)
-        least = min(state.durable, most)
-        required = state.type is ZoneType.SEQ_WRITE_REQUIRED
-        step = geometry.physical_block if required else geometry.logical_block
-        if most != least or least != state.durable:
-            yield _Zone(state.index, least, most, step)
-
-
-def _blocks(
-    states: list[ZoneState], blocks: list[UnflushedBlock], geometry: Geometry
-) -> Iterator[_Block]:
-    preferred = {s.index for s in states if s.type is ZoneType.SEQ_WRITE_PREFERRED}
-    for block in blocks:
-        if block.lost:
-            continue
-        end = block.offset - geometry.zone_start(block.zone) + geometry.logical_block
-        yield _Block(block.zone, block.offset, end if block.zone in preferred else 0)
 
 
 def _fingerprint(

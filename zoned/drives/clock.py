@@ -10,7 +10,6 @@ depth, are ``zonedctl bench``'s.
 from __future__ import annotations
 
 import os
-from types import TracebackType
 from typing import Any, Self
 
 from zoned._core.conversions import config_of
@@ -169,12 +168,7 @@ class Clock:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:

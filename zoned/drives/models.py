@@ -1,7 +1,7 @@
 """The timing model of a drive: its parameters, read from the [model] table of a profile.
 
 Each parameter has one name, one unit (in the name) and one place in ``struct zd_sim_model``
-(native/zd_sim.h tells what it means). Nothing has a default: a number that a profile does not give
+(zoned/sim.h tells what it means). Nothing has a default: a number that a profile does not give
 is an error that names it, because a guessed parameter gives a wrong benchmark.
 """
 

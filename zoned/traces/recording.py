@@ -8,7 +8,7 @@ last few.
     for record in zoned.Trace("boot.trace"):
         print(record.number, record)
 
-What a recording holds, and what it costs, is told in native/zd.h.
+What a recording holds, and what it costs, is told in zoned/trace.h.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoned._core.handle import Handle, ask, call, pointer
-from zoned._core.native import Guard, ffi, lib, open_file
+from zoned._core.native import Guard, ffi, lib, open_file, sized
 from zoned._core.owning import Turn
 from zoned._core.raising import raise_error
 from zoned.traces.records import ROW, TraceRecord, record_of
@@ -35,7 +35,7 @@ class Recorded(NamedTuple):
 
     records: int
     lost: int
-    """Commands that are missing from the file: native/zd.h tells when that can be."""
+    """Commands that are missing from the file: zoned/trace.h tells when that can be."""
     waits: int
     """Commands that had to wait for the recorder."""
     size: int
@@ -119,7 +119,7 @@ class DeviceTrace:
         ValueError where this handle records nothing.
         """
         device = self._device
-        raw = ffi.new("struct zd_trace_status *")
+        raw = sized("struct zd_trace_status")
         err = ffi.new("struct zd_error *")
         with Guard(self._state.turn):
             mine = self._state.now
@@ -193,7 +193,7 @@ class DeviceTrace:
         return [record_of(row, geometry.zone_size, geometry.nr_zones) for row in rows]
 
     def _status(self) -> Any:
-        raw = ffi.new("struct zd_trace_status *")
+        raw = sized("struct zd_trace_status")
         self._call(lib.zd_trace_status, None, raw)
         return raw
 

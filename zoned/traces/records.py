@@ -1,6 +1,7 @@
 """What a trace holds: the commands of a disk, one record each, and rows of zones.
 
-The bytes are ``struct zd_trace_record`` (native/zd.h); the file around them is zoned.traces.own's.
+The bytes are ``struct zd_trace_record`` (zoned/trace.h); the file around them is that of
+zoned.traces.own.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class TraceRecord(NamedTuple):
     done: int
     """Bytes transferred, whether it failed or not."""
     code: int
-    """0, or the negative code of native/zd.h that it failed with."""
+    """0, or the negative code of zoned/trace.h that it failed with."""
     wp: int | None
     """Failed: the zone's write pointer before it. None where invalid."""
     bound: int | None

@@ -57,7 +57,7 @@ struct zd_dev {
 	struct zd_geometry g;
 	_Atomic uint32_t *cookie; /* on a page that the kernel wipes in a forked child */
 	int fd;
-	_Atomic bool aside;         /* zd_enter() has more to do than look at the cookie: own_rt, or observers */
+	_Atomic bool aside;         /* zd_enter() has more to do than look at the cookie: own_rt, observers, or a pace */
 	bool readonly, in_ram, cow, own_rt /* readonly: rt is private memory, recovered for this handle alone */;
 	struct zd_rt_head *head;
 	struct zd_stripe *stripes;
@@ -72,6 +72,7 @@ struct zd_dev {
 	bool recording;             /* it does, or somebody is about to begin */
 	_Atomic(struct zd_observer *) observers; /* of this handle alone; hooks/observe.c */
 	_Atomic uint32_t telling;   /* threads that are in one of them */
+	_Atomic(struct zd_paced *) paced; /* who says how long commands take for real; hooks/pace.c */
 	uint32_t pid;                 /* of this process */
 	struct zd_zone_rt *zones;
 	struct zd_slot_rt *slots;
@@ -117,7 +118,12 @@ static inline int zd_enter(zd_dev *dev, struct zd_error *err)
 {
 	return likely(zd_is_attached(dev)) ? 0 : dev->up->reattach(dev, err);
 }
-/* As zd_enter(), for commands: ZD_SLOW where somebody observes those of this handle. */
+/* Whether commands of this handle go the slow way: somebody observes them, or they take a drive's time. */
+static inline bool zd_is_looked_at(const zd_dev *dev)
+{
+	return atomic_load(&dev->observers) || atomic_load(&dev->paced);
+}
+/* As zd_enter(), for commands: ZD_SLOW where that is so. */
 #define ZD_SLOW 1
 static inline int zd_enter_command(zd_dev *dev, struct zd_error *err)
 {
@@ -126,12 +132,12 @@ static inline int zd_enter_command(zd_dev *dev, struct zd_error *err)
 	if (likely(zd_is_attached(dev)))
 		return 0;
 	r = dev->up->reattach(dev, err);
-	return !r && atomic_load(&dev->observers) ? ZD_SLOW : r;
+	return !r && zd_is_looked_at(dev) ? ZD_SLOW : r;
 }
-/* own_rt or the list of observers has changed. */
+/* own_rt, the list of observers or the pace has changed. */
 static inline void zd_set_aside(zd_dev *dev)
 {
-	atomic_store(&dev->aside, dev->own_rt || atomic_load(&dev->observers));
+	atomic_store(&dev->aside, dev->own_rt || zd_is_looked_at(dev));
 }
 /* The same for calls that change something. */
 static inline int zd_enter_writable(zd_dev *dev, struct zd_error *err)

@@ -57,7 +57,8 @@ struct zd_header {
 	uint8_t data;             /* 147 enum zd_data */
 	uint8_t host_sync;        /* 148 enum zd_host_sync */
 	uint8_t unrestricted_read;/* 149 */
-	uint8_t zero1[2];         /* 150 */
+	uint8_t pace;             /* 150 enum zd_paces */
+	uint8_t zero1;            /* 151 */
 	uint32_t nr_conv;         /* 152 ranges in conv */
 	uint32_t zero2;           /* 156 */
 	char profile[64];         /* 160 NUL-terminated */

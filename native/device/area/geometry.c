@@ -75,6 +75,8 @@ static int check_behaviour(const struct zd_header *h, struct zd_error *err)
 			       h->implicit_close);
 	if (h->data > ZD_NO_DATA)
 		return zd_fail(err, ZD_E_GEOMETRY, "data %u is unknown; there are store (0) and none (1)", h->data);
+	if (h->pace > ZD_PACE_REAL)
+		return zd_fail(err, ZD_E_GEOMETRY, "pace %u is unknown; there are none (0) and real (1)", h->pace);
 	if (h->host_sync > ZD_SYNC_NEVER)
 		return zd_fail(err, ZD_E_GEOMETRY, "host_sync %u is unknown; there are flush (0), command (1), never (2)",
 			       h->host_sync);
@@ -221,13 +223,18 @@ static void place(struct zd_header *h, struct zd_geometry *g)
 	h->runtime_offset = round_up(h->table_b + table, ZD_ALIGN);
 }
 
-int zd_geometry_from_config(const struct zd_config *c, struct zd_geometry *g, struct zd_error *err)
+int zd_geometry_from_config(const struct zd_config *given, struct zd_geometry *g, struct zd_error *err)
 {
 	struct zd_header *h = &g->h;
+	struct zd_config config, *c = &config;
 	uint32_t i;
-	int r;
+	int r = zd_struct_in(c, sizeof(*c), sizeof(*c), given, "zd_config", err);
 
 	memset(g, 0, sizeof(*g));
+	if (!r && (c->reserved || c->reserved2))
+		r = zd_fail(err, -EINVAL, "what struct zd_config reserves must be zero");
+	if (r)
+		return r;
 	if (c->nr_conv > ZD_MAX_CONV_RANGES)
 		return zd_fail(err, ZD_E_GEOMETRY, "%u conventional ranges are more than the %u that an image holds",
 			       c->nr_conv, ZD_MAX_CONV_RANGES);
@@ -249,6 +256,7 @@ int zd_geometry_from_config(const struct zd_config *c, struct zd_geometry *g, st
 	h->data = c->data;
 	h->host_sync = c->host_sync;
 	h->unrestricted_read = c->unrestricted_read;
+	h->pace = c->pace;
 	h->nr_conv = c->nr_conv;
 	for (i = 0; i < c->nr_conv; i++) {
 		h->conv[i].first = c->conv[i].first;

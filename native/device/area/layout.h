@@ -18,6 +18,11 @@
 #define ZD_PENDING_MAX 1024u  /* freed slots that may wait for a commit */
 #define ZD_DEFAULT_SLOT_CACHE (256ull << 20)
 
+/* The counters of a zone, which struct zd_zone_rt and struct zd_zone_counters (zoned/zone.h) call the same. */
+#define ZD_EACH_COUNTER(X) \
+	X(reads) X(writes) X(appends) X(bytes_read) X(bytes_written) X(finish_wasted) X(opens) X(closes) X(finishes) X(resets) \
+	X(implicit_opens) X(implicit_closes) X(errors)
+
 /* Per zone, 128 bytes; all zero is the initial state. */
 struct zd_zone_rt {
 	_Atomic uint64_t word;      /* as in format.h. Condition changes: under stripe (or CAS by an evictor) and resource lock. */

@@ -3,6 +3,7 @@
 #include "device/area/area.h"
 
 #include <stddef.h>
+#include <sys/stat.h>
 
 uint32_t zd_header_crc(const struct zd_header *header)
 {
@@ -18,6 +19,7 @@ static bool header_valid(const struct zd_header *h)
 int zd_header_read(int fd, struct zd_header *header, int *bad_copies, struct zd_error *err)
 {
 	struct zd_header copy[2];
+	struct stat st;
 	int i, r, bad = 0, good = -1;
 
 	for (i = 0; i < 2; i++) {
@@ -37,6 +39,9 @@ int zd_header_read(int fd, struct zd_header *header, int *bad_copies, struct zd_
 		if (a && copy[0].version != ZD_IMAGE_VERSION && b && copy[0].version == copy[1].version)
 			return zd_fail(err, ZD_E_VERSION, "the image has format version %u, and this build knows version %u",
 				       copy[0].version, ZD_IMAGE_VERSION);
+		if (a && fstat(fd, &st) == 0 && st.st_size < ZD_HEADER_B + (off_t)sizeof(copy[1]))
+			return zd_fail(err, ZD_E_TRUNCATED, "the image was cut off at byte %lld, within its headers; restore it from a dump",
+				       (long long)st.st_size);
 		if (a || b)
 			return zd_fail(err, ZD_E_CORRUPT,
 				       "both copies of the image's header are damaged (at 0 and 4096); restore it from a dump");

@@ -121,6 +121,8 @@ int zd_manage_between(zd_dev *dev, uint32_t z, uint64_t *last, struct zd_error *
 /* ---------------------------------------------------------------- report.c */
 
 void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out);
+/* Zones start .. start+*count-1 as far as there are any; ZD_E_OUT_OF_RANGE if start is none, nor the end. */
+int zd_clip_zones(zd_dev *dev, uint32_t start, uint32_t *count, struct zd_error *err);
 bool zd_report_lists(const struct zd_zone *zone, uint32_t filter);
 
 /* ---------------------------------------------------------------- a command on the slow way */
@@ -139,13 +141,14 @@ struct zd_run {
 	uint64_t since, last;      /* held up: since when; when the interrupt hook was asked */
 	uint32_t at, end;          /* zone commands: whose turn it is, and behind the last */
 	bool acted;                /* it, or one of its zones, got as far as the disk */
+	bool pacing;               /* it is done, and held up until a drive would have done it */
 	struct zd_run *next;       /* among the deferred */
 	void (*resume)(zd_dev *dev, struct zd_run *run, int r); /* deferred: it goes on, r from zd_hold_look(), and is freed */
 };
 
 /* ---------------------------------------------------------------- hold.c */
 
-#define ZD_HELD 2 /* a fault rule holds the command up */
+#define ZD_HELD 2 /* a fault rule, or the pace of the handle, holds the command up */
 bool zd_holds(const struct zd_hit *hit); /* whether it begins by doing so */
 /* ZD_HELD, 0: it goes on, or the error with which it ends. *left: ns till its time comes, UINT64_MAX: nobody knows. */
 int zd_hold_look(zd_dev *dev, struct zd_run *run, uint64_t *left);

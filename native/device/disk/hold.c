@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a fault rule decided is carried out here: before a command (it is held up, refused, its zone dies, the power goes)
- * and behind it. While a command is held up it holds neither a lock nor, if it is deferred, a thread.
+ * and behind it. A pace holds a command up behind all that. While it is held up it has neither a lock nor, if it is
+ * deferred, a thread.
  */
 #include "device/disk/disk.h"
 
@@ -64,9 +65,28 @@ static int look(zd_dev *dev, struct zd_run *run, uint64_t *left)
 	return ZD_HELD;
 }
 
+/* Done already: whatever ends the wait early, the command counts. */
+static int look_at_drive(zd_dev *dev, struct zd_run *run, uint64_t *left)
+{
+	int r;
+
+	*left = zd_pace_left(dev, run->t.ticket);
+	if (!*left)
+		return 0;
+	r = no_power(dev, run);
+	if (!r && !atomic_load(&dev->closing) && !__atomic_load_n(&run->q->cancel, __ATOMIC_ACQUIRE))
+		return ZD_HELD;
+	zd_pace_drop(dev, run->t.ticket);
+	return r;
+}
+
 int zd_hold_look(zd_dev *dev, struct zd_run *run, uint64_t *left)
 {
-	int r = look(dev, run, left);
+	int r;
+
+	if (run->pacing)
+		return look_at_drive(dev, run, left);
+	r = look(dev, run, left);
 
 	if (r != ZD_HELD && run->hit.kind == ZD_FAULT_HANG)
 		zd_fault_waited(dev, &run->hit);
@@ -75,7 +95,7 @@ int zd_hold_look(zd_dev *dev, struct zd_run *run, uint64_t *left)
 
 int zd_hold_wait(zd_dev *dev, struct zd_run *run)
 {
-	bool hangs = run->hit.kind == ZD_FAULT_HANG;
+	bool hangs = !run->pacing && run->hit.kind == ZD_FAULT_HANG;
 	uint64_t left;
 	int r;
 
@@ -85,6 +105,8 @@ int zd_hold_wait(zd_dev *dev, struct zd_run *run)
 		if (zd_interrupted(dev, &run->last)) {
 			if (hangs)
 				zd_fault_waited(dev, &run->hit);
+			if (run->pacing)
+				zd_pace_drop(dev, run->t.ticket);
 			return zd_fail_host(run->err, EINTR, hangs ? "interrupted while a fault rule held the command up" : "interrupted");
 		}
 		nanosleep(&nap, NULL);

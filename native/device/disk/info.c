@@ -11,14 +11,17 @@ int zd_others_write(zd_dev *dev, struct zd_error *err)
 	return r ? r : zd_door_others(dev, !dev->readonly);
 }
 
-int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
+int zd_info(zd_dev *dev, struct zd_info *given, struct zd_error *err)
 {
 	const struct zd_header *h = &dev->g.h;
+	struct zd_info info, *out = &info;
 	const struct zd_rt_head *head;
 	struct zd_resources now;
 	struct stat st;
 	int r = zd_enter(dev, err);
 
+	if (!r)
+		r = zd_struct_room(given, sizeof(*given), "zd_info", err);
 	if (r)
 		return r;
 	if (fstat(dev->fd, &st))
@@ -45,6 +48,7 @@ int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
 	out->unrestricted_read = h->unrestricted_read;
 	out->data = h->data;
 	out->host_sync = h->host_sync;
+	out->pace = h->pace;
 	out->readonly = dev->readonly;
 	out->in_ram = dev->in_ram;
 	out->clean = dev->in_ram || head->was_clean;
@@ -67,6 +71,7 @@ int zd_info(zd_dev *dev, struct zd_info *out, struct zd_error *err)
 	out->runtime_offset = h->runtime_offset;
 	out->data_offset = h->data_offset;
 	out->file_size = (uint64_t)st.st_size;
+	zd_struct_out(given, out, sizeof(*out));
 	return 0;
 }
 
@@ -88,27 +93,20 @@ static void zone_counters(const zd_dev *dev, uint32_t zone, struct zd_zone_count
 	memset(c, 0, sizeof(*c));
 	if (!rt)
 		return;
-	c->reads = atomic_load_explicit(&rt->reads, memory_order_relaxed);
-	c->bytes_read = atomic_load_explicit(&rt->bytes_read, memory_order_relaxed);
-	c->errors = atomic_load_explicit(&rt->errors, memory_order_relaxed);
-	c->writes = rt->writes;
-	c->appends = rt->appends;
-	c->bytes_written = rt->bytes_written;
-	c->finish_wasted = rt->finish_wasted;
-	c->opens = rt->opens;
-	c->closes = rt->closes;
-	c->finishes = rt->finishes;
-	c->resets = rt->resets;
-	c->implicit_opens = rt->implicit_opens;
-	c->implicit_closes = rt->implicit_closes;
+#define TAKE(name) c->name = rt->name;
+	ZD_EACH_COUNTER(TAKE)
+#undef TAKE
 }
 
-int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err)
+int zd_counters(zd_dev *dev, struct zd_counters *given, struct zd_error *err)
 {
+	struct zd_counters counters, *out = &counters;
 	struct zd_zone_counters *sum = &out->zones;
 	uint32_t z, i;
 	int r = zd_enter(dev, err);
 
+	if (!r)
+		r = zd_struct_room(given, sizeof(*given), "zd_counters", err);
 	if (r)
 		return r;
 	memset(out, 0, sizeof(*out));
@@ -118,19 +116,11 @@ int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err)
 		if (!zd_zone_peek(dev, z))
 			continue;
 		zone_counters(dev, z, &c);
-		sum->reads += c.reads;
-		sum->writes += c.writes;
-		sum->appends += c.appends;
-		sum->bytes_read += c.bytes_read;
-		sum->bytes_written += c.bytes_written;
-		sum->finish_wasted += c.finish_wasted;
-		sum->opens += c.opens;
-		sum->closes += c.closes;
-		sum->finishes += c.finishes;
-		sum->resets += c.resets;
-		sum->implicit_opens += c.implicit_opens;
-		sum->implicit_closes += c.implicit_closes;
+#define ADD(name) sum->name += c.name;
+		ZD_EACH_COUNTER(ADD)
+#undef ADD
 	}
+	sum->errors = 0; /* those that concern no zone count too */
 	out->flushes = atomic_load_explicit(&dev->head->flushes, memory_order_relaxed);
 	for (i = 0; i < ZD_NR_RULES; i++) {
 		out->errors_by_rule[i] = atomic_load_explicit(&dev->head->errors_by_rule[i], memory_order_relaxed);
@@ -138,6 +128,7 @@ int zd_counters(zd_dev *dev, struct zd_counters *out, struct zd_error *err)
 	}
 	out->max_open_seen = dev->head->max_open_seen;
 	out->max_active_seen = dev->head->max_active_seen;
+	zd_struct_out(given, out, sizeof(*out));
 	return 0;
 }
 
@@ -146,12 +137,10 @@ int64_t zd_zone_counters(zd_dev *dev, uint32_t start, uint32_t count, struct zd_
 	uint32_t i;
 	int r = zd_enter(dev, err);
 
+	if (!r)
+		r = zd_clip_zones(dev, start, &count, err);
 	if (r)
 		return r;
-	if (start > dev->g.h.nr_zones)
-		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, start, count, dev->g.h.nr_zones);
-	if (count > dev->g.h.nr_zones - start)
-		count = dev->g.h.nr_zones - start;
 	for (i = 0; i < count; i++)
 		zone_counters(dev, start + i, &out[i]);
 	return count;

@@ -54,7 +54,8 @@ int zd_fail_marked(struct zd_error *err)
 
 int zd_stopped(zd_dev *dev, struct zd_error *err)
 {
-	if (atomic_load(&dev->head->gate) & ZD_GATE_POWER)
-		return zd_refuse_powerless(dev, err);
-	return zd_fail(err, ZD_E_BUSY, "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
+	/* The power may be back since the command saw that it was off: only the other bit tells of the other cause. */
+	if ((atomic_load(&dev->head->gate) & (ZD_GATE_POWER | ZD_GATE_BACK)) == ZD_GATE_BACK)
+		return zd_fail(err, ZD_E_BUSY, "the disk is going back to a snapshot; who did it was killed, and who finishes it is held up");
+	return zd_refuse_powerless(dev, err);
 }

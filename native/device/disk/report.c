@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-static int begin(zd_dev *dev, struct zd_error *err)
+static int enter_look(zd_dev *dev, struct zd_error *err)
 {
 	int r = zd_enter(dev, err);
 
@@ -13,7 +13,7 @@ static int begin(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
-void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
+static inline __attribute__((always_inline)) void describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
 {
 	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
 	uint64_t word = 0, durable = 0, written;
@@ -43,6 +43,11 @@ void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
 		out->durable_wp = out->start + (durable < written ? durable : written);
 }
 
+void zd_describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
+{
+	describe(dev, zone, out);
+}
+
 bool zd_report_lists(const struct zd_zone *zone, uint32_t filter)
 {
 	switch (filter) {
@@ -57,32 +62,51 @@ bool zd_report_lists(const struct zd_zone *zone, uint32_t filter)
 	}
 }
 
+int zd_clip_zones(zd_dev *dev, uint32_t start, uint32_t *count, struct zd_error *err)
+{
+	uint32_t nr_zones = dev->g.h.nr_zones;
+
+	if (start > nr_zones)
+		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, start, *count, nr_zones);
+	if (*count > nr_zones - start)
+		*count = nr_zones - start;
+	return 0;
+}
+
 int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *out, struct zd_error *err)
 {
 	uint32_t i;
-	int r = begin(dev, err);
+	int r = enter_look(dev, err);
 
+	if (!r)
+		r = zd_clip_zones(dev, start, &count, err);
 	if (r)
 		return r;
-	if (start > dev->g.h.nr_zones)
-		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, start, count, dev->g.h.nr_zones);
-	if (count > dev->g.h.nr_zones - start)
-		count = dev->g.h.nr_zones - start;
 	for (i = 0; i < count; i++)
-		zd_describe(dev, start + i, &out[i]);
+		describe(dev, start + i, &out[i]); /* a row is a hundred instructions, a call of it ten more */
 	return count;
 }
 
-int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err)
+/* One zone; *rt NULL: nothing was ever done to it. */
+static int look_at(zd_dev *dev, uint32_t zone, struct zd_zone_rt **rt, struct zd_error *err)
 {
-	struct zd_zone_rt *rt;
-	int r = begin(dev, err);
+	int r = enter_look(dev, err);
 
 	if (r)
 		return r;
 	if (zone >= dev->g.h.nr_zones)
 		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
-	rt = zd_zone_peek(dev, zone);
+	*rt = zd_zone_peek(dev, zone);
+	return 0;
+}
+
+int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err)
+{
+	struct zd_zone_rt *rt;
+	int r = look_at(dev, zone, &rt, err);
+
+	if (r)
+		return r;
 	if (!rt)
 		return 0;
 	if (zd_is_conv(dev, zone))
@@ -93,13 +117,10 @@ int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err)
 int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err)
 {
 	struct zd_zone_rt *rt;
-	int r = begin(dev, err);
+	int r = look_at(dev, zone, &rt, err);
 
 	if (r)
 		return r;
-	if (zone >= dev->g.h.nr_zones)
-		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
-	rt = zd_zone_peek(dev, zone);
 	if (!rt || zd_word_cond(atomic_load_explicit(&rt->word, memory_order_acquire), zd_zone_type(dev, zone)) !=
 			   ZD_IMPLICIT_OPEN)
 		return 0;
@@ -198,7 +219,7 @@ static int look_till_still(zd_dev *dev, struct zd_zone_state *out, struct zd_err
 int zd_zone_states(zd_dev *dev, struct zd_zone_state *out, struct zd_error *err)
 {
 	uint32_t z;
-	int r = begin(dev, err);
+	int r = enter_look(dev, err);
 
 	if (r)
 		return r;
@@ -216,7 +237,7 @@ int zd_zone_states(zd_dev *dev, struct zd_zone_state *out, struct zd_error *err)
 
 int zd_zone_state(zd_dev *dev, uint32_t zone, struct zd_zone_state *out, struct zd_error *err)
 {
-	int r = begin(dev, err);
+	int r = enter_look(dev, err);
 
 	if (r)
 		return r;

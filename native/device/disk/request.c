@@ -12,6 +12,7 @@
  *   act        locks, rule book, store, publishing; observers are told under the locks (write.c, read.c, manage.c, commit.c)
  *   durable    what FUA and host_sync=command ask for
  *   strike     what the rule does behind it
+ *   pace       a drive's time for real: it waits as above, done as it is
  *   complete   observers that were not told yet; the result; `done`
  *
  * The plain way (call.c) leaves out the stages that have nothing to do while the gate is shut and nobody observes.
@@ -337,6 +338,7 @@ static int arrive(zd_dev *dev, struct zd_run *run)
 	run->c.cmd = run->op->cmd;
 	if (!r)
 		r = observe(dev, run);
+	run->t.timed = true;
 	if (!r)
 		r = zd_gate_rest(dev, run->op->changes, run->err);
 	if (!r)
@@ -384,14 +386,25 @@ static bool go_on(zd_dev *dev, struct zd_run *run, int r)
 {
 	const uint32_t *outer = zd_cancelled_by(&run->q->cancel);
 	struct zd_request *q = run->q;
+	bool waits;
 
 	for (;;) {
-		if (r == ZD_HELD && q->done)
+		waits = r == ZD_HELD && q->done;
+		if (waits)
 			break;
 		if (r == ZD_HELD)
 			r = zd_hold_wait(dev, run);
-		q->result = r < 0 ? r : r == NOTHING ? 0 : take_effect(dev, run);
-		zd_observe_end_of(dev, &run->t, q->result, run->err);
+		if (!run->pacing) {
+			q->result = r < 0 ? r : r == NOTHING ? 0 : take_effect(dev, run);
+			zd_observe_end_of(dev, &run->t, q->result, run->err);
+			run->pacing = run->t.ticket != 0;
+			r = ZD_HELD;
+			if (run->pacing)
+				continue;
+		} else if (r) {
+			q->result = r; /* what is done stays done, but the host will not hear so */
+		}
+		run->pacing = false;
 		if (!q->result && run->at + 1 < run->end)
 			q->result = zd_manage_between(dev, run->at, &run->last, run->err);
 		if (q->result || ++run->at >= run->end)
@@ -399,7 +412,7 @@ static bool go_on(zd_dev *dev, struct zd_run *run, int r)
 		r = arrive(dev, run);
 	}
 	zd_cancelled_by(outer);
-	if (r == ZD_HELD)
+	if (waits)
 		return false;
 	complete(dev, run);
 	return true;
@@ -439,7 +452,7 @@ static int wrong(struct zd_error *err, const char *what)
 }
 
 /* A request that can be, as a run. 0, or -EINVAL. */
-static int begin(struct zd_request *q, struct zd_run *run)
+static int set_up(struct zd_request *q, struct zd_run *run)
 {
 	uint64_t known, length = 0;
 	uint32_t i;
@@ -447,7 +460,7 @@ static int begin(struct zd_request *q, struct zd_run *run)
 	run->q = q;
 	run->err = q->err ? q->err : &run->own;
 	run->at = run->end = 0;
-	run->acted = false;
+	run->acted = run->pacing = false;
 	if (q->op >= sizeof(ops) / sizeof(*ops) || !ops[q->op].act)
 		return wrong(run->err, "no request has such an op");
 	run->op = &ops[q->op];
@@ -473,12 +486,25 @@ static int begin(struct zd_request *q, struct zd_run *run)
 int64_t zd_run_here(zd_dev *dev, struct zd_request *q)
 {
 	struct zd_run run;
-	int r = begin(q, &run);
+	int r = set_up(q, &run);
 
 	if (r)
 		return r;
 	go_on(dev, &run, arrive(dev, &run));
 	return q->result;
+}
+
+/* No thread can be started that keeps its time: held up by a rule it fails, and by a drive it has ended. */
+static void untimed(zd_dev *dev, struct zd_run *run, int r)
+{
+	if (run->pacing)
+		zd_pace_drop(dev, run->t.ticket);
+	else if (run->hit.kind == ZD_FAULT_HANG)
+		zd_fault_waited(dev, &run->hit);
+	if (run->pacing && run->at + 1 >= run->end)
+		complete(dev, run);
+	else
+		run->q->result = zd_fail_host(run->err, -r, "cannot keep the time of a request");
 }
 
 static void resume(zd_dev *dev, struct zd_run *run, int r)
@@ -490,7 +516,7 @@ static void resume(zd_dev *dev, struct zd_run *run, int r)
 		r = zd_defer(dev, run);
 		if (!r)
 			return;
-		q->result = zd_fail_host(run->err, -r, "cannot keep the time of a request");
+		untimed(dev, run, r);
 	}
 	free(run);
 	q->done(q);
@@ -507,7 +533,7 @@ static int give(zd_dev *dev, struct zd_request *q)
 		q->done(q);
 		return 0;
 	}
-	r = begin(q, run);
+	r = set_up(q, run);
 	run->resume = resume;
 	if (r) {
 		q->result = r;
@@ -515,9 +541,7 @@ static int give(zd_dev *dev, struct zd_request *q)
 		r = zd_defer(dev, run);
 		if (!r)
 			return ZD_DEFERRED;
-		if (run->hit.kind == ZD_FAULT_HANG)
-			zd_fault_waited(dev, &run->hit);
-		q->result = zd_fail_host(run->err, -r, "cannot keep the time of a request");
+		untimed(dev, run, r);
 		zd_observe_end_of(dev, &run->t, q->result, run->err);
 	}
 	free(run);

@@ -89,6 +89,8 @@ static int check_rule(const zd_dev *dev, struct zd_fault *f, struct zd_error *er
 		WRONG("latency of 0 ns changes nothing");
 	if (f->after && f->kind != ZD_FAULT_READ_ONLY && f->kind != ZD_FAULT_OFFLINE && f->kind != ZD_FAULT_POWER_CUT)
 		WRONG("%s does not know before and after", zd_fault_kind_name((int)f->kind));
+	if (f->reserved || f->reserved2[0] || f->reserved2[1] || f->reserved2[2] || f->reserved2[3])
+		WRONG("what struct zd_fault reserves must be zero");
 	if (f->keep > ZD_KEEP_RANDOM)
 		WRONG("there is no choice of survivors with the number %u", f->keep);
 	return check_commands(dev, f, err);

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hooks: what looks at commands on their way without being one: fault rules (matching only), the ring of records that all
- * openers' commands are put into, and observers in this process. It may call store and what is below. It decides and
+ * openers' commands are put into, observers in this process, and who says how long commands take. It may call store and what is below. It decides and
  * remembers; it does nothing to a zone and refuses no command.
  *
- * fault (which rule meets a command), faultset (setting rules), trace (the ring), observe, tracefile (reading a recording).
+ * fault (which rule meets a command), faultset (setting rules), trace (the ring), pace, observe, tracefile (reading a
+ * recording).
  */
 #ifndef ZD_HOOKS_H
 #define ZD_HOOKS_H
 
 #include "device/store/store.h"
+#include "zoned/pace.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -157,6 +159,8 @@ struct zd_traced {
 	bool local;          /* there are some */
 	bool done;           /* they were told */
 	bool held;           /* zd_fault_decides_late() */
+	bool timed;          /* a pace may have it take time: */
+	uint64_t ticket;     /* its own, once it took effect; 0: it takes none */
 };
 int zd_trace_join(zd_dev *dev, struct zd_traced *t); /* whether it is to be put in; waits for room. 0 or -EINTR */
 void zd_trace_put(zd_dev *dev, struct zd_traced *t);
@@ -178,5 +182,12 @@ void zd_observe_effect(zd_dev *dev, struct zd_traced *t, int64_t result, const s
 /* The command's end, if observers were not told yet. */
 void zd_observe_end_of(zd_dev *dev, struct zd_traced *t, int64_t result, const struct zd_error *err);
 void zd_observe_forked(zd_dev *dev); /* a forked child has none of its parent's */
+
+/* ---------------------------------------------------------------- pace.c */
+
+void zd_pace_begin(zd_dev *dev, struct zd_traced *t, const struct zd_told *what); /* fills t->ticket */
+uint64_t zd_pace_left(zd_dev *dev, uint64_t ticket); /* ns until it may have ended; 0: it has, and the ticket is gone */
+void zd_pace_drop(zd_dev *dev, uint64_t ticket);
+void zd_pace_end(zd_dev *dev); /* no command of this handle waits any more, or ever will */
 
 #endif

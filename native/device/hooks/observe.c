@@ -103,6 +103,7 @@ void zd_observe_forked(zd_dev *dev)
 	atomic_store(&dev->telling, 0);
 	zd_set_aside(dev);
 	finish(gone);
+	zd_pace_end(dev);
 }
 
 /* ---------------------------------------------------------------- ends */
@@ -159,7 +160,7 @@ static uint64_t first_word(zd_dev *dev, uint32_t zone, uint64_t offset)
 	return zone < dev->g.h.nr_zones ? zd_load_word(dev, zone) : 0;
 }
 
-static void tell(zd_dev *dev, const struct zd_traced *t, int64_t result)
+static void tell(zd_dev *dev, struct zd_traced *t, int64_t result)
 {
 	struct zd_told what = { .cmd = t->r.cmd, .zone = t->r.zone, .offset = t->r.offset, .length = t->r.done };
 	struct zd_observer *o;
@@ -180,6 +181,7 @@ static void tell(zd_dev *dev, const struct zd_traced *t, int64_t result)
 			o->told(o->arg, &what);
 	}
 	atomic_fetch_sub(&dev->telling, 1);
+	zd_pace_begin(dev, t, &what);
 }
 
 int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, uint64_t offset, uint64_t length, struct zd_error *err)
@@ -187,7 +189,7 @@ int zd_observe_begin(zd_dev *dev, struct zd_traced *t, int cmd, uint32_t zone, u
 	int r;
 
 	memset(t, 0, sizeof(*t));
-	t->local = atomic_load(&dev->observers) != NULL;
+	t->local = zd_is_looked_at(dev);
 	r = zd_trace_join(dev, t);
 	if (r) {
 		t->done = true;

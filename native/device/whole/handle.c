@@ -55,6 +55,7 @@ void zd_handle_free(zd_dev *dev)
 	uint64_t seg_bytes = dev->g.slots_per_seg * dev->g.h.slot_size;
 	uint32_t i;
 
+	zd_pace_end(dev);
 	for (i = 0; dev->segs && i < dev->g.nr_segs; i++) {
 		if (dev->segs[i])
 			munmap(dev->segs[i], seg_bytes);
@@ -399,6 +400,7 @@ int zd_close(zd_dev *dev, struct zd_error *err)
 	if (atomic_load(dev->cookie) == ZD_COOKIE)
 		zd_defer_close(dev);
 	zd_trace_close(dev);
+	zd_pace_end(dev);
 	if (dev->leave && dev->leave(dev))
 		return 0;
 	/* A forked child that never used its inherited handle has nothing to settle, and no lock to give up. */

@@ -8,18 +8,13 @@
 /* Bytes that a zone keeps: between what is durable and what is written, but nothing of a lost write. */
 static uint64_t survivor(const zd_dev *dev, uint32_t zone, uint64_t written, uint64_t durable, int keep, uint64_t *rng)
 {
-	uint64_t block = zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED ? dev->g.h.physical_block : dev->g.h.logical_block;
-	uint64_t blocks;
+	struct zd_fate fate;
 
-	if (durable > written)
-		durable = written;
+	zd_fate_of_zone(dev, zone, written, durable, &fate);
 	switch (keep) {
-	case ZD_KEEP_ALL: return written;
-	case ZD_KEEP_RANDOM:
-		blocks = (written - durable + block - 1) / block;
-		blocks = zd_splitmix(rng) % (blocks + 1) * block;
-		return blocks < written - durable ? durable + blocks : written;
-	default: return durable;
+	case ZD_KEEP_ALL: return fate.high;
+	case ZD_KEEP_RANDOM: return zd_fate_length(&fate, zd_splitmix(rng) % fate.choices);
+	default: return fate.low;
 	}
 }
 
@@ -242,7 +237,7 @@ int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const 
 	return r ? r : zd_after_change(dev, err);
 }
 
-static int begin(zd_dev *dev, bool changes, struct zd_error *err)
+static int enter_power(zd_dev *dev, bool changes, struct zd_error *err)
 {
 	int r = changes ? zd_enter_writable(dev, err) : zd_enter(dev, err);
 
@@ -253,7 +248,7 @@ static int begin(zd_dev *dev, bool changes, struct zd_error *err)
 
 int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err)
 {
-	int r = begin(dev, true, err);
+	int r = enter_power(dev, true, err);
 
 	if (!r && (keep < ZD_KEEP_DURABLE || keep > ZD_KEEP_RANDOM))
 		r = zd_fail(err, -EINVAL, "there is no choice of survivors with the number %d", keep);
@@ -320,7 +315,7 @@ static int check_possible(zd_dev *dev, const struct zd_cut *cut, struct zd_error
 int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err)
 {
 	struct choice c = { .exactly = cut };
-	int r = begin(dev, true, err);
+	int r = enter_power(dev, true, err);
 
 	if (!r)
 		r = zd_cut_check(cut, err);
@@ -343,7 +338,7 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 {
 	struct choice c = { .keep = ZD_KEEP_DURABLE };
 	bool was_off;
-	int r = begin(dev, true, err);
+	int r = enter_power(dev, true, err);
 
 	if (r)
 		return r;
@@ -374,7 +369,7 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 int zd_power_track(zd_dev *dev, int on, struct zd_error *err)
 {
 	uint32_t zone;
-	int r = begin(dev, true, err);
+	int r = enter_power(dev, true, err);
 
 	if (r)
 		return r;
@@ -391,14 +386,14 @@ int zd_power_track(zd_dev *dev, int on, struct zd_error *err)
 
 int zd_power_tracked(zd_dev *dev, struct zd_error *err)
 {
-	int r = begin(dev, false, err);
+	int r = enter_power(dev, false, err);
 
 	return r ? r : !atomic_load(&dev->head->no_pre) && dev->g.keeps_pre;
 }
 
 int zd_power(zd_dev *dev, struct zd_error *err)
 {
-	int r = begin(dev, false, err);
+	int r = enter_power(dev, false, err);
 
 	return r ? r : !(atomic_load(&dev->head->gate) & ZD_GATE_POWER);
 }

@@ -318,12 +318,15 @@ failed:
 
 int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err)
 {
+	struct zd_trace_status status = { 0 };
 	struct zd_trace_record *rows;
 	struct zd_recorder *rec;
 	uint64_t end;
 	uint32_t n = 0;
 	int locked, r = zd_enter(dev, err); /* a forked child loses its parent's recorder here */
 
+	if (!r && out)
+		r = zd_struct_room(out, sizeof(*out), "zd_trace_status", err);
 	if (r)
 		return r;
 	rec = take_out(dev);
@@ -343,11 +346,11 @@ int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err
 		r = rows ? put_zones(rec, ZD_TRACE_ZONE_AFTER, rows, n) : -ENOMEM;
 	free(rows);
 	if (out) {
-		memset(out, 0, sizeof(*out));
-		out->records = rec->tail - rec->first;
-		out->lost = rec->lost;
-		out->waits = rec->waits;
-		out->bytes = rec->written;
+		status.records = rec->tail - rec->first;
+		status.lost = rec->lost;
+		status.waits = rec->waits;
+		status.bytes = rec->written;
+		zd_struct_out(out, &status, sizeof(status));
 	}
 	if (r)
 		zd_fail_host(err, -r, locked ? "interrupted before the trace got its end" : "cannot write the trace");
@@ -390,14 +393,16 @@ static void recorder_status(zd_dev *dev, struct zd_trace_status *out)
 	pthread_mutex_unlock(&dev->trace_lock);
 }
 
-int zd_trace_status(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err)
+int zd_trace_status(zd_dev *dev, struct zd_trace_status *given, struct zd_error *err)
 {
+	struct zd_trace_status status = { 0 }, *out = &status;
 	uint32_t modes;
 	int r = zd_enter(dev, err);
 
+	if (!r)
+		r = zd_struct_room(given, sizeof(*given), "zd_trace_status", err);
 	if (r)
 		return r;
-	memset(out, 0, sizeof(*out));
 	modes = atomic_load(&dev->trace->modes);
 	out->keeps = modes & ZD_TRACE_KEEP ? 1 : 0;
 	out->records = atomic_load(&dev->trace->head);
@@ -406,5 +411,6 @@ int zd_trace_status(zd_dev *dev, struct zd_trace_status *out, struct zd_error *e
 	recorder_status(dev, out);
 	if (modes & ZD_TRACE_FILE)
 		out->recorder = dev->trace->pid;
+	zd_struct_out(given, out, sizeof(*out));
 	return 0;
 }

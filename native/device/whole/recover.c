@@ -368,19 +368,9 @@ static void take_over_counters(zd_dev *dev, const uint8_t *shared)
 
 		if (!chunks[zd_zone_chunk(z)] || zd_reserve_chunk(dev, zd_zone_chunk(z)))
 			continue;
-		to->reads = zones[z].reads;
-		to->bytes_read = zones[z].bytes_read;
-		to->writes = zones[z].writes;
-		to->appends = zones[z].appends;
-		to->bytes_written = zones[z].bytes_written;
-		to->finish_wasted = zones[z].finish_wasted;
-		to->opens = zones[z].opens;
-		to->closes = zones[z].closes;
-		to->finishes = zones[z].finishes;
-		to->resets = zones[z].resets;
-		to->implicit_opens = zones[z].implicit_opens;
-		to->implicit_closes = zones[z].implicit_closes;
-		to->errors = zones[z].errors;
+#define TAKE(name) to->name = zones[z].name;
+		ZD_EACH_COUNTER(TAKE)
+#undef TAKE
 		to->gen = zones[z].gen; /* of what a fault lost */
 		if (to->word == zones[z].word)
 			to->open_seq = zones[z].open_seq;

@@ -92,6 +92,9 @@ int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err); /* i
 
 /* Ascending, and no nonsense; needs no disk. */
 int zd_cut_check(const struct zd_cut *cut, struct zd_error *err);
+/* fate.c: what a sequential zone with so much written may keep, and what it keeps by one choice */
+void zd_fate_of_zone(const zd_dev *dev, uint32_t zone, uint64_t written, uint64_t durable, struct zd_fate *out);
+uint64_t zd_fate_length(const struct zd_fate *fate, uint64_t choice);
 /* What a cut makes of a zone's word, durable bytes and generation; nothing else. Returns the condition it had. */
 int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept);
 int zd_power_cut_by(zd_dev *dev, int keep, uint64_t seed, uint32_t fault, const char *label, struct zd_error *err);

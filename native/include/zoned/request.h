@@ -30,11 +30,12 @@
 #ifndef ZONED_REQUEST_H
 #define ZONED_REQUEST_H
 
-#include "zd.h"
+#include "zoned/abi.h"
+#include "zoned/zone.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include <sys/uio.h>
+
+ZD_BEGIN
 
 /*
  * What is wanted. Numbers below 32 are those of enum zd_cmd. Each of the others meets the rule book, fault rules and
@@ -143,7 +144,6 @@ int zd_submit(zd_dev *dev, struct zd_request *request);
  */
 void zd_cancel(zd_dev *dev, struct zd_request *request);
 
-#ifdef __cplusplus
-}
-#endif
+ZD_END
+
 #endif

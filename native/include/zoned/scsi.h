@@ -17,11 +17,9 @@
 #ifndef ZONED_SCSI_H
 #define ZONED_SCSI_H
 
-#include "request.h"
+#include "zoned/zoned.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+ZD_BEGIN
 
 #define ZD_SCSI_MAX_LUNS 256
 #define ZD_SCSI_MAX_REGISTRATIONS 256
@@ -75,7 +73,7 @@ void zd_scsi_target_free(zd_scsi_target *target);
 int zd_scsi_nexus_open(zd_scsi_target *target, const void *id, size_t length, zd_scsi_nexus **out, struct zd_error *err);
 /*
  * It is gone: its tasks are aborted as by ABORT TASK SET on all units, and what RESERVE took is released. Waits for the end of
- * these tasks, so it is not called from `done`. NULL: nothing.
+ * these tasks, as zd_scsi_manage() does. NULL: nothing.
  */
 void zd_scsi_nexus_close(zd_scsi_nexus *nexus);
 
@@ -153,7 +151,8 @@ enum zd_scsi_function {
  * Carry out a task management function. It returns when the tasks have ended that it aborts, each of them with `done` called:
  * such as are held up end here and now, others in their own threads within 50 ms. Tasks of the nexus that asks are marked
  * `unanswered`, those of others end with TASK ABORTED (the control mode page says so: TAS). lun is not looked at by target
- * resets, tag by ABORT TASK alone. Not to be called from `done`.
+ * resets, tag by ABORT TASK alone. Not to be called from `done`, nor with a lock held that `done` takes; so are zd_scsi_reset() and
+ * zd_scsi_nexus_close().
  * Returns 0; -ENOENT (ABORT TASK: no such task is under way), -ENXIO (no such unit), -EOPNOTSUPP (another function).
  */
 int zd_scsi_manage(zd_scsi_nexus *nexus, int function, const uint8_t lun[8], uint64_t tag);
@@ -172,18 +171,20 @@ void zd_scsi_transfer(zd_scsi_nexus *nexus, const uint8_t lun[8], const uint8_t 
  */
 int zd_scsi_reset(zd_scsi_nexus *nexus, const uint8_t *lun);
 
-/* Each command that a unit of that model carries out, for documentation. */
+/* Each command that a unit carries out, for documentation. */
+#define ZD_SCSI_IF_CONVENTIONAL 1u /* only where there are conventional zones */
+#define ZD_SCSI_CHANGES_MEDIUM 2u  /* not on a write-protected unit */
+#define ZD_SCSI_NEEDS_MEDIUM 4u    /* not on a stopped unit */
 struct zd_scsi_command_info {
 	const char *name;
 	uint8_t opcode, length;
 	int16_t action;         /* service action; -1: the opcode has none */
 	uint16_t timeout;       /* recommended, seconds */
+	uint16_t flags;         /* ZD_SCSI_IF_CONVENTIONAL, ... */
 	uint8_t usage[16];      /* bits that it looks at */
 };
 /* The index-th, in ascending order of opcode and service action; -ENOENT behind the last. */
 int zd_scsi_command_at(uint32_t index, struct zd_scsi_command_info *out);
 
-#ifdef __cplusplus
-}
-#endif
+ZD_END
 #endif

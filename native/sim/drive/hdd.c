@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A hard disk with one actuator: where data lies, how long the head takes to get there, which command is next,
- * the write cache and reading ahead. zd_sim.h tells the parameters. dm.c uses the mechanics of the first half.
+ * the write cache and reading ahead. zoned/sim.h tells the parameters. dm.c uses the mechanics of the first half.
  */
 #include "drive.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a command costs on a ZNS SSD. Parameters and what they mean are in zd_sim.h; where their values come
+ * What a command costs on a ZNS SSD. Parameters and what they mean are in zoned/sim.h; where their values come
  * from is in the profile. Everything is decided when the command arrives: no events of its own.
  */
 #include "drive.h"

@@ -302,12 +302,60 @@ static uint64_t due(const struct job *job, uint32_t dir)
 	return job->start + at;
 }
 
+/* Whether writes are of several sizes, so that what was written does not tell where one ends. */
+static bool sizes_vary(const struct zd_sim_job *p)
+{
+	return p->nr_split[ZD_SIM_WRITE] > 1 || p->bs_min[ZD_SIM_WRITE] != p->bs_max[ZD_SIM_WRITE];
+}
+
+static int keep(struct job *job, const struct command *c)
+{
+	if (job->nr_kept == job->kept_room) {
+		uint64_t room = job->kept_room ? 2 * job->kept_room : 256;
+		void *more = realloc(job->kept, room * sizeof(*job->kept));
+
+		if (!more)
+			return -ENOMEM;
+		job->kept = more;
+		job->kept_room = room;
+	}
+	job->kept[job->nr_kept++] = (struct extent_written){ c->offset, c->length };
+	return 0;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct extent_written *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static enum next verify_kept(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	const struct extent_written *e;
+
+	if (!job->kept_at && job->p.random) /* as fio, which sorts what it has written at random */
+		qsort(job->kept, job->nr_kept, sizeof(*job->kept), by_place);
+	if (job->kept_at == job->nr_kept)
+		return NEXT_END;
+	e = &job->kept[job->kept_at++];
+	c->cmd = ZD_CMD_READ;
+	c->dir = ZD_SIM_READ;
+	c->flags = 0;
+	c->zone = zone_of(&sim->d.m, e->offset);
+	c->offset = e->offset;
+	c->length = e->length;
+	return NEXT_COMMAND;
+}
+
 static enum next verify_next(struct zd_sim *sim, struct job *job, struct command *c)
 {
 	const struct machine *m = &sim->d.m;
 	uint64_t end = job->p.offset + job->p.size, left;
 	uint32_t zone;
 
+	if (sizes_vary(&job->p))
+		return verify_kept(sim, job, c);
 	for (;;) {
 		if (job->verify_at >= end)
 			return NEXT_END;
@@ -413,7 +461,8 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 	dir = p->trimwrite ? (p->random || job->last_pos[ZD_SIM_WRITE] == job->last_pos[ZD_SIM_TRIM] ? ZD_SIM_TRIM : ZD_SIM_WRITE) : p->reads && p->writes ? (rng_below(&job->rng, 100) < p->mix_read ? ZD_SIM_READ : ZD_SIM_WRITE) :
 	      p->reads ? ZD_SIM_READ : p->writes ? ZD_SIM_WRITE : ZD_SIM_TRIM;
 	/* Nothing to read anywhere yet: a mixed job begins with a write (fio: zbd_adjust_ddir()). */
-	if (p->zbd && p->reads && p->writes && dir == ZD_SIM_READ && !sim->valid_bytes && !p->read_beyond_wp)
+	if (p->zbd && p->reads && p->writes && dir == ZD_SIM_READ && !sim->valid_bytes && !p->read_beyond_wp &&
+	    (!job->dir_count[ZD_SIM_WRITE] || zone_with_data(sim, job, zone_of(m, p->offset), 1, false) == NONE))
 		dir = ZD_SIM_WRITE;
 	if (p->rate[dir] || p->rate_iops[dir]) {
 		uint64_t at = due(job, dir);
@@ -461,10 +510,19 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 	return n == NEXT_END ? no_more(sim, job, c, dir) : n;
 }
 
+static enum next next_kept(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	enum next n = fio_next(sim, job, c);
+
+	if (unlikely(job->p.verify) && n == NEXT_COMMAND && c->dir == ZD_SIM_WRITE && sizes_vary(&job->p) && keep(job, c))
+		return NEXT_FAILED;
+	return n;
+}
+
 /* A job with loops begins anew when it came to its end, once nothing is under way. */
 enum next zd_fio_next(struct zd_sim *sim, struct job *job, struct command *c)
 {
-	enum next n = fio_next(sim, job, c);
+	enum next n = next_kept(sim, job, c);
 	uint32_t dir;
 
 	if (n != NEXT_END || job->loops_left <= 1 || (job->p.runtime && sim->d.now >= job->start + job->p.runtime))
@@ -474,6 +532,7 @@ enum next zd_fio_next(struct zd_sim *sim, struct job *job, struct command *c)
 	job->loops_left--;
 	job->issued = job->issued_bytes = 0;
 	job->verifying = false;
+	job->nr_kept = job->kept_at = 0;
 	job->clear_at = zone_of(&sim->d.m, job->p.offset);
 	job->p.io_size = job->io_size;
 	job->p.time_based = job->time_based;
@@ -481,7 +540,7 @@ enum next zd_fio_next(struct zd_sim *sim, struct job *job, struct command *c)
 		job->last_pos[dir] = job->p.offset;
 		job->in_sequence[dir] = 0;
 	}
-	return fio_next(sim, job, c);
+	return next_kept(sim, job, c);
 }
 
 int zd_fio_init(struct zd_sim *sim, struct job *job, struct zd_error *err)

@@ -117,5 +117,6 @@ void zd_job_free(struct job *job)
 	free(job->ops);
 	free(job->segment_zone);
 	free(job->records);
+	free(job->kept);
 	free(job);
 }

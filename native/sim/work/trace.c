@@ -75,6 +75,39 @@ static enum next trace_zone(struct zd_sim *sim, struct job *job, struct command 
 	return NEXT_COMMAND;
 }
 
+/*
+ * A trim resets the whole sequential zones that it covers, one after the other; of others nothing is left of it, as a zoned
+ * disk cannot forget a part of a zone. NEXT_END: it covers no further one.
+ */
+static enum next trace_trim(struct zd_sim *sim, struct job *job, struct command *c, struct zd_sim_record *r)
+{
+	const struct machine *m = &sim->d.m;
+	uint64_t from = job->p.offset + r->offset, end;
+	uint32_t zone, last = zone_of(m, job->p.offset + job->p.size - 1);
+
+	if (r->offset >= job->p.size)
+		return NEXT_END;
+	end = from + (r->length < job->p.size - r->offset ? r->length : job->p.size - r->offset);
+	zone = zone_of(m, from);
+	zone += from != zone_start(m, zone);
+	while (zone <= last && zone_conv(m, zone))
+		zone++;
+	if (zone > last || zone_start(m, zone) + zone_length(m, zone) > end)
+		return NEXT_END;
+	r->length = end - zone_start(m, zone) - zone_length(m, zone);
+	r->offset = zone_start(m, zone) + zone_length(m, zone) - job->p.offset;
+	c->cmd = ZD_CMD_RESET;
+	c->dir = ZD_SIM_TRIM;
+	c->flags = C_ORDERED;
+	c->zone = zone;
+	c->offset = zone_start(m, zone);
+	c->length = zone_length(m, zone);
+	if (!r->length)
+		record_used(job);
+	count_issue(job, c, c->dir);
+	return NEXT_COMMAND;
+}
+
 static enum next trace_part(struct zd_sim *sim, struct job *job, struct command *c)
 {
 	uint64_t block = job->part_block % job->log_blocks;
@@ -120,7 +153,13 @@ enum next zd_trace_next(struct zd_sim *sim, struct job *job, struct command *c)
 			if (n != NEXT_END)
 				return n;
 		}
-		record_used(job); /* a wait that is over; a trim: the layer below has no use for it */
+		if (!job->log && r->dir == ZD_SIM_TRIM) {
+			enum next n = trace_trim(sim, job, c, r);
+
+			if (n != NEXT_END)
+				return n;
+		}
+		record_used(job); /* a wait that is over; a trim, of which the layer below makes nothing */
 	}
 	if (job->log) {
 		job->part_block = r->offset / p->log_block + (r->device ? zd_mix64(r->device) >> 20 : 0);
@@ -131,11 +170,13 @@ enum next zd_trace_next(struct zd_sim *sim, struct job *job, struct command *c)
 		record_used(job);
 		return trace_part(sim, job, c);
 	}
-	/* Straight: into the job's range, in whole blocks, in pieces that stay within their zones. */
-	c->offset = p->offset + r->offset / m->b.logical_block * m->b.logical_block % p->size;
-	c->zone = zone_of(m, c->offset);
+	/* Straight: into the job's range, in the whole blocks that it touches, in pieces that stay within their zones. */
 	if (r->length > p->size) /* once over the whole range is all that the disk can make of it */
 		r->length = p->size;
+	r->length += r->offset % m->b.logical_block;
+	r->offset -= r->offset % m->b.logical_block;
+	c->offset = p->offset + r->offset % p->size;
+	c->zone = zone_of(m, c->offset);
 	length = (r->length + m->b.logical_block - 1) / m->b.logical_block * m->b.logical_block;
 	in_zone = zone_start(m, c->zone) + zone_length(m, c->zone) - c->offset;
 	if (length > in_zone) {

@@ -39,25 +39,43 @@ static int start_stop(struct zd_scsi_task *task, uint8_t *out)
 	return (int)length;
 }
 
-/* Parameters that the disk counts; the others of the page are left out, as the standard allows. */
+/*
+ * What the disk counts, what this unit counts, and 0 where there is nothing to count: a host-managed disk has no zone of the types
+ * that non-sequential, suboptimal and excessive writes are about, no disk has zones that are sequential or before required. The
+ * most zones that were open by one way, and the fewest that were empty, nobody counts: they are left out, as ZBC-2 allows.
+ */
 static int zoned(struct zd_scsi_task *task, uint8_t *out)
 {
-	struct zd_counters counters;
+	const struct zd_scsi_lu *unit = task->unit;
+	bool managed = unit->info.model == ZD_HOST_MANAGED;
+	struct zd_counters counters = { .struct_size = sizeof(counters) };
 	const uint64_t *broken = counters.errors_by_rule;
-	uint64_t values[][2] = { { 0x0000, 0 }, { 0x0005, 0 }, { 0x0009, 0 }, { 0x000A, 0 } };
 	uint32_t length = 0;
-	int r = zd_counters(task->unit->dev, &counters, &task->error);
+	int r = zd_counters(unit->dev, &counters, &task->error);
 
 	if (r)
 		return r;
 #define BROKEN(rule) broken[ZD_E_FIRST_RULE - (rule)]
-	values[0][1] = counters.max_open_seen;
-	values[1][1] = counters.zones.resets;
-	values[2][1] = BROKEN(ZD_E_READ_BOUNDARY) + BROKEN(ZD_E_INVALID_READ) + BROKEN(ZD_E_READ_TYPE);
-	values[3][1] = BROKEN(ZD_E_UNALIGNED_WRITE) + BROKEN(ZD_E_WRITE_BOUNDARY);
-	for (uint32_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-		length += put_head(out + length, (uint32_t)values[i][0], 8);
-		put32(out + length - 4, values[i][1] < UINT32_MAX ? (uint32_t)values[i][1] : UINT32_MAX);
+	const struct {
+		uint16_t code;
+		bool there;
+		uint64_t value;
+	} all[] = {
+		{ 0x0000, true, counters.max_open_seen },
+		{ 0x0004, managed, 0 }, /* zones with non-sequential writes, at most */
+		{ 0x0005, true, counters.zones.resets },
+		{ 0x0006, managed, 0 }, /* suboptimal writes */
+		{ 0x0007, managed, 0 }, /* commands beyond an optimal number of open zones */
+		{ 0x0008, true, atomic_load(&unit->failed_opens) },
+		{ 0x0009, true, BROKEN(ZD_E_READ_BOUNDARY) + BROKEN(ZD_E_INVALID_READ) + BROKEN(ZD_E_READ_TYPE) },
+		{ 0x000A, true, BROKEN(ZD_E_UNALIGNED_WRITE) + BROKEN(ZD_E_WRITE_BOUNDARY) },
+		{ 0x000B, true, 0 }, /* implicitly open zones that are sequential or before required, at most */
+	};
+	for (uint32_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (!all[i].there)
+			continue;
+		length += put_head(out + length, all[i].code, 8);
+		put32(out + length - 4, all[i].value < UINT32_MAX ? (uint32_t)all[i].value : UINT32_MAX);
 	}
 	return (int)length;
 }

@@ -16,9 +16,15 @@ enum type {
 	WRITE_ALL = 7,
 	EXCLUSIVE_ALL = 8
 };
-enum action { REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_ABORT, REGISTER_IGNORE };
+enum action { REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_ABORT, REGISTER_IGNORE, MOVE };
 
-#define LIST 24 /* bytes of PERSISTENT RESERVE OUT's parameters */
+#define LIST 24 /* bytes of PERSISTENT RESERVE OUT's parameters; of REGISTER AND MOVE, a TransportID follows */
+
+/* Registrations that went by a PREEMPT AND ABORT: their initiators' tasks are aborted when the unit's lock is free again. */
+struct ousted {
+	struct zd_scsi_registration *who;
+	uint32_t nr;
+};
 
 static bool is_type(uint32_t type)
 {
@@ -240,7 +246,8 @@ static void unregister(struct zd_scsi_task *task, struct zd_scsi_registration *w
 	remove_at(unit, (uint32_t)(who - unit->registrations));
 }
 
-static int enrol(struct zd_scsi_task *task, uint64_t key)
+/* A new registration, of the task's initiator or of another one. */
+static int enrol(struct zd_scsi_task *task, uint64_t key, const uint8_t *id, uint32_t length)
 {
 	struct zd_scsi_lu *unit = task->unit;
 	struct zd_scsi_registration *grown, *who;
@@ -258,8 +265,8 @@ static int enrol(struct zd_scsi_task *task, uint64_t key)
 	}
 	who = &unit->registrations[unit->nr_registrations++];
 	who->key = key;
-	who->length = task->nexus->length;
-	memcpy(who->id, task->nexus->id, who->length);
+	who->length = length;
+	memcpy(who->id, id, length);
 	return zd_scsi_good(task);
 }
 
@@ -271,7 +278,7 @@ static int register_key(struct zd_scsi_task *task, struct zd_scsi_registration *
 	if (!ignore && old != (who ? who->key : 0))
 		return conflict(task);
 	if (!who && key)
-		r = enrol(task, key);
+		r = enrol(task, key, task->nexus->id, task->nexus->length);
 	else if (who && !key)
 		unregister(task, who);
 	else if (who) {
@@ -320,8 +327,8 @@ static int clear(struct zd_scsi_task *task, const struct zd_scsi_registration *w
 	return zd_scsi_good(task);
 }
 
-/* All registrations with that key but the nexus's own go, or with 0 all others; returns how many. */
-static uint32_t oust(struct zd_scsi_task *task, uint64_t key, bool all)
+/* All registrations with that key but the nexus's own go, or with 0 all others; returns how many. who: room for them, or NULL. */
+static uint32_t oust(struct zd_scsi_task *task, uint64_t key, bool all, struct zd_scsi_registration *who)
 {
 	struct zd_scsi_lu *unit = task->unit;
 	uint32_t gone = 0;
@@ -334,6 +341,8 @@ static uint32_t oust(struct zd_scsi_task *task, uint64_t key, bool all)
 			continue;
 		}
 		zd_scsi_attend_id(task->nexus->target, other, unit, ZD_SENSE_REGISTRATIONS_PREEMPTED);
+		if (who)
+			who[gone] = *other;
 		remove_at(unit, i);
 		gone++;
 	}
@@ -341,7 +350,7 @@ static uint32_t oust(struct zd_scsi_task *task, uint64_t key, bool all)
 }
 
 /* SPC-5 5.14.11.4: who holds the reservation loses it if it is his key; any other key only loses its registrations. */
-static int preempt(struct zd_scsi_task *task, uint64_t key, uint32_t type)
+static int preempt(struct zd_scsi_task *task, uint64_t key, uint32_t type, struct ousted *ousted)
 {
 	struct zd_scsi_lu *unit = task->unit;
 	bool all = unit->reservation && of_all(unit->reservation) && !key;
@@ -350,7 +359,14 @@ static int preempt(struct zd_scsi_task *task, uint64_t key, uint32_t type)
 
 	if (!key && !all)
 		return zd_scsi_parameter(task, 8, 7);
-	gone = oust(task, key, all);
+	if (ousted) {
+		ousted->who = malloc(unit->nr_registrations * sizeof(*ousted->who));
+		if (!ousted->who)
+			return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
+	}
+	gone = oust(task, key, all, ousted ? ousted->who : NULL);
+	if (ousted)
+		ousted->nr = gone;
 	if (!gone && !takes)
 		return conflict(task);
 	if (takes) {
@@ -363,7 +379,49 @@ static int preempt(struct zd_scsi_task *task, uint64_t key, uint32_t type)
 	return zd_scsi_good(task);
 }
 
-static int out_locked(struct zd_scsi_task *task, const uint8_t *list)
+/*
+ * The reservation goes to another initiator, which is registered by this if it was not (SPC-5 5.14.8). Nobody is told: who gives
+ * it away and who gets it have agreed.
+ */
+static int move(struct zd_scsi_task *task, struct zd_scsi_registration *who, const uint8_t *list, uint32_t length)
+{
+	struct zd_scsi_lu *unit = task->unit;
+	struct zd_scsi_registration *to = NULL;
+	const uint8_t *id = list + LIST;
+	uint64_t key = get64(list + 8);
+
+	if (!unit->reservation)
+		return zd_scsi_field(task, 1, 4);
+	if (of_all(unit->reservation) || !holds(unit, who))
+		return conflict(task);
+	if (!key)
+		return zd_scsi_parameter(task, 8, 7);
+	if (get16(list + 18) != task->nexus->target->port.relative)
+		return zd_scsi_parameter(task, 18, 7);
+	if (is(who, id, length))
+		return zd_scsi_parameter(task, LIST, 7);
+	for (uint32_t i = 0; i < unit->nr_registrations; i++)
+		if (is(&unit->registrations[i], id, length))
+			to = &unit->registrations[i];
+	if (to) {
+		to->key = key;
+		unit->owner = *to;
+	} else {
+		uint32_t own = (uint32_t)(who - unit->registrations);
+
+		enrol(task, key, id, length);
+		if (task->status != ZD_SCSI_GOOD)
+			return STEP_END;
+		who = &unit->registrations[own]; /* the list may lie elsewhere now */
+		unit->owner = unit->registrations[unit->nr_registrations - 1];
+	}
+	if (list[17] & 0x02)
+		remove_at(unit, (uint32_t)(who - unit->registrations));
+	unit->generation++;
+	return zd_scsi_good(task);
+}
+
+static int out_locked(struct zd_scsi_task *task, const uint8_t *list, uint32_t length, struct ousted *ousted)
 {
 	struct zd_scsi_registration *who = mine(task->unit, task->nexus);
 	uint64_t key = get64(list), other = get64(list + 8);
@@ -380,33 +438,67 @@ static int out_locked(struct zd_scsi_task *task, const uint8_t *list)
 	case RESERVE: return take(task, who, type);
 	case RELEASE: return give_up(task, who, type);
 	case CLEAR: return clear(task, who);
-	default: return preempt(task, other, type);
+	case MOVE: return move(task, who, list, length - LIST);
+	case PREEMPT_ABORT: return preempt(task, other, type, ousted);
+	default: return preempt(task, other, type, NULL);
 	}
+}
+
+/* The list of REGISTER AND MOVE: a TransportID of the port's protocol fills it (SPC-5 7.6.4). */
+static void check_move(struct zd_scsi_task *task, const uint8_t *list, uint32_t length)
+{
+	uint8_t protocol = task->nexus->target->port.protocol;
+
+	if (list[17] & 0x01)
+		zd_scsi_parameter(task, 17, 0); /* nothing is kept through a loss of power */
+	else if (get32(list + 20) != length - LIST)
+		zd_scsi_parameter(task, 20, 7);
+	else if (protocol && (list[LIST] & 0x0F) != protocol)
+		zd_scsi_parameter(task, LIST, 3);
+}
+
+/* The parameter list, whole; NULL: the task has ended. */
+static const uint8_t *take_list(struct zd_scsi_task *task, uint32_t length)
+{
+	bool moves = (task->cdb[1] & 0x1F) == MOVE;
+	const uint8_t *list = NULL;
+
+	if (moves ? length <= LIST || length > LIST + ZD_SCSI_MAX_NAME : length != LIST)
+		zd_scsi_check(task, ZD_SENSE_PARAMETER_LIST_LENGTH);
+	else if (!zd_scsi_backwards(task, length) && !(list = zd_scsi_take(task, length)))
+		zd_scsi_check(task, ZD_SENSE_PARAMETER_LIST_LENGTH);
+	if (!list)
+		return NULL;
+	if (moves) {
+		check_move(task, list, length);
+	} else if (list[20] & 0x0D) {
+		/* Registering other initiators or all ports, and keeping it through a loss of power, are not there. */
+		zd_scsi_parameter(task, 20, 31 - __builtin_clz(list[20] & 0x0Du));
+	}
+	return task->status == ZD_SCSI_GOOD ? list : NULL;
 }
 
 int zd_scsi_reservations_out(struct zd_scsi_task *task)
 {
 	int action = task->cdb[1] & 0x1F, r;
 	bool typed = action == RESERVE || action == RELEASE || action == PREEMPT || action == PREEMPT_ABORT;
+	uint32_t length = get32(task->cdb + 5);
+	struct ousted ousted = { 0 };
 	const uint8_t *list;
 
 	if (typed && task->cdb[2] >> 4)
 		return zd_scsi_field(task, 2, 7); /* scope: the unit */
 	if (typed && !is_type(task->cdb[2] & 0x0F))
 		return zd_scsi_field(task, 2, 3);
-	if (get32(task->cdb + 5) != LIST)
-		return zd_scsi_check(task, ZD_SENSE_PARAMETER_LIST_LENGTH);
-	if (zd_scsi_backwards(task, LIST))
-		return STEP_END;
-	list = zd_scsi_take(task, LIST);
+	list = take_list(task, length);
 	if (!list)
-		return zd_scsi_check(task, ZD_SENSE_PARAMETER_LIST_LENGTH);
-	/* Registering other initiators or all ports, and keeping it through a loss of power, are not there. */
-	if (list[20] & 0x0D)
-		return zd_scsi_parameter(task, 20, 31 - __builtin_clz(list[20] & 0x0Du));
+		return STEP_END;
 	pthread_mutex_lock(&task->unit->lock);
-	r = out_locked(task, list);
+	r = out_locked(task, list, length, &ousted);
 	settle(task->unit);
 	pthread_mutex_unlock(&task->unit->lock);
+	for (uint32_t i = 0; i < ousted.nr; i++)
+		zd_scsi_abort(task->unit, (struct zd_scsi_aim){ .whose = &ousted.who[i], .by = task });
+	free(ousted.who);
 	return r;
 }

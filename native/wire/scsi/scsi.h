@@ -52,6 +52,7 @@ struct zd_scsi_lu {
 	_Atomic uint32_t stopped;
 	_Atomic uint32_t nr_swaps; /* COMPARE AND WRITE under way */
 	_Atomic uint32_t starts;   /* START STOP UNIT that started it */
+	_Atomic uint32_t failed_opens; /* OPEN ZONE for which no open zone was left */
 	_Atomic uint8_t write_cache, descriptor_sense, write_protect;
 	_Atomic uint32_t powered, conditioned, gone_back; /* struct zd_news, as far as initiators were told */
 	pthread_mutex_t lock;      /* of what follows */

@@ -75,6 +75,7 @@ const struct zd_scsi_command zd_scsi_commands[] = {
 	OUT("PREEMPT", 0x04),
 	OUT("PREEMPT AND ABORT", 0x05),
 	OUT("REGISTER AND IGNORE EXISTING KEY", 0x06),
+	OUT("REGISTER AND MOVE", 0x07),
 	{ "READ(16)", 0x88, 16, -1, ON_MEDIUM, READS, QUICK, { 0x88, 0x18, FF8, FF4, 0x3F, 0 }, zd_scsi_read, zd_scsi_size_blocks_in },
 	{ "COMPARE AND WRITE", 0x89, 16, -1, ON_MEDIUM | WRITES, CHANGES, QUICK, { 0x89, 0x18, FF8, 0, 0, 0, 0xFF, 0x3F, 0 },
 	  zd_scsi_compare_write, zd_scsi_size_compare },
@@ -156,6 +157,8 @@ int zd_scsi_command_at(uint32_t index, struct zd_scsi_command_info *out)
 	out->length = command->length;
 	out->action = command->action;
 	out->timeout = command->timeout;
+	out->flags = (uint16_t)((command->flags & THIN ? ZD_SCSI_IF_CONVENTIONAL : 0) | (command->flags & WRITES ? ZD_SCSI_CHANGES_MEDIUM : 0) |
+				(command->flags & ON_MEDIUM ? ZD_SCSI_NEEDS_MEDIUM : 0));
 	memcpy(out->usage, command->usage, sizeof(out->usage));
 	return 0;
 }

@@ -66,6 +66,7 @@ int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const 
 	unit = calloc(1, sizeof(*unit));
 	if (!unit)
 		return zd_fail_host(err, ENOMEM, "making a logical unit");
+	unit->info.struct_size = sizeof(unit->info);
 	r = zd_info(dev, &unit->info, err);
 	if (!r)
 		r = zd_news(dev, &news, err);

@@ -126,6 +126,15 @@ int zd_scsi_report_zones(struct zd_scsi_task *task)
 	return zd_scsi_good(task);
 }
 
+static int opened(struct zd_scsi_task *task)
+{
+	int64_t r = task->request.result;
+
+	if (r == ZD_E_TOO_MANY_OPEN || r == ZD_E_TOO_MANY_ACTIVE)
+		atomic_fetch_add(&task->unit->failed_opens, 1);
+	return zd_scsi_end(task);
+}
+
 /* OPEN, CLOSE, FINISH and RESET. A count of 0 is one zone; gap zones are not counted. */
 int zd_scsi_zone_command(struct zd_scsi_task *task)
 {
@@ -136,6 +145,8 @@ int zd_scsi_zone_command(struct zd_scsi_task *task)
 	uint32_t count = get16(cdb + 12), zone;
 	struct zd_request *request = zd_scsi_ask(task, ops[cdb[1] & 0x1F]);
 
+	if (request->op == ZD_OP_OPEN)
+		task->step = opened;
 	if (cdb[14] & 0x01) {
 		request->flags = ZD_REQ_ALL;
 		return STEP_SUBMIT;

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A socket and its thread. The thread reads what is there, does it, queues the answers, and sends them all before it waits
+ * again: one system call for the requests of a burst and one for their answers. It waits for bytes and for others that
+ * wake it, at once; for room to send it waits alone, since whoever takes no answers need not be read either.
+ */
+#include "serve/loop/loop.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int zd_link_open(struct zd_link *link, int fd)
+{
+	int err = EMFILE;
+
+	link->in = malloc(ZD_LINK_IN);
+	if (!link->in)
+		return -ENOMEM;
+	link->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (link->event >= 0) {
+		link->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (link->fd >= 0)
+			return 0;
+		err = errno;
+		close(link->event);
+	}
+	free(link->in);
+	return -err;
+}
+
+void zd_link_close(struct zd_link *link)
+{
+	close(link->fd);
+	close(link->event);
+	free(link->in);
+}
+
+/* ---------------------------------------------------------------- waiting */
+
+void zd_link_wake(struct zd_link *link)
+{
+	uint64_t one = 1;
+
+	if (write(link->event, &one, sizeof(one)) < 0) {
+		/* the counter is full: it is readable */
+	}
+}
+
+void zd_link_drop(struct zd_link *link)
+{
+	atomic_store(&link->dropped, 1);
+	shutdown(link->fd, SHUT_RDWR);
+	zd_link_wake(link);
+}
+
+static void quieten(struct zd_link *link)
+{
+	uint64_t count;
+
+	if (read(link->event, &count, sizeof(count)) < 0) {
+		/* nobody had called */
+	}
+}
+
+/* Until there are bytes, or an end, to be read. */
+static int await_bytes(struct zd_link *link)
+{
+	struct pollfd both[2] = { { .fd = link->fd, .events = POLLIN }, { .fd = link->event, .events = POLLIN } };
+
+	for (;;) {
+		int n, r = zd_link_flush(link);
+
+		if (r)
+			return r;
+		n = poll(both, 2, (int)(link->asked ? link->stall_ms : link->idle_ms));
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n == 0) {
+			if (link->asked)
+				return -ETIMEDOUT;
+			link->asked = true;
+			r = link->idle(link->arg);
+			if (r)
+				return r;
+			continue;
+		}
+		if (n > 0 && both[1].revents) {
+			quieten(link);
+			if (atomic_load(&link->dropped))
+				return -ESHUTDOWN;
+			r = link->woken(link->arg);
+			if (r)
+				return r;
+		}
+		if (n > 0 && both[0].revents)
+			return 0;
+	}
+}
+
+/* Some bytes into places; more than 0. */
+static ssize_t receive(struct zd_link *link, struct iovec *parts, int nr)
+{
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = (size_t)nr };
+
+	for (;;) {
+		int r = await_bytes(link);
+		ssize_t n;
+
+		if (r)
+			return r;
+		n = recvmsg(link->fd, &message, MSG_DONTWAIT);
+		if (n > 0) {
+			link->asked = false;
+			return n;
+		}
+		if (n == 0)
+			return atomic_load(&link->dropped) ? -ESHUTDOWN : -ECONNRESET;
+		if (errno != EAGAIN && errno != EINTR)
+			return -errno;
+	}
+}
+
+int zd_link_need(struct zd_link *link, uint32_t length)
+{
+	if (zd_link_has(link) >= length)
+		return 0;
+	if (link->begin == link->end)
+		link->begin = link->end = 0;
+	if (link->begin + length > ZD_LINK_IN || (link->begin && ZD_LINK_IN - link->end < 4096)) {
+		memmove(link->in, link->in + link->begin, zd_link_has(link));
+		link->end -= link->begin;
+		link->begin = 0;
+	}
+	while (zd_link_has(link) < length) {
+		struct iovec part = { link->in + link->end, ZD_LINK_IN - link->end };
+		ssize_t n = receive(link, &part, 1);
+
+		if (n < 0)
+			return (int)n;
+		link->end += (uint32_t)n;
+	}
+	return 0;
+}
+
+/* Behind what is there already, straight from the socket to its place; what follows in it comes along. */
+int zd_link_take(struct zd_link *link, uint8_t *to, uint64_t length)
+{
+	uint64_t there = zd_link_has(link) < length ? zd_link_has(link) : length;
+
+	if (to && there) {
+		memcpy(to, zd_link_at(link), there);
+		to += there;
+	}
+	zd_link_pass(link, (uint32_t)there);
+	length -= there;
+	while (length) {
+		struct iovec parts[2] = { { to, length }, { link->in, ZD_LINK_IN } };
+		ssize_t n;
+
+		link->begin = link->end = 0;
+		n = receive(link, to ? parts : parts + 1, to ? 2 : 1);
+		if (n < 0)
+			return (int)n;
+		there = (uint64_t)n < length ? (uint64_t)n : length;
+		if (to) {
+			to += there;
+			link->end = (uint32_t)((uint64_t)n - there);
+		} else {
+			link->begin = (uint32_t)there;
+			link->end = (uint32_t)n;
+		}
+		length -= there;
+	}
+	return 0;
+}
+
+/* ---------------------------------------------------------------- sending */
+
+uint8_t *zd_link_head(struct zd_link *link, int *err)
+{
+	uint8_t *head;
+
+	*err = 0;
+	if (link->nr_heads == ZD_LINK_HEADS || link->queued >= ZD_LINK_BURST) {
+		*err = zd_link_flush(link);
+		if (*err)
+			return NULL;
+	}
+	head = link->heads[link->nr_heads++];
+	memset(head, 0, ZD_LINK_HEAD);
+	return head;
+}
+
+void zd_link_put(struct zd_link *link, const void *data, uint64_t length)
+{
+	if (!length)
+		return;
+	link->parts[link->nr_parts++] = (struct iovec){ (void *)(uintptr_t)data, length };
+	link->queued += length;
+}
+
+static int await_room(struct zd_link *link)
+{
+	struct pollfd room = { .fd = link->fd, .events = POLLOUT };
+	int n = poll(&room, 1, (int)link->stall_ms);
+
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	return n == 0 ? -ETIMEDOUT : 0;
+}
+
+int zd_link_flush(struct zd_link *link)
+{
+	struct iovec *part = link->parts;
+	uint32_t left = link->nr_parts;
+
+	if (!left)
+		return 0;
+	while (left) {
+		struct msghdr message = { .msg_iov = part, .msg_iovlen = left };
+		ssize_t n = sendmsg(link->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+			int r = errno == EAGAIN ? await_room(link) : 0;
+
+			if (r)
+				return r;
+			continue;
+		}
+		if (n < 0)
+			return atomic_load(&link->dropped) ? -ESHUTDOWN : -errno;
+		while (left && (size_t)n >= part->iov_len) {
+			n -= (ssize_t)part->iov_len;
+			part++;
+			left--;
+		}
+		if (left) {
+			part->iov_base = (uint8_t *)part->iov_base + n;
+			part->iov_len -= (size_t)n;
+		}
+	}
+	link->nr_parts = link->nr_heads = 0;
+	link->queued = 0;
+	link->sent(link->arg);
+	return 0;
+}

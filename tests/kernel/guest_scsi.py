@@ -1,0 +1,75 @@
+"""Runs in the guest: CDBs for a fresh disk of scsi_debug by SG_IO, and what each was answered.
+
+    python -m kernel.guest_scsi COMMANDS ANSWERS
+
+A line of either file is a disk: what `kernel.scsi_commands` describes, and a list of answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import sys
+from typing import Any
+
+from kernel.guest import ScsiDebug, SgHeader
+
+SHORT = 4096
+
+
+def told(data: bytes) -> str:
+    """Data as it is compared: in hex, or if it is long by its hash."""
+    return data.hex() if len(data) <= SHORT else f"{len(data)} {hashlib.sha256(data).hexdigest()}"
+
+
+def codes(sense: bytes) -> str:
+    """``5/21/04``: key, ASC, ASCQ of either format; empty without sense data."""
+    if not sense:
+        return ""
+    at = (1, 2, 3) if sense[0] & 0x7F >= 0x72 else (2, 12, 13)
+    key, asc, ascq = (sense[i] for i in at)
+    return f"{key & 15:x}/{asc:02x}/{ascq:02x}"
+
+
+def give(disk: ScsiDebug, command: dict[str, Any]) -> list[Any]:
+    """Status, sense codes and data."""
+    cdb = ctypes.create_string_buffer(bytes.fromhex(command["cdb"]), len(command["cdb"]) // 2)
+    sense = ctypes.create_string_buffer(96)
+    out = bytes.fromhex(command["out"]) * command["times"]
+    length = len(out) or command["room"]
+    if out:
+        disk.buffer[: len(out)] = out
+        direction = disk.TO_DEVICE
+    else:
+        disk.buffer[:length] = bytes(length)
+        direction = disk.FROM_DEVICE if length else disk.NONE
+    header = SgHeader(
+        interface_id=ord("S"),
+        dxfer_direction=direction,
+        cmd_len=len(cdb),
+        mx_sb_len=len(sense),
+        dxfer_len=length,
+        dxferp=disk.address if length else None,
+        cmdp=ctypes.addressof(cdb),
+        sbp=ctypes.addressof(sense),
+        timeout=60000,
+    )
+    fcntl.ioctl(disk.fd, 0x2285, header)
+    data = b"" if out or header.status else bytes(disk.buffer[: length - header.resid])
+    return [header.status, codes(sense.raw[: header.sb_len_wr]), told(data)]
+
+
+def main() -> None:
+    with open(sys.argv[1]) as lines, open(sys.argv[2], "w") as answers:
+        for line in lines:
+            asked = json.loads(line)
+            with contextlib.closing(ScsiDebug(asked["disk"])) as disk:
+                given = [give(disk, command) for command in asked["commands"]]
+            answers.write(json.dumps(given) + "\n")
+
+
+if __name__ == "__main__":
+    main()

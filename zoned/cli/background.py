@@ -1,0 +1,79 @@
+"""Commands that live on in the background: a new process that reports through a pipe once ready.
+
+The command waits for that report, so that a failure of the background process is its own failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+
+from zoned.cli.app import Failure
+from zoned.openers import BACKGROUND
+
+READY = b"ready"
+_FD = "ZONEDCTL_READY_FD"  # tells the background process that it is one
+_PATIENCE = 5.0  # seconds that the background process has to tidy up once it is told to end
+
+
+def reporting_to() -> int | None:
+    """In the background process: the descriptor for READY, or a sentence. None elsewhere."""
+    said = os.environ.pop(_FD, "")
+    return int(said) if said else None
+
+
+def leave_terminal() -> None:
+    """Of the background process, once ready: no folder in use, standard streams to nowhere."""
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+
+
+def spawn(command: str, arguments: list[str]) -> int:
+    """Start ``zonedctl command arguments`` in the background, and wait until it is ready.
+
+    Raises Failure with what it reported, if it failed.
+    """
+    import zoned
+
+    reader, writer = os.pipe()
+    home = os.path.dirname(os.path.dirname(os.path.abspath(zoned.__file__)))
+    words = [sys.executable, "-P", "-c", BACKGROUND, home, *command.split()]
+    try:
+        child = subprocess.Popen(
+            [*words, *arguments],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {_FD: str(writer)},
+            pass_fds=(writer,),
+            start_new_session=True,
+        )
+    finally:
+        os.close(writer)
+    try:
+        with open(reader, "rb") as pipe:
+            said = pipe.read()
+    except BaseException:
+        child.terminate()
+        try:
+            child.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # it waits for what no such signal ends
+            child.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel has it in a call
+                child.wait(_PATIENCE)
+        raise
+    if said == READY:
+        child.returncode = 0  # it lives on; nobody waits for it
+        return 0
+    try:
+        status = child.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        status = 0
+    text = os.fsdecode(said).strip()
+    if not text:
+        text = f"the {command}'s process ended before it was ready (status {status})"
+    raise Failure(text, status if status > 0 else 1)
