@@ -91,6 +91,7 @@ def test_bytes_through_dd_cat_and_cmp(image: Path, shm: Path, needs: Needs) -> N
         assert device.pread(len(data), where * 4096) == data[:-100] + bytes(100)
 
 
+@pytest.mark.program  # dd asks for buffers that ASan has not
 def test_buffered_writes_in_pieces_of_any_length(image: Path, shm: Path, needs: Needs) -> None:
     found(needs, "dd", "cat")
     data = bytes(range(251)) * 1000
