@@ -51,6 +51,14 @@ def long_run() -> bool:
     return LONG
 
 
+@pytest.fixture(scope="session")
+def clean_environment() -> dict[str, str]:
+    """Of compilers, and of C programs that tests start."""
+    import core  # found by the line above that names this folder
+
+    return core.clean_environment()
+
+
 @pytest.fixture
 def shm(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory, so that kills and cuts come thick and fast; any folder where there is no tmpfs."""

@@ -20,6 +20,20 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in mine}
 
 
+def made(name: str, out: Path) -> Path:
+    """What the Makefile of ``tests/native`` makes under that name, in a folder."""
+    done = subprocess.run(
+        ["make", "-s", "-C", str(ROOT / "tests/native"), f"OUT={out}", f"{out}/{name}"],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+        env=clean_environment(),
+    )
+    assert done.returncode == 0, done.stderr
+    return out / name
+
+
 def sources() -> list[Path]:
     """All C files of the core."""
     native = ROOT / "native"

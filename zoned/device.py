@@ -588,6 +588,21 @@ def create_from(
     )
 
 
+def another(image: str | os.PathLike[str] | Device, *, readonly: bool = False) -> Device:
+    """A handle of one's own on the disk of a path or of somebody else's handle.
+
+    Raises what ``open`` raises.
+    """
+    if not isinstance(image, Device):
+        return open(image, readonly=readonly)
+    if image.path is not None:
+        return open(image.path, readonly=readonly or image.readonly)
+    reopen, args = image.__reduce__()  # by this process's descriptor of the RAM disk
+    again = reopen(*args)
+    assert isinstance(again, Device)
+    return again
+
+
 def _reopen(path: str, readonly: bool, uuid: UUID, pace: str = Pace.NONE) -> Device:
     """What a pickled Device becomes."""
     in_ram = path.startswith("/proc/")

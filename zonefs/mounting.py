@@ -20,10 +20,10 @@ from types import FrameType
 from typing import Any, NoReturn, Self
 
 from zoned import Device, mounts
-from zoned import open as open_disk
 from zoned._core.handle import pointer
 from zoned._core.native import Guard, dup_file, ffi, lib
 from zoned._core.owning import SERVED_FILE_SYSTEM, Kind, Living, Owned, Turn
+from zoned.device import another
 from zonefs import attach
 from zonefs.errors import raise_os_error
 from zonefs.options import (
@@ -102,7 +102,7 @@ class Mount:
         check_number("workers", workers, int(self._fuse.ZD_FUSE_MAX_WORKERS) // 2)
         options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
         attaching = False
-        self._device = _disk(image, readonly)
+        self._device = another(image, readonly=readonly)
         try:
             self._source = self._device.path or "ram"
             if self._device.path is not None:
@@ -478,18 +478,6 @@ def _options(
     options.gid = _NO_ID if gid is None else gid
     options.perm = _NO_ID if perm is None else perm
     return options
-
-
-def _disk(image: str | os.PathLike[str] | Device, readonly: bool) -> Device:
-    """A handle of the mount's own."""
-    if not isinstance(image, Device):
-        return open_disk(image, readonly=readonly)
-    if image.path is not None:
-        return open_disk(image.path, readonly=readonly or image.readonly)
-    reopen, args = image.__reduce__()  # by this process's descriptor of the RAM disk
-    again = reopen(*args)
-    assert isinstance(again, Device)
-    return again
 
 
 # ---------------------------------------------------------------- the end of the process, and forks

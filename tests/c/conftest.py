@@ -7,22 +7,15 @@ from pathlib import Path
 
 import pytest
 
-import core
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def clean() -> dict[str, str]:
-    return core.clean_environment()
-
-
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory, clean: dict[str, str]) -> Path:
+def installed(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Path:
     """The prefix of an installed libzoned."""
     folder = tmp_path_factory.mktemp("libzoned")
     prefix = folder / "prefix"
     command = ["make", "-s", "-C", str(ROOT / "native"), "install"]
     command += [f"OUT={folder / 'out'}", f"PREFIX={prefix}", "CFLAGS=-O1"]
-    subprocess.run(command, check=True, timeout=900, env=clean)
+    subprocess.run(command, check=True, timeout=900, env=clean_environment)
     return prefix

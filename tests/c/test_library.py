@@ -40,28 +40,30 @@ def run(*command: object, env: dict[str, str]) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def programs(
-    installed: Path, tmp_path_factory: pytest.TempPathFactory, clean: dict[str, str]
+    installed: Path, tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]
 ) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("c")
-    done = run("make", "-s", "-C", HERE, f"LIB={installed / 'lib'}", f"OUT={out}", env=clean)
+    done = run(
+        "make", "-s", "-C", HERE, f"LIB={installed / 'lib'}", f"OUT={out}", env=clean_environment
+    )
     assert done.returncode == 0, done.stderr
     return {kind: out / f"test-{kind}" for kind in ("shared", "static")}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_case(programs: dict[str, Path], clean: dict[str, str], case: str) -> None:
-    done = run(programs["shared"], case, env=clean)
+def test_case(programs: dict[str, Path], clean_environment: dict[str, str], case: str) -> None:
+    done = run(programs["shared"], case, env=clean_environment)
     assert done.returncode == 0, done.stderr
 
 
 def test_all_cases_with_the_static_library(
-    programs: dict[str, Path], clean: dict[str, str]
+    programs: dict[str, Path], clean_environment: dict[str, str]
 ) -> None:
-    assert run(programs["static"], "--list", env=clean).stdout.split() == CASES
-    done = run(programs["static"], env=clean)
+    assert run(programs["static"], "--list", env=clean_environment).stdout.split() == CASES
+    done = run(programs["static"], env=clean_environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"1..{len(CASES)}\n")
-    assert run(programs["static"], "no/such_case", env=clean).returncode == 2
+    assert run(programs["static"], "no/such_case", env=clean_environment).returncode == 2
 
 
 def test_both_libraries_export_what_the_headers_declare(installed: Path) -> None:
@@ -79,7 +81,7 @@ def test_both_libraries_export_what_the_headers_declare(installed: Path) -> None
 
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_each_header_stands_alone(
-    installed: Path, tmp_path: Path, language: str, clean: dict[str, str]
+    installed: Path, tmp_path: Path, language: str, clean_environment: dict[str, str]
 ) -> None:
     names = sorted(path.name for path in (installed / "include/zoned").iterdir())
     assert names == [path.name for path in HEADERS]
@@ -88,12 +90,12 @@ def test_each_header_stands_alone(
         source.write_text(f"#include <zoned/{name}>\n#include <zoned/{name}>\n")
         command = ["gcc", "-x", language, "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
         command += ["-std=c11"] if language == "c" else ["-std=c++17"]
-        done = run(*command, f"-I{installed / 'include'}", source, env=clean)
+        done = run(*command, f"-I{installed / 'include'}", source, env=clean_environment)
         assert done.returncode == 0, f"{name}: {done.stderr}"
 
 
 def test_the_program_of_the_documentation(
-    installed: Path, tmp_path: Path, clean: dict[str, str]
+    installed: Path, tmp_path: Path, clean_environment: dict[str, str]
 ) -> None:
     page = (ROOT / "docs/c-library.md").read_text("utf-8")
     source, printed = (
@@ -102,7 +104,7 @@ def test_the_program_of_the_documentation(
     assert source is not None
     assert printed is not None
     (tmp_path / "program.c").write_text(source[1])
-    env = clean | {
+    env = clean_environment | {
         "PKG_CONFIG_PATH": str(installed / "lib/pkgconfig"),
         "LD_LIBRARY_PATH": str(installed / "lib"),
     }

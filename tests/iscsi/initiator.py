@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from waiting import PATIENCE
 
@@ -395,8 +395,8 @@ class Initiator:
                 result.data = bytes(got)
                 return result
 
-    def do(self, cdb: bytes, *, read: int = 0, data: bytes = b"", **how: int) -> Result:
-        itt = self.command(cdb, read=read, data=data, **how)  # type: ignore[arg-type]
+    def do(self, cdb: bytes, *, read: int = 0, data: bytes = b"", **how: Any) -> Result:
+        itt = self.command(cdb, read=read, data=data, **how)
         return self.finish(itt, data)
 
     def ready(self) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[st
             os.kill(int(path.name.split("-")[0]), signal.SIGKILL)
 
 
-def listed(run: Callable[..., subprocess.CompletedProcess[str]]) -> list[dict[str, object]]:
+def listed(run: Callable[..., subprocess.CompletedProcess[str]]) -> list[dict[str, Any]]:
     found = json.loads(run("export", "list", "--format", "json").stdout)["exports"]
     assert isinstance(found, list)
     return found
@@ -74,7 +75,7 @@ def test_in_the_background(run: Run, image: Path) -> None:
     done = run(*words)
     assert (done.returncode, done.stderr) == (0, "")
     (found,) = listed(run)
-    address = str(found["addresses"][0])  # type: ignore[index]
+    address = str(found["addresses"][0])
     with Initiator(address, "iqn.2026-01.test:d") as host:
         host.ready()
         assert host.do(cdb16(0x8A, 0, 1), data=b"x" * 4096).status == 0
@@ -150,10 +151,10 @@ def test_secrets_come_from_a_file_or_the_environment(run: Run, image: Path, tmp_
         ({"initiators": [""]}, "no name of an initiator"),
     ],
 )
-def test_what_cannot_be_is_a_sentence(image: Path, how: dict[str, object], told: str) -> None:
+def test_what_cannot_be_is_a_sentence(image: Path, how: dict[str, Any], told: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ValueError, match=told):
-        zoned.export.iscsi(image, image, **how)  # type: ignore[arg-type]
+        zoned.export.iscsi(image, image, **how)
     assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ValueError, match="no disk"):
         zoned.export.iscsi()
@@ -217,3 +218,23 @@ def test_what_is_left_open_ends_with_the_process(image: Path) -> None:
             assert host.is_gone()
     with zoned.open(image, readonly=True) as disk:
         assert disk.info().clean
+
+
+def test_a_disk_in_ram_is_no_image(
+    run: Run, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export of one is passed over where those of an image are looked for."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    with zoned.memory(zones=8, zone_size="1MiB") as dev, zoned.export.iscsi(dev):
+        assert len(listed(run)) == 1
+        for words in (("info", str(image)), ("info", "--json", str(image))):
+            done = run(*words)
+            assert (done.returncode, done.stderr) == (0, ""), words
+            assert "exported" not in done.stdout
+        done = run("export", "stop", str(image))
+        assert done.returncode == 1
+        assert done.stderr.startswith("zonedctl: "), done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(listed(run)) == 1
+        text = run("export", "list")
+        assert text.returncode == 0 and "None" not in text.stdout, text

@@ -372,7 +372,8 @@ class ScsiDebug(Disk):
         with open(f"{self.DRIVER}/add_host", "w") as file:
             file.write(str(by))
 
-    def _command(self, cdb: bytes, direction: int, length: int) -> Record:
+    def send(self, cdb: bytes, direction: int, length: int) -> tuple[SgHeader, bytes]:
+        """What SG_IO said of a command whose data is in the buffer, and sense data (96 bytes)."""
         command = ctypes.create_string_buffer(cdb, len(cdb))
         sense = ctypes.create_string_buffer(96)
         header = SgHeader(
@@ -387,8 +388,12 @@ class ScsiDebug(Disk):
             timeout=60000,
         )
         fcntl.ioctl(self.fd, 0x2285, header)
+        return header, sense.raw
+
+    def _command(self, cdb: bytes, direction: int, length: int) -> Record:
+        header, sense = self.send(cdb, direction, length)
         if header.sb_len_wr and header.status:
-            return {"result": None, "error": _sense(sense.raw)}
+            return {"result": None, "error": _sense(sense)}
         if header.status or header.host_status or header.driver_status:
             status = (header.status, header.host_status, header.driver_status)
             return {"result": None, "error": "status {:x} host {:x} driver {:x}".format(*status)}

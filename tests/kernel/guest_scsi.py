@@ -8,14 +8,12 @@ A line of either file is a disk: what `kernel.scsi_commands` describes, and a li
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import hashlib
 import json
 import sys
 from typing import Any
 
-from kernel.guest import ScsiDebug, SgHeader
+from kernel.guest import ScsiDebug
 
 SHORT = 4096
 
@@ -36,8 +34,6 @@ def codes(sense: bytes) -> str:
 
 def give(disk: ScsiDebug, command: dict[str, Any]) -> list[Any]:
     """Status, sense codes and data."""
-    cdb = ctypes.create_string_buffer(bytes.fromhex(command["cdb"]), len(command["cdb"]) // 2)
-    sense = ctypes.create_string_buffer(96)
     out = bytes.fromhex(command["out"]) * command["times"]
     length = len(out) or command["room"]
     if out:
@@ -46,20 +42,9 @@ def give(disk: ScsiDebug, command: dict[str, Any]) -> list[Any]:
     else:
         disk.buffer[:length] = bytes(length)
         direction = disk.FROM_DEVICE if length else disk.NONE
-    header = SgHeader(
-        interface_id=ord("S"),
-        dxfer_direction=direction,
-        cmd_len=len(cdb),
-        mx_sb_len=len(sense),
-        dxfer_len=length,
-        dxferp=disk.address if length else None,
-        cmdp=ctypes.addressof(cdb),
-        sbp=ctypes.addressof(sense),
-        timeout=60000,
-    )
-    fcntl.ioctl(disk.fd, 0x2285, header)
+    header, sense = disk.send(bytes.fromhex(command["cdb"]), direction, length)
     data = b"" if out or header.status else bytes(disk.buffer[: length - header.resid])
-    return [header.status, codes(sense.raw[: header.sb_len_wr]), told(data)]
+    return [header.status, codes(sense[: header.sb_len_wr]), told(data)]
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ with zoned.memory(zones=16, zone_size="4MiB", conventional=2, max_open=6) as dis
 ATTACH = """
 set -eu
 ip link set lo up 2>/dev/null || ifconfig lo up
+# What is built into the kernel is no module, and one of the checksums is for other processors.
 for m in sd_mod sg crc32c_generic crc32c_intel iscsi_tcp; do modprobe $m || true; done
 mkdir -p /run/lock/iscsi /etc/iscsi
 echo InitiatorName=iqn.2026-01.test:kernel >/etc/iscsi/initiatorname.iscsi

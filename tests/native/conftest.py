@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,33 +10,14 @@ import pytest
 
 import core
 
-HERE = Path(__file__).parent
 Build = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def clean_environment() -> dict[str, str]:
-    return core.clean_environment()
-
-
-@pytest.fixture(scope="session")
-def build(tmp_path_factory: pytest.TempPathFactory, clean_environment: dict[str, str]) -> Build:
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """``build("stress")``: the program, made by the Makefile here."""
     out = tmp_path_factory.mktemp("native")
-
-    def make(name: str) -> Path:
-        done = subprocess.run(
-            ["make", "-s", "-C", str(HERE), f"OUT={out}", f"{out}/{name}"],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-            env=clean_environment,
-        )
-        assert done.returncode == 0, done.stderr
-        return out / name
-
-    return make
+    return lambda name: core.made(name, out)
 
 
 @pytest.fixture

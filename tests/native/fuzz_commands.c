@@ -3,28 +3,13 @@
  * Fuzz target: the input's first bytes are a geometry, the others a stream of commands for a disk in RAM.
  * No input may crash, hang or break what claim_disk_is_sound() says; what was written must read back.
  */
+#include "input.h"
 #include "testing.h"
 
 #include <stdint.h>
 
 #define MAX_ZONES 40
 #define MAX_BLOCKS 96
-
-struct input {
-	const uint8_t *next, *end;
-};
-
-static uint32_t take(struct input *in, uint32_t below)
-{
-	uint32_t value;
-
-	if (in->next == in->end)
-		return 0;
-	value = *in->next++;
-	if (below > 256 && in->next != in->end)
-		value |= (uint32_t)*in->next++ << 8;
-	return value % below;
-}
 
 static void decode_config(struct input *in, struct zd_config *config, struct zd_range *ranges)
 {

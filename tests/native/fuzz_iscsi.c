@@ -6,6 +6,8 @@
  */
 #include "zoned/serve.h"
 
+#include "base/bigendian.h"
+#include "input.h"
 #include "testing.h"
 
 #include <stdbool.h>
@@ -14,33 +16,6 @@
 
 #define MOST (1u << 20)
 #define ANSWERS (8u << 20)
-
-struct input {
-	const uint8_t *next, *end;
-};
-
-static uint32_t take(struct input *in, uint32_t below)
-{
-	uint32_t value;
-
-	if (in->next == in->end)
-		return 0;
-	value = *in->next++;
-	if (below > 256 && in->next != in->end)
-		value |= (uint32_t)*in->next++ << 8;
-	return value % below;
-}
-
-static void put32(uint8_t *p, uint32_t value)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (uint8_t)(value >> (24 - 8 * i));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
 
 struct stream {
 	uint8_t *bytes;

@@ -5,6 +5,7 @@
  */
 #include "zoned/scsi.h"
 
+#include "input.h"
 #include "testing.h"
 
 #include <errno.h>
@@ -12,22 +13,6 @@
 #define NEXUSES 2
 #define MOST_OUT (64u << 10)
 #define MOST_IN (64u << 10)
-
-struct input {
-	const uint8_t *next, *end;
-};
-
-static uint32_t take(struct input *in, uint32_t below)
-{
-	uint32_t value;
-
-	if (in->next == in->end)
-		return 0;
-	value = *in->next++;
-	if (below > 256 && in->next != in->end)
-		value |= (uint32_t)*in->next++ << 8;
-	return value % below;
-}
 
 static zd_dev *make(struct input *in)
 {

@@ -448,8 +448,11 @@ static void command_of_the_killed(zd_dev *dev, uint32_t zone)
 	world.unsure |= WIFSIGNALED(status);
 	CLAIM(zd_power_on(dev, &err) == 0);
 	if (world.resetting) {
+		struct zd_zone z;
+
 		written = zd_zone_written(dev, world.resetting - 1, &err);
-		if (written == 0)
+		CLAIM(zd_report(dev, world.resetting - 1, 1, &z, &err) == 1);
+		if (written == 0 && z.cond != ZD_FULL) /* one that was finished while empty had no byte before either */
 			was_reset(world.resetting - 1);
 		else
 			world.gen_from[world.resetting - 1][world.last_gen[world.resetting - 1] + 1] = 0;

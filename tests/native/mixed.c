@@ -402,6 +402,7 @@ static void op_look(struct worker *w, zd_dev *dev)
 	struct zd_counters counters = { .struct_size = sizeof(counters) };
 	struct zd_range ranges[4];
 	struct zd_info info = { .struct_size = sizeof(info) };
+	struct zd_news news, later;
 	struct zd_error err;
 	struct stat st;
 	uint32_t zone = draw(w, NR_ZONES);
@@ -414,6 +415,8 @@ static void op_look(struct worker *w, zd_dev *dev)
 	if (settle(zd_info(dev, &info, &err), &err) == 0)
 		CLAIM(info.nr_zones == NR_ZONES && info.size == NR_ZONES * ZONE_SIZE && !info.failed);
 	CLAIM(zd_conv_ranges(dev, ranges, 4) == 1 && ranges[0].count == CONV);
+	if (settle(zd_news(dev, &news, &err), &err) == 0 && settle(zd_news(dev, &later, &err), &err) == 0)
+		CLAIM((int32_t)(later.powered - news.powered) >= 0 && (int32_t)(later.conditioned - news.conditioned) >= 0);
 	settle(zd_counters(dev, &counters, &err), &err);
 	settle(zd_zone_counters(dev, 0, NR_ZONES, by_zone, &err), &err);
 	n = settle(zd_zone_written(dev, zone, &err), &err);
@@ -729,9 +732,46 @@ static void watching(void *arg, int cmd, uint64_t place, uint64_t length, int64_
 	atomic_fetch_add_explicit((_Atomic uint32_t *)arg, 1, memory_order_relaxed);
 }
 
-/* Hook and watcher are set before anybody else has the handle. */
+static uint64_t now(void)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	return (uint64_t)at.tv_sec * 1000000000 + (uint64_t)at.tv_nsec;
+}
+
+/* A drive that takes up to 200 us for anything. A ticket is the time at which its command is done. */
+static uint64_t paced(void *arg, const struct zd_told *what)
+{
+	(void)arg;
+	CLAIM(what->cmd >= 0 && what->cmd < ZD_NR_CMDS);
+	return what->length ? now() + 200000 - what->offset % 200000 : 0;
+}
+
+static uint64_t still_to_go(void *arg, uint64_t ticket)
+{
+	uint64_t at = now();
+
+	(void)arg;
+	return ticket > at ? ticket - at : 0;
+}
+
+static void never_mind(void *arg, uint64_t ticket)
+{
+	(void)arg;
+	CLAIM(ticket);
+}
+
+static void pace_ended(void *arg)
+{
+	CLAIM(arg == NULL);
+}
+
+/* Hook, watcher and pace are set before anybody else has the handle. */
 static void furnish(struct worker *w, zd_dev *dev)
 {
+	static const struct zd_pace pace = { paced, still_to_go, never_mind, pace_ended };
+	struct zd_error err;
 	int (*before)(void *);
 	void *arg;
 
@@ -740,6 +780,8 @@ static void furnish(struct worker *w, zd_dev *dev)
 	CLAIM(before == hook && arg == &hook_calls);
 	zd_watch(dev, watching, &hook_calls);
 	CLAIM(zd_watched(dev, ZD_CMD_WRITE, 0, BLOCK, (int64_t)w->id) == w->id);
+	if (draw(w, 4) == 0 && settle(zd_set_pace(dev, &pace, NULL, &err), &err) == 0)
+		CLAIM(settle(zd_set_pace(dev, &pace, NULL, &err), &err) == -EBUSY);
 }
 
 /* A fork shows one thing, whatever happens to the disk. */

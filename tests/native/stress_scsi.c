@@ -106,7 +106,12 @@ static void manage(struct initiator *me, zd_scsi_nexus *nexus)
 	uint8_t lun[8] = { 0 };
 	uint32_t tag = draw(me, TASKS);
 	int function = functions[draw(me, 6)];
-	int r = zd_scsi_manage(nexus, function, lun, tag);
+	int r;
+
+	if (function == ZD_SCSI_LUN_RESET && draw(me, 2))
+		r = zd_scsi_reset(nexus, draw(me, 2) ? lun : NULL);
+	else
+		r = zd_scsi_manage(nexus, function, lun, tag);
 
 	CLAIM(r == 0 || (r == -ENOENT && function == ZD_SCSI_ABORT_TASK));
 	/* What this nexus gave before has ended. */
@@ -120,6 +125,7 @@ static void *initiate(void *arg)
 {
 	struct initiator *me = arg;
 	zd_scsi_nexus *nexus = NULL;
+	uint64_t sends, gets;
 
 	while (!over) {
 		struct slot *slot = &me->slots[draw(me, TASKS)];
@@ -131,7 +137,11 @@ static void *initiate(void *arg)
 			make(me, slot);
 			atomic_store(&slot->ends, 0);
 			slot->given = true;
+			zd_scsi_transfer(nexus, slot->task.lun, slot->cdb, slot->task.cdb_length, &sends, &gets);
+			CLAIM(sends <= sizeof(slot->data) && gets <= sizeof(slot->data));
 			zd_scsi_exec(nexus, &slot->task);
+		} else if (draw(me, 16) == 0) {
+			zd_scsi_cancel(&slot->task);
 		} else if (draw(me, 8) == 0) {
 			manage(me, nexus);
 		} else if (draw(me, 100) == 0) {
@@ -167,9 +177,12 @@ int main(int argc, char **argv)
 	static struct initiator initiators[NEXUSES];
 	uint64_t tasks = 0, aborted = 0, functions = 0;
 	pthread_t threads[NEXUSES];
+	struct zd_scsi_command_info command;
 	zd_scsi_target *target;
 	zd_dev *dev;
 
+	for (uint32_t i = 0; zd_scsi_command_at(i, &command) == 0; i++)
+		CLAIM(command.name && command.usage[0] == command.opcode);
 	CLAIM(zd_create(NULL, &config, 0, &dev, NULL) == 0);
 	CLAIM(zd_scsi_target_new(NULL, &target, NULL) == 0);
 	CLAIM(zd_scsi_target_add(target, 0, dev, NULL, NULL) == 0);

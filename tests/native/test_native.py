@@ -158,9 +158,12 @@ def test_the_headers_list_every_code_that_a_call_gave(
 
 def test_the_mixture_leaves_no_call_out() -> None:
     """Each function that a public header of the disk declares is called in mixed.c, and each of
-    its threads begins with all.
+    its threads begins with all; each of the SCSI executor's is called in stress_scsi.c.
     """
-    called = set(re.findall(r"\b(zd_[a-z0-9_]+)\(", (HERE / "mixed.c").read_text(encoding="utf-8")))
     wanted = {name for name in declared() if not name.startswith("zd_fs_")}
+    scsi = {name for name in wanted if name.startswith("zd_scsi_")}
     assert {"zd_open", "zd_get_interrupt", "zd_rule_name", "zd_trace_read", "zd_crc32c"} <= wanted
-    assert wanted - called == set()
+    assert {"zd_scsi_exec", "zd_scsi_cancel", "zd_scsi_command_at"} <= scsi
+    for program, functions in (("mixed", wanted - scsi), ("stress_scsi", scsi)):
+        text = (HERE / f"{program}.c").read_text(encoding="utf-8")
+        assert functions - set(re.findall(r"\b(zd_[a-z0-9_]+)\(", text)) == set(), program

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from zoned.drives.models import load_drive
 from zoned.drives.profiles import ProfileError
 from zoned.geometry import GeometryError
 
-KEYWORDS = {"zones": 64, "conventional": 2, "data": "none"}
+KEYWORDS: dict[str, Any] = {"zones": 64, "conventional": 2, "data": "none"}
 OUTER = 265e6
 """Bytes a second: no zone of an HC620 is faster."""
 FIRST = 4
@@ -130,7 +131,7 @@ def test_other_handles_take_no_time_and_the_disk_is_the_same(tmp_path: Path) -> 
 
 def test_who_opens_says_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "plain.img"
-    zoned.create(path, profile="hc620", **KEYWORDS).close()  # type: ignore[arg-type]
+    zoned.create(path, profile="hc620", **KEYWORDS).close()
     with zoned.open(path) as dev:
         assert (dev.pace, dev.info().pace) == ("none", "none")
     for asked, found in (("real", "hc620"), ("zn540", "zn540"), ("none", "none")):

@@ -17,6 +17,8 @@ from waiting import until
 from zoned.bench import sweep
 from zoned.bench.fiofile import FioError
 
+pytestmark = pytest.mark.plain
+
 GRID = """
 seeds = [1, 2]
 patterns = ["random-zones"]
@@ -93,8 +95,6 @@ def test_job_files(tmp_path: Path) -> None:
 KILLER = """
 import os, pathlib, sys
 from zoned.bench import sweep
-
-pytestmark = pytest.mark.plain
 real = sweep.run_point
 def run_point(point):
     if point.seed == 666:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import core
 from waiting import until
 
 KIB = 1024
 GOOD, CHECK, BUSY, CONFLICT, ABORTED = 0x00, 0x02, 0x08, 0x18, 0x40
 LUN0 = bytes(8)
-NATIVE = Path(__file__).parents[1] / "native"
 
 
 class Answer(ctypes.Structure):
@@ -116,21 +115,8 @@ class Library(ctypes.CDLL):
 
 def built(out: Path) -> Library:
     """The shared object, made in a folder; ``ZONED_SCSI_DOOR`` names one that is there already."""
-    made = os.environ.get("ZONED_SCSI_DOOR")
-    if made is None:
-        # What a suite under ASan sets must not reach the compiler.
-        mine = ("LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS", "MAKEFLAGS", "CFLAGS")
-        done = subprocess.run(
-            ["make", "-s", "-C", str(NATIVE), f"OUT={out}", f"{out}/scsi-door.so"],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-            env={name: value for name, value in os.environ.items() if name not in mine},
-        )
-        assert done.returncode == 0, done.stderr
-        made = f"{out}/scsi-door.so"
-    return Library(made)
+    given = os.environ.get("ZONED_SCSI_DOOR")
+    return Library(given or str(core.made("scsi-door.so", out)))
 
 
 @dataclass

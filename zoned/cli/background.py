@@ -7,24 +7,72 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
-from zoned.cli.app import Failure
+from zoned.cli.app import Failure, Terminated, sentence
 from zoned.openers import BACKGROUND
 
-READY = b"ready"
+_READY = b"ready"
 _FD = "ZONEDCTL_READY_FD"  # tells the background process that it is one
+Served = TypeVar("Served")
 _PATIENCE = 5.0  # seconds that the background process has to tidy up once it is told to end
 
 
 def reporting_to() -> int | None:
-    """In the background process: the descriptor for READY, or a sentence. None elsewhere."""
+    """In the background process: the descriptor that `report` wants. None elsewhere."""
     said = os.environ.pop(_FD, "")
     return int(said) if said else None
 
 
-def leave_terminal() -> None:
+def report(
+    ready_fd: int,
+    start: Callable[[], Served],
+    without_terminal: Callable[[Served], object],
+    give_up: Callable[[Served], object],
+) -> Served | None:
+    """In the background process: start, leave the terminal, and say through the pipe that it is
+    ready. None: it failed, and the pipe has the sentence.
+    """
+    served: list[Served] = []
+    try:
+        served.append(start())
+        _leave_terminal()
+        without_terminal(served[0])
+        os.write(ready_fd, _READY)
+    except BaseException as error:
+        for one in served:
+            give_up(one)
+        if not isinstance(error, Exception):
+            raise
+        with contextlib.suppress(OSError):
+            os.write(ready_fd, os.fsencode(sentence(error)))
+        return None
+    finally:
+        os.close(ready_fd)
+    return served[0]
+
+
+def until_ended(wait: Callable[[], object], by_others: str) -> str:
+    """Wait for the end; why it came, ``by_others`` if it came by itself. From then on nothing
+    interrupts what is left to do.
+    """
+    try:
+        wait()
+        cause = by_others
+    except Terminated as end:
+        cause = signal.Signals(int(end.args[0])).name
+    except KeyboardInterrupt:
+        cause = "Ctrl-C"
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    return cause
+
+
+def _leave_terminal() -> None:
     """Of the background process, once ready: no folder in use, standard streams to nowhere."""
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
@@ -65,7 +113,7 @@ def spawn(command: str, arguments: list[str]) -> int:
             with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel has it in a call
                 child.wait(_PATIENCE)
         raise
-    if said == READY:
+    if said == _READY:
         child.returncode = 0  # it lives on; nobody waits for it
         return 0
     try:

@@ -4,10 +4,7 @@ are, and their end.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
 import sys
 import syslog
 import time
@@ -17,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import background
-from zoned.cli.app import Failure, Terminated, echo, example, sentence
+from zoned.cli.app import Failure, echo, example
 from zoned.cli.documents import dumps
 from zoned.cli.params import FilePath, format_option
 from zoned.plaintext import for_terminal
@@ -207,41 +204,25 @@ class _Syslog(logging.Handler):
 
 def _background(wanted: Wanted, ready_fd: int) -> int:
     """Serve, report through the pipe, and go on without a terminal."""
-    export: Iscsi | None = None
-    try:
-        export = wanted.serve()
-        background.leave_terminal()
-        syslog.openlog("zonedctl", syslog.LOG_PID, syslog.LOG_DAEMON)
-        logging.getLogger("zoned").addHandler(_Syslog())
-        os.write(ready_fd, background.READY)
-    except BaseException as error:
-        if export is not None:
-            export.close(grace=0)
-        if not isinstance(error, Exception):
-            raise
-        with contextlib.suppress(OSError):
-            os.write(ready_fd, os.fsencode(sentence(error)))
+    export = background.report(
+        ready_fd, wanted.serve, _log_to_syslog, lambda one: one.close(grace=0)
+    )
+    if export is None:
         return 1
-    finally:
-        os.close(ready_fd)
     with export:
         cause = _serve(export)
     syslog.syslog(syslog.LOG_INFO, f"{export.iqn} is no longer served: {cause}")
     return 0
 
 
+def _log_to_syslog(_: Iscsi) -> None:
+    syslog.openlog("zonedctl", syslog.LOG_PID, syslog.LOG_DAEMON)
+    logging.getLogger("zoned").addHandler(_Syslog())
+
+
 def _serve(export: Iscsi) -> str:
-    """Until it is to end; why. From then on nothing interrupts the end."""
-    try:
-        export.wait()
-        cause = "asked by another process"
-    except Terminated as end:
-        cause = signal.Signals(int(end.args[0])).name
-    except KeyboardInterrupt:
-        cause = "Ctrl-C"
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    return cause
+    """Until it is to end; why."""
+    return background.until_ended(export.wait, "asked by another process")
 
 
 # ---------------------------------------------------------------- looking, stopping

@@ -6,10 +6,8 @@ failure is this command's failure.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import signal
 import syslog
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoned.cli import background
-from zoned.cli.app import Terminated, echo, example, sentence
+from zoned.cli.app import echo, example
 from zoned.cli.ask import say
 from zoned.cli.params import image_argument
 
@@ -223,22 +221,14 @@ def _foreground(wanted: Wanted) -> int:
 
 def _background(wanted: Wanted, ready_fd: int) -> int:
     """Mount, report through the pipe, and serve without a terminal."""
-    mounted: Mount | None = None
-    try:
-        mounted = wanted.mount()
-        background.leave_terminal()
-        mounted.log_to_syslog()
-        os.write(ready_fd, background.READY)
-    except BaseException as error:
-        if mounted is not None:
-            mounted.unmount(force=True)
-        if not isinstance(error, Exception):
-            raise
-        with contextlib.suppress(OSError):
-            os.write(ready_fd, os.fsencode(sentence(error)))
+    mounted = background.report(
+        ready_fd,
+        wanted.mount,
+        lambda one: one.log_to_syslog(),
+        lambda one: one.unmount(force=True),
+    )
+    if mounted is None:
         return 1
-    finally:
-        os.close(ready_fd)
     with mounted:
         cause = _serve(mounted)
     syslog.openlog("zonedctl", syslog.LOG_PID, syslog.LOG_DAEMON)
@@ -247,16 +237,11 @@ def _background(wanted: Wanted, ready_fd: int) -> int:
 
 
 def _serve(mounted: Mount, greeting: str = "") -> str:
-    """Until it ends; why it did. From then on nothing interrupts the unmounting."""
-    try:
+    """Until it ends; why it did."""
+
+    def wait() -> None:
         if greeting:
             echo(greeting, err=True)
         mounted.wait()
-        cause = "by another process"
-    except Terminated as end:
-        cause = signal.Signals(int(end.args[0])).name
-    except KeyboardInterrupt:
-        cause = "Ctrl-C"
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-    return cause
+
+    return background.until_ended(wait, "by another process")

@@ -145,7 +145,7 @@ class Portal:
         except BaseException:
             self.close_sockets()
             raise
-        self._wake_out.setblocking(False)  # noqa: FBT003
+        self._wake_out.settimeout(0)
         self._selector.register(self._wake_out, selectors.EVENT_READ)
 
     def _listen(self, address: str) -> None:
@@ -166,7 +166,7 @@ class Portal:
             sock.listen(128)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
-        sock.setblocking(False)  # noqa: FBT003
+        sock.settimeout(0)
         self._selector.register(sock, selectors.EVENT_READ)
 
     @property
@@ -270,7 +270,7 @@ class Portal:
             oldest = next(iter(self._guests.values()))
             self._say(f"{oldest.address}: dropped before it logged in, there are too many such")
             self._drop(oldest.sock.fileno())
-        sock.setblocking(False)  # noqa: FBT003
+        sock.settimeout(0)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = sock.getsockname()[:2]

@@ -104,7 +104,7 @@ def register(show: Callable[[], object], stop: Callable[[], None]) -> Entry | No
                 number += 1
                 continue
             return None
-        sock.setblocking(False)  # noqa: FBT003
+        sock.settimeout(0)
         return Entry(path, sock, show, stop)
 
 
@@ -182,6 +182,8 @@ def uses(export: dict[str, Any], image: str | os.PathLike[str]) -> bool:
         return False
     for target in export.get("targets", ()):
         for path in target.get("luns", {}).values():
+            if path is None:  # a disk in RAM
+                continue
             with contextlib.suppress(OSError):
                 facts = os.stat(path)
                 if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):

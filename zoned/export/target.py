@@ -22,8 +22,7 @@ from zoned._core.handle import pointer
 from zoned._core.native import Guard, ffi, lib
 from zoned._core.owning import ISCSI_TARGET, Living, Owned, Turn
 from zoned._core.raising import raise_error
-from zoned.device import Device
-from zoned.device import open as open_disk
+from zoned.device import Device, another
 from zoned.export import registry
 from zoned.export.chap import Chap, Credentials
 from zoned.export.keys import compose
@@ -141,7 +140,9 @@ class Target:
                 found = ffi.new("struct zd_iscsi_session[]", room)
                 count = lib.zd_serve_iscsi_list(self._core.raw, found, room)
                 if count <= room:
-                    return [found[at] for at in range(count)]
+                    # Copies, since a struct of an array does not keep the array.
+                    kind = "struct zd_iscsi_session *"
+                    return [ffi.new(kind, found[at]) for at in range(count)]
                 room = 2 * count
         return []
 
@@ -413,7 +414,7 @@ def iscsi(
             raise ValueError(f"{pattern!r} is no name of an initiator")
     bounds = limits or Limits()
     with contextlib.ExitStack() as stack:
-        disks = [stack.enter_context(_disk(image, readonly=readonly)) for image in images]
+        disks = [stack.enter_context(another(image, readonly=readonly)) for image in images]
         targets = []
         for name, some in _arrange(disks, iqn, luns, separate=separate):
             targets.append(Target(name, some, bounds))
@@ -471,9 +472,10 @@ def _chap_of(
         if mutual is not None:
             raise ValueError("mutual CHAP needs chap: what initiators prove themselves by")
         return None
-    found = chap if isinstance(chap, Chap) else None
-    if found is None:
-        user = credentials(chap)  # type: ignore[arg-type]
+    if isinstance(chap, Chap):
+        found = chap
+    else:
+        user = credentials(chap)
         found = Chap({user.name: user.secret})
     return Chap(found.users, credentials(mutual)) if mutual is not None else found
 
@@ -527,18 +529,6 @@ def _arrange(
     return [
         (name, {number: disk}) for name, number, disk in zip(names, numbers, disks, strict=True)
     ]
-
-
-def _disk(image: Image, *, readonly: bool) -> Device:
-    """A handle of the export's own."""
-    if not isinstance(image, Device):
-        return open_disk(image, readonly=readonly)
-    if image.path is not None:
-        return open_disk(image.path, readonly=readonly or image.readonly)
-    reopen, args = image.__reduce__()  # by this process's descriptor of the RAM disk
-    again = reopen(*args)
-    assert isinstance(again, Device)
-    return again
 
 
 # ---------------------------------------------------------------- the end of the process, and forks

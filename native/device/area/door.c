@@ -139,6 +139,19 @@ static int find_gate(zd_dev *dev, pthread_mutex_t **out)
 	return r;
 }
 
+/* A mutex that is none, of a damaged page of this boot: nobody can hold it, so another one is made. False: none is left. */
+static bool take_away(struct zd_door *door, const pthread_mutex_t *gate)
+{
+	uint64_t which = atomic_load(&door->which);
+
+	if (CHOSEN(which) && &door->gate[(CHOSEN(which) - 1) % GATES] == gate) {
+		if (BEGUN(which) >= GATES)
+			return false;
+		atomic_compare_exchange_strong(&door->which, &which, which & ~0xFFull);
+	}
+	return true;
+}
+
 int zd_door_enter(zd_dev *dev, struct zd_error *err)
 {
 	struct zd_door *door;
@@ -148,9 +161,14 @@ int zd_door_enter(zd_dev *dev, struct zd_error *err)
 	if (r)
 		return zd_fail_host(err, -r, "no room in the image for its shared state");
 	door = door_of(dev);
-	r = find_gate(dev, &gate);
-	if (!r)
+	for (;;) {
+		r = find_gate(dev, &gate);
+		if (r)
+			break;
 		r = zd_mutex_lock(dev, gate);
+		if (r != -EINVAL || !take_away(door, gate))
+			break;
+	}
 	if (r == -EOWNERDEAD)
 		r = -pthread_mutex_consistent(gate); /* what he was at is told by the area's state */
 	if (r)

@@ -3,7 +3,7 @@
 #ifndef ZD_SERVE_ISCSI_PDU_H
 #define ZD_SERVE_ISCSI_PDU_H
 
-#include <stdint.h>
+#include "base/bigendian.h"
 
 #define BHS 48
 #define NOBODY 0xFFFFFFFFu /* the reserved task tag */
@@ -54,33 +54,5 @@ enum opcode {
 #define AT_DATA_SN 36
 #define AT_OFFSET 40
 #define AT_RESIDUAL 44
-
-static inline uint32_t get16(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 8 | p[1];
-}
-static inline uint32_t get24(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-}
-static inline uint32_t get32(const uint8_t *p)
-{
-	return get16(p) << 16 | get16(p + 2);
-}
-static inline void put16(uint8_t *p, uint32_t value)
-{
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
-}
-static inline void put24(uint8_t *p, uint32_t value)
-{
-	p[0] = (uint8_t)(value >> 16);
-	put16(p + 1, value);
-}
-static inline void put32(uint8_t *p, uint32_t value)
-{
-	put16(p, value >> 16);
-	put16(p + 2, value);
-}
 
 #endif

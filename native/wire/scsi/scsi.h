@@ -17,6 +17,7 @@
 
 #include "zoned/scsi.h"
 
+#include "base/bigendian.h"
 #include "rules/sense.h"
 
 #include <pthread.h>
@@ -232,39 +233,5 @@ int zd_scsi_end(struct zd_scsi_task *task);
 /* WRITE, VERIFY and so on under a COMPARE AND WRITE of the same blocks: BUSY. */
 bool zd_scsi_meets_swap(struct zd_scsi_task *task);
 void zd_scsi_swap_end(struct zd_scsi_task *task);
-
-/* ---------------------------------------------------------------- bytes */
-
-static inline uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-static inline uint32_t get24(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 16 | get16(p + 1);
-}
-static inline uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-static inline uint64_t get64(const uint8_t *p)
-{
-	return (uint64_t)get32(p) << 32 | get32(p + 4);
-}
-static inline void put16(uint8_t *p, uint32_t value)
-{
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
-}
-static inline void put32(uint8_t *p, uint32_t value)
-{
-	put16(p, value >> 16);
-	put16(p + 2, value);
-}
-static inline void put64(uint8_t *p, uint64_t value)
-{
-	put32(p, (uint32_t)(value >> 32));
-	put32(p + 4, (uint32_t)value);
-}
 
 #endif
