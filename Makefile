@@ -45,7 +45,7 @@ demo: build ## Set up, then do the real job on a real disk image (under a minute
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" docs/demo.sh
 
 test: build ## Set up, then run the whole suite that needs no kernel of its own
-	@.ci/packages fio zonetools
+	@.ci/packages fio shells zonetools
 	@$(PYTEST) $(ARGS)
 
 test-asan: build ## The same suite under AddressSanitizer and UndefinedBehaviorSanitizer
