@@ -4,8 +4,8 @@
  * kernel's context until io_getevents() fetches it; the rest goes to the kernel. Commands that a fault holds up
  * keep io_submit() that long.
  *
- * The context stays the kernel's own, so that one may hold requests of disks and of files. Memory for completions is
- * taken by io_setup(), none by submitting.
+ * The context stays the kernel's own, so that one may hold requests of disks and of files; as long as it holds none of
+ * files, the kernel is not asked for any. Memory for completions is taken by io_setup(), none by submitting.
  */
 #include "preload/preload.h"
 #include "preload/real.h"
@@ -26,6 +26,7 @@ struct context {
 	pthread_mutex_t lock;
 	struct io_event *events;   /* a ring */
 	uint32_t room, first, waiting;
+	_Atomic int64_t kernels;   /* requests that the kernel has of it */
 };
 static struct context contexts[MOST];
 
@@ -64,6 +65,7 @@ ZP_EXPORT int io_setup(int room, aio_context_t *id)
 		}
 		c->room = (uint32_t)room;
 		c->first = c->waiting = 0;
+		atomic_store(&c->kernels, 0);
 		pthread_mutex_init(&c->lock, NULL);
 		atomic_store_explicit(&c->id, *id, memory_order_release);
 		break;
@@ -99,8 +101,12 @@ static int64_t carry_out(struct zp_open *open, const struct iocb *cb)
 	int64_t at = cb->aio_offset < 0 ? -EINVAL : cb->aio_offset;
 
 	switch (cb->aio_lio_opcode) {
-	case IOCB_CMD_PREAD: return zp_device_read(open, &one, 1, at, (int)cb->aio_rw_flags);
-	case IOCB_CMD_PWRITE: return zp_device_write(open, &one, 1, at, (int)cb->aio_rw_flags);
+	case IOCB_CMD_PREAD:
+		return cb->aio_rw_flags ? zp_device_read(open, &one, 1, at, (int)cb->aio_rw_flags) :
+					  zp_device_pread(open, one.iov_base, one.iov_len, at);
+	case IOCB_CMD_PWRITE:
+		return cb->aio_rw_flags ? zp_device_write(open, &one, 1, at, (int)cb->aio_rw_flags) :
+					  zp_device_pwrite(open, one.iov_base, one.iov_len, at);
 	case IOCB_CMD_PREADV:
 		return zp_device_read(open, (void *)(uintptr_t)cb->aio_buf, (int)cb->aio_nbytes, at, (int)cb->aio_rw_flags);
 	case IOCB_CMD_PWRITEV:
@@ -167,7 +173,9 @@ ZP_EXPORT int io_submit(aio_context_t id, long n, struct iocb **list)
 		}
 		for (last = done + 1; last < n && !zp_find((int)list[last]->aio_fildes); last++)
 			;
+		atomic_fetch_add(&c->kernels, last - done); /* before another thread can fetch one of them */
 		r = kernel(syscall(SYS_io_submit, id, last - done, list + done));
+		atomic_fetch_sub(&c->kernels, last - done - (r < 0 ? 0 : r));
 		if (r < 0)
 			break;
 		done += r;
@@ -200,12 +208,22 @@ static int64_t now(void)
 	return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
+static int fetch_kernels(struct context *c, aio_context_t id, long least, long most, struct io_event *out, long nanoseconds)
+{
+	struct timespec most_time = { 0, nanoseconds };
+	int r = kernel(syscall(SYS_io_getevents, id, least, most, out, &most_time));
+
+	if (r > 0)
+		atomic_fetch_sub(&c->kernels, r);
+	return r;
+}
+
 /* Ours first; then, of the kernel's, as many as are still wanted, in turns short enough to see what another thread submits. */
 ZP_EXPORT int io_getevents(aio_context_t id, long least, long most, struct io_event *out, struct timespec *timeout)
 {
 	struct context *c = find(id);
-	struct timespec slice = { 0, 0 };
-	int64_t end = timeout ? now() + timeout->tv_sec * 1000000000ll + timeout->tv_nsec : INT64_MAX;
+	int64_t end = INT64_MAX;
+	bool waited = false;
 	long got = 0;
 	int r;
 
@@ -215,20 +233,23 @@ ZP_EXPORT int io_getevents(aio_context_t id, long least, long most, struct io_ev
 		return -EINVAL;
 	for (;;) {
 		got += fetch(c, most - got, out + got);
-		if (got == most)
+		if (got == most || (got >= least && !atomic_load(&c->kernels)))
 			return (int)got;
-		r = kernel(syscall(SYS_io_getevents, id, 0, most - got, out + got, &slice));
+		r = fetch_kernels(c, id, 0, most - got, out + got, 0);
 		if (r < 0)
 			return got ? (int)got : r;
 		got += r;
-		if (got >= least || now() >= end)
+		if (got >= least)
 			return (int)got;
-		slice.tv_nsec = 1000000;
-		r = kernel(syscall(SYS_io_getevents, id, 1, most - got, out + got, &slice));
+		if (timeout && !waited)
+			end = now() + timeout->tv_sec * 1000000000ll + timeout->tv_nsec;
+		if (timeout && (waited || !(timeout->tv_sec | timeout->tv_nsec)) && now() >= end)
+			return (int)got;
+		waited = true;
+		r = fetch_kernels(c, id, 1, most - got, out + got, 1000000);
 		if (r < 0)
 			return got ? (int)got : r;
 		got += r;
-		slice.tv_nsec = 0;
 	}
 }
 

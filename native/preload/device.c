@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define MOST_BYTES 0x7ffff000ull /* of one call: MAX_RW_COUNT */
@@ -17,46 +16,6 @@
 #define RWF_KNOWN 0x3F           /* HIPRI, DSYNC, SYNC, NOWAIT, APPEND, NOAPPEND; not ATOMIC */
 #define RWF_SYNCED 0x06          /* DSYNC, SYNC */
 #define RWF_NO_WAIT 0x08
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
-
-/* ---------------------------------------------------------------- the program's memory */
-
-/*
- * A buffer that is not there is EFAULT, not a signal in the midst of a write that holds locks. What was found to be there
- * is not looked at again by this thread until another buffer comes: a program that unmaps a buffer under way is on its own.
- */
-int zp_memory(const struct iovec *iov, int n, bool to_be_filled)
-{
-	static __thread uintptr_t known[2][2] __attribute__((tls_model("initial-exec")));
-	uintptr_t(*seen)[2] = &known[to_be_filled];
-	int saved = errno, i;
-
-	for (i = 0; i < n; i++) {
-		uintptr_t from = (uintptr_t)iov[i].iov_base, to = from + iov[i].iov_len;
-
-		if (!iov[i].iov_len || (from >= (*seen)[0] && to <= (*seen)[1] && to > from))
-			continue;
-		if (to < from)
-			return -EFAULT;
-		from &= ~(uintptr_t)4095;
-		to = (to + 4095) & ~(uintptr_t)4095;
-		if (madvise((void *)from, to - from, to_be_filled ? MADV_POPULATE_WRITE : MADV_POPULATE_READ)) {
-			int why = errno;
-
-			errno = saved;
-			if (why == ENOMEM || why == EFAULT)
-				return -EFAULT;
-			continue; /* a kernel before 5.14, or memory that cannot be asked so */
-		}
-		(*seen)[0] = from;
-		(*seen)[1] = to;
-	}
-	return 0;
-}
 
 /* ---------------------------------------------------------------- whole blocks */
 
@@ -250,6 +209,62 @@ int64_t zp_device_read(struct zp_open *open, const struct iovec *iov, int n, int
 int64_t zp_device_write(struct zp_open *open, const struct iovec *iov, int n, int64_t offset, int rwf)
 {
 	return transfer(open, true, iov, n, offset, rwf);
+}
+
+/*
+ * Whole blocks in one zone, by a descriptor and a buffer that are known to be fit: all that the checks above would find to be
+ * in order. What is not goes through them. O_DSYNC is what waits for the disk.
+ */
+static inline bool is_plain(const struct zp_open *open, const struct zp_disk *disk, bool write, uintptr_t buf, uint64_t length,
+			    int64_t offset)
+{
+	uint32_t flags = atomic_load_explicit(&open->flags, memory_order_relaxed);
+	uint64_t in_zone = (uint64_t)offset & disk->zone_mask;
+
+	return ((flags & O_ACCMODE) == O_RDWR || (flags & O_ACCMODE) == (write ? O_WRONLY : O_RDONLY)) &&
+	       !(flags & (O_PATH | (write ? O_DSYNC : 0))) && open->kind == ZP_BLOCK && offset >= 0 && disk->zone_mask &&
+	       !(((uint64_t)offset | length) & (disk->info.logical_block - 1)) && !(buf & MEMORY_MASK) && length &&
+	       length <= disk->zone_mask + 1 - in_zone && (uint64_t)offset < disk->info.size &&
+	       length <= disk->info.size - (uint64_t)offset &&
+	       !atomic_load_explicit(&disk->shared->tails, memory_order_relaxed) &&
+	       !(write && (disk->readonly || atomic_load_explicit(&disk->shared->readonly, memory_order_relaxed))) &&
+	       zp_memory_known(buf, length, !write);
+}
+
+int64_t zp_device_pread(struct zp_open *open, void *buf, size_t length, int64_t offset)
+{
+	struct zp_disk *disk = zp_disk_of(open);
+	zd_dev *dev = atomic_load_explicit(&disk->dev, memory_order_acquire);
+	struct iovec one = { buf, length };
+	struct zd_error err;
+	int64_t done;
+
+	if (zp_unlikely(!dev || !is_plain(open, disk, false, (uintptr_t)buf, length, offset)))
+		return transfer(open, false, &one, 1, offset, 0);
+	zp_enter();
+	done = zd_pread(dev, buf, length, (uint64_t)offset, &err);
+	if (zp_unlikely(done < 0))
+		done = zp_refused(disk, done, &err);
+	zp_leave();
+	return done;
+}
+
+int64_t zp_device_pwrite(struct zp_open *open, const void *buf, size_t length, int64_t offset)
+{
+	struct zp_disk *disk = zp_disk_of(open);
+	zd_dev *dev = atomic_load_explicit(&disk->dev, memory_order_acquire);
+	struct iovec one = { (void *)(uintptr_t)buf, length };
+	struct zd_error err;
+	int64_t done;
+
+	if (zp_unlikely(!dev || !is_plain(open, disk, true, (uintptr_t)buf, length, offset)))
+		return transfer(open, true, &one, 1, offset, 0);
+	zp_enter();
+	done = zd_pwrite(dev, buf, length, (uint64_t)offset, &err);
+	if (zp_unlikely(done < 0))
+		done = zp_refused(disk, done, &err);
+	zp_leave();
+	return done;
 }
 
 /* ---------------------------------------------------------------- positions and the whole disk */

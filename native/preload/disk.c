@@ -26,6 +26,7 @@ static int open_image(struct zp_disk *disk, zd_dev **out)
 	if (!r)
 		r = zd_info(dev, &disk->info, &err);
 	if (!r) {
+		disk->zone_mask = disk->info.zone_size & (disk->info.zone_size - 1) ? 0 : disk->info.zone_size - 1;
 		*out = dev;
 		return 0;
 	}

@@ -346,6 +346,8 @@ ZP_EXPORT void *mmap(void *at, size_t length, int protection, int flags, int fd,
 		errno = ENODEV;
 		return MAP_FAILED;
 	}
+	if (flags & MAP_FIXED)
+		zp_memory_changed();
 	return zp_real.mmap(at, length, protection, flags, fd, offset);
 }
 ZP_ALIAS(mmap64, mmap);

@@ -22,46 +22,32 @@ static int64_t at(off_t offset)
 	return offset < 0 ? -2 : offset;
 }
 
-static ssize_t get(struct zp_open *open, void *buf, size_t length, int64_t offset)
-{
-	struct iovec one = { buf, length };
-
-	return result(zp_device_read(open, &one, 1, offset, 0));
-}
-
-static ssize_t put(struct zp_open *open, const void *buf, size_t length, int64_t offset)
-{
-	struct iovec one = { (void *)(uintptr_t)buf, length };
-
-	return result(zp_device_write(open, &one, 1, offset, 0));
-}
-
 ZP_EXPORT ssize_t read(int fd, void *buf, size_t length)
 {
 	struct zp_open *open = zp_find(fd);
 
-	return open ? get(open, buf, length, ZP_AT_POSITION) : zp_real.read(fd, buf, length);
+	return open ? result(zp_device_pread(open, buf, length, ZP_AT_POSITION)) : zp_real.read(fd, buf, length);
 }
 
 ZP_EXPORT ssize_t write(int fd, const void *buf, size_t length)
 {
 	struct zp_open *open = zp_find(fd);
 
-	return open ? put(open, buf, length, ZP_AT_POSITION) : zp_real.write(fd, buf, length);
+	return open ? result(zp_device_pwrite(open, buf, length, ZP_AT_POSITION)) : zp_real.write(fd, buf, length);
 }
 
 ZP_EXPORT ssize_t pread(int fd, void *buf, size_t length, off_t offset)
 {
 	struct zp_open *open = zp_find(fd);
 
-	return open ? get(open, buf, length, at(offset)) : zp_real.pread(fd, buf, length, offset);
+	return open ? result(zp_device_pread(open, buf, length, at(offset))) : zp_real.pread(fd, buf, length, offset);
 }
 
 ZP_EXPORT ssize_t pwrite(int fd, const void *buf, size_t length, off_t offset)
 {
 	struct zp_open *open = zp_find(fd);
 
-	return open ? put(open, buf, length, at(offset)) : zp_real.pwrite(fd, buf, length, offset);
+	return open ? result(zp_device_pwrite(open, buf, length, at(offset))) : zp_real.pwrite(fd, buf, length, offset);
 }
 
 ZP_EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)

@@ -7,7 +7,7 @@
  *
  * Rooms, and which way calls run: names of libc -> what a call means -> the disk -> the core.
  *
- *   names    open.c file.c io.c stat.c paths.c stream.c control.c aio.c posixaio.c spawn.c signal.c   (exported: libc's names)
+ *   names    open.c file.c io.c stat.c paths.c stream.c memory.c aio.c posixaio.c spawn.c signal.c   (exported: libc's names)
  *   meaning  device.c (reads and writes as Linux's block layer does them), tail.c (blocks of buffered writes that are not
  *            whole yet), zones.c and ioctl.c (BLK*), scsi.c (SG_IO), uring.c (io_uring, by a trap)
  *   below    session.c (the run's folder), table.c (descriptors), disk.c (handles on images), real.c (libc's own functions)
@@ -124,6 +124,7 @@ struct zp_disk {
 	_Atomic(zd_dev *) dev;     /* NULL until it is first needed */
 	bool readonly;             /* the image may not be written */
 	struct zd_info info;       /* valid once dev is */
+	uint64_t zone_mask;        /* zone_size - 1 where that is a power of two; else 0: no quick way */
 	struct zp_shared_disk *shared;
 };
 
@@ -217,6 +218,9 @@ bool zp_is_slot(const char *target, uint32_t *slot);
 
 /* device.c: block/fops.c of Linux 6.12. */
 #define ZP_AT_POSITION (-1)
+/* One buffer at a place: what most calls are. */
+int64_t zp_device_pread(struct zp_open *open, void *buf, size_t length, int64_t offset);
+int64_t zp_device_pwrite(struct zp_open *open, const void *buf, size_t length, int64_t offset);
 int64_t zp_device_read(struct zp_open *open, const struct iovec *iov, int n, int64_t offset, int rwf);
 int64_t zp_device_write(struct zp_open *open, const struct iovec *iov, int n, int64_t offset, int rwf);
 int64_t zp_device_seek(struct zp_open *open, int64_t offset, int whence);
@@ -227,8 +231,32 @@ int zp_device_zero(struct zp_disk *disk, uint64_t offset, uint64_t length);
 int zp_device_blocks(struct zp_disk *disk, zd_dev *dev, bool write, const struct iovec *iov, int n, uint64_t offset,
 		     uint64_t length);
 
-/* Whether the program's buffers are there, to be filled or to be read; -EFAULT. */
+/* memory.c: whether the program's buffers are there, to be filled or to be read; -EFAULT. */
 int zp_memory(const struct iovec *iov, int n, bool to_be_filled);
+void zp_memory_changed(void);
+
+/* What this thread knows of them: a table by the buffer's first page. */
+#define ZP_KNOWN 64
+struct zp_known {
+	uint32_t changes; /* of the mappings, when it was filled */
+	uintptr_t ranges[2][ZP_KNOWN][2];
+};
+extern _Atomic uint32_t zp_memory_changes;
+extern __thread struct zp_known zp_known __attribute__((tls_model("initial-exec")));
+
+/* Neighbours, and buffers of any one size, come to lie in different places. */
+static inline unsigned zp_known_place(uintptr_t from)
+{
+	return (unsigned)(((from >> 12) * 0x9E3779B97F4A7C15ull) >> 58);
+}
+
+static inline bool zp_memory_known(uintptr_t from, size_t length, bool to_be_filled)
+{
+	const uintptr_t *kept = zp_known.ranges[to_be_filled][zp_known_place(from)];
+
+	return from >= kept[0] && from < kept[1] && length <= kept[1] - from &&
+	       zp_known.changes == atomic_load_explicit(&zp_memory_changes, memory_order_acquire);
+}
 
 /* tail.c; inside zp_enter() */
 int64_t zp_tail_write(struct zp_disk *disk, zd_dev *dev, const struct iovec *iov, int n, uint64_t offset, uint64_t length);

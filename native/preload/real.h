@@ -36,7 +36,9 @@ struct sigaction;
 	X(int, fsync, (int)) X(int, fdatasync, (int)) X(int, syncfs, (int)) X(int, sync_file_range, (int, off_t, off_t, unsigned)) \
 	X(int, fallocate, (int, int, off_t, off_t)) X(int, posix_fallocate, (int, off_t, off_t)) X(int, ftruncate, (int, off_t)) \
 	X(int, posix_fadvise, (int, off_t, off_t, int)) X(ssize_t, readahead, (int, off_t, size_t)) \
-	X(void *, mmap, (void *, size_t, int, int, int, off_t)) X(int, ioctl, (int, unsigned long, ...)) X(int, flock, (int, int)) \
+	X(void *, mmap, (void *, size_t, int, int, int, off_t)) X(int, munmap, (void *, size_t)) \
+	X(int, mprotect, (void *, size_t, int)) X(void *, mremap, (void *, size_t, size_t, int, ...)) X(int, shmdt, (const void *)) \
+	X(int, ioctl, (int, unsigned long, ...)) X(int, flock, (int, int)) \
 	X(int, lockf, (int, int, off_t)) X(int, isatty, (int)) \
 	X(ssize_t, sendfile, (int, int, off_t *, size_t)) X(ssize_t, splice, (int, off_t *, int, off_t *, size_t, unsigned)) \
 	X(ssize_t, copy_file_range, (int, off_t *, int, off_t *, size_t, unsigned)) \

@@ -146,6 +146,39 @@ def test_a_buffer_that_is_not_there(image: Path) -> None:
     assert program(code, image).splitlines() == ["-1 EFAULT"] * 2
 
 
+def test_a_buffer_that_is_gone(image: Path) -> None:
+    """One that was there: what is known of the program's memory ends with munmap() and its kin."""
+    code = """
+    import ctypes, errno
+    fd = os.open("/dev/zoned0", os.O_RDWR)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
+    size, page = ctypes.c_size_t(128 * 4096), ctypes.c_size_t(4096)
+    def places(begin): # holes of a page, which nobody else fills
+        return [ctypes.c_void_p(begin + number * 8192) for number in range(64)]
+    def new():
+        return places(libc.mmap(None, size, 3, 0x22, -1, ctypes.c_long(0)))
+    def tried():
+        return {
+            errno.errorcode[ctypes.get_errno()] if call(fd, at, page, ctypes.c_long(0)) < 0 else "done"
+            for call in (libc.pread, libc.pwrite)
+            for at in buffers
+        }
+    for gone in (
+        lambda at, other: libc.munmap(at, page),
+        lambda at, other: libc.mprotect(at, page, 0),
+        lambda at, other: libc.mmap(at, page, 0, 0x32, -1, ctypes.c_long(0)),
+        lambda at, other: libc.mremap(at, page, page, 3, other),
+    ):
+        buffers, others = new(), new()
+        print(*tried(), end=" ")
+        for at, other in zip(buffers, others):
+            gone(at, other)
+        print(*tried())
+    """
+    assert program(code, image).splitlines() == ["done EFAULT"] * 4
+
+
 def test_handlers_wait_until_the_core_is_left(image: Path) -> None:
     """Handlers that write to the disk themselves, in a program that does nothing else: none hangs, none is lost."""
     code = """
