@@ -43,7 +43,7 @@ setup(
             "zoned._preload",
             sorted(
                 path
-                for room in ("base", "rules", "device", "wire", "preload")
+                for room in ("base", "rules", "sim", "device", "wire", "preload")
                 for path in glob(f"native/{room}/**/*.c", recursive=True)
             ),
             include_dirs=["native", "native/include"],

@@ -15,8 +15,8 @@ static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
 static int open_image(struct zp_disk *disk, zd_dev **out)
 {
-	struct zd_error err;
-	zd_dev *dev;
+	struct zd_error err = { .code = 0 };
+	zd_dev *dev = NULL;
 	int r = zd_open(disk->image, 0, &dev, &err);
 
 	disk->readonly = r == -EACCES || r == -EROFS || r == -EPERM;
@@ -25,11 +25,15 @@ static int open_image(struct zp_disk *disk, zd_dev **out)
 	disk->info.struct_size = sizeof(disk->info);
 	if (!r)
 		r = zd_info(dev, &disk->info, &err);
+	if (!r)
+		r = zp_pace_begin(disk, dev, &err);
 	if (!r) {
 		disk->zone_mask = disk->info.zone_size & (disk->info.zone_size - 1) ? 0 : disk->info.zone_size - 1;
 		*out = dev;
 		return 0;
 	}
+	if (dev)
+		zd_close(dev, NULL);
 	dprintf(2, "zonedctl run: the image of /dev/%s cannot be opened: %s (%s)\n", disk->name,
 		err.text[0] ? err.text : strerror(r > -2000 ? -r : EIO), disk->image);
 	return r > -2000 ? r : -EIO;

@@ -143,12 +143,16 @@ static bool is_node(const char *path)
 
 ZP_EXPORT ssize_t getxattr(const char *path, const char *name, void *value, size_t size)
 {
-	return is_node(path) ? zp_result(-ENODATA) : zp_real.getxattr(path, name, value, size);
+	char room[PATH_MAX];
+
+	return is_node(path) ? zp_result(-ENODATA) : zp_real.getxattr(zp_instead(AT_FDCWD, path, room), name, value, size);
 }
 
 ZP_EXPORT ssize_t lgetxattr(const char *path, const char *name, void *value, size_t size)
 {
-	return is_node(path) ? zp_result(-ENODATA) : zp_real.lgetxattr(path, name, value, size);
+	char room[PATH_MAX];
+
+	return is_node(path) ? zp_result(-ENODATA) : zp_real.lgetxattr(zp_instead(AT_FDCWD, path, room), name, value, size);
 }
 
 ZP_EXPORT ssize_t fgetxattr(int fd, const char *name, void *value, size_t size)
@@ -158,12 +162,16 @@ ZP_EXPORT ssize_t fgetxattr(int fd, const char *name, void *value, size_t size)
 
 ZP_EXPORT ssize_t listxattr(const char *path, char *list, size_t size)
 {
-	return is_node(path) ? 0 : zp_real.listxattr(path, list, size);
+	char room[PATH_MAX];
+
+	return is_node(path) ? 0 : zp_real.listxattr(zp_instead(AT_FDCWD, path, room), list, size);
 }
 
 ZP_EXPORT ssize_t llistxattr(const char *path, char *list, size_t size)
 {
-	return is_node(path) ? 0 : zp_real.llistxattr(path, list, size);
+	char room[PATH_MAX];
+
+	return is_node(path) ? 0 : zp_real.llistxattr(zp_instead(AT_FDCWD, path, room), list, size);
 }
 
 ZP_EXPORT ssize_t flistxattr(int fd, char *list, size_t size)

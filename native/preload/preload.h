@@ -10,7 +10,8 @@
  *   names    open.c file.c io.c stat.c paths.c stream.c memory.c aio.c posixaio.c spawn.c signal.c   (exported: libc's names)
  *   meaning  device.c (reads and writes as Linux's block layer does them), tail.c (blocks of buffered writes that are not
  *            whole yet), zones.c and ioctl.c (BLK*), scsi.c (SG_IO), uring.c (io_uring, by a trap)
- *   below    session.c (the run's folder), table.c (descriptors), disk.c (handles on images), real.c (libc's own functions)
+ *   below    session.c (the run's folder), table.c (descriptors), disk.c (handles on images), pace.c (a drive's time),
+ *            real.c (libc's own functions)
  *
  * The run's folder   $ZONED_RUN names a folder that whoever made the run keeps as long as it lasts. In it: `disks` (a line
  *                    a disk, see session.c), `state` (struct zp_shared, mapped by every process), `fd/` (a file for each
@@ -196,6 +197,8 @@ int zp_mutex_make(pthread_mutex_t *lock);
 /* disk.c */
 /* The handle; 0 or -errno. May not be called before zp_enter(). */
 int zp_disk_dev(struct zp_disk *disk, zd_dev **out);
+/* pace.c: its commands take the time that the run wants; 0, or a code of the core. */
+int zp_pace_begin(const struct zp_disk *disk, zd_dev *dev, struct zd_error *err);
 void zp_disk_forked(void);   /* in the child of a fork() */
 void zp_disk_lock(bool on); /* nobody opens a disk meanwhile */
 void zp_locks_gone(uint32_t slot); /* file.c: this process has no descriptor of it any more */

@@ -36,7 +36,7 @@ BESIDE = {
     "fs": (*STOREYS, "fs"),
     "wire": (*STOREYS, "wire"),
     "serve": (*STOREYS, "fs", "wire", "serve"),
-    "preload": (*STOREYS, "wire", "preload"),
+    "preload": (*STOREYS, "wire", "sim", "preload"),
 }
 """Rooms that stand beside the device or on it, and what each may call."""
 

@@ -22,7 +22,11 @@ def found(needs: Needs, *names: str) -> None:
 
 
 def started(
-    command: Sequence[str], *options: str, images: Sequence[Path] = (), **keywords: object
+    command: Sequence[str],
+    *options: str,
+    images: Sequence[Path] = (),
+    patience: float = 600,
+    **keywords: object,
 ) -> subprocess.CompletedProcess[str]:
     """``zonedctl run OPTIONS IMAGES -- COMMAND``, with its output."""
     whole = [sys.executable, "-m", "zoned", "run", *options, *map(str, images), "--", *command]
@@ -32,7 +36,7 @@ def started(
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=patience,
         **keywords,  # type: ignore[call-overload]
     )
 

@@ -103,3 +103,84 @@ def test_run_in_python(shm: Path) -> None:
     assert report.disks[0].errors == {"unaligned-write": 1}
     with zoned.open(image) as device:
         assert device.zones[2].wp == (8 << 20) + 4096
+
+
+DRIVE_NS = 9 * 2_000_000
+"""At least: nine reads in places of a spinning disk that lie far from each other."""
+
+
+def spinning(path: Path, **keywords: str) -> Path:
+    """A disk of a profile, with data all over it."""
+    zoned.create(path, profile="hc620", zones=64, conventional=2, data="none", **keywords).close()
+    with zoned.open(path, pace="none") as device:
+        for zone in range(4, 64, 6):
+            device.pwrite(bytes(1 << 20), device.geometry.zone_start(zone))
+            device.finish_zone(zone)
+    return path
+
+
+def nanoseconds(image: Path, *options: str) -> int:
+    """Of reading in nine places."""
+    code = """
+import os, time
+fd = os.open("/dev/zoned0", os.O_RDONLY)
+places = [zone * (256 << 20) for zone in (4, 58, 10, 52, 16, 46, 22, 40, 28)]
+began = time.monotonic_ns()
+for place in places:
+    assert len(os.pread(fd, 4096, place)) == 4096
+print(time.monotonic_ns() - began)
+"""
+    return int(ok([sys.executable, "-c", code], *options, images=[image]))
+
+
+def test_pace_of_a_drive(shm: Path) -> None:
+    image = spinning(shm / "disk.img")
+    assert nanoseconds(image, "--pace", "real") > DRIVE_NS
+    assert nanoseconds(image, "--pace", "hc680") > DRIVE_NS
+
+
+def test_pace_that_the_image_remembers(shm: Path) -> None:
+    image = spinning(shm / "disk.img", pace="real")
+    assert nanoseconds(image) > DRIVE_NS
+    assert zoned.run(["true"], disks={"zoned0": image}, pace="none").returncode == 0
+
+
+def test_pace_that_cannot_be(shm: Path) -> None:
+    done = started(["true"], "--pace", "real", images=[made(shm / "disk.img")])
+    assert done.returncode == 1
+    assert "profile test is no drive whose time commands could take" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_write_amplification(shm: Path) -> None:
+    """FINISH gives up the rest of a zone, which is what a byte written then costs."""
+    image = made(shm / "disk.img")
+    script = "dd if=/dev/zero of=/dev/zoned0 bs=1M count=3 seek=8 oflag=direct status=none"
+    done = zoned.run(["sh", "-ec", script], disks={"zoned0": image})
+    assert done.report.disks[0].write_amplification == 1.0  # type: ignore[attr-defined]
+    with zoned.open(image) as device:
+        at = device.geometry.zone_start(2)
+    finish = f"import fcntl, os, struct; fcntl.ioctl(os.open('/dev/zoned0', os.O_RDWR), 0x40101288, struct.pack('<QQ', {at // 512}, 8192))"
+    done = zoned.run(["sh", "-ec", f'{sys.executable} -c "{finish}"'], disks={"zoned0": image})
+    assert done.report.disks[0].write_amplification is None  # type: ignore[attr-defined]
+    script = f"blkzone reset -o {at // 512} -c 1 /dev/zoned0; {script}"
+    done = zoned.run(
+        ["sh", "-ec", f'{script}; {sys.executable} -c "{finish}"'], disks={"zoned0": image}
+    )
+    assert done.report.disks[0].write_amplification == pytest.approx(4 / 3)  # type: ignore[attr-defined]
+    assert "write amplification 1.33" in "\n".join(done.report.lines())  # type: ignore[attr-defined]
+
+
+def test_the_scsi_device_in_sysfs(shm: Path) -> None:
+    script = """cat /sys/block/zoned0/device/model /sys/class/scsi_generic/zsg0/device/type
+        ls /sys/class/scsi_generic/zsg0/device/block
+        ls /sys/block/zoned0/device/scsi_generic
+        ls -l /sys/block/zoned0/device/ >/dev/null; sg_inq /dev/$(ls /sys/block/zoned0/device/scsi_generic) | grep -c SMR"""
+    told = ok(["sh", "-ec", script], images=[made(shm / "disk.img")]).splitlines()
+    assert [line.strip() for line in told if line and not line.startswith("/")] == [
+        "HOST-MANAGED SMR",
+        "20",
+        "zoned0",
+        "zsg0",
+        "1",
+    ]

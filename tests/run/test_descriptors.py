@@ -120,6 +120,34 @@ def test_what_is_not_answered_fails(image: Path) -> None:
     assert program(code, image).splitlines() == ["-1 EBADF", "ENODEV"]
 
 
+def test_what_moves_bytes_between_descriptors(image: Path, shm: Path) -> None:
+    """sendfile() does it, splice() and copy_file_range() are refused as for what cannot do it: cp goes on by itself."""
+    (shm / "data").write_bytes(bytes(range(256)) * 512)
+    code = f"""
+    import errno, shutil
+    disk, file = os.open("/dev/zoned0", os.O_RDWR), os.open("{shm}/data", os.O_RDWR)
+    pipe = os.pipe()
+    print(os.sendfile(disk, file, 0, 1 << 17), os.pread(disk, 1 << 17, 0) == os.pread(file, 1 << 17, 0))
+    print(os.sendfile(file, disk, 4096, 100), os.lseek(file, 0, 1), os.pread(file, 100, 0) == bytes(range(100)))
+    for call in (
+        lambda: os.splice(disk, pipe[1], 4096),
+        lambda: os.copy_file_range(disk, file, 4096),
+        lambda: os.copy_file_range(file, disk, 4096),
+    ):
+        try:
+            print(call())
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+    print(subprocess.run("cp /dev/zoned0 {shm}/copy && cmp /dev/zoned0 {shm}/copy", shell=True).returncode)
+    """
+    assert program(code, image).splitlines() == [
+        "131072 True",
+        "100 100 True",
+        *["EINVAL"] * 3,
+        "0",
+    ]
+
+
 def test_streams_of_stdio(image: Path) -> None:
     """libc's own streams: fopen(), and a standard stream that is a disk from the start."""
     code = """

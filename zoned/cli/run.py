@@ -92,6 +92,13 @@ _OPTIONS = (
         help="Rules of a fault plan, on each disk, while the program runs.",
     ),
     click.option(
+        "--pace",
+        type=FilePath(),
+        metavar="PACE",
+        help="real: commands take the time of the disk's drive; or of another one, by its profile;"
+        " none: they take none. Else as the disk was made.",
+    ),
+    click.option(
         "--trace",
         type=FilePath(),
         metavar="FILE",
@@ -114,6 +121,7 @@ def _with_options(command: Any) -> Any:
         "zonedctl run disk.img -- blkzone report /dev/zoned0",
         "zonedctl run --fresh test --explain -- blkzone capacity /dev/zoned0",
         "zonedctl run --disk sdz=disk.img -- lsblk /dev/sdz",
+        "zonedctl run --fresh hc620 --pace real -- blkzone capacity /dev/zoned0",
     ),
 )
 @_with_options
@@ -163,6 +171,7 @@ class Wanted:
     explain: bool
     plan: str | None
     trace: str | None
+    pace: str | None
 
     @contextlib.contextmanager
     def around(self, session: Session) -> Iterator[None]:
@@ -195,7 +204,7 @@ def _run(
 
     try:
         words = beginning(command)
-        session = Session(disks[0], fresh=disks[1], explain=wanted.explain)
+        session = Session(disks[0], fresh=disks[1], explain=wanted.explain, pace=wanted.pace)
     except RunError as error:
         raise click.UsageError(str(error)) from None
     with session:

@@ -9,6 +9,7 @@ one. Two handles are two drives that do not wait for each other.
 from __future__ import annotations
 
 import os
+import struct
 from enum import StrEnum
 
 from zoned._core.conversions import config_of
@@ -68,6 +69,21 @@ def begin(handle: Handle, model: Model) -> None:
     """
     config, _keep = config_of(handle.geometry)
     call(handle, lib.zd_pace_as, config, model.to_c(), handle.geometry.seed % 2**64)
+
+
+def packed(geometry: Geometry, model: Model) -> bytes:
+    """A drive for programs of a run, which pace themselves: as native/preload/pace.c reads it.
+
+    Raises GeometryError (the model does not fit the disk).
+    """
+    _check(model, geometry)
+    config, _keep = config_of(geometry)
+    shape = model.to_c()
+    ranges = bytes(ffi.buffer(config.conv, config.nr_conv * ffi.sizeof("struct zd_range")))
+    config.conv = ffi.NULL
+    sizes = [ffi.sizeof(f"struct {name}") for name in ("zd_config", "zd_sim_model", "zd_range")]
+    head = struct.pack("<8s4IQ", b"zdpace1", *sizes, 0, geometry.seed % 2**64)
+    return head + bytes(ffi.buffer(config)) + bytes(ffi.buffer(shape)) + ranges
 
 
 def of_opened(

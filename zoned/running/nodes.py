@@ -138,6 +138,39 @@ def _device(node: Node) -> dict[str, object]:
     }
 
 
+def _scsi() -> dict[str, object]:
+    """Of the SCSI device behind a disk, as INQUIRY has it."""
+    return {
+        "device_blocked": 0,
+        "model": "HOST-MANAGED SMR ",
+        "queue_depth": 64,
+        "queue_type": "simple",
+        "rev": "0001",
+        "scsi_level": 8,
+        "state": "running",
+        "timeout": 30,
+        "type": 20,
+        "vendor": "ZONED   ",
+    }
+
+
+def _add_scsi(sys: Path, node: Node, device: Path) -> None:
+    """``device``, its generic node, and the links that lead there."""
+    scsi = device / "device"
+    _write(scsi, _scsi())
+    generic = scsi / "scsi_generic" / node.sg
+    number = f"{node.sg_number[0]}:{node.sg_number[1]}"
+    uevent = f"MAJOR={node.sg_number[0]}\nMINOR={node.sg_number[1]}\nDEVNAME={node.sg}"
+    _write(generic, {"dev": number, "uevent": uevent})
+    (scsi / "block").mkdir()
+    _link(scsi / "block" / node.name, device)
+    _link(scsi / "generic", generic)
+    _link(generic / "device", scsi)
+    _link(generic / "subsystem", sys / "class/scsi_generic")
+    _link(sys / "class/scsi_generic" / node.sg, generic)
+    _link(sys / "dev/char" / number, generic)
+
+
 def _write(folder: Path, attributes: dict[str, object]) -> None:
     folder.mkdir(parents=True)
     for name, value in attributes.items():
@@ -176,6 +209,8 @@ def write_tree(folder: Path, nodes: Iterable[Node]) -> None:
         _link(sys / "class/block" / node.name, device)
         _link(sys / "dev/block" / node.dev, device)
         _link(device / "subsystem", sys / "class/block")
+        if node.sg:
+            _add_scsi(sys, node, device)
         blocks = node.geometry.size // 1024
         partitions += f"{node.number[0]:4d}  {node.number[1]:7d} {blocks:10d} {node.name}\n"
     (folder / "proc").mkdir()

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoned.drives.pace import Pace
 from zoned.running.judging import beginning
 from zoned.running.report import Look, Refusal, RunReport, compared
 from zoned.running.session import Session
@@ -41,6 +42,7 @@ def run(
     disks: Mapping[str, str | os.PathLike[str]] | None = None,
     fresh: Mapping[str, str | os.PathLike[str]] | None = None,
     explain: bool = False,
+    pace: Pace | str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     **keywords: Any,
 ) -> subprocess.CompletedProcess[Any]:
@@ -52,7 +54,7 @@ def run(
 
     Raises RunError, and what subprocess.run and zoned.open raise.
     """
-    with Session(disks or {}, fresh=fresh, explain=explain) as session:
+    with Session(disks or {}, fresh=fresh, explain=explain, pace=pace) as session:
         watch = Watch(session)
         done = subprocess.run(
             beginning(command),

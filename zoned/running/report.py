@@ -47,6 +47,15 @@ class DiskReport:
     """Zones by condition when the run began."""
     after: Mapping[str, int]
 
+    @property
+    def write_amplification(self) -> float | None:
+        """What the medium takes for each byte written: above 1 where zones were finished, whose
+        rest is given up or filled; a zoned disk moves no data by itself. None: nothing was written.
+        """
+        if not self.bytes_written:
+            return None
+        return (self.bytes_written + self.finish_wasted) / self.bytes_written
+
     def lines(self) -> Iterator[str]:
         """The report's lines of this disk."""
         done = ", ".join(
@@ -61,6 +70,11 @@ class DiskReport:
                 f", given up by FINISH {format_size(self.finish_wasted)}"
                 if self.finish_wasted
                 else ""
+            )
+            + (
+                ""
+                if self.write_amplification is None
+                else f", write amplification {self.write_amplification:.2f}"
             )
         )
         for rule, number in self.errors.items():

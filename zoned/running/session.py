@@ -19,6 +19,7 @@ from typing import Self
 
 import zoned
 from zoned.device import Device
+from zoned.drives.pace import Pace, of_opened, packed
 from zoned.errors import ZonedError
 from zoned.geometry import Dialect
 from zoned.running import nodes
@@ -79,6 +80,8 @@ class Session:
 
     ``disks`` gives an image for each name in /dev ("zoned0", "/dev/sdz"); ``fresh`` profiles of
     disks in RAM that are thrown away at the end, named by the same rule as images without a name.
+    ``pace`` is that of ``zoned.open``: whose time the programs' commands take. Each process has a
+    drive of its own.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Session:
         *,
         fresh: Mapping[str, str | os.PathLike[str]] | None = None,
         explain: bool = False,
+        pace: Pace | str | os.PathLike[str] | None = None,
     ) -> None:
         self._images = {
             _node_name(name): os.path.abspath(os.fsdecode(p)) for name, p in disks.items()
@@ -103,6 +107,7 @@ class Session:
                     f"{image!r}: an image of a run may have no tab or newline in its path"
                 )
         self._explain = explain
+        self._pace = pace
         self._lock = -1
         self.folder = ""
         """Of the run, while it is open."""
@@ -187,13 +192,22 @@ class Session:
         )
         for name in ("state", "refused"):
             Path(self.folder, name).touch()
-        for name in ("fd", "locks"):
+        for name in ("fd", "locks", "pace"):
             os.mkdir(os.path.join(self.folder, name))
         for at in range(len(lines)):
             Path(self.folder, "locks", str(at)).touch()
+        for at, node in enumerate(self._nodes):
+            self._set_pace(node, Path(self.folder, "pace", str(at)))
         nodes.write_tree(
             Path(self.folder), [node for node in self._nodes if self._block_name(node) != "-"]
         )
+
+    def _set_pace(self, node: Node, file: Path) -> None:
+        """Tell the programs whose time this disk's commands take, if it is somebody's."""
+        device = self.devices[node.name]
+        found = of_opened(device, self._pace, remembered=device.info().pace == Pace.REAL)
+        if found is not None:
+            file.write_bytes(packed(node.geometry, found[1]))
 
     def _lay_out(self, names: Sequence[str]) -> None:
         block, character = nodes.numbers()
@@ -228,12 +242,12 @@ class Session:
 def _opened(image: str) -> Device:
     """A handle on an image, for looking only where it may not be written. Raises OSError."""
     try:
-        return zoned.open(image)
+        return zoned.open(image, pace=Pace.NONE)
     except ZonedError:
         raise
     except PermissionError:
-        return zoned.open(image, readonly=True)
+        return zoned.open(image, readonly=True, pace=Pace.NONE)
     except OSError:
         if os.access(image, os.W_OK):
             raise
-        return zoned.open(image, readonly=True)
+        return zoned.open(image, readonly=True, pace=Pace.NONE)
