@@ -13,7 +13,6 @@ from kernel import lab
 from run.programs import made, ok
 
 RUN = Path(__file__).parents[1] / "run"
-STEPS = 600
 pytestmark = pytest.mark.kernel
 SETUP = """modprobe null_blk nr_devices=0; d=/sys/kernel/config/nullb/nullb0; mkdir $d
 echo 1 >$d/zoned; echo 4 >$d/zone_size; echo 64 >$d/size; echo 2 >$d/zone_nr_conv; echo 4096 >$d/blocksize
@@ -41,9 +40,10 @@ def test_calls(kernel: lab.Kernel, shm: Path) -> None:
 
 
 def test_random_steps(
-    kernel: lab.Kernel, shm: Path, seed: int, note: Callable[[str], None]
+    kernel: lab.Kernel, shm: Path, seed: int, long_run: bool, note: Callable[[str], None]
 ) -> None:
-    theirs, mine = both(kernel, shm, "steps.py", str(seed), str(STEPS))
-    note(f"{STEPS} random steps of a program compared")
-    assert len(mine) == STEPS + 1
+    steps = 5000 if long_run else 600
+    theirs, mine = both(kernel, shm, "steps.py", str(seed), str(steps))
+    note(f"{steps} random steps of a program compared")
+    assert len(mine) == steps + 1
     assert mine == theirs

@@ -12,6 +12,8 @@ import zoned
 from run.programs import Needs, found, made, shell, started
 from zoned.zone import ZoneCondition
 
+ZONE = 4 << 20
+
 
 @pytest.fixture
 def image(shm: Path) -> Path:
@@ -55,6 +57,25 @@ def test_blkzone_commands(image: Path, needs: Needs) -> None:
     shell("blkzone reset /dev/zoned0", image)
     assert conditions(image)[2:] == [ZoneCondition.EMPTY] * 14
     assert shell("blkzone capacity /dev/zoned0", image) == "0x000020000\n"
+
+
+def test_zbd_commands(image: Path, shm: Path, needs: Needs) -> None:
+    found(needs, "zbd", "cmp")
+    at = f"-ofst {4 * ZONE} -len {ZONE}"
+    shell(f"zbd open {at} /dev/zoned0", image)
+    assert conditions(image)[4] is ZoneCondition.EXPLICIT_OPEN
+    with zoned.open(image) as device:
+        device.pwrite(bytes(range(256)) * 32, 4 * ZONE)
+    shell(f"zbd close {at} /dev/zoned0", image)
+    assert conditions(image)[4] is ZoneCondition.CLOSED
+    shell(f"zbd dump -d {shm} -f saved /dev/zoned0", image)
+    shell("zbd reset /dev/zoned0", image)
+    assert conditions(image)[4] is ZoneCondition.EMPTY
+    shell(f"zbd restore -d {shm} -f saved /dev/zoned0", image)
+    with zoned.open(image) as device:
+        assert device.pread(8192, 4 * ZONE) == bytes(range(256)) * 32
+    shell(f"zbd finish {at} /dev/zoned0", image)
+    assert conditions(image)[4] is ZoneCondition.FULL
 
 
 def test_too_many_open_zones_is_what_blkzone_says(image: Path, needs: Needs) -> None:
@@ -155,6 +176,24 @@ def test_btrfs(shm: Path, needs: Needs) -> None:
     assert shell(script, image).splitlines()[-1] == "btrfs"
 
 
+def test_btrfs_with_data(shm: Path, needs: Needs) -> None:
+    """Files put in by --rootdir, where these btrfs-progs do that on zoned disks; 6.2 refuses it by name, on any disk."""
+    found(needs, "mkfs.btrfs", "btrfs")
+    image = made(shm / "disk.img", size="2GiB", zone_size="16MiB", conventional=0, max_open=0)
+    (shm / "root").mkdir()
+    (shm / "root/file").write_bytes(bytes(range(256)) * 1000)
+    make = "mkfs.btrfs -q -O zoned -d single -m single --rootdir"
+    done = started(["sh", "-c", f"{make} {shm}/root /dev/zoned0"], images=[image])
+    if "the option -r and zoned mode are incompatible" in done.stderr:
+        with zoned.open(image) as device:
+            assert device.counters.writes == 0
+        return
+    assert done.returncode == 0, done.stderr
+    script = f"""btrfs check --check-data-csum /dev/zoned0; mkdir {shm}/out; btrfs restore /dev/zoned0 {shm}/out
+        cmp {shm}/root/file {shm}/out/file && echo same"""
+    assert shell(script, image).splitlines()[-1] == "same"
+
+
 def test_f2fs(shm: Path, needs: Needs) -> None:
     """f2fs-tools 1.15 miscounts the free segments of so small a file system, on null_blk of Linux 6.12 as here."""
     found(needs, "mkfs.f2fs", "fsck.f2fs")
@@ -178,3 +217,13 @@ def test_fio(image: Path, needs: Needs, engine: str) -> None:
         --iodepth=8 --bs=16k --size=56m --offset=8m --io_size=20m --max_open_zones=4 --verify=crc32c --verify_fatal=1 --output-format=terse"""
     fields = shell(job.replace("\n", " "), image).split(";")
     assert fields[4] == "0", "the error that fio saw"
+
+
+def test_fio_cannot_map_a_disk(image: Path, needs: Needs) -> None:
+    """Refused by name, instead of memory that shows something else."""
+    found(needs, "fio")
+    job = ["--name=a", "--filename=/dev/zoned0", "--ioengine=mmap", "--rw=read", "--bs=4k"]
+    done = started(["fio", *job, "--zonemode=zbd", "--size=4m", "--offset=8m"], images=[image])
+    assert done.returncode == 1
+    assert "func=mmap, error=No such device" in done.stdout + done.stderr
+    assert "  zoned0: ios=" in done.stdout, "fio found the disk in sysfs by its number"

@@ -39,7 +39,8 @@ class Node:
 
 def numbers() -> tuple[int, int]:
     """A block and a character major that no driver of this host has: of those for local use, 240
-    to 254, else above all others.
+    to 254, else above all others. They differ: some programs (fio) look for a disk in sysfs by its
+    number alone.
     """
     used: dict[str, set[int]] = {"Block": set(), "Character": set()}
     section = used["Character"]
@@ -53,10 +54,11 @@ def numbers() -> tuple[int, int]:
             section = used[word]
         elif word.isdecimal():
             section.add(int(word))
-    block, character = (
-        next((major for major in range(240, 255) if major not in taken), max(taken, default=0) + 1)
-        for taken in (used["Block"], used["Character"])
-    )
+    chosen = []
+    for taken in (used["Block"], used["Character"] | used["Block"]):
+        free = (major for major in range(240, 255) if major not in {*taken, *chosen})
+        chosen.append(next(free, max([*taken, *chosen], default=0) + 1))
+    block, character = chosen
     return block, character
 
 
