@@ -56,7 +56,7 @@ def test_libzbc(shm: Path, needs: Needs, unrestricted: bool) -> None:
 @pytest.mark.parametrize("options", [[], ["-u"]], ids=["libaio", "io_uring"])
 def test_fio_zbd(shm: Path, needs: Needs, options: list[str]) -> None:
     suite = folder(needs, "ZONED_FIO_SOURCE", "t/zbd/test-zbd-support")
-    image = made(shm / "disk.img", size="512MiB", conventional=16, max_open=12)
+    image = made(shm / "disk.img", size="1GiB", conventional=16, max_open=12)
     command = [str(suite / "t/zbd/test-zbd-support"), *options, "/dev/zoned0"]
     told = plain(started(command, images=[image], patience=3600).stdout)
     ends = Counter(re.findall(r"\.\.\. (PASS|FAIL|SKIP)\b", told))

@@ -222,6 +222,8 @@ def test_fio(image: Path, needs: Needs, engine: str) -> None:
 def test_fio_cannot_map_a_disk(image: Path, needs: Needs) -> None:
     """Refused by name, instead of memory that shows something else."""
     found(needs, "fio")
+    with zoned.open(image) as device:
+        device.pwrite(bytes(ZONE), 2 * ZONE)  # of an empty zone, fio reads nothing
     job = ["--name=a", "--filename=/dev/zoned0", "--ioengine=mmap", "--rw=read", "--bs=4k"]
     done = started(["fio", *job, "--zonemode=zbd", "--size=4m", "--offset=8m"], images=[image])
     assert done.returncode == 1

@@ -54,7 +54,7 @@ def numbers() -> tuple[int, int]:
             section = used[word]
         elif word.isdecimal():
             section.add(int(word))
-    chosen = []
+    chosen: list[int] = []
     for taken in (used["Block"], used["Character"] | used["Block"]):
         free = (major for major in range(240, 255) if major not in {*taken, *chosen})
         chosen.append(next(free, max([*taken, *chosen], default=0) + 1))
