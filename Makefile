@@ -46,7 +46,7 @@ demo: build ## Set up, then do the real job on a real disk image (under a minute
 
 test: build ## Set up, then run the whole suite that needs no kernel of its own
 	@.ci/packages fio shells zonetools
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(if $(ZONED_LIBZBC)$(ZONED_FIO_SOURCE),,-m "not suite") $(ARGS)
 
 test-asan: build ## The same suite under AddressSanitizer and UndefinedBehaviorSanitizer
 	@.ci/test-asan $(VENV) $(ARGS)
