@@ -62,6 +62,9 @@ if TYPE_CHECKING:
     from zoned.info import DiskInfo, Limits, Pace
     from zoned.openers import Opener, Openers
     from zoned.report import Report
+    from zoned.running.programs import run
+    from zoned.running.report import RunReport
+    from zoned.running.session import RunError
     from zoned.snapshots import Snapshot, ZoneState
     from zoned.traces.linting import LintReport, lint
     from zoned.traces.own import Trace, TraceCutError
@@ -119,6 +122,9 @@ _NAMES = {
     "openers": ("Opener", "Openers"),
     "drives.profiles": ("Profile", "ProfileError"),
     "report": ("Report",),
+    "running.programs": ("run",),
+    "running.report": ("RunReport",),
+    "running.session": ("RunError",),
     "snapshots": ("Snapshot", "ZoneState"),
     "traces.linting": ("LintReport", "lint"),
     "traces.own": ("Trace", "TraceCutError"),
@@ -202,6 +208,8 @@ __all__ = [
     "ReadBoundaryError",
     "ReplayReport",
     "Report",
+    "RunError",
+    "RunReport",
     "SequentialZoneError",
     "SizeError",
     "Snapshot",
@@ -238,4 +246,5 @@ __all__ = [
     "parse_size",
     "replay",
     "rules",
+    "run",
 ]

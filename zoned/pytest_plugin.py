@@ -4,7 +4,8 @@
 as long as a module or the session (``zoned_module_device_factory``,
 ``zoned_session_device_factory``), ``zoned_image`` (the path of an image), ``zonefs`` (a
 mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE), ``zoned_iscsi`` (an iSCSI
-target) and ``zoned_crashes`` (check_crashes with the test's settings). The marker
+target), ``zoned_run`` (a program that finds the image as /dev/zoned0) and ``zoned_crashes``
+(check_crashes with the test's settings). The marker
 ``zoned(profile=..., zones=..., max_open=..., faults=..., **keywords)`` shapes a test's disks.
 
 Where a setting comes from, first found: the factory's keywords, the marker, the fixture
@@ -21,7 +22,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +31,7 @@ from weakref import WeakKeyDictionary
 import pytest
 
 if TYPE_CHECKING:
+    import subprocess
     from types import FrameType
 
     from zoned.device import Device, GeometryKeywords
@@ -314,6 +316,19 @@ def zonefs_mount(
             with open_disk(zoned_image) as device:
                 device.faults.set_all(rules)
         yield folder
+
+
+@pytest.fixture
+def zoned_run(
+    zoned_image: Path, _zoned_keywords: tuple[dict[str, Any], list[Any]]
+) -> Callable[..., subprocess.CompletedProcess[Any]]:
+    """``zoned_run(command, **keywords)``: zoned.run with ``zoned_image`` as /dev/zoned0."""
+    from zoned.running import run
+
+    def start(command: Sequence[str], **keywords: Any) -> subprocess.CompletedProcess[Any]:
+        return run(command, disks={"zoned0": zoned_image}, **keywords)
+
+    return start
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ STOREYS = (
     zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands""",
     "zonefs zoned.export",
     # who uses all that
-    "zoned.bench zoned.testing",
+    "zoned.bench zoned.testing zoned.running",
     "zoned.cli zoned.pytest_plugin zoned.__main__",
 )
 LIBRARY = {"zoned._native": "zoned._core.native", "zoned._fast": "zoned._core.native"}

@@ -504,3 +504,14 @@ def test_fine(zoned_device):
         "ERROR test_it.py::test_fixture" in out and "ERROR test_it.py::test_teardown_waits" in out
     )
     assert "FAILED test_it.py::test_image" in out and "ERROR test_it.py::test_fine" not in out
+
+
+def test_a_program_finds_the_image_as_a_block_device(tmp_path: Path) -> None:
+    source = """
+def test_it(zoned_run):
+    done = zoned_run(["cat", "/sys/block/zoned0/queue/zoned"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "host-managed\\n")
+    assert done.report.verdict == "the program did nothing to the disk"
+"""
+    code, said = run(tmp_path, source)
+    assert code == 0, said

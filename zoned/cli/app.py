@@ -48,6 +48,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mkfs": ("mkfs", "Make a zonefs on a disk: every zone a file."),
     "mount": ("mount", "Mount the zonefs on a disk, for every program to use."),
     "remount": ("mount", "Change a mount, or make it writable again."),
+    "run": ("run", "Run a program that finds disks as block devices, without root."),
+    "shell": ("run", "Start a shell in which disks are block devices."),
     "export": ("export", "Serve disks to kernels and virtual machines, as iSCSI targets."),
     "bench": ("bench", "Run write patterns on modelled drives, in virtual time."),
     "completion": ("completion", "Print the completion script for a shell."),

@@ -9,10 +9,11 @@ one. Two handles are two drives that do not wait for each other.
 from __future__ import annotations
 
 import os
+import struct
 
 from zoned._core.conversions import config_of
 from zoned._core.handle import Handle, call
-from zoned._core.native import lib
+from zoned._core.native import ffi, lib
 from zoned.drives.clock import made
 from zoned.drives.models import Model, load_model
 from zoned.drives.profiles import ProfileError, builtin_names
@@ -53,6 +54,21 @@ def begin(handle: Handle, drive: Drive) -> None:
     """
     config, _keep = config_of(handle.geometry)
     call(handle, lib.zd_pace_as, config, drive[1].to_c(), handle.geometry.seed % 2**64)
+
+
+def packed(geometry: Geometry, model: Model) -> bytes:
+    """A drive for programs of a run, which pace themselves: as native/preload/pace.c reads it.
+
+    Raises GeometryError (the model does not fit the disk).
+    """
+    made(model, geometry, 0)
+    config, _keep = config_of(geometry)
+    shape = model.to_c()
+    ranges = bytes(ffi.buffer(config.conv, config.nr_conv * ffi.sizeof("struct zd_range")))
+    config.conv = ffi.NULL
+    sizes = [ffi.sizeof(f"struct {name}") for name in ("zd_config", "zd_sim_model", "zd_range")]
+    head = struct.pack("<8s4IQ", b"zdpace1", *sizes, 0, geometry.seed % 2**64)
+    return head + bytes(ffi.buffer(config)) + bytes(ffi.buffer(shape)) + ranges
 
 
 def drive_named(handle: Handle, pace: str | os.PathLike[str]) -> Drive:

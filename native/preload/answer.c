@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Answers for programs without a libc of ours (static.c): each call that the kernel holds up is looked at here, in another
+ * process, and carried out on the disk, or let go on to the kernel. Memory of the program is copied by the kernel.
+ */
+#include "preload/cursor.h"
+#include "preload/preload.h"
+#include "preload/real.h"
+#include "preload/static.h"
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifdef __x86_64__
+
+#define PIECE (1u << 20)
+#define GO_ON INT64_MIN /* it is the kernel's affair */
+#define ADDED (INT64_MIN + 1)
+
+static int listener;
+static char *piece; /* aligned as a disk's memory has to be */
+
+/* ---------------------------------------------------------------- what a program means */
+
+/* The description behind one of its numbers. */
+static struct zp_open *found(pid_t pid, int fd)
+{
+	char link[64], target[PATH_MAX];
+	uint32_t slot;
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)pid, fd);
+	n = zp_real.readlink(link, target, sizeof(target) - 1);
+	if (n <= 0)
+		return NULL;
+	target[n] = '\0';
+	return zp_is_slot(target, &slot) ? &zp_session.shared->open[slot] : NULL;
+}
+
+/* Its path, from the root on. */
+static int path_of(pid_t pid, int dirfd, uint64_t at, char *out)
+{
+	char given[PATH_MAX], base[PATH_MAX], link[64];
+	size_t got = 0;
+	ssize_t n;
+
+	while (got < sizeof(given)) { /* a page at a time: the next may not be there */
+		size_t want = 4096 - (at + got) % 4096;
+
+		want = want < sizeof(given) - got ? want : sizeof(given) - got;
+		if (zp_copy_in(given + got, (void *)(uintptr_t)(at + got), want))
+			return -EFAULT;
+		if (memchr(given + got, '\0', want))
+			break;
+		got += want;
+	}
+	if (got >= sizeof(given))
+		return -ENAMETOOLONG;
+	if (given[0] == '/') {
+		memcpy(out, given, strlen(given) + 1);
+		return 0;
+	}
+	if (dirfd == AT_FDCWD)
+		snprintf(link, sizeof(link), "/proc/%d/cwd", (int)pid);
+	else
+		snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)pid, dirfd);
+	n = zp_real.readlink(link, base, sizeof(base) - 1);
+	if (n <= 0)
+		return -ENOENT;
+	base[n] = '\0';
+	return snprintf(out, PATH_MAX, "%s/%s", base, given) >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+static int free_number(pid_t pid)
+{
+	char link[64];
+	int fd;
+
+	for (fd = ZP_STATIC_BASE; fd < ZP_STATIC_BASE + 100; fd++) {
+		snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)pid, fd);
+		if (zp_real.readlink(link, link, sizeof(link)) < 0)
+			return fd;
+	}
+	return -EMFILE;
+}
+
+/* Give the program a descriptor of ours, and with it the answer. */
+static int64_t give(const struct seccomp_notif *call, int fd, int number, bool cloexec)
+{
+	struct seccomp_notif_addfd add = { .id = call->id,
+					   .srcfd = (uint32_t)fd,
+					   .newfd = number > 0 ? (uint32_t)number : 0,
+					   .newfd_flags = cloexec ? O_CLOEXEC : 0,
+					   .flags = SECCOMP_ADDFD_FLAG_SEND | (number > 0 ? SECCOMP_ADDFD_FLAG_SETFD : 0) };
+	int r = zp_real.ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add), saved = errno;
+
+	return r < 0 ? -saved : ADDED;
+}
+
+/*
+ * A descriptor of this description. The kernel hands over none that is O_PATH, so it is one of the same file that may
+ * neither read nor write (mode 3): the same EBADF where it gets at it.
+ */
+static int64_t give_disk(const struct seccomp_notif *call, struct zp_open *open, bool cloexec)
+{
+	int number = free_number((pid_t)call->pid), fd;
+	char path[PATH_MAX + 32];
+	int64_t r;
+
+	if (number < 0)
+		return number;
+	snprintf(path, sizeof(path), "%s/fd/%u", zp_session.folder, (unsigned)(open - zp_session.shared->open));
+	fd = zp_real.open(path, O_ACCMODE | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	atomic_store(&open->shared, 1); /* it lives on in the program */
+	r = give(call, fd, number, cloexec);
+	zp_real.close(fd);
+	return r;
+}
+
+/* ---------------------------------------------------------------- paths */
+
+static int64_t open_call(const struct seccomp_notif *call, int dirfd, uint64_t at, int flags)
+{
+	char path[PATH_MAX], room[PATH_MAX];
+	const char *instead;
+	int kind, fd;
+	int64_t r = path_of((pid_t)call->pid, dirfd, at, path);
+
+	if (r)
+		return GO_ON; /* the kernel says why */
+	if (zp_named(AT_FDCWD, path, &kind) >= 0) {
+		fd = open(path, flags | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		r = give_disk(call, zp_find(fd), flags & O_CLOEXEC);
+		close(fd);
+		return r;
+	}
+	instead = zp_instead(AT_FDCWD, path, room);
+	if (instead == path)
+		return GO_ON;
+	fd = zp_real.open(instead, flags | O_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	r = give(call, fd, 0, flags & O_CLOEXEC);
+	zp_real.close(fd);
+	return r;
+}
+
+static int64_t stat_call(const struct seccomp_notif *call, int dirfd, uint64_t at, uint64_t out, int flags)
+{
+	char path[PATH_MAX], room[PATH_MAX];
+	struct zp_open *open = NULL;
+	int kind, disk;
+	struct stat st;
+
+	if (path_of((pid_t)call->pid, dirfd, at, path))
+		return GO_ON;
+	if (flags & AT_EMPTY_PATH)
+		open = found((pid_t)call->pid, dirfd);
+	disk = open ? open->disk : zp_named(AT_FDCWD, path, &kind);
+	if (open)
+		kind = open->kind;
+	if (disk >= 0)
+		zp_stat(disk, kind, &st);
+	else if (zp_instead(AT_FDCWD, path, room) == path)
+		return GO_ON;
+	else if (zp_real.fstatat(AT_FDCWD, room, &st, flags & AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	return zp_copy_out((void *)(uintptr_t)out, &st, sizeof(st));
+}
+
+static int64_t statx_call(const struct seccomp_notif *call)
+{
+	const __u64 *a = call->data.args;
+	struct zp_open *open = NULL;
+	char path[PATH_MAX], node[64];
+	struct statx out;
+	int kind, disk;
+
+	if (path_of((pid_t)call->pid, (int)a[0], a[1], path))
+		return GO_ON;
+	if (a[2] & AT_EMPTY_PATH)
+		open = found((pid_t)call->pid, (int)a[0]);
+	disk = open ? open->disk : zp_named(AT_FDCWD, path, &kind);
+	if (disk < 0)
+		return GO_ON;
+	if (open)
+		kind = open->kind;
+	snprintf(node, sizeof(node), "/dev/%s", kind == ZP_SG ? zp_session.disks[disk].sg : zp_session.disks[disk].name);
+	if (statx(AT_FDCWD, node, 0, (unsigned)a[3], &out))
+		return -errno;
+	return zp_copy_out((void *)(uintptr_t)a[4], &out, sizeof(out));
+}
+
+static int64_t access_call(const struct seccomp_notif *call, int dirfd, uint64_t at, int mode)
+{
+	char path[PATH_MAX], room[PATH_MAX];
+	int kind;
+
+	if (path_of((pid_t)call->pid, dirfd, at, path))
+		return GO_ON;
+	if (zp_named(AT_FDCWD, path, &kind) < 0 && zp_instead(AT_FDCWD, path, room) == path)
+		return GO_ON;
+	return access(path, mode) ? -errno : 0;
+}
+
+/* ---------------------------------------------------------------- data */
+
+struct transfer {
+	struct zp_open *open;
+	bool write;
+	int64_t offset;
+	int rwf;
+};
+
+/* A buffer of the program's, by pieces through our own memory. */
+static int64_t one_buffer(struct transfer *t, uint64_t at, uint64_t length)
+{
+	bool direct = atomic_load(&t->open->flags) & O_DIRECT;
+	uint64_t done = 0;
+
+	if (direct && (at & 511) && length)
+		return -EINVAL;
+	do {
+		uint64_t here = length - done < PIECE ? length - done : PIECE;
+		struct iovec mine = { piece, here };
+		int64_t r = 0;
+
+		if (t->write && here)
+			r = zp_copy_in(piece, (void *)(uintptr_t)(at + done), here);
+		if (!r)
+			r = t->write ? zp_device_write(t->open, &mine, 1, t->offset, t->rwf) :
+				       zp_device_read(t->open, &mine, 1, t->offset, t->rwf);
+		if (r > 0 && !t->write && zp_copy_out((void *)(uintptr_t)(at + done), piece, (uint64_t)r))
+			r = -EFAULT;
+		if (r < 0)
+			return done ? (int64_t)done : r;
+		done += (uint64_t)r;
+		if (t->offset >= 0)
+			t->offset += r;
+		if ((uint64_t)r < here)
+			break;
+	} while (done < length);
+	return (int64_t)done;
+}
+
+static int64_t buffers(struct transfer *t, uint64_t at, int n)
+{
+	static struct iovec list[ZP_MAX_IOV];
+	int64_t done = 0;
+	int i;
+
+	if (n < 0 || n > ZP_MAX_IOV)
+		return -EINVAL;
+	if (n && zp_copy_in(list, (void *)(uintptr_t)at, (size_t)n * sizeof(*list)))
+		return -EFAULT;
+	for (i = 0; i < n; i++) {
+		int64_t r = one_buffer(t, (uintptr_t)list[i].iov_base, list[i].iov_len);
+
+		if (r < 0)
+			return done ? done : r;
+		done += r;
+		if ((uint64_t)r < list[i].iov_len)
+			break;
+	}
+	return done;
+}
+
+static int64_t data_call(const struct seccomp_notif *call, struct zp_open *open)
+{
+	const __u64 *a = call->data.args;
+	struct transfer t = { .open = open, .offset = ZP_AT_POSITION };
+	int nr = call->data.nr;
+
+	t.write = nr == SYS_write || nr == SYS_pwrite64 || nr == SYS_writev || nr == SYS_pwritev || nr == SYS_pwritev2;
+	if (nr != SYS_read && nr != SYS_write && nr != SYS_readv && nr != SYS_writev)
+		t.offset = (int64_t)a[3];
+	if (nr == SYS_preadv2 || nr == SYS_pwritev2)
+		t.rwf = (int)a[5];
+	else if (t.offset < 0 && nr != SYS_read && nr != SYS_write && nr != SYS_readv && nr != SYS_writev)
+		return -EINVAL;
+	if (nr == SYS_read || nr == SYS_write || nr == SYS_pread64 || nr == SYS_pwrite64)
+		return one_buffer(&t, a[1], a[2]);
+	return buffers(&t, a[1], (int)a[2]);
+}
+
+static int64_t fcntl_call(const struct seccomp_notif *call, struct zp_open *open, int command, uint64_t arg)
+{
+	const uint32_t settable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC;
+	uint32_t flags = atomic_load(&open->flags);
+
+	switch (command) {
+	case F_GETFL: return flags | 0x8000;
+	case F_SETFL: atomic_store(&open->flags, (flags & ~settable) | ((uint32_t)arg & settable)); return 0;
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC: return give_disk(call, open, command == F_DUPFD_CLOEXEC);
+	default: return GO_ON;
+	}
+}
+
+static int64_t number_call(const struct seccomp_notif *call, struct zp_open *open)
+{
+	const __u64 *a = call->data.args;
+	struct stat st;
+
+	switch (call->data.nr) {
+	case SYS_lseek: return zp_device_seek(open, (int64_t)a[1], (int)a[2]);
+	case SYS_fsync:
+	case SYS_fdatasync: return zp_device_sync(open);
+	case SYS_fallocate: return zp_device_allocate(open, (int)a[1], (int64_t)a[2], (int64_t)a[3]);
+	case SYS_ftruncate: return -EINVAL;
+	case SYS_fadvise64: return 0;
+	case SYS_dup: return fcntl_call(call, open, F_DUPFD, 0);
+	case SYS_fcntl: return fcntl_call(call, open, (int)a[1], a[2]);
+	case SYS_ioctl:
+		/* Its buffers would have to be carried over, which is not done: refused, and by no other meaning. */
+		return (uint32_t)a[1] == 0x2285 ? -EOPNOTSUPP : zp_ioctl(open, (unsigned long)a[1], (void *)(uintptr_t)a[2]);
+	case SYS_fstat: zp_stat(open->disk, open->kind, &st); return zp_copy_out((void *)(uintptr_t)a[1], &st, sizeof(st));
+	default: return data_call(call, open);
+	}
+}
+
+static int64_t answer(const struct seccomp_notif *call)
+{
+	const __u64 *a = call->data.args;
+	struct zp_open *open;
+
+	switch (call->data.nr) {
+	case SYS_open: return open_call(call, AT_FDCWD, a[0], (int)a[1]);
+	case SYS_creat: return open_call(call, AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC);
+	case SYS_openat: return open_call(call, (int)a[0], a[1], (int)a[2]);
+	case SYS_stat: return stat_call(call, AT_FDCWD, a[0], a[1], 0);
+	case SYS_lstat: return stat_call(call, AT_FDCWD, a[0], a[1], AT_SYMLINK_NOFOLLOW);
+	case SYS_newfstatat: return stat_call(call, (int)a[0], a[1], a[2], (int)a[3]);
+	case SYS_statx: return statx_call(call);
+	case SYS_access: return access_call(call, AT_FDCWD, a[0], (int)a[1]);
+	case SYS_faccessat:
+	case SYS_faccessat2: return access_call(call, (int)a[0], a[1], (int)a[2]);
+	default: open = found((pid_t)call->pid, (int)a[0]); return open ? number_call(call, open) : GO_ON;
+	}
+}
+
+void zp_answer(int from)
+{
+	struct pollfd ready = { .fd = from, .events = POLLIN };
+	struct seccomp_notif call;
+	struct seccomp_notif_resp response;
+
+	listener = from;
+	piece = zp_real.mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (piece == MAP_FAILED)
+		return;
+	for (;;) {
+		int64_t r;
+
+		if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+			return;
+		if (ready.revents & POLLHUP)
+			return;
+		memset(&call, 0, sizeof(call));
+		if (zp_real.ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call))
+			continue; /* it was killed meanwhile */
+		zp_peer = (pid_t)call.pid;
+		r = answer(&call);
+		zp_peer = 0;
+		if (r == ADDED)
+			continue;
+		response = (struct seccomp_notif_resp){ .id = call.id };
+		if (r == GO_ON)
+			response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+		else if (r < 0)
+			response.error = (int32_t)r;
+		else
+			response.val = r;
+		zp_real.ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+	}
+}
+
+#endif

@@ -1,0 +1,57 @@
+"""Judging a program before it is started: whether the library can stand in its way, and how."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import struct
+from collections.abc import Sequence
+
+from zoned.running.session import RunError
+
+_INTERPRETER = 3  # PT_INTERP: it is linked dynamically
+_BY_SHELL = ("/bin/sh", "-c", 'exec "$0" "$@"')
+"""A shell, whose exec() comes by the library: that gives a program without libc what it needs."""
+
+
+def beginning(command: Sequence[str | os.PathLike[str]], path: str | None = None) -> list[str]:
+    """The words to start for this command. ``path`` is searched (PATH if None).
+
+    Raises RunError for what cannot find the disks: a set-uid program.
+    """
+    words = [os.fsdecode(word) for word in command]
+    found = shutil.which(words[0], path=path) if words else None
+    if found is None:
+        return words  # whoever starts it says why it cannot be
+    _refuse_privileged(found)
+    return [*_BY_SHELL, *words] if is_static(found) else words
+
+
+def _refuse_privileged(program: str) -> None:
+    mode = os.stat(program).st_mode
+    privileged = mode & stat.S_ISUID or (mode & stat.S_ISGID and mode & stat.S_IXGRP)
+    if privileged and os.geteuid() != 0:
+        raise RunError(
+            f"{program} is a set-uid program: the host lets no library stand before it; start"
+            f" zonedctl run behind it ({os.path.basename(program)} zonedctl run ...)"
+        )
+
+
+def is_static(program: str) -> bool:
+    """Whether it is an executable without an interpreter: no dynamic linker, no library."""
+    try:
+        with open(program, "rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    if head[:6] != b"\x7fELF\x02\x01":
+        return False
+    (table,) = struct.unpack_from("<Q", head, 32)
+    size, count = struct.unpack_from("<HH", head, 54)
+    kinds = [
+        struct.unpack_from("<I", head, table + at * size)[0]
+        for at in range(count)
+        if table + at * size + 4 <= len(head)
+    ]
+    return bool(kinds) and _INTERPRETER not in kinds

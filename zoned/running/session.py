@@ -1,0 +1,255 @@
+"""The folder of a run: what its processes find their disks by, and what is left of them.
+
+It lies in memory where the host has /dev/shm, belongs to whoever made it, and is locked while the
+run lasts; the next run takes away those whose maker was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import zoned
+from zoned.device import Device
+from zoned.drives.pace import drive_named, packed
+from zoned.errors import ZonedError
+from zoned.geometry import Dialect
+from zoned.info import Pace
+from zoned.running import nodes
+from zoned.running.nodes import Node
+
+_PREFIX = "zoned-run-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,29}")
+_MOST = 16
+_LIBRARY = "_preload.abi3.so"
+
+
+class RunError(ValueError):
+    """A run that cannot be: the message says what would be right."""
+
+
+def library() -> str:
+    """The path of the library that stands in a program's way. Raises RunError."""
+    path = Path(zoned.__file__).with_name(_LIBRARY)
+    if not path.exists():
+        raise RunError(f"{path} is missing: build the native parts with `pip install .`")
+    return str(path)
+
+
+def _home() -> str:
+    shm = "/dev/shm"  # noqa: S108 - a folder with a name of its own is made in it
+    return shm if os.access(shm, os.W_OK) else tempfile.gettempdir()
+
+
+def sweep(home: str) -> None:
+    """Remove the folders of this user's runs whose makers were killed."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(home):
+            if not entry.name.startswith(_PREFIX) or entry.stat().st_uid != os.geteuid():
+                continue
+            with contextlib.suppress(OSError):
+                lock = os.open(os.path.join(entry.path, "lock"), os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                finally:
+                    os.close(lock)
+
+
+def _node_name(name: str) -> str:
+    short = name.removeprefix("/dev/")
+    if not _NAME.fullmatch(short):
+        raise RunError(
+            f"{name!r} cannot be a disk's name: use up to 30 letters, digits, dots, dashes and"
+            " underscores, with or without /dev/ before them"
+        )
+    if os.path.lexists(f"/dev/{short}"):
+        raise RunError(f"/dev/{short} is there already on this host: choose another name")
+    return short
+
+
+class Session:
+    """Disks in place for programs, as long as it is open.
+
+    ``disks`` gives an image for each name in /dev ("zoned0", "/dev/sdz"); ``fresh`` profiles of
+    disks in RAM that are thrown away at the end, named by the same rule as images without a name.
+    ``pace`` is that of ``zoned.open``: whose time the programs' commands take. Each process has a
+    drive of its own.
+    """
+
+    def __init__(
+        self,
+        disks: Mapping[str, str | os.PathLike[str]],
+        *,
+        fresh: Mapping[str, str | os.PathLike[str]] | None = None,
+        explain: bool = False,
+        pace: Pace | str | os.PathLike[str] | None = None,
+    ) -> None:
+        self._images = {
+            _node_name(name): os.path.abspath(os.fsdecode(p)) for name, p in disks.items()
+        }
+        self._fresh = {_node_name(name): profile for name, profile in (fresh or {}).items()}
+        both = self._images.keys() & self._fresh.keys()
+        if both or len(self._images) != len(disks) or len(self._fresh) != len(fresh or {}):
+            raise RunError("two disks have the same name: give each its own")
+        if not 1 <= len(self._images) + len(self._fresh) <= _MOST:
+            raise RunError(f"a run has 1 to {_MOST} disks: give an image, or --fresh")
+        for image in self._images.values():
+            if "\n" in image or "\t" in image:
+                raise RunError(
+                    f"{image!r}: an image of a run may have no tab or newline in its path"
+                )
+        self._explain = explain
+        self._pace = pace
+        self._lock = -1
+        self.folder = ""
+        """Of the run, while it is open."""
+        self.devices: dict[str, Device] = {}
+        """Handles on the disks by name."""
+        self.notes: list[str] = []
+        """What the program will not see as it could, a sentence each."""
+
+    def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The disks are closed and the folder goes. More than once is fine."""
+        devices, self.devices = self.devices, {}
+        with contextlib.ExitStack() as stack:
+            if self.folder:
+                stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            for device in devices.values():
+                stack.callback(device.close)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment of a program that shall find the disks."""
+        env = dict(os.environ if base is None else base)
+        before = env.get("LD_PRELOAD", "")
+        env["LD_PRELOAD"] = f"{before}:{library()}" if before else library()
+        env["ZONED_RUN"] = self.folder
+        if self._explain:
+            env["ZONED_RUN_EXPLAIN"] = "1"
+        return env
+
+    def refused(self) -> list[tuple[str, str, int, str, str]]:
+        """Refused commands so far: disk, rule, process, program, sentence."""
+        lines = Path(self.folder, "refused").read_text(encoding="utf-8", errors="replace")
+        found = []
+        for line in lines.splitlines():
+            fields = line.split("\t", 4)
+            if len(fields) == 5:
+                found.append((fields[0], fields[1], int(fields[2]), fields[3], fields[4]))
+        return found
+
+    # ------------------------------------------------------------ inside
+
+    def _begin(self) -> None:
+        library()
+        home = _home()
+        sweep(home)
+        self.folder = tempfile.mkdtemp(prefix=_PREFIX, dir=home)
+        self._lock = os.open(
+            os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        images = dict(self._images)
+        for at, (name, profile) in enumerate(self._fresh.items()):
+            images[name] = os.path.join(self.folder, f"fresh{at}.img")
+            self.devices[name] = zoned.create(images[name], profile=profile, host_sync="never")
+        for name, image in self._images.items():
+            self.devices[name] = _opened(image)
+        self._lay_out([*images])
+        lines = [
+            f"{self._block_name(node)}\t{node.sg or '-'}\t{node.dev}\t"
+            f"{node.sg_number[0]}:{node.sg_number[1]}\t{node.diskseq}\t{images[node.name]}\n"
+            for node in self._nodes
+        ]
+        Path(self.folder, "disks").write_text(
+            "".join(lines), encoding="utf-8", errors="surrogateescape"
+        )
+        for name in ("state", "refused"):
+            Path(self.folder, name).touch()
+        for name in ("fd", "locks", "pace"):
+            os.mkdir(os.path.join(self.folder, name))
+        for at in range(len(lines)):
+            Path(self.folder, "locks", str(at)).touch()
+        for at, node in enumerate(self._nodes):
+            self._set_pace(node, Path(self.folder, "pace", str(at)))
+        nodes.write_tree(
+            Path(self.folder), [node for node in self._nodes if self._block_name(node) != "-"]
+        )
+
+    def _set_pace(self, node: Node, file: Path) -> None:
+        """Tell the programs whose time this disk's commands take, if it is somebody's."""
+        device = self.devices[node.name]
+        pace = device.info().pace if self._pace is None else os.fspath(self._pace)
+        if pace != Pace.NONE:
+            _, model = drive_named(device, pace)
+            file.write_bytes(packed(node.geometry, model))
+
+    def _lay_out(self, names: Sequence[str]) -> None:
+        block, character = nodes.numbers()
+        self._nodes = []
+        for at, name in enumerate(names):
+            device = self.devices[name]
+            self._nodes.append(
+                Node(
+                    name=name,
+                    sg=f"zsg{at}" if device.geometry.dialect is Dialect.ZBC else "",
+                    number=(block, at),
+                    sg_number=(character, at),
+                    diskseq=at + 1,
+                    readonly=device.readonly,
+                    geometry=device.geometry,
+                )
+            )
+
+    def _block_name(self, node: Node) -> str:
+        """Its name as a block device; "-" where Linux would make none of it."""
+        reasons = node.geometry.linux_acceptable
+        if not reasons:
+            return node.name
+        note = f"there is no /dev/{node.name}, as on Linux: {'; '.join(reasons)}" + (
+            f" (use /dev/{node.sg})" if node.sg else ""
+        )
+        if note not in self.notes:
+            self.notes.append(note)
+        return "-"
+
+
+def _opened(image: str) -> Device:
+    """A handle on an image, for looking only where it may not be written. Raises OSError."""
+    try:
+        return zoned.open(image, pace=Pace.NONE)
+    except ZonedError:
+        raise
+    except PermissionError:
+        return zoned.open(image, readonly=True, pace=Pace.NONE)
+    except OSError:
+        if os.access(image, os.W_OK):
+            raise
+        return zoned.open(image, readonly=True, pace=Pace.NONE)
