@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 import zoned
-from iscsi.initiator import Initiator, cdb16
+from iscsi.initiator import Initiator
+from scsi import cdb16
 from unit.gaps import Before, in_every_gap
 from waiting import PATIENCE, until
 from zoned.cli.info import _export_lines
