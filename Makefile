@@ -39,7 +39,7 @@ build: $(VENV)/stamp-build
 
 # ----------------------------------------------------------------------------------------- everyday
 
-.PHONY: help demo test test-asan test-long test-kernel test-packaging lint format bench bench-compare bench-validate docs docs-validation fuzz tsan lib install-lib clean dist
+.PHONY: help demo test test-asan test-long test-kernel test-kernel-long test-packaging lint format bench bench-compare bench-validate docs docs-validation fuzz tsan lib install-lib clean dist
 
 demo: build ## Set up, then do the real job on a real disk image (under a minute)
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" docs/demo.sh
@@ -57,6 +57,10 @@ test-long: build ## The long proofs: 200,000 model steps, 200 kills, every cut a
 test-kernel: build ## Ask a real Linux 6.12 kernel in a virtual machine (downloads it once)
 	@.ci/packages kernel
 	@$(PYTEST) tests/kernel -m kernel $(ARGS)
+
+test-kernel-long: build ## The same, and tools, file systems and suites of others on an exported disk in it (an hour)
+	@.ci/packages kernel kernel-long
+	@ZONED_LONG=1 $(PYTEST) tests/kernel -m kernel $(ARGS)
 
 test-packaging: build ## Build wheel and source archive, try both in empty environments (needs an index)
 	@$(PYTEST) -m packaging $(ARGS)

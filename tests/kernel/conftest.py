@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from random import SystemRandom
 
 import pytest
 
+from conftest import LONG
 from kernel import emulator, lab
+from kernel.attaching import Attached, attached
 from kernel.judge import Judge
 from kernel.zonefs_differences import KNOWN as ZONEFS_KNOWN
 from kernel.zonefs_doors import DOORS
 from zonefs.mounting import available
 
+Attach = Callable[..., Attached]
+SERIAL = count(1)
 NOTES = pytest.StashKey[list[str]]()
 
 
@@ -56,6 +62,25 @@ def kernel(boots: Boots) -> lab.Kernel:
     return boots.kernel()
 
 
+@pytest.fixture
+def tools(needs: Callable[[str, bool, str], None]) -> Callable[..., None]:
+    """``tools("blkzone", package="util-linux")``: programs that the guest is to run, each of them."""
+
+    def check(*names: str, package: str) -> None:
+        there = all(shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") for name in names)
+        needs(package, there, f"the kernel's disk is looked at by {', '.join(names)}")
+
+    return check
+
+
+@pytest.fixture
+def attach(kernel: lab.Kernel, tools: Callable[..., None]) -> Iterator[Attach]:
+    """``attach(disk={"zones": 16, ...})``: an exported disk in the kernel, until the test ends."""
+    tools("iscsid", "iscsiadm", package="open-iscsi")
+    with contextlib.ExitStack() as stack:
+        yield lambda **how: stack.enter_context(attached(kernel, f"disk{next(SERIAL)}", **how))
+
+
 @pytest.fixture(scope="session")
 def judge(boots: Boots) -> Judge:
     """Emulator against kernel, on the commands of the disk itself."""
@@ -91,15 +116,20 @@ def note(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What boots a kernel runs when it is asked for by name: -m kernel."""
-    if "kernel" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("kernel")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("kernel")]
-        text = f"{len(left_out)} tests left out: make test-kernel, or pytest -m kernel"
-        config.stash.setdefault(NOTES, []).append(text)
+    """What boots a kernel runs when it is asked for by name, -m kernel, and what takes long there in the long run."""
+
+    def leave_out(marks: set[str], how: str) -> None:
+        left_out = [item for item in items if marks <= {mark.name for mark in item.iter_markers()}]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
+            text = f"{len(left_out)} tests left out: {how}"
+            config.stash.setdefault(NOTES, []).append(text)
+
+    if "kernel" not in config.option.markexpr:
+        leave_out({"kernel"}, "make test-kernel, or pytest -m kernel")
+    if not LONG:
+        leave_out({"kernel", "long"}, "make test-kernel-long, or ZONED_LONG=1 pytest -m kernel")
 
 
 def pytest_terminal_summary(

@@ -313,13 +313,48 @@ class SgHeader(ctypes.Structure):
     ]
 
 
-class ScsiDebug(ZoneCommands):
+class Generic:
+    """A node of the kernel's sg driver, which takes any CDB. ``buffer`` is for the data, ``address`` where it lies."""
+
+    NONE, TO_DEVICE, FROM_DEVICE = -1, -2, -3
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd = open_disk(path, os.O_RDWR)
+        self.buffer, self.address = aligned_memory()
+        for _ in range(10):  # a new disk has unit attentions to report
+            header, _ = self.send(bytes(6), self.NONE, 0)
+            if not header.status:
+                break
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def send(self, cdb: bytes, direction: int, length: int) -> tuple[SgHeader, bytes]:
+        """What SG_IO said of a command whose data is in the buffer, and sense data (96 bytes)."""
+        command = ctypes.create_string_buffer(cdb, len(cdb))
+        sense = ctypes.create_string_buffer(96)
+        header = SgHeader(
+            interface_id=ord("S"),
+            dxfer_direction=direction,
+            cmd_len=len(cdb),
+            mx_sb_len=len(sense),
+            dxfer_len=length,
+            dxferp=self.address if length else None,
+            cmdp=ctypes.addressof(command),
+            sbp=ctypes.addressof(sense),
+            timeout=60000,
+        )
+        fcntl.ioctl(self.fd, 0x2285, header)
+        return header, sense.raw
+
+
+class ScsiDebug(ZoneCommands, Generic):
     """scsi_debug with zones, through SG_IO. One module load serves all disks of one shape: each is a host
     of its own, with a store of its own, added and removed.
     """
 
     DRIVER = "/sys/bus/pseudo/drivers/scsi_debug"
-    NONE, TO_DEVICE, FROM_DEVICE = -1, -2, -3
     ACTIONS = {"close": 1, "finish": 2, "open": 3, "reset": 4}
     GAP = 5
     loaded: list[str] | None = None
@@ -350,16 +385,12 @@ class ScsiDebug(ZoneCommands):
         before = set(_sg_nodes())
         self._hosts(1)
         wait_for("scsi_debug's disk did not appear", lambda: set(_sg_nodes()) - before)
-        (self.path,) = set(_sg_nodes()) - before
-        self.fd = open_disk(self.path, os.O_RDWR)
-        self.buffer, self.address = aligned_memory()
-        for _ in range(10):  # a new disk has unit attentions to report
-            if "error" not in self._command(bytes(6), self.NONE, 0):
-                break
+        (path,) = set(_sg_nodes()) - before
+        Generic.__init__(self, path)
         self._scrub()
 
     def close(self) -> None:
-        os.close(self.fd)
+        Generic.close(self)
         self._hosts(-1)
         wait_for(f"{self.path} did not go away", lambda: not os.path.exists(self.path))
 
@@ -378,24 +409,6 @@ class ScsiDebug(ZoneCommands):
     def _hosts(self, by: int) -> None:
         with open(f"{self.DRIVER}/add_host", "w") as file:
             file.write(str(by))
-
-    def send(self, cdb: bytes, direction: int, length: int) -> tuple[SgHeader, bytes]:
-        """What SG_IO said of a command whose data is in the buffer, and sense data (96 bytes)."""
-        command = ctypes.create_string_buffer(cdb, len(cdb))
-        sense = ctypes.create_string_buffer(96)
-        header = SgHeader(
-            interface_id=ord("S"),
-            dxfer_direction=direction,
-            cmd_len=len(cdb),
-            mx_sb_len=len(sense),
-            dxfer_len=length,
-            dxferp=self.address if length else None,
-            cmdp=ctypes.addressof(command),
-            sbp=ctypes.addressof(sense),
-            timeout=60000,
-        )
-        fcntl.ioctl(self.fd, 0x2285, header)
-        return header, sense.raw
 
     def _command(self, cdb: bytes, direction: int, length: int) -> Record:
         header, sense = self.send(cdb, direction, length)

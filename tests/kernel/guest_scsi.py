@@ -1,6 +1,7 @@
-"""Runs in the guest: CDBs for a fresh disk of scsi_debug by SG_IO, and what each was answered.
+"""Runs in the guest: CDBs for a fresh disk of scsi_debug by SG_IO, or for the one of a node of sg, and what each was
+answered.
 
-    python -m kernel.guest_scsi COMMANDS ANSWERS
+    python -m kernel.guest_scsi COMMANDS ANSWERS [/dev/sgN]
 
 A line of either file is a disk: what `kernel.scsi_commands` describes, and a list of answers.
 """
@@ -13,7 +14,7 @@ import json
 import sys
 from typing import Any
 
-from kernel.guest import ScsiDebug
+from kernel.guest import Generic, ScsiDebug
 from scsi import sense_codes
 
 SHORT = 4096
@@ -29,7 +30,7 @@ def codes(sense: bytes) -> str:
     return "{:x}/{:02x}/{:02x}".format(*sense_codes(sense)) if sense else ""
 
 
-def give(disk: ScsiDebug, command: dict[str, Any]) -> list[Any]:
+def give(disk: Generic, command: dict[str, Any]) -> list[Any]:
     """Status, sense codes and data."""
     out = bytes.fromhex(command["out"]) * command["times"]
     length = len(out) or command["room"]
@@ -48,7 +49,8 @@ def main() -> None:
     with open(sys.argv[1]) as lines, open(sys.argv[2], "w") as answers:
         for line in lines:
             asked = json.loads(line)
-            with contextlib.closing(ScsiDebug(asked["disk"])) as disk:
+            node = Generic(sys.argv[3]) if sys.argv[3:] else ScsiDebug(asked["disk"])
+            with contextlib.closing(node) as disk:
                 given = [give(disk, command) for command in asked["commands"]]
             answers.write(json.dumps(given) + "\n")
 

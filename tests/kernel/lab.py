@@ -53,8 +53,10 @@ MODULES = (
     *BOOT_MODULES,
     *("null_blk", "scsi_debug", "sd_mod", "sg", "zonefs", "loop", "dm-zoned", "f2fs", "btrfs"),
     "ublk_drv",
-    *("iscsi_tcp", "crc32c_generic", "crc32c_intel"),
+    *("iscsi_tcp", "crc32c_generic", "crc32c_intel", "crc32_generic", "virtio_scsi"),
 )
+# What is emulated is slow at copying byte by byte, which these two make the kernel do.
+CPU = "max,-erms,-fsrm"
 BOOT_SECONDS = 180.0
 CONSOLE_TAIL = 60
 
@@ -334,7 +336,10 @@ class Kernel:
     that dies, raises LabError with the console's last lines; after that ``alive`` is False.
     """
 
-    def __init__(self, share: Path, *, memory: int = 2048, cpus: int = 2) -> None:
+    def __init__(
+        self, share: Path, *, memory: int = 2048, cpus: int = 2, devices: Sequence[str] = ()
+    ) -> None:
+        """``devices``: further arguments for qemu."""
         image = prepare()
         self.version = image.version
         self.share = share.resolve()
@@ -344,7 +349,7 @@ class Kernel:
         (self.share / ".lab").mkdir(parents=True, exist_ok=True)
         self._bell, theirs = socket.socketpair()
         try:
-            self._qemu = self._start(image, theirs, memory, cpus)
+            self._qemu = self._start(image, theirs, memory, cpus, devices)
         except BaseException:
             self._bell.close()
             shutil.rmtree(self._private, ignore_errors=True)
@@ -359,7 +364,12 @@ class Kernel:
             raise
 
     def _start(
-        self, image: Image, bell: socket.socket, memory: int, cpus: int
+        self,
+        image: Image,
+        bell: socket.socket,
+        memory: int,
+        cpus: int,
+        devices: Sequence[str],
     ) -> subprocess.Popen[bytes]:
         accel = os.environ.get("ZONED_KERNEL_ACCEL") or "tcg,thread=multi"
         options = "console=ttyS0 quiet loglevel=4 panic=-1"
@@ -368,7 +378,7 @@ class Kernel:
         argv = [
             *((setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()),
             *(str(_which("qemu-system-x86_64")), "-nodefaults", "-no-user-config", "-no-reboot"),
-            *("-accel", accel, "-cpu", "max", "-m", str(memory), "-smp", str(cpus)),
+            *("-accel", accel, "-cpu", CPU, "-m", str(memory), "-smp", str(cpus)),
             *("-display", "none", "-kernel", str(image.vmlinuz), "-initrd", str(image.initrd)),
             *("-append", options),
             *("-chardev", f"file,id=console,path={self._private / 'console'}"),
@@ -376,6 +386,7 @@ class Kernel:
             *("-chardev", f"socket,id=bell,fd={bell.fileno()}", "-serial", "chardev:bell"),
             *("-virtfs", _virtfs("/", "host", "readonly=on")),
             *("-virtfs", _virtfs(str(self.share), "job", "readonly=off")),
+            *devices,
         ]
         with open(self._private / "qemu", "wb") as log:
             return subprocess.Popen(

@@ -57,6 +57,20 @@ def shape(disk: Disk) -> Shape:
     )
 
 
+def memory(disk: Disk) -> dict[str, Any]:
+    """The same disk as ``zoned.memory`` makes it."""
+    return {
+        "size": disk.size,
+        "zone_size": disk.zone_size,
+        "zone_capacity": disk.zone_capacity,
+        "conventional": disk.conventional,
+        "max_open": disk.max_open,
+        "logical_block": BLOCK,
+        "implicit_close": "lowest",
+        "model": disk.model,
+    }
+
+
 class Commands:
     """Draws commands that mean something now: half of them at a write pointer."""
 
