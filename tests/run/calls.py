@@ -17,6 +17,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 DEVICE = sys.argv[1]
 ZONE, BLOCK, SIZE = 4 << 20, 4096, 64 << 20
@@ -165,7 +166,6 @@ SIZES = {
     "BLKROGET": (0x125E, 4),
     "BLKGETZONESZ": (0x80041284, 4),
     "BLKGETNRZONES": (0x80041285, 4),
-    "BLKGETDISKSEQ": (0x80081280, 8),
     "HDIO_GETGEO": (0x301, 16),
     "SG_IO": (0x2285, 88),
     "SG_GET_VERSION_NUM": (0x2282, 4),
@@ -185,6 +185,13 @@ def other_ioctls() -> None:
         tell(name, lambda: ioctl(request, bytes(length)))
     for name, request in {"BLKDISCARD": 0x1277, "BLKSECDISCARD": 0x127D}.items():
         tell(name, lambda: ioctl(request, zones(0, BLOCK)))
+    sequence = Path(
+        f"/sys/block/{Path(DEVICE).name}/diskseq"
+    )  # it counts all disks since the host booted
+    tell(
+        "BLKGETDISKSEQ is that of sysfs",
+        lambda: int.from_bytes(ioctl(0x80081280, bytes(8)), "little") == int(sequence.read_text()),
+    )
     zero = 0x127F
     tell("BLKZEROOUT, conventional", lambda: ioctl(zero, zones(0, BLOCK)))
     tell("BLKZEROOUT at the pointer", lambda: ioctl(zero, zones(2 * ZONE + BLOCK, BLOCK)))
