@@ -59,7 +59,7 @@ def disk(tmp_path: Path) -> Path:
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
     # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench, tests/iscsi
-    # export.
+    # export, tests/run run and shell.
     others = {
         "create",
         "restore",
@@ -71,6 +71,8 @@ def test_every_command_that_takes_an_image_is_covered() -> None:
         "bench",
         "remount",
         "export",
+        "run",
+        "shell",
     }
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 
