@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from zoned.info import DiskInfo, Limits, Pace
     from zoned.openers import Opener, Openers
     from zoned.report import Report
-    from zoned.running.programs import run
+    from zoned.running.programs import RunResult, run
     from zoned.running.report import RunReport
     from zoned.running.session import RunError
     from zoned.snapshots import Snapshot, ZoneState
@@ -122,7 +122,7 @@ _NAMES = {
     "openers": ("Opener", "Openers"),
     "drives.profiles": ("Profile", "ProfileError"),
     "report": ("Report",),
-    "running.programs": ("run",),
+    "running.programs": ("RunResult", "run"),
     "running.report": ("RunReport",),
     "running.session": ("RunError",),
     "snapshots": ("Snapshot", "ZoneState"),
@@ -210,6 +210,7 @@ __all__ = [
     "Report",
     "RunError",
     "RunReport",
+    "RunResult",
     "SequentialZoneError",
     "SizeError",
     "Snapshot",

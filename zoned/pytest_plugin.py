@@ -31,12 +31,12 @@ from weakref import WeakKeyDictionary
 import pytest
 
 if TYPE_CHECKING:
-    import subprocess
     from types import FrameType
 
     from zoned.device import Device, GeometryKeywords
     from zoned.export import Iscsi
     from zoned.geometry import Geometry
+    from zoned.running import RunResult
     from zoned.testing import CrashReport
 
 _SETTINGS = {
@@ -321,11 +321,11 @@ def zonefs_mount(
 @pytest.fixture
 def zoned_run(
     zoned_image: Path, _zoned_keywords: tuple[dict[str, Any], list[Any]]
-) -> Callable[..., subprocess.CompletedProcess[Any]]:
+) -> Callable[..., RunResult]:
     """``zoned_run(command, **keywords)``: zoned.run with ``zoned_image`` as /dev/zoned0."""
     from zoned.running import run
 
-    def start(command: Sequence[str], **keywords: Any) -> subprocess.CompletedProcess[Any]:
+    def start(command: Sequence[str], **keywords: Any) -> RunResult:
         return run(command, disks={"zoned0": zoned_image}, **keywords)
 
     return start

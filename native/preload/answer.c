@@ -297,12 +297,11 @@ static int64_t data_call(const struct seccomp_notif *call, struct zp_open *open)
 
 static int64_t fcntl_call(const struct seccomp_notif *call, struct zp_open *open, int command, uint64_t arg)
 {
-	const uint32_t settable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC;
 	uint32_t flags = atomic_load(&open->flags);
 
 	switch (command) {
-	case F_GETFL: return flags | 0x8000;
-	case F_SETFL: atomic_store(&open->flags, (flags & ~settable) | ((uint32_t)arg & settable)); return 0;
+	case F_GETFL: return flags | ZP_LARGEFILE;
+	case F_SETFL: atomic_store(&open->flags, (flags & ~ZP_SETTABLE) | ((uint32_t)arg & ZP_SETTABLE)); return 0;
 	case F_DUPFD:
 	case F_DUPFD_CLOEXEC: return give_disk(call, open, command == F_DUPFD_CLOEXEC);
 	default: return GO_ON;

@@ -63,7 +63,7 @@ int zp_device_blocks(struct zp_disk *disk, zd_dev *dev, bool write, const struct
 
 	if (zp_unlikely(n != 1 || iov->iov_len != length || offset % disk->info.zone_size + length > disk->info.zone_size))
 		return in_pieces(disk, dev, write, iov, n, offset, length);
-	done = write ? zd_pwrite(dev, iov->iov_base, length, offset, &err) : zd_pread(dev, iov->iov_base, length, offset, &err);
+	done = one_piece(dev, write, iov, 1, offset, &err);
 	return zp_unlikely(done < 0) ? zp_refused(disk, done, &err) : 0;
 }
 
@@ -123,7 +123,7 @@ static int64_t at_offset(struct call *c, uint64_t offset)
 	int64_t done;
 	int r;
 
-	if (c->write && zp_unlikely(c->disk->readonly || atomic_load(&c->disk->shared->readonly)))
+	if (c->write && zp_unlikely(zp_readonly(c->disk)))
 		return -EPERM;
 	if (c->length == 0)
 		return 0;
@@ -231,8 +231,7 @@ static inline bool is_plain(const struct zp_open *open, const struct zp_disk *di
 	       !(((uint64_t)offset | length) & (disk->info.logical_block - 1)) && !(buf & MEMORY_MASK) && length &&
 	       length <= disk->zone_mask + 1 - in_zone && (uint64_t)offset < disk->info.size &&
 	       length <= disk->info.size - (uint64_t)offset &&
-	       !atomic_load_explicit(&disk->shared->tails, memory_order_relaxed) &&
-	       !(write && (disk->readonly || atomic_load_explicit(&disk->shared->readonly, memory_order_relaxed))) &&
+	       !atomic_load_explicit(&disk->shared->tails, memory_order_relaxed) && !(write && zp_readonly(disk)) &&
 	       zp_memory_known(buf, length, !write);
 }
 
@@ -383,7 +382,7 @@ int zp_device_allocate(struct zp_open *open, int mode, int64_t offset, int64_t l
 		return -EINVAL;
 	if ((mode & ~(keep | punch | zero)) || (mode & (punch | zero)) == (punch | zero) || (mode & (punch | keep)) == punch)
 		return -EOPNOTSUPP;
-	if ((flags & O_ACCMODE) == O_RDONLY || (flags & O_ACCMODE) == 3)
+	if (!zp_may_write(flags))
 		return -EBADF;
 	if (open->kind != ZP_BLOCK)
 		return -ENODEV;
@@ -403,7 +402,7 @@ int zp_device_allocate(struct zp_open *open, int mode, int64_t offset, int64_t l
 		return -EINVAL;
 	if (!(mode & zero))
 		return -EOPNOTSUPP; /* no discard on a zoned disk */
-	if (disk->readonly || atomic_load(&disk->shared->readonly))
+	if (zp_readonly(disk))
 		return -EPERM;
 	return zp_device_zero(disk, (uint64_t)offset, end - (uint64_t)offset);
 }

@@ -11,8 +11,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SETTABLE (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC)
-
 /* A close writes out what waits for the rest of its block, as the last close of a block device does. */
 static void settle(const struct zp_open *open)
 {
@@ -183,14 +181,12 @@ static int control(struct zp_open *open, int fd, int command, void *arg)
 	int lock;
 
 	switch (command) {
-	case F_GETFL:
-		flags = atomic_load(&open->flags);
-		return (int)(flags & O_PATH ? flags : flags | 0x8000); /* O_LARGEFILE, which the headers have as 0 */
+	case F_GETFL: flags = atomic_load(&open->flags); return (int)(flags & O_PATH ? flags : flags | ZP_LARGEFILE);
 	case F_SETFL:
 		flags = atomic_load(&open->flags);
 		if (flags & O_PATH)
 			return zp_result(-EBADF);
-		atomic_store(&open->flags, (flags & ~(uint32_t)SETTABLE) | ((uint32_t)(uintptr_t)arg & SETTABLE));
+		atomic_store(&open->flags, (flags & ~ZP_SETTABLE) | ((uint32_t)(uintptr_t)arg & ZP_SETTABLE));
 		return 0;
 	case F_GETLK:
 	case F_SETLK:

@@ -33,11 +33,7 @@ int zp_copy_out(void *to, const void *from, size_t length)
 	return process_vm_writev(zp_peer ? zp_peer : getpid(), &local, 1, &remote, 1, 0) == (ssize_t)length ? 0 : -EFAULT;
 }
 
-#define PUT(type, value)                                    \
-	do {                                                \
-		type put = (type)(value);                   \
-		return zp_copy_out(arg, &put, sizeof(put)); \
-	} while (0)
+#define PUT(type, value) ZP_PUT(type, (type)(value))
 
 /* As set_init_blocksize(): the largest power of two up to a page that divides the disk. */
 static uint32_t buffer_block(const struct zd_info *info)
@@ -51,18 +47,15 @@ static uint32_t buffer_block(const struct zd_info *info)
 
 static int discard(const struct zp_open *open)
 {
-	uint32_t access = atomic_load(&open->flags) & O_ACCMODE;
-
-	return access == O_RDONLY || access == 3 ? -EBADF : -EOPNOTSUPP;
+	return zp_may_write(atomic_load(&open->flags)) ? -EOPNOTSUPP : -EBADF;
 }
 
 static int zero_out(struct zp_open *open, void *arg)
 {
-	uint32_t access = atomic_load(&open->flags) & O_ACCMODE;
 	struct zp_disk *disk = zp_disk_of(open);
 	uint64_t range[2], end;
 
-	if (access == O_RDONLY || access == 3)
+	if (!zp_may_write(atomic_load(&open->flags)))
 		return -EBADF;
 	if (zp_copy_in(range, arg, sizeof(range)))
 		return -EFAULT;
@@ -71,7 +64,7 @@ static int zero_out(struct zp_open *open, void *arg)
 		return -EINVAL;
 	if ((range[0] | range[1]) & (disk->info.logical_block - 1))
 		return -EINVAL;
-	if (disk->readonly || atomic_load(&disk->shared->readonly))
+	if (zp_readonly(disk))
 		return -EPERM;
 	return zp_device_zero(disk, range[0], range[1]);
 }
@@ -130,7 +123,7 @@ static int block(struct zp_open *open, struct zp_disk *disk, unsigned long reque
 		PUT(long, ahead ? ahead - 1 : READ_AHEAD);
 	case BLKRASET:
 	case BLKFRASET: atomic_store(&disk->shared->read_ahead, (uint32_t)(uintptr_t)arg + 1); return 0;
-	case BLKROGET: PUT(int, disk->readonly || atomic_load(&disk->shared->readonly));
+	case BLKROGET: PUT(int, zp_readonly(disk));
 	case BLKROSET: return set_readonly(disk, arg);
 	case BLKGETDISKSEQ: PUT(uint64_t, disk->diskseq);
 	case BLKFLSBUF: return zp_device_sync(open);

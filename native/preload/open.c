@@ -9,7 +9,7 @@
 static int open_disk(int index, int kind, int flags)
 {
 	struct zp_disk *disk = &zp_session.disks[index];
-	bool writes = (flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR;
+	bool writes = zp_may_write((uint32_t)flags);
 	zd_dev *dev;
 	int fd, r;
 

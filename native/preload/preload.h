@@ -208,6 +208,18 @@ static inline struct zp_disk *zp_disk_of(const struct zp_open *open)
 {
 	return &zp_session.disks[open->disk];
 }
+/* The image may not be written, or BLKROSET said so. */
+static inline bool zp_readonly(const struct zp_disk *disk)
+{
+	return disk->readonly || atomic_load_explicit(&disk->shared->readonly, memory_order_relaxed);
+}
+/* O_* of a description: whether it may write. */
+static inline bool zp_may_write(uint32_t flags)
+{
+	return (flags & O_ACCMODE) == O_WRONLY || (flags & O_ACCMODE) == O_RDWR;
+}
+#define ZP_SETTABLE ((uint32_t)(O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC)) /* by F_SETFL */
+#define ZP_LARGEFILE 0x8000u /* O_LARGEFILE, which the headers have as 0 */
 
 /* session.c: which disk a path names (-1: none), and what takes a path's place. */
 int zp_named(int dirfd, const char *path, int *kind);
@@ -280,6 +292,12 @@ void zp_stat(int disk, int kind, struct stat *st);
 extern pid_t zp_peer;
 int zp_copy_in(void *to, const void *from, size_t length);
 int zp_copy_out(void *to, const void *from, size_t length);
+/* An ioctl's answer: a value of that type where its argument `arg` points to. */
+#define ZP_PUT(type, ...)                                   \
+	do {                                                \
+		type put = __VA_ARGS__;                     \
+		return zp_copy_out(arg, &put, sizeof(put)); \
+	} while (0)
 
 /* aio.c */
 int zp_result(int64_t result); /* a result of ours as libc gives it: errno set */

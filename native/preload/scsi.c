@@ -297,12 +297,6 @@ static int reset(struct zp_disk *disk)
 	return r;
 }
 
-#define PUT(type, ...)                                      \
-	do {                                                \
-		type put = __VA_ARGS__;                     \
-		return zp_copy_out(arg, &put, sizeof(put)); \
-	} while (0)
-
 int zp_scsi_ioctl(struct zp_open *open, unsigned long request, void *arg)
 {
 	struct zp_disk *disk = zp_disk_of(open);
@@ -310,8 +304,8 @@ int zp_scsi_ioctl(struct zp_open *open, unsigned long request, void *arg)
 
 	switch (request) {
 	case SG_IO: return zp_scsi_io(disk, arg);
-	case SG_GET_VERSION_NUM: PUT(int, VERSION);
-	case SG_GET_RESERVED_SIZE: PUT(int, RESERVED);
+	case SG_GET_VERSION_NUM: ZP_PUT(int, VERSION);
+	case SG_GET_RESERVED_SIZE: ZP_PUT(int, RESERVED);
 	case SG_SET_RESERVED_SIZE:
 	case SG_SET_TIMEOUT:
 	case SG_SET_FORCE_PACK_ID:
@@ -319,22 +313,22 @@ int zp_scsi_ioctl(struct zp_open *open, unsigned long request, void *arg)
 	case SG_SET_KEEP_ORPHAN:
 	case SG_SET_DEBUG: return 0;
 	case SG_GET_TIMEOUT: return TIMEOUT;
-	case SG_GET_COMMAND_Q: PUT(int, 1);
-	case SG_GET_KEEP_ORPHAN: PUT(int, 0);
-	case SG_GET_NUM_WAITING: PUT(int, 0);
-	case SG_GET_SG_TABLESIZE: PUT(int, 128);
-	case SG_EMULATED_HOST: PUT(int, 0);
+	case SG_GET_COMMAND_Q: ZP_PUT(int, 1);
+	case SG_GET_KEEP_ORPHAN: ZP_PUT(int, 0);
+	case SG_GET_NUM_WAITING: ZP_PUT(int, 0);
+	case SG_GET_SG_TABLESIZE: ZP_PUT(int, 128);
+	case SG_EMULATED_HOST: ZP_PUT(int, 0);
 	case SG_GET_SCSI_ID:
-		PUT(struct sg_scsi_id,
-		    { .host_no = 0, .scsi_id = index, .scsi_type = 0x14, .h_cmd_per_lun = 64, .d_queue_depth = 64 });
+		ZP_PUT(struct sg_scsi_id,
+		       { .host_no = 0, .scsi_id = index, .scsi_type = 0x14, .h_cmd_per_lun = 64, .d_queue_depth = 64 });
 	case SCSI_IOCTL_GET_IDLUN:
-		PUT(
+		ZP_PUT(
 			struct {
 				int a;
 				int b;
 			},
 			{ index, 0 });
-	case SCSI_IOCTL_GET_BUS_NUMBER: PUT(int, 0);
+	case SCSI_IOCTL_GET_BUS_NUMBER: ZP_PUT(int, 0);
 	case SG_SCSI_RESET: return reset(disk);
 	default: return -EINVAL; /* sg's own answer to what it does not know */
 	}

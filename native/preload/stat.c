@@ -188,13 +188,19 @@ ZP_EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struc
 	return zp_active() ? statx_path(dirfd, path, flags, mask, out) : zp_real.statx(dirfd, path, flags, mask, out);
 }
 
-/* What file system the node is on: that of /dev. */
+/* The path by which the file system of another is asked for: a node is on that of /dev. */
+static const char *file_system_of(const char *path, char *room)
+{
+	int kind;
+
+	return zp_named(AT_FDCWD, path, &kind) >= 0 ? "/dev" : zp_instead(AT_FDCWD, path, room);
+}
+
 ZP_EXPORT int statfs(const char *path, struct statfs *out)
 {
 	char room[PATH_MAX];
-	int kind;
 
-	return zp_real.statfs(zp_named(AT_FDCWD, path, &kind) >= 0 ? "/dev" : zp_instead(AT_FDCWD, path, room), out);
+	return zp_real.statfs(file_system_of(path, room), out);
 }
 
 ZP_EXPORT int fstatfs(int fd, struct statfs *out)
@@ -205,9 +211,8 @@ ZP_EXPORT int fstatfs(int fd, struct statfs *out)
 ZP_EXPORT int statvfs(const char *path, struct statvfs *out)
 {
 	char room[PATH_MAX];
-	int kind;
 
-	return zp_real.statvfs(zp_named(AT_FDCWD, path, &kind) >= 0 ? "/dev" : zp_instead(AT_FDCWD, path, room), out);
+	return zp_real.statvfs(file_system_of(path, room), out);
 }
 
 ZP_EXPORT int fstatvfs(int fd, struct statvfs *out)

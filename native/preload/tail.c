@@ -13,9 +13,15 @@
 #include <errno.h>
 #include <string.h>
 
+/* As `taken` names a disk. */
+static uint32_t owner_of(const struct zp_disk *disk)
+{
+	return (uint32_t)(disk - zp_session.disks) + 1;
+}
+
 static struct zp_tail *find(const struct zp_disk *disk, uint64_t block)
 {
-	uint32_t mine = (uint32_t)(disk - zp_session.disks) + 1, i;
+	uint32_t mine = owner_of(disk), i;
 
 	for (i = 0; i < ZP_MAX_TAILS && atomic_load(&disk->shared->tails); i++) {
 		struct zp_tail *tail = &zp_session.shared->tails[i];
@@ -44,7 +50,7 @@ static int write_out(struct zp_disk *disk, zd_dev *dev, struct zp_tail *tail)
 /* Under the run's lock. In ascending order, as write-back goes. */
 static int flush(struct zp_disk *disk, zd_dev *dev)
 {
-	uint32_t mine = (uint32_t)(disk - zp_session.disks) + 1, i;
+	uint32_t mine = owner_of(disk), i;
 	int r, worst = 0;
 
 	for (;;) {
@@ -77,7 +83,7 @@ int zp_tail_flush(struct zp_disk *disk, zd_dev *dev)
 
 void zp_tail_drop(struct zp_disk *disk, uint64_t from, uint64_t to)
 {
-	uint32_t mine = (uint32_t)(disk - zp_session.disks) + 1, i;
+	uint32_t mine = owner_of(disk), i;
 
 	if (!atomic_load(&disk->shared->tails))
 		return;
@@ -91,22 +97,26 @@ void zp_tail_drop(struct zp_disk *disk, uint64_t from, uint64_t to)
 	zp_unlock(&zp_session.shared->lock);
 }
 
+static struct zp_tail *find_free(void)
+{
+	uint32_t i;
+
+	for (i = 0; i < ZP_MAX_TAILS; i++)
+		if (atomic_load(&zp_session.shared->tails[i].taken) == 0)
+			return &zp_session.shared->tails[i];
+	return NULL;
+}
+
 /* The block as one reads it, to be changed in part. */
 static int begin_block(struct zp_disk *disk, zd_dev *dev, uint64_t block, struct zp_tail **out)
 {
-	uint32_t mine = (uint32_t)(disk - zp_session.disks) + 1, i;
-	struct zp_tail *tail = NULL;
+	struct zp_tail *tail = find_free();
 	struct iovec whole;
 	int r;
 
-	for (i = 0; i < ZP_MAX_TAILS && !tail; i++)
-		if (atomic_load(&zp_session.shared->tails[i].taken) == 0)
-			tail = &zp_session.shared->tails[i];
 	if (!tail) {
 		r = flush(disk, dev);
-		for (i = 0; i < ZP_MAX_TAILS && !tail; i++)
-			if (atomic_load(&zp_session.shared->tails[i].taken) == 0)
-				tail = &zp_session.shared->tails[i];
+		tail = find_free();
 		if (!tail)
 			return r ? r : -ENOMEM; /* the other disks of the run have them all */
 	}
@@ -117,7 +127,7 @@ static int begin_block(struct zp_disk *disk, zd_dev *dev, uint64_t block, struct
 		return r;
 	tail->offset = block;
 	atomic_fetch_add(&disk->shared->tails, 1);
-	atomic_store(&tail->taken, mine);
+	atomic_store(&tail->taken, owner_of(disk));
 	*out = tail;
 	return 0;
 }

@@ -113,7 +113,7 @@ int zp_zones_manage(struct zp_open *open, int op, void *arg)
 
 	if (!arg)
 		return -EINVAL;
-	if ((flags & O_ACCMODE) != O_RDWR && (flags & O_ACCMODE) != O_WRONLY)
+	if (!zp_may_write(flags))
 		return -EBADF;
 	r = zp_copy_in(&range, arg, sizeof(range));
 	if (r)
@@ -129,7 +129,7 @@ int zp_zones_manage(struct zp_open *open, int op, void *arg)
 	if (start % disk->info.zone_size || (length % disk->info.zone_size && end != disk->info.size))
 		goto out;
 	r = -EPERM;
-	if (disk->readonly || atomic_load(&disk->shared->readonly))
+	if (zp_readonly(disk))
 		goto out;
 	if (op == ZD_CMD_RESET)
 		zp_tail_drop(disk, start, end);

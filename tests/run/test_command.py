@@ -157,18 +157,18 @@ def test_write_amplification(shm: Path) -> None:
     image = made(shm / "disk.img")
     script = "dd if=/dev/zero of=/dev/zoned0 bs=1M count=3 seek=8 oflag=direct status=none"
     done = zoned.run(["sh", "-ec", script], disks={"zoned0": image})
-    assert done.report.disks[0].write_amplification == 1.0  # type: ignore[attr-defined]
+    assert done.report.disks[0].write_amplification == 1.0
     with zoned.open(image) as device:
         at = device.geometry.zone_start(2)
     finish = f"import fcntl, os, struct; fcntl.ioctl(os.open('/dev/zoned0', os.O_RDWR), 0x40101288, struct.pack('<QQ', {at // 512}, 8192))"
     done = zoned.run(["sh", "-ec", f'{sys.executable} -c "{finish}"'], disks={"zoned0": image})
-    assert done.report.disks[0].write_amplification is None  # type: ignore[attr-defined]
+    assert done.report.disks[0].write_amplification is None
     script = f"blkzone reset -o {at // 512} -c 1 /dev/zoned0; {script}"
     done = zoned.run(
         ["sh", "-ec", f'{script}; {sys.executable} -c "{finish}"'], disks={"zoned0": image}
     )
-    assert done.report.disks[0].write_amplification == pytest.approx(4 / 3)  # type: ignore[attr-defined]
-    assert "write amplification 1.33" in "\n".join(done.report.lines())  # type: ignore[attr-defined]
+    assert done.report.disks[0].write_amplification == pytest.approx(4 / 3)
+    assert "write amplification 1.33" in "\n".join(done.report.lines())
 
 
 def test_the_scsi_device_in_sysfs(shm: Path) -> None:

@@ -210,12 +210,12 @@ def _run(
     with session:
         for note in session.notes:
             say_error(note)
-        watch = Watch(session)
+        watch = Watch(session) if wanted.wanted else None
         with wanted.around(session):
             status = _program(words, session)
             if status < 0:
                 settle(session)
-        if wanted.wanted:
+        if watch is not None:
             _tell(watch.report())
     return 128 - status if status < 0 else status
 

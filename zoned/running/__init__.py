@@ -9,8 +9,8 @@ find their disks by, ``nodes`` the files that take the place of sysfs, ``report`
 program did. What stands in the program's way is the C library ``zoned/_preload`` (native/preload).
 """
 
-from zoned.running.programs import run
+from zoned.running.programs import RunResult, run
 from zoned.running.report import DiskReport, Refusal, RunReport
 from zoned.running.session import RunError, Session
 
-__all__ = ["DiskReport", "Refusal", "RunError", "RunReport", "Session", "run"]
+__all__ = ["DiskReport", "Refusal", "RunError", "RunReport", "RunResult", "Session", "run"]

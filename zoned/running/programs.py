@@ -31,6 +31,14 @@ class Watch:
         )
 
 
+class RunResult(subprocess.CompletedProcess[Any]):
+    """A program that has ended, as subprocess.run tells of it, and ``report``: what it did to the
+    disks.
+    """
+
+    report: RunReport
+
+
 def settle(session: Session) -> None:
     """Write out what killed programs left of blocks that they had not finished."""
     subprocess.run(["/bin/true"], env=session.environment(), check=False, stdin=subprocess.DEVNULL)
@@ -45,26 +53,27 @@ def run(
     pace: Pace | str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     **keywords: Any,
-) -> subprocess.CompletedProcess[Any]:
+) -> RunResult:
     """As subprocess.run, with disks at /dev/NAME and /dev/zsgN for the program and its children.
 
     ``disks`` gives images by name ({"zoned0": "disk.img"}); ``fresh`` profiles of disks in RAM
     that are gone afterwards. With ``explain`` each refused command is told on standard error.
-    The result has ``report``, a RunReport, as an attribute of its own.
+    The result also has ``report``, a RunReport.
 
     Raises RunError, and what subprocess.run and zoned.open raise.
     """
     with Session(disks or {}, fresh=fresh, explain=explain, pace=pace) as session:
         watch = Watch(session)
-        done = subprocess.run(
+        ended = subprocess.run(
             beginning(command),
             env=session.environment(env),
             check=False,
             **{key: value for key, value in keywords.items() if key != "check"},
         )
-        if done.returncode < 0:
+        if ended.returncode < 0:
             settle(session)
-        done.report = watch.report()  # type: ignore[attr-defined]
+        done = RunResult(ended.args, ended.returncode, ended.stdout, ended.stderr)
+        done.report = watch.report()
         if keywords.get("check"):
             done.check_returncode()
         return done
