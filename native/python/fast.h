@@ -36,6 +36,13 @@
 
 typedef struct Owner Owner;
 
+/* That what one owner owns uses what another does, with threads of its own: from _use() until it is given back. */
+struct zd_use {
+	Owner *user, *used;          /* a reference to the used; none to the user, which takes the use with it */
+	struct zd_use *next;         /* of the user */
+	struct zd_use *beside, **at; /* of the used; at is NULL once it does not count there */
+};
+
 /* What differs between the kinds of owners. */
 struct zd_owner_kind {
 	/*
@@ -73,8 +80,9 @@ struct Owner {
 	void (*forget)(void *);                  /* the same in a forked child, which has no part in it; NULL: it has */
 	PyObject *exc_type, *exc_value, *exc_tb; /* raised by a signal handler during a call */
 	unsigned long exc_thread;
-	unsigned long handler_thread; /* runs a signal handler in the middle of a call; 0: none */
-	Owner *next, **at;            /* all owners, for a forked child */
+	unsigned long handler_thread;  /* runs a signal handler in the middle of a call; 0: none */
+	Owner *next, **at;             /* all owners, for a forked child */
+	struct zd_use *uses, *used_by; /* each use counts as a call on the used */
 };
 
 typedef struct {

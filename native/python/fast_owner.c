@@ -86,6 +86,92 @@ void zd_owner_raise(Owner *self)
 	PyErr_Restore(type, value, tb);
 }
 
+/* ---------------------------------------------------------------- uses */
+
+static void unlink_use(struct zd_use *use)
+{
+	*use->at = use->beside;
+	if (use->beside)
+		use->beside->at = use->at;
+	use->at = NULL;
+}
+
+/* What it owned is given back, and uses nothing any more. */
+static void end_uses(Owner *self)
+{
+	struct zd_use *use;
+
+	while ((use = self->uses) != NULL) {
+		Owner *used = use->used;
+
+		self->uses = use->next;
+		if (use->at) {
+			unlink_use(use);
+			zd_owner_leave(used);
+		}
+		free(use);
+		Py_DECREF((PyObject *)used);
+	}
+}
+
+PyDoc_STRVAR(use_doc,
+	     "_use($self, other, /)\n--\n\n"
+	     "What this one owns is about to use what the other owns, with threads of its own, until it is given back: that\n"
+	     "counts as a call on the other, which stays as long, and whose close() closes this one first.");
+
+static PyObject *owner_use(PyObject *op, PyObject *arg)
+{
+	Owner *self = (Owner *)op, *used = (Owner *)arg;
+	int ok = PyObject_IsInstance(arg, owner_type);
+	struct zd_use *use;
+
+	if (ok <= 0) {
+		if (ok == 0)
+			PyErr_SetString(PyExc_TypeError, "what is used is an Owner");
+		return NULL;
+	}
+	if (self->raw == NULL || self->closing) {
+		PyErr_Format(PyExc_ValueError, "%s is closed", self->name ? self->name : "it");
+		return NULL;
+	}
+	use = malloc(sizeof(*use));
+	if (use == NULL)
+		return PyErr_NoMemory();
+	if (zd_owner_enter(used) < 0) {
+		free(use);
+		return NULL;
+	}
+	*use = (struct zd_use){ self, (Owner *)Py_NewRef(arg), self->uses, used->used_by, &used->used_by };
+	self->uses = use;
+	used->used_by = use;
+	if (use->beside)
+		use->beside->at = &use->beside;
+	Py_RETURN_NONE;
+}
+
+/* Close who uses it, so that nobody does. 1 when nobody does any more, 0 if some still do, -1 with an exception set. */
+static int close_users(Owner *self)
+{
+	while (self->used_by != NULL) {
+		struct zd_use *use = self->used_by;
+		PyObject *user = Py_NewRef((PyObject *)use->user);
+		PyObject *done;
+
+		if (self->kind->hurry)
+			self->kind->hurry(self, self->raw);
+		done = zd_owner_close(user, NULL);
+		Py_DECREF(user);
+		if (done == NULL)
+			return -1;
+		Py_DECREF(done);
+		if (self->used_by == use)
+			return 0; /* it is inside a call, and ends behind it */
+	}
+	return 1;
+}
+
+/* ---------------------------------------------------------------- giving back */
+
 /* Give back what is owned: the one place that does while the object lives. 0, or -1 with an exception set. */
 static int free_now(Owner *self)
 {
@@ -98,6 +184,7 @@ static int free_now(Owner *self)
 	self->freeing = 1;
 	code = self->kind->release(self, raw, &err);
 	self->freeing = 0;
+	end_uses(self);
 	if (code < 0 && self->kind->fail) {
 		self->kind->fail(self, code, &err);
 		return -1;
@@ -197,6 +284,7 @@ void zd_owner_end(Owner *self)
 			forget_interrupt(at);
 		PyErr_Restore(type, value, tb);
 	}
+	end_uses(self);
 	if (self->at != NULL) {
 		*self->at = self->next;
 		if (self->next)
@@ -220,6 +308,8 @@ PyObject *zd_owner_close(PyObject *op, PyObject *unused)
 	(void)unused;
 	while (self->raw != NULL || self->freeing) {
 		self->closing = 1;
+		if (self->raw != NULL && close_users(self) < 0)
+			return NULL;
 		if (self->raw != NULL && self->inside <= 0) {
 			if (free_now(self) < 0)
 				return NULL;
@@ -390,6 +480,7 @@ static void owner_dealloc(PyObject *op)
 static PyMethodDef owner_methods[] = {
 	{ "close", zd_owner_close, METH_NOARGS, close_doc },
 	{ "_own", owner_own, METH_VARARGS, own_doc },
+	{ "_use", owner_use, METH_O, use_doc },
 	{ "__enter__", owner_enter_with, METH_NOARGS, NULL },
 	{ "__exit__", owner_exit_with, METH_VARARGS, NULL },
 	{ NULL, NULL, 0, NULL },
@@ -607,6 +698,14 @@ static PyObject *after_fork(PyObject *module, PyObject *unused)
 		if (self->forget && self->raw) {
 			self->forget(self->raw);
 			self->raw = NULL;
+		}
+	}
+	for (Owner *self = owners; self != NULL; self = self->next) {
+		for (struct zd_use *use = self->uses; use != NULL; use = use->next) {
+			if (self->raw != NULL)
+				use->used->inside++;
+			else if (use->at)
+				unlink_use(use);
 		}
 	}
 	Py_RETURN_NONE;

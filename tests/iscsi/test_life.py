@@ -275,3 +275,17 @@ def test_no_descriptors_for_connections_at_several_addresses(
     told = [record.getMessage() for record in caplog.records]
     assert [text for text in told if "ended by a fault of this program" in text] == []
     assert any("no connection can be taken" in text for text in told)
+
+
+def test_a_disk_that_is_closed_ends_what_serves_it_first(
+    export: Export, disk: zoned.Device
+) -> None:
+    served = export(disk)
+    target = served.targets[0]
+    with Initiator(served.address, served.iqn) as host:
+        host.ready()
+        target._disks[0].close()
+        assert target.closed
+        assert host.is_gone()
+    served.close()
+    assert served.closed

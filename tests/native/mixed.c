@@ -153,10 +153,19 @@ int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struc
  * Codes that each call gave, for who compares them with what its header lists: a line "zd_call code" for each, once a
  * process, in the file that ZD_TOLD names. call: how it is written.
  */
+static int told_fd = -1;
+static void open_told(void)
+{
+	const char *path = getenv("ZD_TOLD");
+
+	if (path)
+		told_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+}
+
 static void tell(const char *call, int64_t code)
 {
 	static _Atomic uint32_t seen[4096];
-	static int fd = -2;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char line[64];
 	uint32_t key;
 	int n;
@@ -168,10 +177,9 @@ static void tell(const char *call, int64_t code)
 	key = zd_crc32c(0, line, (size_t)n) | 1;
 	if (atomic_exchange(&seen[key / 2 % 4096], key) == key)
 		return;
-	if (fd == -2)
-		fd = getenv("ZD_TOLD") ? open(getenv("ZD_TOLD"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;
-	if (fd >= 0)
-		CLAIM(write(fd, line, (size_t)n) == n);
+	pthread_once(&once, open_told);
+	if (told_fd >= 0)
+		CLAIM(write(told_fd, line, (size_t)n) == n);
 }
 
 /* What a call on a disk that others use, cut and break may answer; a damaged image is never among it. */

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import gc
 import os
 import random
 import signal
@@ -11,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -474,3 +476,98 @@ def test_what_lives_is_looked_through_while_others_are_added() -> None:
     assert set(living.all()) == set(kept[1:])
     living.clear()
     assert not living
+
+
+class Served(Owner):
+    """An owner of a number, for one that uses others with threads of its own: tells when it is given back."""
+
+    callbacks: ClassVar[list[Any]] = []
+    """They outlive the owners."""
+
+    def __init__(self, name: str, told: list[str], *, forget: bool = False) -> None:
+        free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: told.append(name))
+        self.callbacks.append(free)
+        address = ctypes.cast(free, ctypes.c_void_p).value
+        assert address
+        self._own(name, address, 0, None, False, address if forget else 0)
+        ctypes.c_void_p.from_address(self._cell).value = 1
+
+
+def test_what_uses_a_device_is_given_back_before_it(dev: zoned.Device) -> None:
+    told: list[str] = []
+    user, other = Served("the user", told), Served("the other", told)
+    user._use(dev)
+    user._use(other)
+    assert (dev._inside, other._inside) == (1, 1)
+    dev.close()
+    assert dev.closed
+    assert user.closed
+    assert told == ["the user"]
+    assert other._inside == 0
+    other.close()
+    assert told == ["the user", "the other"]
+    for closed, is_open in ((user, Served("it", told)), (Served("it", told), other)):
+        with pytest.raises(ValueError, match="is closed"):
+            closed._use(is_open)
+    with pytest.raises(TypeError, match="what is used is an Owner"):
+        Served("it", told)._use(7)  # type: ignore[arg-type]
+
+
+def test_garbage_goes_after_what_uses_it() -> None:
+    """The collector ends what it finds in the order that things were made in: the used would go first."""
+    told: list[str] = []
+    ring: list[Any] = [Served("the used", told), Served("the user", told)]
+    ring[1]._use(ring[0])
+    ring.append(ring)
+    del ring
+    gc.collect()
+    assert told == ["the user", "the used"]
+
+
+def test_closing_the_used_waits_for_a_call_on_the_user() -> None:
+    told: list[str] = []
+    used, user = Served("the used", told), Served("the user", told)
+    user._use(used)
+    with Guard(user):
+        used.close()  # of this very thread: it cannot wait for itself
+        assert (used.closed, user.closed, told) == (True, True, [])
+    assert told == ["the user", "the used"]
+
+    used, user = Served("the used", told), Served("the user", told)
+    user._use(used)
+    told.clear()
+    guard = Guard(user)
+    guard.__enter__()
+    thread = threading.Thread(target=used.close)
+    thread.start()
+    until(lambda: user.closed, "the user to be closed")
+    assert told == []
+    guard.__exit__(None, None, None)
+    thread.join(PATIENCE)
+    assert told == ["the user", "the used"]
+
+
+def test_a_forked_child_has_no_use_of_what_it_forgets() -> None:
+    told: list[str] = []
+    used, kept = (Served(name, told) for name in ("the used", "the kept"))
+    forgotten = Served("the forgotten", told, forget=True)
+    forgotten._use(used)
+    kept._use(used)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            assert used._inside == 1
+            kept.close()
+            assert used._inside == 0
+            used.close()
+            assert told == ["the forgotten", "the kept", "the used"]
+            forgotten.close()
+            assert told == ["the forgotten", "the kept", "the used"]
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert used._inside == 2
+    used.close()
+    assert told == ["the kept", "the forgotten", "the used"]

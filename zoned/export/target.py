@@ -82,7 +82,7 @@ class Target:
         """
         self.iqn = name
         self.portal_group = 1
-        self._core = Owned(ISCSI_TARGET)  # goes before the disks that it uses
+        self._core = Owned(ISCSI_TARGET)
         self._disks = dict(disks)
         self._limits = limits
         self._tsih = secrets.randbelow(65535)
@@ -99,6 +99,7 @@ class Target:
         if code < 0:
             raise_error(code, err, None, None)
         for lun, disk in self._disks.items():
+            self._core._use(disk)
             with Guard(self._core, disk):
                 code = lib.zd_serve_iscsi_unit(self._core.raw, lun, pointer(disk), err)
             if code < 0:
