@@ -85,6 +85,12 @@ class Owned(Owner):
         """Where the core puts it: a pointer to its pointer."""
         return self._ffi.cast(f"{self._pointer}*", self._cell)
 
+    def use(self, other: Owner) -> None:
+        """What this owns is about to use what ``other`` owns, with threads of its own, until it is
+        given back: that is a call on ``other``, whose ``close()`` closes this first.
+        """
+        self._use(other)
+
     @property
     def raw(self) -> Any:
         """Its pointer; valid under a Guard. Raises ValueError once it is closed."""

@@ -99,7 +99,7 @@ class Target:
         if code < 0:
             raise_error(code, err, None, None)
         for lun, disk in self._disks.items():
-            self._core._use(disk)
+            self._core.use(disk)
             with Guard(self._core, disk):
                 code = lib.zd_serve_iscsi_unit(self._core.raw, lun, pointer(disk), err)
             if code < 0:
