@@ -18,6 +18,8 @@ from waiting import PATIENCE
 from zoned.cli import reference
 from zoned.cli.app import COMMANDS
 
+pytestmark = pytest.mark.plain  # Python that starts, most of the time
+
 ALL = reference.commands()
 BY_NAME = dict(ALL)
 Needs = Callable[[str, bool, str], None]

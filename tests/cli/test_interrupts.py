@@ -54,6 +54,7 @@ def started(at: int, number: int, *args: object) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("number", "told"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
 )

@@ -69,7 +69,15 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language in ("python", "console")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        # Simulated for seconds, or minutes under sanitizers.
+        pytest.param(page, marks=[pytest.mark.plain] if page.name == "bench.md" else [])
+        for page in PAGES
+    ],
+    ids=lambda page: page.name,
+)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every python and console block of the page does what the page says."""
     monkeypatch.chdir(tmp_path)

@@ -14,6 +14,8 @@ import pytest
 from waiting import PATIENCE
 from zonefs.mounting import available
 
+pytestmark = pytest.mark.plain  # Python that starts, most of the time
+
 ROOT = Path(__file__).parents[2]
 
 INSTALLED = any(

@@ -7,6 +7,8 @@ import pytest
 from scsi import cdb10
 from wire.door import CHECK, CONFLICT, GOOD, KIB, Door
 
+pytestmark = pytest.mark.program
+
 BLOCK = 4 * KIB
 SEQUENTIAL = 4 * 256
 POWER_ON, PARAMETERS, MEDIUM = (0x6, 0x29, 0x00), (0x6, 0x2A, 0x00), (0x6, 0x28, 0x00)

@@ -10,6 +10,8 @@ from scsi import cdb10, cdb16
 from waiting import until
 from wire.door import ABORTED, GOOD, KIB, Door
 
+pytestmark = pytest.mark.program
+
 BLOCK = 4 * KIB
 READ, WRITE = 0, 1
 ABORT_TASK, ABORT_TASK_SET, CLEAR_TASK_SET, LUN_RESET, WARM_RESET, COLD_RESET = 1, 2, 4, 5, 6, 7
