@@ -76,8 +76,7 @@ format: build ## Let ruff and clang-format lay out and tidy the code
 	@$(PY) -m ruff format .
 	@find native tests -name '*.[ch]' | xargs $(VENV)/bin/clang-format -i
 
-docs: build ## Write the generated pages of docs/ and the stubs of the native modules anew
-	@$(PY) native/python/stubs.py
+docs: build ## Write the generated pages of docs/ anew
 	@$(PY) docs/gen/pages.py
 
 docs-validation: build ## Measure the drive models, and write docs/validation.md anew (minutes)
@@ -117,5 +116,6 @@ clean: ## Remove everything that make has made, .venv too
 	@rm -rf $(VENV) build dist demo *.egg-info .benchmarks .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find zoned zonefs native tests -name '*.so' -delete
+	@rm -f zoned/_native.pyi zonefs/_fuse.pyi
 	@find native tests -name '*.o' -delete
 	@rm -f local-*-verify.state

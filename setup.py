@@ -1,17 +1,18 @@
 """Builds the native modules: zoned._native (cffi, the C library) with zoned._fast (the data calls)
 in the same file, zoned._preload (what `zonedctl run` puts in a program's way: no Python in it) and,
-where libfuse3 is found, zonefs._fuse (the mount), which is linked to zoned._native.
+where libfuse3 is found, zonefs._fuse (the mount), which is linked to zoned._native; and beside the
+first and the last their stubs.
 
 Everything else is in pyproject.toml. One wheel serves CPython 3.11 and later (abi3).
 """
 
 import os
 import runpy
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from glob import glob
 from pathlib import Path
+from typing import Any
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
@@ -28,50 +29,43 @@ else:
     print("no libfuse3 found: building without zonefs.mount", file=sys.stderr)
 
 
-# The core and the simulation: in both shared objects, but compiled once.
-SHARED = {
-    path
-    for room in ("base", "rules", "sim", "device", "wire")
-    for path in glob(f"native/{room}/**/*.c", recursive=True)
-}
 ORDER = ["zoned._native", "zoned._preload", "zonefs._fuse"]
 
 
 class Build(build_ext):
-    """Compiles files side by side. zoned._native comes first: the others are made of it."""
+    """Compiles files side by side, and what two modules have in common once, as all have the same
+    flags. zoned._native comes first: zonefs._fuse is linked to it.
+    """
+
+    def run(self) -> None:
+        """What type checkers are told of a module is written beside it, from the module itself."""
+        super().run()
+        if "-fsanitize" in os.environ.get("ZONED_CFLAGS", ""):
+            return  # only programs that begin with the sanitizers' own library can load such a one
+        native = Path(self.get_ext_fullpath("zoned._native"))
+        fuse = native.parent.parent / "zonefs" / native.name.replace("_native", "_fuse")
+        subprocess.run([sys.executable, "native/python/stubs.py", native, fuse], check=True)
 
     def build_extensions(self) -> None:
         self.extensions.sort(key=lambda ext: ORDER.index(ext.name))
+        compile_some = self.compiler.compile
+        made: dict[str, str] = {}
+
+        def side_by_side(sources: list[str], **how: Any) -> list[str]:
+            todo = [source for source in sources if source not in made]
+            with ThreadPoolExecutor(os.cpu_count()) as workers:
+                found = workers.map(lambda source: compile_some([source], **how), todo)
+                made.update((source, one) for source, (one,) in zip(todo, found, strict=True))
+            return [made[source] for source in sources]
+
+        self.compiler.compile = side_by_side
         super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         if ext.name == "zonefs._fuse":
             folder, file = os.path.split(self.get_ext_fullpath("zoned._native"))
             ext.extra_link_args += [f"-L{folder}", "-Wl,--no-as-needed", f"-l:{file}"]
-        made = dict(zip(ext.sources, self._objects(ext.sources), strict=True))
-        if ext.name == "zoned._preload":
-            todo = [path for path in made if path not in SHARED or not os.path.exists(made[path])]
-        else:
-            todo = list(made)
-        for path in made.values():
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-        with ThreadPoolExecutor(self.parallel or os.cpu_count()) as workers:
-            for _ in workers.map(partial(self._compile, ext), todo):
-                pass
-        ext.extra_objects, ext.sources = list(made.values()), []
         super().build_extension(ext)
-
-    def _objects(self, sources: list[str]) -> list[str]:
-        return self.compiler.object_filenames(sources, output_dir=self.build_temp)
-
-    def _compile(self, ext: Extension, path: str) -> None:
-        self.compiler.compile(
-            [path],
-            output_dir=self.build_temp,
-            macros=ext.define_macros,
-            include_dirs=ext.include_dirs,
-            extra_postargs=ext.extra_compile_args,
-        )
 
 
 setup(
@@ -83,7 +77,11 @@ setup(
             extra_compile_args=building["compile_flags"](),
             extra_link_args=["-pthread"],
             **building["arguments"](
-                sorted(map(Path, SHARED | set(glob("native/preload/**/*.c", recursive=True))))
+                sorted(
+                    path
+                    for room in ("base", "rules", "sim", "device", "wire", "preload")
+                    for path in Path("native", room).rglob("*.c")
+                )
             ),
         ),
     ],

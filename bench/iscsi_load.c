@@ -52,15 +52,24 @@ static void die(struct session *s, const char *what)
 
 static void fill(struct session *s);
 
+/* A command has ended, and well. */
+static struct session *ended(void *session, int status, void *command, const char *otherwise)
+{
+	struct session *s = session;
+
+	if (status != SCSI_STATUS_GOOD)
+		die(s, otherwise);
+	scsi_free_scsi_task(command);
+	s->under_way--;
+	return s;
+}
+
 static void reset_done(struct iscsi_context *iscsi, int status, void *command, void *arg)
 {
-	struct session *s = arg;
+	struct session *s = ended(arg, status, command, "a reset failed");
 
 	(void)iscsi;
-	if (status != SCSI_STATUS_GOOD)
-		die(s, "a reset failed");
-	scsi_free_scsi_task(command);
-	if (--s->under_way == 0) {
+	if (s->under_way == 0) {
 		s->resetting = false;
 		fill(s);
 	}
@@ -85,15 +94,9 @@ static void reset(struct session *s)
 
 static void command_done(struct iscsi_context *iscsi, int status, void *command, void *arg)
 {
-	struct session *s = arg;
-
 	(void)iscsi;
-	if (status != SCSI_STATUS_GOOD)
-		die(s, "a command failed");
-	scsi_free_scsi_task(command);
 	done++;
-	s->under_way--;
-	fill(s);
+	fill(ended(arg, status, command, "a command failed"));
 }
 
 static void fill(struct session *s)

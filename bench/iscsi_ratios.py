@@ -16,8 +16,6 @@ A benchmark is no test: without --strict the exit code is 0 whatever the figures
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import socket
@@ -28,8 +26,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+from sidebyside import Ratio, options, told, wanted
 
 import zoned
 
@@ -67,16 +67,11 @@ MANY, FEW = Case("read", 4096, 4, 1.0, sessions=64), Case("read", 4096, 4, 1.0, 
 
 
 @dataclass
-class Figure:
+class Figure(Ratio):
     """One line of the table; speeds in commands a second, medians."""
 
-    case: str
     zoned: float
     other: float
-    ratio: float
-    low: float
-    high: float
-    target: float
 
 
 @dataclass(frozen=True)
@@ -181,20 +176,6 @@ def ours(folder: Path) -> Iterator[Target]:
         served.wait()
 
 
-def compared(case: str, goal: float, here: list[float], there: list[float]) -> Figure:
-    """A line of the table."""
-    ratios = [a / b for a, b in zip(here, there, strict=True)]
-    return Figure(
-        case,
-        statistics.median(here),
-        statistics.median(there),
-        statistics.median(ratios),
-        min(ratios),
-        max(ratios),
-        goal,
-    )
-
-
 def measured(program: Path, sides: list[tuple[Target, Case]]) -> tuple[list[float], list[float]]:
     """Of both sides, in pairs."""
     found: tuple[list[float], list[float]] = ([], [])
@@ -206,14 +187,7 @@ def measured(program: Path, sides: list[tuple[Target, Case]]) -> tuple[list[floa
 
 def main() -> int:
     """The table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--only", default="", help="cases whose key contains one of these words")
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed")
-    parser.add_argument("--json", help="write the table there")
-    args = parser.parse_args()
-    words = args.only.split(",")
+    asked = options(__doc__)
     folder = Path(tempfile.mkdtemp(prefix="zoned-bench-", dir="/dev/shm"))
     figures = []
     with ExitStack() as stack:
@@ -228,20 +202,20 @@ def main() -> int:
         lines = [(case.key, [(here, case), (there, case)], case.target) for case in CASES]
         lines.append(("sessions:64:8", [(here, MANY), (here, FEW)], MANY.target))
         for key, sides, goal in lines:
-            if not any(word in key for word in words):
+            if not wanted(asked, key):
                 continue
-            one = compared(key, goal, *measured(program, sides))
-            figures.append(one)
-            print(
-                f"{one.case:20} {one.zoned:10.0f} {one.other:10.0f}   {one.ratio:.2f}"
-                f" ({one.low:.2f} to {one.high:.2f}; target {one.target})",
-                flush=True,
+            here_s, there_s = measured(program, sides)
+            one = Figure.of_pairs(
+                key,
+                goal,
+                here_s,
+                there_s,
+                zoned=statistics.median(here_s),
+                other=statistics.median(there_s),
             )
-    if args.json:
-        Path(args.json).write_text(
-            json.dumps([asdict(one) for one in figures], indent=1), encoding="ascii"
-        )
-    return int(args.strict and any(one.ratio < one.target for one in figures))
+            figures.append(one)
+            print(f"{one.case:20} {one.zoned:10.0f} {one.other:10.0f}   {one}", flush=True)
+    return told(asked, figures)
 
 
 if __name__ == "__main__":

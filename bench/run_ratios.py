@@ -18,16 +18,17 @@ A benchmark is no test: without --strict the exit code is 0 whatever the figures
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from sidebyside import Ratio, options, table
 
 import zoned
 
@@ -62,18 +63,13 @@ CASES = [
 
 
 @dataclass
-class Figure:
+class Figure(Ratio):
     """One line of the table; speeds in operations a second, medians."""
 
-    case: str
     zoned: float
     tmpfs: float
     mapped: float
     nothing: float
-    ratio: float
-    low: float
-    high: float
-    target: float
 
 
 def fio(case: Case, target: str, engine: str, *more: str) -> list[str]:
@@ -118,27 +114,31 @@ def measured(case: Case, image: Path, file: Path) -> Figure:
             here = on_zoned(case, image)
             there = plain(case, file, case.engine)
         rows.append((here, there, plain(case, file, "mmap"), plain(case, file, "null")))
-    ratios = [row[0] / row[1] for row in rows]
-    middle = [statistics.median(row[at] for row in rows) for at in range(4)]
-    return Figure(
-        case.key, *middle, statistics.median(ratios), min(ratios), max(ratios), case.target
+    ours, tmpfs, mapped, nothing = ([row[at] for row in rows] for at in range(4))
+    return Figure.of_pairs(
+        case.key,
+        case.target,
+        ours,
+        tmpfs,
+        zoned=statistics.median(ours),
+        tmpfs=statistics.median(tmpfs),
+        mapped=statistics.median(mapped),
+        nothing=statistics.median(nothing),
+    )
+
+
+def line(one: Figure) -> str:
+    """Of the table."""
+    return (
+        f"{one.case:20} {one.zoned:10.0f} {one.tmpfs:10.0f} {one.mapped:10.0f} {one.nothing:10.0f}"
     )
 
 
 def main() -> int:
     """The table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--only", default="", help="cases whose key contains one of these words")
-    parser.add_argument("--strict", action="store_true", help="exit 1 if a target is missed")
-    parser.add_argument("--json", help="write the table there")
-    args = parser.parse_args()
-    words = args.only.split(",")
-    folder = Path(tempfile.mkdtemp(prefix="zoned-bench-", dir="/dev/shm"))
-    figures = []
-    try:
-        image, file = folder / "disk.img", folder / "file"
+    asked = options(__doc__)
+    with TemporaryDirectory(prefix="zoned-bench-", dir="/dev/shm") as folder:
+        image, file = Path(folder, "disk.img"), Path(folder, "file")
         zoned.create(
             image, size="64MiB", zone_size="4MiB", conventional=2, max_open=0, host_sync="never"
         ).close()
@@ -146,25 +146,10 @@ def main() -> int:
         with zoned.open(image) as device:
             for zone in device.zones[2:10]:
                 device.pwrite(bytes(zone.length), zone.start)
-        print(f"{'case':20} {'zoned/s':>10} {'tmpfs/s':>10} {'mmap/s':>10} {'null/s':>10}   ratio")
-        for case in CASES:
-            if not any(word in case.key for word in words):
-                continue
-            one = measured(case, image, file)
-            figures.append(one)
-            print(
-                f"{one.case:20} {one.zoned:10.0f} {one.tmpfs:10.0f} {one.mapped:10.0f}"
-                f" {one.nothing:10.0f}   {one.ratio:.2f}"
-                f" ({one.low:.2f} to {one.high:.2f}; target {one.target})",
-                flush=True,
-            )
-    finally:
-        shutil.rmtree(folder)
-    if args.json:
-        Path(args.json).write_text(
-            json.dumps([asdict(one) for one in figures], indent=1), encoding="ascii"
+        head = f"{'case':20} {'zoned/s':>10} {'tmpfs/s':>10} {'mmap/s':>10} {'null/s':>10}"
+        return table(
+            asked, head, {case.key: partial(measured, case, image, file) for case in CASES}, line
         )
-    return int(args.strict and any(one.ratio < one.target for one in figures))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import zoned
@@ -9,12 +10,16 @@ import zoned
 MIB = 1024 * 1024
 
 
-def test_open_and_close(benchmark: BenchmarkFixture, disk: zoned.Device) -> None:
-    """OPEN and CLOSE of an empty zone, which ends EMPTY again."""
+@pytest.mark.parametrize(("there", "back"), [("open", "close"), ("finish", "reset")])
+def test_there_and_back(
+    benchmark: BenchmarkFixture, disk: zoned.Device, there: str, back: str
+) -> None:
+    """OPEN and CLOSE, or FINISH and RESET, of an empty zone, which ends EMPTY again."""
+    do, undo = getattr(disk, f"{there}_zone"), getattr(disk, f"{back}_zone")
 
     def work() -> None:
-        disk.open_zone(5)
-        disk.close_zone(5)
+        do(5)
+        undo(5)
 
     benchmark(work)
 
@@ -32,16 +37,6 @@ def test_write_and_reset(benchmark: BenchmarkFixture, disk: zoned.Device) -> Non
 
     def work() -> None:
         disk.pwrite(block, 5 * MIB)
-        disk.reset_zone(5)
-
-    benchmark(work)
-
-
-def test_finish_and_reset(benchmark: BenchmarkFixture, disk: zoned.Device) -> None:
-    """FINISH of an empty zone and RESET."""
-
-    def work() -> None:
-        disk.finish_zone(5)
         disk.reset_zone(5)
 
     benchmark(work)

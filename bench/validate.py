@@ -1,15 +1,17 @@
 """The drive models against published measurements: a table of published, ours, difference.
 
-    python bench/validate.py                 everything (half a minute on a free processor)
-    python bench/validate.py --only zn540    one part: zn540, hc620, cleaning, drive-managed, speed
+    python bench/validate.py                 everything (a minute on a free processor)
+    python bench/validate.py --only zn540    one part: zn540, shared, hc620, cleaning,
+                                             drive-managed, speed
     python bench/validate.py --strict        count the speed of this machine too
     python bench/validate.py --page          write docs/validation.md
     python bench/validate.py --fit           the fitted parameters, to be written into the profiles
 
 A row is *predicted*: the model was fitted to all figures but this one and those of the same run. It
 is an *input* where this figure alone determines a parameter; then it says nothing about the model
-and does not count. Rows without a limit are shown for information. Exits with 1 when a row that
-counts is beyond its limit; rows of speed count with --strict only, because they measure the machine
+and does not count. Rows without a limit are shown for information. A *miss* is beyond its limit for
+a reason that its line tells. Exits with 1 when a row that counts is beyond its limit without one;
+rows of speed count with --strict only, because they measure the machine
 as well.
 """
 
@@ -18,13 +20,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import published
+import shared
 
 from zoned.bench import Job, Model, Simulation
 from zoned.bench.cleaning import Log, LogConfig, desnoyers
@@ -53,6 +56,8 @@ class Row:
     source: str
     bound: str = ""
     """"least" or "most": the figure is a bound, with no tolerance."""
+    reason: str = ""
+    """Why the row misses its limit, if it does: then it is told as a miss, and does not fail."""
 
     @property
     def difference(self) -> float:
@@ -70,7 +75,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """ok, outside, or empty where the row does not count."""
+        """ok, outside, miss (outside for a known reason), or empty where the row does not count."""
         if self.bound:
             held = (
                 self.ours >= self.published
@@ -81,7 +86,7 @@ class Row:
             return ""
         else:
             held = abs(self.difference) <= self.tolerance
-        return "ok" if held else "outside"
+        return "ok" if held else "miss" if self.reason else "outside"
 
 
 # ------------------------------------------------------------------------------------- ZN540
@@ -154,39 +159,39 @@ def _written_zones(count: int) -> list[int]:
     return sorted({524 + index * 7919 % 55356 for index in range(count)})
 
 
+def rows_zn540_shared(points: Sequence[Point] | None = None) -> Iterator[Row]:
+    """Several things at once: reads beside writes, mixed loads, queues, resets beside others.
+
+    ``points``: only these figures.
+    """
+    profile, model = load_drive("zn540")
+    geometry = profile.geometry()
+    part = "ZN540 shared"
+    given = published.zn540_shared() if points is None else points
+    for point, ours in shared.predicted(geometry, model, given):
+        kind = "input" if point.only else "predicted"
+        row = Row(part, point.name, point.value, ours, point.tolerance, kind, point.source)
+        row.reason = published.reason(point.name)
+        yield row
+    if points is not None:
+        return
+    yield Row(
+        "ZN540 shared", "4 zones FINISHed at once from 50 %, MiB/s of padding", 1189,
+        shared.finishing(geometry, model, 4), 0.02, "predicted",
+        "no more than one: the slope of FINISH in the same raw data",
+    )  # fmt: skip
+
+
 def predict_hdd(geometry: Geometry, model: Model, point: Point) -> float:
     """Simulate the fio command line of the source."""
     what = point.run
-    sim = Simulation(geometry, model, SEED)
-    if what.startswith("sequential"):
-        if what.endswith("read") or point.x == 2:
-            sim.fill(524, 4, 2**28)
-        job = Job("seq", iodepth=8, offset=SEQUENTIAL, size=2**30, zbd=True)
-        job.reads, job.writes = what.endswith("read"), what.endswith("write")
-        sim.add(job.set_bs(2**18))
-    elif what == "beyond":
-        job = Job("beyond", iodepth=8, offset=SEQUENTIAL, size=2**30, zbd=True, reads=True)
-        job.read_beyond_wp = True
-        sim.add(job.set_bs(2**18))
-    elif what == "streams":
-        for index in range(4):
-            job = Job(f"stream{index}", offset=SEQUENTIAL + index * 3714878275584)
-            job.size, job.io_size = 3714878275584, 2**31
-            job.writes = job.random = job.zbd = job.ignore_zone_limits = True
-            job.sequence = 512
-            sim.add(job.set_bs(2**19))
+    sim = Simulation(geometry, model.but(hdd__cache=0) if what == "uncached" else model, SEED)
+    if what.startswith(("sequential", "beyond")):
+        _sequential(sim, point)
+    elif what in ("streams", "locked", "zone", "uncached"):
+        _synchronous(sim, what)
     else:
-        if what == "random read" and point.x == 0:
-            for zone in _written_zones(4626):
-                sim.fill(zone, 1, 2**18)
-        for index in range(4):
-            job = Job(f"job{index}", iodepth=4, runtime=30 * SECOND, zbd=True, random=True)
-            job.reads, job.writes = what == "random read", what == "random write"
-            job.ignore_zone_limits = job.norandommap = True
-            near = what == "random read" and point.x == 1
-            job.offset = 0 if near else SEQUENTIAL
-            job.size = SEQUENTIAL if near else geometry.size - SEQUENTIAL
-            sim.add(job.set_bs(2**18))
+        _random(sim, geometry, point)
     run = sim.run()
     stats = run.total(0) if stats_reads(what) else run.total(1)
     if point.stat == "commands":
@@ -195,8 +200,49 @@ def predict_hdd(geometry: Geometry, model: Model, point: Point) -> float:
         "mib_s": stats.rate / MIB,
         "iops": stats.iops,
         "ms": stats.mean / 1e6,
+        "mean_ms": stats.mean / 1e6,
+        "under way": stats.iops * stats.mean / 1e9,
         "median_ms": stats.percentile(50) / 1e6,
     }[point.stat]
+
+
+def _sequential(sim: Simulation, point: Point) -> None:
+    what = point.run
+    if what.endswith("read") or point.x == 2:
+        sim.fill(524, 4, 2**28)
+    job = Job("seq", iodepth=8, offset=SEQUENTIAL, size=2**30, zbd=True)
+    job.reads, job.writes = stats_reads(what), not stats_reads(what)
+    job.read_beyond_wp = what == "beyond"
+    sim.add(job.set_bs(2**18))
+
+
+def _synchronous(sim: Simulation, what: str) -> None:
+    """One command of each job at a time; psync and sg wait for their zone at fio's lock."""
+    for index in range({"streams": 4, "locked": 8}.get(what, 1)):
+        job = Job(f"job{index}", offset=SEQUENTIAL, size=2**30, zbd=True, zone_lock=True)
+        job.writes, job.random = True, what in ("streams", "locked")
+        if what == "streams":
+            job.offset += index * 3714878275584
+            job.size, job.io_size, job.sequence = 3714878275584, 2**31, 512
+            job.ignore_zone_limits = True
+        elif what != "locked":
+            job.size, job.number_ios = 2**28, 200 if what == "uncached" else 0
+        sim.add(job.set_bs(2**16 if what in ("locked", "uncached") else 2**19))
+
+
+def _random(sim: Simulation, geometry: Geometry, point: Point) -> None:
+    what = point.run
+    if what == "random read" and point.x == 0:
+        for zone in _written_zones(4626):
+            sim.fill(zone, 1, 2**18)
+    for index in range(4):
+        job = Job(f"job{index}", iodepth=4, runtime=30 * SECOND, zbd=True, random=True)
+        job.reads, job.writes = what == "random read", what == "random write"
+        job.ignore_zone_limits = job.norandommap = True
+        near = what == "random read" and point.x == 1
+        job.offset = 0 if near else SEQUENTIAL
+        job.size = SEQUENTIAL if near else geometry.size - SEQUENTIAL
+        sim.add(job.set_bs(2**18))
 
 
 def stats_reads(what: str) -> bool:
@@ -236,7 +282,9 @@ def rows_hc620() -> Iterator[Row]:
         fitted = fit_hdd(others, model, predict, point.run)
         ours = predict(fitted, point)
         kind = "input" if point.only else "predicted"
-        yield Row("HC620", point.name, point.value, ours, point.tolerance, kind, point.source)
+        row = Row("HC620", point.name, point.value, ours, point.tolerance, kind, point.source)
+        row.reason = published.reason(point.name)
+        yield row
     yield from rows_hc620_zones(geometry, model)
 
 
@@ -338,6 +386,53 @@ def drive_managed(span: int, block: int, writes: int) -> tuple[float, float, Run
     return fast, slow, run
 
 
+SHEET = "data sheet: 190 MB/s sustained"
+KIND = "what such a drive does; shape only"
+
+
+def _managed(*jobs: Job) -> Run:
+    profile, model = load_drive("st8000as0002")
+    sim = Simulation(profile.geometry(), model, SEED)
+    for job in jobs:
+        sim.add(job)
+    return sim.run()
+
+
+def rows_drive_managed_queues() -> Iterator[Row]:
+    """Reads by depth, streams by number, and one place written over."""
+    part = "drive-managed"
+    for depth in (1, 2, 4):
+        job = Job("r", iodepth=depth, size=2**36, number_ios=4000, reads=True)
+        job.io_size = 2**60
+        rate = _managed(job.set_bs(2**17)).total(0).rate / 1e6
+        yield Row(part, f"sequential read 128 KiB, depth {depth}, MB/s", 190, rate, 0.03,
+                  "predicted", SHEET)  # fmt: skip
+    iops = {}
+    for depth in (1, 4, 32):
+        job = Job("r", iodepth=depth, size=8 * 10**12, number_ios=1000, reads=True, random=True)
+        job.norandommap, job.io_size = True, 2**60
+        iops[depth] = _managed(job).total(0).iops
+    yield Row(part, "random reads at depth 4 beside depth 1, times", 1.2, iops[4] / iops[1], 0,
+              "predicted", KIND, "least")  # fmt: skip
+    yield Row(part, "random reads at depth 32 beside depth 4, times", 1.2, iops[32] / iops[4], 0,
+              "predicted", KIND, "least")  # fmt: skip
+    rates = {}
+    for count in (1, 2, 4, 8, 16):
+        jobs = [
+            Job("s", offset=at * 2**37, size=2**37, writes=True, runtime=10 * SECOND)
+            for at in range(count)
+        ]
+        rates[count] = _managed(*(job.set_bs(MIB) for job in jobs)).total(1).rate
+        if count > 1:
+            yield Row(part, f"{count} streams beside {count // 2}, times", 1.03,
+                      rates[count] / rates[count // 2], 0, "predicted", KIND, "most")  # fmt: skip
+    job = Job("w", size=4096, writes=True, random=True, norandommap=True, number_ios=300_000)
+    job.io_size = 2**60
+    found = _managed(job).drive_managed
+    yield Row(part, "bands cleaned while one block is written 300,000 times", 0,
+              found["bands_cleaned"], EXACT, "predicted", KIND)  # fmt: skip
+
+
 def rows_drive_managed() -> Iterator[Row]:
     """Fast until map or cache is full, then a fall; band traffic three times a band."""
     geometry = load_drive("st8000as0002")[0].geometry()
@@ -361,6 +456,7 @@ def rows_drive_managed() -> Iterator[Row]:
               run.drive_managed["full_entries"] / 4096, 0.02, "input", SKYLIGHT)  # fmt: skip
     yield Row(part, "fall on the full span when the media cache is full, times", 100, fast / slow,
               0, "predicted", SKYLIGHT, "least")  # fmt: skip
+    yield from rows_drive_managed_queues()
 
 
 # ------------------------------------------------------------------------------------- speed
@@ -385,6 +481,7 @@ def rows_speed() -> Iterator[Row]:
 
 PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "zn540": rows_zn540,
+    "shared": rows_zn540_shared,
     "hc620": rows_hc620,
     "cleaning": rows_cleaning,
     "drive-managed": rows_drive_managed,
@@ -402,9 +499,10 @@ def line(row: Row) -> str:
 
 def markdown_line(row: Row) -> str:
     """One line of the page's table."""
+    told = f"miss: {row.reason}" if row.verdict == "miss" else row.verdict
     return (
         f"| {row.name} | {row.published:.4g} | {row.ours:.4g} | {row.difference:+.1%} "
-        f"| {row.limit} | {row.kind} | {row.verdict} | {row.source} |"
+        f"| {row.limit} | {row.kind} | {told} | {row.source} |"
     )
 
 
@@ -421,6 +519,7 @@ def page(rows: list[Row]) -> str:
 
 TITLES = {
     "ZN540": "ZNS SSD: WD Ultrastar DC ZN540, 1 TB",
+    "ZN540 shared": "The same SSD, several things at once",
     "HC620": "Host-managed hard disk: WD Ultrastar DC HC620, 15 TB",
     "cleaning": "Write amplification: Desnoyers's closed forms",
     "drive-managed": "Drive-managed hard disk: Seagate ST8000AS0002, 8 TB",
@@ -434,6 +533,11 @@ def show_fits() -> None:
     for key, value in fit_zns(published.zn540(), model).tables["zns"].items():
         if value != model.get(f"zns.{key}"):
             print(f"zn540 {key} = {value:.5g} (profile {model.get(f'zns.{key}')})")
+    geometry = profile.geometry()
+    for which in (0, 1):
+        fitted = shared.fit_half(geometry, model, published.zn540_shared(), which)
+        found = {name: fitted.get(f"zns.{name}") for name in shared.FITTED[which]}
+        print(f"zn540 without half {which} of the runs beside each other: {found}")
     profile, model = load_drive("hc620")
     geometry = profile.geometry()
     fitted = fit_hdd(published.hc620(), model, lambda m, p: predict_hdd(geometry, m, p))
@@ -475,7 +579,11 @@ def main() -> int:
         PAGE.write_text(page(rows), encoding="utf-8")
     counted = [row for row in rows if row.verdict and (options.strict or row.part != "speed")]
     outside = [row for row in counted if row.verdict == "outside"]
-    print(f"{len(counted)} rows count, {len(outside)} of them beyond their limit")
+    misses = sum(row.verdict == "miss" for row in counted)
+    print(
+        f"{len(counted)} rows count, {len(outside)} of them beyond their limit, "
+        f"and {misses} more that are explained"
+    )
     return 1 if outside else 0
 
 

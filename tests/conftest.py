@@ -7,6 +7,7 @@ gives to ``needs``): a test that needs one of them then fails instead of being s
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import shutil
@@ -46,6 +47,28 @@ settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE")
     or ("long" if LONG else "ci" if os.environ.get("CI") else "default")
 )
+
+
+HANGS = 900
+"""Seconds after which a test, its fixtures included, counts as one that never ends."""
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Not captured yet: what is told of a hang has to reach whoever looks at the run.
+    config.stash[_stderr] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """A hang ends the run and says where it was; without this, nobody hears anything until CI's own limit."""
+    if LONG:
+        return (yield)
+    faulthandler.dump_traceback_later(HANGS, exit=True, file=item.config.stash[_stderr])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

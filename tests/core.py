@@ -79,12 +79,34 @@ class Build:
     def with_mistake(self, name: str, changes: Iterable[Change], folder: Path) -> Path:
         """The program with a core in whose file `name` all `changes` were made, built in `folder`."""
         path = self._core[name]
-        text = path.read_text(encoding="utf-8")
-        for old, new in changes:
-            assert text.count(old) == 1, f"{name} has no such place any more: {old}"
-            text = text.replace(old, new)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(changed(path, changes), encoding="utf-8")
         wrong = (folder / name).with_suffix(".o")
         command = [*self._gcc, *self._core_flags, "-w", f"-I{path.parent}"]
         subprocess.run([*command, "-c", "-o", str(wrong), str(folder / name)], check=True)
         return self._link((self._objects | {name: wrong}).values(), folder)
+
+
+def changed(path: Path, changes: Iterable[Change]) -> str:
+    """A file's text with all these changes made."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1, f"{path.name} has no such place any more: {old}"
+        text = text.replace(old, new)
+    return text
+
+
+def preload_with_mistake(name: str, changes: Iterable[Change], folder: Path) -> Path:
+    """What ``zonedctl run`` puts before a program, with a core in whose file `name` all `changes` were
+    made, built in `folder`: half a minute.
+    """
+    native = ROOT / "native"
+    rooms = (*ROOMS, "wire", "sim", "preload")
+    paths = [path for room in rooms for path in sorted((native / room).rglob("*.c"))]
+    (wrong,) = (path for path in paths if path.name == name and path.parent.name != "preload")
+    (folder / name).write_text(changed(wrong, changes), encoding="utf-8")
+    made = folder / "preload.so"
+    command = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-fPIC", "-shared", *INCLUDES]
+    command += ["-fvisibility=hidden", f"-I{wrong.parent}", "-o", str(made), str(folder / name)]
+    command += [str(path) for path in paths if path != wrong]
+    subprocess.run([*command, "-pthread", "-lm"], check=True, env=clean_environment())
+    return made

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 PUBLIC = Path(__file__).parents[1] / "native/include/zoned"
-HEADERS = sorted(path for path in PUBLIC.glob("*.h") if path.name not in ("sim.h", "serve.h"))
+HEADERS = sorted(
+    path for path in PUBLIC.glob("*.h") if path.name not in ("sim.h", "serve.h", "ublk.h")
+)
 """Those of libzoned: the simulation and the servers are not part of it."""
 _FUNCTION = re.compile(
     r"/\*(?P<told>(?:(?!\*/).)*)\*/\n"

@@ -6,8 +6,9 @@ whoever waits for something that must happen waits this long, and fails with a s
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 PATIENCE = 120.0
 """Seconds after which what should have happened counts as hanging."""
@@ -19,3 +20,12 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"not within {PATIENCE:.0f} s: {what}"
         time.sleep(0.005)
+
+
+def rounds(most: int, stop: threading.Event) -> Iterator[int]:
+    """1 to ``most``, again and again, until the event is set."""
+    while True:
+        for number in range(1, most + 1):
+            if stop.is_set():
+                return
+            yield number

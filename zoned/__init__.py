@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zoned import export, rules
     from zoned.checking import Finding, FindingKind, check
     from zoned.counters import Counters, ZoneCounters
-    from zoned.crash.states import CrashIdError, CrashSpaceError, CrashStates, Strategy
+    from zoned.crash.choices import CrashIdError, CrashSpaceError, CrashStates, Strategy
     from zoned.device import Device, create, memory, open  # noqa: A004 - the name that users know
     from zoned.drives.clock import Clock
     from zoned.drives.profiles import Profile, ProfileError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         AppendLimitError,
         BlockAlignmentError,
         CommandTimeoutError,
+        CommitError,
         ConventionalZoneError,
         GapAccessError,
         GeometryError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         MiscompareError,
         NotAnImageError,
         OutOfRangeError,
+        OutsideWriteAreaError,
         PowerLossError,
         ReadBoundaryError,
         SequentialZoneError,
@@ -51,10 +53,12 @@ if TYPE_CHECKING:
         TooManyOpenError,
         UnalignedWriteError,
         UnsupportedCommandError,
+        WriteAreaUnavailableError,
         WriteBoundaryError,
         ZonedError,
         ZoneFullError,
         ZoneOfflineError,
+        ZoneOperationError,
         ZoneReadOnlyError,
     )
     from zoned.faults import Fault, FaultError, FaultKind, FaultRule, Faults, Keep
@@ -75,92 +79,12 @@ if TYPE_CHECKING:
     from zoned.zone import Zone, ZoneCondition, ZoneType
     from zoned.zonelist import ZoneListError, ZoneSet
 
-# Where each public name lives. They are fetched when first asked for (PEP 562): a shell's Tab and
-# every pytest run of a project that has zoned installed import this package and use none of it.
-_NAMES = {
-    "checking": ("Finding", "FindingKind", "check"),
-    "drives.clock": ("Clock",),
-    "counters": ("Counters", "ZoneCounters"),
-    "crash.states": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
-    "device": ("Device", "create", "memory", "open"),
-    "errors": (
-        "AppendLimitError",
-        "BlockAlignmentError",
-        "CommandTimeoutError",
-        "ConventionalZoneError",
-        "GapAccessError",
-        "GeometryError",
-        "ImageBusyError",
-        "ImageCorruptError",
-        "ImageError",
-        "ImageFailedError",
-        "ImageFeatureError",
-        "ImageTruncatedError",
-        "ImageVersionError",
-        "InvalidReadError",
-        "InvalidTransitionError",
-        "MediumError",
-        "MiscompareError",
-        "NotAnImageError",
-        "OutOfRangeError",
-        "PowerLossError",
-        "ReadBoundaryError",
-        "SequentialZoneError",
-        "TooManyActiveError",
-        "TooManyOpenError",
-        "UnalignedWriteError",
-        "UnsupportedCommandError",
-        "WriteBoundaryError",
-        "ZonedError",
-        "ZoneFullError",
-        "ZoneOfflineError",
-        "ZoneReadOnlyError",
-    ),
-    "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
-    "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
-    "info": ("DiskInfo", "Limits", "Pace"),
-    "openers": ("Opener", "Openers"),
-    "drives.profiles": ("Profile", "ProfileError"),
-    "report": ("Report",),
-    "running.programs": ("RunResult", "run"),
-    "running.report": ("RunReport",),
-    "running.session": ("RunError",),
-    "snapshots": ("Snapshot", "ZoneState"),
-    "traces.linting": ("LintReport", "lint"),
-    "traces.own": ("Trace", "TraceCutError"),
-    "traces.packed": ("TraceError",),
-    "traces.records": ("TraceCommand", "TraceRecord"),
-    "traces.replaying": ("ReplayReport", "replay"),
-    "units": ("SizeError", "format_size", "parse_size"),
-    "zone": ("Zone", "ZoneCondition", "ZoneType"),
-    "zonelist": ("ZoneListError", "ZoneSet"),
-}
-_WHERE = {name: module for module, names in _NAMES.items() for name in names}
-_MODULES = {"export", "rules", *(module.partition(".")[0] for module in _NAMES)}
-
-
-def __getattr__(name: str) -> object:
-    """The public name, from its module; or the module of that name."""
-    if name in _WHERE:
-        value: object = getattr(importlib.import_module(f"zoned.{_WHERE[name]}"), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"zoned.{name}")
-    else:
-        raise AttributeError(f"module 'zoned' has no attribute '{name}'")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """The public names only: what this file needs for itself is nobody's business."""
-    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
-
-
 __all__ = [
     "AppendLimitError",
     "BlockAlignmentError",
     "Clock",
     "CommandTimeoutError",
+    "CommitError",
     "ConventionalZoneError",
     "Counters",
     "CrashIdError",
@@ -201,6 +125,7 @@ __all__ = [
     "Opener",
     "Openers",
     "OutOfRangeError",
+    "OutsideWriteAreaError",
     "Pace",
     "PowerLossError",
     "Profile",
@@ -224,6 +149,7 @@ __all__ = [
     "TraceRecord",
     "UnalignedWriteError",
     "UnsupportedCommandError",
+    "WriteAreaUnavailableError",
     "WriteBoundaryError",
     "Zone",
     "ZoneCondition",
@@ -231,6 +157,7 @@ __all__ = [
     "ZoneFullError",
     "ZoneListError",
     "ZoneOfflineError",
+    "ZoneOperationError",
     "ZoneReadOnlyError",
     "ZoneSet",
     "ZoneState",
@@ -249,3 +176,53 @@ __all__ = [
     "rules",
     "run",
 ]
+
+# Where each public name lives; all others are exceptions, of zoned.errors. They are fetched when
+# first asked for (PEP 562): a shell's Tab and every pytest run of a project that has zoned
+# installed import this package and use none of it.
+_NAMES = {
+    "checking": ("Finding", "FindingKind", "check"),
+    "drives.clock": ("Clock",),
+    "counters": ("Counters", "ZoneCounters"),
+    "crash.choices": ("CrashIdError", "CrashSpaceError", "CrashStates", "Strategy"),
+    "device": ("Device", "create", "memory", "open"),
+    "faults": ("Fault", "FaultError", "FaultKind", "FaultRule", "Faults", "Keep"),
+    "geometry": ("DataMode", "Dialect", "Geometry", "HostSync", "ImplicitClose", "Model"),
+    "info": ("DiskInfo", "Limits", "Pace"),
+    "openers": ("Opener", "Openers"),
+    "drives.profiles": ("Profile", "ProfileError"),
+    "report": ("Report",),
+    "running.programs": ("RunResult", "run"),
+    "running.report": ("RunReport",),
+    "running.session": ("RunError",),
+    "snapshots": ("Snapshot", "ZoneState"),
+    "traces.linting": ("LintReport", "lint"),
+    "traces.own": ("Trace", "TraceCutError"),
+    "traces.packed": ("TraceError",),
+    "traces.records": ("TraceCommand", "TraceRecord"),
+    "traces.replaying": ("ReplayReport", "replay"),
+    "units": ("SizeError", "format_size", "parse_size"),
+    "zone": ("Zone", "ZoneCondition", "ZoneType"),
+    "zonelist": ("ZoneListError", "ZoneSet"),
+}
+_MODULES = {"export", "rules", *(module.partition(".")[0] for module in _NAMES)}
+_WHERE = dict.fromkeys(set(__all__) - {"__version__", "export", "rules"}, "errors") | {
+    name: module for module, names in _NAMES.items() for name in names
+}
+
+
+def __getattr__(name: str) -> object:
+    """The public name, from its module; or the module of that name."""
+    if name in _WHERE:
+        value: object = getattr(importlib.import_module(f"zoned.{_WHERE[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"zoned.{name}")
+    else:
+        raise AttributeError(f"module 'zoned' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names only: what this file needs for itself is nobody's business."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from io import FileIO
-from types import TracebackType
 from typing import Self, SupportsIndex, final
 
 from typing_extensions import Buffer, disjoint_base
@@ -30,13 +29,7 @@ class Owner:
     @property
     def _inside(self) -> int: ...
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None: ...
+    def __exit__(self, /, *raised: object) -> None: ...
 
 @disjoint_base
 class Core(Owner):
@@ -80,13 +73,7 @@ class File(Owner):
 class Guard:
     def __new__(cls, *owners: Owner) -> Self: ...
     def __enter__(self) -> None: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None: ...
+    def __exit__(self, /, *raised: object) -> None: ...
 
 def after_fork() -> None: ...
 def open_file(path: str | bytes, flags: int, mode: int = 0o666, /) -> FileIO: ...

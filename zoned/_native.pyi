@@ -7,6 +7,7 @@ from typing import Any, Literal, overload
 
 from zoned._cffi import _Base, _CData, _CType, _Library
 
+
 class _Iovec(_CData):
     iov_base: Any
     iov_len: int
@@ -44,7 +45,7 @@ class _ZdClockState(_CData):
 
 class _ZdConfig(_CData):
     struct_size: int
-    reserved: int
+    zone_extension: int
     size: int
     zone_size: int
     zone_capacity: int
@@ -66,6 +67,10 @@ class _ZdConfig(_CData):
     nr_conv: int
     conv: Any
     profile: Any
+    zrwa_size: int
+    zrwa_granularity: int
+    zrwa_count: int
+    reserved3: int
 
 class _ZdCounters(_CData):
     struct_size: int
@@ -218,11 +223,15 @@ class _ZdInfo(_CData):
     slots_free: int
     slots_pending: int
     slots_total: int
-    reserved2: int
+    zone_extension: int
     table_offset: int
     runtime_offset: int
     data_offset: int
     file_size: int
+    zrwa_size: int
+    zrwa_granularity: int
+    zrwa_count: int
+    zrwa_used: int
 
 class _ZdIscsiLimits(_CData):
     room: int
@@ -282,10 +291,111 @@ class _ZdLogCounts(_CData):
     moved: int
     cleaned: int
 
+class _ZdMover(_CData):
+    take: Any
+    give: Any
+
 class _ZdNews(_CData):
     powered: int
     conditioned: int
     gone_back: int
+
+class _ZdNvmeCommand(_CData):
+    size: int
+    nr_out: int
+    nr_in: int
+    reserved0: int
+    sqe: Any
+    out: Any
+    done: Any
+    arg: Any
+    result: int
+    status: int
+    reserved1: Any
+    in_length: int
+    request: Any
+    error: Any
+    queue: Any
+    ns: Any
+    opcode: Any
+    step: Any
+    scratch: Any
+    pieces: Any
+    piece: Any
+    slba: int
+    blocks: int
+    at: int
+    room: int
+    given: int
+    turn: int
+    index: int
+    cancelled: int
+    location: int
+    after: Any
+    link: Any
+    waiting: Any
+    serial: int
+    held: int
+    ended: int
+    aborted: int
+    waits: int
+    reserved2: Any
+    reserved: Any
+
+class _ZdNvmeCommandInfo(_CData):
+    name: Any
+    opcode: int
+    reserved: int
+    flags: int
+    effects: int
+    usage: Any
+
+class _ZdNvmeNames(_CData):
+    nqn: Any
+    serial: Any
+    model: Any
+    firmware: Any
+    reserved: int
+    in_capsule: int
+    max_depth: int
+    reserved1: int
+
+class _ZdNvmetcpConnect(_CData):
+    host: Any
+    address: Any
+    host_id: Any
+    controller: int
+    queue: int
+    depth: int
+    taken: int
+    keep_alive: int
+    align: int
+    header_digest: int
+    data_digest: int
+    no_flow_control: int
+
+class _ZdNvmetcpLimits(_CData):
+    room: int
+    queues: int
+    stall_ms: int
+
+class _ZdNvmetcpQueue(_CData):
+    id: int
+    host: Any
+    address: Any
+    host_id: Any
+    controller: int
+    queue: int
+    depth: int
+    reserved: int
+    since: int
+    commands: int
+    bytes_in: int
+    bytes_out: int
+    errors: int
+    under_way: int
+    keep_alive: int
+    digests: int
 
 class _ZdPace(_CData):
     begin: Any
@@ -324,6 +434,7 @@ class _ZdRequest(_CData):
     reserved0: int
     reserved1: int
     cancel: int
+    mover: Any
     reserved: Any
 
 class _ZdRuleInfo(_CData):
@@ -421,6 +532,7 @@ class _ZdScsiTask(_CData):
     aborted: int
     aborts: int
     reserved1: Any
+    untaken: int
     reserved: Any
 
 class _ZdSimBin(_CData):
@@ -436,8 +548,16 @@ class _ZdSimDm(_CData):
     reserved: int
     band_bytes: int
     band_passes: int
-    reserved2: int
+    streams: int
     idle_ns: int
+
+class _ZdSimDone(_CData):
+    time: int
+    latency: int
+    offset: int
+    length: int
+    dir: int
+    reserved: int
 
 class _ZdSimHdd(_CData):
     rpm: int
@@ -491,7 +611,19 @@ class _ZdSimJob(_CData):
     zones_finished: int
     zones_command: int
     thinktime_issue: int
-    reserved: Any
+    durable: int
+    end_fsync: int
+    diskless: int
+    write_remainder: int
+    exitall: int
+    poisson: int
+    strided: int
+    latency_run: int
+    zone_lock: int
+    log: int
+    exit_on_error: int
+    steady_slope: int
+    steady_percent: int
     sequence: int
     sequence_add: int
     mix_read: int
@@ -512,6 +644,7 @@ class _ZdSimJob(_CData):
     runtime: int
     ramp: int
     startdelay: int
+    group: int
     wait_for: int
     max_open_zones: int
     job_max_open_zones: int
@@ -524,12 +657,39 @@ class _ZdSimJob(_CData):
     zones_count: int
     reserved2: int
     seed: int
+    fsync: int
+    align: Any
+    named_first: int
+    named_count: int
+    flow: int
+    flow_id: int
+    flow_sleep: int
+    zone_bytes: int
+    zone_range: int
+    zone_skip: int
+    verify_backlog: int
+    verify_batch: int
+    latency_target: int
+    latency_window: int
+    latency_percentile: float
+    rate_min: Any
+    rate_iops_min: Any
+    rate_cycle: int
+    batch_complete: int
+    depth_low: int
+    steady: int
+    steady_group: int
+    steady_limit: float
+    steady_duration: int
+    steady_ramp: int
+    steady_interval: int
 
 class _ZdSimModel(_CData):
     kind: int
     reserved: int
     null_ns: int
     host_ns: int
+    merge_bytes: int
     hdd: Any
     zns: Any
     dm: Any
@@ -560,6 +720,21 @@ class _ZdSimResult(_CData):
     log_user: int
     log_moved: int
     log_segments: int
+    syncs: int
+    sync_sum: int
+    sync_min: int
+    sync_max: int
+    depth_found: int
+    steady: int
+    folded: int
+    implicit_open: int
+    explicit_open: int
+    closed: int
+    reserved: int
+    steady_criterion: float
+    steady_bytes: int
+    steady_iops: int
+    steady_latency: int
 
 class _ZdSimSample(_CData):
     bytes: Any
@@ -612,6 +787,7 @@ class _ZdSimSummary(_CData):
 class _ZdSimZns(_CData):
     write_base: int
     append_extra: int
+    append_other: int
     unit: int
     write_unit_ns: float
     append_unit_ns: float
@@ -621,14 +797,23 @@ class _ZdSimZns(_CData):
     read_service: int
     write_rate: float
     buffer_bytes: int
-    program_bytes: int
     shot_bytes: int
-    shot_ns: int
+    shot_spread: float
+    suspend_ns: int
+    resume_ns: int
+    suspend_reads: int
+    dies: int
+    stripe_bytes: int
     read_base: int
     read_kib_ns: float
-    dies: int
     die_share: float
     read_rate: float
+    page_bytes: int
+    sense_ns: int
+    ahead_base: int
+    ahead_kib_ns: float
+    ahead_service: int
+    ahead_rate: float
     finish_base: int
     finish_rate: float
     finish_empty: int
@@ -637,6 +822,7 @@ class _ZdSimZns(_CData):
     reset_data: int
     reset_unfinished: int
     reset_open_base: int
+    reset_slice: int
     open_ns: int
     close_ns: int
     first_write_ns: int
@@ -702,7 +888,7 @@ class _ZdTraceReader(_CData):
     crc: int
     damage: int
     ended: int
-    reserved: int
+    with_data: int
 
 class _ZdTraceRecord(_CData):
     number: int
@@ -725,7 +911,10 @@ class _ZdTraceRecord(_CData):
     cond: int
     injected: int
     flags: int
+    marks: int
     reserved: Any
+    data: int
+    reserved2: int
 
 class _ZdTraceStatus(_CData):
     struct_size: int
@@ -738,6 +927,48 @@ class _ZdTraceStatus(_CData):
     mine: int
     keeps: int
     reserved: Any
+
+class _ZdUblkConfig(_CData):
+    size: int
+    queues: int
+    depth: int
+    max_io: int
+    id: int
+    whole_zones: int
+    reserved1: Any
+    path: Any
+    reserved: Any
+
+class _ZdUblkCounters(_CData):
+    commands: int
+    bytes_in: int
+    bytes_out: int
+    errors: int
+    repeated: int
+
+class _ZdUblkDevice(_CData):
+    mark: int
+    pid: int
+    state: int
+    queues: int
+    depth: int
+
+class _ZdUblkState(_CData):
+    magic: Any
+    version: int
+    id: int
+    mark: int
+    pid: int
+    queues: int
+    depth: int
+    max_io: int
+    uuid: Any
+    boot: Any
+    bytes: int
+    whole_zones: int
+    started: int
+    reserved: Any
+    path: Any
 
 class _ZdZone(_CData):
     start: int
@@ -786,16 +1017,19 @@ class _Lib(_Library):
     ZD_CMD_APPEND: int
     ZD_CMD_CLOSE: int
     ZD_CMD_CLOSE_ALL: int
+    ZD_CMD_COMMIT_ZRWA: int
     ZD_CMD_FINISH: int
     ZD_CMD_FINISH_ALL: int
     ZD_CMD_FLUSH: int
     ZD_CMD_OPEN: int
     ZD_CMD_OPEN_ALL: int
+    ZD_CMD_OPEN_ZRWA: int
     ZD_CMD_POWER_CYCLE: int
     ZD_CMD_READ: int
     ZD_CMD_RESET: int
     ZD_CMD_RESET_ALL: int
     ZD_CMD_SET_EMPTY: int
+    ZD_CMD_SET_EXTENSION: int
     ZD_CMD_SET_OFFLINE: int
     ZD_CMD_SET_READ_ONLY: int
     ZD_CMD_WRITE: int
@@ -808,6 +1042,7 @@ class _Lib(_Library):
     ZD_E_BLOCK_ALIGNMENT: int
     ZD_E_BUSY: int
     ZD_E_CLOSED: int
+    ZD_E_COMMIT: int
     ZD_E_CONVENTIONAL: int
     ZD_E_CORRUPT: int
     ZD_E_FAILED: int
@@ -821,6 +1056,7 @@ class _Lib(_Library):
     ZD_E_MEDIUM_WRITE: int
     ZD_E_MISCOMPARE: int
     ZD_E_NOT_IMAGE: int
+    ZD_E_OUTSIDE_ZRWA: int
     ZD_E_OUT_OF_RANGE: int
     ZD_E_POWER_LOSS: int
     ZD_E_READONLY_HANDLE: int
@@ -837,7 +1073,9 @@ class _Lib(_Library):
     ZD_E_WRITE_BOUNDARY: int
     ZD_E_ZONE_FULL: int
     ZD_E_ZONE_OFFLINE: int
+    ZD_E_ZONE_OPERATION: int
     ZD_E_ZONE_READ_ONLY: int
+    ZD_E_ZRWA_UNAVAILABLE: int
     ZD_FAULT_FLIP_MEDIA: int
     ZD_FAULT_FLIP_READ: int
     ZD_FAULT_FLUSH_ERROR: int
@@ -911,7 +1149,10 @@ class _Lib(_Library):
     ZD_MAX_FAULTS: int
     ZD_MAX_LOST: int
     ZD_MAX_RULES: int
+    ZD_MAX_SPOILED: int
     ZD_MAX_ZONES: int
+    ZD_MOST_EXTENSION: int
+    ZD_MOST_GRANULES: int
     ZD_NEXT_CLOSED: int
     ZD_NEXT_CLOSED_OR_EMPTY: int
     ZD_NEXT_EMPTY: int
@@ -931,6 +1172,45 @@ class _Lib(_Library):
     ZD_NR_FAULT_KINDS: int
     ZD_NR_RULES: int
     ZD_NULLBLK: int
+    ZD_NVMETCP_ADMIN_CAPSULE: int
+    ZD_NVMETCP_DEPTH: int
+    ZD_NVMETCP_IN_CAPSULE: int
+    ZD_NVMETCP_SEGMENT: int
+    ZD_NVMETCP_TEXT: int
+    ZD_NVME_ABORT_REQUESTED: int
+    ZD_NVME_ADMIN: int
+    ZD_NVME_ALL: int
+    ZD_NVME_CAPACITY: int
+    ZD_NVME_CONVENTIONAL: int
+    ZD_NVME_DATA_LENGTH: int
+    ZD_NVME_DO_NOT_RETRY: int
+    ZD_NVME_INTERNAL_ERROR: int
+    ZD_NVME_INVALID_COMMAND_SET: int
+    ZD_NVME_INVALID_FIELD: int
+    ZD_NVME_INVALID_FORMAT: int
+    ZD_NVME_INVALID_LOG_PAGE: int
+    ZD_NVME_INVALID_NAMESPACE: int
+    ZD_NVME_INVALID_OPCODE: int
+    ZD_NVME_INVALID_ZONE_OP: int
+    ZD_NVME_LBA_RANGE: int
+    ZD_NVME_MAX_EVENTS: int
+    ZD_NVME_MAX_NAME: int
+    ZD_NVME_MAX_NAMESPACES: int
+    ZD_NVME_MAX_QUEUES: int
+    ZD_NVME_MAX_TRANSFER: int
+    ZD_NVME_MORE: int
+    ZD_NVME_NOT_CHANGEABLE: int
+    ZD_NVME_NOT_SAVEABLE: int
+    ZD_NVME_NVM: int
+    ZD_NVME_QUEUE_DELETED: int
+    ZD_NVME_SEQUENCE_ERROR: int
+    ZD_NVME_SEQUENTIAL: int
+    ZD_NVME_SIZE_LIMIT: int
+    ZD_NVME_SUCCESS: int
+    ZD_NVME_TOO_MANY_EVENT_REQUESTS: int
+    ZD_NVME_WRITES: int
+    ZD_NVME_WRITE_PROTECTED: int
+    ZD_NVME_ZONED: int
     ZD_OFFLINE: int
     ZD_OLDEST: int
     ZD_OPEN_BRIEFLY: int
@@ -938,6 +1218,7 @@ class _Lib(_Library):
     ZD_OP_APPEND: int
     ZD_OP_CLOSE: int
     ZD_OP_CLOSE_ALL: int
+    ZD_OP_COMMIT_ZRWA: int
     ZD_OP_COMPARE: int
     ZD_OP_DEALLOCATE: int
     ZD_OP_FINISH: int
@@ -945,12 +1226,14 @@ class _Lib(_Library):
     ZD_OP_FLUSH: int
     ZD_OP_OPEN: int
     ZD_OP_OPEN_ALL: int
+    ZD_OP_OPEN_ZRWA: int
     ZD_OP_POWER_CYCLE: int
     ZD_OP_READ: int
     ZD_OP_REPORT: int
     ZD_OP_RESET: int
     ZD_OP_RESET_ALL: int
     ZD_OP_SET_EMPTY: int
+    ZD_OP_SET_EXTENSION: int
     ZD_OP_SET_OFFLINE: int
     ZD_OP_SET_READ_ONLY: int
     ZD_OP_VERIFY: int
@@ -1003,6 +1286,10 @@ class _Lib(_Library):
     ZD_SIM_DIE: int
     ZD_SIM_DM: int
     ZD_SIM_DONE: int
+    ZD_SIM_EXIT_ALL: int
+    ZD_SIM_EXIT_GROUP: int
+    ZD_SIM_EXIT_NO: int
+    ZD_SIM_EXIT_STONEWALL: int
     ZD_SIM_FIFO: int
     ZD_SIM_FLASH: int
     ZD_SIM_GREEDY: int
@@ -1030,6 +1317,10 @@ class _Lib(_Library):
     ZD_SIM_ROTATE: int
     ZD_SIM_SEEK: int
     ZD_SIM_SLOTS: int
+    ZD_SIM_STEADY_BYTES: int
+    ZD_SIM_STEADY_IOPS: int
+    ZD_SIM_STEADY_LATENCY: int
+    ZD_SIM_STEADY_NO: int
     ZD_SIM_SWITCH: int
     ZD_SIM_TRIM: int
     ZD_SIM_UNIFORM: int
@@ -1046,11 +1337,13 @@ class _Lib(_Library):
     ZD_SYNC_FLUSH: int
     ZD_SYNC_NEVER: int
     ZD_TRACE_ALIBABA: int
+    ZD_TRACE_BASE: int
     ZD_TRACE_BEGIN: int
     ZD_TRACE_BLKPARSE: int
     ZD_TRACE_BODY: int
     ZD_TRACE_CHECKSUM: int
     ZD_TRACE_COMMAND: int
+    ZD_TRACE_DATA: int
     ZD_TRACE_DIR_APPEND: int
     ZD_TRACE_DIR_CLOSE: int
     ZD_TRACE_DIR_CLOSE_ALL: int
@@ -1061,13 +1354,18 @@ class _Lib(_Library):
     ZD_TRACE_DIR_RESET: int
     ZD_TRACE_DIR_RESET_ALL: int
     ZD_TRACE_END: int
+    ZD_TRACE_FLIPS: int
+    ZD_TRACE_FUA: int
     ZD_TRACE_HEADER: int
     ZD_TRACE_IOLOG2: int
     ZD_TRACE_IOLOG3: int
     ZD_TRACE_KEEP_CHOSEN: int
     ZD_TRACE_KIND: int
     ZD_TRACE_LAST: int
+    ZD_TRACE_LONGEST_MARK: int
+    ZD_TRACE_LOSES: int
     ZD_TRACE_LOST: int
+    ZD_TRACE_MARK: int
     ZD_TRACE_MSR: int
     ZD_TRACE_POWER_CUT: int
     ZD_TRACE_POWER_ON: int
@@ -1075,27 +1373,26 @@ class _Lib(_Library):
     ZD_TRACE_SOUND: int
     ZD_TRACE_TENCENT: int
     ZD_TRACE_VERSION: int
+    ZD_TRACE_ZEROES: int
     ZD_TRACE_ZONE_AFTER: int
     ZD_TRACE_ZONE_BEFORE: int
+    ZD_UBLK_DEAD: int
+    ZD_UBLK_FAILING: int
+    ZD_UBLK_LIVE: int
+    ZD_UBLK_PATH: int
+    ZD_UBLK_STATE_VERSION: int
+    ZD_UBLK_WAITING: int
     ZD_ZBC: int
     ZD_ZNS: int
     def zd_abi(self) -> int: ...
-    def zd_append(
-        self, a0: _CData, a1: int, a2: _CData | bytes, a3: int, a4: _CData, a5: _CData, /
-    ) -> int: ...
-    def zd_appendv(
-        self, a0: _CData, a1: int, a2: _CData, a3: int, a4: _CData, a5: _CData, /
-    ) -> int: ...
+    def zd_append(self, a0: _CData, a1: int, a2: _CData | bytes, a3: int, a4: _CData, a5: _CData, /) -> int: ...
+    def zd_appendv(self, a0: _CData, a1: int, a2: _CData, a3: int, a4: _CData, a5: _CData, /) -> int: ...
     def zd_cancel(self, a0: _CData, a1: _CData, /) -> None: ...
     def zd_cell(self, a0: int, a1: int, a2: int, a3: int, /) -> _ZdCell: ...
-    def zd_check(
-        self, a0: _CData | bytes, a1: int, a2: _CData, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_check(self, a0: _CData | bytes, a1: int, a2: _CData, a3: _CData, a4: _CData, /) -> int: ...
     def zd_clock_attach(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_clock_command(self, a0: _CData, a1: _CData, /) -> int: ...
-    def zd_clock_create(
-        self, a0: _CData, a1: _CData, a2: int, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_clock_create(self, a0: _CData, a1: _CData, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_clock_detach(self, a0: _CData, a1: _CData, /) -> None: ...
     def zd_clock_free(self, a0: _CData, /) -> None: ...
     def zd_clock_idle(self, a0: _CData, a1: int, /) -> None: ...
@@ -1107,19 +1404,17 @@ class _Lib(_Library):
     def zd_conv_ranges(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
     def zd_counters(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_crc32c(self, a0: int, a1: _CData | bytes, a2: int, /) -> int: ...
-    def zd_create(
-        self, a0: _CData | bytes, a1: _CData, a2: int, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_create(self, a0: _CData | bytes, a1: _CData, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_dialect_name(self, a0: int, /) -> _CData: ...
     def zd_end_hangs(self, a0: _CData, /) -> None: ...
-    def zd_fates_cut(
-        self, a0: _CData, a1: int, a2: _CData, a3: int, a4: _CData, a5: _CData, a6: _CData, /
-    ) -> int: ...
+    def zd_fates_cut(self, a0: _CData, a1: int, a2: _CData, a3: int, a4: _CData, a5: _CData, a6: _CData, /) -> int: ...
     def zd_fault_add(self, a0: _CData, a1: _CData, a2: _CData, a3: _CData, /) -> int: ...
     def zd_fault_clear(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
     def zd_fault_commands(self, a0: int, /) -> int: ...
     def zd_fault_list(self, a0: _CData, a1: _CData, a2: int, a3: _CData, /) -> int: ...
     def zd_fault_release(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
+    def zd_fault_spoil(self, a0: _CData, a1: int, a2: int, a3: _CData, /) -> int: ...
+    def zd_fault_spoiled(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
     def zd_fault_virtual_ns(self, a0: _CData, /) -> int: ...
     def zd_fd(self, a0: _CData, /) -> int: ...
     def zd_findings_free(self, a0: _CData, /) -> None: ...
@@ -1143,17 +1438,11 @@ class _Lib(_Library):
     def zd_fs_news(self, a0: _CData, a1: _CData | bytes, /) -> int: ...
     def zd_fs_nr_writers(self, a0: _CData, /) -> int: ...
     def zd_fs_open(self, a0: _CData, a1: int, a2: int, a3: _CData, a4: _CData, /) -> int: ...
-    def zd_fs_read(
-        self, a0: _CData, a1: _CData | bytes, a2: int, a3: int, a4: int, a5: _CData, /
-    ) -> int: ...
-    def zd_fs_read_begin(
-        self, a0: _CData, a1: int, a2: int, a3: int, a4: _CData, a5: _CData, /
-    ) -> int: ...
+    def zd_fs_read(self, a0: _CData, a1: _CData | bytes, a2: int, a3: int, a4: int, a5: _CData, /) -> int: ...
+    def zd_fs_read_begin(self, a0: _CData, a1: int, a2: int, a3: int, a4: _CData, a5: _CData, /) -> int: ...
     def zd_fs_read_end(self, a0: _CData, a1: int, /) -> None: ...
     def zd_fs_read_super(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
-    def zd_fs_readdir(
-        self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, a5: _CData | bytes, /
-    ) -> int: ...
+    def zd_fs_readdir(self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, a5: _CData | bytes, /) -> int: ...
     def zd_fs_remount(self, a0: _CData, a1: _CData, /) -> int: ...
     def zd_fs_revalidate(self, a0: _CData, a1: int, /) -> int: ...
     def zd_fs_root(self, a0: _CData, /) -> int: ...
@@ -1162,9 +1451,7 @@ class _Lib(_Library):
     def zd_fs_statfs(self, a0: _CData, a1: _CData, /) -> int: ...
     def zd_fs_umount(self, a0: _CData, /) -> None: ...
     def zd_fs_unsettled(self, a0: _CData, /) -> int: ...
-    def zd_fs_write(
-        self, a0: _CData, a1: _CData | bytes, a2: int, a3: int, a4: int, a5: _CData, a6: _CData, /
-    ) -> int: ...
+    def zd_fs_write(self, a0: _CData, a1: _CData | bytes, a2: int, a3: int, a4: int, a5: _CData, a6: _CData, /) -> int: ...
     def zd_get_interrupt(self, a0: _CData, a1: _CData, /) -> _CData: ...
     def zd_info(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_log_changed(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
@@ -1181,22 +1468,43 @@ class _Lib(_Library):
     def zd_map_end(self, a0: _CData, a1: int, /) -> None: ...
     def zd_native_build(self) -> int: ...
     def zd_news(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
-    def zd_observe(
-        self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_nvme_cancel(self, a0: _CData, /) -> None: ...
+    def zd_nvme_command_at(self, a0: int, a1: _CData, /) -> int: ...
+    def zd_nvme_controller_close(self, a0: _CData, /) -> None: ...
+    def zd_nvme_controller_id(self, a0: _CData, /) -> int: ...
+    def zd_nvme_controller_open(self, a0: _CData, a1: _CData, a2: int, a3: _CData, a4: _CData, /) -> int: ...
+    def zd_nvme_controller_open_as(self, a0: _CData, a1: int, a2: _CData, a3: int, a4: _CData, a5: _CData, /) -> int: ...
+    def zd_nvme_controller_reset(self, a0: _CData, /) -> None: ...
+    def zd_nvme_exec(self, a0: _CData, a1: _CData, /) -> None: ...
+    def zd_nvme_keep_alive(self, a0: _CData, /) -> int: ...
+    def zd_nvme_look(self, a0: _CData, /) -> None: ...
+    def zd_nvme_memory_size(self, a0: _CData, /) -> int: ...
+    def zd_nvme_namespace_add(self, a0: _CData, a1: int, a2: _CData, a3: int, a4: _CData, /) -> int: ...
+    def zd_nvme_queue_close(self, a0: _CData, /) -> None: ...
+    def zd_nvme_queue_open(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
+    def zd_nvme_recall(self, a0: _CData, a1: _CData | bytes, /) -> None: ...
+    def zd_nvme_remember(self, a0: _CData, a1: _CData | bytes, /) -> None: ...
+    def zd_nvme_subsystem_free(self, a0: _CData, /) -> None: ...
+    def zd_nvme_subsystem_new(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
+    def zd_nvme_transfer(self, a0: _CData, a1: _CData, a2: _CData, a3: _CData, /) -> None: ...
+    def zd_observe(self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: _CData, a4: _CData, /) -> int: ...
     def zd_observe_end(self, a0: _CData, a1: _CData | bytes, /) -> None: ...
     def zd_open(self, a0: _CData | bytes, a1: int, a2: _CData, a3: _CData, /) -> int: ...
     def zd_others_write(self, a0: _CData, a1: _CData, /) -> int: ...
     def zd_own_clock(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_findings(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_forgotten_iscsi(self, a0: _CData | bytes, /) -> None: ...
+    def zd_own_forgotten_nvmetcp(self, a0: _CData | bytes, /) -> None: ...
+    def zd_own_forgotten_ublk(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_fs(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_fs_detached(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_iscsi(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_left(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_log(self, a0: _CData | bytes, /) -> None: ...
+    def zd_own_nvmetcp(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_sim(self, a0: _CData | bytes, /) -> None: ...
     def zd_own_snapshot(self, a0: _CData | bytes, /) -> None: ...
+    def zd_own_ublk(self, a0: _CData | bytes, /) -> None: ...
     def zd_pace_as(self, a0: _CData, a1: _CData, a2: _CData, a3: int, a4: _CData, /) -> int: ...
     def zd_pin(self, a0: _CData, a1: int, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_place(self, a0: _CData | bytes, a1: _CData | bytes, a2: int, a3: _CData, /) -> int: ...
@@ -1224,55 +1532,56 @@ class _Lib(_Library):
     def zd_scsi_exec(self, a0: _CData, a1: _CData, /) -> None: ...
     def zd_scsi_manage(self, a0: _CData, a1: int, a2: _CData, a3: int, /) -> int: ...
     def zd_scsi_nexus_close(self, a0: _CData, /) -> None: ...
-    def zd_scsi_nexus_open(
-        self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_scsi_nexus_open(self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_scsi_reset(self, a0: _CData, a1: _CData, /) -> int: ...
-    def zd_scsi_target_add(
-        self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_scsi_target_add(self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, /) -> int: ...
     def zd_scsi_target_free(self, a0: _CData, /) -> None: ...
     def zd_scsi_target_new(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
-    def zd_scsi_transfer(
-        self, a0: _CData, a1: _CData, a2: _CData, a3: int, a4: _CData, a5: _CData, /
-    ) -> None: ...
+    def zd_scsi_transfer(self, a0: _CData, a1: _CData, a2: _CData, a3: int, a4: _CData, a5: _CData, /) -> None: ...
     def zd_serve_iscsi_drop(self, a0: _CData, a1: int, /) -> int: ...
     def zd_serve_iscsi_event(self, a0: _CData, /) -> int: ...
     def zd_serve_iscsi_forget(self, a0: _CData, /) -> None: ...
     def zd_serve_iscsi_free(self, a0: _CData, /) -> None: ...
     def zd_serve_iscsi_here(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
     def zd_serve_iscsi_list(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
-    def zd_serve_iscsi_new(
-        self, a0: _CData | bytes, a1: int, a2: _CData, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_serve_iscsi_new(self, a0: _CData | bytes, a1: int, a2: _CData, a3: _CData, a4: _CData, /) -> int: ...
     def zd_serve_iscsi_said(self, a0: _CData, a1: _CData | bytes, /) -> int: ...
     def zd_serve_iscsi_stop(self, a0: _CData, a1: int, /) -> None: ...
-    def zd_serve_iscsi_take(
-        self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, /
-    ) -> int: ...
-    def zd_serve_iscsi_targets(
-        self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, /
-    ) -> int: ...
+    def zd_serve_iscsi_take(self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, /) -> int: ...
+    def zd_serve_iscsi_targets(self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, /) -> int: ...
     def zd_serve_iscsi_unit(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
+    def zd_serve_nvmetcp_drop(self, a0: _CData, a1: int, /) -> int: ...
+    def zd_serve_nvmetcp_event(self, a0: _CData, /) -> int: ...
+    def zd_serve_nvmetcp_forget(self, a0: _CData, /) -> None: ...
+    def zd_serve_nvmetcp_free(self, a0: _CData, /) -> None: ...
+    def zd_serve_nvmetcp_here(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
+    def zd_serve_nvmetcp_list(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
+    def zd_serve_nvmetcp_namespace(self, a0: _CData, a1: int, a2: _CData, a3: int, a4: _CData, /) -> int: ...
+    def zd_serve_nvmetcp_new(self, a0: _CData | bytes, a1: _CData, a2: _CData, a3: _CData, /) -> int: ...
+    def zd_serve_nvmetcp_said(self, a0: _CData, a1: _CData | bytes, /) -> int: ...
+    def zd_serve_nvmetcp_stop(self, a0: _CData, /) -> None: ...
+    def zd_serve_nvmetcp_take(self, a0: _CData, a1: int, a2: _CData, a3: _CData, a4: _CData, /) -> int: ...
+    def zd_serve_ublk_again(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
+    def zd_serve_ublk_counters(self, a0: _CData, a1: _CData, /) -> None: ...
+    def zd_serve_ublk_event(self, a0: _CData, /) -> int: ...
+    def zd_serve_ublk_forget(self, a0: _CData, /) -> None: ...
+    def zd_serve_ublk_free(self, a0: _CData, /) -> None: ...
+    def zd_serve_ublk_id(self, a0: _CData, /) -> int: ...
+    def zd_serve_ublk_new(self, a0: _CData, a1: _CData, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_set_condition(self, a0: _CData, a1: int, a2: int, a3: _CData, /) -> int: ...
     def zd_set_interrupt(self, a0: _CData, a1: _CData, a2: _CData | bytes, /) -> None: ...
     def zd_set_pace(self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: _CData, /) -> int: ...
     def zd_sim_add_job(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_sim_apply(self, a0: _CData, a1: int, a2: int, a3: int, a4: _CData, /) -> int: ...
-    def zd_sim_attach(
-        self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: int, a4: _CData, /
-    ) -> int: ...
+    def zd_sim_attach(self, a0: _CData, a1: _CData, a2: _CData | bytes, a3: int, a4: _CData, /) -> int: ...
     def zd_sim_bare(self, a0: _CData, a1: int, a2: int, a3: int, /) -> int: ...
-    def zd_sim_bare_device(
-        self, a0: _CData, a1: int, a2: int, a3: int, a4: _CData | bytes, /
-    ) -> int: ...
+    def zd_sim_bare_device(self, a0: _CData, a1: int, a2: int, a3: int, a4: _CData | bytes, /) -> int: ...
     def zd_sim_bins(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
     def zd_sim_bucket(self, a0: int, /) -> int: ...
+    def zd_sim_commands(self, a0: _CData, a1: int, a2: _CData, a3: int, /) -> int: ...
     def zd_sim_create(self, a0: _CData, a1: _CData, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_sim_exp(self, a0: float, /) -> float: ...
-    def zd_sim_feed(
-        self, a0: _CData, a1: int, a2: _CData, a3: int, a4: int, a5: _CData, /
-    ) -> int: ...
+    def zd_sim_feed(self, a0: _CData, a1: int, a2: _CData, a3: int, a4: int, a5: _CData, /) -> int: ...
     def zd_sim_fill(self, a0: _CData, a1: int, a2: int, a3: int, a4: int, a5: _CData, /) -> int: ...
     def zd_sim_free(self, a0: _CData, /) -> None: ...
     def zd_sim_histogram(self, a0: _CData, a1: int, a2: int, a3: _CData, /) -> int: ...
@@ -1284,9 +1593,7 @@ class _Lib(_Library):
     def zd_sim_run(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
     def zd_sim_series(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
     def zd_sim_summary(self, a0: _CData, a1: _CData, /) -> int: ...
-    def zd_snapshot_fates(
-        self, a0: _CData, a1: _CData, a2: int, a3: _CData, a4: _CData, /
-    ) -> int: ...
+    def zd_snapshot_fates(self, a0: _CData, a1: _CData, a2: int, a3: _CData, a4: _CData, /) -> int: ...
     def zd_snapshot_free(self, a0: _CData, /) -> None: ...
     def zd_snapshot_look(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_snapshot_rows(self, a0: _CData, a1: _CData, a2: int, /) -> int: ...
@@ -1297,25 +1604,31 @@ class _Lib(_Library):
     def zd_submit(self, a0: _CData, a1: _CData, /) -> int: ...
     def zd_trace_keep(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
     def zd_trace_last(self, a0: _CData, a1: _CData, a2: int, a3: _CData, /) -> int: ...
-    def zd_trace_parse(
-        self, a0: _CData, a1: _CData | bytes, a2: int, a3: int, a4: _CData, a5: int, a6: _CData, /
-    ) -> int: ...
-    def zd_trace_read(
-        self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, a4: int, a5: _CData, /
-    ) -> int: ...
+    def zd_trace_mark(self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, /) -> int: ...
+    def zd_trace_parse(self, a0: _CData, a1: _CData | bytes, a2: int, a3: int, a4: _CData, a5: int, a6: _CData, /) -> int: ...
+    def zd_trace_read(self, a0: _CData, a1: _CData | bytes, a2: int, a3: _CData, a4: int, a5: _CData, /) -> int: ...
     def zd_trace_start(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
+    def zd_trace_start_data(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
     def zd_trace_status(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_trace_stop(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
+    def zd_ublk_delete(self, a0: int, a1: int, a2: _CData, /) -> int: ...
+    def zd_ublk_look_up(self, a0: int, a1: _CData, a2: _CData, /) -> int: ...
+    def zd_ublk_state(self, a0: int, a1: _CData, a2: _CData, /) -> int: ...
     def zd_unpin(self, a0: _CData, a1: _CData, /) -> None: ...
     def zd_waited_for(self) -> _CData: ...
     def zd_watch(self, a0: _CData, a1: _CData, a2: _CData | bytes, /) -> None: ...
     def zd_watched(self, a0: _CData, a1: int, a2: int, a3: int, a4: int, /) -> int: ...
+    def zd_zone_commit_zrwa(self, a0: _CData, a1: int, a2: int, a3: _CData, /) -> int: ...
     def zd_zone_counters(self, a0: _CData, a1: int, a2: int, a3: _CData, a4: _CData, /) -> int: ...
+    def zd_zone_extension(self, a0: _CData, a1: int, a2: _CData | bytes, a3: _CData, /) -> int: ...
     def zd_zone_mgmt(self, a0: _CData, a1: int, a2: int, a3: int, a4: _CData, /) -> int: ...
+    def zd_zone_open_zrwa(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
     def zd_zone_opened(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
+    def zd_zone_set_extension(self, a0: _CData, a1: int, a2: _CData | bytes, a3: int, a4: _CData, /) -> int: ...
     def zd_zone_state(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
     def zd_zone_states(self, a0: _CData, a1: _CData, a2: _CData, /) -> int: ...
     def zd_zone_written(self, a0: _CData, a1: int, a2: _CData, /) -> int: ...
+    def zd_zone_zrwa(self, a0: _CData, a1: int, a2: _CData, a3: _CData, /) -> int: ...
 
 class _FFI(_Base):
     @overload
@@ -1327,9 +1640,7 @@ class _FFI(_Base):
     @overload
     def new(self, cdecl: Literal["struct zd_cell *"], init: object = ...) -> _ZdCell: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_clock_state *"], init: object = ...
-    ) -> _ZdClockState: ...
+    def new(self, cdecl: Literal["struct zd_clock_state *"], init: object = ...) -> _ZdClockState: ...
     @overload
     def new(self, cdecl: Literal["struct zd_config *"], init: object = ...) -> _ZdConfig: ...
     @overload
@@ -1345,9 +1656,7 @@ class _FFI(_Base):
     @overload
     def new(self, cdecl: Literal["struct zd_finding *"], init: object = ...) -> _ZdFinding: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_fs_counters *"], init: object = ...
-    ) -> _ZdFsCounters: ...
+    def new(self, cdecl: Literal["struct zd_fs_counters *"], init: object = ...) -> _ZdFsCounters: ...
     @overload
     def new(self, cdecl: Literal["struct zd_fs_format *"], init: object = ...) -> _ZdFsFormat: ...
     @overload
@@ -1357,23 +1666,31 @@ class _FFI(_Base):
     @overload
     def new(self, cdecl: Literal["struct zd_info *"], init: object = ...) -> _ZdInfo: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_iscsi_limits *"], init: object = ...
-    ) -> _ZdIscsiLimits: ...
+    def new(self, cdecl: Literal["struct zd_iscsi_limits *"], init: object = ...) -> _ZdIscsiLimits: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_iscsi_login *"], init: object = ...
-    ) -> _ZdIscsiLogin: ...
+    def new(self, cdecl: Literal["struct zd_iscsi_login *"], init: object = ...) -> _ZdIscsiLogin: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_iscsi_session *"], init: object = ...
-    ) -> _ZdIscsiSession: ...
+    def new(self, cdecl: Literal["struct zd_iscsi_session *"], init: object = ...) -> _ZdIscsiSession: ...
     @overload
     def new(self, cdecl: Literal["struct zd_log_config *"], init: object = ...) -> _ZdLogConfig: ...
     @overload
     def new(self, cdecl: Literal["struct zd_log_counts *"], init: object = ...) -> _ZdLogCounts: ...
     @overload
+    def new(self, cdecl: Literal["struct zd_mover *"], init: object = ...) -> _ZdMover: ...
+    @overload
     def new(self, cdecl: Literal["struct zd_news *"], init: object = ...) -> _ZdNews: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_nvme_command *"], init: object = ...) -> _ZdNvmeCommand: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_nvme_command_info *"], init: object = ...) -> _ZdNvmeCommandInfo: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_nvme_names *"], init: object = ...) -> _ZdNvmeNames: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_nvmetcp_connect *"], init: object = ...) -> _ZdNvmetcpConnect: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_nvmetcp_limits *"], init: object = ...) -> _ZdNvmetcpLimits: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_nvmetcp_queue *"], init: object = ...) -> _ZdNvmetcpQueue: ...
     @overload
     def new(self, cdecl: Literal["struct zd_pace *"], init: object = ...) -> _ZdPace: ...
     @overload
@@ -1387,9 +1704,7 @@ class _FFI(_Base):
     @overload
     def new(self, cdecl: Literal["struct zd_said_disk *"], init: object = ...) -> _ZdSaidDisk: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_scsi_command_info *"], init: object = ...
-    ) -> _ZdScsiCommandInfo: ...
+    def new(self, cdecl: Literal["struct zd_scsi_command_info *"], init: object = ...) -> _ZdScsiCommandInfo: ...
     @overload
     def new(self, cdecl: Literal["struct zd_scsi_names *"], init: object = ...) -> _ZdScsiNames: ...
     @overload
@@ -1400,6 +1715,8 @@ class _FFI(_Base):
     def new(self, cdecl: Literal["struct zd_sim_bin *"], init: object = ...) -> _ZdSimBin: ...
     @overload
     def new(self, cdecl: Literal["struct zd_sim_dm *"], init: object = ...) -> _ZdSimDm: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_sim_done *"], init: object = ...) -> _ZdSimDone: ...
     @overload
     def new(self, cdecl: Literal["struct zd_sim_hdd *"], init: object = ...) -> _ZdSimHdd: ...
     @overload
@@ -1419,19 +1736,13 @@ class _FFI(_Base):
     @overload
     def new(self, cdecl: Literal["struct zd_sim_stats *"], init: object = ...) -> _ZdSimStats: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_sim_summary *"], init: object = ...
-    ) -> _ZdSimSummary: ...
+    def new(self, cdecl: Literal["struct zd_sim_summary *"], init: object = ...) -> _ZdSimSummary: ...
     @overload
     def new(self, cdecl: Literal["struct zd_sim_zns *"], init: object = ...) -> _ZdSimZns: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_snapshot_block *"], init: object = ...
-    ) -> _ZdSnapshotBlock: ...
+    def new(self, cdecl: Literal["struct zd_snapshot_block *"], init: object = ...) -> _ZdSnapshotBlock: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_snapshot_zone *"], init: object = ...
-    ) -> _ZdSnapshotZone: ...
+    def new(self, cdecl: Literal["struct zd_snapshot_zone *"], init: object = ...) -> _ZdSnapshotZone: ...
     @overload
     def new(self, cdecl: Literal["struct zd_survivor *"], init: object = ...) -> _ZdSurvivor: ...
     @overload
@@ -1439,27 +1750,25 @@ class _FFI(_Base):
     @overload
     def new(self, cdecl: Literal["struct zd_told_zone *"], init: object = ...) -> _ZdToldZone: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_trace_parser *"], init: object = ...
-    ) -> _ZdTraceParser: ...
+    def new(self, cdecl: Literal["struct zd_trace_parser *"], init: object = ...) -> _ZdTraceParser: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_trace_reader *"], init: object = ...
-    ) -> _ZdTraceReader: ...
+    def new(self, cdecl: Literal["struct zd_trace_reader *"], init: object = ...) -> _ZdTraceReader: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_trace_record *"], init: object = ...
-    ) -> _ZdTraceRecord: ...
+    def new(self, cdecl: Literal["struct zd_trace_record *"], init: object = ...) -> _ZdTraceRecord: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_trace_status *"], init: object = ...
-    ) -> _ZdTraceStatus: ...
+    def new(self, cdecl: Literal["struct zd_trace_status *"], init: object = ...) -> _ZdTraceStatus: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_ublk_config *"], init: object = ...) -> _ZdUblkConfig: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_ublk_counters *"], init: object = ...) -> _ZdUblkCounters: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_ublk_device *"], init: object = ...) -> _ZdUblkDevice: ...
+    @overload
+    def new(self, cdecl: Literal["struct zd_ublk_state *"], init: object = ...) -> _ZdUblkState: ...
     @overload
     def new(self, cdecl: Literal["struct zd_zone *"], init: object = ...) -> _ZdZone: ...
     @overload
-    def new(
-        self, cdecl: Literal["struct zd_zone_counters *"], init: object = ...
-    ) -> _ZdZoneCounters: ...
+    def new(self, cdecl: Literal["struct zd_zone_counters *"], init: object = ...) -> _ZdZoneCounters: ...
     @overload
     def new(self, cdecl: Literal["struct zd_zone_state *"], init: object = ...) -> _ZdZoneState: ...
     @overload

@@ -9,10 +9,11 @@ gives zeros where data was.
 
 from __future__ import annotations
 
+import dataclasses
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from zoned.dumpfile import (
     DATA,
     DISK,
     DONE,
+    EXTENDED,
+    EXTENSION,
     NON_SEQ,
     PIECE,
     RECORD,
@@ -37,6 +40,7 @@ from zoned.dumpfile import (
     ZoneRecord,
     reader_of,
     to_json,
+    zone_record,
 )
 from zoned.reportformats import CONDITION_NAMES
 from zoned.units import counted, format_size
@@ -44,6 +48,8 @@ from zoned.wholefile import Temporary
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from zoned import Device, Geometry
 
 STATE = struct.Struct("=QQQIBBBB")
@@ -116,7 +122,7 @@ def _dump(
     uuid = uuid or str(device.info().uuid)
     payload = data and geometry.data == "store"
     states = _states(device)
-    records = _records(states)
+    records = _records(states, _extended(device, states), _areas(device, states))
     total = (
         sum(
             written
@@ -146,9 +152,11 @@ def _dump(
     buffer = bytearray(PIECE)
     for at in range(0, len(records), step):
         group += records[at : at + step]
-        index, condition, _, _, written = RECORD.unpack_from(records, at)
+        index, condition, flags, area, written = RECORD.unpack_from(records, at)
         full = payload and written and condition != ZoneCondition.OFFLINE
-        if full or len(group) == BATCH * step:
+        if flags & EXTENDED:
+            _put_extension(device, states, index, out, group)
+        if full or flags & EXTENDED or len(group) == BATCH * step:
             out.chunk(ZONE, bytes(group))
             group.clear()
         if not full:
@@ -165,12 +173,23 @@ def _dump(
             done += length
             if progress is not None:
                 progress(done, total)
-        _unchanged(device, states, index)
+        _unchanged(device, states, index, area=area > 0)
     if group:
         out.chunk(ZONE, bytes(group))
     count = len(records) // step
     out.chunk(DONE, to_json({"zones": count, "data": carried}))
     return Summary(describe(device), geometry.profile, uuid, payload, count, carried)
+
+
+def _put_extension(device: Device, states: bytes, zone: int, out: Writer, group: bytearray) -> None:
+    """Of the last zone of a group, which is alone in its file: what came before it goes first."""
+    step = RECORD.size
+    if len(group) > step:
+        out.chunk(ZONE, bytes(group[:-step]))
+        del group[:-step]
+    extension = device.zone_extension(zone)
+    _unchanged(device, states, zone)
+    out.chunk(EXTENSION, extension or b"", zone)
 
 
 def _read(device: Device, states: bytes, zone: int, buffer: bytearray, offset: int) -> None:
@@ -184,14 +203,14 @@ def _read(device: Device, states: bytes, zone: int, buffer: bytearray, offset: i
         raise
 
 
-def _unchanged(device: Device, states: bytes, zone: int) -> None:
+def _unchanged(device: Device, states: bytes, zone: int, *, area: bool = False) -> None:
     """Raises DumpChangedError unless what was read of a zone till now is what it held when `states`
-    were read."""
+    were read; area: it has a random write area, in which it may be overwritten."""
     then = STATE.unpack_from(states, zone * STATE.size)
     now = STATE.unpack(zone_state(device, zone))
     (written, _, writes, gen, kind, *_), (written_now, _, writes_now, gen_now, *_) = then, now
     same = gen_now == gen and written_now >= written
-    if kind != ZoneType.SEQ_WRITE_REQUIRED:
+    if kind != ZoneType.SEQ_WRITE_REQUIRED or area:
         same = same and writes_now == writes
     if not same:
         raise DumpChangedError(
@@ -213,6 +232,9 @@ def describe_geometry(geometry: Geometry) -> dict[str, Any]:
     for name in FIELDS:
         value = getattr(geometry, name)
         keywords[name] = str(value) if isinstance(value, str) else value
+    for name in ("zone_extension", "zrwa_size", "zrwa_granularity", "zrwa_count"):
+        if not keywords[name]:
+            del keywords[name]  # so that older programs read dumps of disks without
     keywords["conventional"] = [list(pair) for pair in geometry.conventional.ranges()]
     return keywords
 
@@ -227,7 +249,37 @@ def _states(device: Device) -> bytes:
         ) from error
 
 
-def _records(states: bytes) -> bytes:
+def area_number(geometry: Geometry, area: range | None) -> int:
+    """A random write area as records have it: ZoneRecord.area."""
+    return 0 if area is None else -(-len(area) // geometry.zrwa_granularity) + 1
+
+
+def _areas(device: Device, states: bytes) -> dict[int, int]:
+    """The zones that have a random write area, and how records tell of it."""
+    found: dict[int, int] = {}
+    if not device.geometry.zrwa_size:
+        return found
+    for index, state in enumerate(STATE.iter_unpack(states)):
+        area = device.write_area(index) if ZoneCondition(state[5]).is_active else None
+        if area is not None:
+            found[index] = area_number(device.geometry, area)
+            _unchanged(device, states, index, area=True)
+    return found
+
+
+def _extended(device: Device, states: bytes) -> frozenset[int]:
+    """The zones that show a descriptor extension."""
+    if not device.geometry.zone_extension:
+        return frozenset()
+    first = (ZoneCondition.EMPTY, ZoneCondition.NOT_WP)
+    return frozenset(
+        index
+        for index, state in enumerate(STATE.iter_unpack(states))
+        if state[5] not in first and device.zone_extension(index) is not None
+    )
+
+
+def _records(states: bytes, extended: frozenset[int], areas: Mapping[int, int]) -> bytes:
     """All zones that are not in their first state, packed, in the order of the format."""
     resting, closed, explicit = bytearray(), bytearray(), bytearray()
     implicit: list[tuple[int, bytes]] = []
@@ -240,15 +292,23 @@ def _records(states: bytes) -> bytes:
         if kind == conventional and condition == ZoneCondition.NOT_WP and not written:
             continue
         if condition == ZoneCondition.IMPLICIT_OPEN and not written:
-            continue  # by a write under way or cut short; an implicit close makes it EMPTY
+            if index not in extended:
+                continue  # by a write under way or cut short; an implicit close makes it EMPTY
+            condition = int(ZoneCondition.CLOSED)  # likewise
         flags = (NON_SEQ if non_seq else 0) | (RESET if reset else 0)
-        record = RECORD.pack(index, condition, flags, 0, written)
+        flags |= EXTENDED if index in extended else 0
+        record = RECORD.pack(index, condition, flags, areas.get(index, 0), written)
         if condition == ZoneCondition.IMPLICIT_OPEN:
             implicit.append((opened, record))
         else:
             places.get(condition, resting).extend(record)
     implicit.sort()
     return bytes(resting + closed + explicit + b"".join(record for _, record in implicit))
+
+
+def _all_records(device: Device) -> bytes:
+    states = _states(device)
+    return _records(states, _extended(device, states), _areas(device, states))
 
 
 # -----------------------------------------------------------------------------------------
@@ -369,12 +429,12 @@ def clone_state(device: Device) -> Device:
     """
     import zoned
 
-    keywords = describe(device) | {"data": "none", "host_sync": "never"}
+    keywords = describe(device) | {"data": "none", "host_sync": "never", "zone_extension": 0}
     copy = zoned.memory(**_arguments(keywords))
     try:
         builder = Builder(copy, payload=False)
-        for index, condition, flags, _, written in RECORD.iter_unpack(_records(_states(device))):
-            builder.begin(ZoneRecord(index, ZoneCondition(condition), flags, written))
+        for row in RECORD.iter_unpack(_all_records(device)):
+            builder.begin(zone_record(*row))
             builder.end()
     except BaseException:
         copy.close()
@@ -382,12 +442,52 @@ def clone_state(device: Device) -> Device:
     return copy
 
 
+def copy(
+    device: Device, path: str | os.PathLike[str] | None, *, host_sync: str = "never"
+) -> Device:
+    """A new disk in a file (None: in RAM) in the same state and with the same data, all of it
+    durable; returns a handle on it. Of a disk that nobody changes meanwhile.
+
+    Raises FileExistsError, OSError.
+    """
+    from zoned.device import create_from
+    from zoned.geometry import HostSync
+
+    geometry = dataclasses.replace(device.geometry, host_sync=HostSync(host_sync))
+    name = None if path is None else os.fsdecode(path)
+    new = create_from(name, geometry, replace=False)
+    try:
+        builder = Builder(new, payload=geometry.data == "store")
+        buffer = bytearray(PIECE)
+        for row in RECORD.iter_unpack(_all_records(device)):
+            record = zone_record(*row)
+            index, written = record.index, record.written
+            if record.extended:
+                builder.extend(index, device.zone_extension(index) or b"")
+            builder.begin(record)
+            start = index * geometry.zone_size
+            held = written if builder.payload and record.condition != ZoneCondition.OFFLINE else 0
+            for offset in range(start, start + held, PIECE):
+                length = min(PIECE, start + held - offset)
+                with memoryview(buffer)[:length] as piece:
+                    device.preadinto(piece, offset)
+                    if piece != _ZEROS[:length]:
+                        builder.data(bytes(piece), offset)
+            builder.end()
+        new.flush()
+    except BaseException:
+        new.close()
+        raise
+    return new
+
+
 def _new_disk(reader: Reader, path: str | None, data: str | None) -> Device:
     import zoned
     from zoned.drives.profiles import builtin_names
 
     disk = reader.disk()
-    keywords = _arguments(disk["geometry"] | ({"data": data} if data else {}))
+    other = {"data": data, "zone_extension": 0} if data == "none" else {"data": data}
+    keywords = _arguments(disk["geometry"] | (other if data else {}))
     if disk["profile"] in builtin_names():
         keywords["profile"] = disk["profile"]
     try:
@@ -425,45 +525,75 @@ def _fill(
     reader: Reader, device: Device, builder: Builder, progress: Progress | None
 ) -> tuple[int, int]:
     """Zones and bytes of payload that a dump has, once all are in their places."""
-    zones = data = total = 0
-    room = _Room(device)
-    named = bytearray(device.geometry.nr_zones)
+    filling = _Filling(reader, device, builder)
+    data = 0
     for kind, body, offset in reader.chunks():
         if kind == ZONE:
             builder.end()
             for record in reader.records(body):
                 builder.end()
-                if record.index >= device.geometry.nr_zones:
-                    raise reader.damaged(
-                        f"it names zone {record.index}, and the disk has zones 0 to"
-                        f" {device.geometry.nr_zones - 1}"
-                    )
-                if named[record.index]:
-                    raise reader.damaged(f"it names zone {record.index} twice")
-                named[record.index] = True
-                if record.written > device.geometry.zone_capacity_of(record.index):
-                    raise reader.damaged(
-                        f"{counted(record.written, 'byte is', 'bytes are')} written in zone"
-                        f" {record.index}, more than fit"
-                    )
-                total += record.written
-                if total > MOST_WRITTEN:
-                    raise reader.damaged(
-                        f"more than {format_size(MOST_WRITTEN)} are written, the most that a dump"
-                        " may have"
-                    )
-                room.take(builder.stores(record), record.index, reader.name)
-                builder.begin(record)
-                zones += 1
+                filling.zone(record)
+        elif kind == EXTENSION:
+            builder.end()
+            filling.extension(body, offset)
         else:
-            problem = builder.data(body, offset)
-            if problem:
-                raise reader.damaged(problem)
+            filling.refuse(builder.data(body, offset))
             data += len(body)
             if progress is not None:
                 progress(reader.at, 0)
     builder.end()
-    return zones, data
+    if builder.extension is not None:
+        filling.refuse(f"it has a descriptor extension of zone {builder.extension[0]}, and not it")
+    return filling.zones, data
+
+
+class _Filling:
+    """What a dump has said of the zones by now. Raises DumpError for what cannot be."""
+
+    def __init__(self, reader: Reader, device: Device, builder: Builder) -> None:
+        self.reader, self.builder, self.geometry = reader, builder, device.geometry
+        self.zones = self.total = 0
+        self.room = _Room(device)
+        self.named = bytearray(device.geometry.nr_zones)
+        self.extends: int = reader.disk()["geometry"].get("zone_extension", 0)
+
+    def refuse(self, problem: str | None) -> None:
+        """If there is one."""
+        if problem:
+            raise self.reader.damaged(problem)
+
+    def zone(self, record: ZoneRecord) -> None:
+        """One begins."""
+        self.refuse(self._wrong(record))
+        self.named[record.index] = True
+        self.total += record.written
+        if self.total > MOST_WRITTEN:
+            self.refuse(
+                f"more than {format_size(MOST_WRITTEN)} are written, the most that a dump may have"
+            )
+        self.room.take(self.builder.stores(record), record.index, self.reader.name)
+        self.refuse(self.builder.begin(record))
+        self.zones += 1
+
+    def _wrong(self, record: ZoneRecord) -> str | None:
+        index, geometry = record.index, self.geometry
+        if index >= geometry.nr_zones:
+            return f"it names zone {index}, and the disk has zones 0 to {geometry.nr_zones - 1}"
+        if self.named[index]:
+            return f"it names zone {index} twice"
+        if record.written > geometry.zone_capacity_of(index):
+            written = counted(record.written, "byte is", "bytes are")
+            return f"{written} written in zone {index}, more than fit"
+        return None
+
+    def extension(self, body: bytes, zone: int) -> None:
+        """Of the zone that comes next."""
+        if len(body) != self.extends:
+            self.refuse(
+                f"the descriptor extension of zone {zone} has {counted(len(body), 'byte')}, and"
+                f" those of its disk have {self.extends}"
+            )
+        self.refuse(self.builder.extend(zone, body))
 
 
 def _room(device: Device) -> int | None:
@@ -508,14 +638,84 @@ class Builder:
         self.payload = payload
         self.record: ZoneRecord | None = None
         self.start = self.position = 0
+        self.extension: tuple[int, bytes] | None = None
+        """Of the zone that comes next."""
+        self.wp: int | None = None
+        """Where a random write area begins that the zone shall have."""
+        self.opens: tuple[int, ZoneRecord] | None = None
+        """Where it is opened, and the zone, until that is done."""
 
-    def begin(self, record: ZoneRecord) -> None:
+    def extend(self, zone: int, extension: bytes) -> str | None:
+        """The zone that begins next has a descriptor extension; None, or what is wrong with it."""
+        if self.extension is not None:
+            return f"the descriptor extension of zone {self.extension[0]} comes before no such zone"
+        self.extension = zone, extension
+        return None
+
+    def begin(self, record: ZoneRecord) -> str | None:
+        """None, or what is wrong with the zone."""
         self.record = record
         self.start = self.position = record.index * self.device.geometry.zone_size
+        told, self.extension = self.extension, None
+        if told is not None and (told[0] != record.index or not record.extended):
+            return f"the descriptor extension of zone {told[0]} comes before zone {record.index}"
+        if self.device.geometry.zone_extension and record.extended:
+            if told is None:
+                return f"zone {record.index} has a descriptor extension that did not come"
+            self.device.set_zone_extension(record.index, told[1])
+        self.wp = self.opens = None
+        if record.area:
+            return self._plan(record)
         if record.condition is ZoneCondition.EXPLICIT_OPEN or (
             record.condition is ZoneCondition.CLOSED and not record.written
         ):
             self.device.open_zone(record.index)
+        return None
+
+    def _plan(self, record: ZoneRecord) -> str | None:
+        """Of a zone with a random write area: written up to the area, it is opened with it."""
+        granule, size = self.device.geometry.zrwa_granularity, self.device.geometry.zrwa_size
+        if not granule or not record.condition.is_active:
+            return f"zone {record.index} has a random write area, which it cannot have"
+        wp = -(-record.written // granule) * granule - (record.area - 1) * granule
+        if wp < 0 or wp > record.written or (record.area - 1) * granule > size:
+            return f"zone {record.index} has a random write area that cannot lie so"
+        self.wp = opens = self.start + wp
+        if record.condition is ZoneCondition.IMPLICIT_OPEN and wp == record.written:
+            if not wp:
+                return f"zone {record.index} is implicitly open with nothing in it"
+            opens -= granule  # what is written there, and committed, opens it
+        self.opens = opens, record
+        if opens == self.start:
+            self._open_area(record)
+        return None
+
+    def _open_area(self, record: ZoneRecord) -> None:
+        self.opens = None
+        self.device.open_zone_zrwa(record.index)
+        if record.condition is ZoneCondition.IMPLICIT_OPEN:
+            self.device.close_zone(record.index)  # the next write opens it so
+
+    def _settle_area(self, record: ZoneRecord) -> None:
+        """What is written is there: a random write area too, and what of it was committed."""
+        if self.opens is not None:
+            self._open_area(record)
+        implicit = record.condition is ZoneCondition.IMPLICIT_OPEN
+        if self.wp is not None and implicit and self.device.zones[record.index].wp != self.wp:
+            self.device.commit_zone(record.index, self.wp)
+
+    def _put(self, piece: Buffer, offset: int) -> None:
+        """Write, up to a random write area before the zone has it and in it behind that."""
+        view = memoryview(piece)
+        if self.opens is not None and offset + len(view) > self.opens[0]:
+            opens, record = self.opens
+            before = opens - offset
+            if before:
+                self.device.pwrite(view[:before], offset)
+            self._open_area(record)
+            view, offset = view[before:], opens
+        if view:
+            self.device.pwrite(view, offset)
 
     def stores(self, record: ZoneRecord) -> int:
         """Bytes that the host must have for a zone, as its zeros are written like all else."""
@@ -540,7 +740,7 @@ class Builder:
             return f"payload for {offset} does not belong to zone {record.index}"
         if self.payload:
             self._zeros(offset)
-            self.device.pwrite(body, offset)
+            self._put(body, offset)
         self.position = offset + len(body)
         return None
 
@@ -560,6 +760,7 @@ class Builder:
             if not self.payload:
                 self.position = self.start
             self._zeros(end)
+        self._settle_area(record)
         # Only writing where the write pointer is not sets non_seq, and only on a full zone the
         # other flag.
         if record.flags == NON_SEQ:
@@ -577,9 +778,14 @@ class Builder:
     def _check(self, record: ZoneRecord) -> None:
         zone, condition = record.index, record.condition
         if condition is ZoneCondition.IMPLICIT_OPEN and not record.written:
-            condition = ZoneCondition.EMPTY  # as dumps had it once; see _records()
+            # As dumps had it once, and recordings have it; see _records().
+            extended = record.extended and self.device.geometry.zone_extension
+            condition = ZoneCondition.CLOSED if extended else ZoneCondition.EMPTY
         got = self.device.zones[zone]
         flags = (NON_SEQ if got.non_seq else 0) | (RESET if got.reset_recommended else 0)
+        area = area_number(self.device.geometry, self.device.write_area(zone))
+        if area != record.area:
+            raise DumpError(f"zone {zone} cannot have a random write area as it had")
         if got.condition is not condition or flags != record.flags:
             raise DumpError(
                 f"zone {zone} should be {CONDITION_NAMES[condition]} (flags {record.flags}), but"
@@ -597,9 +803,9 @@ class Builder:
         if self.record is not None and self.record.index in self.device.geometry.conventional:
             self.position = max(self.position, end)
         if self.position < end and self.device.geometry.data == "none":
-            # Nobody reads them, so they cost address space only; a disk can have petabytes.
-            with mmap.mmap(-1, min(end - self.position, _UNREAD)) as unread:
-                self._pieces(unread, end)
+            # Nobody reads them, so they cost address space only; a disk can have petabytes. They go
+            # with the last view: an interrupt can leave one, and closing would complain of it.
+            self._pieces(mmap.mmap(-1, min(end - self.position, _UNREAD)), end)
         else:
             self._pieces(_ZEROS, end)
 
@@ -608,7 +814,7 @@ class Builder:
             while self.position < end:
                 length = min(len(view), end - self.position)
                 with view[:length] as piece:
-                    self.device.pwrite(piece, self.position)
+                    self._put(piece, self.position)
                 self.position += length
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack, cast
 from uuid import UUID
 
 from zoned import openers
-from zoned._core.conversions import config_of, limits_of, path_bytes
-from zoned._core.handle import adopt, opened
+from zoned._core.conversions import config_of, limits_of, named, path_bytes
+from zoned._core.handle import adopt, opened, zone_number
 from zoned._core.looking import report_rows
 from zoned._core.native import Guard, ffi, lib, sized
 from zoned._core.raising import bad_number, rule_name
 from zoned.counters import Counters, ZoneCounters
-from zoned.crash.states import CrashStates, Strategy
+from zoned.crash.choices import CrashStates, Strategy
 from zoned.drives.clock import Clock
 from zoned.drives.clock import State as ClockState
 from zoned.errors import ImageBusyError
@@ -45,6 +45,7 @@ from zoned.report import Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot
 from zoned.traces.recording import DeviceTrace
 from zoned.traces.recording import State as RecordingState
+from zoned.units import counted
 from zoned.zone import ZoneCondition
 
 if TYPE_CHECKING:
@@ -79,6 +80,16 @@ class GeometryKeywords(TypedDict, total=False):
     """0: no limit."""
     append_limit: int | str | None
     """Longest append; 0: the zone's capacity."""
+    zone_extension: int | str | None
+    """Bytes of a zone's descriptor extension, a multiple of 64 up to 16320; zns only. 0: none."""
+    zrwa_size: int | str | None
+    """Bytes of a zone's random write area (ZRWA), 1 to 254 times zrwa_granularity; zns only. 0:
+    none.
+    """
+    zrwa_granularity: int | str | None
+    """Write pointers of zones with such an area move by multiples of it; 0: the physical block."""
+    zrwa_count: int | None
+    """How many zones may have one at a time; 0: as many as may be active."""
     dialect: Dialect | str | None
     """"zbc", "zns" or "nullblk"."""
     model: Model | str | None
@@ -172,6 +183,80 @@ class Device(HostCommands):
         if wanted not in (ZoneCondition.READ_ONLY, ZoneCondition.OFFLINE, ZoneCondition.EMPTY):
             raise ValueError(f"condition is {wanted.name}: it must be READ_ONLY, OFFLINE or EMPTY")
         self._call(lib.zd_set_condition, self._number("zone", zone), int(wanted))
+
+    def set_zone_extension(self, zone: SupportsIndex, data: bytes) -> None:
+        """Give an EMPTY zone a descriptor extension, which stays with it until its reset.
+
+        ``data`` has ``geometry.zone_extension`` bytes. The zone becomes CLOSED, with nothing
+        written, and takes an active resource. A power cut takes no extension away.
+
+        Raises UnsupportedCommandError (the zones of this disk have none), InvalidTransitionError,
+        ConventionalZoneError, TooManyActiveError, OutOfRangeError, ValueError for another length
+        (ZNS 1.1 Set Zone Descriptor Extension).
+        """
+        size = self._geometry.zone_extension
+        if size and len(data) != size:
+            told = counted(len(data), "byte")
+            raise ValueError(f"data has {told}: a zone's descriptor extension has {size} here")
+        index = zone_number(self, "zone", zone)
+        self._call(lib.zd_zone_set_extension, index, bytes(data), len(data))
+
+    def zone_extension(self, zone: SupportsIndex) -> bytes | None:
+        """The zone's descriptor extension; None where it has none. An OFFLINE zone shows none.
+
+        Raises OutOfRangeError, PowerLossError.
+        """
+        room = bytearray(max(1, self._geometry.zone_extension))
+        has = self._call(
+            lib.zd_zone_extension, zone_number(self, "zone", zone), ffi.from_buffer(room)
+        )
+        return bytes(room) if has else None
+
+    def open_zone_zrwa(self, zone: SupportsIndex) -> None:
+        """Explicitly open a zone, which has a random write area (ZRWA) from then on.
+
+        From the zone's write pointer on it may be written anywhere, again and again, up to twice
+        ``geometry.zrwa_size``; a write that ends beyond the area moves the write pointer, by
+        multiples of ``zrwa_granularity``, until it ends inside (implicit commit). Appends are
+        refused. What the zone holds becomes durable. A zone that has an area keeps it, until it is
+        reset, finished, full, READ_ONLY or OFFLINE; see write_area for what a power cut leaves.
+
+        Raises what open_zone raises, WriteAreaUnavailableError (no area is left, or the write
+        pointer is on no multiple of the granularity), ZoneOperationError (the disk has none; ZNS
+        1.1 Zone Send, ZRWAA).
+        """
+        self._call(lib.zd_zone_open_zrwa, zone_number(self, "zone", zone))
+
+    def commit_zone(self, zone: SupportsIndex, end: SupportsIndex) -> None:
+        """Move the write pointer of a zone with a random write area to ``end`` (an offset on the
+        disk), behind it or at the area's end at most: an explicit commit. What is committed is
+        durable; blocks that were never written are zeros. A closed zone opens implicitly; one that
+        is committed to its capacity is FULL.
+
+        Raises CommitError (the zone has no area; not on a multiple of the granularity),
+        WriteBoundaryError (not within the area), TooManyOpenError, ZoneOperationError (the disk has
+        none), ConventionalZoneError, OutOfRangeError (ZNS 1.1 Zone Send, Flush Explicit ZRWA
+        Range).
+        """
+        index, to = zone_number(self, "zone", zone), operator.index(end)
+        if not 0 <= to < 2**64:
+            raise bad_number(self, "end", to)
+        self._call(lib.zd_zone_commit_zrwa, index, to)
+
+    def write_area(self, zone: SupportsIndex) -> range | None:
+        """The zone's random write area; None where it has none. It begins at the write pointer,
+        and up to its end, as far as something was ever written there, reads give data, or zeros
+        where nothing was; ``range.stop`` is behind the last written byte.
+
+        Each block that was written there since the last flush survives a power cut or not by
+        itself, as in a conventional zone. Raises OutOfRangeError, PowerLossError.
+        """
+        index = zone_number(self, "zone", zone)
+        filled = ffi.new("uint64_t *")
+        if not self._call(lib.zd_zone_zrwa, index, filled):
+            return None
+        wp = self.zones[index].wp
+        return None if wp is None else range(wp, max(wp, filled[0]))
 
     def power_cycle(self) -> None:
         """An orderly power cycle: flush, then open zones become CLOSED, or EMPTY where nothing is
@@ -289,8 +374,8 @@ class Device(HostCommands):
         """What a power cut now could leave behind: disks of their own, cheap, one after the other.
 
         Ask ``.count`` for how many there are; raises CrashSpaceError where that is more than
-        ``limit``. See zoned.crash.states. A read-only handle keeps nothing for them, so they can be
-        counted and named, not made; BlockingIOError where the disk does not hold still for it.
+        ``limit``. See zoned.crash.choices. A read-only handle keeps nothing for them, so they can
+        be counted and named, not made; BlockingIOError where the disk does not hold still for it.
         """
         if self._readonly:
             return CrashStates.seen_by(self, strategy, limit=limit, seed=seed)
@@ -383,16 +468,9 @@ class Device(HostCommands):
             clean=bool(raw.clean),
             failed=bool(raw.failed),
             cow_host=bool(raw.cow_host),
-            slot_size=raw.slot_size,
-            slots_used=raw.slots_used,
-            slots_free=raw.slots_free,
-            slots_pending=raw.slots_pending,
-            slots_total=raw.slots_total,
-            table_offset=raw.table_offset,
-            runtime_offset=raw.runtime_offset,
-            data_offset=raw.data_offset,
-            file_size=raw.file_size,
             file_blocks=blocks * 512,
+            **named(raw, "slot_size slots_used slots_free slots_pending slots_total"),
+            **named(raw, "table_offset runtime_offset data_offset file_size"),
         )
 
     # ------------------------------------------------------------ life
@@ -599,14 +677,20 @@ def another(image: str | os.PathLike[str] | Device, *, readonly: bool = False) -
     """A handle of one's own on the disk of a path or of somebody else's handle; read-only if that
     is, or if asked for.
 
-    Raises what ``open`` raises.
+    Raises what ``open`` raises, and TypeError for a fork, which has nothing to open it by.
     """
     if not isinstance(image, Device):
         return open(image, readonly=readonly)
     readonly = readonly or image.readonly
     if image.path is not None:
         return open(image.path, readonly=readonly)
-    _, (path, _, *rest) = image.__reduce__()  # by this process's descriptor of the RAM disk
+    try:
+        _, (path, _, *rest) = image.__reduce__()  # by this process's descriptor of the RAM disk
+    except TypeError:
+        raise TypeError(
+            "a fork of a disk has no second handle, which exports and mounts need: give a copy of"
+            " it (zoned.archive.copy)"
+        ) from None
     return _reopen(path, readonly, *rest)
 
 

@@ -15,8 +15,11 @@ that one which is lost, doubled or moved is noticed:
                    "profile"; "uuid" of the disk that was dumped; "payload": whether data files
                    carry what was written; "program".
     N.zones.json   {"zones": [...]}, up to 4096 zones as [index, condition (as in
-                   linux/blkzoned.h), flags (1: non_seq, 2: reset recommended), written (bytes from
-                   the zone's start on that hold what somebody wrote)]. Zones in their first state
+                   linux/blkzoned.h), flags (1: non_seq, 2: reset recommended, 4: has a descriptor
+                   extension), written (bytes from the zone's start on that hold what somebody
+                   wrote)], and of a zone with a random write area one number more: the granules
+                   of it that its write pointer lies before that, plus one. Zones in their first
+                   state
                    (EMPTY, or conventional and never written) have none, nor has an implicitly open
                    one with nothing in it, which a write under way or cut short leaves and an
                    implicit close makes EMPTY. They come in an order in which a disk can be rebuilt
@@ -24,6 +27,9 @@ that one which is lost, doubled or moved is noticed:
                    EXPLICIT_OPEN; then IMPLICIT_OPEN, the one opened first before the others.
     N.data.OFFSET  bytes of the last zone of the zones file before it, ascending; OFFSET (20 digits)
                    is where on the disk they belong. Pieces that are all zeros are left out.
+    N.extension.ZONE
+                   descriptor extension of a zone (its index in 20 digits), which is alone in the
+                   zones file that comes next. Of disks whose geometry has a "zone_extension".
     N.end.json     once, last: JSON. "zones": how many, "data": bytes in data files. Two blocks of
                    zeros, the end of the archive, are in the same gzip member. Nothing follows.
 
@@ -69,10 +75,13 @@ VERSION = 2
 MAGIC = b"\x89ZDMP\r\n\x1a"
 GZIP = bytes.fromhex("1f8b08040000000000ff 0c00 5a44 0800")
 DISK, ZONE, DATA, DONE = b"DISK", b"ZONE", b"DATA", b"DONE"
+EXTENSION = b"EXTN"
+"""Of version 2 alone."""
 RECORD = struct.Struct("<IBBHQ")
-"""A zone: index, condition, flags, zero, bytes written."""
+"""A zone: index, condition, flags, area (as ZoneRecord), bytes written."""
 NON_SEQ = 1
 RESET = 2
+EXTENDED = 4
 PIECE = 1 << 20
 BATCH = 4096
 
@@ -87,12 +96,23 @@ _NAMES = {
     DISK: "the disk's description",
     ZONE: "zone states",
     DATA: "payload",
+    EXTENSION: "a descriptor extension",
     DONE: "the end",
 }
 _BLOCK = 512
-_FILES = {DISK: "disk.json", ZONE: "zones.json", DATA: "data", DONE: "end.json"}
+_FILES = {
+    DISK: "disk.json",
+    ZONE: "zones.json",
+    DATA: "data",
+    EXTENSION: "extension",
+    DONE: "end.json",
+}
+_PLACED = (DATA, EXTENSION)
+"""Whose names tell a place."""
 _KINDS_OF_FILES = {name: kind for kind, name in _FILES.items()}
-_NAME = re.compile(r"([0-9]{10})\.(disk\.json|zones\.json|end\.json|data)(?:\.([0-9]{20}))?")
+_NAME = re.compile(
+    r"([0-9]{10})\.(disk\.json|zones\.json|end\.json|data|extension)(?:\.([0-9]{20}))?"
+)
 _LONGEST = 2 * PIECE
 """Bytes of a member of the archive, with its header and the end of the archive."""
 
@@ -122,6 +142,18 @@ class ZoneRecord:
     condition: ZoneCondition
     flags: int
     written: int
+    extended: bool = False
+    """Whether it has a descriptor extension."""
+    area: int = 0
+    """0: it has no random write area. Else one more than the granules of the area that its write
+    pointer lies before the end of what is written.
+    """
+
+
+def zone_record(index: int, condition: int, flags: int, area: int, written: int) -> ZoneRecord:
+    """A zone as RECORD has it."""
+    extended = bool(flags & EXTENDED)
+    return ZoneRecord(index, ZoneCondition(condition), flags & ~EXTENDED, written, extended, area)
 
 
 # -------------------------------------------------------------------------------------------
@@ -160,9 +192,9 @@ class Writer:
     def chunk(self, kind: bytes, body: bytes, offset: int = 0) -> None:
         """ZONE: RECORDs, one after the other; the others as their files have them."""
         if kind == ZONE:
-            rows = [[i, c, f, w] for i, c, f, _, w in RECORD.iter_unpack(body)]
+            rows = [[i, c, f, w, *([a] if a else [])] for i, c, f, a, w in RECORD.iter_unpack(body)]
             body = to_json({"zones": rows})
-        name = f"{self.sequence:010}.{_FILES[kind]}" + (f".{offset:020}" if kind == DATA else "")
+        name = f"{self.sequence:010}.{_FILES[kind]}" + (f".{offset:020}" if kind in _PLACED else "")
         end = bytes(2 * _BLOCK) if kind == DONE else b""
         level = 0 if _looks_random(body) else self.level
         packer = zlib.compressobj(level, wbits=-zlib.MAX_WBITS)
@@ -276,7 +308,7 @@ class Reader(ABC):
             )
 
     def chunks(self) -> Iterator[tuple[bytes, bytes, int]]:
-        """ZONE and DATA chunks up to DONE, behind which the stream must end."""
+        """ZONE, DATA and EXTENSION chunks up to DONE, behind which the stream must end."""
         self.disk()
         while True:
             kind, body, offset = self._chunk()
@@ -293,10 +325,14 @@ class Reader(ABC):
         """The zones of a ZONE chunk."""
         if len(body) % RECORD.size:
             raise self.damaged("the list of zones ends within a zone")
-        for index, condition, flags, zero, written in RECORD.iter_unpack(body):
-            if condition not in CONDITION_NAMES or zero or flags > NON_SEQ | RESET:
+        known = NON_SEQ | RESET
+        if self.disk()["geometry"].get("zone_extension"):
+            known |= EXTENDED
+        most = 255 if self.disk()["geometry"].get("zrwa_size") else 0
+        for index, condition, flags, area, written in RECORD.iter_unpack(body):
+            if condition not in CONDITION_NAMES or area > most or flags & ~known:
                 raise self.damaged(f"zone {index} has a condition or flag that does not exist")
-            yield ZoneRecord(index, ZoneCondition(condition), flags, written)
+            yield zone_record(index, condition, flags, area, written)
 
     def check_end(self, zones: int, data: int) -> None:
         """Whether it had as many zones and bytes as it says at its end."""
@@ -341,7 +377,7 @@ class Chunks(Reader):
             raise self.damaged(f"the checksum of {what} is wrong")
         if sequence != self.sequence:
             raise self.damaged(f"chunk {sequence} stands where chunk {self.sequence} belongs")
-        if kind not in _NAMES:
+        if kind not in _NAMES or kind == EXTENSION:
             raise DumpError(
                 f"{self.name} has a chunk of the kind {kind.decode('latin-1')!r} at byte"
                 f" {self.chunk_at}, which this program does not know"
@@ -381,9 +417,9 @@ class Members(Reader):
         raw = self._unpacked(what)
         name, size = self._header(raw[:_BLOCK], what)
         known = _NAME.fullmatch(name)
-        if known is None or (known[2] == "data") != (known[3] is not None):
+        kind = _KINDS_OF_FILES[known[2]] if known else b""
+        if known is None or (kind in _PLACED) != (known[3] is not None):
             raise self.damaged(f"{_short(name)} is no file of a dump")
-        kind = _KINDS_OF_FILES[known[2]]
         what += f" ({_NAMES[kind]})"
         if int(known[1]) != self.sequence:
             raise self.damaged(f"file {int(known[1])} stands where file {self.sequence} belongs")
@@ -448,18 +484,18 @@ class Members(Reader):
         """The zones of a file as RECORDs."""
         rows = self._json(body, {"zones": list})["zones"]
         for row in rows:
-            if type(row) is not list or len(row) != 4:
+            if type(row) is not list or len(row) not in (4, 5):
                 raise self.damaged("the list of zones ends within a zone")
             if not all(type(number) is int for number in row) or not all(
-                0 <= number < 1 << bits for number, bits in zip(row, _BITS, strict=True)
+                0 <= number < 1 << bits for number, bits in zip(row, _BITS, strict=False)
             ):
                 raise self.damaged("a zone is not four numbers that it can have")
         if len(rows) > BATCH:
             raise self.damaged(f"{counted(len(rows), 'zone')} in one file: at most {BATCH} are")
-        return b"".join(RECORD.pack(i, c, f, 0, w) for i, c, f, w in rows)
+        return b"".join(RECORD.pack(i, c, f, *(area or [0]), w) for i, c, f, w, *area in rows)
 
 
-_BITS = (32, 8, 8, 64)
+_BITS = (32, 8, 8, 64, 16)
 
 
 def reader_of(stream: Readable, name: str) -> Reader:
@@ -496,6 +532,10 @@ _KINDS: dict[str, type] = {
     "max_open": int,
     "max_active": int,
     "append_limit": int,
+    "zone_extension": int,
+    "zrwa_size": int,
+    "zrwa_granularity": int,
+    "zrwa_count": int,
     "dialect": str,
     "model": str,
     "implicit_close": str,

@@ -7,42 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoned.geometry import GeometryError
+from zoned.geometry import GeometryError as GeometryError  # noqa: PLC0414 - it is one, too
 from zoned.zone import ZoneCondition
-
-__all__ = [
-    "AppendLimitError",
-    "BlockAlignmentError",
-    "CommandTimeoutError",
-    "ConventionalZoneError",
-    "GapAccessError",
-    "GeometryError",
-    "ImageBusyError",
-    "ImageCorruptError",
-    "ImageError",
-    "ImageFailedError",
-    "ImageFeatureError",
-    "ImageTruncatedError",
-    "ImageVersionError",
-    "InvalidReadError",
-    "InvalidTransitionError",
-    "MediumError",
-    "MiscompareError",
-    "NotAnImageError",
-    "OutOfRangeError",
-    "PowerLossError",
-    "ReadBoundaryError",
-    "SequentialZoneError",
-    "TooManyActiveError",
-    "TooManyOpenError",
-    "UnalignedWriteError",
-    "UnsupportedCommandError",
-    "WriteBoundaryError",
-    "ZoneFullError",
-    "ZoneOfflineError",
-    "ZoneReadOnlyError",
-    "ZonedError",
-]
 
 
 class ZonedError(OSError):
@@ -232,6 +198,32 @@ class SequentialZoneError(ZonedError):
     """Write zeroes or deallocate addressed to a sequential zone."""
 
     rule = "sequential-zone"
+
+
+class WriteAreaUnavailableError(ZonedError):
+    """No random write area (ZRWA) is left, or the zone's write pointer is on no multiple of the
+    granularity.
+    """
+
+    rule = "zrwa-unavailable"
+
+
+class ZoneOperationError(ZonedError):
+    """An append to a zone that has a random write area, or the disk's zones can have none."""
+
+    rule = "invalid-zone-operation"
+
+
+class OutsideWriteAreaError(ZonedError):
+    """A write before the zone's random write area, or too far behind it."""
+
+    rule = "outside-zrwa"
+
+
+class CommitError(ZonedError):
+    """An explicit commit of a zone without a random write area, or not in whole granules."""
+
+    rule = "invalid-commit"
 
 
 class ImageError(OSError):

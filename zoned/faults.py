@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from zoned._core.handle import ask
 from zoned._core.native import ffi, lib
 from zoned._core.raising import raise_error
 from zoned.inputs import MOST_TOML, InputError, parse_toml, read_bytes
+from zoned.listed import Listed
 from zoned.plaintext import printable
 from zoned.units import SizeError, parse_size
 from zoned.zonelist import ZoneListError, ZoneSet
@@ -95,7 +96,8 @@ COMMANDS = {
     name.lower().replace("_", "-"): getattr(lib, f"ZD_CMD_{name}")
     for name in (
         *("READ", "WRITE", "APPEND", "OPEN", "CLOSE", "FINISH", "RESET"),
-        *("OPEN_ALL", "CLOSE_ALL", "FINISH_ALL", "RESET_ALL", "FLUSH"),
+        *("OPEN_ALL", "CLOSE_ALL", "FINISH_ALL", "RESET_ALL", "FLUSH", "SET_EXTENSION"),
+        *("OPEN_ZRWA", "COMMIT_ZRWA"),
     )
 }
 """Names of the commands that rules can meet, and their numbers."""
@@ -228,34 +230,21 @@ class Fault:
         return self.last
 
 
-class Plan(Sequence[Fault]):
+class Plan(Listed[Fault]):
     """The rules that one plan set. As a context manager they are cleared at the end."""
 
-    __slots__ = ("_faults",)
-
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self._faults = tuple(faults)
-
-    @overload
-    def __getitem__(self, index: int) -> Fault: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Fault, ...]: ...
-    def __getitem__(self, index: int | slice) -> Fault | tuple[Fault, ...]:
-        return self._faults[index]
-
-    def __len__(self) -> int:
-        return len(self._faults)
+    __slots__ = ()
 
     def clear(self) -> None:
         """Take all of them away."""
-        for fault in self._faults:
+        for fault in self:
             fault.clear()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        for fault in self._faults:
+        for fault in self:
             fault.__exit__(*raised)
 
 
@@ -313,7 +302,10 @@ class Faults:
         return Plan(done)
 
     def clear(self, fault: int | None = None) -> None:
-        """Take one rule away by its id, or all. Raises FaultError if there is none of that id."""
+        """Take one rule away by its id, or all of them, and then what is spoiled can be read again.
+
+        Raises FaultError if there is none of that id.
+        """
         number = 0 if fault is None else operator.index(fault)
         if fault is not None and not 0 < number <= _LAST_ZONE:
             raise FaultError(f"there is no fault {number}")
@@ -322,6 +314,32 @@ class Faults:
     def release(self, fault: int | None = None) -> None:
         """Let go the commands that hang by a rule, or by any; the rules stay."""
         _call(self._device, lib.zd_fault_release, 0 if fault is None else operator.index(fault))
+
+    def spoil(self, offset: int, length: int) -> None:
+        """Spoil blocks, whole ones, given in bytes: reading them is a MediumError.
+
+        Each can be read again once it was written, its zone was reset or went back to a snapshot,
+        or all rules were cleared. A power cut does not help. Raises FaultError for a place that the
+        disk does not have, or where 2,048 blocks are spoiled already.
+        """
+        at, n = operator.index(offset), operator.index(length)
+        if min(at, n) < 0 or max(at, n) >= 1 << 63:
+            raise FaultError(f"no disk has a range at {at} of length {n}")
+        _call(self._device, lib.zd_fault_spoil, at, n)
+
+    def spoiled(self) -> list[int]:
+        """Where the spoiled blocks begin, bytes, in ascending order."""
+        found: list[int] = []
+        block = self._device.geometry.logical_block
+        err = ffi.new("struct zd_error *")
+        while True:
+            after = found[-1] + block if found else 0
+            at = ask(self._device, lib.zd_fault_spoiled, after, err)
+            if at == -errno.ENOENT:
+                return found
+            if at < 0:
+                raise_error(at, err, self._device, self._device.path)
+            found.append(at)
 
     @property
     def virtual_latency(self) -> float:

@@ -21,6 +21,8 @@ MOST_BYTES = 2**60
 MOST_RANGES = 440
 DEFAULT_SLOT_CACHE = 256 << 20
 BLOCK_SIZES = (512, 4096)
+MOST_EXTENSION = 255 * 64
+MOST_GRANULES = 254
 
 Conventional = int | str | Iterable[tuple[int, int] | range]
 """Conventional zones: that many at the front, zones by text (``0-1,8``), or (first, count) pairs
@@ -100,6 +102,14 @@ class Geometry:
     slot_cache: int
     """Bytes of freed zones kept filled for reuse."""
     profile: str
+    zone_extension: int = 0
+    """Bytes of a zone's descriptor extension (zns); 0: zones have none."""
+    zrwa_size: int = 0
+    """Bytes of a zone's random write area (zns); 0: zones have none, and the next two are 0."""
+    zrwa_granularity: int = 0
+    """The write pointer of a zone that has one moves by multiples of it."""
+    zrwa_count: int = 0
+    """Zones that may have one at a time."""
 
     @property
     def nr_zones(self) -> int:
@@ -218,6 +228,10 @@ FIELDS = (
     "max_open",
     "max_active",
     "append_limit",
+    "zone_extension",
+    "zrwa_size",
+    "zrwa_granularity",
+    "zrwa_count",
     "dialect",
     "model",
     "implicit_close",
@@ -240,6 +254,10 @@ _DEFAULTS: dict[str, object] = {
     "max_open": 0,
     "max_active": 0,
     "append_limit": 0,
+    "zone_extension": 0,
+    "zrwa_size": 0,
+    "zrwa_granularity": 0,
+    "zrwa_count": 0,
     "dialect": Dialect.ZBC,
     "model": Model.HOST_MANAGED,
     "implicit_close": ImplicitClose.OLDEST,
@@ -320,6 +338,8 @@ def resolve(
         seed=_seed(values["seed"]),
         slot_cache=_slot_cache(values["slot_cache"]),
         profile=profile,
+        zone_extension=_extension(values["zone_extension"], dialect, values["data"]),
+        **_write_areas(values, dialect, size, capacity, logical, physical, max_active, zone_size),
     )
 
 
@@ -518,6 +538,70 @@ def _seed(value: object) -> int:
     if not 0 <= seed < 2**64:
         raise GeometryError(f"seed is {seed}: it must be 0 to 2^64-1")
     return seed
+
+
+def _extension(value: object, dialect: Dialect, data: object) -> int:
+    size = _size("zone_extension", value)
+    if size % 64 or size > MOST_EXTENSION:
+        raise GeometryError(
+            f"zone_extension is {size}: it must be a multiple of 64 bytes, at most {MOST_EXTENSION}"
+        )
+    if size and dialect is not Dialect.ZNS:
+        raise GeometryError(
+            f"zone_extension is {size} and dialect is {dialect}: "
+            "only the zones of zns have descriptor extensions"
+        )
+    if size and data == DataMode.NONE:
+        raise GeometryError(f"zone_extension is {size} and data is none: none would be kept")
+    return size
+
+
+def _write_areas(
+    values: Mapping[str, object],
+    dialect: Dialect,
+    size: int,
+    capacity: int,
+    logical: int,
+    physical: int,
+    max_active: int,
+    zone_size: int,
+) -> dict[str, int]:
+    """The fields of random write areas, by name."""
+    area = _size("zrwa_size", values["zrwa_size"])
+    granule = _size("zrwa_granularity", values["zrwa_granularity"])
+    count = _count("zrwa_count", values["zrwa_count"])
+    if not area:
+        for name, value in (("zrwa_granularity", granule), ("zrwa_count", count)):
+            if value:
+                raise GeometryError(f"{name} is {value}, and without a zrwa_size no zone has one")
+        return {}
+    if dialect is not Dialect.ZNS:
+        raise GeometryError(
+            f"zrwa_size is {area} and dialect is {dialect}: "
+            "only the zones of zns have random write areas"
+        )
+    granule = granule or physical
+    if granule % physical or capacity % granule or size % granule:
+        raise GeometryError(
+            f"zrwa_granularity is {granule}: it must be a multiple of the physical block, "
+            f"{physical}, and zone_capacity {capacity} and size {size} multiples of it"
+        )
+    if area % granule or area // granule > MOST_GRANULES:
+        raise GeometryError(
+            f"zrwa_size is {area}: it must be 1 to {MOST_GRANULES} times the zrwa_granularity, "
+            f"{granule}"
+        )
+    if area > capacity or area // logical >= 2**16:
+        raise GeometryError(
+            f"zrwa_size is {area}: it must be at most zone_capacity, {capacity}, and 65535 blocks"
+        )
+    if max_active and count > max_active:
+        raise GeometryError(
+            f"zrwa_count is {count} and max_active is {max_active}: "
+            "a zone with a random write area is active, so zrwa_count must not be larger"
+        )
+    count = count or max_active or -(-size // zone_size)
+    return {"zrwa_size": area, "zrwa_granularity": granule, "zrwa_count": count}
 
 
 def _slot_cache(value: object) -> int:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 _T = TypeVar("_T")
-FS_TYPE = "fuse.zonefs"
+FS_TYPE, DEVICE = "fuse.zonefs", "/dev/fuse"
 PATIENCE = 3.0
 """Seconds that the process of a mount has for an answer; one that was stopped never gives any."""
-DEVICE = "/dev/fuse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
+from zoned.listed import Listed
 from zoned.plaintext import printable
 from zoned.units import counted
-
-BACKGROUND = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
-"""What Python runs (-c) in a background process of zonedctl; shown as the command that it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +30,13 @@ class Opener:
     """How many descriptors of the image it has."""
 
 
-class Openers(Sequence[Opener]):
+class Openers(Listed[Opener]):
     """The processes, by pid. ``hidden`` counts those whose descriptors could not be read."""
 
-    __slots__ = ("_found", "hidden")
+    __slots__ = ("hidden",)
 
     def __init__(self, found: Sequence[Opener], hidden: int) -> None:
-        self._found = tuple(found)
+        super().__init__(found)
         self.hidden = hidden
 
     @property
@@ -47,25 +44,19 @@ class Openers(Sequence[Opener]):
         """Whether every process could be looked at."""
         return self.hidden == 0
 
-    @overload
-    def __getitem__(self, index: int) -> Opener: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Opener, ...]: ...
-    def __getitem__(self, index: int | slice) -> Opener | tuple[Opener, ...]:
-        return self._found[index]
-
-    def __len__(self) -> int:
-        return len(self._found)
-
     def __str__(self) -> str:
-        lines = [f"{item.pid} {item.mode} {printable(item.command)}" for item in self._found]
+        lines = [f"{item.pid} {item.mode} {printable(item.command)}" for item in self._items]
         if self.hidden:
             hidden = counted(self.hidden, "process belongs", "processes belong")
             lines.append(f"(others may be invisible: {hidden} to other users)")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"Openers({list(self._found)!r}, hidden={self.hidden})"
+        return f"Openers({list(self._items)!r}, hidden={self.hidden})"
+
+
+BACKGROUND = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zoned.cli import main; main()"
+"""What Python runs (-c) in a background process of zonedctl; shown as the command that it is."""
 
 
 def scan(target: str | os.PathLike[str] | int) -> Openers:

@@ -2,10 +2,10 @@
 
 ``zoned_device`` (a disk in RAM), ``zoned_device_factory(**keywords)``, the same for disks that live
 as long as a module or the session (``zoned_module_device_factory``,
-``zoned_session_device_factory``), ``zoned_image`` (the path of an image), ``zonefs`` (a
-mounted-in-process file system), ``zonefs_mount`` (a folder, by FUSE), ``zoned_iscsi`` (an iSCSI
-target), ``zoned_run`` (a program that finds the image as /dev/zoned0) and ``zoned_crashes``
-(check_crashes with the test's settings). The marker
+``zoned_session_device_factory``), ``zoned_image`` (the path of an image), ``zonefs`` (a mounted-in-
+process file system), ``zonefs_mount`` (a folder, by FUSE), ``zoned_iscsi`` (an iSCSI target),
+``zoned_nvme`` (an NVM subsystem by NVMe/TCP), ``zoned_run`` (a program that finds the image as
+/dev/zoned0) and ``zoned_crashes`` (check_crashes with the test's settings). The marker
 ``zoned(profile=..., zones=..., max_open=..., faults=..., **keywords)`` shapes a test's disks.
 
 Where a setting comes from, first found: the factory's keywords, the marker, the fixture
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from zoned.device import Device, GeometryKeywords
-    from zoned.export import Iscsi
+    from zoned.export import Iscsi, Nvme
     from zoned.geometry import Geometry
     from zoned.running import RunResult
     from zoned.testing import CrashReport
@@ -343,19 +343,36 @@ def zoned_iscsi(zoned_device: Device) -> Iterator[Iscsi]:
 
 
 @pytest.fixture
+def zoned_nvme(zoned_device: Device) -> Iterator[Nvme]:
+    """``zoned_device``, which must be of dialect zns, by NVMe/TCP on a free port of 127.0.0.1:
+    ``.nqn``, ``.address`` and ``.port`` for ``nvme connect``.
+    """
+    from zoned.export import nvme
+
+    with nvme(zoned_device) as served:
+        yield served
+
+
+@pytest.fixture
 def zoned_crashes(
     _zoned_keywords: tuple[dict[str, Any], list[Any]],
 ) -> Callable[..., CrashReport]:
-    """``zoned_crashes(workload, verify, **keywords)``: check_crashes on the test's kind of disk."""
+    """``zoned_crashes(workload, verify, **keywords)``: check_crashes on the test's kind of disk.
+
+    In the place of a workload it takes a history of one, its path or a ``zoned.crash.History``, of
+    whatever processes: check_history.
+    """
     from inspect import signature
 
-    from zoned.testing import check_crashes
+    from zoned.testing import check_crashes, check_history
 
     settings, rules = _zoned_keywords
     own = set(signature(check_crashes).parameters) - {"profile"}
 
     def check(workload: Any, verify: Any, **keywords: Any) -> CrashReport:
         __tracebackhide__ = True
+        if not callable(workload):
+            return check_history(workload, verify, **keywords)
         how = {name: value for name, value in keywords.items() if name in own}
         disk = {name: value for name, value in keywords.items() if name not in own}
         shape = _shape(_over({n: v for n, v in settings.items() if n != "seed"}, disk))

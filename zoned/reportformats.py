@@ -163,9 +163,10 @@ TEXT_HEADER = (
 )
 
 
-def text(batch: bytes, colour: bool = False) -> str:
-    """Lines of ``--format text``, for eyes: start and written bytes exact, sizes in binary
-    units."""
+def text(batch: bytes, colour: bool = False, areas: Collection[int] = ()) -> str:
+    """Lines of ``--format text``, for eyes: start and written bytes exact, sizes in binary units.
+    ``areas``: zones that have a random write area.
+    """
     sizes: dict[int, str] = {}
     lines: list[str] = []
     add = lines.append
@@ -183,6 +184,7 @@ def text(batch: bytes, colour: bool = False) -> str:
         if colour and cond in _COLOURS:
             name = f"\x1b[{_COLOURS[cond]}m{name}\x1b[0m"
         flags = (" non-seq" if non_seq else "") + (" reset-recommended" if reset else "")
+        flags += " write-area" if index in areas else ""
         add(
             _TEXT_LINE
             % (

@@ -35,6 +35,9 @@ class Command(IntEnum):
     SET_READ_ONLY = 13
     SET_OFFLINE = 14
     FLUSH = 15
+    SET_EXTENSION = 16
+    OPEN_ZRWA = 17
+    COMMIT_ZRWA = 18
 
 
 class Next(IntEnum):

@@ -8,21 +8,18 @@ use one; close() waits for them.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from zoned._core.handle import Handle, call, forked, pointer
+from zoned._core.handle import Handle, OfDisk, call, forked, pointer
 from zoned._core.native import Guard, ffi, lib
 from zoned._core.owning import SNAPSHOT, Owned
 from zoned._core.raising import raise_error
 from zoned.zone import ZoneCondition, ZoneType
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from zoned.device import Device
-    from zoned.geometry import Geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +90,13 @@ class Fates:
             raise ValueError("there is no such survivor")
         return cut, (kept, undone)
 
+    def taken_back(self, choice: Sequence[int]) -> list[int]:
+        """Offsets of the blocks that show what they held at the last flush. Raises ValueError."""
+        cut, (_kept, undone) = self.cut(choice)
+        return list(undone[0 : cut.nr_undone])
 
-class Snapshot(Owned):
+
+class Snapshot(OfDisk, Owned):
     """A disk at one moment."""
 
     __slots__ = ("__weakref__", "_forks_as", "_geometry", "_path", "_uuid")
@@ -103,48 +105,31 @@ class Snapshot(Owned):
         """Not for users: ``dev.snapshot()``. ``forks_as`` is what its forks are."""
         super().__init__(SNAPSHOT)
         self._forks_as = forks_as
-        self._geometry: Geometry = of.geometry
-        self._uuid: UUID = of.uuid
-        self._path: str | None = of.path
+        self._geometry = of.geometry
+        self._uuid = of.uuid
+        self._path = of.path
 
     @classmethod
     def take(cls, device: Handle, forks_as: type[Device]) -> Self:
         """Of the disk now."""
-        self = cls(device, forks_as)
-        try:
-            call(device, lib.zd_snapshot_take, self.cell)
-        except BaseException:
-            self.close()
-            raise
-        return self
+        return cls._made(lib.zd_snapshot_take, device, forks_as)
 
     @classmethod
     def look(cls, device: Handle, forks_as: type[Device]) -> Self:
         """By a handle that may only read: for zones() and unflushed(), which are of one moment
         where two looks tell the same.
         """
+        return cls._made(lib.zd_snapshot_look, device, forks_as)
+
+    @classmethod
+    def _made(cls, make: Callable[..., int], device: Handle, forks_as: type[Device]) -> Self:
         self = cls(device, forks_as)
         try:
-            call(device, lib.zd_snapshot_look, self.cell)
+            call(device, make, self.cell)
         except BaseException:
             self.close()
             raise
         return self
-
-    @property
-    def geometry(self) -> Geometry:
-        """Of the disk."""
-        return self._geometry
-
-    @property
-    def path(self) -> str | None:
-        """Of the disk's image; None: it is in RAM."""
-        return self._path
-
-    @property
-    def uuid(self) -> UUID:
-        """Of the disk."""
-        return self._uuid
 
     def fork(self) -> Device:
         """A disk of its own in RAM that begins as the snapshot."""

@@ -19,12 +19,20 @@ A failure shows the shortest history that leads to it, the zones before and afte
 line that repeats exactly that one. The workload must do the same each time it runs: it is run twice
 to see whether it does (WorkloadError), once per further process, and once for a replay. Commands
 are recorded that are given through the Device, and through a ZoneFS on it; those of other openers
-are not.
+are not. A workload of other processes is recorded by ``zoned.crash.record`` and looked at by
+``check_history``, in the same way; zonedctl crash-test does both for programs in any language.
 """
 
 from __future__ import annotations
 
-__all__ = ["CrashFailure", "CrashReport", "WorkloadError", "check_crashes", "zone_lines"]
+__all__ = [
+    "CrashFailure",
+    "CrashReport",
+    "WorkloadError",
+    "check_crashes",
+    "check_history",
+    "zone_lines",
+]
 
 from zoned.crash.checker import (
     CrashFailure,
@@ -33,3 +41,4 @@ from zoned.crash.checker import (
     check_crashes,
     zone_lines,
 )
+from zoned.crash.judging import check_history

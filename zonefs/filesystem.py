@@ -336,26 +336,26 @@ class ZoneFS:
         return self._device
 
     @property
-    def superblock(self) -> Superblock:
-        """Label, uuid, features and owners, as mkfs set them."""
-        return self._superblock
-
-    @property
-    def block_size(self) -> int:
-        """The unit of writing: the disk's physical block, bytes."""
-        return self._block
-
-    @property
     def options(self) -> MountOptions:
         """The mount's options, now."""
         with Guard(self._rules):
             return options_of(self._rules.raw)
 
     @property
+    def superblock(self) -> Superblock:
+        """Label, uuid, features and owners, as mkfs set them."""
+        return self._superblock
+
+    @property
     def counters(self) -> SeqFileCounters:
         """What /sys/fs/zonefs/<dev>/ shows."""
         with Guard(self._rules):
             return counters_of(self._rules.raw)
+
+    @property
+    def block_size(self) -> int:
+        """The unit of writing: the disk's physical block, bytes."""
+        return self._block
 
     def remount(
         self,

@@ -6,9 +6,7 @@ import errno
 import uuid as uuids
 
 from zoned import Device
-from zoned._core.handle import pointer
-from zoned._core.native import Guard, ffi, lib
-from zonefs.errors import raise_os_error
+from zoned._core.native import ffi, lib
 from zonefs.filesystem import mounted_here
 from zonefs.mounting import mount_points
 from zonefs.signatures import found_on
@@ -17,6 +15,7 @@ from zonefs.superblock import (
     MAX_ID,
     Features,
     Superblock,
+    asked,
     check_number,
     checked_device,
     superblock_of,
@@ -72,21 +71,13 @@ def mkfs(
     raw.uid, raw.gid, raw.perm = uid, gid, perm
     ffi.memmove(raw.label, name, len(name))
     ffi.memmove(raw.uuid, (uuid or uuids.uuid4()).bytes, 16)
-    err = ffi.new("struct zd_error *")
-    with Guard(dev):
-        code = lib.zd_fs_mkfs(pointer(dev), raw, err)
-    if code < 0:
-        raise_os_error(dev, "mkfs", dev.path, code, err)
+    asked(dev, "mkfs", lib.zd_fs_mkfs, raw)
     return superblock_of(raw)
 
 
 def refuse_unfit(dev: Device) -> None:
     """Raises OSError ENOSPC where no zonefs fits on the disk, as mkfs does."""
-    err = ffi.new("struct zd_error *")
-    with Guard(dev):
-        code = lib.zd_fs_fits(pointer(dev), err)
-    if code < 0:
-        raise_os_error(dev, "mkfs", dev.path, code, err)
+    asked(dev, "mkfs", lib.zd_fs_fits)
 
 
 def refuse_mounted(dev: Device) -> None:

@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import errno as errnos
 import os
-import select
 import signal
 import threading
 import time
@@ -23,6 +22,7 @@ from zoned import Device, mounts
 from zoned._core.handle import pointer
 from zoned._core.native import Guard, dup_file, ffi, lib
 from zoned._core.owning import SERVED_FILE_SYSTEM, Kind, Living, Owned, Turn
+from zoned._core.waiting import in_slices, readable
 from zoned.device import another
 from zonefs import attach
 from zonefs.errors import raise_os_error
@@ -100,7 +100,7 @@ class Mount:
         self._strict = strict
         self._readonly = readonly
         check_number("workers", workers, int(self._fuse.ZD_FUSE_MAX_WORKERS) // 2)
-        options = _options(errors, explicit_open, strict, uid, gid, perm, readonly)
+        options = _options(errors, explicit_open, strict, readonly, uid=uid, gid=gid, perm=perm)
         attaching = False
         # A RAM disk's read-only mount may become writable, by root: see remount().
         in_ram = isinstance(image, Device) and image.path is None
@@ -294,7 +294,7 @@ class Mount:
         except ValueError:  # it was unmounted
             return True
         with event:
-            return bool(select.select([event], [], [], timeout)[0])
+            return in_slices(readable(event.fileno()), timeout)
 
     def unmount(self, *, force: bool = False) -> None:
         """Unmount, end the server and close the disk. Once done, does nothing.
@@ -457,28 +457,22 @@ def mount_points(device: Device) -> list[str]:
 
 
 def _options(
-    errors: Errors | str,
-    explicit_open: bool,
-    strict: bool,
-    uid: int | None,
-    gid: int | None,
-    perm: int | None,
-    readonly: bool,
+    errors: Errors | str, explicit_open: bool, strict: bool, readonly: bool, **ids: int | None
 ) -> Any:
-    for name, value, largest in (("uid", uid, MAX_ID), ("gid", gid, MAX_ID), ("perm", perm, 0o777)):
+    """``ids``: uid, gid and perm of all files; None: those of the superblock, or of whom it is."""
+    for name, value in ids.items():
         if value is not None:
-            check_number(name, value, largest)
+            check_number(name, value, 0o777 if name == "perm" else MAX_ID)
     if not strict:
-        uid = os.geteuid() if uid is None else uid
-        gid = os.getegid() if gid is None else gid
+        mine = {"uid": os.geteuid(), "gid": os.getegid()}
+        ids |= {name: own for name, own in mine.items() if ids[name] is None}
     options = ffi.new("struct zd_fs_options *")
     options.errors = ERRORS_NUMBERS[Errors.parse(errors)]
     options.flags = lib.ZD_FS_EXPLICIT_OPEN if explicit_open else 0
     options.flags |= lib.ZD_FS_READONLY if readonly else 0
     options.flags |= 0 if strict else lib.ZD_FS_RELAXED
-    options.uid = _NO_ID if uid is None else uid
-    options.gid = _NO_ID if gid is None else gid
-    options.perm = _NO_ID if perm is None else perm
+    for name, value in ids.items():
+        setattr(options, name, _NO_ID if value is None else value)
     return options
 
 

@@ -317,14 +317,14 @@ class StreamFile(RawFile):
     # ------------------------------------------------------------ what it is
 
     @property
-    def size(self) -> int:
-        """Bytes in the stream."""
-        return self._size
-
-    @property
     def room(self) -> int:
         """Bytes that can still be written before the zone is full, if in one piece."""
         return max(self._capacity - self._end - self._length - RECORD.size, 0)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the stream."""
+        return self._size
 
     closed = property(attrgetter("_raw.closed"), doc="True once close() was called.")
     """Not in Python: its buffers take a KeyboardInterrupt in here for "yes"."""

@@ -7,6 +7,7 @@ other way round (Linux fs/zonefs/zonefs.h; zonefs-tools, mkzonefs).
 from __future__ import annotations
 
 import uuid as uuids
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
@@ -51,12 +52,17 @@ def read_superblock(dev: Device) -> Superblock:
     """The superblock of a disk. Raises OSError EINVAL with the check that failed if it has none."""
     checked_device(dev)
     raw = ffi.new("struct zd_fs_format *")
+    asked(dev, "reading the superblock", lib.zd_fs_read_super, raw)
+    return superblock_of(raw)
+
+
+def asked(dev: Device, what: str, call: Callable[..., int], *args: object) -> None:
+    """A call on a disk without a mount; ``what`` it is, for errors. Raises OSError."""
     err = ffi.new("struct zd_error *")
     with Guard(dev):
-        code = lib.zd_fs_read_super(pointer(dev), raw, err)
+        code = call(pointer(dev), *args, err)
     if code < 0:
-        raise_os_error(dev, "reading the superblock", dev.path, code, err)
-    return superblock_of(raw)
+        raise_os_error(dev, what, dev.path, code, err)
 
 
 def checked_device(dev: object) -> None:

@@ -1,7 +1,8 @@
 """docs/differences.md: where a real kernel and zoned differ, from the lists that its tests go by.
 
-tests/kernel/differences.py (disks) and zonefs_differences.py (zonefs) are data: a test fails when a
-real kernel shows a difference that is not in them, or no longer shows one that is.
+tests/kernel/differences.py (disks), zns_differences.py (QEMU's ZNS drive) and
+zonefs_differences.py (zonefs) are data: a test fails when a real kernel shows a difference that is
+not in them, or no longer shows one that is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def render() -> str:
     """The page."""
     sys.path.insert(0, str(TESTS))
     differences = importlib.import_module("kernel.differences")
+    zns_differences = importlib.import_module("kernel.zns_differences")
     zonefs_differences = importlib.import_module("kernel.zonefs_differences")
     lines = [HEAD.read_text(encoding="utf-8").rstrip("\n"), "", "## zonefs", ""]
     lines += ["| where | what differs | why |", "|---|---|---|"]
@@ -34,6 +36,8 @@ def render() -> str:
     ]
     for disk in differences.KNOWN:
         lines.append(f"| {disk.kind} | `{disk.name}` | {disk.cause} |")
+    for drive in zns_differences.KNOWN:
+        lines.append(f"| QEMU's ZNS drive | `{drive.name}` | {drive.cause} |")
     lines += ["", TAIL.read_text(encoding="utf-8").rstrip("\n")]
     return "\n".join(lines) + "\n"
 

@@ -25,11 +25,29 @@ HEAD = Path(__file__).with_name("errors.head.md")
 TAIL = Path(__file__).with_name("errors.tail.md")
 
 
+BREAKS: list[Callable[[], None]] = []
+"""What raises the errors, in the order of the page; and, given a folder, those of images."""
+IMAGE_BREAKS: list[Callable[[Path], None]] = []
+
+
+def breaks(how: Callable[[], None]) -> Callable[[], None]:
+    """It raises an error of the page."""
+    BREAKS.append(how)
+    return how
+
+
+def breaks_an_image(how: Callable[[Path], None]) -> Callable[[Path], None]:
+    """It raises an error of an image, made in a folder."""
+    IMAGE_BREAKS.append(how)
+    return how
+
+
 def small(**keywords: object) -> zoned.Device:
     """A RAM disk of the profile `test`, with changes: 16 zones of 4 MiB, 2 conventional."""
     return zoned.memory(**keywords)  # type: ignore[arg-type]
 
 
+@breaks
 def unaligned_write() -> None:
     """A write ahead of the write pointer."""
     with small() as dev:
@@ -38,6 +56,7 @@ def unaligned_write() -> None:
         dev.pwrite(BLOCK, start + 12288)
 
 
+@breaks
 def write_boundary() -> None:
     """A write that is longer than the room left."""
     with small() as dev:
@@ -46,6 +65,7 @@ def write_boundary() -> None:
         dev.pwrite(bytes(4 * MIB + 4096), dev.zones[3].start)
 
 
+@breaks
 def read_boundary() -> None:
     """A read over two zones of a disk with restricted reads."""
     with small(unrestricted_read=False) as dev:
@@ -55,12 +75,14 @@ def read_boundary() -> None:
         dev.pread(8192, start + 4 * MIB - 4096)
 
 
+@breaks
 def read_type_boundary() -> None:
     """A read that begins in a conventional zone and ends in a sequential one."""
     with small() as dev:
         dev.pread(8192, dev.zones[2].start - 4096)
 
 
+@breaks
 def invalid_read() -> None:
     """A read past the write pointer of a disk with restricted reads."""
     with small(unrestricted_read=False) as dev:
@@ -69,6 +91,7 @@ def invalid_read() -> None:
         dev.pread(8192, start)
 
 
+@breaks
 def zone_full() -> None:
     """A write into a full zone."""
     with small() as dev:
@@ -76,6 +99,7 @@ def zone_full() -> None:
         dev.pwrite(BLOCK, dev.zones[3].start)
 
 
+@breaks
 def zone_read_only() -> None:
     """A write into a zone whose head can only read."""
     with small() as dev:
@@ -83,6 +107,7 @@ def zone_read_only() -> None:
         dev.pwrite(BLOCK, dev.zones[3].start)
 
 
+@breaks
 def zone_offline() -> None:
     """A read of a dead zone."""
     with small() as dev:
@@ -90,6 +115,7 @@ def zone_offline() -> None:
         dev.pread(4096, dev.zones[3].start)
 
 
+@breaks
 def too_many_open() -> None:
     """An open zone more than the disk has resources for."""
     with small() as dev:
@@ -97,6 +123,7 @@ def too_many_open() -> None:
         dev.open_zone(6)
 
 
+@breaks
 def too_many_active() -> None:
     """An active zone more than the drive has resources for."""
     with small(dialect="zns", max_open=2, max_active=2) as dev:
@@ -104,48 +131,56 @@ def too_many_active() -> None:
             dev.append(zone, BLOCK)
 
 
+@breaks
 def invalid_transition() -> None:
     """A command that the zone's condition does not allow."""
     with small(dialect="zns") as dev:
         dev.close_zone(3)
 
 
+@breaks
 def conventional_zone() -> None:
     """A zone command to a conventional zone."""
     with small() as dev:
         dev.reset_zone(1)
 
 
+@breaks
 def gap() -> None:
     """A read behind the capacity of a zone."""
     with small(zone_capacity="3MiB") as dev:
         dev.pread(4096, dev.zones[3].start + 3 * MIB)
 
 
+@breaks
 def out_of_range() -> None:
     """A read behind the end of the disk."""
     with small() as dev:
         dev.pread(4096, dev.geometry.size)
 
 
+@breaks
 def block_alignment() -> None:
     """A write of something that is not whole blocks."""
     with small() as dev:
         dev.pwrite(b"hello", dev.zones[3].start)
 
 
+@breaks
 def append_limit() -> None:
     """An append that is too long for the drive."""
     with small(append_limit="64KiB") as dev:
         dev.append(3, bytes(128 * 1024))
 
 
+@breaks
 def unsupported_command() -> None:
     """A command that null_blk has only for single zones."""
     with small(dialect="nullblk") as dev:
         dev.open_all()
 
 
+@breaks
 def medium_error() -> None:
     """A block that cannot be read."""
     with small() as dev:
@@ -155,6 +190,7 @@ def medium_error() -> None:
             dev.pread(8192, start)
 
 
+@breaks
 def power_loss() -> None:
     """A command to a disk without power."""
     with small() as dev:
@@ -162,12 +198,14 @@ def power_loss() -> None:
         dev.pread(4096, 0)
 
 
+@breaks
 def command_timeout() -> None:
     """A command that hangs."""
     with small() as dev, dev.faults.add("hang", on="write", zones=7, timeout=0.01):
         dev.pwrite(BLOCK, dev.zones[7].start)
 
 
+@breaks
 def miscompare() -> None:
     """A compare with other data."""
     with small() as dev:
@@ -176,38 +214,51 @@ def miscompare() -> None:
         dev.compare(bytes(len(BLOCK) - 1) + b"x", start)
 
 
+@breaks
 def sequential_zone() -> None:
     """A sequential zone cannot be zeroed in its midst."""
     with small() as dev:
         dev.deallocate(dev.zones[7].start, 4096)
 
 
-BREAKS: list[Callable[[], None]] = [
-    unaligned_write,
-    write_boundary,
-    read_boundary,
-    read_type_boundary,
-    invalid_read,
-    zone_full,
-    zone_read_only,
-    zone_offline,
-    too_many_open,
-    too_many_active,
-    invalid_transition,
-    conventional_zone,
-    gap,
-    out_of_range,
-    block_alignment,
-    append_limit,
-    unsupported_command,
-    medium_error,
-    power_loss,
-    command_timeout,
-    miscompare,
-    sequential_zone,
-]
+def with_areas() -> zoned.Device:
+    """A RAM disk whose zones can have random write areas of 64 KiB."""
+    return small(dialect="zns", zrwa_size="64KiB", zrwa_granularity="16KiB", zrwa_count=1)
 
 
+@breaks
+def zrwa_unavailable() -> None:
+    """A second zone wants a random write area, and there is one."""
+    with with_areas() as dev:
+        dev.open_zone_zrwa(3)
+        dev.open_zone_zrwa(4)
+
+
+@breaks
+def invalid_zone_operation() -> None:
+    """An append to a zone that has a random write area."""
+    with with_areas() as dev:
+        dev.open_zone_zrwa(3)
+        dev.append(3, BLOCK)
+
+
+@breaks
+def outside_zrwa() -> None:
+    """A write too far behind the area."""
+    with with_areas() as dev:
+        dev.open_zone_zrwa(3)
+        dev.pwrite(BLOCK, dev.zones[3].start + (1 << 20))
+
+
+@breaks
+def invalid_commit() -> None:
+    """A commit of less than a granule."""
+    with with_areas() as dev:
+        dev.open_zone_zrwa(3)
+        dev.commit_zone(3, dev.zones[3].start + 4096)
+
+
+@breaks_an_image
 def not_an_image(folder: Path) -> None:
     """Some other file."""
     path = folder / "notes.txt"
@@ -215,16 +266,19 @@ def not_an_image(folder: Path) -> None:
     zoned.open(path)
 
 
+@breaks_an_image
 def image_version(folder: Path) -> None:
     """An image of a later version."""
     open_patched(folder, HEADERS, lambda header: renumber(header, 8, b"\x02\0\0\0"))
 
 
+@breaks_an_image
 def image_feature(folder: Path) -> None:
     """An image with a feature of a later version."""
     open_patched(folder, HEADERS, lambda header: renumber(header, 16, b"\x80" + bytes(7)))
 
 
+@breaks_an_image
 def image_truncated(folder: Path) -> None:
     """A copy that was cut short."""
     path = made(folder)
@@ -232,32 +286,24 @@ def image_truncated(folder: Path) -> None:
     zoned.open(path)
 
 
+@breaks_an_image
 def image_corrupt(folder: Path) -> None:
     """Both copies of the header damaged."""
     open_patched(folder, HEADERS, lambda header: header.__setitem__(50, 0xFF))
 
 
+@breaks_an_image
 def image_failed(folder: Path) -> None:
     """An image whose status says that the host could not sync."""
     open_patched(folder, STATUSES, lambda status: renumber(status, 20, b"\x01"))
 
 
+@breaks_an_image
 def image_busy(folder: Path) -> None:
     """A repair while somebody uses the disk."""
     path = made(folder)
     with zoned.open(path):
         zoned.check(path, repair=True)
-
-
-IMAGE_BREAKS: list[Callable[[Path], None]] = [
-    not_an_image,
-    image_version,
-    image_feature,
-    image_truncated,
-    image_corrupt,
-    image_failed,
-    image_busy,
-]
 
 
 def made(folder: Path) -> Path:

@@ -5,6 +5,8 @@ docs/gen/pages.py`.
     errors.md        from zoned.errors and zoned.rules, with messages that real disks gave
     differences.md   from the lists of tests/kernel, which a real kernel has confirmed
     scsi.md          from the SCSI executor's own table of commands
+    iscsi-suite.md   from the lists of tests/iscsi, by which a test of libiscsi's suite goes
+    nvme.md          from the NVMe executor's own table of commands
     cli.md           from the commands of zonedctl
     fio-options.md   from the declarations of fio's options in zoned.bench
     zonedctl.svg     from a real run of zonedctl
@@ -28,6 +30,8 @@ def pages() -> dict[str, Callable[[], str]]:
     import differences_page
     import errors_page
     import fio_options_page
+    import iscsi_suite_page
+    import nvme_page
     import scsi_page
     import session
     import state_table
@@ -38,6 +42,8 @@ def pages() -> dict[str, Callable[[], str]]:
         "errors.md": errors_page.render,
         "differences.md": differences_page.render,
         "scsi.md": scsi_page.render,
+        "iscsi-suite.md": iscsi_suite_page.render,
+        "nvme.md": nvme_page.render,
         "cli.md": render_markdown,
         "fio-options.md": fio_options_page.render,
         "zonedctl.svg": session.render,

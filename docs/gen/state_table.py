@@ -27,6 +27,9 @@ NAMES = {
     Command.SET_EMPTY: "set empty",
     Command.SET_READ_ONLY: "set read-only",
     Command.SET_OFFLINE: "set offline",
+    Command.SET_EXTENSION: "SET EXTENSION",
+    Command.OPEN_ZRWA: "OPEN, ZRWA",
+    Command.COMMIT_ZRWA: "COMMIT",
 }
 
 CONDITIONS = {

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -24,6 +25,31 @@
 #define ZD_TSAN 1
 #endif
 #endif
+
+/*
+ * Where `used` things of a size lie once there is room for one more: at `at` still, or moved. NULL: no memory, and all is as
+ * it was. first: for how many there is room to begin with.
+ */
+static inline void *zd_grown(void *at, uint64_t used, uint64_t *room, size_t size, uint64_t first)
+{
+	uint64_t more = *room ? 2 * *room : first;
+
+	if (used < *room)
+		return at;
+	at = realloc(at, more * size);
+	if (at)
+		*room = more;
+	return at;
+}
+
+/* What a thing owns, once nobody uses it. */
+#define ZD_FREE(...)                                                             \
+	do {                                                                     \
+		void *owned_[] = { __VA_ARGS__ };                                \
+                                                                                 \
+		for (size_t i_ = 0; i_ < sizeof(owned_) / sizeof(*owned_); i_++) \
+			free(owned_[i_]);                                        \
+	} while (0)
 
 /* clock.c: CLOCK_MONOTONIC, ns */
 uint64_t zd_now(void);

@@ -27,6 +27,11 @@ int zd_fs_fail(struct zd_error *err, int e, const char *format, ...)
 	return -e;
 }
 
+int zd_fs_gone(struct zd_error *err)
+{
+	return zd_fs_fail(err, EIO, "the file system was unmounted");
+}
+
 int zd_fs_errno(const zd_fs *fs, int64_t code)
 {
 	const struct zd_rule_info *rule = zd_rule_info((int)code, fs->info.dialect);

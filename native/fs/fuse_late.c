@@ -1,23 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The list of open files, and closes that the kernel tells late: see fuse_server.h. */
 #include "fuse_server.h"
-
-#include <time.h>
-
 /*
  * RELEASE follows FLUSH within microseconds, unless the worker that has it waits for a CPU: so after a while it is
  * asked whether any worker can have it.
  */
 #define LOOK_NS 4000000ull
 #define WAIT_NS 2000000000ull
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void take_out(struct zd_fuse *fuse, struct open_file *open)
 {
@@ -57,7 +46,7 @@ void zd_fuse_late_closed(struct zd_fuse *fuse, struct open_file *open)
 void zd_fuse_late_flushed(struct zd_fuse *fuse, struct open_file *open)
 {
 	pthread_mutex_lock(&fuse->open_lock);
-	open->flushed_at = now();
+	open->flushed_at = zd_fuse_now();
 	if (!atomic_load(&open->flushed)) {
 		open->next_flushed = fuse->flushed;
 		fuse->flushed = open;
@@ -91,7 +80,7 @@ void zd_fuse_late_wait(struct zd_fuse *fuse, uint64_t ino)
 			open = open->next_flushed;
 		if (!open)
 			break;
-		at = now();
+		at = zd_fuse_now();
 		if (at >= open->flushed_at + WAIT_NS || (at >= open->flushed_at + LOOK_NS && zd_fuse_others_idle(fuse))) {
 			take_out(fuse, open);
 			continue;

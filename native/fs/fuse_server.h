@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the FUSE server share: fuse_serve (session and threads), fuse_ops (requests about files),
+ * What the files of the FUSE server share: fuse_serve (the session), fuse_workers (its threads), fuse_ops (requests about files),
  * fuse_dirs (requests about names, directories and the mount), fuse_late (open files, whose close the kernel tells late),
  * fuse_users (who has a file open), fuse_state (read-only or not, and who is told).
  *
@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fuse.h"
 #include "zoned/fs.h"
@@ -101,6 +102,14 @@ struct zd_fuse {
 	char last_error[ZD_FUSE_TEXT];
 };
 
+/* Nanoseconds, monotonic. */
+static inline uint64_t zd_fuse_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 static inline struct zd_fuse *fuse_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
@@ -118,7 +127,15 @@ static inline struct open_file *open_of(const struct fuse_file_info *fi)
 	return (struct open_file *)(uintptr_t)fi->fh;
 }
 
-/* fuse_serve.c */
+/* fuse_workers.c */
+/* 0 or a negative errno; after an error there may be some to stop. */
+int zd_fuse_start_workers(struct zd_fuse *fuse);
+/* Returns when they have ended. */
+void zd_fuse_stop_workers(struct zd_fuse *fuse);
+/* Have the session answer by the descriptor that a request came from. 0, or less. */
+int zd_fuse_set_io(struct zd_fuse *fuse);
+/* Whether the caller of the request that this thread is at got a signal: see zd_fuse_serving(). */
+bool zd_fuse_interrupted(void);
 /* Around what may take long: another worker takes over meanwhile. */
 void zd_fuse_slow_begin(struct zd_fuse *fuse);
 void zd_fuse_slow_end(struct zd_fuse *fuse);
@@ -143,6 +160,8 @@ int zd_fuse_attr(struct zd_fuse *fuse, uint64_t ino, struct stat *st);
 void zd_fuse_keep_error(struct zd_fuse *fuse, const char *text);
 
 /* fuse_users.c */
+/* The beginning of a file of /proc as a string; false if there is none. */
+bool zd_fuse_proc(const char *path, char *text, size_t room);
 /* Whether a descriptor of this open file description is left anywhere, as far as can be seen. */
 bool zd_fuse_has_users(struct zd_fuse *fuse, struct open_file *open);
 

@@ -30,13 +30,25 @@ struct search {
 	struct seen seen[MOST_SEEN];
 };
 
+bool zd_fuse_proc(const char *path, char *text, size_t room)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, text, room - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	return true;
+}
+
 /* Whether descriptor `name` in the opened folder /proc/PID/fd may write this file. */
 static bool matches(const struct search *s, int pid, int dir, const char *name)
 {
 	char text[256], path[64], *at;
 	struct statx st;
 	ssize_t n;
-	int fd;
 
 	n = readlinkat(dir, name, text, sizeof(text));
 	/* A path that ends in a digit; one that does not fit may be ours. */
@@ -46,12 +58,8 @@ static bool matches(const struct search *s, int pid, int dir, const char *name)
 	    makedev(st.stx_dev_major, st.stx_dev_minor) != s->fuse->number || st.stx_ino != s->ino)
 		return false;
 	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%.20s", pid, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (!zd_fuse_proc(path, text, sizeof(text)))
 		return false;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = 0;
 	at = strstr(text, "flags:");
 	return at && (strtoul(at + 6, NULL, 8) & O_ACCMODE) != O_RDONLY;
 }

@@ -157,6 +157,19 @@ out:
 	return r;
 }
 
+static zd_fs *new_fs(zd_dev *dev)
+{
+	zd_fs *fs = calloc(1, sizeof(*fs));
+
+	if (!fs)
+		return NULL;
+	fs->dev = dev;
+	fs->refs = 1;
+	pthread_mutex_init(&fs->news_lock, NULL);
+	fs->info.struct_size = sizeof(fs->info);
+	return fs;
+}
+
 int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, struct zd_error *err)
 {
 	int64_t now = zd_fs_now();
@@ -167,13 +180,9 @@ int zd_fs_mount(zd_dev *dev, const struct zd_fs_options *options, zd_fs **out, s
 	r = check_options(options, err);
 	if (r)
 		return r;
-	fs = calloc(1, sizeof(*fs));
+	fs = new_fs(dev);
 	if (!fs)
 		return zd_fs_fail(err, ENOMEM, "out of memory");
-	fs->dev = dev;
-	fs->refs = 1;
-	pthread_mutex_init(&fs->news_lock, NULL);
-	fs->info.struct_size = sizeof(fs->info);
 	r = zd_info(dev, &fs->info, err);
 	if (r) {
 		r = r > ZD_E_FIRST_RULE ? r : -EIO;

@@ -5,7 +5,8 @@
  *
  * Files, from the bottom up: super (the superblock), node (names, numbers, attributes), fault (errno values,
  * sentences, what an I/O error does to a file), zone (zone commands, accounting, truncate), tail (what a relaxed
- * mount holds back), file (open, close, read, write, fsync), mount (building the tree, options, counters).
+ * mount holds back), file (read, write, fsync), open (open, close, and what an open file answers else), mount (building
+ * the tree, options, counters).
  *
  * Locks: a node's lock, then whatever the disk takes. A call never holds two nodes' locks. What belongs to the
  * whole file system is atomic.
@@ -150,6 +151,8 @@ void zd_node_changed(struct zd_node *node);
 /* fault.c */
 /* -e, with a sentence in err. */
 int zd_fs_fail(struct zd_error *err, int e, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* -EIO: it was unmounted. */
+int zd_fs_gone(struct zd_error *err);
 /* The negative errno for what the disk returned. */
 int zd_fs_errno(const zd_fs *fs, int64_t code);
 /* zonefs_io_error(): under the node's lock held for writing. err: why, for who asks what made the mount read-only. */

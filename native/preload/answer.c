@@ -197,7 +197,7 @@ static int64_t statx_call(const struct seccomp_notif *call)
 		return GO_ON;
 	if (open)
 		kind = open->kind;
-	snprintf(node, sizeof(node), "/dev/%s", kind == ZP_SG ? zp_session.disks[disk].sg : zp_session.disks[disk].name);
+	snprintf(node, sizeof(node), "/dev/%s", kind == ZP_CHAR ? zp_session.disks[disk].chars : zp_session.disks[disk].name);
 	if (statx(AT_FDCWD, node, 0, (unsigned)a[3], &out))
 		return -errno;
 	return zp_copy_out((void *)(uintptr_t)a[4], &out, sizeof(out));

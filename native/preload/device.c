@@ -27,6 +27,15 @@ static int64_t one_piece(zd_dev *dev, bool write, const struct iovec *iov, int n
 	return write ? zd_pwritev(dev, iov, n, offset, err) : zd_preadv(dev, iov, n, offset, err);
 }
 
+/* A code of the core as an errno; what came of it for later writes is kept. */
+static __attribute__((noinline)) int not_done(struct zp_disk *disk, zd_dev *dev, bool write, uint64_t offset, uint64_t length,
+					      int64_t code, const struct zd_error *err)
+{
+	if (write && code != -EINTR)
+		zp_plug_failed(disk, dev, offset, length);
+	return zp_refused(disk, code, err);
+}
+
 static __attribute__((noinline)) int in_pieces(struct zp_disk *disk, zd_dev *dev, bool write, const struct iovec *iov, int n,
 					       uint64_t offset, uint64_t length)
 {
@@ -44,9 +53,13 @@ static __attribute__((noinline)) int in_pieces(struct zp_disk *disk, zd_dev *dev
 		if (here > length)
 			here = length;
 		parts = zp_cursor_slice(&at, here, piece);
-		done = one_piece(dev, write, piece, parts, offset, &err);
-		if (done < 0)
-			r = zp_refused(disk, done, &err); /* the others are on their way already, as in the kernel */
+		if (write && zp_plug_lost(disk, offset)) {
+			done = r = zp_plug_refuses(disk, offset);
+		} else {
+			done = one_piece(dev, write, piece, parts, offset, &err);
+			if (done < 0) /* the others are on their way already, as in the kernel */
+				r = not_done(disk, dev, write, offset, here, done, &err);
+		}
 		if (done == -EINTR)
 			break;
 		offset += here;
@@ -63,8 +76,10 @@ int zp_device_blocks(struct zp_disk *disk, zd_dev *dev, bool write, const struct
 
 	if (zp_unlikely(n != 1 || iov->iov_len != length || offset % disk->info.zone_size + length > disk->info.zone_size))
 		return in_pieces(disk, dev, write, iov, n, offset, length);
+	if (write && zp_plug_lost(disk, offset))
+		return zp_plug_refuses(disk, offset);
 	done = one_piece(dev, write, iov, 1, offset, &err);
-	return zp_unlikely(done < 0) ? zp_refused(disk, done, &err) : 0;
+	return zp_unlikely(done < 0) ? not_done(disk, dev, write, offset, length, done, &err) : 0;
 }
 
 /* ---------------------------------------------------------------- one call */
@@ -179,7 +194,7 @@ static int64_t transfer(struct zp_open *open, bool write, const struct iovec *io
 	if (zp_unlikely((flags & O_PATH) || (flags & O_ACCMODE) == 3 || (flags & O_ACCMODE) == (write ? O_RDONLY : O_WRONLY)))
 		return -EBADF;
 	if (zp_unlikely(open->kind != ZP_BLOCK))
-		return -EINVAL; /* commands go by SG_IO; the read and write form of sg was never offered to zoned tools */
+		return -EINVAL; /* commands go by ioctl(); the read and write form of sg was never offered to zoned tools */
 	if (zp_unlikely(offset < ZP_AT_POSITION))
 		return -EINVAL;
 	if (zp_unlikely(rwf & ~RWF_KNOWN))
@@ -264,9 +279,13 @@ int64_t zp_device_pwrite(struct zp_open *open, const void *buf, size_t length, i
 	if (zp_unlikely(!dev || !is_plain(open, disk, true, (uintptr_t)buf, length, offset)))
 		return transfer(open, true, &one, 1, offset, 0);
 	zp_enter();
-	done = zd_pwrite(dev, buf, length, (uint64_t)offset, &err);
-	if (zp_unlikely(done < 0))
-		done = zp_refused(disk, done, &err);
+	if (zp_plug_lost(disk, (uint64_t)offset)) {
+		done = zp_plug_refuses(disk, (uint64_t)offset);
+	} else {
+		done = zd_pwrite(dev, buf, length, (uint64_t)offset, &err);
+		if (zp_unlikely(done < 0))
+			done = not_done(disk, dev, true, (uint64_t)offset, length, done, &err);
+	}
 	zp_leave();
 	return done;
 }
@@ -284,18 +303,21 @@ static int begin(struct zp_disk *disk, zd_dev **dev)
 	return r;
 }
 
+/* Of a descriptor that has to be the block device's: no_block, -errno, if it is another one of the disk. */
+static int begin_open(struct zp_open *open, int no_block, zd_dev **dev)
+{
+	if (atomic_load(&open->flags) & O_PATH)
+		return -EBADF;
+	return open->kind == ZP_BLOCK ? begin(zp_disk_of(open), dev) : no_block;
+}
+
 int64_t zp_device_seek(struct zp_open *open, int64_t offset, int whence)
 {
 	struct zp_disk *disk = zp_disk_of(open);
 	int64_t at = -EINVAL;
 	zd_dev *dev;
-	int r;
+	int r = begin_open(open, -ESPIPE, &dev);
 
-	if (atomic_load(&open->flags) & O_PATH)
-		return -EBADF;
-	if (open->kind != ZP_BLOCK)
-		return -ESPIPE;
-	r = begin(disk, &dev);
 	if (r)
 		return r;
 	zp_lock(&open->lock);
@@ -319,13 +341,8 @@ int zp_device_sync(struct zp_open *open)
 	struct zp_disk *disk = zp_disk_of(open);
 	struct zd_error err;
 	zd_dev *dev;
-	int r, flushed = 0;
+	int r = begin_open(open, -EINVAL, &dev), flushed = 0;
 
-	if (atomic_load(&open->flags) & O_PATH)
-		return -EBADF;
-	if (open->kind != ZP_BLOCK)
-		return -EINVAL;
-	r = begin(disk, &dev);
 	if (r)
 		return r;
 	if (atomic_load(&disk->shared->tails))

@@ -29,6 +29,7 @@ static int open_image(struct zp_disk *disk, zd_dev **out)
 		r = zp_pace_begin(disk, dev, &err);
 	if (!r) {
 		disk->zone_mask = disk->info.zone_size & (disk->info.zone_size - 1) ? 0 : disk->info.zone_size - 1;
+		zp_nvme_begin(disk, dev);
 		*out = dev;
 		return 0;
 	}
@@ -107,6 +108,42 @@ static void name_program(char *out, size_t size)
 		out[n - 1] = '\0'; /* its newline */
 }
 
+/* A line in the run's folder; on standard error where the run explains. */
+static void tell_line(struct zp_disk *disk, const char *rule, const char *text)
+{
+	char line[768], program[16] = "?", path[PATH_MAX + 16];
+	int n, fd;
+
+	name_program(program, sizeof(program));
+	n = snprintf(line, sizeof(line), "%s\t%s\t%d\t%s\t%s\n", disk->name, rule, (int)(zp_peer ? zp_peer : getpid()), program,
+		     text);
+	if (n >= (int)sizeof(line)) {
+		n = sizeof(line) - 1;
+		line[n - 1] = '\n';
+	}
+	snprintf(path, sizeof(path), "%s/refused", zp_session.folder);
+	fd = atomic_load(&zp_session.shared->refused) <= MOST_TOLD ? zp_real.open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+	if (fd >= 0) {
+		ssize_t written = zp_real.write(fd, line, (size_t)n); /* a line lost on a full host costs no program anything */
+
+		(void)written;
+		zp_real.close(fd);
+	}
+	if (zp_session.explain)
+		dprintf(2, "/dev/%s: %s\n", disk->name, text);
+}
+
+static bool is_to_be_told(void)
+{
+	return atomic_fetch_add(&zp_session.shared->refused, 1) < MOST_TOLD || zp_session.explain;
+}
+
+void zp_tell(struct zp_disk *disk, const char *rule, const char *text)
+{
+	if (is_to_be_told())
+		tell_line(disk, rule, text);
+}
+
 static void tell(struct zp_disk *disk, int code, const struct zd_error *err)
 {
 	struct zd_said_disk said = { .size = disk->info.size,
@@ -118,13 +155,12 @@ static void tell(struct zp_disk *disk, int code, const struct zd_error *err)
 				     .max_open = disk->info.max_open,
 				     .max_active = disk->info.max_active,
 				     .dialect = disk->info.dialect };
-	char text[512], line[768], program[16] = "?", path[PATH_MAX + 16];
+	char text[512];
 	zd_dev *dev = atomic_load(&disk->dev);
 	struct zd_zone zone;
 	struct zd_info now = { .struct_size = sizeof(now) };
-	int n, fd;
 
-	if (atomic_fetch_add(&zp_session.shared->refused, 1) >= MOST_TOLD && !zp_session.explain)
+	if (!is_to_be_told())
 		return;
 	if (dev && err->zone != ZD_NO_ZONE && zd_report(dev, err->zone, 1, &zone, NULL) == 1) {
 		said.zone_start = zone.start;
@@ -140,23 +176,7 @@ static void tell(struct zp_disk *disk, int code, const struct zd_error *err)
 	zd_rule_sentence(err, &said, text, sizeof(text));
 	if (!text[0])
 		snprintf(text, sizeof(text), "%s", err->text[0] ? err->text : strerror(code > -2000 ? -code : EIO));
-	name_program(program, sizeof(program));
-	n = snprintf(line, sizeof(line), "%s\t%s\t%d\t%s\t%s\n", disk->name, zd_rule_name(code) ? zd_rule_name(code) : "host",
-		     (int)(zp_peer ? zp_peer : getpid()), program, text);
-	if (n >= (int)sizeof(line)) {
-		n = sizeof(line) - 1;
-		line[n - 1] = '\n';
-	}
-	snprintf(path, sizeof(path), "%s/refused", zp_session.folder);
-	fd = atomic_load(&zp_session.shared->refused) <= MOST_TOLD ? zp_real.open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
-	if (fd >= 0) {
-		ssize_t written = zp_real.write(fd, line, (size_t)n); /* a line lost on a full host costs no program anything */
-
-		(void)written;
-		zp_real.close(fd);
-	}
-	if (zp_session.explain)
-		dprintf(2, "/dev/%s: %s\n", disk->name, text);
+	tell_line(disk, zd_rule_name(code) ? zd_rule_name(code) : "host", text);
 }
 
 int zp_refused(struct zp_disk *disk, int64_t code, const struct zd_error *err)

@@ -5,6 +5,7 @@
 #include "preload/real.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -231,7 +232,11 @@ ZP_EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_start(list, request);
 	arg = va_arg(list, void *);
 	va_end(list);
-	return open ? zp_result(zp_ioctl(open, request, arg)) : zp_real.ioctl(fd, request, arg);
+	if (open)
+		return zp_result(zp_ioctl(open, request, arg));
+	if (zp_unlikely((uint32_t)request == FICLONE) && zp_find((int)(intptr_t)arg))
+		return zp_result(-EXDEV); /* the disk's blocks for a file: no file system has both */
+	return zp_real.ioctl(fd, request, arg);
 }
 
 ZP_EXPORT int isatty(int fd)

@@ -90,6 +90,21 @@ static int set_block(const struct zp_disk *disk, void *arg)
 	return size < 512 || size > 4096 || (size & (size - 1)) || (uint32_t)size < disk->info.logical_block ? -EINVAL : 0;
 }
 
+/* Blocks that two files share: not with a file of another file system, as that of /dev is. */
+static int share(int from)
+{
+	if (zp_find(from))
+		return -EINVAL;
+	return fcntl(from, F_GETFD) < 0 ? -EBADF : -EXDEV;
+}
+
+static int share_range(const void *arg)
+{
+	struct file_clone_range range;
+
+	return zp_copy_in(&range, arg, sizeof(range)) ? -EFAULT : share((int)range.src_fd);
+}
+
 static int block(struct zp_open *open, struct zp_disk *disk, unsigned long request, void *arg)
 {
 	const struct zd_info *info = &disk->info;
@@ -132,12 +147,14 @@ static int block(struct zp_open *open, struct zp_disk *disk, unsigned long reque
 	case BLKZEROOUT: return zero_out(open, arg);
 	case BLKRRPART: return -EINVAL; /* no disk with partitions */
 	case FIGETBSZ: PUT(int, 4096);
+	case FICLONE: return share((int)(intptr_t)arg);
+	case FICLONERANGE: return share_range(arg);
 	case SG_IO: return disk->info.dialect == ZD_ZBC ? zp_scsi_io(disk, arg) : -ENOTTY; /* others are no SCSI disks */
 	case SG_GET_VERSION_NUM:
 		if (disk->info.dialect != ZD_ZBC)
 			return -ENOTTY;
 		PUT(int, 30536);
-	default: return -ENOTTY;
+	default: return zp_nvme_ioctl(open, request, arg);
 	}
 }
 
@@ -155,5 +172,7 @@ int zp_ioctl(struct zp_open *open, unsigned long request, void *arg)
 	zp_leave();
 	if (r)
 		return r;
-	return open->kind == ZP_BLOCK ? block(open, disk, request, arg) : zp_scsi_ioctl(open, request, arg);
+	if (open->kind == ZP_BLOCK)
+		return block(open, disk, request, arg);
+	return disk->info.dialect == ZD_ZBC ? zp_scsi_ioctl(open, request, arg) : zp_nvme_ioctl(open, request, arg);
 }

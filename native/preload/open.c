@@ -13,12 +13,16 @@ static int open_disk(int index, int kind, int flags)
 	zd_dev *dev;
 	int fd, r;
 
+	if ((flags & O_CREAT) && !(flags & O_PATH)) { /* with O_PATH it means nothing */
+		if (flags & O_DIRECTORY)
+			return -EINVAL;
+		if (flags & O_EXCL)
+			return -EEXIST;
+	}
+	if (flags & O_DIRECTORY) /* with O_PATH, too: cp, mv and install ask so whether their target is a folder */
+		return -ENOTDIR;
 	if (flags & O_PATH)
 		return zp_table_make(index, kind, O_PATH | (flags & O_CLOEXEC));
-	if ((flags & O_CREAT) && (flags & O_EXCL))
-		return -EEXIST;
-	if (flags & O_DIRECTORY)
-		return -ENOTDIR;
 	zp_enter();
 	r = zp_disk_dev(disk, &dev);
 	zp_leave();

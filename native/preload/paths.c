@@ -16,7 +16,10 @@ ZP_EXPORT int faccessat(int dirfd, const char *path, int mode, int flags)
 
 	if (disk >= 0)
 		return mode & X_OK ? zp_result(-EACCES) : zp_real.access(zp_session.disks[disk].image, mode);
-	return zp_real.faccessat(dirfd, zp_instead(dirfd, path, room), mode, flags);
+	disk = zp_real.faccessat(dirfd, zp_instead(dirfd, path, room), mode, flags);
+	if (disk < 0 && errno == ENOENT && zp_below(dirfd, path))
+		errno = ENOTDIR;
+	return disk;
 }
 
 ZP_EXPORT int access(const char *path, int mode)
@@ -79,7 +82,7 @@ ZP_EXPORT char *realpath(const char *path, char *out)
 
 	if (disk >= 0) {
 		snprintf(room, sizeof(room), "/dev/%s",
-			 kind == ZP_SG ? zp_session.disks[disk].sg : zp_session.disks[disk].name);
+			 kind == ZP_CHAR ? zp_session.disks[disk].chars : zp_session.disks[disk].name);
 		return give(room, out);
 	}
 	if (!zp_active() || !path)
@@ -104,6 +107,10 @@ ZP_EXPORT DIR *opendir(const char *path)
 {
 	char room[PATH_MAX];
 
+	if (zp_named_itself(AT_FDCWD, path) >= 0) {
+		errno = ENOTDIR;
+		return NULL;
+	}
 	return zp_real.opendir(zp_instead(AT_FDCWD, path, room));
 }
 
@@ -121,7 +128,7 @@ ZP_EXPORT int chdir(const char *path)
 {
 	char room[PATH_MAX];
 
-	return zp_real.chdir(zp_instead(AT_FDCWD, path, room));
+	return zp_named_itself(AT_FDCWD, path) >= 0 ? zp_result(-ENOTDIR) : zp_real.chdir(zp_instead(AT_FDCWD, path, room));
 }
 
 ZP_EXPORT char *getcwd(char *out, size_t size)

@@ -7,16 +7,17 @@
  *
  * Rooms, and which way calls run: names of libc -> what a call means -> the disk -> the core.
  *
- *   names    open.c file.c io.c stat.c paths.c stream.c memory.c aio.c posixaio.c spawn.c signal.c   (exported: libc's names)
+ *   names    open.c file.c io.c stat.c paths.c names.c stream.c memory.c aio.c posixaio.c spawn.c signal.c   (exported: libc's names)
  *   meaning  device.c (reads and writes as Linux's block layer does them), tail.c (blocks of buffered writes that are not
- *            whole yet), zones.c and ioctl.c (BLK*), scsi.c (SG_IO), uring.c (io_uring, by a trap)
+ *            whole yet), plug.c (what Linux knows of write
+ *            pointers), zones.c and ioctl.c (BLK*), scsi.c (SG_IO), nvme.c (NVME_IOCTL_*), uring.c (io_uring, by a trap)
  *   below    session.c (the run's folder), table.c (descriptors), disk.c (handles on images), pace.c (a drive's time),
  *            real.c (libc's own functions)
  *
  * The run's folder   $ZONED_RUN names a folder that whoever made the run keeps as long as it lasts. In it: `disks` (a line
  *                    a disk, see session.c), `state` (struct zp_shared, mapped by every process), `fd/` (a file for each
  *                    open file description), `refused` (a line a refused command), `sys/` and `proc/` (what takes the
- *                    place of the files of those names).
+ *                    place of the files of those names), `nvme/` (what the controllers of zns disks know).
  *
  * A descriptor       The kernel's side is an O_PATH descriptor of `fd/SLOT`. What is not answered here meets EBADF there, never
  *                    silence: that is what makes a forgotten call visible. dup(), fork() and exec() carry it as any
@@ -66,6 +67,7 @@
 #define ZP_MAX_FD (1u << 20) /* numbers of descriptors that can be ours */
 #define ZP_MAX_OPEN 4096u    /* open file descriptions of a run */
 #define ZP_MAX_TAILS 64u     /* unfinished blocks of a run */
+#define ZP_LOST 1024u        /* zones of a disk whose write pointer Linux would have lost */
 #define ZP_NAME 32
 #define ZP_OURS_INTERNAL 0xFFFFu /* in the table: a descriptor of the core, which the program cannot see */
 #define zp_likely(x) __builtin_expect(!!(x), 1)
@@ -73,7 +75,8 @@
 
 /* ---------------------------------------------------------------- shared by all processes of a run */
 
-enum zp_kind { ZP_BLOCK = 0, ZP_SG = 1 };
+/* Of a disk's nodes. The character node is its generic SCSI node, or its NVMe controller. */
+enum zp_kind { ZP_BLOCK = 0, ZP_CHAR = 1 };
 
 /* An open file description. `state`: 0 free, 1 being made, 2 in use. */
 struct zp_open {
@@ -97,11 +100,17 @@ struct zp_tail {
 };
 
 struct zp_shared_disk {
-	_Atomic uint32_t readonly;   /* BLKROSET */
-	_Atomic uint32_t exclusive;  /* slot + 1 of who has it by O_EXCL */
-	_Atomic uint32_t tails;      /* how many of them are this disk's */
-	_Atomic uint32_t read_ahead; /* sectors + 1; 0: as at first */
-	uint64_t reserved[4];
+	_Atomic uint32_t readonly;    /* BLKROSET */
+	_Atomic uint32_t exclusive;   /* slot + 1 of who has it by O_EXCL */
+	_Atomic uint32_t tails;       /* how many of them are this disk's */
+	_Atomic uint32_t read_ahead;  /* sectors + 1; 0: as at first */
+	_Atomic uint32_t nvme_begun;  /* what its zones were at first was written down */
+	_Atomic uint32_t nvme_resets; /* of its controller */
+	_Atomic uint32_t nr_lost;     /* words below that are not 0 */
+	uint32_t reserved_word;
+	uint64_t reserved[2];
+	pthread_mutex_t nvme;           /* of what its controller knows: robust, process-shared */
+	_Atomic uint32_t lost[ZP_LOST]; /* zone + 1, or 0: plug.c */
 };
 
 struct zp_shared {
@@ -118,9 +127,9 @@ struct zp_shared {
 /* ---------------------------------------------------------------- this process's */
 
 struct zp_disk {
-	char name[ZP_NAME], sg[ZP_NAME]; /* in /dev */
+	char name[ZP_NAME], chars[ZP_NAME]; /* in /dev: the block node, and the character node */
 	char image[PATH_MAX];
-	dev_t number, sg_number;
+	dev_t number, char_number;
 	uint64_t diskseq;
 	_Atomic(zd_dev *) dev; /* NULL until it is first needed */
 	bool readonly;         /* the image may not be written */
@@ -223,6 +232,8 @@ static inline bool zp_may_write(uint32_t flags)
 
 /* session.c: which disk a path names (-1: none), and what takes a path's place. */
 int zp_named(int dirfd, const char *path, int *kind);
+/* The same of a path as it stands, no link followed: what unlink() and its kin mean. */
+int zp_named_itself(int dirfd, const char *path);
 /* Whether a path goes on behind one of our nodes, as if that were a folder. */
 bool zp_below(int dirfd, const char *path);
 /* The path that the kernel is given instead; `path` itself where nothing takes its place. */
@@ -230,6 +241,19 @@ const char *zp_instead(int dirfd, const char *path, char *room);
 /* The path as the program knows it, of one within the run's folder; length, or 0: it is no such. */
 size_t zp_outside(const char *inside, char *room, size_t size);
 bool zp_is_slot(const char *target, uint32_t *slot);
+
+/* Told where the run tells of refusals: a sentence, and a rule's name. */
+void zp_tell(struct zp_disk *disk, const char *rule, const char *text);
+
+/* plug.c: zones in which a write has failed. Inside zp_enter(). */
+bool zp_plug_is_lost(const struct zp_disk *disk, uint64_t offset);
+int zp_plug_refuses(struct zp_disk *disk, uint64_t offset); /* -EIO, told */
+void zp_plug_failed(const struct zp_disk *disk, zd_dev *dev, uint64_t offset, uint64_t length);
+void zp_plug_known(const struct zp_disk *disk, uint32_t zone, uint32_t count); /* from now on they are right again */
+static inline bool zp_plug_lost(const struct zp_disk *disk, uint64_t offset)
+{
+	return zp_unlikely(atomic_load_explicit(&disk->shared->nr_lost, memory_order_relaxed)) && zp_plug_is_lost(disk, offset);
+}
 
 /* device.c: block/fops.c of Linux 6.12. */
 #define ZP_AT_POSITION (-1)
@@ -284,6 +308,9 @@ int zp_ioctl(struct zp_open *open, unsigned long request, void *arg);
 int zp_scsi_io(struct zp_disk *disk, void *arg);
 int zp_scsi_ioctl(struct zp_open *open, unsigned long request, void *arg); /* of the generic node */
 void zp_scsi_forked(void);
+int zp_nvme_ioctl(struct zp_open *open, unsigned long request, void *arg); /* of either node */
+void zp_nvme_begin(struct zp_disk *disk, zd_dev *dev);                     /* it was opened; within zp_enter() */
+void zp_nvme_forked(void);
 int zp_zones_report(struct zp_open *open, void *arg);
 int zp_zones_manage(struct zp_open *open, int op, void *arg);
 void zp_stat(int disk, int kind, struct stat *st);

@@ -22,6 +22,8 @@ struct iocb;
 struct io_event;
 struct timespec;
 struct sigaction;
+struct timeval;
+struct utimbuf;
 
 /* clang-format off */
 #define ZP_REALS(X) \
@@ -56,6 +58,13 @@ struct sigaction;
 	X(int, scandir, (const char *, struct dirent ***, int (*)(const struct dirent *), int (*)(const struct dirent **, const struct dirent **))) \
 	X(int, chdir, (const char *)) X(char *, getcwd, (char *, size_t)) X(int, fchmod, (int, mode_t)) \
 	X(int, fchown, (int, uid_t, gid_t)) X(int, fchdir, (int)) \
+	X(int, unlinkat, (int, const char *, int)) X(int, remove, (const char *)) \
+	X(int, renameat2, (int, const char *, int, const char *, unsigned)) X(int, linkat, (int, const char *, int, const char *, int)) \
+	X(int, symlinkat, (const char *, int, const char *)) X(int, mkdirat, (int, const char *, mode_t)) \
+	X(int, truncate, (const char *, off_t)) X(int, fchmodat, (int, const char *, mode_t, int)) \
+	X(int, fchownat, (int, const char *, uid_t, gid_t, int)) X(int, futimens, (int, const struct timespec *)) \
+	X(int, utimensat, (int, const char *, const struct timespec *, int)) X(int, utimes, (const char *, const struct timeval *)) \
+	X(int, futimes, (int, const struct timeval *)) X(int, utime, (const char *, const struct utimbuf *)) \
 	X(ssize_t, getxattr, (const char *, const char *, void *, size_t)) X(ssize_t, lgetxattr, (const char *, const char *, void *, size_t)) \
 	X(ssize_t, fgetxattr, (int, const char *, void *, size_t)) X(ssize_t, listxattr, (const char *, char *, size_t)) \
 	X(ssize_t, llistxattr, (const char *, char *, size_t)) X(ssize_t, flistxattr, (int, char *, size_t)) \

@@ -72,7 +72,7 @@ static int make(struct zp_disk *disk, zd_dev *dev, struct initiator *out)
 		r = zd_scsi_nexus_open(made.target, IDENTITY, sizeof(IDENTITY) - 1, &made.nexus, &err);
 	if (r) {
 		zd_scsi_target_free(made.target);
-		dprintf(2, "zonedctl run: /dev/%s has no SCSI side: %s\n", disk->sg, err.text);
+		dprintf(2, "zonedctl run: /dev/%s has no SCSI side: %s\n", disk->chars, err.text);
 		return r > -2000 ? r : -ENXIO;
 	}
 	hear_attentions(made.nexus);

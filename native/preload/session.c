@@ -2,7 +2,7 @@
 /*
  * The run: which disks there are, and which paths are theirs.
  *
- * The file `disks` has a line for each disk, of fields separated by tabs: its name in /dev, that of its generic SCSI node
+ * The file `disks` has a line for each disk, of fields separated by tabs: its name in /dev, that of its character node
  * ("-": none), the numbers of both as MAJOR:MINOR, its diskseq, and last the image's absolute path.
  */
 #include "preload/preload.h"
@@ -72,9 +72,9 @@ static int read_disks(void)
 
 		*end = '\0';
 		name(&at, disk->name);
-		name(&at, disk->sg);
+		name(&at, disk->chars);
 		disk->number = number(field(&at));
-		disk->sg_number = number(field(&at));
+		disk->char_number = number(field(&at));
 		disk->diskseq = strtoull(field(&at), NULL, 10);
 		if (!at || !*at || strlen(at) >= sizeof(disk->image))
 			return -EINVAL;
@@ -105,6 +105,8 @@ static int map_shared(void)
 		return -errno;
 	if (atomic_compare_exchange_strong(&shared->magic, &seen, 1)) {
 		zp_mutex_make(&shared->lock);
+		for (i = 0; i < ZP_MAX_DISKS; i++)
+			zp_mutex_make(&shared->disks[i].nvme);
 		atomic_store(&shared->magic, ZP_MAGIC);
 	}
 	/* Whoever makes it does so in microseconds, as its first deed: the run's own maker, before any program. */
@@ -218,8 +220,8 @@ static int named_exactly(const char *path, int *kind)
 			*kind = ZP_BLOCK;
 			return (int)i;
 		}
-		if (!strcmp(path + 5, zp_session.disks[i].sg)) {
-			*kind = ZP_SG;
+		if (!strcmp(path + 5, zp_session.disks[i].chars)) {
+			*kind = ZP_CHAR;
 			return (int)i;
 		}
 	}
@@ -264,7 +266,7 @@ static bool may_be(const char *path)
 
 	last = last ? last + 1 : path;
 	for (i = 0; i < zp_session.nr_disks; i++)
-		if (!strcmp(last, zp_session.disks[i].name) || !strcmp(last, zp_session.disks[i].sg))
+		if (!strcmp(last, zp_session.disks[i].name) || !strcmp(last, zp_session.disks[i].chars))
 			return true;
 	return isdigit((unsigned char)*last) || !strncmp(last, "std", 3);
 }
@@ -314,6 +316,17 @@ int zp_named(int dirfd, const char *path, int *kind)
 	return disk;
 }
 
+int zp_named_itself(int dirfd, const char *path)
+{
+	char full[PATH_MAX];
+	int saved = errno, kind, disk = -1;
+
+	if (zp_active() && path && *path && may_be(path) && whole(dirfd, path, full) == 0)
+		disk = named_exactly(full, &kind);
+	errno = saved;
+	return disk;
+}
+
 bool zp_below(int dirfd, const char *path)
 {
 	char full[PATH_MAX];
@@ -337,8 +350,9 @@ bool zp_below(int dirfd, const char *path)
 /* Places whose files are the run's own. */
 static bool taken_over(const char *path)
 {
-	static const char *const places[] = { "/sys/block", "/sys/class/block", "/sys/dev/block", "/sys/dev/char",
-					      "/sys/class/scsi_generic" };
+	static const char *const places[] = { "/sys/block",     "/sys/class/block",       "/sys/dev/block",
+					      "/sys/dev/char",  "/sys/class/scsi_device", "/sys/class/scsi_generic",
+					      "/sys/class/nvme" };
 	char own[PATH_MAX];
 	size_t i;
 
@@ -397,7 +411,7 @@ size_t zp_outside(const char *inside, char *room, size_t size)
 		const struct zp_open *open = &zp_session.shared->open[slot];
 		const struct zp_disk *disk = zp_disk_of(open);
 
-		n = snprintf(room, size, "/dev/%s", open->kind == ZP_SG ? disk->sg : disk->name);
+		n = snprintf(room, size, "/dev/%s", open->kind == ZP_CHAR ? disk->chars : disk->name);
 	} else {
 		n = snprintf(room, size, "%s", rest);
 	}

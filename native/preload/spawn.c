@@ -38,6 +38,7 @@ static void child(void)
 {
 	zp_disk_forked();
 	zp_scsi_forked();
+	zp_nvme_forked();
 	zp_raw_thread();
 }
 

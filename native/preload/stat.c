@@ -32,10 +32,10 @@ void zp_stat(int index, int kind, struct stat *st)
 		st->st_mtim = image.st_mtim;
 		st->st_ctim = image.st_ctim;
 	}
-	st->st_mode |= kind == ZP_SG ? S_IFCHR : S_IFBLK;
-	st->st_rdev = kind == ZP_SG ? disk->sg_number : disk->number;
+	st->st_mode |= kind == ZP_CHAR ? S_IFCHR : S_IFBLK;
+	st->st_rdev = kind == ZP_CHAR ? disk->char_number : disk->number;
 	st->st_dev = makedev(0, 6);
-	st->st_ino = 1000 + (ino_t)index * 2 + (kind == ZP_SG);
+	st->st_ino = 1000 + (ino_t)index * 2 + (kind == ZP_CHAR);
 	st->st_nlink = 1;
 	st->st_blksize = 4096;
 }
@@ -49,6 +49,14 @@ static bool is_link(int dirfd, const char *path, int flags)
 
 	errno = saved;
 	return link;
+}
+
+/* What the kernel did not find behind one of our nodes is not there as that is no folder. */
+static int below_is_no_folder(int dirfd, const char *path, int r)
+{
+	if (r < 0 && errno == ENOENT && zp_below(dirfd, path))
+		errno = ENOTDIR;
+	return r;
 }
 
 static __attribute__((noinline)) int stat_path(int dirfd, const char *path, struct stat *st, int flags)
@@ -67,7 +75,7 @@ static __attribute__((noinline)) int stat_path(int dirfd, const char *path, stru
 		zp_stat(disk, kind, st);
 		return 0;
 	}
-	return zp_real.fstatat(dirfd, zp_instead(dirfd, path, room), st, flags);
+	return below_is_no_folder(dirfd, path, zp_real.fstatat(dirfd, zp_instead(dirfd, path, room), st, flags));
 }
 
 ZP_EXPORT int stat(const char *path, struct stat *st)
@@ -177,7 +185,7 @@ static __attribute__((noinline)) int statx_path(int dirfd, const char *path, int
 	if (!open && !is_link(dirfd, path, flags))
 		disk = zp_named(dirfd, path, &kind);
 	if (disk < 0)
-		return zp_real.statx(dirfd, zp_instead(dirfd, path, room), flags, mask, out);
+		return below_is_no_folder(dirfd, path, zp_real.statx(dirfd, zp_instead(dirfd, path, room), flags, mask, out));
 	zp_stat(disk, kind, &st);
 	as_statx(&st, disk, kind, out);
 	return 0;

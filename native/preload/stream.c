@@ -112,17 +112,44 @@ ZP_EXPORT FILE *fdopen(int fd, const char *mode)
 	return zp_find(fd) ? wrap(fd, mode) : zp_real.fdopen(fd, mode);
 }
 
-/* A stream that is there already keeps libc's functions, so it cannot become one on a disk. */
+/* Where a program has a standard stream from; NULL: it is none. */
+static FILE **standard(FILE *stream)
+{
+	return stream == stdin ? &stdin : stream == stdout ? &stdout : stream == stderr ? &stderr : NULL;
+}
+
+/* A standard stream becomes another, which lies on a disk, under the same number where that is free then. */
+static FILE *reopened(const char *path, const char *mode, FILE *stream)
+{
+	FILE **place = standard(stream), *fresh;
+	int number = fileno(stream), fd;
+
+	fclose(stream);
+	if (!place || flags_of(mode) < 0) {
+		errno = place ? EINVAL : ENODEV;
+		return NULL;
+	}
+	fd = open(path, flags_of(mode), 0666);
+	if (fd >= 0 && number >= 0 && fd != number && dup3(fd, number, flags_of(mode) & O_CLOEXEC) == number) {
+		close(fd);
+		fd = number;
+	}
+	fresh = fd < 0 ? NULL : wrap(fd, mode);
+	if (fd >= 0 && !fresh)
+		close(fd);
+	if (fresh)
+		*place = fresh;
+	return fresh;
+}
+
+/* Any other stream that is there already keeps libc's functions, so it cannot become one on a disk. */
 ZP_EXPORT FILE *freopen(const char *path, const char *mode, FILE *stream)
 {
 	char room[PATH_MAX];
 	int kind;
 
-	if (path && zp_named(AT_FDCWD, path, &kind) >= 0) {
-		fclose(stream);
-		errno = ENODEV;
-		return NULL;
-	}
+	if (path && zp_named(AT_FDCWD, path, &kind) >= 0)
+		return reopened(path, mode, stream);
 	return zp_real.freopen(path ? zp_instead(AT_FDCWD, path, room) : NULL, mode, stream);
 }
 ZP_ALIAS(freopen64, freopen);

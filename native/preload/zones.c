@@ -64,6 +64,7 @@ int zp_zones_report(struct zp_open *open, void *arg)
 				r = got ? zp_refused(disk, got, &err) : 0;
 				break;
 			}
+			zp_plug_known(disk, zone, (uint32_t)got);
 			for (i = 0; i < got; i++)
 				tell_zone(&found[i], &out[i]);
 			r = zp_copy_out((char *)arg + sizeof(head) + (size_t)told * sizeof(*out), out,
@@ -90,6 +91,8 @@ static int manage(struct zp_disk *disk, zd_dev *dev, int op, uint64_t start, uin
 	struct zd_error err;
 	int r, worst = 0;
 
+	if (op == ZD_CMD_RESET || op == ZD_CMD_FINISH)
+		zp_plug_known(disk, (uint32_t)zone, (uint32_t)((length - 1) / disk->info.zone_size + 1));
 	if (op == ZD_CMD_RESET && start == 0 && end == disk->info.size) {
 		r = zd_zone_mgmt(dev, ZD_CMD_RESET_ALL, 0, 0, &err);
 		return r ? zp_refused(disk, r, &err) : 0;

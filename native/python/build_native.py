@@ -20,29 +20,32 @@ PREAMBLE = """
 #include <stdint.h>
 #include <sys/stat.h>
 #include "zoned/fs.h"
+#include "zoned/nvme.h"
 #include "zoned/scsi.h"
 #include "zoned/serve.h"
 #include "zoned/sim.h"
+#include "zoned/ublk.h"
 #include "zoned/zoned.h"
 
 static uint32_t zd_native_build(void) { return ZD_BUILD; }
-
-/* What zoned._fast.Owner gives things back by. */
-static void zd_own_snapshot(void *p) { zd_snapshot_free(p); }
-static void zd_own_clock(void *p) { zd_clock_free(p); }
-static void zd_own_sim(void *p) { zd_sim_free(p); }
-static void zd_own_log(void *p) { zd_log_free(p); }
-static void zd_own_findings(void *p) { zd_findings_free(p); }
-static void zd_own_fs(void *p) { zd_fs_umount(p); }
-static void zd_own_fs_detached(void *p) { zd_fs_detach(p); }
-static void zd_own_left(void *p) { (void)p; }
-static void zd_own_iscsi(void *p) { zd_serve_iscsi_free(p); }
-static void zd_own_forgotten_iscsi(void *p) { zd_serve_iscsi_forget(p); }
 """
-OWNED = (
-    *("snapshot", "clock", "sim", "log", "findings", "fs", "fs_detached", "left"),
-    *("iscsi", "forgotten_iscsi"),
-)
+OWNED = {
+    "snapshot": "zd_snapshot_free(p)",
+    "clock": "zd_clock_free(p)",
+    "sim": "zd_sim_free(p)",
+    "log": "zd_log_free(p)",
+    "findings": "zd_findings_free(p)",
+    "fs": "zd_fs_umount(p)",
+    "fs_detached": "zd_fs_detach(p)",
+    "left": "(void)p",
+    "iscsi": "zd_serve_iscsi_free(p)",
+    "forgotten_iscsi": "zd_serve_iscsi_forget(p)",
+    "ublk": "zd_serve_ublk_free(p)",
+    "forgotten_ublk": "zd_serve_ublk_forget(p)",
+    "nvmetcp": "zd_serve_nvmetcp_free(p)",
+    "forgotten_nvmetcp": "zd_serve_nvmetcp_forget(p)",
+}
+"""What zoned._fast.Owner gives things back by: zd_own_NAME(p) does this."""
 
 SYSTEM_TYPES = """
 struct iovec { void *iov_base; size_t iov_len; };
@@ -65,7 +68,9 @@ ffibuilder = FFI()
 ffibuilder.cdef(SYSTEM_TYPES + building["public_declarations"]() + OWN)
 ffibuilder.set_source(
     "zoned._native",
-    building["WARNINGS"] + PREAMBLE,
+    building["WARNINGS"]
+    + PREAMBLE
+    + "".join(f"static void zd_own_{name}(void *p) {{ {end}; }}\n" for name, end in OWNED.items()),
     extra_compile_args=building["compile_flags"](),
     extra_link_args=[
         "-pthread",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fast.h - what the C files of zoned._fast share: the Owner (fast_owner.c), which everything that Python holds of the
- * C core derives from, the Core (fast.c), and how a call enters and leaves them.
+ * C core derives from, the Core (fast_core.c, its data calls in fast_data.c), and how a call enters and leaves them.
  */
 #ifndef ZD_FAST_H
 #define ZD_FAST_H
@@ -116,6 +116,33 @@ static inline int zd_owner_interrupt(Owner *self)
 	return 1;
 }
 
+/* For a PyMethodDef: what is called with an array of arguments. */
+#define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
+
+/* The spec LOWER_spec of a type, made of a sentence, LOWER_methods, LOWER_getset and LOWER_dealloc. */
+#define ZD_TYPE(lower, type, make, more, doc)                                           \
+	static PyType_Slot lower##_slots[] = {                                          \
+		{ Py_tp_doc, (void *)doc },         { Py_tp_new, make },                \
+		{ Py_tp_dealloc, lower##_dealloc }, { Py_tp_methods, lower##_methods }, \
+		{ Py_tp_getset, lower##_getset },   { 0, NULL },                        \
+	};                                                                              \
+	static PyType_Spec lower##_spec = {                                             \
+		.name = "zoned._fast." #type,                                           \
+		.basicsize = sizeof(type),                                              \
+		.flags = Py_TPFLAGS_DEFAULT | (more),                                   \
+		.slots = lower##_slots,                                                 \
+	}
+
+/* A type of the module that nobody here has to know again; base: NULL, or what it derives from. 0, or -1 with an exception. */
+static inline int zd_fast_add(PyObject *module, const char *name, PyType_Spec *spec, PyObject *base)
+{
+	PyObject *type = PyType_FromModuleAndSpec(module, spec, base);
+	int code = type != NULL ? PyModule_AddObjectRef(module, name, type) : -1;
+
+	Py_XDECREF(type);
+	return code;
+}
+
 /* Set the exception for an owner that cannot be entered; -1. */
 int zd_owner_refuse(Owner *self);
 /* The last call has left an owner that was closed meanwhile. */
@@ -144,14 +171,60 @@ void zd_owner_end(Owner *self);
 /* A method close() for any of them. */
 PyObject *zd_owner_close(PyObject *op, PyObject *unused);
 
+/* 0, or -1 with TypeError: text says what is wanted. */
+int zd_owner_need(PyObject *op, const char *text);
+/* A call on it and on its parents begins (0, or -1 with an exception set), and ends. */
+int zd_owner_enter_all(Owner *self);
+void zd_owner_leave_all(Owner *self);
+/* What a signal handler raised in this thread's call is not to come out of another one later. */
+void zd_owner_forget_interrupt(Owner *self);
+
+/* How many guards of this thread an owner is under. */
+Py_ssize_t zd_guard_count(const Owner *self);
+/* In a forked child: guards of other threads than me, the only one there is, are no more. */
+void zd_guard_forked(unsigned long me);
+
 /* Fill out[0..want-1] from positional and keyword arguments. */
 int zd_bind(const char *func, const char *const *names, Py_ssize_t want, PyObject *const *args, Py_ssize_t nargs,
 	    PyObject *kwnames, PyObject **out);
+/* The two arguments of a call, wherever they were given. NULL, with an exception: they are not two of these names. */
+static inline PyObject *const *zd_two(const char *func, const char *const *names, PyObject *const *args, Py_ssize_t nargs,
+				      PyObject *kwnames, PyObject **bound)
+{
+	if (likely(kwnames == NULL && nargs == 2))
+		return args;
+	return zd_bind(func, names, 2, args, nargs, kwnames, bound) < 0 ? NULL : bound;
+}
+/* Bytes that are to be filled, at *to. NULL, with an exception: there is no memory. */
+static inline PyObject *zd_new_bytes(uint64_t length, char **to)
+{
+	PyObject *result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+
+	*to = result != NULL ? PyBytes_AsString(result) : NULL;
+	return result;
+}
 /* A contiguous buffer. Says in one sentence what is wrong with an object that has none. */
 int zd_get_buffer(PyObject *arg, const char *name, int flags, Py_buffer *view);
 
-/* fast_owner.c: adds Owner and Guard to the module. fast_file.c: adds File, which belongs to a Core. */
+/* Raises what code and err say; always returns NULL. */
+PyObject *zd_core_fail(Core *self, int64_t code, const struct zd_error *err);
+
+/* The data calls of a Core, with their texts. */
+#define ZD_DATA_CALL(name)                        \
+	extern const char zd_core_##name##_doc[]; \
+	PyObject *zd_core_##name(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+
+ZD_DATA_CALL(pread);
+ZD_DATA_CALL(preadinto);
+ZD_DATA_CALL(pwrite);
+ZD_DATA_CALL(pwritev);
+ZD_DATA_CALL(append);
+
+/* What the files add to the module: Owner, Guard, Core, File (which belongs to a Core), functions for descriptors. */
 int zd_owner_add(PyObject *module, struct zd_fast_state *state);
+int zd_guard_add(PyObject *module);
+int zd_core_add(PyObject *module, struct zd_fast_state *state);
 int zd_file_add(PyObject *module, struct zd_fast_state *state);
+int zd_fd_add(PyObject *module);
 
 #endif

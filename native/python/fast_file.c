@@ -167,11 +167,9 @@ static PyObject *file_pwrite(PyObject *op, PyObject *const *args, Py_ssize_t nar
 	Py_buffer view;
 	int64_t n, offset;
 
-	if (unlikely(kwnames != NULL || nargs != 2)) {
-		if (zd_bind("pwrite", names, 2, args, nargs, kwnames, bound) < 0)
-			return NULL;
-		args = bound;
-	}
+	args = zd_two("pwrite", names, args, nargs, kwnames, bound);
+	if (unlikely(args == NULL))
+		return NULL;
 	offset = to_offset(names[1], args[1]);
 	if (unlikely(offset < 0 || zd_get_buffer(args[0], names[0], PyBUF_SIMPLE, &view) < 0))
 		return NULL;
@@ -202,11 +200,9 @@ static PyObject *file_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 	int64_t n, offset, length;
 	char *to;
 
-	if (unlikely(kwnames != NULL || nargs != 2)) {
-		if (zd_bind("pread", names, 2, args, nargs, kwnames, bound) < 0)
-			return NULL;
-		args = bound;
-	}
+	args = zd_two("pread", names, args, nargs, kwnames, bound);
+	if (unlikely(args == NULL))
+		return NULL;
 	length = to_offset(names[0], args[0]);
 	if (unlikely(length < 0))
 		return NULL;
@@ -215,10 +211,9 @@ static PyObject *file_pread(PyObject *op, PyObject *const *args, Py_ssize_t narg
 		return NULL;
 	if (length > INT_MAX)
 		length = INT_MAX; /* no read gives more */
-	result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+	result = zd_new_bytes((uint64_t)length, &to);
 	if (unlikely(result == NULL))
 		return NULL;
-	to = PyBytes_AsString(result);
 	if (unlikely(file_enter(self) < 0)) {
 		Py_DECREF(result);
 		return NULL;
@@ -400,8 +395,6 @@ static void file_dealloc(PyObject *op)
 	Py_DECREF(type);
 }
 
-#define FAST(f) (PyCFunction)(void (*)(void))(f), METH_FASTCALL | METH_KEYWORDS
-
 static PyMethodDef file_methods[] = {
 	{ "write", file_write, METH_O, write_doc },
 	{ "readinto", file_readinto, METH_O, readinto_doc },
@@ -418,28 +411,9 @@ static PyGetSetDef file_getset[] = {
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 
-PyDoc_STRVAR(file_doc, "An open file of a zonefs, with a position. zonefs makes io objects of it.");
-
-static PyType_Slot file_slots[] = {
-	{ Py_tp_doc, (void *)file_doc }, { Py_tp_new, PyType_GenericNew }, { Py_tp_dealloc, file_dealloc },
-	{ Py_tp_methods, file_methods }, { Py_tp_getset, file_getset },    { 0, NULL },
-};
-
-static PyType_Spec file_spec = {
-	.name = "zoned._fast.File",
-	.basicsize = sizeof(File),
-	.flags = Py_TPFLAGS_DEFAULT,
-	.slots = file_slots,
-};
+ZD_TYPE(file, File, PyType_GenericNew, 0, "An open file of a zonefs, with a position. zonefs makes io objects of it.");
 
 int zd_file_add(PyObject *module, struct zd_fast_state *state)
 {
-	PyObject *type = PyType_FromModuleAndSpec(module, &file_spec, state->owner);
-	int code;
-
-	if (type == NULL)
-		return -1;
-	code = PyModule_AddObjectRef(module, "File", type);
-	Py_DECREF(type);
-	return code;
+	return zd_fast_add(module, "File", &file_spec, state->owner);
 }

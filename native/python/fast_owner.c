@@ -1,34 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * zoned._fast.Owner and Guard - the one mechanism by which Python holds what the C core made.
+ * zoned._fast.Owner - the one mechanism by which Python holds what the C core made.
  *
  * An Owner exists before the thing: the core writes its pointer into the Owner itself (`_cell`), so that an exception
- * at any moment, KeyboardInterrupt between two instructions included, leaves a thing with an owner. A Guard counts a
- * call on it: close() waits for those inside, whichever thread they are in, and later ones are refused. What is still
- * owned when the object goes is given back then; no Python code runs for that, so no signal can cut it short.
- *
- * open_file() and dup_file() do the same for descriptors: they come out as file objects, or not at all.
+ * at any moment, KeyboardInterrupt between two instructions included, leaves a thing with an owner. A Guard
+ * (fast_guard.c) counts a call on it: close() waits for those inside, whichever thread they are in, and later ones are
+ * refused. What is still owned when the object goes is given back then; no Python code runs for that, so no signal can
+ * cut it short.
  */
 #include "fast.h"
-
-#include <sys/socket.h>
-
-#define MOST 2 /* owners of one Guard */
-
-typedef struct Guard Guard;
-struct Guard {
-	PyObject_HEAD
-	Owner *owners[MOST];
-	int count, entered; /* entered: so many of them */
-	unsigned long thread;
-	Guard *next, **at; /* all guards that are entered, for a forked child */
-};
 
 _Thread_local int zd_inside_here;
 
 /* Under the GIL. Of this process: a forked child goes through them. */
 static Owner *owners;
-static Guard *guards;
 /* The type; one interpreter only, see module_exec(). */
 static PyObject *owner_type;
 
@@ -53,7 +38,7 @@ int zd_owner_refuse(Owner *self)
  * An exception came between the call and its end, or there is nobody to raise for: what a signal handler raised in the
  * call is not to come out of another one later.
  */
-static void forget_interrupt(Owner *self)
+void zd_owner_forget_interrupt(Owner *self)
 {
 	if (self->exc_type == NULL || self->exc_thread != PyThread_get_thread_ident())
 		return;
@@ -84,6 +69,16 @@ void zd_owner_raise(Owner *self)
 		add_note(value, whom);
 	}
 	PyErr_Restore(type, value, tb);
+}
+
+/* 0, or -1 with a TypeError of that text. */
+int zd_owner_need(PyObject *op, const char *text)
+{
+	int ok = PyObject_IsInstance(op, owner_type);
+
+	if (ok == 0)
+		PyErr_SetString(PyExc_TypeError, text);
+	return ok > 0 ? 0 : -1;
 }
 
 /* ---------------------------------------------------------------- uses */
@@ -122,18 +117,10 @@ PyDoc_STRVAR(use_doc,
 static PyObject *owner_use(PyObject *op, PyObject *arg)
 {
 	Owner *self = (Owner *)op, *used = (Owner *)arg;
-	int ok = PyObject_IsInstance(arg, owner_type);
 	struct zd_use *use;
 
-	if (ok <= 0) {
-		if (ok == 0)
-			PyErr_SetString(PyExc_TypeError, "what is used is an Owner");
+	if (zd_owner_need(arg, "what is used is an Owner") < 0 || zd_owner_refuse(self) < 0)
 		return NULL;
-	}
-	if (self->raw == NULL || self->closing) {
-		PyErr_Format(PyExc_ValueError, "%s is closed", self->name ? self->name : "it");
-		return NULL;
-	}
 	use = malloc(sizeof(*use));
 	if (use == NULL)
 		return PyErr_NoMemory();
@@ -149,7 +136,7 @@ static PyObject *owner_use(PyObject *op, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
-/* Close who uses it, so that nobody does. 1 when nobody does any more, 0 if some still do, -1 with an exception set. */
+/* Close who uses it. 0, also where one is inside a call and ends behind it; -1 with an exception set. */
 static int close_users(Owner *self)
 {
 	while (self->used_by != NULL) {
@@ -165,9 +152,9 @@ static int close_users(Owner *self)
 			return -1;
 		Py_DECREF(done);
 		if (self->used_by == use)
-			return 0; /* it is inside a call, and ends behind it */
+			break;
 	}
-	return 1;
+	return 0;
 }
 
 /* ---------------------------------------------------------------- giving back */
@@ -202,7 +189,7 @@ void zd_owner_last(Owner *self)
 	if (free_now(self) < 0)
 		PyErr_WriteUnraisable((PyObject *)self);
 	for (Owner *at = self->parent; at != NULL; at = at->parent)
-		forget_interrupt(at);
+		zd_owner_forget_interrupt(at);
 	PyErr_Restore(type, value, tb);
 }
 
@@ -215,14 +202,14 @@ static void pause_for(long ns)
 	Py_END_ALLOW_THREADS
 }
 
-static void leave_all(Owner *self)
+void zd_owner_leave_all(Owner *self)
 {
 	for (; self != NULL; self = self->parent)
 		zd_owner_leave(self);
 }
 
 /* Enter an owner and what it uses; wait for one's turn where only one at a time may. */
-static int enter_all(Owner *self)
+int zd_owner_enter_all(Owner *self)
 {
 	Owner *at;
 	long ns = 20000;
@@ -281,7 +268,7 @@ void zd_owner_end(Owner *self)
 		self->raw = NULL;
 		self->kind->release(self, raw, &err);
 		for (Owner *at = self->parent; at != NULL; at = at->parent)
-			forget_interrupt(at);
+			zd_owner_forget_interrupt(at);
 		PyErr_Restore(type, value, tb);
 	}
 	end_uses(self);
@@ -346,7 +333,7 @@ static int release_plain(Owner *self, void *raw, struct zd_error *err)
 
 	(void)err;
 	if (parent != NULL) {
-		entered = enter_all(parent) == 0;
+		entered = zd_owner_enter_all(parent) == 0;
 		if (!entered) {
 			/* The disk is closed (or this is a signal handler inside a call on it): it is out of reach. */
 			PyErr_Clear();
@@ -359,7 +346,7 @@ static int release_plain(Owner *self, void *raw, struct zd_error *err)
 		Py_END_ALLOW_THREADS
 	}
 	if (entered)
-		leave_all(parent);
+		zd_owner_leave_all(parent);
 	return 0;
 }
 
@@ -378,7 +365,7 @@ static PyObject *owner_own(PyObject *op, PyObject *args)
 	unsigned long long free_at, drop_at = 0, forget_at = 0;
 	PyObject *name, *parent = Py_None;
 	const char *text;
-	int alone = 0, ok;
+	int alone = 0;
 
 	if (!PyArg_ParseTuple(args, "UK|KOpK:_own", &name, &free_at, &drop_at, &parent, &alone, &forget_at))
 		return NULL;
@@ -386,12 +373,8 @@ static PyObject *owner_own(PyObject *op, PyObject *args)
 		PyErr_SetString(PyExc_ValueError, "an owner begins once");
 		return NULL;
 	}
-	ok = parent == Py_None ? 1 : PyObject_IsInstance(parent, owner_type);
-	if (ok <= 0) {
-		if (ok == 0)
-			PyErr_SetString(PyExc_TypeError, "a parent is an Owner");
+	if (parent != Py_None && zd_owner_need(parent, "a parent is an Owner") < 0)
 		return NULL;
-	}
 	/* Interned, and this reference kept: the text lives as long as the process. There are a dozen of them. */
 	Py_INCREF(name);
 	PyUnicode_InternInPlace(&name);
@@ -477,6 +460,14 @@ static void owner_dealloc(PyObject *op)
 	Py_DECREF(type);
 }
 
+static PyGetSetDef owner_getset[] = {
+	{ "closed", owner_closed, NULL, "True once close() was called.", NULL },
+	{ "_cell", owner_cell, NULL, "Address of the pointer that the core is to fill.", NULL },
+	{ "_address", owner_address, NULL, "What the core made. Raises ValueError once it is closed.", NULL },
+	{ "_inside", owner_inside, NULL, "How many calls are under way.", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+
 static PyMethodDef owner_methods[] = {
 	{ "close", zd_owner_close, METH_NOARGS, close_doc },
 	{ "_own", owner_own, METH_VARARGS, own_doc },
@@ -486,174 +477,10 @@ static PyMethodDef owner_methods[] = {
 	{ NULL, NULL, 0, NULL },
 };
 
-static PyGetSetDef owner_getset[] = {
-	{ "closed", owner_closed, NULL, "True once close() was called.", NULL },
-	{ "_cell", owner_cell, NULL, "Address of the pointer that the core is to fill.", NULL },
-	{ "_address", owner_address, NULL, "What the core made. Raises ValueError once it is closed.", NULL },
-	{ "_inside", owner_inside, NULL, "How many calls are under way.", NULL },
-	{ NULL, NULL, NULL, NULL, NULL },
-};
-
-PyDoc_STRVAR(owner_doc, "Owns one thing that the C core made: a disk, a file, a snapshot.");
-
-static PyType_Slot owner_slots[] = {
-	{ Py_tp_doc, (void *)owner_doc }, { Py_tp_new, PyType_GenericNew }, { Py_tp_dealloc, owner_dealloc },
-	{ Py_tp_methods, owner_methods }, { Py_tp_getset, owner_getset },   { 0, NULL },
-};
-
-static PyType_Spec owner_spec = {
-	.name = "zoned._fast.Owner",
-	.basicsize = sizeof(Owner),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-	.slots = owner_slots,
-};
-
-/* ---------------------------------------------------------------- Guard */
-
-PyDoc_STRVAR(guard_doc,
-	     "Guard(*owners)\n--\n\n"
-	     "`with Guard(device):` around a cffi call: close() waits for it, and a signal handler's exception comes out.\n"
-	     "Several owners are entered in this order.");
-
-static PyObject *guard_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-	Py_ssize_t count = PyTuple_Size(args);
-	Guard *self;
-
-	if ((kwargs != NULL && PyDict_Size(kwargs) > 0) || count < 1 || count > MOST) {
-		PyErr_Format(PyExc_TypeError, "Guard() takes 1 to %d owners", MOST);
-		return NULL;
-	}
-	for (Py_ssize_t i = 0; i < count; i++) {
-		int ok = PyObject_IsInstance(PyTuple_GetItem(args, i), owner_type);
-
-		if (ok <= 0) {
-			if (ok == 0)
-				PyErr_SetString(PyExc_TypeError, "Guard() takes a Core, or another Owner");
-			return NULL;
-		}
-	}
-	self = (Guard *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-	if (self == NULL)
-		return NULL;
-	for (Py_ssize_t i = 0; i < count; i++)
-		self->owners[i] = (Owner *)Py_NewRef(PyTuple_GetItem(args, i));
-	self->count = (int)count;
-	return (PyObject *)self;
-}
-
-static void guard_leave(Guard *self)
-{
-	if (self->at != NULL) {
-		*self->at = self->next;
-		if (self->next)
-			self->next->at = self->at;
-		self->at = NULL;
-		if (self->thread == PyThread_get_thread_ident())
-			zd_inside_here--;
-	}
-	while (self->entered > 0)
-		leave_all(self->owners[--self->entered]);
-}
-
-static PyObject *guard_enter(PyObject *op, PyObject *unused)
-{
-	Guard *self = (Guard *)op;
-
-	(void)unused;
-	if (self->at != NULL) {
-		PyErr_SetString(PyExc_ValueError, "a Guard is entered once");
-		return NULL;
-	}
-	for (int i = 0; i < self->count; i++) {
-		if (enter_all(self->owners[i]) < 0) {
-			guard_leave(self);
-			return NULL;
-		}
-		self->entered = i + 1;
-	}
-	self->thread = PyThread_get_thread_ident();
-	zd_inside_here++;
-	self->next = guards;
-	self->at = &guards;
-	if (self->next)
-		self->next->at = &self->next;
-	guards = self;
-	Py_RETURN_NONE;
-}
-
-static PyObject *guard_exit(PyObject *op, PyObject *args)
-{
-	Guard *self = (Guard *)op;
-	int raised = 0;
-
-	(void)args;
-	if (self->at != NULL) {
-		guard_leave(self);
-		for (int i = 0; i < self->count && !raised; i++) {
-			for (Owner *at = self->owners[i]; at != NULL && !raised; at = at->parent)
-				raised = zd_owner_interrupt(at);
-		}
-	}
-	if (raised)
-		return NULL;
-	Py_RETURN_FALSE;
-}
-
-static void guard_dealloc(PyObject *op)
-{
-	Guard *self = (Guard *)op;
-	PyTypeObject *type = Py_TYPE(op);
-	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-	bool left = self->at != NULL;
-
-	if (left)
-		guard_leave(self);
-	for (int i = 0; i < self->count; i++) {
-		for (Owner *at = self->owners[i]; left && at != NULL; at = at->parent)
-			forget_interrupt(at);
-		Py_DECREF((PyObject *)self->owners[i]);
-	}
-	release(op);
-	Py_DECREF(type);
-}
-
-static PyMethodDef guard_methods[] = {
-	{ "__enter__", guard_enter, METH_NOARGS, NULL },
-	{ "__exit__", guard_exit, METH_VARARGS, NULL },
-	{ NULL, NULL, 0, NULL },
-};
-
-static PyType_Slot guard_slots[] = {
-	{ Py_tp_doc, (void *)guard_doc },
-	{ Py_tp_new, guard_new },
-	{ Py_tp_dealloc, guard_dealloc },
-	{ Py_tp_methods, guard_methods },
-	{ 0, NULL },
-};
-
-static PyType_Spec guard_spec = {
-	.name = "zoned._fast.Guard",
-	.basicsize = sizeof(Guard),
-	.flags = Py_TPFLAGS_DEFAULT,
-	.slots = guard_slots,
-};
+ZD_TYPE(owner, Owner, PyType_GenericNew, Py_TPFLAGS_BASETYPE,
+	"Owns one thing that the C core made: a disk, a file, a snapshot.");
 
 /* ---------------------------------------------------------------- forks */
-
-/* How many guards of this thread an owner is under. */
-static Py_ssize_t guarded(const Owner *self)
-{
-	Py_ssize_t count = 0;
-
-	for (const Guard *guard = guards; guard != NULL; guard = guard->next) {
-		for (int i = 0; i < guard->count; i++) {
-			for (const Owner *at = guard->owners[i]; at != NULL; at = at->parent)
-				count += at == self;
-		}
-	}
-	return count;
-}
 
 /* A signal handler forked in the middle of a fast call on it (or on what belongs to it), which goes on here. */
 static bool in_handler(const Owner *self)
@@ -672,22 +499,12 @@ PyDoc_STRVAR(after_fork_doc,
 static PyObject *after_fork(PyObject *module, PyObject *unused)
 {
 	unsigned long me = PyThread_get_thread_ident();
-	Guard *guard, *next;
 
 	(void)module;
 	(void)unused;
-	for (guard = guards; guard != NULL; guard = next) {
-		next = guard->next;
-		if (guard->thread == me)
-			continue;
-		*guard->at = next;
-		if (next)
-			next->at = guard->at;
-		guard->at = NULL;
-		guard->entered = 0;
-	}
+	zd_guard_forked(me);
 	for (Owner *self = owners; self != NULL; self = self->next) {
-		Py_ssize_t mine = guarded(self);
+		Py_ssize_t mine = zd_guard_count(self);
 
 		if (mine == 0 && self->inside > 0 && in_handler(self))
 			mine = 1;
@@ -711,129 +528,15 @@ static PyObject *after_fork(PyObject *module, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
-/* ---------------------------------------------------------------- descriptors */
-
-/* A file object for a descriptor, which it closes; the descriptor is closed here if there can be none. */
-static PyObject *file_of(int fd, const char *mode)
-{
-	PyObject *io, *file;
-
-	if (fd < 0)
-		return PyErr_SetFromErrno(PyExc_OSError);
-	io = PyImport_ImportModule("_io");
-	file = io != NULL ? PyObject_CallMethod(io, "FileIO", "is", fd, mode) : NULL;
-	Py_XDECREF(io);
-	if (file == NULL)
-		close(fd);
-	return file;
-}
-
-PyDoc_STRVAR(open_file_doc,
-	     "open_file(path, flags, mode=0o666, /)\n--\n\n"
-	     "As os.open(), but the descriptor comes in a file object, for its fileno(): never without an owner.");
-
-static PyObject *open_file(PyObject *module, PyObject *args)
-{
-	PyObject *path = NULL, *file;
-	int flags, mode = 0666, fd, saved;
-
-	(void)module;
-	if (!PyArg_ParseTuple(args, "O&i|i:open_file", PyUnicode_FSConverter, &path, &flags, &mode))
-		return NULL;
-	do {
-		Py_BEGIN_ALLOW_THREADS
-		fd = open(PyBytes_AsString(path), flags | O_CLOEXEC, mode);
-		saved = fd < 0 ? errno : 0;
-		Py_END_ALLOW_THREADS
-	} while (saved == EINTR && PyErr_CheckSignals() == 0);
-	if (fd < 0) {
-		PyObject *name = saved != EINTR ? PyUnicode_DecodeFSDefault(PyBytes_AsString(path)) : NULL;
-
-		errno = saved;
-		if (name != NULL)
-			PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, name);
-		Py_XDECREF(name);
-		file = NULL;
-	} else {
-		file = file_of(fd, (flags & O_ACCMODE) == O_RDONLY ? "rb" : (flags & O_ACCMODE) == O_RDWR ? "r+b" : "wb");
-	}
-	Py_DECREF(path);
-	return file;
-}
-
-PyDoc_STRVAR(dup_file_doc, "dup_file(fd, /)\n--\n\n"
-			   "As os.dup(), in a file object.");
-
-static PyObject *dup_file(PyObject *module, PyObject *arg)
-{
-	long fd = PyLong_AsLong(arg);
-
-	(void)module;
-	if (fd == -1 && PyErr_Occurred())
-		return NULL;
-	return file_of(fcntl((int)fd, F_DUPFD_CLOEXEC, 0), "rb");
-}
-
-PyDoc_STRVAR(receive_file_doc,
-	     "receive_file(fd, /)\n--\n\n"
-	     "A descriptor that comes over the socket fd with one byte (SCM_RIGHTS), in a file object; None if none comes.");
-
-static PyObject *receive_file(PyObject *module, PyObject *arg)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	char byte;
-	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
-	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-	long socket = PyLong_AsLong(arg);
-	struct cmsghdr *c;
-	ssize_t n;
-	int fd, saved;
-
-	(void)module;
-	if (socket == -1 && PyErr_Occurred())
-		return NULL;
-	do {
-		Py_BEGIN_ALLOW_THREADS
-		n = recvmsg((int)socket, &message, MSG_CMSG_CLOEXEC);
-		saved = n < 0 ? errno : 0;
-		Py_END_ALLOW_THREADS
-	} while (saved == EINTR && PyErr_CheckSignals() == 0);
-	if (n < 0) {
-		errno = saved;
-		return saved == EINTR ? NULL : PyErr_SetFromErrno(PyExc_OSError);
-	}
-	c = CMSG_FIRSTHDR(&message);
-	if (c == NULL || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(fd)))
-		Py_RETURN_NONE;
-	memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-	return file_of(fd, "r+b");
-}
-
 static PyMethodDef functions[] = {
-	{ "receive_file", receive_file, METH_O, receive_file_doc },
 	{ "after_fork", after_fork, METH_NOARGS, after_fork_doc },
-	{ "open_file", open_file, METH_VARARGS, open_file_doc },
-	{ "dup_file", dup_file, METH_O, dup_file_doc },
 	{ NULL, NULL, 0, NULL },
 };
 
 int zd_owner_add(PyObject *module, struct zd_fast_state *state)
 {
-	PyObject *guard;
-	int code;
-
 	state->owner = owner_type = PyType_FromModuleAndSpec(module, &owner_spec, NULL);
 	if (state->owner == NULL || PyModule_AddObjectRef(module, "Owner", state->owner) < 0)
 		return -1;
-	guard = PyType_FromModuleAndSpec(module, &guard_spec, NULL);
-	if (guard == NULL)
-		return -1;
-	code = PyModule_AddObjectRef(module, "Guard", guard);
-	Py_DECREF(guard);
-	return code < 0 ? code : PyModule_AddFunctions(module, functions);
+	return PyModule_AddFunctions(module, functions);
 }

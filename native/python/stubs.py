@@ -1,22 +1,21 @@
-"""Writes the stubs of the cffi modules, ``zoned/_native.pyi`` and ``zonefs/_fuse.pyi``, from what
-cffi has read in the headers: `make docs`, or `python native/python/stubs.py`.
+"""Writes the stubs of the cffi modules beside them, ``zoned/_native.pyi`` and ``zonefs/_fuse.pyi``,
+from what cffi has read in the headers: `python native/python/stubs.py FILE...`. Every build does it
+(setup.py), so they are never stale, and git ignores them like the modules.
 
 Numbers are int, pointers are objects of a class of their own; a pointer to a struct has its
 fields, and ``ffi.new("struct zd_info *")`` gives one. Where a pointer to bytes is wanted, bytes
-will do. `--check` writes nothing and exits with 1 if a stub is stale; a test does the same.
+will do. Of a module that was not built the stub says that it may have anything.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import subprocess
 import sys
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 HEAD = '''"""Types of the cffi module {name}.
 
 Made by native/python/stubs.py from {what}, which is its manual.
@@ -24,6 +23,11 @@ Made by native/python/stubs.py from {what}, which is its manual.
 
 {imports}
 '''
+MANUALS = {"zoned._native": "native/include/zoned", "zonefs._fuse": "native/fs/fuse.h"}
+NOT_BUILT = """
+ffi: Any
+lib: Any
+"""
 IMPORTS = """from typing import Any, Literal, overload
 
 from zoned._cffi import _Base, _CData, _CType, _Library"""
@@ -45,12 +49,21 @@ def class_name(struct: str) -> str:
     return "_" + "".join(part.capitalize() for part in struct.split()[1].split("_"))
 
 
-class Stub:
-    """The stub of one module, which must be built."""
+def load(name: str, path: Path) -> Any:
+    """A module alone, without the package that it is part of."""
+    spec = spec_from_file_location(name, path, loader=ExtensionFileLoader(name, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    def __init__(self, module: str, what: str) -> None:
-        self._name, self._what = module, what
-        loaded = importlib.import_module(module)
+
+class Stub:
+    """The stub of one module."""
+
+    def __init__(self, module: str, loaded: Any) -> None:
+        self._name = module
         self._ffi, self._lib = loaded.ffi, loaded.lib
         self._fields: dict[str, Any] = {}
         for name in (f"struct {name}" for name in self._ffi.list_types()[1]):
@@ -128,55 +141,30 @@ class Stub:
         return "\n".join([*lines, "    @overload", plain])
 
     def text(self) -> str:
-        """As ruff lays it out. All but the first use what that one defines."""
+        """All but the first use what that one defines."""
         first = self._name == FIRST
-        head = HEAD.format(name=self._name, what=self._what, imports=IMPORTS if first else MORE)
         structs = self._structs() if first else []
         new = [FFI.format(new=self._new())] if first else []
-        text = "\n".join([head, *structs, *self._functions(), *new, END])
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", "format", "--stdin-filename", "native.pyi", "-"],
-            input=text,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            cwd=ROOT,
-        )
-        return done.stdout
+        lines = [head(self._name, IMPORTS if first else MORE), *structs, *self._functions(), *new]
+        return "\n".join([*lines, END])
 
 
-def stubs() -> dict[Path, Stub]:
-    """The stubs of the modules that are built here, by their files."""
-    found = {ROOT / "zoned/_native.pyi": Stub("zoned._native", "native/include/zoned")}
-    try:
-        found[ROOT / "zonefs/_fuse.pyi"] = Stub("zonefs._fuse", "native/fs/fuse.h")
-    except ImportError:
-        print("zonefs._fuse is not built here: its stub stays as it is", file=sys.stderr)
-    return found
+def head(name: str, imports: str) -> str:
+    """What the stub of a module begins with."""
+    return HEAD.format(name=name, what=MANUALS[name], imports=imports)
 
 
-def main() -> int:
-    """Write the stubs, or compare them."""
-    parser = argparse.ArgumentParser(description="Write the stubs of the cffi modules.")
-    parser.add_argument("--check", action="store_true", help="only compare; exit 1 if one is stale")
-    options = parser.parse_args()
-    stale = 0
-    for path, stub in stubs().items():
-        text = stub.text()
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale = 1
-        if options.check:
-            print(f"{path.relative_to(ROOT)} is stale: run `make docs`", file=sys.stderr)
+def main(files: list[str]) -> None:
+    """Write the stub of each, the first of which the others are linked to."""
+    for path in map(Path, files):
+        stem = path.name.split(".")[0]
+        name = f"{path.parent.name}.{stem}"
+        if path.exists():
+            text = Stub(name, load(name, path.resolve())).text()
         else:
-            path.write_text(text, encoding="utf-8")
-            print(f"{path.relative_to(ROOT)} written")
-    return stale if options.check else 0
+            text = head(name, "from typing import Any") + NOT_BUILT
+        path.with_name(f"{stem}.pyi").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    import zoned._core.native  # the library that zonefs._fuse is linked to
-
-    assert zoned._core.native.lib
-    sys.exit(main())
+    main(sys.argv[1:])

@@ -20,6 +20,7 @@
 struct zd_rulebook {
 	uint64_t size, append_limit;
 	uint32_t nr_zones, logical_block, physical_block, max_open, max_active;
+	uint32_t zrwa_size, zrwa_granularity, zrwa_count;
 	uint8_t dialect, model, implicit_close, unrestricted_read;
 };
 
@@ -28,6 +29,7 @@ struct zd_rule_zone {
 	uint64_t start, length, capacity; /* bytes; start on the disk */
 	uint64_t written;                 /* bytes up to the write pointer; nothing in a conventional zone */
 	int type, cond;                   /* enum zd_type, enum zd_cond */
+	bool zrwa;                        /* it has a random write area, from the write pointer on */
 };
 
 /* What is broken: rule 0 means nothing. */
@@ -100,6 +102,22 @@ ZD_INLINE int zd_check_append(const struct zd_rulebook *b, int type, uint64_t le
 /* ---------------------------------------------------------------- writing */
 
 /*
+ * A write in a zone that has a random write area, whose condition allows it: what it moves the area by is at most the area's size.
+ * QEMU's nvme_check_zone_write().
+ */
+ZD_INLINE int zd_check_zrwa_write(const struct zd_rulebook *b, const struct zd_rule_zone *z, int cmd, uint64_t rel,
+				  uint64_t length, uint64_t *bound)
+{
+	*bound = z->start + z->written;
+	if (cmd == ZD_CMD_APPEND)
+		return ZD_E_ZONE_OPERATION;
+	if (rel < z->written || rel + length > z->written + 2ull * b->zrwa_size)
+		return ZD_E_OUTSIDE_ZRWA;
+	*bound = z->start + z->capacity;
+	return rel + length > z->capacity ? ZD_E_WRITE_BOUNDARY : 0;
+}
+
+/*
  * A write or append within one sequential zone; rel: where it begins, bytes from the zone's start (an append: what is
  * written). cell: zd_cell() of the zone for cmd.
  */
@@ -117,6 +135,8 @@ ZD_INLINE int zd_check_write(const struct zd_rulebook *b, const struct zd_rule_z
 	}
 	if (cell->next == ZD_NEXT_ERROR)
 		return cell->error;
+	if (__builtin_expect(z->zrwa, 0))
+		return zd_check_zrwa_write(b, z, cmd, rel, length, bound);
 	*bound = z->start + z->written;
 	if (rel != z->written && !(cell->effects & ZD_FX_NON_SEQ))
 		return ZD_E_UNALIGNED_WRITE;
@@ -127,6 +147,50 @@ ZD_INLINE int zd_check_write(const struct zd_rulebook *b, const struct zd_rule_z
 	if (b->dialect == ZD_ZBC && zd_type_append_only(z->type) && length % b->physical_block)
 		return ZD_E_UNALIGNED_WRITE;
 	return 0;
+}
+
+/* ---------------------------------------------------------------- random write areas */
+
+/* Where the write pointer stands behind a write that ends at `end` in an area: the implicit commit. */
+ZD_INLINE uint64_t zd_rule_zrwa_wp(const struct zd_rulebook *b, uint64_t wp, uint64_t end)
+{
+	uint64_t over = end > wp + b->zrwa_size ? end - wp - b->zrwa_size : 0, granule = b->zrwa_granularity;
+
+	return wp + (over + granule - 1) / granule * granule;
+}
+
+/* An OPEN that asks for an area, before the zone's condition is looked at (QEMU's nvme_open_zone()). */
+ZD_INLINE int zd_check_zrwa_open(const struct zd_rulebook *b, const struct zd_rule_zone *z)
+{
+	if (!zd_type_has_wp(z->type))
+		return ZD_E_CONVENTIONAL;
+	if (!b->zrwa_size)
+		return ZD_E_ZONE_OPERATION;
+	return zd_cond_wp_valid(z->cond) && z->written % b->zrwa_granularity ? ZD_E_ZRWA_UNAVAILABLE : 0;
+}
+/* Behind the limits of open and active zones; used: zones that have an area. One that has one keeps it. */
+ZD_INLINE int zd_rule_take_zrwa(const struct zd_rulebook *b, const struct zd_rule_zone *z, uint32_t used)
+{
+	return !z->zrwa && used >= b->zrwa_count ? ZD_E_ZRWA_UNAVAILABLE : 0;
+}
+
+/* An explicit commit up to rel, before resources are looked at (QEMU's nvme_zone_mgmt_send_zrwa_flush()). */
+ZD_INLINE int zd_check_zrwa_commit(const struct zd_rulebook *b, const struct zd_rule_zone *z, uint64_t rel, uint64_t *bound)
+{
+	uint64_t end = z->written + b->zrwa_size;
+
+	*bound = 0;
+	if (!zd_type_has_wp(z->type))
+		return ZD_E_CONVENTIONAL;
+	if (!b->zrwa_size)
+		return ZD_E_ZONE_OPERATION;
+	if (!z->zrwa)
+		return ZD_E_COMMIT;
+	*bound = z->start + (end < z->capacity ? end : z->capacity);
+	if (rel <= z->written || z->start + rel > *bound)
+		return ZD_E_WRITE_BOUNDARY;
+	*bound = b->zrwa_granularity;
+	return rel % b->zrwa_granularity ? ZD_E_COMMIT : 0;
 }
 
 /* Fills in a zone of `disk`. */

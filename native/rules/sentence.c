@@ -68,6 +68,9 @@ const char *zd_cmd_name(int cmd)
 	case ZD_CMD_SET_READ_ONLY: return "set_condition READ_ONLY";
 	case ZD_CMD_SET_OFFLINE: return "set_condition OFFLINE";
 	case ZD_CMD_FLUSH: return "flush";
+	case ZD_CMD_SET_EXTENSION: return "set_zone_extension";
+	case ZD_CMD_OPEN_ZRWA: return "open with a random write area";
+	case ZD_CMD_COMMIT_ZRWA: return "commit";
 	default: return NULL;
 	}
 }
@@ -181,6 +184,22 @@ static void write_boundary(struct text *t, const struct zd_error *err, const str
 		say(t, " crosses the end of the zone at %llu", (unsigned long long)end);
 }
 
+/* An explicit commit: its place is where it was to end. */
+static void commit_boundary(struct text *t, const struct zd_error *err)
+{
+	say(t, "commit of zone %u to %llu is refused: its random write area begins at %llu, and commits go on to %llu at most",
+	    err->zone, (unsigned long long)err->offset, (unsigned long long)err->wp, (unsigned long long)err->bound);
+}
+
+static void zone_operation(struct text *t, const struct zd_error *err, const struct zd_said_disk *d)
+{
+	command(t, err, d, false);
+	if (err->cmd == ZD_CMD_APPEND)
+		say(t, " is refused: the zone has a random write area, and takes no appends");
+	else
+		say(t, " is refused: the disk was made with a zrwa_size of 0, so its zones have no random write areas");
+}
+
 static void too_many(struct text *t, const struct zd_error *err, const struct zd_said_disk *d)
 {
 	bool open = err->code == ZD_E_TOO_MANY_OPEN;
@@ -235,7 +254,12 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 
 	switch (err->code) {
 	case ZD_E_UNALIGNED_WRITE: unaligned_write(t, err, d); break;
-	case ZD_E_WRITE_BOUNDARY: write_boundary(t, err, d); break;
+	case ZD_E_WRITE_BOUNDARY:
+		if (err->cmd == ZD_CMD_COMMIT_ZRWA)
+			commit_boundary(t, err);
+		else
+			write_boundary(t, err, d);
+		break;
 	case ZD_E_READ_BOUNDARY:
 		command(t, err, d, true);
 		say(t, " crosses the end of the zone at %llu, and this disk does not read across zones",
@@ -287,7 +311,10 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 		break;
 	case ZD_E_UNSUPPORTED:
 		command(t, err, d, false);
-		say(t, " is refused: dialect %s has no such command", dialect);
+		if (err->cmd == ZD_CMD_SET_EXTENSION && d->dialect == ZD_ZNS)
+			say(t, " is refused: the disk was made with a zone_extension of 0, so its zones have none");
+		else
+			say(t, " is refused: dialect %s has no such command", dialect);
 		break;
 	case ZD_E_MEDIUM_READ:
 	case ZD_E_MEDIUM_WRITE: medium_error(t, err, d); break;
@@ -307,6 +334,29 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 		command(t, err, d, false);
 		say(t,
 		    " without data is refused: the zone is sequential, and only conventional zones can be zeroed or deallocated");
+		break;
+	case ZD_E_ZRWA_UNAVAILABLE:
+		command(t, err, d, false);
+		if (err->bound)
+			say(t, " is refused: %llu zones have one already, and no more may", (unsigned long long)err->bound);
+		else
+			say(t, " is refused: its write pointer %llu is on no multiple of the zrwa_granularity",
+			    (unsigned long long)err->wp);
+		break;
+	case ZD_E_ZONE_OPERATION: zone_operation(t, err, d); break;
+	case ZD_E_OUTSIDE_ZRWA:
+		command(t, err, d, true);
+		say(t,
+		    " lies outside of the zone's random write area, which begins at %llu and may be moved by its own size at most",
+		    (unsigned long long)err->bound);
+		break;
+	case ZD_E_COMMIT:
+		if (err->bound)
+			say(t,
+			    "commit of zone %u to %llu is refused: it must end on a multiple of %llu bytes from the zone's start",
+			    err->zone, (unsigned long long)err->offset, (unsigned long long)err->bound);
+		else
+			refused(t, err, d, "has no random write area");
 		break;
 	}
 	if (err->injected) {

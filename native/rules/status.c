@@ -5,6 +5,7 @@
  */
 #include "zoned/error.h"
 
+#include "rules/nvme.h"
 #include "rules/sense.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define NR_DIALECTS 3
+#define DO_NOT_RETRY (1u << 14) /* of an NVMe status */
 
 /* Index: ZD_E_FIRST_RULE - code. Sense codes: ZBC-2 4.5.3, SPC-5 annex F; NVMe: ZNS 1.1 figure 21. */
 static const struct zd_rule_info rules[ZD_NR_RULES] = {
@@ -39,6 +41,10 @@ static const struct zd_rule_info rules[ZD_NR_RULES] = {
 	{ "command-timeout", ETIMEDOUT, 0xB, 0x2E, 0x02, 0, 0x007 },
 	{ "miscompare", EIO, 0xE, 0x1D, 0x00, 0, 0x285 },
 	{ "sequential-zone", EIO, 0x5, 0x24, 0x00, 0, 0x002 },
+	{ "zrwa-unavailable", EOVERFLOW, 0x7, 0x55, 0x0E, 0, 0x1B7 },
+	{ "invalid-zone-operation", EIO, 0x5, 0x24, 0x00, 0, 0x1B6 },
+	{ "outside-zrwa", EIO, 0x5, 0x21, 0x04, 0, 0x1BC },
+	{ "invalid-commit", EIO, 0x5, 0x24, 0x00, 0, 0x002 },
 };
 
 const struct zd_rule_info *zd_rule_info(int code, int dialect)
@@ -96,6 +102,10 @@ static const char *const meanings[ZD_NR_RULES] = {
 	"the command hung and timed out",
 	"the disk holds other data",
 	"the zone is sequential",
+	"the zone can have no random write area now",
+	"not for this zone, by what it says of random write areas",
+	"outside of the zone's random write area",
+	"nothing to commit, or not in whole granules",
 };
 
 const char *zd_strerror(int code)
@@ -171,5 +181,22 @@ struct zd_sense_codes zd_sense_of(int code, int dialect)
 	case -ENOSPC: return senses[ZD_SENSE_SPACE_EXHAUSTED];
 	case -ENOMEM: return senses[ZD_SENSE_NO_RESOURCES];
 	default: return senses[ZD_SENSE_INTERNAL_FAILURE];
+	}
+}
+
+uint16_t zd_nvme_status_of(int64_t code, int dialect)
+{
+	const struct zd_rule_info *rule = zd_rule_info((int)code, dialect);
+
+	if (code == ZD_E_POWER_LOSS || code == ZD_E_TIMEOUT)
+		return rule->nvme_status;
+	if (rule)
+		return rule->nvme_status | DO_NOT_RETRY;
+	switch (code) {
+	case ZD_E_READONLY_HANDLE: return 0x020 | DO_NOT_RETRY; /* namespace is write protected */
+	case -ENOSPC:
+	case -EDQUOT: return 0x081 | DO_NOT_RETRY; /* capacity exceeded */
+	case -ECANCELED: return 0x007;             /* command abort requested */
+	default: return 0x006;                     /* internal error */
 	}
 }

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every file of the simulation includes: the public interface, and two words of the house. */
+/* What every file of the simulation includes: the public interface, what base has, and two numbers. */
 #ifndef ZD_SIM_COMMON_H
 #define ZD_SIM_COMMON_H
 
+#include "base/base.h"
+
 #include "zoned/sim.h"
-
-#include <errno.h>
-#include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
 
 #define NONE UINT32_MAX
 #define NEVER UINT64_MAX

@@ -33,6 +33,7 @@ static void refused(struct zd_sim *sim, struct command *c, int r, const struct z
 		job->r.dir[c->dir].errors++;
 	zd_end_job(sim, job, r, why);
 	c->dir = ZD_SIM_NR_DIRS;
+	c->flags &= (uint8_t)~C_DURABLE;
 	drive_done_at(&sim->d, c, sim->d.now);
 }
 
@@ -55,6 +56,60 @@ static void abort_zone(struct zd_sim *sim, uint32_t zone, int r, const struct zd
 		zd_open_list_drop(sim, zone);
 }
 
+/* A flush goes to the drive once what lay in its cache when it came is on the media, as far as the model tells. */
+static void let_flushes_go(struct zd_sim *sim)
+{
+	uint32_t *link = &sim->flushes, i;
+
+	while ((i = *link)) {
+		struct command *c = &sim->d.cmds[i - 1];
+
+		if (drive_dirty(&sim->d) && sim->d.media_bytes < c->before) {
+			link = &c->next;
+			continue;
+		}
+		*link = c->next;
+		drive_submit(&sim->d, c);
+	}
+}
+
+/* What no zone is asked for: a flush, or anything of the engine null. */
+static __attribute__((noinline)) void apart(struct zd_sim *sim, struct command *c)
+{
+	struct zd_drive *d = &sim->d;
+	struct zd_error why;
+	int r;
+
+	if (sim->jobs[c->job]->p.diskless) {
+		drive_done_at(d, c, d->now + !d->model.host_ns);
+	} else if (d->model.kind == ZD_SIM_REAL) {
+		if (c->dir == ZD_SIM_NR_DIRS)
+			c->sent = zd_real_now(sim);
+		r = zd_real_flush(sim, &why);
+		if (r)
+			refused(sim, c, r, &why);
+		else
+			drive_done_at(d, c, zd_real_now(sim));
+	} else if (drive_dirty(d)) {
+		c->before = d->media_bytes + d->hdd.cached + d->dm.item_bytes;
+		c->next = sim->flushes;
+		sim->flushes = (uint32_t)(c - d->cmds) + 1;
+	} else {
+		drive_submit(d, c);
+	}
+}
+
+/* A command that others went with is itself again; theirs is the same fate. Returns the first of them. */
+static uint32_t unmerge(struct zd_sim *sim, struct command *c)
+{
+	uint32_t first = c->merged, i;
+
+	for (i = first; i; i = sim->d.cmds[i - 1].next)
+		c->length -= sim->d.cmds[i - 1].length;
+	c->merged = 0;
+	return first;
+}
+
 /* At the drive: first the zones, then the time. */
 static void start(struct zd_sim *sim, struct command *c)
 {
@@ -66,6 +121,10 @@ static void start(struct zd_sim *sim, struct command *c)
 	c->before = m->word[c->zone];
 	c->first = (c->before & W_COND) == ZD_EMPTY;
 	sim->d.arrivals++;
+	if (unlikely(c->flags & C_APART)) {
+		apart(sim, c);
+		return;
+	}
 	if (unlikely(sim->d.model.kind == ZD_SIM_REAL)) {
 		c->sent = zd_real_now(sim);
 		r = zd_real_submit(sim, c, &why);
@@ -85,7 +144,16 @@ static void start(struct zd_sim *sim, struct command *c)
 		}
 	}
 	if (unlikely(r)) {
+		uint32_t i = unmerge(sim, c), next;
+
 		refused(sim, c, r, &why);
+		for (; i; i = next) {
+			struct command *with = &sim->d.cmds[i - 1];
+
+			next = with->next;
+			with->flags &= (uint8_t)~C_ORDERED; /* the first one held the zone */
+			refused(sim, with, r, &why);
+		}
 		if (c->flags & C_COUNTED)
 			abort_zone(sim, c->zone, r, &why);
 		return;
@@ -133,6 +201,45 @@ static inline void dispatch(struct zd_sim *sim, struct command *c)
 	start(sim, c);
 }
 
+/* It waited for its zone, and waits no longer. */
+static void unplug(struct zd_sim *sim, struct command *c)
+{
+	struct job *job = sim->jobs[c->job];
+
+	sim->plug_first[c->zone] = c->next;
+	if (!c->next)
+		sim->plug_last[c->zone] = 0;
+	job->r.wait_zone += sim->d.now - c->arrived;
+	if (job->p.zone_lock) /* fio's own lock: its clock starts once it has that */
+		c->sent = sim->d.now;
+}
+
+/* A write that the host may send together with those before and behind it. */
+static inline bool mergeable(const struct zd_sim *sim, const struct command *c)
+{
+	return c->cmd == ZD_CMD_WRITE && !(c->flags & (C_HIDDEN | C_SYNC | C_DURABLE | C_APART)) && (c->flags & C_ORDERED) &&
+	       !sim->jobs[c->job]->p.zone_lock;
+}
+
+/* The host's scheduler makes one command of writes that wait one behind the other. */
+static __attribute__((noinline)) void merge(struct zd_sim *sim, struct command *c)
+{
+	uint32_t *link = &c->merged, i;
+
+	while ((i = sim->plug_first[c->zone])) {
+		struct command *more = &sim->d.cmds[i - 1];
+
+		if (!mergeable(sim, more) || more->offset != c->offset + c->length ||
+		    c->length + more->length > sim->d.model.merge_bytes)
+			return;
+		unplug(sim, more);
+		more->next = 0;
+		*link = i;
+		link = &more->next;
+		c->length += more->length;
+	}
+}
+
 static void release_zone(struct zd_sim *sim, uint32_t zone)
 {
 	uint32_t i;
@@ -140,10 +247,9 @@ static void release_zone(struct zd_sim *sim, uint32_t zone)
 	while (unlikely(i = sim->plug_first[zone])) {
 		struct command *c = &sim->d.cmds[i - 1];
 
-		sim->plug_first[zone] = c->next;
-		if (!c->next)
-			sim->plug_last[zone] = 0;
-		sim->jobs[c->job]->r.wait_zone += sim->d.now - c->arrived;
+		unplug(sim, c);
+		if (sim->d.model.merge_bytes && mergeable(sim, c))
+			merge(sim, c);
 		start(sim, c);
 		if (c->flags & C_ORDERED)
 			return;
@@ -153,167 +259,36 @@ static void release_zone(struct zd_sim *sim, uint32_t zone)
 
 /* ---------------------------------------------------------------- jobs */
 
-static int by_wait(const void *one, const void *other)
+static void put_last(struct zd_sim *sim, uint32_t *first, uint32_t *last, struct command *c)
 {
-	const struct waiter *a = one, *b = other;
+	uint32_t i = (uint32_t)(c - sim->d.cmds) + 1;
 
-	return a->wait_for != b->wait_for ? (a->wait_for > b->wait_for) - (a->wait_for < b->wait_for) :
-					    (a->job > b->job) - (a->job < b->job);
+	c->next = 0;
+	if (*last)
+		sim->d.cmds[*last - 1].next = i;
+	else
+		*first = i;
+	*last = i;
 }
 
-static int by_job(const void *one, const void *other)
+/* The job waits until then, of its own will. Asked again meanwhile, it waits no longer for that. */
+static void rest(struct zd_sim *sim, struct job *job, uint64_t until)
 {
-	const struct waiter *a = one, *b = other;
+	uint64_t from = sim->d.now > job->rests_until ? sim->d.now : job->rests_until;
 
-	return (a->job > b->job) - (a->job < b->job);
-}
-
-/* The jobs that wait, in the order in which they may start: looking for them costs nothing at each end of a job. */
-static int line_up(struct zd_sim *sim)
-{
-	uint32_t i;
-
-	sim->waiters = calloc((size_t)sim->nr_jobs + 1, sizeof(*sim->waiters));
-	if (!sim->waiters)
-		return -ENOMEM;
-	for (i = 0; i < sim->nr_jobs; i++) {
-		if (sim->jobs[i]->p.wait_for)
-			sim->waiters[sim->nr_waiters++] = (struct waiter){ sim->jobs[i]->p.wait_for, i };
-	}
-	qsort(sim->waiters, sim->nr_waiters, sizeof(*sim->waiters), by_wait);
-	return 0;
-}
-
-static void start_waiting(struct zd_sim *sim)
-{
-	uint32_t first = sim->next_waiter, i;
-
-	while (sim->ended_before < sim->nr_jobs && sim->jobs[sim->ended_before]->ended)
-		sim->ended_before++;
-	while (sim->next_waiter < sim->nr_waiters && sim->waiters[sim->next_waiter].wait_for <= sim->ended_before)
-		sim->next_waiter++;
-	/* Those that start at one moment do so in the order of their numbers. */
-	qsort(sim->waiters + first, sim->next_waiter - first, sizeof(*sim->waiters), by_job);
-	for (i = first; i < sim->next_waiter; i++) {
-		struct job *job = sim->jobs[sim->waiters[i].job];
-
-		zd_wake_at(sim, job, sim->d.now + job->p.startdelay);
-	}
-}
-
-static void job_over(struct zd_sim *sim, struct job *job)
-{
-	if (job->ended)
+	if (until <= from)
 		return;
-	job->ended = true;
-	job->running = false;
-	job->r.ended = sim->d.now;
-	sim->jobs_left--;
-	start_waiting(sim);
+	job->r.wait_rest += until - from;
+	job->rests_until = until;
 }
 
-void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_error *why)
-{
-	(void)sim;
-	if (!job->r.error) {
-		job->r.error = code;
-		if (why)
-			job->r.why = *why;
-	}
-	job->finishing = true;
-}
-
-/* ---------------------------------------------------------------- bursts */
-
-#define BURST 16 /* a burst of less is not worth the questions */
-
-/*
- * How many of the job's next commands nobody can come between: one job at work, at depth 1, writing blocks of one size in
- * order into a zone that is open, on a drive where each takes the same time, and no event is due before it is done.
- */
-static uint64_t burst_length(const struct zd_sim *sim, const struct job *job, uint32_t *zone)
-{
-	const struct zd_sim_job *p = &job->p;
-	const struct machine *m = &sim->d.m;
-	uint64_t at = job->last_pos[ZD_SIM_WRITE], bytes = p->bs_min[ZD_SIM_WRITE], cap, n, left, each, first;
-
-	if (sim->d.model.kind != ZD_SIM_NULL || sim->d.heap_used || sim->wants || p->kind != ZD_SIM_JOB_FIO ||
-	    p->iodepth != 1 || p->reads || p->trims || p->random || p->append || p->sequence_add || p->thinktime ||
-	    p->rate[ZD_SIM_WRITE] || p->rate_iops[ZD_SIM_WRITE] || p->reset_frequency > 0 || p->nr_split[ZD_SIM_WRITE] ||
-	    p->bs_max[ZD_SIM_WRITE] != bytes || bytes % m->b.physical_block || p->verify || job->pending || job->inflight ||
-	    sim->d.now < job->start + p->ramp || at < p->offset || at >= p->offset + p->size)
-		return 0;
-	*zone = zone_of(m, at);
-	if (zone_conv(m, *zone) || (m->word[*zone] & W_COND & ~1ull) != ZD_IMPLICIT_OPEN ||
-	    at - zone_start(m, *zone) != zone_written(m, *zone) || sim->host_wp[*zone] != zone_written(m, *zone) ||
-	    sim->host_flags[*zone] & H_BUSY ||
-	    (!(sim->host_flags[*zone] & H_OPEN) && p->zbd &&
-	     (p->max_open_zones || p->job_max_open_zones || (!p->ignore_zone_limits && m->b.max_open))))
-		return 0;
-	/* Up to, and without, the command that fills the zone or ends the range or the job: those are not like the others. */
-	cap = zone_start(m, *zone) + zone_capacity(m, *zone);
-	if (cap > p->offset + p->size)
-		cap = p->offset + p->size;
-	n = (cap - at - 1) / bytes;
-	left = p->time_based ? UINT64_MAX : p->io_size > job->issued_bytes ? (p->io_size - job->issued_bytes - 1) / bytes : 0;
-	n = left < n ? left : n;
-	left = !p->number_ios ? UINT64_MAX : p->number_ios > job->issued ? p->number_ios - job->issued - 1 : 0;
-	n = left < n ? left : n;
-	each = sim->d.model.null_ns + sim->d.model.host_ns;
-	left = !p->runtime                          ? UINT64_MAX :
-	       job->start + p->runtime > sim->d.now ? (job->start + p->runtime - sim->d.now - 1) / each :
-						      0;
-	n = left < n ? left : n;
-	left = sim->stop > sim->commands ? sim->stop - sim->commands : 0;
-	n = left < n ? left : n;
-	/* Within one entry of the series, which takes down how the zones stand at its end. */
-	first = sim->d.now + sim->d.model.null_ns;
-	left = first < sim->series_end ? (sim->series_end - first - 1) / each + 1 : 0;
-	return left < n ? left : n;
-}
-
-/* Each command goes through the state machine; only the queue of events has nothing to decide, and is left out. */
-static bool burst(struct zd_sim *sim, struct job *job)
-{
-	uint32_t zone;
-	uint64_t n = burst_length(sim, job, &zone), each = sim->d.model.null_ns + sim->d.model.host_ns, rel, bytes, i;
-
-	if (n < BURST)
-		return false;
-	rel = zone_written(&sim->d.m, zone);
-	bytes = job->p.bs_min[ZD_SIM_WRITE];
-	for (i = 0; i < n; i++, rel += bytes) {
-		if (unlikely(machine_write(&sim->d.m, ZD_CMD_WRITE, zone, rel, bytes, NULL)))
-			break;
-	}
-	if (unlikely(!i))
-		return false;
-	zd_count_burst(sim, job, zone, i, sim->d.now + sim->d.model.null_ns, each);
-	job->r.depth[0] += i;
-	job->r.wait_host += (i - 1) * sim->d.model.host_ns;
-	job->issued += i;
-	job->issued_bytes += i * bytes;
-	job->dir_count[ZD_SIM_WRITE] += i;
-	job->dir_bytes[ZD_SIM_WRITE] += i * bytes;
-	job->in_sequence[ZD_SIM_WRITE] += (uint32_t)i;
-	job->last_pos[ZD_SIM_WRITE] += i * bytes;
-	sim->host_wp[zone] += i * bytes;
-	sim->valid_bytes += i * bytes;
-	sim->d.arrivals += i;
-	sim->commands += i;
-	sim->barren = 0;
-	sim->d.now += i * each - sim->d.model.host_ns;
-	job->cpu = sim->d.now + sim->d.model.host_ns;
-	return true;
-}
-
-static void pump(struct zd_sim *sim, struct job *job)
+static inline void send_on(struct zd_sim *sim, struct job *job)
 {
 	if (unlikely(job->parked)) {
 		job->parked = false;
 		sim->nr_parked--;
 	}
-	while (job->running && !job->blocked && !job->resting && !job->finishing && job->inflight < job->p.iodepth) {
+	while (job->running && !job->blocked && !job->resting && !job->finishing && job->inflight < job->depth) {
 		uint32_t i;
 		struct command *c;
 		enum next n;
@@ -324,7 +299,7 @@ static void pump(struct zd_sim *sim, struct job *job)
 				zd_wake_at(sim, job, job->cpu);
 			return;
 		}
-		if (!sim->d.heap_used && burst(sim, job))
+		if (!sim->d.heap_used && zd_burst(sim, job))
 			continue;
 		i = zd_command_new(&sim->d);
 		if (unlikely(i == NONE)) {
@@ -334,11 +309,15 @@ static void pump(struct zd_sim *sim, struct job *job)
 		c = &sim->d.cmds[i];
 		c->sent = sim->d.now;
 		c->job = job->index;
+		c->merged = 0;
 		n = job->next(sim, job, c);
 		if (unlikely(n != NEXT_COMMAND)) {
 			command_free(&sim->d, i);
 			switch (n) {
-			case NEXT_WAIT: zd_event(&sim->d, job->wake, EV_JOB, job->index); return;
+			case NEXT_WAIT:
+				rest(sim, job, job->wake);
+				zd_event(&sim->d, job->wake, EV_JOB, job->index);
+				return;
 			case NEXT_DRAIN: return;
 			case NEXT_PARK:
 				sim->nr_parked += !job->parked;
@@ -375,7 +354,80 @@ static void pump(struct zd_sim *sim, struct job *job)
 		dispatch(sim, c);
 	}
 	if (job->finishing && !job->inflight)
-		job_over(sim, job);
+		zd_job_over(sim, job);
+}
+
+/* A host that waits: once its depth was reached it sends no more until depth_low. */
+static __attribute__((noinline)) void batched_pump(struct zd_sim *sim, struct job *job)
+{
+	uint32_t low = job->p.depth_low ? job->p.depth_low : job->depth;
+
+	if (job->reaping || (job->filled && job->inflight > low && !job->finishing))
+		return;
+	job->filled = false;
+	send_on(sim, job);
+	job->filled = job->inflight >= job->depth;
+}
+
+static void pump(struct zd_sim *sim, struct job *job)
+{
+	if (unlikely(job->batched))
+		batched_pump(sim, job);
+	else
+		send_on(sim, job);
+}
+
+static void command_done(struct zd_sim *sim, uint32_t i);
+
+/* Done at the drive, so that its zone is free; for the host it is done with as many others as that waits for. */
+static __attribute__((noinline)) void gather(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	uint32_t want = 1, under_way = job->inflight - job->hidden, i, next;
+
+	if (c->flags & C_ORDERED) {
+		c->flags &= (uint8_t)~C_ORDERED;
+		release_zone(sim, c->zone);
+	}
+	put_last(sim, &job->held_first, &job->held_last, c);
+	if (job->filled)
+		want = job->p.batch_complete < under_way ? job->p.batch_complete : under_way;
+	if (++job->nr_held < want)
+		return;
+	i = job->held_first;
+	job->held_first = job->held_last = job->nr_held = 0;
+	job->reaping = true;
+	for (; i; i = next) {
+		next = sim->d.cmds[i - 1].next;
+		command_done(sim, i - 1);
+	}
+	job->reaping = false;
+	pump(sim, job);
+}
+
+/* Of those that went to the drive as one: the first holds the zone, and lets it go when all are counted. */
+static __attribute__((noinline)) void merged_done(struct zd_sim *sim, struct command *c)
+{
+	uint32_t first = (uint32_t)(c - sim->d.cmds), i = unmerge(sim, c), next;
+
+	for (; i; i = next) {
+		next = sim->d.cmds[i - 1].next;
+		sim->d.cmds[i - 1].flags &= (uint8_t)~C_ORDERED;
+		sim->d.cmds[i - 1].arrived = sim->d.cmds[first].arrived;
+		command_done(sim, i - 1);
+	}
+	command_done(sim, first);
+}
+
+static void look(struct zd_sim *sim, struct job *job, const struct command *c)
+{
+	if (job->p.latency_target)
+		zd_depth_done(sim, job, c);
+	if (job->steady)
+		zd_steady_done(sim, job, c);
+	if (job->rates)
+		zd_rate_done(sim, job, c);
+	if (job->p.log && zd_keep_done(sim, job, c))
+		sim->d.failed = true;
 }
 
 static void command_done(struct zd_sim *sim, uint32_t i)
@@ -387,7 +439,21 @@ static void command_done(struct zd_sim *sim, uint32_t i)
 
 	if (unlikely(sim->d.model.kind == ZD_SIM_REAL) && c->sent > sim->d.now)
 		c->sent = sim->d.now;
+	if (unlikely(flags & C_DURABLE)) { /* it is in the drive; done it is when it is on the media */
+		c->flags = (uint8_t)((flags & ~C_DURABLE) | C_APART);
+		c->cmd = ZD_CMD_FLUSH;
+		apart(sim, c);
+		return;
+	}
+	if (unlikely(flags & C_APART) && c->cmd == ZD_CMD_FLUSH && c->dir == ZD_SIM_WRITE)
+		c->cmd = ZD_CMD_WRITE;
+	if (unlikely(job->batched) && job->p.batch_complete > 1 && !job->reaping && !(flags & C_HIDDEN)) {
+		gather(sim, job, c);
+		return;
+	}
 	zd_count_done(sim, job, c);
+	if (unlikely(job->watched))
+		look(sim, job, c);
 	sim->commands++;
 	sim->barren = 0;
 	command_free(&sim->d, i);
@@ -403,7 +469,7 @@ static void command_done(struct zd_sim *sim, uint32_t i)
 	if (flags & C_ORDERED)
 		release_zone(sim, zone);
 	if (unlikely(job->resting) && !job->inflight) {
-		job->r.wait_rest += job->p.thinktime;
+		rest(sim, job, sim->d.now + job->p.thinktime);
 		zd_wake_at(sim, job, sim->d.now + job->p.thinktime);
 		return;
 	}
@@ -421,6 +487,11 @@ static void job_event(struct zd_sim *sim, uint32_t index)
 		job->running = true;
 		job->start = job->r.started = sim->d.now;
 		job->cpu = sim->d.now;
+		if (job->p.flow)
+			sim->d.failed |= zd_flow_join(sim, job) != 0;
+		job->window_at = sim->d.now;
+		if (job->steady)
+			zd_steady_begin(sim, job);
 	}
 	if (job->resting && !job->inflight)
 		job->resting = false;
@@ -430,7 +501,7 @@ static void job_event(struct zd_sim *sim, uint32_t index)
 static int begin(struct zd_sim *sim)
 {
 	uint32_t first = sim->d.m.b.nr_zones, last = 0, i;
-	int r = line_up(sim);
+	int r = zd_line_up(sim);
 
 	if (r)
 		return r;
@@ -446,7 +517,7 @@ static int begin(struct zd_sim *sim)
 			first = a;
 		if (b > last)
 			last = b;
-		if (!p->wait_for)
+		if (!p->wait_for && !p->named_count)
 			zd_wake_at(sim, sim->jobs[i], p->startdelay);
 	}
 	sim->first_zone = first;
@@ -497,10 +568,17 @@ int zd_sim_run(zd_sim *sim, uint64_t max_commands, struct zd_error *err)
 			sleep_until(sim, e.time);
 		sim->d.now = e.time;
 		switch (event_kind(&e)) {
-		case EV_DONE: command_done(sim, event_index(&e)); break;
+		case EV_DONE:
+			if (unlikely(sim->d.cmds[event_index(&e)].merged))
+				merged_done(sim, &sim->d.cmds[event_index(&e)]);
+			else
+				command_done(sim, event_index(&e));
+			break;
 		case EV_JOB: job_event(sim, event_index(&e)); break;
 		default: zd_drive_event(&sim->d, &e);
 		}
+		if (unlikely(sim->flushes))
+			let_flushes_go(sim);
 		if (unlikely(sim->d.failed))
 			return zd_sim_fail(err, -ENOMEM, "no memory for what is under way");
 		if (unlikely(sim->commands >= sim->stop))

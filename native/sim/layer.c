@@ -7,6 +7,7 @@
  * At any moment one segment per frontier is being written, `reserve` are free, and all others are closed. A new
  * frontier is taken from the free ones first, and then victims are cleaned until the reserve is whole again.
  */
+#include "chain.h"
 #include "layer.h"
 #include "maths.h"
 
@@ -107,13 +108,7 @@ static void close_segment(struct zd_log *log, uint32_t s)
 
 	log->state[s] = 0;
 	log->filled[s] = log->clock;
-	log->older[s] = p->newest;
-	log->younger[s] = 0;
-	if (p->newest)
-		log->younger[p->newest - 1] = s + 1;
-	else
-		p->oldest = s + 1;
-	p->newest = s + 1;
+	chain_append(log->older, log->younger, &p->oldest, &p->newest, s);
 	if (log->c.policy == ZD_SIM_GREEDY)
 		bucket_add(log, s);
 	if (log->c.policy == ZD_SIM_OUTSIDE)
@@ -124,14 +119,7 @@ static void unlink_segment(struct zd_log *log, uint32_t s)
 {
 	struct pool *p = &log->pool[pool_of_segment(log, s)];
 
-	if (log->older[s])
-		log->younger[log->older[s] - 1] = log->younger[s];
-	else
-		p->oldest = log->younger[s];
-	if (log->younger[s])
-		log->older[log->younger[s] - 1] = log->older[s];
-	else
-		p->newest = log->older[s];
+	chain_remove(log->older, log->younger, &p->oldest, &p->newest, s);
 	if (log->c.policy == ZD_SIM_GREEDY)
 		bucket_remove(log, s);
 }
@@ -434,22 +422,9 @@ void zd_log_free(zd_log *log)
 {
 	if (!log)
 		return;
-	free(log->where);
-	free(log->what);
-	free(log->valid);
-	free(log->filled);
-	free(log->state);
-	free(log->older);
-	free(log->younger);
-	free(log->less);
-	free(log->more);
-	free(log->bucket);
-	free(log->bucket_last);
-	free(log->changed);
-	free(log->is_changed);
-	free(log->pool[0].free_list);
-	free(log->pool[1].free_list);
-	free(log);
+	ZD_FREE(log->where, log->what, log->valid, log->filled, log->state, log->older, log->younger, log->less, log->more,
+		log->bucket, log->bucket_last, log->changed, log->is_changed, log->pool[0].free_list, log->pool[1].free_list,
+		log);
 }
 
 int zd_log_write(zd_log *log, uint64_t n, const uint64_t *blocks, uint64_t *done)

@@ -3,6 +3,7 @@
  * The zones of a simulated disk: conditions, write pointers, open and active resources. What a command may do and
  * what becomes of its zone is asked of the rules; what is added here is who is closed when an open zone is needed.
  */
+#include "chain.h"
 #include "machine.h"
 
 #include <stdarg.h>
@@ -112,26 +113,13 @@ void zd_machine_free(struct machine *m)
 
 static void list_remove(struct machine *m, uint32_t zone)
 {
-	if (m->prev[zone])
-		m->next[m->prev[zone] - 1] = m->next[zone];
-	else
-		m->head = m->next[zone];
-	if (m->next[zone])
-		m->prev[m->next[zone] - 1] = m->prev[zone];
-	else
-		m->tail = m->prev[zone];
+	chain_remove(m->prev, m->next, &m->head, &m->tail, zone);
 	m->next[zone] = m->prev[zone] = 0;
 }
 
 static void list_append(struct machine *m, uint32_t zone)
 {
-	m->prev[zone] = m->tail;
-	m->next[zone] = 0;
-	if (m->tail)
-		m->next[m->tail - 1] = zone + 1;
-	else
-		m->head = zone + 1;
-	m->tail = zone + 1;
+	chain_append(m->prev, m->next, &m->head, &m->tail, zone);
 }
 
 static void account(struct machine *m, uint32_t zone, int from, int to)
@@ -160,6 +148,12 @@ static void set_cond(struct machine *m, uint32_t zone, int to)
 {
 	account(m, zone, zone_cond(m, zone), to);
 	m->word[zone] = (m->word[zone] & ~W_COND) | (uint64_t)to;
+}
+
+void zd_machine_set(struct machine *m, uint32_t zone, uint64_t written, int cond)
+{
+	set_cond(m, zone, cond);
+	m->word[zone] = (m->word[zone] & ~(W_WRITTEN | W_FINISHED)) | written;
 }
 
 /* The implicitly open zone with the lowest index from `from` on, else the lowest of all. */
@@ -208,6 +202,7 @@ static void zone_now(const void *machine, uint32_t zone, struct zd_rule_zone *z)
 	z->start = zone_start(m, zone);
 	z->length = zone_length(m, zone);
 	z->capacity = zone_capacity(m, zone);
+	z->zrwa = false; /* a drive that is modelled gives no zone a random write area */
 }
 
 int zd_machine_write_slow(struct machine *m, int cmd, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err)

@@ -73,5 +73,7 @@ static inline int machine_write(struct machine *m, int cmd, uint32_t zone, uint6
 }
 int zd_machine_read(const struct machine *m, uint32_t zone, uint64_t rel, uint64_t length, struct zd_error *err);
 int zd_machine_manage(struct machine *m, int cmd, uint32_t zone, struct zd_error *err);
+/* The zone is so, whatever the rules say: another disk says it. */
+void zd_machine_set(struct machine *m, uint32_t zone, uint64_t written, int cond);
 
 #endif

@@ -71,6 +71,15 @@ static struct text word(struct text *t)
 	return w;
 }
 
+/* A word, and on to the next one. */
+static struct text next_word(struct text *t)
+{
+	struct text found = word(t);
+
+	spaces(t);
+	return found;
+}
+
 static bool is(struct text w, const char *name)
 {
 	size_t n = strlen(name);
@@ -188,10 +197,8 @@ static enum verdict iolog(struct zd_trace_parser *p, struct text *t, struct zd_s
 			return BAD;
 		spaces(t);
 	}
-	name = word(t);
-	spaces(t);
-	action = word(t);
-	spaces(t);
+	name = next_word(t);
+	action = next_word(t);
 	if (is(action, "add") || is(action, "open") || is(action, "close"))
 		return ended(t) ? IGNORED : BAD;
 	if (is(action, "read"))
@@ -268,8 +275,7 @@ static enum verdict blkparse(struct zd_trace_parser *p, struct text *t, struct z
 	if (!number(t, &x))
 		return BAD;
 	spaces(t);
-	action = word(t);
-	spaces(t);
+	action = next_word(t);
 	rwbs = word(t);
 	if (action.end == action.at)
 		return BAD;

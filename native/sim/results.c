@@ -151,8 +151,15 @@ void zd_count_done(struct zd_sim *sim, struct job *job, const struct command *c)
 		picture_add(sim, c);
 	else if (c->cmd == ZD_CMD_RESET)
 		reset_add(sim, c);
-	if (unlikely(c->dir >= ZD_SIM_NR_DIRS))
+	if (unlikely(c->dir >= ZD_SIM_NR_DIRS)) {
+		if (c->cmd == ZD_CMD_FLUSH && !c->length && c->sent >= job->start + job->p.ramp && !(job->r.error)) {
+			job->r.sync_min = !job->r.syncs || latency < job->r.sync_min ? latency : job->r.sync_min;
+			job->r.sync_max = latency > job->r.sync_max ? latency : job->r.sync_max;
+			job->r.sync_sum += latency;
+			job->r.syncs++;
+		}
 		return;
+	}
 	sim->sample->bytes[c->dir] += c->length;
 	sim->sample->count[c->dir]++;
 	sim->sample->lat_sum[c->dir] += latency;
@@ -209,6 +216,29 @@ void zd_count_burst(struct zd_sim *sim, struct job *job, uint32_t zone, uint64_t
 	picture_add(sim, &like);
 }
 
+int zd_keep_done(struct zd_sim *sim, struct job *job, const struct command *c)
+{
+	if (c->dir >= ZD_SIM_NR_DIRS || c->sent < job->start + job->p.ramp)
+		return 0;
+	if (job->done_used == job->done_room) {
+		uint64_t room = job->done_room ? 2 * job->done_room : 1024;
+		struct zd_sim_done *more = realloc(job->done, room * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		job->done = more;
+		job->done_room = room;
+	}
+	job->done[job->done_used++] = (struct zd_sim_done){
+		.time = sim->d.now - job->start,
+		.latency = sim->d.now - c->sent,
+		.offset = c->offset,
+		.length = c->length,
+		.dir = c->dir,
+	};
+	return 0;
+}
+
 int zd_results_init(struct zd_sim *sim)
 {
 	sim->series = calloc(ZD_SIM_SLOTS, sizeof(*sim->series));
@@ -241,6 +271,24 @@ int zd_sim_histogram(zd_sim *sim, uint32_t job, uint32_t dir, uint64_t *out)
 		return -EINVAL;
 	memcpy(out, sim->jobs[job]->histogram[dir], ZD_SIM_BUCKETS * sizeof(*out));
 	return 0;
+}
+
+int64_t zd_sim_commands(zd_sim *sim, uint32_t job, struct zd_sim_done *out, uint64_t max)
+{
+	struct job *of;
+	uint64_t n;
+
+	if (job >= sim->nr_jobs)
+		return -EINVAL;
+	of = sim->jobs[job];
+	n = of->done_used - of->done_first;
+	n = max < n ? max : n;
+	if (n)
+		memcpy(out, of->done + of->done_first, n * sizeof(*out));
+	of->done_first += n;
+	if (of->done_first == of->done_used)
+		of->done_first = of->done_used = 0;
+	return (int64_t)n;
 }
 
 int zd_sim_summary(zd_sim *sim, struct zd_sim_summary *out)

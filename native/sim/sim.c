@@ -36,16 +36,10 @@ void zd_sim_free(zd_sim *sim)
 		return;
 	for (i = 0; i < sim->nr_jobs; i++)
 		zd_job_free(sim->jobs[i]);
-	free(sim->jobs);
-	free(sim->waiters);
 	zd_drive_free(&sim->d);
-	free(sim->host_wp);
-	free(sim->host_flags);
-	free(sim->plug_first);
-	free(sim->plug_last);
-	free(sim->open_list);
 	zd_results_free(sim);
-	free(sim);
+	ZD_FREE(sim->jobs, sim->waiters, sim->named, sim->flows, sim->host_wp, sim->host_flags, sim->plug_first, sim->plug_last,
+		sim->open_list, sim);
 }
 
 int zd_sim_add_job(zd_sim *sim, const struct zd_sim_job *p, struct zd_error *err)
@@ -134,6 +128,8 @@ int64_t zd_sim_report(zd_sim *sim, uint32_t start_zone, uint32_t count, struct z
 
 	if (start_zone > m->b.nr_zones)
 		return -EINVAL;
+	if (sim->dev && !start_zone)
+		zd_real_look(sim);
 	if (count > m->b.nr_zones - start_zone)
 		count = m->b.nr_zones - start_zone;
 	for (i = 0; i < count; i++) {

@@ -4,8 +4,9 @@
  * native/sim includes this, and nothing in drive/ does.
  *
  * From the bottom up: maths, machine (zone words, by the rules), drive/ (what a command costs), work/ (which command a
- * job gives next), results (counting), engine (events, the host's side), sim (making and asking one). By themselves:
- * layer (the log-structured layer), parse (block traces), clock (a drive's time for a disk in use).
+ * job gives next), results (counting), stages (when jobs begin and end), burst (many commands alike in one go), engine
+ * (events, the host's side), sim (making and asking one). By themselves: layer (the log-structured layer), parse (block
+ * traces), clock (a drive's time for a disk in use).
  *
  * One command's way: the engine's pump() asks the work for it -> it waits for its zone if another write is under way
  * there -> machine.c changes the zone -> the drive says when it is done, by an event -> counted.
@@ -38,8 +39,13 @@ struct job;
 typedef enum next next_fn(struct zd_sim *sim, struct job *job, struct command *c);
 
 struct extent_written {
-	uint64_t offset, length;
+	uint64_t offset, length, order;
 };
+
+struct rated { /* rate_min: what is done of a direction, and what was when it was looked at last */
+	uint64_t bytes, count, since, bytes_then, count_then;
+};
+struct steady; /* steady.c */
 
 struct job {
 	struct zd_sim_job p;
@@ -50,9 +56,10 @@ struct job {
 	uint64_t *histogram[3];
 	uint32_t inflight, hidden;
 	bool running, ended, blocked, resting, finishing;
-	bool parked;   /* waits for a zone of the open list */
-	uint64_t wake; /* an EV_JOB is due then; NEVER: none */
-	uint64_t cpu;  /* when the host can send the job's next command */
+	bool parked;          /* waits for a zone of the open list */
+	uint64_t wake;        /* an EV_JOB is due then; NEVER: none */
+	uint64_t rests_until; /* what is counted of its rests in r.wait_rest */
+	uint64_t cpu;         /* when the host can send the job's next command */
 	uint64_t start;
 	uint64_t issued_bytes, issued;
 	uint64_t dir_bytes[3], dir_count[3];
@@ -61,6 +68,34 @@ struct job {
 	uint64_t random_at, random_base; /* progress through the permutation */
 	struct permutation order;
 	struct draw draw;
+	bool unusual;   /* options that no burst of commands alike is made with */
+	bool watched;   /* somebody looks at each of its commands when it is done */
+	bool last_sync; /* the command before was a flush */
+	bool end_synced;
+	uint64_t least_room; /* bytes that must be left of a zone that is to be written */
+	uint64_t due_at[3];  /* poisson: ns from its start */
+	uint64_t disk_end;
+	uint64_t stride_at, stride_done; /* strided: where the range begins, and the bytes of it that are done */
+	uint64_t batch_left;             /* verify_backlog: to be read back now */
+	uint64_t flow_done;
+	uint32_t flow_at;    /* in flows, from 1; 0: it has not joined */
+	uint32_t named_left; /* jobs that it waits for by name and that have not ended */
+	/* latency_target, as fio looks for the depth */
+	uint32_t depth, depth_low, depth_high, depth_stable;
+	uint32_t depth_next; /* once nothing is under way; 0: it stays */
+	bool depth_last;     /* the last window: only this one counts */
+	uint64_t window_at, window_done, window_late;
+	struct steady *steady;
+	bool steady_own; /* it is of this job, and of others of its group */
+	struct rated rated[3];
+	bool rates;   /* there is a least rate */
+	bool batched; /* the host waits for several commands at once */
+	bool filled;  /* its depth was reached: the host waits for batch_complete, and until depth_low */
+	bool reaping; /* those that are done are being counted */
+	uint32_t held_first, held_last, nr_held; /* done, and not counted yet: index + 1 */
+	/* what is kept of its commands for zd_sim_commands() */
+	struct zd_sim_done *done;
+	uint64_t done_first, done_used, done_room;
 	uint64_t blocks; /* of bs_min in size: the space random offsets are drawn from */
 	uint64_t align;
 	uint32_t open_count; /* of the host's list of zones being written */
@@ -73,7 +108,8 @@ struct job {
 	/* verify */
 	bool verifying;
 	uint64_t verify_at;
-	struct extent_written *kept; /* verify with several block sizes: what was written, to be read back as it was */
+	bool keeps; /* where no write pointer and no size tells what was written, or it is read back in between: in */
+	struct extent_written *kept;
 	uint64_t nr_kept, kept_room, kept_at;
 	uint32_t clear_at; /* the first zone that may still have to be reset before the first write */
 	uint32_t loops_left;
@@ -94,6 +130,7 @@ struct job {
 	struct zd_sim_record *records;
 	uint64_t rec_first, rec_used, rec_room, trace_time;
 	bool trace_last, starved;
+	bool beyond; /* the record that is being done lies beyond what the job has */
 	/* ZONES */
 	uint32_t zone_next, zone_last, zones_done;
 };
@@ -111,6 +148,15 @@ struct zd_sim {
 		uint32_t wait_for, job;
 	} *waiters; /* jobs that wait for others; the first next_waiter of them wait no longer */
 	uint32_t nr_waiters, next_waiter;
+	uint32_t *named; /* jobs that wait for others by name */
+	uint32_t nr_named;
+	bool exiting;     /* jobs are ended because another has: they end no more themselves */
+	uint32_t flushes; /* that wait until the drive's cache is empty: index + 1 */
+	struct flow {
+		uint32_t id, weight;
+		uint64_t done;
+	} *flows;
+	uint32_t nr_flows;
 	uint32_t ended_before; /* all jobs below this one have ended */
 	uint32_t wants;        /* job that wants a trace, index + 1 */
 	/* the host's view of the zones */
@@ -120,7 +166,8 @@ struct zd_sim {
 	struct open_zone {
 		uint32_t zone, job;
 	} *open_list; /* zones being written, for max_open_zones */
-	uint32_t open_used, open_room;
+	uint32_t open_used;
+	uint64_t open_room;
 	uint64_t valid_bytes;
 	/* results */
 	struct zd_sim_sample *series;
@@ -162,9 +209,39 @@ void zd_unpark(struct zd_sim *sim);
 int zd_open_list_add(struct zd_sim *sim, struct job *job, uint32_t zone);
 void zd_open_list_drop(struct zd_sim *sim, uint32_t zone);
 
-/* ---------------------------------------------------------------- engine.c */
+/* ---------------------------------------------------------------- stages.c */
 
+/* Before the first event: which jobs wait for others. -ENOMEM. */
+int zd_line_up(struct zd_sim *sim);
+/* It sends no more: with an error (code below 0) and why, or without. It is over when nothing of it is under way. */
 void zd_end_job(struct zd_sim *sim, struct job *job, int code, const struct zd_error *why);
+/* It is over, and those that waited for it begin. */
+void zd_job_over(struct zd_sim *sim, struct job *job);
+
+/* ---------------------------------------------------------------- burst.c */
+
+/* As many of the job's commands as nobody can come between are sent and done; false: too few of them. */
+bool zd_burst(struct zd_sim *sim, struct job *job);
+
+/* ---------------------------------------------------------------- share.c */
+
+/* Jobs that share their commands by weights (fio's flow): joining (-ENOMEM), leaving, whether it may send one more. */
+int zd_flow_join(struct zd_sim *sim, struct job *job);
+void zd_flow_leave(struct zd_sim *sim, struct job *job);
+bool zd_flow_may(const struct zd_sim *sim, const struct job *job);
+void zd_flow_sent(struct zd_sim *sim, struct job *job);
+/* A command of a job with a latency target is done: the depth may change, and the job may be over. */
+void zd_depth_done(struct zd_sim *sim, struct job *job, const struct command *c);
+
+/* ---------------------------------------------------------------- steady.c */
+
+/* What is wrong with a job's steadiness (ZD_E_GEOMETRY, -ENOMEM); the job begins; a command of it is done. */
+int zd_steady_init(struct zd_sim *sim, struct job *job, struct zd_error *err);
+void zd_steady_free(struct job *job);
+void zd_steady_begin(const struct zd_sim *sim, struct job *job);
+void zd_steady_done(struct zd_sim *sim, struct job *job, const struct command *c);
+/* A command of a job with a least rate is done: it may end the job. */
+void zd_rate_done(struct zd_sim *sim, struct job *job, const struct command *c);
 
 /* ---------------------------------------------------------------- results.c */
 
@@ -172,6 +249,8 @@ int zd_results_init(struct zd_sim *sim);
 void zd_results_free(struct zd_sim *sim);
 /* A job's command is done, now. */
 void zd_count_done(struct zd_sim *sim, struct job *job, const struct command *c);
+/* And is kept for zd_sim_commands(). -ENOMEM. */
+int zd_keep_done(struct zd_sim *sim, struct job *job, const struct command *c);
 /* n commands of the same latency, one done at `done`, the others `each` apart after it. */
 void zd_count_burst(struct zd_sim *sim, struct job *job, uint32_t zone, uint64_t n, uint64_t done, uint64_t each);
 /* The series begins, or `now` is past its last entry. */
@@ -180,5 +259,9 @@ void zd_series_move(struct zd_sim *sim, uint64_t now);
 /* real.c */
 uint64_t zd_real_now(const struct zd_sim *sim);
 int zd_real_submit(struct zd_sim *sim, struct command *c, struct zd_error *err);
+int zd_real_flush(struct zd_sim *sim, struct zd_error *err);
+/* All zones become what the disk says of them; how many are open and closed there. */
+void zd_real_look(struct zd_sim *sim);
+void zd_real_resources(const struct zd_sim *sim, struct zd_resources *out);
 
 #endif

@@ -12,6 +12,7 @@ import pytest
 
 import zoned
 from cli.shell import every_condition, inside, ok, refused, zonedctl
+from refusals import refusals
 from zoned.cli.create import create_command
 from zoned.geometry import KEYWORDS
 
@@ -78,34 +79,37 @@ def test_own_profile(path: Path, tmp_path: Path) -> None:
     assert "unknown key geometry.zone_sice (did you mean zone_size?)" in told
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "told"),
-    [
-        (["--size", "0"], 1, "size is 0"),
-        (["--size", "100"], 1, "size is 100"),
-        (["--size", "-1"], 2, "must not be negative"),
-        (["--size", "1.3"], 2, "whole number of bytes"),
-        (["--size", "4 elephants"], 2, "unit 'elephants' is unknown"),
-        (["--size", "99999999999999999999"], 2, "at most"),
-        (["--zone-size", "5000"], 1, "zone_size is 5000"),
-        (["--zone-capacity", "5MiB"], 1, "zone_capacity is 5242880"),
-        (["--zone-capacity", "1000"], 1, "zone_capacity is 1000"),
-        (["--logical-block", "1024"], 1, "logical_block is 1024: it must be 512 or 4096"),
-        (["--logical-block", "4096", "--physical-block", "512"], 1, "physical_block is 512"),
-        (["--conventional", "17"], 1, "conventional"),
-        (["--conventional", "3-1"], 1, "runs backwards"),
-        (["--conventional", "2,x"], 1, "'x'"),
-        (["--max-open", "5", "--max-active", "3"], 1, "max_open is 5 and max_active is 3"),
-        (["--max-open", "-1"], 2, "-1"),
-        (["--max-open", str(2**32)], 1, "max_open"),
-        (["--dialect", "scsi"], 2, "'scsi' is not one of"),
-        (["--dialect", "zns", "--model", "host-aware"], 1, "host-aware"),
-        (["--seed", str(2**64)], 1, "seed"),
-        (["--profile", "hc62"], 1, "did you mean hc620?"),
-        (["--profile", "no/such.toml"], 1, "no/such.toml: No such file or directory"),
-        (["--zonesize", "1M"], 2, "--zone-size"),
-        (["--size", "1E", "--zone-size", "4096"], 1, "zones"),
-    ],
+@refusals(
+    {
+        1: {
+            "--size 0": "size is 0",
+            "--size 100": "size is 100",
+            "--zone-size 5000": "zone_size is 5000",
+            "--zone-capacity 5MiB": "zone_capacity is 5242880",
+            "--zone-capacity 1000": "zone_capacity is 1000",
+            "--logical-block 1024": "logical_block is 1024: it must be 512 or 4096",
+            "--logical-block 4096 --physical-block 512": "physical_block is 512",
+            "--conventional 17": "conventional",
+            "--conventional 3-1": "runs backwards",
+            "--conventional 2,x": "'x'",
+            "--max-open 5 --max-active 3": "max_open is 5 and max_active is 3",
+            f"--max-open {2**32}": "max_open",
+            "--dialect zns --model host-aware": "host-aware",
+            f"--seed {2**64}": "seed",
+            "--profile hc62": "did you mean hc620?",
+            "--profile no/such.toml": "no/such.toml: No such file or directory",
+            "--size 1E --zone-size 4096": "zones",
+        },
+        2: {
+            "--size -1": "must not be negative",
+            "--size 1.3": "whole number of bytes",
+            "--size '4 elephants'": "unit 'elephants' is unknown",
+            "--size 99999999999999999999": "at most",
+            "--max-open -1": "-1",
+            "--dialect scsi": "'scsi' is not one of",
+            "--zonesize 1M": "--zone-size",
+        },
+    }
 )
 def test_impossible_disks(path: Path, options: list[str], status: int, told: str) -> None:
     assert told in refused("create", path, *options, status=status)

@@ -40,6 +40,7 @@ TAKE_IMAGE = {
     "open": ["--zones", "3"],
     "close": ["--all"],
     "finish": ["--zones", "3"],
+    "flush-zone": ["--zone", "3"],
     "set-condition": ["ro", "--zones", "3"],
     "read": ["--zone", "3"],
     "write": ["--zone", "3"],
@@ -59,7 +60,7 @@ def disk(tmp_path: Path) -> Path:
 
 def test_every_command_that_takes_an_image_is_covered() -> None:
     # tests/faults/test_cli.py has faults and power, tests/traces/test_command.py trace, tests/sim bench, tests/iscsi
-    # export, tests/run run and shell.
+    # export, tests/run run and shell, tests/crashtest crash-test and mark.
     others = {
         "create",
         "restore",
@@ -73,6 +74,8 @@ def test_every_command_that_takes_an_image_is_covered() -> None:
         "export",
         "run",
         "shell",
+        "crash-test",
+        "mark",
     }
     assert {*TAKE_IMAGE} | others == set(COMMANDS)
 

@@ -61,12 +61,15 @@ def test_short_and_long_help_and_version() -> None:
     assert ok("--version").text == ok("-V").text == f"zonedctl {zoned.__version__}\n"
 
 
-# bench: tests/sim runs job files, traces and sweeps of its own; mount and remount: tests/fuse; export: tests/iscsi
+# bench: tests/sim runs job files, traces and sweeps of its own; mount and remount: tests/fuse; export: tests/iscsi;
+# crash-test and mark: tests/crashtest
 NOT_RUN = (
     "zonedctl mount",
     "zonedctl remount",
     "zonedctl export",
     "zonedctl bench",
+    "zonedctl crash-test",
+    "zonedctl mark",
     "jq",
     "ssh",
     "/dev/sdb",
@@ -94,6 +97,8 @@ def test_enough_examples_are_run() -> None:
         "remount",
         "export",
         "bench",
+        "crash-test",
+        "mark",
     }
 
 
@@ -105,7 +110,14 @@ def test_examples_work(name: str, line: str, tmp_path: Path) -> None:
     program = folder / "zonedctl"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m zoned "$@"\n')
     program.chmod(0o755)
-    if name != "create":
+    if name == "flush-zone" or "--zrwa" in line:
+        with zoned.create(
+            tmp_path / "disk.img", dialect="zns", zrwa_size="64KiB", zrwa_granularity="16KiB"
+        ) as device:
+            if name == "flush-zone":
+                device.open_zone_zrwa(3)
+                device.pwrite(bytes(64 << 10), device.geometry.zone_start(3))
+    elif name != "create":
         with zoned.create(tmp_path / "disk.img", conventional=2) as device:
             for zone in range(2, 6):
                 if name != "write":

@@ -9,6 +9,7 @@ import pytest
 
 import zoned
 from cli.shell import every_condition, inside, ok, refused, rows
+from refusals import refusals
 
 
 @pytest.fixture
@@ -83,19 +84,22 @@ def test_verbose_goes_to_stderr(disk: Path) -> None:
     assert done.err == f"{disk}: finished zones 3-5\n"
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "told"),
-    [
-        (["--zones", "3", "--all"], 2, "--all and --zones exclude each other"),
-        (["--all", "-o", "0"], 2, "--all and -o exclude each other"),
-        (["--zones", "3", "-l", "8192"], 2, "--zones and -l exclude each other"),
-        (["-l", "8192", "-c", "1"], 2, "exclude each other"),
-        (["--zones", "15-16"], 1, "zone 16 does not exist: the disk has zones 0 to 15"),
-        (["--zones", "99999999999"], 2, "does not exist"),
-        (["-o", "1"], 1, "offset 1 is not aligned to the zone size of 8192 sectors"),
-        (["-o", "0x4000", "-l", "8193"], 1, "length 8193 is not aligned to the zone size"),
-        (["-o", "131072"], 1, "offset 131072 is not on the disk"),
-    ],
+@refusals(
+    {
+        2: {
+            "--zones 3 --all": "--all and --zones exclude each other",
+            "--all -o 0": "--all and -o exclude each other",
+            "--zones 3 -l 8192": "--zones and -l exclude each other",
+            "-l 8192 -c 1": "exclude each other",
+            "--zones 99999999999": "does not exist",
+        },
+        1: {
+            "--zones 15-16": "zone 16 does not exist: the disk has zones 0 to 15",
+            "-o 1": "offset 1 is not aligned to the zone size of 8192 sectors",
+            "-o 0x4000 -l 8193": "length 8193 is not aligned to the zone size",
+            "-o 131072": "offset 131072 is not on the disk",
+        },
+    }
 )
 @pytest.mark.parametrize("verb", ["reset", "open", "close", "finish"])
 def test_bad_zones_change_nothing(

@@ -14,6 +14,7 @@ import pytest
 
 import zoned
 from cli.shell import COMMAND, environment, every_condition, inside, ok, refused
+from refusals import refusals
 
 
 @pytest.fixture
@@ -134,25 +135,28 @@ def test_filters(disk: Path, options: list[str], zones: list[int]) -> None:
     assert numbers(disk, *options) == zones
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "told"),
-    [
-        (["--zones", "16"], 1, "zone 16 does not exist: the disk has zones 0 to 15"),
-        (["--zones", "7-3"], 2, "runs backwards"),
-        (["--zones", "x"], 2, "write zones like 3-7,12"),
-        (["--zones", ""], 2, "not a zone"),
-        (["--condition", "foo"], 2, "'foo' is not a zone condition: use not-wp (nw), empty (em)"),
-        (["--type", "em"], 2, "'em' is not a zone type"),
-        (["-c", "1", "-l", "1"], 2, "-l (--length) and -c (--count) exclude each other"),
-        (["--zones", "1", "-c", "1"], 2, "--zones and -c exclude each other"),
-        (["-o", "0x20000"], 1, "offset 131072 is not on the disk, which has 131072 sectors"),
-        (["-o", "1e3"], 2, "is not a number of 512-byte sectors"),
-        (["-o", "-1"], 2, "out of range"),
-        (["-o", str(2**64)], 2, "out of range"),
-        (["-c", str(2**32)], 2, "out of range"),
-        (["-c", "1.5"], 2, "is not a number of zones"),
-        (["--format", "xml"], 2, "'xml' is not one of"),
-    ],
+@refusals(
+    {
+        1: {
+            "--zones 16": "zone 16 does not exist: the disk has zones 0 to 15",
+            "-o 0x20000": "offset 131072 is not on the disk, which has 131072 sectors",
+        },
+        2: {
+            "--zones 7-3": "runs backwards",
+            "--zones x": "write zones like 3-7,12",
+            "--zones ''": "not a zone",
+            "--condition foo": "'foo' is not a zone condition: use not-wp (nw), empty (em)",
+            "--type em": "'em' is not a zone type",
+            "-c 1 -l 1": "-l (--length) and -c (--count) exclude each other",
+            "--zones 1 -c 1": "--zones and -c exclude each other",
+            "-o 1e3": "is not a number of 512-byte sectors",
+            "-o -1": "out of range",
+            f"-o {2**64}": "out of range",
+            f"-c {2**32}": "out of range",
+            "-c 1.5": "is not a number of zones",
+            "--format xml": "'xml' is not one of",
+        },
+    }
 )
 def test_bad_options(disk: Path, options: list[str], status: int, told: str) -> None:
     assert told in refused("report", disk, *options, status=status)

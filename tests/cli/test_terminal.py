@@ -13,6 +13,8 @@ import pytest
 import zoned
 from cli.shell import Terminal, drained, rows, zonedctl
 
+pytestmark = pytest.mark.plain  # Python that starts, most of the time
+
 MIB = 1 << 20
 
 

@@ -55,25 +55,35 @@ class Process:
         self.under_way: list[object] | None = None
 
     def hear(self, ledger: Ledger, timeout: float = 0.0) -> list[str]:
-        """Read what it said meanwhile; returns the bare words (ready, paused)."""
+        """Read what it said meanwhile; returns the bare words (ready, paused).
+
+        One pipe full at most: a writer that is quicker than its judge would be heard for ever.
+        """
         assert self.process.stdout is not None
-        descriptor, words = self.process.stdout.fileno(), []
-        while select.select([descriptor], [], [], timeout)[0]:
-            chunk = os.read(descriptor, 65536)
-            if not chunk:
-                break
-            timeout = 0.0
-            *lines, self.buffer = (self.buffer + chunk).split(b"\n")
-            for line in lines:
-                word, *about = json.loads(line)
-                if word == "begin":
-                    self.under_way = about
-                elif word == "done":
-                    self.done += 1
-                    self.under_way = None
-                    ledger.done(*about)
-                else:
-                    words.append(word)
+        descriptor = self.process.stdout.fileno()
+        if not select.select([descriptor], [], [], timeout)[0]:
+            return []
+        return self.take(os.read(descriptor, 65536), ledger)
+
+    def hear_the_rest(self, ledger: Ledger) -> None:
+        """Of one that has ended."""
+        assert self.process.stdout is not None
+        while chunk := os.read(self.process.stdout.fileno(), 65536):
+            self.take(chunk, ledger)
+
+    def take(self, chunk: bytes, ledger: Ledger) -> list[str]:
+        words = []
+        *lines, self.buffer = (self.buffer + chunk).split(b"\n")
+        for line in lines:
+            word, *about = json.loads(line)
+            if word == "begin":
+                self.under_way = about
+            elif word == "done":
+                self.done += 1
+                self.under_way = None
+                ledger.done(*about)
+            else:
+                words.append(word)
         return words
 
     def wait_for(self, word: str, ledger: Ledger) -> None:
@@ -95,7 +105,7 @@ class Process:
             return
         self.process.kill()
         self.process.wait()
-        self.hear(ledger)
+        self.hear_the_rest(ledger)
         if self.under_way is not None:
             ledger.cut_short(*self.under_way)
         self.close_pipes()
@@ -103,8 +113,12 @@ class Process:
     def end(self, ledger: Ledger) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        assert self.process.wait(timeout=PATIENCE) == 0
-        self.hear(ledger)
+        end = time.monotonic() + PATIENCE
+        while self.process.poll() is None:  # it may still have more to say than its pipe takes
+            self.hear(ledger, 0.1)
+            assert time.monotonic() < end, "a writer does not end"
+        assert self.process.returncode == 0
+        self.hear_the_rest(ledger)
         self.close_pipes()
 
     def close_pipes(self) -> None:

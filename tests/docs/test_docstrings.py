@@ -37,6 +37,7 @@ GIVEN = {
         "handle, err = pointer(dev), ffi.new('struct zd_error *')\n"
         "rows, count = ffi.new('struct zd_snapshot_zone[]', 8), 8"
     ),
+    "zoned/crash/__init__.py": f"import zoned.crash\n{DISK}",
     "zoned/testing.py": "from zoned.testing import check_crashes",
     "zoned/traces/recording.py": DISK,
 }

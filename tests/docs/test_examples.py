@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.plain  # Python that starts, most of the time
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
@@ -69,15 +71,7 @@ def runnable(page: Path) -> list[Block]:
     return [block for block in blocks(page) if block.language in ("python", "console")]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        # Simulated for seconds, or minutes under sanitizers.
-        pytest.param(page, marks=[pytest.mark.plain] if page.name == "bench.md" else [])
-        for page in PAGES
-    ],
-    ids=lambda page: page.name,
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every python and console block of the page does what the page says."""
     monkeypatch.chdir(tmp_path)

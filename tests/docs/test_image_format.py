@@ -104,7 +104,9 @@ def test_constants_of_the_page() -> None:
     ):
         assert re.search(rf"#define {name} {value}u\b", FORMAT_H), name
         assert re.search(rf"\b{value}\b", PAGE), name
-    assert "#define ZD_FEATURES_KNOWN 0ull" in FORMAT_H
+    assert "#define ZD_FEATURE_EXTENSION 1ull" in FORMAT_H
+    assert "#define ZD_FEATURE_ZRWA 2ull" in FORMAT_H
+    assert "#define ZD_FEATURES_KNOWN (ZD_FEATURE_EXTENSION | ZD_FEATURE_ZRWA)" in FORMAT_H
     assert crc32c(b"123456789") == 0xE3069283
 
 
@@ -177,8 +179,9 @@ def test_header_of_a_real_image(made: Made) -> None:
     assert (header["data"], header["host_sync"], header["unrestricted_read"]) == (0, 0, 1)
     assert (header["seed"], header["nr_conv"]) == (77, 2)
     assert header["conv"] == struct.pack("<4I", 0, 2, 5, 1) + bytes(3504)
-    assert (header["zero1"], header["zero2"]) == (0, 0)
-    assert (header["zero3"], header["zero4"]) == (bytes(288), bytes(60))
+    assert (header["zero1"], header["zone_extension"]) == (0, 0)
+    assert (header["zero3"], header["zero4"]) == (bytes(276), bytes(60))
+    assert (header["zrwa_size"], header["zrwa_granularity"], header["zrwa_count"]) == (0, 0, 0)
     assert header["uuid"] == name.bytes
     assert number(header, "data_offset") % 65536 == 0
     assert number(header, "runtime_offset") % 65536 == 0

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # use each other, in no circle.
 STOREYS = (
     # values and their words: no native library
-    """zoned.plaintext zoned.units zoned.zone zoned.zonelist zoned.geometry zoned.inputs zoned.wholefile zoned.info
+    """zoned.plaintext zoned.units zoned.listed zoned.zone zoned.zonelist zoned.geometry zoned.inputs zoned.wholefile zoned.info
     zoned.counters zoned.report zoned.reportformats zoned.dumpfile zoned.errors zoned.mounts""",
     # the native library, handles, conversions
     "zoned._core zoned._cffi zoned._native zoned._fast",
@@ -27,7 +27,7 @@ STOREYS = (
     zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands""",
     "zonefs zoned.export",
     # who uses all that
-    "zoned.bench zoned.testing zoned.running",
+    "zoned.bench zoned.testing zoned.running zoned.crashtest",
     "zoned.cli zoned.pytest_plugin zoned.__main__",
 )
 LIBRARY = {"zoned._native": "zoned._core.native", "zoned._fast": "zoned._core.native"}
@@ -144,6 +144,7 @@ NATIVE_MADE = {
     "_cell",
     "_cancel",
     "_prepare",
+    "_use",
 }  # methods of the C types, which a base class of ours would have
 
 

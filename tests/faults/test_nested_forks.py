@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import zoned
-from waiting import PATIENCE
+from waiting import PATIENCE, rounds
 from zoned._core.looking import zone_written
 from zoned.testing import check_crashes
 
@@ -397,9 +397,7 @@ def test_many_threads_fork_forks(dev: zoned.Device) -> None:
     stop = threading.Event()
 
     def write() -> None:
-        number = 0
-        while not stop.is_set():
-            number = number % 200 + 1
+        for number in rounds(200, stop):
             if number == 1:
                 dev.reset_zone(3)
             dev.append(3, bytes([number]) * BLOCK)

@@ -21,7 +21,7 @@ import zoned
 from faults.family import NUMBER, Family
 from waiting import PATIENCE
 from zoned._core.looking import zone_written
-from zoned.crash.states import CrashIdError
+from zoned.crash.choices import CrashIdError
 from zoned.testing import CrashFailure, check_crashes
 
 BLOCK = 4096

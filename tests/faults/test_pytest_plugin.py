@@ -256,6 +256,20 @@ def test_it(zoned_iscsi, zoned_device):
     assert code == 0, said
 
 
+def test_an_nvm_subsystem_for_a_test(tmp_path: Path) -> None:
+    source = """
+import socket, pytest
+
+@pytest.mark.zoned(zones=8, conventional=1, dialect="zns")
+def test_it(zoned_nvme, zoned_device):
+    socket.create_connection(("127.0.0.1", int(zoned_nvme.port))).close()
+    assert str(zoned_device.info().uuid) in zoned_nvme.nqn
+    assert list(zoned_nvme.targets[0].namespaces) == [1, 2]
+"""
+    code, said = run(tmp_path, source)
+    assert code == 0, said
+
+
 def test_a_failure_shows_what_others_did_to_the_image(tmp_path: Path) -> None:
     """The test's own handle is not the only one that counts: a file system's, another process's."""
     source = """
@@ -313,7 +327,7 @@ def test_too_many():
     assert said.count("test_it.py:10: AssertionError") == 2
     assert said.count(">       check_crashes(") + said.count(">       zoned_crashes(") == 5
     assert said.count('>       raise KeyError("mine")') == 1
-    for library in ("zoned/crash/checker.py", "zoned/crash/states.py", "zoned/pytest_plugin.py"):
+    for library in ("zoned/crash/checker.py", "zoned/crash/choices.py", "zoned/pytest_plugin.py"):
         assert library not in said
     code, said = run(tmp_path, source, "--full-trace")
     assert "zoned/crash/checker.py" in said

@@ -17,7 +17,7 @@ from hypothesis.stateful import initialize, rule
 
 import zoned
 from faults.family import NUMBER, Family
-from waiting import PATIENCE
+from waiting import PATIENCE, rounds
 from zoned._core.looking import zone_written
 
 MIB = 1 << 20
@@ -229,9 +229,7 @@ def test_a_snapshot_is_one_moment_though_others_write(dev: zoned.Device) -> None
     stop = threading.Event()
 
     def write() -> None:
-        number = 0
-        while not stop.is_set():
-            number = number % 250 + 1
+        for number in rounds(250, stop):
             if number == 1:
                 dev.reset_zone(4)
                 dev.reset_zone(3)

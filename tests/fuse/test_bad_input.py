@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 import zoned
+import zoned.export
 import zonefs
 from fuse.tools import serving, zonedctl
+from refusals import refusals
 from waiting import PATIENCE
+from zoned.archive import copy
 from zoned.mounts import entries
 from zonefs.attach import detach
 
@@ -127,20 +130,23 @@ def test_an_image_that_was_cut(disk, place):
     assert re.search(r"the image ends at byte 2097152, but ", refused(disk, place))
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "text"),
-    [
-        ("explicitopen", 2, "there is no option 'explicitopen'; did you mean 'explicit-open'?"),
-        ("errors=", 2, "errors=: it must be one of remount-ro, zone-ro, zone-offline, repair"),
-        ("strict=1", 2, "option strict takes no value"),
-        ("uid=x", 2, "'uid=x': uid must be a number"),
-        ("perm=9", 2, "'perm=9': perm must be an octal number"),
-        ("uid=-1", 1, "uid is -1: it must be 0 to 4294967294"),
-        ("perm=7777", 1, "perm is 0o7777: it must be 0 to 0o777"),
-    ],
+@refusals(
+    {
+        2: {
+            "explicitopen": "there is no option 'explicitopen'; did you mean 'explicit-open'?",
+            "errors=": "errors=: it must be one of remount-ro, zone-ro, zone-offline, repair",
+            "strict=1": "option strict takes no value",
+            "uid=x": "'uid=x': uid must be a number",
+            "perm=9": "'perm=9': perm must be an octal number",
+        },
+        1: {
+            "uid=-1": "uid is -1: it must be 0 to 4294967294",
+            "perm=7777": "perm is 0o7777: it must be 0 to 0o777",
+        },
+    }
 )
-def test_options(disk, place, options, code, text):
-    assert text in refused("-o", options, disk, place, code=code)
+def test_options(disk, place, options, status, told):
+    assert told in refused("-o", *options, disk, place, code=status)
 
 
 def test_an_empty_name_is_not_the_folder_one_is_in(disk, place):
@@ -180,6 +186,16 @@ def test_mkfs_of_a_disk_in_memory_that_is_mounted(place):
             assert caught.value.errno == errno.EBUSY
             zonefs.mkfs(fork, force=True)
         zonefs.mkfs(device, force=True)
+
+
+def test_a_fork_has_no_second_handle(place):
+    with zoned.memory(size="64MiB", zone_size="4MiB") as device, device.fork() as fork:
+        for door in (zonefs.mount, zoned.export.iscsi):
+            with pytest.raises(TypeError, match=r"give a copy of it \(zoned.archive.copy\)"):
+                door(fork, *([place] if door is zonefs.mount else []))
+        zonefs.mkfs(fork)
+        with copy(fork, None) as whole, zonefs.mount(whole, place):
+            assert os.stat(place / "seq/0").st_size == 0
 
 
 def test_a_disk_without_power(disk, place):

@@ -37,6 +37,16 @@ def test_the_image_is_mounted_again_all_the_same(stopped, disk, tmp_path):
     child.communicate(timeout=PATIENCE)
 
 
+def test_a_signal_just_as_it_goes_on_ends_it(disk: str, place: Path, long_run: bool) -> None:
+    """It may come between Python's last look for signals and the wait for the end."""
+    for _ in range(200 if long_run else 3):
+        child = serving(disk, place)
+        child.send_signal(signal.SIGSTOP)
+        child.send_signal(signal.SIGTERM)
+        child.send_signal(signal.SIGCONT)
+        child.communicate(timeout=PATIENCE)
+
+
 @pytest.mark.parametrize(
     "command", [["mount", "disk", "place"], ["mount", "-f", "disk", "place"], ["remount", "place"]]
 )

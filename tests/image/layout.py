@@ -37,6 +37,10 @@ HEADER_FIELDS = {
     "max_active": (140, "I"),
     "dialect": (144, "B"),
     "nr_conv": (152, "I"),
+    "zone_extension": (156, "I"),
+    "zrwa_size": (224, "I"),
+    "zrwa_granularity": (228, "I"),
+    "zrwa_count": (232, "I"),
 }
 
 

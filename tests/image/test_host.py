@@ -66,15 +66,21 @@ def mounts(needs: Needs, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def passes(story: str, mounts: Path, size: str = "4m") -> None:
-    """The story, which has HELPERS, comes to its end on a file system of this size."""
-    script = f'{HELPERS}{story}print("fine")\n'
-    assert on_small_filesystem(script, mounts, size=size).strip() == "fine"
+@pytest.fixture
+def passes(mounts: Path) -> Callable[[str, str], None]:
+    """``passes(size, story)``: the story, which has HELPERS, comes to its end on such a file system."""
+
+    def check(size: str, story: str) -> None:
+        script = f'{HELPERS}{story}print("fine")\n'
+        assert on_small_filesystem(script, mounts, size=size).strip() == "fine"
+
+    return check
 
 
-def test_writes_until_the_file_system_is_full(mounts: Path) -> None:
+def test_writes_until_the_file_system_is_full(passes: Callable[[str, str], None]) -> None:
     """First fills: ENOSPC, the zone unchanged, what was acknowledged readable, and room makes it go on."""
     passes(
+        "4m",
         """
 path = folder / "disk.img"
 device = zoned.create(path, size="8MiB", zone_size="256KiB", conventional=2, max_open=0)
@@ -110,13 +116,13 @@ with zoned.open(path) as device:
         wanted = b"".join(block(zone, n) for n in range(blocks))
         assert device.pread(len(wanted), zone * 262144) == wanted
 """,
-        mounts,
     )
 
 
-def test_conventional_zones_on_a_full_file_system(mounts: Path) -> None:
+def test_conventional_zones_on_a_full_file_system(passes: Callable[[str, str], None]) -> None:
     """Blocks written for the first time, in any order, and overwritten ones: no mapping is trusted blindly."""
     passes(
+        "4m",
         """
 import random
 path = folder / "disk.img"
@@ -145,7 +151,6 @@ with zoned.open(path) as device:
     for number in range(4 * 256):
         assert device.pread(4096, number * 4096) == content.get(number, bytes(4096)), number
 """,
-        mounts,
     )
 
 
@@ -153,9 +158,12 @@ with zoned.open(path) as device:
     "what",
     ["conventional", "sequential", "a new part of the disk", "a copy for a snapshot", "mkfs"],
 )
-def test_filled_free_slots_are_room_on_a_full_file_system(mounts: Path, what: str) -> None:
+def test_filled_free_slots_are_room_on_a_full_file_system(
+    passes: Callable[[str, str], None], what: str
+) -> None:
     """Zones that were reset keep their blocks for the next: whoever needs blocks gets these, on every path."""
     passes(
+        "12m",
         f"""
 from zonefs import mkfs
 what = {what!r}
@@ -186,14 +194,15 @@ else:
 device.flush()
 closed_well(device, path)
 """,
-        mounts,
-        size="12m",
     )
 
 
-def test_a_failed_write_to_a_preferred_zone_leaves_nothing(mounts: Path) -> None:
+def test_a_failed_write_to_a_preferred_zone_leaves_nothing(
+    passes: Callable[[str, str], None],
+) -> None:
     """No mark that a power cut takes for data, and no byte that a later write over a gap brings to light."""
     passes(
+        "2m",
         """
 path = folder / "disk.img"
 device = zoned.create(path, size="16MiB", zone_size="1MiB", conventional=0, model="host-aware")
@@ -213,14 +222,13 @@ for zone in (0, 1):
     assert held == bytes(len(held)), held[:16]
 closed_well(device, path)
 """,
-        mounts,
-        size="2m",
     )
 
 
-def test_reads_of_holes_need_no_room(mounts: Path) -> None:
+def test_reads_of_holes_need_no_room(passes: Callable[[str, str], None]) -> None:
     """Reading what was never written, through whatever mapping, allocates nothing on the host."""
     passes(
+        "12m",
         """
 path = folder / "disk.img"
 device = zoned.create(path, size="64MiB", zone_size="4MiB", conventional=2)
@@ -234,14 +242,35 @@ for zone in device.zones[:4]:
     data = device.pread(zone.length, zone.start)
     assert data.count(0) >= zone.length - 4096
 """,
-        mounts,
-        size="12m",
     )
 
 
-def test_punched_slots_on_a_full_file_system(mounts: Path) -> None:
+def test_a_commit_without_room_leaves_its_zone_closed(passes: Callable[[str, str], None]) -> None:
+    """An explicit commit opens a closed zone, and brings zeros where nothing was written; or neither."""
+    passes(
+        "4m",
+        """
+path = folder / "disk.img"
+device = zoned.create(path, size="4MiB", zone_size="256KiB", dialect="zns", zrwa_size="64KiB", zrwa_count=1, slot_cache=0)
+device.open_zone_zrwa(0)
+device.close_zone(0)
+device.flush()
+fill_up(folder / "ballast")
+refused(device.commit_zone, 0, 65536)
+assert (device.zones[0].condition.name, device.zones[0].wp) == ("CLOSED", 0)
+assert len(device.write_area(0)) == 0
+os.unlink(folder / "ballast")
+device.commit_zone(0, 65536)
+assert (device.zones[0].condition.name, device.zones[0].wp) == ("IMPLICIT_OPEN", 65536)
+closed_well(device, path)
+""",
+    )
+
+
+def test_punched_slots_on_a_full_file_system(passes: Callable[[str, str], None]) -> None:
     """A slot that was filled, freed and punched out has no blocks any more: ENOSPC, no SIGBUS."""
     passes(
+        "4m",
         """
 path = folder / "disk.img"
 device = zoned.create(path, size="4MiB", zone_size="256KiB", conventional=0, max_open=0, slot_cache=0)
@@ -270,13 +299,13 @@ device.pwrite(block(1, 1), 262144)
 device.close()
 assert zoned.check(path) == []
 """,
-        mounts,
     )
 
 
-def test_shared_state_needs_room_too(mounts: Path) -> None:
+def test_shared_state_needs_room_too(passes: Callable[[str, str], None]) -> None:
     """Commands on 104,000 zones reserve state as they go: without room each is refused or done, nothing else."""
     passes(
+        "16m",
         """
 path = folder / "disk.img"
 device = zoned.create(path, profile="hc680", max_open=0, max_active=0)
@@ -306,14 +335,13 @@ os.unlink(folder / "ballast")
 device.open_zone(last)
 closed_well(device, path)
 """,
-        mounts,
-        size="16m",
     )
 
 
-def test_open_on_a_full_file_system(mounts: Path) -> None:
+def test_open_on_a_full_file_system(passes: Callable[[str, str], None]) -> None:
     """Where the shared state finds no room, opening says so; to read, no room is needed."""
     passes(
+        "2m",
         """
 import shutil
 small = folder / "small"
@@ -342,13 +370,12 @@ os.unlink(folder / "ballast")
 with zoned.open(path) as device:
     assert device.pread(4096, 0) == b"here" * 1024
 """,
-        mounts,
-        size="2m",
     )
 
 
-def test_create_on_a_full_file_system(mounts: Path) -> None:
+def test_create_on_a_full_file_system(passes: Callable[[str, str], None]) -> None:
     passes(
+        "4m",
         """
 path = folder / "disk.img"
 for leave in (0, 4096, 8192, 20000, 50000, 100000):
@@ -363,7 +390,6 @@ for leave in (0, 4096, 8192, 20000, 50000, 100000):
             assert len(device.zones) == 64
         os.unlink(path)
 """,
-        mounts,
     )
 
 

@@ -114,7 +114,7 @@ def test_unknown_version(tmp_path: Path, version: int, copies: tuple[int, ...]) 
         assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("bit", [0, 5, 63])
+@pytest.mark.parametrize("bit", [7, 40, 63])
 def test_unknown_feature_is_named(tmp_path: Path, bit: int) -> None:
     path = tmp_path / "disk.img"
     disks.make(path)

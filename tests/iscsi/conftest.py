@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import zoned
+from exporting import export, protocol, target
 from iscsi.initiator import Initiator
 from zoned.export import Iscsi
 
@@ -23,31 +25,16 @@ def disk() -> Iterator[zoned.Device]:
 
 
 @pytest.fixture
-def export() -> Iterator[Callable[..., Iscsi]]:
-    with ExitStack() as stack:
-
-        def make(*images: Any, **how: Any) -> Iscsi:
-            served = zoned.export.iscsi(*images, **how)
-            stack.callback(served.close, grace=0)
-            return served
-
-        yield make
-
-
-@pytest.fixture
-def target(disk: zoned.Device, export: Callable[..., Iscsi]) -> Iscsi:
-    return export(disk)
-
-
-@pytest.fixture
 def login(target: Iscsi) -> Iterator[Callable[..., Initiator]]:
     """``login(keys={...})``: an initiator that is logged in to `target`."""
     with ExitStack() as stack:
+        numbers = itertools.count()
 
         def make(**how: Any) -> Initiator:
-            how.setdefault("isid", bytes([0x80, 0, 0, 0, 0, len(made)]))
-            made.append(stack.enter_context(Initiator(target.address, target.iqn, **how)))
-            return made[-1]
+            how.setdefault("isid", bytes([0x80, 0, 0, 0, 0, next(numbers)]))
+            return stack.enter_context(Initiator(target.address, target.iqn, **how))
 
-        made: list[Initiator] = []
         yield make
+
+
+__all__ = ["export", "protocol", "target"]  # fixtures, by the disk above

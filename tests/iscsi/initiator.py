@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
+from connection import Connection, GoneError
 from image.layout import crc32c
 from scsi import sense_codes
-from waiting import PATIENCE
 
 NOBODY = 0xFFFFFFFF
 NAME = "iqn.2026-01.test:host"
@@ -24,10 +23,6 @@ NAME = "iqn.2026-01.test:host"
 def digest(data: bytes) -> bytes:
     """CRC32C as it stands on the wire."""
     return struct.pack("<I", crc32c(data))
-
-
-class GoneError(Exception):
-    """The target closed the connection."""
 
 
 @dataclass
@@ -80,7 +75,7 @@ def chap_response(algorithm: int, identifier: int, secret: bytes, challenge: byt
     return made(bytes([identifier]) + secret + challenge).digest()
 
 
-class Initiator:
+class Initiator(Connection):
     """A connection. ``keys`` are offered in the operational stage, beside usual ones."""
 
     def __init__(
@@ -96,9 +91,7 @@ class Initiator:
         keys: dict[str, str] | None = None,
         login: bool = True,
     ) -> None:
-        host, _, port = address.rpartition(":")
-        self.sock = socket.create_connection((host.strip("[]"), int(port)), PATIENCE)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().__init__(address)
         self.target = target
         self.name = name
         self.isid = isid
@@ -117,28 +110,7 @@ class Initiator:
                 self.close()
                 raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.sock.close()
-
     # ------------------------------------------------------------ PDUs
-
-    def _receive(self, length: int) -> bytes:
-        found = b""
-        while len(found) < length:
-            try:
-                piece = self.sock.recv(length - len(found))
-            except (ConnectionResetError, BrokenPipeError):
-                raise GoneError from None
-            if not piece:
-                raise GoneError
-            found += piece
-        return found
 
     def receive(self) -> Pdu:
         raw = self._receive(48)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zoned
+from exporting import ENTRY, Run, commands, listed
 from iscsi.initiator import Initiator
 from scsi import cdb16
 from waiting import PATIENCE, until
 from zoned.export import Iscsi, registry
-
-ENTRY = [sys.executable, "-m", "zoned"]
 
 
 @pytest.fixture
@@ -31,35 +30,9 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """``run("export", "list")`` with a registry of the test's own; what it leaves is stopped."""
-    env = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path / "run")}
-    (tmp_path / "run").mkdir(mode=0o700)
-
-    def call(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*ENTRY, *words],
-            env=env | more,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-
-    yield call
-    for path in (tmp_path / "run").glob("zoned/*.sock"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(path.name.split("-")[0]), signal.SIGKILL)
-
-
-def listed(run: Callable[..., subprocess.CompletedProcess[str]]) -> list[dict[str, Any]]:
-    found = json.loads(run("export", "list", "--format", "json").stdout)["exports"]
-    assert isinstance(found, list)
-    return found
-
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+def run(tmp_path: Path) -> Iterator[Run]:
+    with commands(tmp_path) as call:
+        yield call
 
 
 def test_in_the_background(run: Run, image: Path) -> None:
@@ -74,9 +47,13 @@ def test_in_the_background(run: Run, image: Path) -> None:
         "disk.img",
     )
     done = run(*words)
-    assert (done.returncode, done.stderr) == (0, "")
     (found,) = listed(run)
     address = str(found["addresses"][0])
+    # As in the foreground: the free port is told at once.
+    url = f"iscsi://{address}/iqn.2026-01.test:d/0"
+    assert (done.returncode, done.stdout) == (0, f"{url}\n")
+    for word in (f"--login\n  QEMU      -drive file={url}", f"iscsi-inq {url}"):
+        assert word in done.stderr
     with Initiator(address, "iqn.2026-01.test:d") as host:
         host.ready()
         assert host.do(cdb16(0x8A, 0, 1), data=b"x" * 4096).status == 0
@@ -172,6 +149,39 @@ def test_an_export_that_was_killed_is_forgotten(run: Run, image: Path) -> None:
     (found,) = listed(run)
     os.kill(int(str(found["pid"])), signal.SIGKILL)
     until(lambda: listed(run) == [], "it is not listed any more")
+
+
+def test_one_that_just_begins_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who lists exports takes a socket that refuses for what a killed one left."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = registry.folder()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            registry.running()
+
+    looking = [threading.Thread(target=look) for _ in range(2)]
+    for thread in looking:
+        thread.start()
+    try:
+        for _ in range(300):
+            entry = registry.Entry(dict, lambda: None)
+            assert entry.open()
+            made = list(folder.glob(f"{os.getpid()}-*"))
+            entry.close()
+            entry.hide()
+            assert [path.suffix for path in made] == [".sock"]
+    finally:
+        over.set()
+        for thread in looking:
+            thread.join()
+    left = folder / "999999999-0.new"
+    left.touch()
+    registry.running()
+    assert not left.exists()
 
 
 def test_exports_of_this_process_are_listed(target: Iscsi) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 import zoned
-from iscsi.initiator import NOBODY, GoneError, Initiator
+from connection import GoneError
+from iscsi.initiator import NOBODY, Initiator
 from scsi import cdb16, inquiry, report_zones
 from waiting import until
 from zoned.export import Iscsi
@@ -143,6 +144,21 @@ def test_a_format_takes_its_parameter_list(login: Login, bits: int, length: int)
     for lba in (0, 4 * ZONE):
         assert host.do(cdb16(0x88, lba, 1), read=BLOCK).data == bytes(BLOCK)
     assert host.do(cdb16(0x8A, 4 * ZONE, 1), data=pattern(BLOCK)).status == 0, "the zone is empty"
+
+
+@pytest.mark.parametrize("surplus", [1, BLOCK, 1 << 20])
+def test_data_that_nobody_asks_for_counts(login: Login, surplus: int) -> None:
+    """COMPARE AND WRITE and WRITE SAME have one length of data: by more of it the initiator means something else."""
+    host = login()
+    host.ready()
+    swap = bytes([0x89, 0]) + bytes(8) + bytes([0, 0, 0, 1, 0, 0])
+    same = cdb16(0x93, 0, 2)
+    for cdb, length in ((swap, 2 * BLOCK), (same, BLOCK)):
+        data = bytes(length) + b"x" * surplus
+        assert host.do(cdb, data=data).codes == (5, 0x24, 0x00)
+        assert host.do(cdb, data=bytes(length)).status == 0
+    nothing = bytes([0x89, 0]) + bytes(14)
+    assert host.do(nothing, data=bytes(surplus)).codes == (5, 0x24, 0x00), "256 blocks are not 0"
 
 
 def test_huge_lengths_cost_nothing(login: Login) -> None:

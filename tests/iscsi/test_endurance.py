@@ -6,7 +6,6 @@ not is there whole, in part from the front, or not at all.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
@@ -14,10 +13,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import zoned
-from iscsi.initiator import GoneError, Initiator
+from cli.shell import environment
+from connection import GoneError
+from iscsi.initiator import Initiator
 from scsi import cdb16
 from waiting import PATIENCE, until
 
@@ -43,12 +46,11 @@ class Server:
         self.begin()
 
     def begin(self) -> None:
-        environment = os.environ | {"PYTHONPATH": str(Path(zoned.__file__).parents[1])}
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVER, str(self.image), self.address],
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=environment(),
         )
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().strip()
@@ -103,7 +105,8 @@ class Host(threading.Thread):
                     self.session()
                 except (GoneError, OSError):
                     time.sleep(0.01)  # between a kill and the new target
-            self.verify_all()
+            with self.login() as self.connection:
+                self.look_at_all()
         except BaseException as error:  # noqa: BLE001 - whatever it was is the finding
             self.problem = error
 
@@ -121,10 +124,7 @@ class Host(threading.Thread):
     def session(self) -> None:
         with self.login() as self.connection:
             self.logins += 1
-            while self.connection.do(bytes(6)).status:
-                pass  # a power on, or the end of another session of this port
-            for zone in self.zones:
-                self.look(zone)
+            self.look_at_all()
             while not self.ended.is_set():
                 self.step()
 
@@ -146,6 +146,13 @@ class Host(threading.Thread):
         row = self.command(cdb16(0x95, zone * ZONE_BLOCKS, 128), read=128)[64:]
         full = row[1] >> 4 == 14
         return ZONE_BLOCKS if full else int.from_bytes(row[24:32], "big") - zone * ZONE_BLOCKS
+
+    def look_at_all(self) -> None:
+        assert self.connection is not None
+        while self.connection.do(bytes(6)).status:
+            pass  # a power on, or the end of another session of this port
+        for zone in self.zones:
+            self.look(zone)
 
     def look(self, zone: int) -> None:
         """What a lost connection left: nothing that was acknowledged may lack."""
@@ -181,13 +188,6 @@ class Host(threading.Thread):
             )
             self.sure[zone] = at + count
 
-    def verify_all(self) -> None:
-        with self.login() as self.connection:
-            while self.connection.do(bytes(6)).status:
-                pass
-            for zone in self.zones:
-                self.look(zone)
-
     def cut(self) -> bool:
         """From another thread, at any moment."""
         found = self.connection
@@ -198,6 +198,18 @@ class Host(threading.Thread):
         except OSError:
             return False
         return True
+
+
+def logged_in(hosts: Sequence[Host], before: Sequence[int]) -> bool:
+    """All of them again, since they had logged in that often. Raises what one found."""
+    for host in hosts:
+        if host.problem is not None:
+            raise host.problem
+    return all(host.logins > before[host.number] for host in hosts)
+
+
+def holds_at_most(server: Server, what: int, most: int) -> bool:
+    return server.holds()[what] <= most
 
 
 def test_killed_targets_and_cut_connections_lose_nothing(shm: Path, long_run: bool) -> None:
@@ -224,22 +236,16 @@ def test_killed_targets_and_cut_connections_lose_nothing(shm: Path, long_run: bo
         done = 0
         before = [0] * HOSTS
         for _ in range(kills):
-            until(
-                lambda b=before: all(host.logins > b[host.number] for host in hosts),  # type: ignore[misc]
-                "all are logged in",
-            )
+            until(partial(logged_in, hosts, before), "all are logged in")
             held = server.holds()
             for _ in range(cuts // kills):
                 before = [host.logins for host in hosts]
                 victim = draw.choice(hosts)
                 done += victim.cut()
-                until(
-                    lambda v=victim, b=before: v.logins > b[v.number] or not v.is_alive(),  # type: ignore[misc]
-                    "it is logged in again",
-                )
+                until(partial(logged_in, [victim], before), "it is logged in again")
                 time.sleep(draw.random() * 0.02)
-            until(lambda held=held: server.holds()[0] <= held[0] + 1, "no descriptor leaks")  # type: ignore[misc]
-            until(lambda held=held: server.holds()[1] <= held[1] + 1, "no thread leaks")  # type: ignore[misc]
+            until(partial(holds_at_most, server, 0, held[0] + 1), "no descriptor leaks")
+            until(partial(holds_at_most, server, 1, held[1] + 1), "no thread leaks")
             assert server.holds()[2] < held[2] + 16 * 1024, "no memory leaks"
             time.sleep(draw.random() * 0.2)
             server.kill()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from random import SystemRandom
@@ -66,11 +67,21 @@ def kernel(boots: Boots) -> lab.Kernel:
 def tools(needs: Callable[[str, bool, str], None]) -> Callable[..., None]:
     """``tools("blkzone", package="util-linux")``: programs that the guest is to run, each of them."""
 
-    def check(*names: str, package: str) -> None:
-        there = all(shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") for name in names)
-        needs(package, there, f"the kernel's disk is looked at by {', '.join(names)}")
+    return partial(needed, needs=needs)
 
-    return check
+
+def needed(*names: str, package: str, needs: Callable[[str, bool, str], None]) -> None:
+    """Skips, or fails where the package is required, without one of these programs."""
+    there = all(shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin") for name in names)
+    needs(package, there, f"the kernel's disk is looked at by {', '.join(names)}")
+
+
+def need(needs: Callable[[str, bool, str], None], door: str) -> None:
+    """Programs of a door."""
+    if door == "iscsi":
+        needed("iscsid", "iscsiadm", package="open-iscsi", needs=needs)
+    if door == "nvme":
+        needed("nvme", package="nvme-cli", needs=needs)
 
 
 @pytest.fixture

@@ -102,12 +102,15 @@ class _Steps:
             return max(1, room + self.random.choice((-1, 1, 2)))
         return self.random.randint(1, max(1, room))
 
+    def place(self) -> tuple[int, int, int, int]:
+        """A zone, where it starts, what it takes, and its write pointer: its start if it has none."""
+        zone = self.zone()
+        start, state = self.disk.start(zone), self.emulator.device.zones[zone]
+        return zone, start, self.disk.capacity(zone), start if state.wp is None else state.wp
+
     def write(self) -> Step:
-        zone, block = self.zone(), self.disk.block
-        state = self.emulator.device.zones[zone]
-        start, capacity = self.disk.start(zone), self.disk.capacity(zone)
-        at = start if state.wp is None else state.wp
-        roll = self.random.random()
+        zone, start, capacity, at = self.place()
+        block, roll = self.disk.block, self.random.random()
         if zone < self.disk.conventional or roll < 0.12:
             at = start + self.random.randrange(capacity // block) * block
         elif roll < 0.2:
@@ -128,11 +131,8 @@ class _Steps:
         return write(at, length)
 
     def read(self) -> Step:
-        zone, block = self.zone(), self.disk.block
-        state = self.emulator.device.zones[zone]
-        start, capacity = self.disk.start(zone), self.disk.capacity(zone)
-        wp = start if state.wp is None else state.wp
-        roll = self.random.random()
+        _, start, capacity, wp = self.place()
+        block, roll = self.disk.block, self.random.random()
         if roll < 0.5:
             at = wp - self.random.randint(0, 8) * block
         elif roll < 0.8:

@@ -52,12 +52,12 @@ BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "configfs", "fuse
 MODULES = (
     *BOOT_MODULES,
     *("null_blk", "scsi_debug", "sd_mod", "sg", "zonefs", "loop", "dm-zoned", "f2fs", "btrfs"),
-    "ublk_drv",
+    *("ublk_drv", "nvme", "nvme_tcp", "nvmet_tcp"),
     *("iscsi_tcp", "crc32c_generic", "crc32c_intel", "crc32_generic", "virtio_scsi"),
 )
 # What is emulated is slow at copying byte by byte, which these two make the kernel do.
 CPU = "max,-erms,-fsrm"
-BOOT_SECONDS = 180.0
+BOOT_SECONDS = 600.0
 CONSOLE_TAIL = 60
 
 # The first process: modules, the shared root under an overlay, then the agent in it. Every line that it
@@ -372,7 +372,8 @@ class Kernel:
         devices: Sequence[str],
     ) -> subprocess.Popen[bytes]:
         accel = os.environ.get("ZONED_KERNEL_ACCEL") or "tcg,thread=multi"
-        options = "console=ttyS0 quiet loglevel=4 panic=-1"
+        # An emulator on a busy machine ticks too late for the kernel's look at its timer, which is a panic.
+        options = "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check"
         # The guest should not outlive this process, whatever ends it.
         setpriv = _which("setpriv")
         argv = [
@@ -521,6 +522,11 @@ def _read(path: Path) -> str:
 
 def _end(text: str, lines: int) -> str:
     return "\n".join(text.splitlines()[-lines:])
+
+
+def assignments(**values: str) -> str:
+    """Lines of a shell script that set variables."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
 def python() -> str:

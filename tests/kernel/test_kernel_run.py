@@ -39,6 +39,12 @@ def test_calls(kernel: lab.Kernel, shm: Path) -> None:
     assert mine == theirs
 
 
+def test_command_lines(kernel: lab.Kernel, shm: Path) -> None:
+    theirs, mine = both(kernel, shm, "lines.py")
+    assert sum(line.startswith("$ ") for line in mine) > 130
+    assert mine == theirs
+
+
 def test_random_steps(
     kernel: lab.Kernel, shm: Path, seed: int, long_run: bool, note: Callable[[str], None]
 ) -> None:
@@ -47,3 +53,25 @@ def test_random_steps(
     note(f"{steps} random steps of a program compared")
     assert len(mine) == steps + 1
     assert mine == theirs
+
+
+DRIVE = """-drive file={image},if=none,format=raw,id=z -device nvme,serial=z,id=n
+-device nvme-ns,drive=z,bus=n,zoned=true,zoned.zone_size=4M,zoned.max_open=4,zoned.max_active=6,logical_block_size=4096,physical_block_size=4096"""
+
+
+@pytest.mark.long
+def test_nvme_calls(boots: object, tmp_path: Path, shm: Path) -> None:
+    """In a guest of its own, which has QEMU's ZNS drive."""
+    shutil.copy(RUN / "nvmecalls.py", tmp_path)
+    with open(shm / "drive", "wb") as drive:
+        drive.truncate(64 << 20)
+    with lab.Kernel(tmp_path, devices=DRIVE.format(image=shm / "drive").split()) as kernel:
+        told = kernel.run(
+            "modprobe nvme; until [ -e /dev/nvme0n1 ]; do sleep 0.2; done; python3 /job/nvmecalls.py /dev/nvme0n1 /dev/nvme0 2>&1"
+        )
+    image = made(shm / "disk.img", dialect="zns", conventional=0, max_active=6)
+    mine = ok(
+        [sys.executable, str(RUN / "nvmecalls.py"), "/dev/zoned0", "/dev/zng0"], images=[image]
+    ).splitlines()
+    assert len(mine) > 200
+    assert mine == told.output.splitlines()

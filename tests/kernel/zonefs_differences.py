@@ -7,6 +7,7 @@ comparison. docs/differences.md is written from this list, and a test fails when
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,7 +101,28 @@ class ZonefsDifference:
         return self.ends or all(ours.get(name) == theirs.get(name) for name in STATE)
 
 
+KNOWN: list[ZonefsDifference] = []
+"""In the order of the page."""
+Shows = Callable[[Past, Record, Record], bool]
+
+
+def known(name: str, *doors: str, ends: bool = False) -> Callable[[Shows], Shows]:
+    """The function says whether a difference shows; its docstring has the title and, below it, the cause."""
+
+    def add(shows: Shows) -> Shows:
+        title, _, cause = inspect.getdoc(shows).partition("\n\n")
+        KNOWN.append(ZonefsDifference(name, doors, title, cause.replace("\n", " "), shows, ends))
+        return shows
+
+    return add
+
+
+@known("statfs-type", MOUNT)
 def _statfs(seen: Past, ours: Record, theirs: Record) -> bool:
+    """statfs: f_type is FUSE's (65735546h), f_fsid is 0
+
+    Linux fills in both for a FUSE file system; the server is not asked. All counts agree.
+    """
     return (
         seen.do == "statfs"
         and ours["statfs"] == theirs["statfs"]
@@ -109,7 +131,13 @@ def _statfs(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("nothing-to-transfer", MOUNT)
 def _no_bytes(seen: Past, ours: Record, theirs: Record) -> bool:
+    """a read or write of no bytes returns 0 where zonefs has an error
+
+    zonefs checks before it looks at the length: EIO for a buffered write to a sequential file, EFBIG at the
+    capacity, EINVAL for a direct read that is not aligned. FUSE does not ask the server about no bytes.
+    """
     return (
         seen.do in (*WRITES, *READS)
         and seen.length == 0
@@ -118,7 +146,13 @@ def _no_bytes(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("lseek-past-the-end", MOUNT)
 def _beyond_the_end(seen: Past, ours: Record, theirs: Record) -> bool:
+    """lseek past the end is not refused
+
+    zonefs says EINVAL. FUSE asks the server about SEEK_DATA and SEEK_HOLE only; reads and writes there end as
+    zonefs's do (0 bytes; EINVAL or EFBIG).
+    """
     return (
         seen.do == "lseek"
         and seen.argument("whence") != "SEEK_DATA"
@@ -127,7 +161,13 @@ def _beyond_the_end(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("lseek-in-a-file-that-died-open", MOUNT)
 def _dead_end(seen: Past, ours: Record, theirs: Record) -> bool:
+    """lseek(SEEK_END) gives EPERM for an open file whose zone died meanwhile
+
+    zonefs says 0. A buffered read of such a file must give EPERM, and FUSE asks the same question (GETATTR by
+    the open file) before both.
+    """
     return (
         seen.do == "lseek"
         and seen.argument("whence") == "SEEK_END"
@@ -136,7 +176,13 @@ def _dead_end(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("shared-mapping", MOUNT)
 def _shared(seen: Past, ours: Record, theirs: Record) -> bool:
+    """a shared mapping of a sequential file open for writing fails with ENODEV
+
+    zonefs says EINVAL. Such a file must be served past the page cache, so that writes come whole and in
+    order, and Linux refuses to map a FUSE file of that kind before the server is asked.
+    """
     return (
         seen.do == "mmap"
         and seen.argument("kind") in ("shared", "validate")
@@ -147,7 +193,13 @@ def _shared(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("rwf-append", MOUNT)
 def _append_once(seen: Past, ours: Record, theirs: Record) -> bool:
+    """RWF_APPEND to a conventional file fails with EFBIG
+
+    zonefs says EINVAL. FUSE's WRITE tells the file's flags, not those of the single call; it arrives as a
+    write at the end of the file.
+    """
     return (
         seen.argument("flags") == "RWF_APPEND"
         and seen.path.startswith("cnv/")
@@ -156,7 +208,13 @@ def _append_once(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("append-position", MOUNT, ends=True)
 def _appended_at(seen: Past, ours: Record, theirs: Record) -> bool:
+    """a write at or past the capacity through O_APPEND appends
+
+    zonefs says EFBIG before it puts the position at the end of the file. FUSE sends the end alone, not the
+    position that was asked for.
+    """
     at = seen.sought if seen.do == "write" else seen.argument("at")
     far = isinstance(at, int) and at >= min(seen.disk.zone_capacity, seen.disk.zone_size)
     return (
@@ -168,7 +226,13 @@ def _appended_at(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("append-position-buffered", MOUNT)
 def _appended_behind(seen: Past, ours: Record, theirs: Record) -> bool:
+    """a buffered write through O_APPEND at the end of a full sequential file fails with EIO
+
+    zonefs looks at the position first: EFBIG. FUSE sends the end of the file whatever the position was, so
+    that the mount can say only what it says before the end: EIO.
+    """
     return (
         seen.do in ("write", "pwrite", "writev")
         and (seen.sought is not None or seen.do != "write")
@@ -179,7 +243,12 @@ def _appended_behind(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("long-and-not-aligned", MOUNT, ends=True)
 def _in_pieces(seen: Past, ours: Record, theirs: Record) -> bool:
+    """of a direct read or write of more than 1 MiB that is no whole number of blocks, whole MiB are done
+
+    zonefs says EINVAL. FUSE sends what is longer than 1 MiB in pieces, and only the last is not aligned.
+    """
     return (
         seen.do in (*WRITES, *READS)
         and seen.direct
@@ -191,7 +260,13 @@ def _in_pieces(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("memory-alignment", MOUNT, PROCESS, ends=True)
 def _unaligned_memory(seen: Past, ours: Record, theirs: Record) -> bool:
+    """direct I/O from and to memory at any address works
+
+    zonefs needs memory aligned as the disk's DMA (EINVAL; and for a write the kernel then handles an I/O
+    error). The server of a FUSE mount never sees the caller's memory; Python's bytes lie anywhere.
+    """
     pieces = seen.argument("lengths", [])
     assert isinstance(pieces, list)
     odd = any(piece % seen.disk.block for piece in pieces) or bool(seen.argument("skew"))
@@ -204,7 +279,15 @@ def _unaligned_memory(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("read-only-by-error", MOUNT)
 def _writable_for_the_vfs(seen: Past, ours: Record, theirs: Record) -> bool:
+    """after errors=remount-ro, /proc/mounts and statvfs still say rw
+
+    A FUSE server cannot make its superblock read-only while files are open for writing. Each call that would
+    change something fails with EROFS as in zonefs; only where Linux itself answers first is another errno
+    seen (unlink of a name that does not exist: ENOENT; rename to the same name: 0). `Mount.options` tells the
+    true state.
+    """
     if not ours.get("ro"):
         return False
     if seen.do == "flags":
@@ -216,7 +299,13 @@ def _writable_for_the_vfs(seen: Past, ours: Record, theirs: Record) -> bool:
     return (itself and ours["result"] == 0) or ours.get("error") in ("ENOENT", "ENOTDIR", "EISDIR")
 
 
+@known("permission-before-name", MOUNT)
 def _permission_first(seen: Past, ours: Record, theirs: Record) -> bool:
+    """who may not make a name gets EACCES (EPERM for a link, EROFS with ro) where it does not exist
+
+    zonefs's lookup itself fails, with ENOENT. FUSE turns that answer into a name that is free, and Linux then
+    asks whether it may be taken.
+    """
     if theirs.get("error") != "ENOENT" or seen.do not in ("create", *NEW):
         return False
     if ours.get("error") == "EROFS":
@@ -224,7 +313,12 @@ def _permission_first(seen: Past, ours: Record, theirs: Record) -> bool:
     return seen.argument("user") is not None and ours.get("error") in ("EACCES", "EPERM")
 
 
+@known("open-of-a-directory", PROCESS)
 def _directory(seen: Past, ours: Record, theirs: Record) -> bool:
+    """a directory cannot be opened (EISDIR)
+
+    `ZoneFS.open_raw` gives Python file objects; `listdir` reads directories.
+    """
     return (
         seen.do == "create"
         and str(seen.argument("flags")).startswith("O_RDONLY")
@@ -233,7 +327,14 @@ def _directory(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("page-cache-near-bad-blocks", MOUNT, PROCESS)
 def _near_bad_blocks(seen: Past, ours: Record, theirs: Record) -> bool:
+    """how much around a bad block a buffered read loses
+
+    Linux reads whole folios of its page cache, whose size is its read-ahead's choice, and one bad block makes
+    all of a folio unreadable. FUSE's page cache makes other choices; in process there is none: pages of 4 KiB
+    fail. Direct reads agree.
+    """
     return (
         seen.do in READS
         and seen.bad
@@ -243,7 +344,13 @@ def _near_bad_blocks(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("conventional-write-error", MOUNT, PROCESS, ends=True)
 def _reported_at_once(seen: Past, ours: Record, theirs: Record) -> bool:
+    """a failed buffered write to a conventional file is reported by the write
+
+    Linux writes its page cache back later and reports at fsync. A mount passes buffered writes on at once
+    (FUSE's write-back cache would take sizes from Linux instead of the disk); in process there is no cache.
+    """
     return (
         seen.do in WRITES
         and seen.bad
@@ -254,145 +361,15 @@ def _reported_at_once(seen: Past, ours: Record, theirs: Record) -> bool:
     )
 
 
+@known("superblock-perm-bits", MOUNT, PROCESS, ends=True)
 def _strange_mode(seen: Past, ours: Record, theirs: Record) -> bool:
+    """permission bits above 07777 in a superblock are ignored
+
+    The kernel makes files of an impossible type of them. FUSE refuses such attributes (EIO for every access).
+    mkzonefs does not write any.
+    """
     return (
         seen.step is None
         and any(" ?" in line for line in theirs.get("tree", ()))
         and [line.replace(" ?", " -") for line in theirs["tree"]] == ours.get("tree")
     )
-
-
-KNOWN: tuple[ZonefsDifference, ...] = (
-    ZonefsDifference(
-        name="statfs-type",
-        doors=(MOUNT,),
-        title="statfs: f_type is FUSE's (65735546h), f_fsid is 0",
-        cause="Linux fills in both for a FUSE file system; the server is not asked. All counts agree.",
-        shows=_statfs,
-    ),
-    ZonefsDifference(
-        name="nothing-to-transfer",
-        doors=(MOUNT,),
-        title="a read or write of no bytes returns 0 where zonefs has an error",
-        cause="zonefs checks before it looks at the length: EIO for a buffered write to a sequential file, EFBIG "
-        "at the capacity, EINVAL for a direct read that is not aligned. FUSE does not ask the server about no bytes.",
-        shows=_no_bytes,
-    ),
-    ZonefsDifference(
-        name="lseek-past-the-end",
-        doors=(MOUNT,),
-        title="lseek past the end is not refused",
-        cause="zonefs says EINVAL. FUSE asks the server about SEEK_DATA and SEEK_HOLE only; reads and writes there "
-        "end as zonefs's do (0 bytes; EINVAL or EFBIG).",
-        shows=_beyond_the_end,
-    ),
-    ZonefsDifference(
-        name="lseek-in-a-file-that-died-open",
-        doors=(MOUNT,),
-        title="lseek(SEEK_END) gives EPERM for an open file whose zone died meanwhile",
-        cause="zonefs says 0. A buffered read of such a file must give EPERM, and FUSE asks the same question "
-        "(GETATTR by the open file) before both.",
-        shows=_dead_end,
-    ),
-    ZonefsDifference(
-        name="shared-mapping",
-        doors=(MOUNT,),
-        title="a shared mapping of a sequential file open for writing fails with ENODEV",
-        cause="zonefs says EINVAL. Such a file must be served past the page cache, so that writes come whole and in "
-        "order, and Linux refuses to map a FUSE file of that kind before the server is asked.",
-        shows=_shared,
-    ),
-    ZonefsDifference(
-        name="rwf-append",
-        doors=(MOUNT,),
-        title="RWF_APPEND to a conventional file fails with EFBIG",
-        cause="zonefs says EINVAL. FUSE's WRITE tells the file's flags, not those of the single call; it arrives as a "
-        "write at the end of the file.",
-        shows=_append_once,
-    ),
-    ZonefsDifference(
-        name="append-position",
-        doors=(MOUNT,),
-        title="a write at or past the capacity through O_APPEND appends",
-        cause="zonefs says EFBIG before it puts the position at the end of the file. FUSE sends the end alone, not the "
-        "position that was asked for.",
-        shows=_appended_at,
-        ends=True,
-    ),
-    ZonefsDifference(
-        name="append-position-buffered",
-        doors=(MOUNT,),
-        title="a buffered write through O_APPEND at the end of a full sequential file fails with EIO",
-        cause="zonefs looks at the position first: EFBIG. FUSE sends the end of the file whatever the position was, so "
-        "that the mount can say only what it says before the end: EIO.",
-        shows=_appended_behind,
-    ),
-    ZonefsDifference(
-        name="long-and-not-aligned",
-        doors=(MOUNT,),
-        title="of a direct read or write of more than 1 MiB that is no whole number of blocks, whole MiB are done",
-        cause="zonefs says EINVAL. FUSE sends what is longer than 1 MiB in pieces, and only the last is not aligned.",
-        shows=_in_pieces,
-        ends=True,
-    ),
-    ZonefsDifference(
-        name="memory-alignment",
-        doors=(MOUNT, PROCESS),
-        title="direct I/O from and to memory at any address works",
-        cause="zonefs needs memory aligned as the disk's DMA (EINVAL; and for a write the kernel then handles an I/O "
-        "error). The server of a FUSE mount never sees the caller's memory; Python's bytes lie anywhere.",
-        shows=_unaligned_memory,
-        ends=True,
-    ),
-    ZonefsDifference(
-        name="read-only-by-error",
-        doors=(MOUNT,),
-        title="after errors=remount-ro, /proc/mounts and statvfs still say rw",
-        cause="A FUSE server cannot make its superblock read-only while files are open for writing. Each call that "
-        "would change something fails with EROFS as in zonefs; only where Linux itself answers first is another errno "
-        "seen (unlink of a name that does not exist: ENOENT; rename to the same name: 0). `Mount.options` tells the true state.",
-        shows=_writable_for_the_vfs,
-    ),
-    ZonefsDifference(
-        name="permission-before-name",
-        doors=(MOUNT,),
-        title="who may not make a name gets EACCES (EPERM for a link, EROFS with ro) where it does not exist",
-        cause="zonefs's lookup itself fails, with ENOENT. FUSE turns that answer into a name that is free, and Linux "
-        "then asks whether it may be taken.",
-        shows=_permission_first,
-    ),
-    ZonefsDifference(
-        name="open-of-a-directory",
-        doors=(PROCESS,),
-        title="a directory cannot be opened (EISDIR)",
-        cause="`ZoneFS.open_raw` gives Python file objects; `listdir` reads directories.",
-        shows=_directory,
-    ),
-    ZonefsDifference(
-        name="page-cache-near-bad-blocks",
-        doors=(MOUNT, PROCESS),
-        title="how much around a bad block a buffered read loses",
-        cause="Linux reads whole folios of its page cache, whose size is its read-ahead's choice, and one bad block "
-        "makes all of a folio unreadable. FUSE's page cache makes other choices; in process there is none: pages "
-        "of 4 KiB fail. Direct reads agree.",
-        shows=_near_bad_blocks,
-    ),
-    ZonefsDifference(
-        name="conventional-write-error",
-        doors=(MOUNT, PROCESS),
-        title="a failed buffered write to a conventional file is reported by the write",
-        cause="Linux writes its page cache back later and reports at fsync. A mount passes buffered writes on at once "
-        "(FUSE's write-back cache would take sizes from Linux instead of the disk); in process there is no cache.",
-        shows=_reported_at_once,
-        ends=True,
-    ),
-    ZonefsDifference(
-        name="superblock-perm-bits",
-        doors=(MOUNT, PROCESS),
-        title="permission bits above 07777 in a superblock are ignored",
-        cause="The kernel makes files of an impossible type of them. FUSE refuses such attributes (EIO for every "
-        "access). mkzonefs does not write any.",
-        shows=_strange_mode,
-        ends=True,
-    ),
-)

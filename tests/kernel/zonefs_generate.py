@@ -114,18 +114,12 @@ class _Steps:
             return self.opening()
         if roll < 0.17:
             return Step("close", {"fd": self.random.choice(list(self.player.open))})
-        if roll < 0.47:
-            return self.write()
-        if roll < 0.60:
-            return self.read()
-        if roll < 0.68:
-            return self.truncate()
-        if roll < 0.78:
-            return self.smaller()
-        if roll < 0.83:
-            return self.names()
-        if roll < 0.93:
-            return self.raw()
+        for share, act in (
+            *((0.47, self.write), (0.60, self.read), (0.68, self.truncate)),
+            *((0.78, self.smaller), (0.83, self.names), (0.93, self.raw)),
+        ):
+            if roll < share:
+                return act()
         if roll < 0.96:
             return Step("remount", mount_options(self.random))
         if roll < 0.98:

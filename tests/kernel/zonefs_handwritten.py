@@ -418,20 +418,22 @@ def appends_asked_for_past_the_capacity(script: Script) -> None:
     script.step("pwrite", fd="a", at=MIB, length=4096)
 
 
+def at_the_end_of_a_full_file(script: Script, flags: str) -> None:
+    script.step("truncate", path="seq/0", size=MIB)
+    script.open("a", "seq/0", flags)
+    script.step("lseek", fd="a", offset=MIB, whence="SEEK_SET")
+
+
 @case()
 def an_append_where_the_file_ended_before(script: Script) -> None:
-    script.step("truncate", path="seq/0", size=MIB)
-    script.open("a", "seq/0", "O_WRONLY|O_DIRECT|O_APPEND")
-    script.step("lseek", fd="a", offset=MIB, whence="SEEK_SET")
+    at_the_end_of_a_full_file(script, "O_WRONLY|O_DIRECT|O_APPEND")
     script.step("truncate", path="seq/0", size=0)
     script.step("write", fd="a", length=4096)
 
 
 @case()
 def a_buffered_append_behind_a_full_file(script: Script) -> None:
-    script.step("truncate", path="seq/0", size=MIB)
-    script.open("a", "seq/0", "O_WRONLY|O_APPEND")
-    script.step("lseek", fd="a", offset=MIB, whence="SEEK_SET")
+    at_the_end_of_a_full_file(script, "O_WRONLY|O_APPEND")
     script.step("write", fd="a", length=4096)
 
 

@@ -51,6 +51,10 @@ class Config:
     unrestricted_read: bool = True
     data: str = "store"
     append_limit: int = 0
+    zone_extension: int = 0
+    zrwa_size: int = 0
+    zrwa_granularity: int = 0
+    zrwa_count: int = 0
 
 
 @dataclass
@@ -70,6 +74,11 @@ class Zone:
     non_seq: bool = False
     reset_recommended: bool = False
     finished: bool = False
+    extension: bytes | None = None
+    area: bool = False
+    """Whether it has a random write area, from the pointer on."""
+    filled: int = 0
+    """Behind the last byte that was written in an area."""
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -80,6 +89,11 @@ class Zone:
     def limit(self) -> int:
         """Where the zone stops being writable."""
         return self.start + self.capacity
+
+    @property
+    def top(self) -> int:
+        """Behind the last byte that was written."""
+        return max(self.pointer, self.filled)
 
     @property
     def wp(self) -> int | None:
@@ -112,6 +126,7 @@ class Disk:
                     pointer=start,
                     durable=start,
                     data=bytearray(length),
+                    filled=start,
                 )
             )
 
@@ -246,7 +261,7 @@ class Disk:
 
     def _content(self, zone: Zone, low: int, high: int) -> bytes:
         """Zeros beyond the write pointer; null_blk shows a pattern, but counts a finished zone as written."""
-        edge = zone.end if zone.type == CONVENTIONAL else zone.pointer
+        edge = zone.end if zone.type == CONVENTIONAL else zone.top
         edge = min(max(edge, low), high)
         written = bytes(zone.data[low - zone.start : edge - zone.start])
         pattern = self.config.dialect == "nullblk" and not zone.finished
@@ -262,6 +277,8 @@ class Disk:
             self._write_conventional(data, offset)
         elif zone.type == SWP:
             self._write_preferred(data, offset)
+        elif zone.area:
+            self._write_area(zone, data, offset)
         else:
             self._check_sequential(zone, offset, len(data))
             self._take_resources(zone)
@@ -279,6 +296,8 @@ class Disk:
             raise self._refuse("conventional-zone", zone)
         if len(data) > (config.append_limit or config.zone_capacity):
             raise self._refuse("append-limit", zone)
+        if zone.area:
+            raise self._refuse("invalid-zone-operation", zone)
         offset = zone.pointer
         self._check_sequential(zone, offset, len(data), is_append=True)
         if not data:
@@ -333,6 +352,75 @@ class Disk:
         if zone.pointer == zone.limit:
             self._fill_up(zone)
 
+    def _write_area(self, zone: Zone, data: bytes, offset: int) -> None:
+        """QEMU's nvme_check_zone_write() and nvme_finalize_zoned_write(); an area's zone is open or closed."""
+        size, granule, end = self.config.zrwa_size, self.config.zrwa_granularity, offset + len(data)
+        if offset < zone.pointer or end > zone.pointer + 2 * size:
+            raise self._refuse("outside-zrwa", zone)
+        if end > zone.limit:
+            raise self._refuse("write-boundary", zone)
+        self._take_resources(zone)
+        if zone.condition == CLOSED:
+            self._open(zone, IMPLICIT)
+        self._store(zone, data, offset)
+        zone.filled = max(zone.filled, end)
+        while end > zone.pointer + size:
+            zone.pointer += granule
+        zone.durable = max(zone.durable, zone.pointer)
+
+    def _of_areas(self, index: int) -> Zone:
+        """The zone, if its disk and its type can have random write areas."""
+        zone = self.zones[index]
+        if self.config.dialect != "zns":
+            raise self._refuse("unsupported-command", zone)
+        if zone.type == CONVENTIONAL:
+            raise self._refuse("conventional-zone", zone)
+        if not self.config.zrwa_size:
+            raise self._refuse("invalid-zone-operation", zone)
+        return zone
+
+    def open_zrwa(self, index: int) -> None:
+        """QEMU's nvme_open_zone() with ZRWAA, but that a zone which has an area takes no second one."""
+        zone, config = self._of_areas(index), self.config
+        if zone.wp is not None and (zone.wp - zone.start) % config.zrwa_granularity:
+            raise self._refuse("zrwa-unavailable", zone)
+        if zone.condition in (FULL, *DEAD):
+            raise self._refuse("invalid-transition", zone)
+        none_left = sum(z.area for z in self.zones) >= config.zrwa_count and not zone.area
+        if zone.condition in (EMPTY, CLOSED):
+            # What no open or active resource allows is told first, and takes none away.
+            full = config.max_active and self.count(*ACTIVE) >= config.max_active
+            busy = config.max_open and self.count(*OPEN) >= config.max_open
+            told_first = (zone.condition == EMPTY and full) or (busy and not self.count(IMPLICIT))
+            if none_left and not told_first:
+                raise self._refuse("zrwa-unavailable", zone)
+            self._take_resources(zone)
+        elif none_left:
+            raise self._refuse("zrwa-unavailable", zone)
+        if zone.condition != EXPLICIT:
+            self._open(zone, EXPLICIT)
+        if not zone.area:
+            zone.area, zone.filled = True, zone.pointer
+        zone.durable = zone.top
+        zone.counts["opens"] += 1
+
+    def commit(self, index: int, end: int) -> None:
+        """QEMU's nvme_zone_mgmt_send_zrwa_flush(); ``end`` is behind the last byte, not that itself."""
+        zone, config = self._of_areas(index), self.config
+        if not zone.area:
+            raise self._refuse("invalid-commit", zone)
+        if not zone.pointer < end <= min(zone.pointer + config.zrwa_size, zone.limit):
+            raise self._refuse("write-boundary", zone)
+        if (end - zone.start) % config.zrwa_granularity:
+            raise self._refuse("invalid-commit", zone)
+        self._take_resources(zone)
+        if zone.condition == CLOSED:
+            self._open(zone, IMPLICIT)
+        zone.pointer = end
+        zone.durable = max(zone.durable, end)
+        if end == zone.limit:
+            zone.condition, zone.area = FULL, False
+
     def _store(self, zone: Zone, data: bytes, offset: int) -> None:
         zone.counts["bytes_written"] += len(data)
         if self.config.data == "store":
@@ -375,7 +463,7 @@ class Disk:
 
     def flush(self) -> None:
         for zone in self.zones:
-            zone.durable = zone.pointer
+            zone.durable = zone.top
         self.counts["flushes"] += 1
 
     # ---------------------------------------------------------------- zone commands
@@ -417,18 +505,34 @@ class Disk:
         if zone.condition != FULL:
             if self.config.dialect == "nullblk":
                 self._take_resources(zone)
-            zone.counts["finish_wasted"] += zone.limit - zone.pointer
+            zone.counts["finish_wasted"] += zone.limit - zone.top
             self._fill_up(zone)
+            zone.area = False
             zone.finished = True
         zone.durable = zone.pointer
         zone.counts["finishes"] += 1
 
     def _reset_zone(self, zone: Zone) -> None:
         zone.condition = EMPTY
-        zone.pointer = zone.durable = zone.start
-        zone.non_seq = zone.reset_recommended = zone.finished = False
+        zone.pointer = zone.durable = zone.filled = zone.start
+        zone.non_seq = zone.reset_recommended = zone.finished = zone.area = False
+        zone.extension = None
         zone.data[:] = bytes(zone.length)
         zone.counts["resets"] += 1
+
+    def set_extension(self, index: int, data: bytes) -> None:
+        """QEMU's nvme_set_zd_ext(): an empty zone becomes closed, and so active."""
+        zone, config = self.zones[index], self.config
+        if config.dialect != "zns" or not config.zone_extension:
+            raise self._refuse("unsupported-command", zone)
+        if zone.type == CONVENTIONAL:
+            raise self._refuse("conventional-zone", zone)
+        if zone.condition != EMPTY:
+            raise self._refuse("invalid-transition", zone)
+        if config.max_active and self.count(*ACTIVE) >= config.max_active:
+            raise self._refuse("too-many-active", zone)
+        zone.condition, zone.extension = CLOSED, data
+        self._note_high_water()
 
     def all_command(self, command: str) -> None:
         """The ALL forms pass over zones in other conditions, dead ones and conventional ones."""
@@ -454,18 +558,22 @@ class Disk:
             raise RefusedError("out-of-range", index)
         zone = self.zones[index]
         before, zone.condition = zone.condition, condition
+        zone.pointer, zone.area = zone.top, False
         if condition != EMPTY:
             return
         if zone.type == CONVENTIONAL:
             zone.condition = NOT_WP
         if zone.type != CONVENTIONAL or before == OFFLINE:
             zone.data[:] = bytes(zone.length)
-        zone.pointer = zone.durable = zone.start
+        zone.pointer = zone.durable = zone.filled = zone.start
         zone.non_seq = zone.reset_recommended = zone.finished = False
+        zone.extension = None
 
     def power_cycle(self) -> None:
         """An orderly one: everything is flushed, then open zones are closed."""
         self.flush()
         for zone in self.zones:
             if zone.condition in ACTIVE:
-                zone.condition = EMPTY if zone.pointer == zone.start else CLOSED
+                holds = zone.top != zone.start or zone.extension is not None
+                zone.condition = CLOSED if holds else EMPTY
+                zone.area = zone.area and bool(holds)

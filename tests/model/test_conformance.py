@@ -12,7 +12,9 @@ are those of ZBC-2 table 12. Some numbers moved between versions of libzbc.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import pytest
 
@@ -79,218 +81,105 @@ AT = TARGET * 4  # the target zone's first block
 LAST = AT + 3  # and its last
 BORDER = CONVENTIONAL * 4 - 1  # last block of the conventional zones
 
-# case, what it is about, what comes before, the command, the sense data (None: it must be done), keywords
-SENSE: list[tuple[str, str, list[Step], Step, Sense | None, dict[str, object]]] = [
-    ("01.021", "OPEN, no open resource", FILL_LIMIT, ("open", TARGET), RESOURCES, {}),
-    (
-        "01.022",
-        "OPEN ALL, too many closed zones",
-        [s for z in range(3, 7) for s in (("write", z, 1), ("close", z))],
-        ("open all",),
-        RESOURCES,
-        {},
+
+class Case(NamedTuple):
+    before: list[Step]
+    command: Step
+    sense: Sense | None
+    """None: it must be done."""
+    keywords: Mapping[str, object] = MappingProxyType({})
+
+
+def restricted(before: list[Step], command: Step, sense: Sense) -> Case:
+    """On a disk with URSWRZ off."""
+    return Case(before, command, sense, {"unrestricted_read": False})
+
+
+# by case, and what it is about
+SENSE = {
+    "01.021 OPEN, no open resource": Case(FILL_LIMIT, ("open", TARGET), RESOURCES),
+    "01.022 OPEN ALL, too many closed zones": Case(
+        [s for z in range(3, 7) for s in (("write", z, 1), ("close", z))], ("open all",), RESOURCES
     ),
-    ("01.023", "OPEN of a conventional zone", EMPTY, ("open", 0), INVALID_FIELD, {}),
-    ("own", "OPEN beyond the last zone", EMPTY, ("open", ZONES), OUT_OF_RANGE, {}),
-    ("own", "CLOSE beyond the last zone", EMPTY, ("close", ZONES), OUT_OF_RANGE, {}),
-    ("01.031", "CLOSE of a conventional zone", EMPTY, ("close", 1), INVALID_FIELD, {}),
-    ("01.042", "FINISH beyond the last zone", EMPTY, ("finish", ZONES), OUT_OF_RANGE, {}),
-    ("01.041", "FINISH of a conventional zone", EMPTY, ("finish", 1), INVALID_FIELD, {}),
-    (
-        "own",
-        "FINISH of an empty zone at the open limit",
-        FILL_LIMIT,
-        ("finish", TARGET),
-        None,
-        {},
+    "01.023 OPEN of a conventional zone": Case(EMPTY, ("open", 0), INVALID_FIELD),
+    "own OPEN beyond the last zone": Case(EMPTY, ("open", ZONES), OUT_OF_RANGE),
+    "own CLOSE beyond the last zone": Case(EMPTY, ("close", ZONES), OUT_OF_RANGE),
+    "01.031 CLOSE of a conventional zone": Case(EMPTY, ("close", 1), INVALID_FIELD),
+    "01.042 FINISH beyond the last zone": Case(EMPTY, ("finish", ZONES), OUT_OF_RANGE),
+    "01.041 FINISH of a conventional zone": Case(EMPTY, ("finish", 1), INVALID_FIELD),
+    "own FINISH of an empty zone at the open limit": Case(FILL_LIMIT, ("finish", TARGET), None),
+    "own FINISH of a closed zone at the open limit": Case(
+        CLOSED + FILL_LIMIT, ("finish", TARGET), None
     ),
-    (
-        "own",
-        "FINISH of a closed zone at the open limit",
-        CLOSED + FILL_LIMIT,
-        ("finish", TARGET),
-        None,
-        {},
+    "own RESET beyond the last zone": Case(EMPTY, ("reset", ZONES), OUT_OF_RANGE),
+    "01.051 RESET of a conventional zone": Case(EMPTY, ("reset", 1), INVALID_FIELD),
+    "01.060 READ over the write pointer, restricted": restricted(
+        IOPEN, ("read", AT, 2), INVALID_DATA
     ),
-    ("own", "RESET beyond the last zone", EMPTY, ("reset", ZONES), OUT_OF_RANGE, {}),
-    ("01.051", "RESET of a conventional zone", EMPTY, ("reset", 1), INVALID_FIELD, {}),
-    (
-        "01.060",
-        "READ over the write pointer, restricted",
-        IOPEN,
-        ("read", AT, 2),
-        INVALID_DATA,
-        {"unrestricted_read": False},
+    "01.060 READ over the write pointer, URSWRZ": Case(IOPEN, ("read", AT, 2), None),
+    "01.061 READ over the border of full zones, restricted": restricted(
+        FULL, ("read", LAST, 2), READ_BOUNDARY
     ),
-    ("01.060", "READ over the write pointer, URSWRZ", IOPEN, ("read", AT, 2), None, {}),
-    (
-        "01.061",
-        "READ over the border of full zones, restricted",
-        FULL,
-        ("read", LAST, 2),
-        READ_BOUNDARY,
-        {"unrestricted_read": False},
+    "01.061 READ over the border of zones, URSWRZ": Case(FULL, ("read", LAST, 2), None),
+    "01.063 READ full to full, restricted": restricted(FULL_PAIR, ("read", LAST, 2), READ_BOUNDARY),
+    "01.063 READ full to full, URSWRZ": Case(FULL_PAIR, ("read", LAST, 2), None),
+    "01.062 READ over zone types": Case(EMPTY, ("read", BORDER, 2), INVALID_DATA),
+    "01.064 READ from conventional into sequential": Case(EMPTY, ("read", BORDER, 6), INVALID_DATA),
+    "01.067 READ beyond the write pointer, restricted": restricted(
+        IOPEN, ("read", AT + 2, 1), INVALID_DATA
     ),
-    ("01.061", "READ over the border of zones, URSWRZ", FULL, ("read", LAST, 2), None, {}),
-    (
-        "01.063",
-        "READ full to full, restricted",
-        FULL_PAIR,
-        ("read", LAST, 2),
-        READ_BOUNDARY,
-        {"unrestricted_read": False},
+    "01.067 READ beyond the write pointer, URSWRZ": Case(IOPEN, ("read", AT + 2, 1), None),
+    "own READ beyond the end of the disk": Case(EMPTY, ("read", ZONES * 4, 1), OUT_OF_RANGE),
+    "01.070 WRITE ahead of the write pointer": Case(EMPTY, ("write at", AT + 1, 2), UNALIGNED),
+    "01.071 WRITE over the zone's end": Case(
+        [("write", TARGET, 3)], ("write at", LAST, 2), WRITE_BOUNDARY
     ),
-    ("01.063", "READ full to full, URSWRZ", FULL_PAIR, ("read", LAST, 2), None, {}),
-    ("01.062", "READ over zone types", EMPTY, ("read", BORDER, 2), INVALID_DATA, {}),
-    (
-        "01.064",
-        "READ from conventional into sequential",
-        EMPTY,
-        ("read", BORDER, 6),
-        INVALID_DATA,
-        {},
+    "01.072 WRITE, no open resource": Case(FILL_LIMIT, ("write", TARGET, 1), RESOURCES),
+    "01.073 WRITE to a full zone": Case(FULL, ("write at", AT, 1), INVALID_FIELD),
+    "01.074 WRITE from conventional into sequential": Case(
+        EMPTY, ("write at", BORDER, 2), WRITE_BOUNDARY
     ),
-    (
-        "01.067",
-        "READ beyond the write pointer, restricted",
-        IOPEN,
-        ("read", AT + 2, 1),
-        INVALID_DATA,
-        {"unrestricted_read": False},
+    "01.075 WRITE that ends below the write pointer": Case(
+        [("write", TARGET, 2)], ("write at", AT, 1), UNALIGNED
     ),
-    ("01.067", "READ beyond the write pointer, URSWRZ", IOPEN, ("read", AT + 2, 1), None, {}),
-    ("own", "READ beyond the end of the disk", EMPTY, ("read", ZONES * 4, 1), OUT_OF_RANGE, {}),
-    ("01.070", "WRITE ahead of the write pointer", EMPTY, ("write at", AT + 1, 2), UNALIGNED, {}),
-    (
-        "01.071",
-        "WRITE over the zone's end",
-        [("write", TARGET, 3)],
-        ("write at", LAST, 2),
-        WRITE_BOUNDARY,
-        {},
+    "01.078 WRITE over the write pointer": Case(IOPEN, ("write at", AT, 2), UNALIGNED),
+    "own WRITE beyond the end of the disk": Case(EMPTY, ("write at", ZONES * 4, 1), OUT_OF_RANGE),
+    "own WRITE ahead, over the border into a full zone": Case(
+        [*IOPEN, ("finish", NEXT)], ("write at", LAST, 2), WRITE_BOUNDARY
     ),
-    ("01.072", "WRITE, no open resource", FILL_LIMIT, ("write", TARGET, 1), RESOURCES, {}),
-    ("01.073", "WRITE to a full zone", FULL, ("write at", AT, 1), INVALID_FIELD, {}),
-    (
-        "01.074",
-        "WRITE from conventional into sequential",
-        EMPTY,
-        ("write at", BORDER, 2),
-        WRITE_BOUNDARY,
-        {},
+    "own WRITE to a read-only zone": Case(
+        [("set", TARGET, Z.READ_ONLY)], ("write at", AT, 1), READ_ONLY
     ),
-    (
-        "01.075",
-        "WRITE that ends below the write pointer",
-        [("write", TARGET, 2)],
-        ("write at", AT, 1),
-        UNALIGNED,
-        {},
+    "own WRITE to an offline zone": Case(
+        [("set", TARGET, Z.OFFLINE)], ("write at", AT, 1), OFFLINE
     ),
-    ("01.078", "WRITE over the write pointer", IOPEN, ("write at", AT, 2), UNALIGNED, {}),
-    (
-        "own",
-        "WRITE beyond the end of the disk",
-        EMPTY,
-        ("write at", ZONES * 4, 1),
-        OUT_OF_RANGE,
-        {},
+    "own READ of an offline zone": Case([("set", TARGET, Z.OFFLINE)], ("read", AT, 1), OFFLINE),
+    "own READ of a read-only zone": Case(
+        [*IOPEN, ("set", TARGET, Z.READ_ONLY)], ("read", AT, 1), None
     ),
-    (
-        "own",
-        "WRITE ahead, over the border into a full zone",
-        [*IOPEN, ("finish", NEXT)],
-        ("write at", LAST, 2),
-        WRITE_BOUNDARY,
-        {},
+    "01.065 READ over the border of conventional zones": Case(EMPTY, ("read", 3, 2), None),
+    "01.080 READ full to open, beyond the write pointer, restricted": restricted(
+        FULL_THEN_OPEN, ("read", LAST, 3), READ_BOUNDARY
     ),
-    (
-        "own",
-        "WRITE to a read-only zone",
-        [("set", TARGET, Z.READ_ONLY)],
-        ("write at", AT, 1),
-        READ_ONLY,
-        {},
+    "01.080 READ full to open, URSWRZ": Case(FULL_THEN_OPEN, ("read", LAST, 3), None),
+    "01.090 WRITE full to open": Case(FULL_THEN_OPEN, ("write at", LAST, 3), WRITE_BOUNDARY),
+    "01.091 WRITE full to open, below": Case(FULL_THEN_OPEN, ("write at", LAST, 2), WRITE_BOUNDARY),
+    "01.128 WRITE to more zones than max open": Case(IMPLICIT_LIMIT, ("write", 9, 1), None),
+    "01.129 OPEN, all open zones implicit": Case(IMPLICIT_LIMIT, ("open", 9), None),
+    "01.142 FINISH, all open zones implicit": Case(IMPLICIT_LIMIT, ("finish", 9), None),
+    "own OPEN at the limit, one implicitly open": Case(
+        [("open", 6), ("open", 7), ("write", 8, 1)], ("open", TARGET), None
     ),
-    (
-        "own",
-        "WRITE to an offline zone",
-        [("set", TARGET, Z.OFFLINE)],
-        ("write at", AT, 1),
-        OFFLINE,
-        {},
+    "own WRITE at the limit, all implicitly open": Case(
+        [("write", 6, 1), ("write", 7, 1), ("write", 8, 1)], ("write", TARGET, 1), None
     ),
-    (
-        "own",
-        "READ of an offline zone",
-        [("set", TARGET, Z.OFFLINE)],
-        ("read", AT, 1),
-        OFFLINE,
-        {},
+    "own FINISH ALL at the limit with a closed zone": Case(
+        CLOSED + FILL_LIMIT, ("finish all",), None
     ),
-    (
-        "own",
-        "READ of a read-only zone",
-        [*IOPEN, ("set", TARGET, Z.READ_ONLY)],
-        ("read", AT, 1),
-        None,
-        {},
+    "own WRITE that does not end on a physical block": Case(
+        EMPTY, ("write bytes", AT * BLOCK, 512), UNALIGNED, {"logical_block": 512}
     ),
-    ("01.065", "READ over the border of conventional zones", EMPTY, ("read", 3, 2), None, {}),
-    (
-        "01.080",
-        "READ full to open, beyond the write pointer, restricted",
-        FULL_THEN_OPEN,
-        ("read", LAST, 3),
-        READ_BOUNDARY,
-        {"unrestricted_read": False},
-    ),
-    ("01.080", "READ full to open, URSWRZ", FULL_THEN_OPEN, ("read", LAST, 3), None, {}),
-    ("01.090", "WRITE full to open", FULL_THEN_OPEN, ("write at", LAST, 3), WRITE_BOUNDARY, {}),
-    (
-        "01.091",
-        "WRITE full to open, below",
-        FULL_THEN_OPEN,
-        ("write at", LAST, 2),
-        WRITE_BOUNDARY,
-        {},
-    ),
-    ("01.128", "WRITE to more zones than max open", IMPLICIT_LIMIT, ("write", 9, 1), None, {}),
-    ("01.129", "OPEN, all open zones implicit", IMPLICIT_LIMIT, ("open", 9), None, {}),
-    ("01.142", "FINISH, all open zones implicit", IMPLICIT_LIMIT, ("finish", 9), None, {}),
-    (
-        "own",
-        "OPEN at the limit, one implicitly open",
-        [("open", 6), ("open", 7), ("write", 8, 1)],
-        ("open", TARGET),
-        None,
-        {},
-    ),
-    (
-        "own",
-        "WRITE at the limit, all implicitly open",
-        [("write", 6, 1), ("write", 7, 1), ("write", 8, 1)],
-        ("write", TARGET, 1),
-        None,
-        {},
-    ),
-    (
-        "own",
-        "FINISH ALL at the limit with a closed zone",
-        CLOSED + FILL_LIMIT,
-        ("finish all",),
-        None,
-        {},
-    ),
-    (
-        "own",
-        "WRITE that does not end on a physical block",
-        EMPTY,
-        ("write bytes", AT * BLOCK, 512),
-        UNALIGNED,
-        {"logical_block": 512},
-    ),
-]
+}
 
 TO_EOPEN, TO_CLOSED, TO_EMPTY, TO_FULL, TO_IOPEN = (
     Z.EXPLICIT_OPEN,
@@ -300,23 +189,33 @@ TO_EOPEN, TO_CLOSED, TO_EMPTY, TO_FULL, TO_IOPEN = (
     Z.IMPLICIT_OPEN,
 )
 
-# First case of four: OPEN, CLOSE, FINISH, RESET; where the zone comes from; where each leads.
-STATES: list[tuple[int, str, list[Step], tuple[Z, Z, Z, Z]]] = [
-    (1, "empty", EMPTY, (TO_EOPEN, TO_EMPTY, TO_FULL, TO_EMPTY)),
-    (5, "implicitly open", IOPEN, (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
-    (9, "explicitly open, empty", EOPEN, (TO_EOPEN, TO_EMPTY, TO_FULL, TO_EMPTY)),
-    (13, "explicitly open, written", EOPEN_WRITTEN, (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
-    (17, "closed", CLOSED, (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
-    (21, "full", FULL, (TO_FULL, TO_FULL, TO_FULL, TO_EMPTY)),
-]
-ALL_STATES: list[tuple[int, str, list[Step], tuple[Z, Z, Z, Z]]] = [
-    (25, "empty", EMPTY, (TO_EMPTY, TO_EMPTY, TO_EMPTY, TO_EMPTY)),
-    (29, "implicitly open", IOPEN, (TO_IOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
-    (33, "explicitly open, empty", EOPEN, (TO_EOPEN, TO_EMPTY, TO_FULL, TO_EMPTY)),
-    (37, "explicitly open, written", EOPEN_WRITTEN, (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
-    (41, "closed", CLOSED, (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
-    (45, "full", FULL, (TO_FULL, TO_FULL, TO_FULL, TO_EMPTY)),
-]
+# Where the zone comes from: the first case of four, and where OPEN, CLOSE, FINISH and RESET lead; then the
+# same of the commands for all zones.
+Leads = tuple[Z, Z, Z, Z]
+STATES: dict[str, tuple[list[Step], int, Leads, int, Leads]] = {
+    "empty": (
+        *(EMPTY, 1, (TO_EOPEN, TO_EMPTY, TO_FULL, TO_EMPTY)),
+        *(25, (TO_EMPTY, TO_EMPTY, TO_EMPTY, TO_EMPTY)),
+    ),
+    "implicitly open": (
+        *(IOPEN, 5, (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
+        *(29, (TO_IOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
+    ),
+    **{
+        what: (way, first, leads, first + 24, leads)  # the same either way
+        for what, way, first, leads in (
+            ("explicitly open, empty", EOPEN, 9, (TO_EOPEN, TO_EMPTY, TO_FULL, TO_EMPTY)),
+            (
+                "explicitly open, written",
+                EOPEN_WRITTEN,
+                13,
+                (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY),
+            ),
+            ("closed", CLOSED, 17, (TO_EOPEN, TO_CLOSED, TO_FULL, TO_EMPTY)),
+            ("full", FULL, 21, (TO_FULL, TO_FULL, TO_FULL, TO_EMPTY)),
+        )
+    },
+}
 WRITES: list[tuple[str, str, list[Step], Step, Z]] = [
     ("02.070", "empty", EMPTY, ("write", TARGET, 1), TO_IOPEN),
     ("02.073", "implicitly open", IOPEN, ("write", TARGET, 1), TO_IOPEN),
@@ -356,14 +255,14 @@ def make() -> Iterator[Callable[..., zoned.Device]]:
 
 @pytest.mark.parametrize(
     ("before", "command", "sense", "keywords"),
-    [pytest.param(*case[2:], id=f"{case[0]} {case[1]}") for case in SENSE],
+    [pytest.param(*case, id=name) for name, case in SENSE.items()],
 )
 def test_sense(
     make: Callable[..., zoned.Device],
     before: list[Step],
     command: Step,
     sense: Sense | None,
-    keywords: dict[str, object],
+    keywords: Mapping[str, object],
 ) -> None:
     disk = make(**keywords)
     perform(disk, before)
@@ -381,12 +280,12 @@ def test_sense(
     ("before", "command", "condition"),
     [
         pytest.param(way, (name, TARGET), to, id=f"02.{first + n:03} {name} {what}")
-        for first, what, way, leads in STATES
+        for what, (way, first, leads, _, _) in STATES.items()
         for n, (name, to) in enumerate(zip(COMMANDS, leads, strict=True))
     ]
     + [
         pytest.param(way, (f"{name} all",), to, id=f"02.{first + n:03} {name} all {what}")
-        for first, what, way, leads in ALL_STATES
+        for what, (way, _, _, first, leads) in STATES.items()
         for n, (name, to) in enumerate(zip(COMMANDS, leads, strict=True))
     ]
     + [

@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,18 @@ def configs(draw: st.DrawFn) -> ref.Config:
         conventional = draw(st.sets(st.integers(0, zones - 1), max_size=3))
     max_active = draw(st.sampled_from([0, 0, 2, 3, 4]))
     max_open = draw(st.sampled_from([2, 0, 1, 3]))
+    areas = {}
+    if dialect == "zns" and draw(st.booleans()):
+        used = blocks if capacity == blocks else capacity
+        granules = [n for n in (1, 2, 3) if not (capacity % n or (zones * blocks - cut) % n)]
+        granule = draw(st.sampled_from(granules))
+        areas = {
+            "zrwa_size": draw(st.integers(1, min(used // granule, 4))) * granule * physical,
+            "zrwa_granularity": granule * physical,
+            "zrwa_count": draw(st.integers(1, max_active or 3)),
+        }
     return ref.Config(
+        **areas,
         size=(zones * blocks - cut) * physical,
         zone_size=blocks * physical,
         zone_capacity=capacity * physical,
@@ -107,34 +119,19 @@ def pattern(step: int, length: int) -> bytes:
     )
 
 
+SHOWN = attrgetter("index", "start", "length", "capacity", "type", "condition", "wp", "non_seq")
+"""What a zone of either side has under the same name."""
+
+
 def reported(zone: zoned.Zone) -> tuple[object, ...]:
-    return (
-        zone.index,
-        zone.start,
-        zone.length,
-        zone.capacity,
-        int(zone.type),
-        int(zone.condition),
-        zone.wp,
-        zone.durable_wp,
-        zone.non_seq,
-        zone.reset_recommended,
-    )
+    return (*SHOWN(zone), zone.reset_recommended, zone.durable_wp)
 
 
 def expected(zone: ref.Zone) -> tuple[object, ...]:
-    return (
-        zone.index,
-        zone.start,
-        zone.length,
-        zone.capacity,
-        zone.type,
-        zone.condition,
-        zone.wp,
-        None if zone.type == ref.CONVENTIONAL else zone.durable,
-        zone.non_seq,
-        zone.reset_recommended,
-    )
+    durable = None if zone.type == ref.CONVENTIONAL else zone.durable
+    if durable is not None:
+        durable = min(durable, zone.pointer)  # an area's blocks survive one by one
+    return (*SHOWN(zone), zone.reset_recommended, durable)
 
 
 class ZonedMachine(RuleBasedStateMachine):
@@ -211,14 +208,19 @@ class ZonedMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ data
 
-    @rule(pick=st.integers(0, 8), blocks=st.integers(1, 5), handle=st.integers(0, 1))
-    def write_at_the_write_pointer(self, pick: int, blocks: int, handle: int) -> None:
+    def writing(
+        self, pick: int, blocks: int
+    ) -> tuple[Callable[[zoned.Device], object], Callable[[], object]]:
+        """A write at a zone's write pointer, on either side."""
         zone, data = self.zone(pick), self.payload(blocks)
-        self.both(
-            handle,
+        return (
             lambda dev: dev.pwrite(data, zone.pointer),
             lambda: self.disk.write(data, zone.pointer),
         )
+
+    @rule(pick=st.integers(0, 8), blocks=st.integers(1, 5), handle=st.integers(0, 1))
+    def write_at_the_write_pointer(self, pick: int, blocks: int, handle: int) -> None:
+        self.both(handle, *self.writing(pick, blocks))
 
     @rule(pick=st.integers(0, 8), handle=st.integers(0, 1))
     def fill_up(self, pick: int, handle: int) -> None:
@@ -292,6 +294,39 @@ class ZonedMachine(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------ zone commands
 
+    @precondition(lambda self: self.config.dialect == "zns")
+    @rule(pick=st.integers(0, 8), handle=st.integers(0, 1))
+    def open_with_an_area(self, pick: int, handle: int) -> None:
+        index = self.zone(pick).index
+        self.both(handle, lambda dev: dev.open_zone_zrwa(index), lambda: self.disk.open_zrwa(index))
+
+    @precondition(lambda self: any(zone.area for zone in self.disk.zones))
+    @rule(
+        pick=st.integers(0, 8),
+        block=st.integers(-1, 9),
+        blocks=st.integers(1, 5),
+        handle=st.integers(0, 1),
+    )
+    def write_in_an_area(self, pick: int, block: int, blocks: int, handle: int) -> None:
+        areas = [zone for zone in self.disk.zones if zone.area]
+        zone, data = areas[pick % len(areas)], self.payload(blocks)
+        offset = max(zone.pointer + block * self.config.physical_block, 0)
+        self.both(
+            handle, lambda dev: dev.pwrite(data, offset), lambda: self.disk.write(data, offset)
+        )
+
+    @precondition(lambda self: self.config.dialect == "zns")
+    @rule(pick=st.integers(0, 8), blocks=st.integers(-1, 13), handle=st.integers(0, 1))
+    def commit(self, pick: int, blocks: int, handle: int) -> None:
+        areas = [zone for zone in self.disk.zones if zone.area]
+        zone = areas[pick % len(areas)] if areas else self.zone(pick)
+        end = max(zone.pointer + blocks * self.config.physical_block, 0)
+        self.both(
+            handle,
+            lambda dev: dev.commit_zone(zone.index, end),
+            lambda: self.disk.commit(zone.index, end),
+        )
+
     @rule(
         command=st.sampled_from(["open", "close", "finish", "reset"]),
         pick=st.integers(0, 9),
@@ -334,12 +369,7 @@ class ZonedMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.forks)
     @rule(pick=st.integers(0, 8), blocks=st.integers(1, 5), handle=st.integers(0, 1))
     def write_in_a_forked_child(self, pick: int, blocks: int, handle: int) -> None:
-        zone, data = self.zone(pick), self.payload(blocks)
-        self.in_a_child(
-            handle,
-            lambda dev: dev.pwrite(data, zone.pointer),
-            lambda: self.disk.write(data, zone.pointer),
-        )
+        self.in_a_child(handle, *self.writing(pick, blocks))
 
     @precondition(lambda self: self.forks)
     @rule(pick=st.integers(0, 8), handle=st.integers(0, 1))
@@ -389,6 +419,9 @@ class ZonedMachine(RuleBasedStateMachine):
         wanted = [expected(zone) for zone in self.disk.zones]
         for handle in self.handles:
             assert [reported(zone) for zone in handle.report()] == wanted
+            for zone in self.disk.zones if self.config.zrwa_size else []:
+                area = range(zone.pointer, zone.top) if zone.area else None
+                assert handle.write_area(zone.index) == area
 
     @invariant()
     def counters_agree(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ Build = Callable[[str], Path]
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """``build("stress")``: the program, made by the Makefile here."""
     out = tmp_path_factory.mktemp("native")
-    return lambda name: core.made(name, out)
+    return functools.cache(lambda name: core.made(name, out))
 
 
 @pytest.fixture

@@ -8,29 +8,7 @@
 
 #include "base/bigendian.h"
 #include "input.h"
-#include "testing.h"
-
-#include <stdbool.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#define MOST (1u << 20)
-#define ANSWERS (8u << 20)
-
-struct stream {
-	uint8_t *bytes;
-	uint32_t length;
-	uint32_t cmd_sn;
-	bool header_digest, data_digest;
-};
-
-static void add(struct stream *out, const void *data, uint32_t length)
-{
-	if (length > MOST - out->length)
-		length = MOST - out->length;
-	memcpy(out->bytes + out->length, data, length);
-	out->length += length;
-}
+#include "stream.h"
 
 static uint32_t near(struct input *in, uint32_t right)
 {
@@ -61,7 +39,7 @@ static void make_cdb(struct input *in, uint8_t *cdb)
 	}
 }
 
-static void add_pdu(struct input *in, struct stream *out)
+static void add_pdu(struct input *in, struct stream *out, uint32_t *cmd_sn)
 {
 	static const uint8_t opcodes[] = { 0x00, 0x01, 0x01, 0x01, 0x01, 0x02, 0x04, 0x05, 0x05, 0x05, 0x06, 0x10, 0x3F };
 	uint8_t bhs[48] = { 0 }, more[64] = { 0 }, data[4100] = { 0 }, digest[4];
@@ -75,9 +53,9 @@ static void add_pdu(struct input *in, struct stream *out)
 	bhs[9] = take(in, 8) == 0;
 	put32(bhs + 16, take(in, 5) ? take(in, 6) : UINT32_MAX);
 	put32(bhs + 20, take(in, 3) ? take(in, 65536) : near(in, take(in, 8)));
-	put32(bhs + 24, near(in, out->cmd_sn));
-	if (get32(bhs + 24) == out->cmd_sn && !(bhs[0] & 0x40) && bhs[0] != 5)
-		out->cmd_sn++;
+	put32(bhs + 24, near(in, *cmd_sn));
+	if (get32(bhs + 24) == *cmd_sn && !(bhs[0] & 0x40) && bhs[0] != 5)
+		(*cmd_sn)++;
 	if (bhs[0] % 64 == 1) {
 		make_cdb(in, bhs + 32);
 	} else {
@@ -142,25 +120,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t *room, *answers;
 	struct input in = { data, data + size };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .size = 1 << 20,
-				    .zone_size = 64 << 10,
-				    .logical_block = 512,
-				    .physical_block = 4096,
-				    .unrestricted_read = 1,
-				    .slot_cache = UINT64_MAX,
-				    .max_open = 4 };
-	struct zd_range conv = { 0, 4 };
+	struct zd_config config = small_config();
 	struct zd_iscsi_limits limits = { .room = 4 << 20, .stall_ms = 1, .idle_ms = 10000 };
 	struct zd_iscsi_login login = { .initiator = "iqn.2026-01.test:fuzz", .address = "here" };
 	struct stream out = { 0 };
-	int ends[2], space = 2 << 20;
-	size_t got = 0;
+	uint32_t cmd_sn;
+	int ends[2];
+	size_t got;
 	zd_iscsi *target;
 	zd_dev *dev;
 
-	config.conv = &conv;
-	config.nr_conv = 1;
+	config.logical_block = 512;
+	config.unrestricted_read = 1;
 	login.cmd_sn = take(&in, 4) ? 7 : UINT32_MAX - 1;
 	login.stat_sn = 9;
 	login.max_send = take(&in, 2) ? 512 : 65536;
@@ -170,38 +141,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	login.data_digest = take(&in, 3) == 1;
 	login.immediate_data = take(&in, 3) != 0;
 	login.initial_r2t = take(&in, 3) == 0;
-	if (!room)
-		room = malloc(MOST);
-	if (!answers)
-		answers = malloc(ANSWERS);
-	CLAIM(room && answers);
-	out = (struct stream){ room, 0, login.cmd_sn, login.header_digest, login.data_digest };
+	out = (struct stream){ stream_room(&room, MOST), 0, login.header_digest, login.data_digest };
+	cmd_sn = login.cmd_sn;
+	stream_room(&answers, ANSWERS);
 	if (take(&in, 16) == 0)
 		add(&out, in.next, (uint32_t)(in.end - in.next));
 	else
 		while (in.next != in.end)
-			add_pdu(&in, &out);
+			add_pdu(&in, &out, &cmd_sn);
 	CLAIM(zd_create(NULL, &config, 0, &dev, NULL) == 0);
 	CLAIM(zd_serve_iscsi_new("iqn.2026-01.test:disk", 1, &limits, &target, NULL) == 0);
 	CLAIM(zd_serve_iscsi_unit(target, 0, dev, NULL) == 0);
 	CLAIM(zd_serve_iscsi_targets(target, "TargetName=a", 13, NULL) == 0);
-	CLAIM(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-	for (int i = 0; i < 2; i++)
-		setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &space, sizeof(space));
-	for (uint32_t at = 0; at < out.length;) {
-		ssize_t n = send(ends[0], out.bytes + at, out.length - at, MSG_NOSIGNAL);
-
-		if (n <= 0)
-			break; /* the socket is full: the rest is cut off */
-		at += (uint32_t)n;
-	}
-	shutdown(ends[0], SHUT_WR);
+	begin_talk(ends, &out);
 	CLAIM(zd_serve_iscsi_here(target, ends[1], &login, NULL) == 0);
-	for (ssize_t n; got < ANSWERS && (n = recv(ends[0], answers + got, ANSWERS - got, 0)) > 0;)
-		got += (size_t)n;
+	got = end_talk(ends, answers);
 	CLAIM(zd_serve_iscsi_list(target, NULL, 0) == 0);
-	close(ends[0]);
-	close(ends[1]);
 	zd_serve_iscsi_free(target);
 	CLAIM(zd_close(dev, NULL) == 0);
 	/* Where not all of it found room, it ends anywhere. */

@@ -5,8 +5,7 @@
  */
 #include "zoned/scsi.h"
 
-#include "input.h"
-#include "testing.h"
+#include "executor.h"
 
 #include <errno.h>
 
@@ -16,23 +15,16 @@
 
 static zd_dev *make(struct input *in)
 {
-	struct zd_range conv = { 0, take(in, 4) };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .zone_size = 64 << 10,
-				    .logical_block = take(in, 2) ? 4096 : 512,
-				    .physical_block = 4096 };
-	struct zd_error err;
+	struct zd_range conv;
+	struct zd_config config = take_config(in, &conv);
 	zd_dev *dev;
 
-	config.size = (8 + take(in, 9)) * config.zone_size - take(in, 4) * 4096ull;
+	config.size -= take(in, 4) * 4096ull;
 	config.zone_capacity = take(in, 2) ? 0 : config.zone_size - take(in, 8) * 4096ull;
 	config.max_open = take(in, 5);
 	config.model = take(in, 4) == 0;
 	config.unrestricted_read = take(in, 2) != 0;
-	config.slot_cache = UINT64_MAX;
-	config.nr_conv = conv.count != 0;
-	config.conv = &conv;
-	CLAIM(zd_create(NULL, &config, 0, &dev, &err) == 0);
+	CLAIM(zd_create(NULL, &config, 0, &dev, NULL) == 0);
 	return dev;
 }
 
@@ -82,15 +74,11 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 	/* Parameter lists come from the input, so that they can be right. */
 	for (uint32_t i = 0; i < 40 && i < out_length; i++)
 		out[i] = (uint8_t)take(in, 256);
-	cut = cut < out_length ? cut : out_length;
-	outs[0] = (struct iovec){ out, cut };
-	outs[1] = (struct iovec){ out + cut, out_length - cut };
-	cut = cut < in_length ? cut : in_length;
-	ins[0] = (struct iovec){ room, cut };
-	ins[1] = (struct iovec){ room + cut, in_length - cut };
+	cut_in_two(outs, out, out_length, cut);
+	cut_in_two(ins, room, in_length, cut < out_length ? cut : out_length);
 	if (take(in, 2))
 		ins[0].iov_len = ins[1].iov_len = in_length = 0; /* as a write comes */
-	memset(room + in_length, 0xA5, 16);
+	mark_end(room + in_length);
 	task.out = outs;
 	task.in = ins;
 	task.nr_out = task.nr_in = 2;
@@ -120,35 +108,8 @@ static void one_task(zd_scsi_nexus *nexus, struct input *in, uint8_t *out, uint8
 		/* A command takes what a transport was told that it takes: no less, and above all no more. */
 		CLAIM((uint64_t)(task.residual_out + (int64_t)out_length) == wants_out);
 	}
-	for (int i = 0; i < 16; i++)
-		CLAIM(room[in_length + i] == 0xA5);
+	claim_end(room + in_length);
 	free(exact);
-}
-
-/* What others do to the disk, and fault rules. A millisecond is long: nothing waits for longer. */
-static void disturb(zd_dev *dev, struct input *in)
-{
-	struct zd_fault fault = { .kind = take(in, 2) ? ZD_FAULT_HANG : ZD_FAULT_MEDIUM,
-				  .commands = 1u << take(in, 3),
-				  .last_zone = ZD_NO_ZONE,
-				  .limit = 1,
-				  .real_ns = 1000000 };
-	uint32_t zone = take(in, 20), id;
-
-	if (fault.kind == ZD_FAULT_MEDIUM)
-		fault.real_ns = 0;
-	switch (take(in, 4)) {
-	case 0:
-		zd_fault_add(dev, &fault, &id, NULL); /* it may meet another rule */
-		break;
-	case 1: zd_set_condition(dev, zone, take(in, 2) ? ZD_READ_ONLY : ZD_OFFLINE, NULL); break;
-	case 2: zd_set_condition(dev, zone, ZD_EMPTY, NULL); break;
-	default:
-		CLAIM(zd_power_cut(dev, ZD_KEEP_RANDOM, 1, NULL) == 0);
-		if (take(in, 4))
-			CLAIM(zd_power_on(dev, NULL) == 0);
-		break;
-	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -158,9 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	zd_scsi_target *target;
 	zd_scsi_nexus *nexuses[NEXUSES];
 	struct zd_scsi_task older = { .size = 64 };
-	uint8_t *out = calloc(1, MOST_OUT), *room = calloc(1, MOST_IN + 16);
+	uint8_t *out = some_room(MOST_OUT), *room = some_room(MOST_IN + CANARY);
 
-	CLAIM(out && room);
 	CLAIM(zd_scsi_target_new(NULL, &target, NULL) == 0);
 	CLAIM(zd_scsi_target_add(target, 0, dev, NULL, NULL) == 0);
 	for (uint32_t i = 0; i < NEXUSES; i++)
@@ -184,11 +144,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (uint32_t i = 0; i < NEXUSES; i++)
 		zd_scsi_nexus_close(nexuses[i]);
 	zd_scsi_target_free(target);
-	zd_fault_clear(dev, 0, NULL);
-	CLAIM(zd_power_on(dev, NULL) == 0);
-	claim_disk_is_sound(dev, 1);
-	CLAIM(zd_close(dev, NULL) == 0);
-	free(out);
-	free(room);
+	put_away(dev, out, room);
 	return 0;
 }

@@ -858,22 +858,17 @@ static void enumerate(const char *crashed, uint32_t states)
 static void run_workload(const char *path, const char *crashed, uint32_t states)
 {
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .size = ZONES * ZONE_SIZE,
-				    .zone_size = ZONE_SIZE,
-				    .logical_block = BLOCK,
-				    .physical_block = BLOCK,
-				    .slot_cache = (uint64_t)draw(3) * ZONE_SIZE,
-				    .max_open = 3 + draw(5),
-				    .unrestricted_read = 1,
-				    .host_sync = draw(4) == 0 ? ZD_SYNC_COMMAND : ZD_SYNC_FLUSH,
-				    .nr_conv = 1,
-				    .conv = &conv };
-	uint32_t commands = 20 + draw(60);
+	struct zd_config config = config_of(ZONES * ZONE_SIZE, ZONE_SIZE, &conv);
+	uint32_t commands;
 	struct zd_error err;
 	struct stat st;
 	int fd;
 
+	config.slot_cache = (uint64_t)draw(3) * ZONE_SIZE;
+	config.max_open = 3 + draw(5);
+	config.unrestricted_read = 1;
+	config.host_sync = draw(4) == 0 ? ZD_SYNC_COMMAND : ZD_SYNC_FLUSH;
+	commands = 20 + draw(60);
 	memset(&world.now, 0, sizeof(world.now));
 	memset(world.gen_from, 0, sizeof(world.gen_from));
 	memset(world.most_written, 0, sizeof(world.most_written));

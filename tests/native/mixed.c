@@ -37,6 +37,7 @@
 #define CONV 2u
 #define FLIPPED 22u /* from here on bits are flipped by faults: nobody verifies these zones */
 #define NR_PLACES 8u
+#define EXTENSION 192u /* bytes of a zone's descriptor extension, on disks that have them */
 #define MAX_BLOCKS (4 * ZONE_BLOCKS)
 
 static atomic_bool stop, workers_done;
@@ -149,10 +150,7 @@ int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock, const struc
 }
 #endif
 
-/*
- * Codes that each call gave, for who compares them with what its header lists: a line "zd_call code" for each, once a
- * process, in the file that ZD_TOLD names. call: how it is written.
- */
+/* Of the file that ZD_TOLD names. */
 static int told_fd = -1;
 static void open_told(void)
 {
@@ -162,6 +160,10 @@ static void open_told(void)
 		told_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
 }
 
+/*
+ * Codes that each call gave, for who compares them with what its header lists: a line "zd_call code" for each, once a
+ * process, in the file that ZD_TOLD names. call: how it is written.
+ */
 static void tell(const char *call, int64_t code)
 {
 	static _Atomic uint32_t seen[4096];
@@ -410,6 +412,39 @@ static void op_condition(struct worker *w, zd_dev *dev)
 	settle(zd_set_condition(dev, draw(w, NR_ZONES), conds[draw(w, 4)], &err), &err);
 }
 
+/* One of them is one byte, many times: a reader sees no half of one and half of another. */
+static void op_extension(struct worker *w, zd_dev *dev)
+{
+	uint8_t bytes[EXTENSION];
+	uint32_t zone = draw(w, NR_ZONES);
+	struct zd_error err;
+
+	if (draw(w, 2)) {
+		memset(bytes, (int)draw(w, 256), sizeof(bytes));
+		settle(zd_zone_set_extension(dev, zone, bytes, sizeof(bytes), &err), &err);
+	} else if (settle(zd_zone_extension(dev, zone, bytes, &err), &err) == 1) {
+		for (uint32_t i = 1; i < sizeof(bytes); i++)
+			CLAIM(bytes[i] == bytes[0]);
+	}
+}
+
+/* Blocks of zones that have an area go as writes of others do; here they get and lose it, and are committed. */
+static void op_area(struct worker *w, zd_dev *dev)
+{
+	uint32_t zone = draw(w, NR_ZONES);
+	uint64_t filled;
+	struct zd_error err;
+	struct zd_zone row;
+
+	if (draw(w, 3) == 0)
+		settle(zd_zone_open_zrwa(dev, zone, &err), &err);
+	else if (settle(zd_zone_zrwa(dev, zone, &filled, &err), &err) == 1 && zd_report(dev, zone, 1, &row, NULL) == 1 &&
+		 row.wp != ZD_NONE)
+		settle(zd_zone_commit_zrwa(dev, zone, row.wp + (1 + draw(w, 4)) * BLOCK, &err), &err);
+	else
+		settle(zd_zone_commit_zrwa(dev, zone, zone * ZONE_SIZE + draw(w, 8) * BLOCK, &err), &err);
+}
+
 static void op_look(struct worker *w, zd_dev *dev)
 {
 	struct zd_zone_counters by_zone[NR_ZONES];
@@ -524,6 +559,18 @@ static void op_fault(struct worker *w, zd_dev *dev)
 	if (draw(w, 4) == 0)
 		settle(zd_fault_release(dev, n > 0 && n <= ZD_MAX_FAULTS ? list[draw(w, (uint32_t)n)].id : 0, &err), &err);
 	zd_fault_virtual_ns(dev);
+	if (draw(w, 4) == 0) {
+		struct zd_info info = { .struct_size = sizeof(info) };
+		uint64_t blocks;
+
+		if (settle(zd_info(dev, &info, &err), &err))
+			return;
+		blocks = info.size / info.logical_block;
+		settle(zd_fault_spoil(dev, draw(w, (uint32_t)blocks) * (uint64_t)info.logical_block,
+				      draw(w, 40) * (uint64_t)info.logical_block, &err),
+		       &err);
+		settle(zd_fault_spoiled(dev, 0, &err), &err);
+	}
 }
 
 /* A whole recording that this thread began and ended has its end. */
@@ -541,6 +588,7 @@ static void read_recording(int fd)
 	CLAIM(bytes && pread(fd, bytes, (size_t)st.st_size, 0) == st.st_size);
 	memcpy(&size, bytes + 12, sizeof(size));
 	memcpy(&reader.crc, bytes + size - 4, sizeof(reader.crc));
+	reader.with_data = !memcmp(bytes, "ZDHISTO", 7);
 	for (at = size; zd_trace_read(&reader, bytes + at, (uint64_t)st.st_size - at, records, 64, &used) > 0; at += used)
 		;
 	CLAIM(reader.ended && !reader.damage && at == (uint64_t)st.st_size);
@@ -555,12 +603,13 @@ static void op_trace(struct worker *w, zd_dev *dev)
 	int64_t n;
 	int fd;
 
-	switch (draw(w, 5)) {
+	switch (draw(w, 6)) {
 	case 0:
 	case 1:
 		fd = memfd_create("recording", MFD_CLOEXEC);
 		CLAIM(fd >= 0);
-		if (settle(zd_trace_start(dev, fd, &err), &err) == 0 && draw(w, 3)) {
+		n = draw(w, 2) ? settle(zd_trace_start(dev, fd, &err), &err) : settle(zd_trace_start_data(dev, fd, &err), &err);
+		if (n == 0 && draw(w, 3)) {
 			for (uint32_t i = draw(w, 8); i; i--)
 				op_append(w, dev);
 			nap(draw(w, 2000));
@@ -571,6 +620,7 @@ static void op_trace(struct worker *w, zd_dev *dev)
 		break;
 	case 2: settle(zd_trace_stop(dev, draw(w, 2) ? &status : NULL, &err), &err); break;
 	case 3: settle(zd_trace_keep(dev, (int)draw(w, 2), &err), &err); break;
+	case 5: settle(zd_trace_mark(dev, "a word", draw(w, 7), &err), &err); break;
 	case 4:
 		last = malloc(ZD_TRACE_LAST * sizeof(*last));
 		CLAIM(last);
@@ -903,10 +953,10 @@ static void op_snapshot(struct worker *w, zd_dev *dev)
 static const struct op {
 	void (*run)(struct worker *w, zd_dev *dev);
 	uint32_t weight;
-} ops[] = { { op_read, 14 },   { op_map, 6 },     { op_pin, 6 },    { op_submit, 10 }, { op_write, 20 },
-	    { op_append, 20 }, { op_reserve, 3 }, { op_flush, 3 },  { op_zone, 8 },    { op_condition, 1 },
-	    { op_look, 5 },    { op_pure, 1 },    { op_fault, 2 },  { op_trace, 2 },   { op_observe, 2 },
-	    { op_power, 1 },   { op_check, 1 },   { op_create, 1 }, { op_place, 6 },   { op_snapshot, 2 } };
+} ops[] = { { op_read, 14 },   { op_map, 6 },    { op_pin, 6 },   { op_submit, 10 },   { op_write, 20 },    { op_append, 20 },
+	    { op_reserve, 3 }, { op_flush, 3 },  { op_zone, 8 },  { op_condition, 1 }, { op_extension, 3 }, { op_area, 3 },
+	    { op_look, 5 },    { op_pure, 1 },   { op_fault, 2 }, { op_trace, 2 },     { op_observe, 2 },   { op_power, 1 },
+	    { op_check, 1 },   { op_create, 1 }, { op_place, 6 }, { op_snapshot, 2 } };
 #define NR_OPS (sizeof(ops) / sizeof(ops[0]))
 #define ENDLESS 120 /* seconds that no call takes, even where the machine is busy */
 
@@ -1133,21 +1183,22 @@ static void create_disk(uint64_t seed)
 {
 	struct worker w = { .random = seed };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .size = NR_ZONES * ZONE_SIZE,
-				    .zone_size = ZONE_SIZE,
-				    .logical_block = BLOCK,
-				    .physical_block = BLOCK,
-				    .nr_conv = 1,
-				    .conv = &conv,
-				    .unrestricted_read = 1 };
+	struct zd_config config = config_of(NR_ZONES * ZONE_SIZE, ZONE_SIZE, &conv);
 	struct zd_error err;
 
+	config.unrestricted_read = 1;
 	config.model = draw(&w, 2) ? ZD_HOST_AWARE : ZD_HOST_MANAGED;
 	config.dialect = config.model == ZD_HOST_AWARE ? ZD_ZBC : (uint8_t)draw(&w, 3);
 	config.zone_capacity = draw(&w, 2) ? ZONE_SIZE : ZONE_SIZE - 4 * BLOCK;
 	if (config.dialect == ZD_ZBC)
 		config.zone_capacity = 0;
+	if (config.dialect == ZD_ZNS && draw(&w, 4))
+		config.zone_extension = EXTENSION;
+	if (config.dialect == ZD_ZNS && draw(&w, 2)) {
+		config.zrwa_size = 4 * BLOCK;
+		config.zrwa_granularity = 2 * BLOCK;
+		config.zrwa_count = 3;
+	}
 	config.max_open = 4 + draw(&w, 8);
 	config.max_active = config.dialect == ZD_ZBC ? 0 : config.max_open + draw(&w, 6);
 	config.implicit_close = (uint8_t)draw(&w, 3);

@@ -9,7 +9,9 @@
 #include "testing.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,21 +24,10 @@
 static zd_dev *new_disk(uint32_t model)
 {
 	const struct zd_range conv = { 0, CONV };
-	const struct zd_config config = { .struct_size = sizeof(struct zd_config),
-					  .size = ZONES * ZONE,
-					  .zone_size = ZONE,
-					  .logical_block = BLOCK,
-					  .physical_block = BLOCK,
-					  .slot_cache = UINT64_MAX,
-					  .unrestricted_read = 1,
-					  .model = (uint8_t)model,
-					  .nr_conv = 1,
-					  .conv = &conv };
-	struct zd_error err;
-	zd_dev *dev;
+	struct zd_config config = config_of(ZONES * ZONE, ZONE, &conv);
 
-	CLAIM(zd_create(NULL, &config, 0, &dev, &err) == 0);
-	return dev;
+	config.model = (uint8_t)model;
+	return memory_disk(config);
 }
 
 static uint8_t data[4 * BLOCK], back[4 * BLOCK];
@@ -491,6 +482,152 @@ static void vectors(void)
 	CLAIM(zd_close(dev, &err) == 0);
 }
 
+/* Data that lies elsewhere: here in an array that only the calls of a mover touch. */
+#define MOVED (40u * BLOCK) /* more than any piece that is copied by way of the stack */
+
+struct elsewhere {
+	struct zd_mover mover;
+	uint8_t *bytes;
+	uint64_t fails_at; /* ZD_NONE: never */
+	const uint64_t *landed;
+	uint64_t seen; /* of *landed, when it was first asked for data */
+};
+
+static int take(const struct zd_mover *mover, uint64_t at, void *to, uint64_t n)
+{
+	struct elsewhere *e = (struct elsewhere *)(uintptr_t)mover;
+
+	CLAIM(n && at + n <= MOVED);
+	if (e->landed && !e->seen)
+		e->seen = *e->landed;
+	if (at + n > e->fails_at)
+		return -EFAULT;
+	memcpy(to, e->bytes + at, n);
+	return 0;
+}
+
+static int give_away(const struct zd_mover *mover, uint64_t at, const void *from, uint64_t n)
+{
+	struct elsewhere *e = (struct elsewhere *)(uintptr_t)mover;
+
+	CLAIM(n && at + n <= MOVED);
+	if (at + n > e->fails_at)
+		return -EFAULT;
+	memcpy(e->bytes + at, from, n);
+	return 0;
+}
+
+static int64_t move(zd_dev *dev, int op, uint64_t offset, struct elsewhere *e)
+{
+	struct zd_request q = request(op, offset, MOVED);
+
+	q.done = NULL;
+	q.err = &err;
+	q.mover = &e->mover;
+	e->landed = op == ZD_OP_APPEND ? &q.landed : NULL;
+	e->seen = 0;
+	CLAIM(zd_submit(dev, &q) == 0);
+	if (op == ZD_OP_APPEND && q.result >= 0)
+		CLAIM(e->seen == q.landed);
+	return q.result;
+}
+
+/* Written, read back and compared in zones of all kinds, on places that the host has and has not, by handle and fork. */
+static void movers(void)
+{
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED), *fork = NULL;
+	struct elsewhere e = { { take, give_away }, malloc(MOVED), ZD_NONE, NULL, 0 };
+	const struct zd_fault flip = { .kind = ZD_FAULT_FLIP_READ, .last_zone = ZD_NO_ZONE, .bit = 8 * 5 };
+	uint8_t *plain = malloc(MOVED), *again = malloc(MOVED);
+	const struct iovec one = { again, MOVED };
+	struct zd_request q = request(ZD_OP_COMPARE, 0, 0);
+	zd_snapshot *snapshot = NULL;
+	uint32_t i, id, round;
+
+	CLAIM(e.bytes && plain && again);
+	for (round = 0; round < 2; round++) { /* the second time all blocks are there */
+		for (i = 0; i < MOVED; i++)
+			plain[i] = (uint8_t)(i * 7 + i / 256 + round);
+		memcpy(e.bytes, plain, MOVED);
+		CLAIM(move(dev, ZD_OP_WRITE, SEQ(1) - 8 * BLOCK, &e) == MOVED); /* across conventional zones */
+		CLAIM(move(dev, ZD_OP_WRITE, SEQ(5), &e) == MOVED);
+		CLAIM(move(dev, ZD_OP_WRITE, SEQ(5), &e) == ZD_E_UNALIGNED_WRITE);
+		CLAIM(move(dev, ZD_OP_APPEND, SEQ(6), &e) == MOVED && move(dev, ZD_OP_APPEND, SEQ(6), &e) == MOVED);
+		CLAIM(e.seen == SEQ(6) + MOVED);
+		for (i = 0; i < 4; i++) {
+			const uint64_t places[] = { SEQ(1) - 8 * BLOCK, SEQ(5), SEQ(6), SEQ(6) + MOVED };
+
+			CLAIM(zd_pread(dev, again, MOVED, places[i], &err) == MOVED && memcmp(again, plain, MOVED) == 0);
+			memset(e.bytes, 0x55, MOVED);
+			CLAIM(move(dev, ZD_OP_READ, places[i], &e) == MOVED && memcmp(e.bytes, plain, MOVED) == 0);
+		}
+		/* Zones that hold nothing, and what lies behind a write pointer. */
+		CLAIM(move(dev, ZD_OP_READ, SEQ(9), &e) == MOVED && move(dev, ZD_OP_READ, SEQ(5) + MOVED / 2, &e) == MOVED);
+		CLAIM(memcmp(e.bytes, plain + MOVED / 2, MOVED / 2) == 0 && e.bytes[MOVED / 2] == 0);
+		if (round == 0) {
+			CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, 5, 2, &err) == 0 && zd_flush(dev, &err) == 0);
+			continue;
+		}
+		CLAIM(zd_fault_add(dev, &flip, &id, &err) == 0);
+		CLAIM(move(dev, ZD_OP_READ, SEQ(5), &e) == MOVED && e.bytes[5] == (plain[5] ^ 1));
+		e.bytes[5] ^= 1;
+		CLAIM(memcmp(e.bytes, plain, MOVED) == 0 && zd_fault_clear(dev, id, &err) == 0);
+	}
+	CLAIM(zd_snapshot_take(dev, &snapshot, &err) == 0 && zd_fork(snapshot, NULL, &fork, &err) == 0);
+	memset(e.bytes, 0x55, MOVED);
+	CLAIM(move(fork, ZD_OP_READ, SEQ(6), &e) == MOVED && memcmp(e.bytes, plain, MOVED) == 0);
+	CLAIM(move(fork, ZD_OP_WRITE, SEQ(2), &e) == MOVED && move(fork, ZD_OP_READ, SEQ(2), &e) == MOVED);
+	CLAIM(zd_close(fork, &err) == 0);
+	zd_snapshot_free(snapshot);
+	/* What could not be moved was not written: the zone is as it was. */
+	e.fails_at = MOVED - BLOCK;
+	CLAIM(move(dev, ZD_OP_WRITE, SEQ(5) + MOVED, &e) == -EFAULT && move(dev, ZD_OP_READ, SEQ(5), &e) == -EFAULT);
+	CLAIM(move(dev, ZD_OP_WRITE, SEQ(11), &e) == -EFAULT);
+	e.fails_at = ZD_NONE;
+	CLAIM(move(dev, ZD_OP_WRITE, SEQ(5) + MOVED, &e) == MOVED && move(dev, ZD_OP_WRITE, SEQ(11), &e) == MOVED);
+	/* Who has a mover has no buffers, and moves what is read or written. */
+	q.mover = &e.mover;
+	CLAIM(zd_submit(dev, &q) == 0 && q.result == -EINVAL);
+	q = request(ZD_OP_READ, 0, BLOCK);
+	q.mover = &e.mover;
+	q.iov = &one;
+	q.nr_iov = 1;
+	CLAIM(zd_submit(dev, &q) == 0 && q.result == -EINVAL);
+	claim_disk_is_sound(dev, 1);
+	CLAIM(zd_close(dev, &err) == 0);
+	free(e.bytes);
+	free(plain);
+	free(again);
+}
+
+/* The same checksum as it is made where the processor has no instruction for it. */
+#define zd_crc32c crc32c_by_table
+#undef ZD_TSAN
+#define ZD_TSAN
+#include "../../native/base/crc32c.c"
+#undef zd_crc32c
+
+/* Whatever the length, and wherever the bytes lie, it is that of one byte after the other. */
+static void checksums(void)
+{
+	enum { MOST = 200000 };
+	uint8_t *bytes = malloc(MOST);
+	uint32_t i, crc = 0, seed = 1, length = 0;
+
+	CLAIM(bytes && zd_crc32c(0, "123456789", 9) == 0xE3069283u);
+	for (i = 0; i < MOST; i++)
+		bytes[i] = (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 24);
+	for (i = 0; i < MOST; i++) {
+		crc = crc32c_by_table(crc, bytes + i, 1);
+		if (i + 1 < length)
+			continue;
+		CLAIM(zd_crc32c(0, bytes, i + 1) == crc && crc32c_by_table(0, bytes, i + 1) == crc);
+		CLAIM(zd_crc32c(zd_crc32c(0, bytes, i / 3), bytes + i / 3, i + 1 - i / 3) == crc);
+		length += 1 + length / 7;
+	}
+	free(bytes);
+}
+
 static int64_t report(zd_dev *dev, uint32_t zone, uint32_t count, uint32_t filter, uint16_t flags, struct zd_zone *zones)
 {
 	struct zd_request q = { .size = sizeof(q),
@@ -812,6 +949,86 @@ static void pace_is_not_inherited(void)
 	CLAIM(zd_close(dev, &err) == 0 && drive.ends == 1);
 }
 
+/* ---------------------------------------------------------------- recordings */
+
+struct other_recordings {
+	zd_dev *dev;
+	_Atomic int over;
+};
+
+static void *record_nothing(void *arg)
+{
+	struct other_recordings *other = arg;
+	int fd = memfd_create("other", MFD_CLOEXEC), r;
+	struct zd_error error;
+
+	while (!atomic_load(&other->over)) {
+		r = zd_trace_start_data(other->dev, fd, &error);
+		CLAIM(r == 0 || r == -EBUSY || r == -EAGAIN);
+		if (!r)
+			CLAIM(zd_trace_stop(other->dev, NULL, &error) == 0);
+	}
+	close(fd);
+	return NULL;
+}
+
+/* From END to the checksums that each item has of all before it. */
+static int is_whole(int fd)
+{
+	struct zd_trace_reader reader = { .with_data = 1 };
+	struct zd_trace_record records[64];
+	uint64_t length = (uint64_t)lseek(fd, 0, SEEK_END), at, used;
+	uint8_t *bytes = malloc(length);
+	uint32_t size;
+
+	CLAIM(bytes && pread(fd, bytes, length, 0) == (int64_t)length);
+	memcpy(&size, bytes + 12, sizeof(size));
+	memcpy(&reader.crc, bytes + size - 4, sizeof(reader.crc));
+	for (at = size; zd_trace_read(&reader, bytes + at, length - at, records, 64, &used) > 0; at += used)
+		;
+	free(bytes);
+	return reader.ended && !reader.damage;
+}
+
+/* The end of one recording takes nothing from the one that another process begins behind it: its data has a ring of its own. */
+static void recordings_in_turn(void)
+{
+	static uint8_t much[ZONE / 2];
+	char path[64];
+	const struct zd_range conv = { 0, CONV };
+	struct zd_config config = config_of(ZONES * ZONE, ZONE, &conv);
+	struct other_recordings other = { 0 };
+	uint32_t whole = 0;
+	pthread_t thread;
+	zd_dev *dev;
+
+	snprintf(path, sizeof(path), "/dev/shm/zoned-recordings-%d", getpid());
+	config.host_sync = ZD_SYNC_NEVER;
+	CLAIM(zd_create(path, &config, ZD_CREATE_REPLACE, &dev, &err) == 0);
+	CLAIM(zd_open(path, 0, &other.dev, &err) == 0);
+	memset(much, 7, sizeof(much));
+	CLAIM(pthread_create(&thread, NULL, record_nothing, &other) == 0);
+	while (whole < 600) {
+		int fd = memfd_create("recording", MFD_CLOEXEC), r = zd_trace_start_data(dev, fd, &err);
+		uint64_t landed;
+
+		CLAIM(r == 0 || r == -EBUSY || r == -EAGAIN);
+		if (!r) {
+			for (uint32_t zone = CONV; zone < CONV + 4; zone++) {
+				CLAIM(zd_append(dev, zone, much, sizeof(much), &landed, &err) == (int64_t)sizeof(much));
+				CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, zone, 1, &err) == 0);
+			}
+			CLAIM(zd_trace_stop(dev, NULL, &err) == 0);
+			CLAIM(is_whole(fd));
+			whole++;
+		}
+		close(fd);
+	}
+	atomic_store(&other.over, 1);
+	CLAIM(pthread_join(thread, NULL) == 0);
+	CLAIM(zd_close(other.dev, &err) == 0 && zd_close(dev, &err) == 0 && unlink(path) == 0);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -829,9 +1046,12 @@ static const struct {
 	{ "write-zeroes", write_zeroes },
 	{ "deallocate", deallocate },
 	{ "verify-and-compare", verify_and_compare },
+	{ "movers", movers },
+	{ "checksums", checksums },
 	{ "vectors", vectors },
 	{ "report-filters", report_filters },
 	{ "pins-survive", pins_survive },
+	{ "recordings-in-turn", recordings_in_turn },
 	{ "observers-are-local", observers_are_local },
 	{ "watchers-hold-up-nothing", watchers_hold_up_nothing },
 	{ "pace-defers-what-is-done", pace_defers_what_is_done },

@@ -7,7 +7,7 @@
  *
  * Under ThreadSanitizer only one handle: two mappings of one lock are two locks to it.
  */
-#include "testing.h"
+#include "workers.h"
 
 #ifdef __SANITIZE_THREAD__
 #define ZD_TSAN_BUILD 1
@@ -16,33 +16,11 @@
 #endif
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdint.h>
-#include <time.h>
-#include <unistd.h>
 
-#define BLOCK 4096u
-#define ZONE_BLOCKS 32u
-#define ZONE_SIZE (ZONE_BLOCKS * BLOCK)
 #define NR_ZONES 24u
 #define CONV 2u
 
-static atomic_bool stop;
 static atomic_ulong commands;
-
-struct worker {
-	pthread_t thread;
-	zd_dev *dev;
-	uint32_t id;
-	uint64_t random;
-};
-
-static uint32_t draw(struct worker *w, uint32_t below)
-{
-	w->random = w->random * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(w->random >> 33) % below;
-}
 
 /* Each 512 bytes say where they belong and repeat one tag, so that a torn or misplaced block is seen. */
 static void stamp(uint8_t *buffer, uint64_t offset, uint32_t length, uint64_t tag)
@@ -78,12 +56,15 @@ static void settle(int64_t ret, const struct zd_error *err)
 		claim_known_code(ret, err);
 }
 
+/* What a thread writes, or has read. */
+static _Thread_local uint8_t buffer[ZONE_SIZE];
+
 /* Zones that one writer alone writes and resets: nothing may get lost there. */
 static void *own_zone(void *arg)
 {
 	struct worker *w = arg;
 	uint32_t zone = CONV + w->id, blocks;
-	static _Thread_local uint8_t buffer[ZONE_SIZE], back[ZONE_SIZE];
+	static _Thread_local uint8_t back[ZONE_SIZE];
 	uint64_t start = (uint64_t)zone * ZONE_SIZE;
 	struct zd_error err;
 
@@ -114,7 +95,6 @@ static void *own_zone(void *arg)
 static void *shared_zones(void *arg)
 {
 	struct worker *w = arg;
-	static _Thread_local uint8_t buffer[4 * BLOCK];
 	struct zd_error err;
 	uint64_t landed;
 
@@ -124,7 +104,7 @@ static void *shared_zones(void *arg)
 
 		if (kind < 30) {
 			/* An append does not know where it lands: a tag, and no place. */
-			memset(buffer, 0, sizeof(buffer));
+			memset(buffer, 0, (size_t)blocks * BLOCK);
 			ret = zd_append(w->dev, zone, buffer, (uint64_t)blocks * BLOCK, &landed, &err);
 			if (ret >= 0)
 				CLAIM(landed / ZONE_SIZE == zone && landed % BLOCK == 0);
@@ -143,7 +123,6 @@ static void *shared_zones(void *arg)
 static void *conventional(void *arg)
 {
 	struct worker *w = arg;
-	static _Thread_local uint8_t buffer[ZONE_SIZE];
 	struct zd_error err;
 
 	while (!atomic_load(&stop)) {
@@ -159,7 +138,6 @@ static void *conventional(void *arg)
 static void *reader(void *arg)
 {
 	struct worker *w = arg;
-	static _Thread_local uint8_t buffer[ZONE_SIZE];
 	struct zd_error err;
 
 	while (!atomic_load(&stop)) {
@@ -201,13 +179,11 @@ static void *looker(void *arg)
 static void *flusher(void *arg)
 {
 	struct worker *w = arg;
-	struct timespec pause = { 0, 2000000 };
 	struct zd_error err;
 
-	while (!atomic_load(&stop)) {
+	while (pause_for(2000000)) {
 		CLAIM(zd_flush(w->dev, &err) == 0);
 		settle(0, &err);
-		nanosleep(&pause, NULL);
 	}
 	return NULL;
 }
@@ -217,7 +193,6 @@ static void *viewer(void *arg)
 {
 	struct worker *w = arg;
 	static _Thread_local uint8_t first[CONV * ZONE_SIZE], again[CONV * ZONE_SIZE];
-	struct timespec pause = { 0, 500000 };
 	struct zd_snapshot_block blocks[8];
 	struct zd_error err;
 	zd_snapshot *snapshot, *inner;
@@ -229,7 +204,7 @@ static void *viewer(void *arg)
 		CLAIM(zd_fork(snapshot, NULL, &fork, &err) == 0);
 		zd_snapshot_free(snapshot);
 		CLAIM(zd_pread(fork, first, sizeof(first), 0, &err) == (int64_t)sizeof(first));
-		nanosleep(&pause, NULL);
+		pause_for(500000);
 		CLAIM(zd_pread(fork, again, sizeof(again), 0, &err) == (int64_t)sizeof(again));
 		CLAIM(memcmp(first, again, sizeof(first)) == 0);
 		/* A fork of the fork, which shows the same when that one is overwritten or gone. */
@@ -265,7 +240,6 @@ static void *family(void *arg)
 {
 	enum { MOST = 12, READ = 16 * BLOCK };
 	struct worker *w = arg;
-	struct timespec pause = { 0, 200000 };
 	zd_snapshot *snapshots[MOST] = { NULL };
 	zd_dev *forks[MOST] = { NULL };
 	uint8_t *bytes = malloc(READ);
@@ -273,7 +247,7 @@ static void *family(void *arg)
 	uint64_t landed;
 
 	CLAIM(bytes);
-	while (!atomic_load(&stop)) {
+	while (pause_for(200000)) {
 		zd_snapshot **snapshot = &snapshots[draw(w, MOST)];
 		zd_dev **fork = &forks[draw(w, MOST)];
 		uint32_t zone = (uint32_t)draw(w, NR_ZONES);
@@ -304,7 +278,6 @@ static void *family(void *arg)
 		}
 		if (*fork)
 			CLAIM(zd_pread(*fork, bytes, READ, zone * ZONE_SIZE, &err) == READ);
-		nanosleep(&pause, NULL);
 	}
 	for (uint32_t i = 0; i < MOST; i++) {
 		if (forks[i])
@@ -382,7 +355,6 @@ static void *beginner(void *arg)
 static void *recorder(void *arg)
 {
 	struct worker *w = arg;
-	struct timespec pause = { 0, 20000000 };
 	struct zd_trace_status status = { .struct_size = sizeof(status) };
 	struct zd_error err;
 	FILE *file = tmpfile();
@@ -398,7 +370,7 @@ static void *recorder(void *arg)
 
 		CLAIM(lseek(fileno(file), 0, SEEK_SET) == 0);
 		CLAIM(zd_trace_start(w->dev, fileno(file), &err) == 0);
-		nanosleep(&pause, NULL);
+		pause_for(20000000);
 		CLAIM(zd_trace_stop(w->dev, &status, &err) == 0);
 		CLAIM(status.lost == 0);
 		bytes = malloc(status.bytes);
@@ -413,7 +385,7 @@ static void *recorder(void *arg)
 		CLAIM(reader.ended && !reader.damage && at == status.bytes && found == status.records);
 		free(bytes);
 		settle(0, &err);
-		nanosleep(&pause, NULL);
+		pause_for(20000000);
 	}
 	fclose(file);
 	return NULL;
@@ -427,18 +399,9 @@ int main(int argc, char **argv)
 	/* ThreadSanitizer takes the two mappings of a lock, the disk's and its snapshots', for two locks. */
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) - 2 * ZD_TSAN_BUILD };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .size = NR_ZONES * ZONE_SIZE,
-				    .zone_size = ZONE_SIZE,
-				    .logical_block = BLOCK,
-				    .physical_block = BLOCK,
-				    .max_open = 8,
-				    .unrestricted_read = 1,
-				    .nr_conv = 1,
-				    .conv = &conv,
-				    .slot_cache = 8 * ZONE_SIZE };
+	struct zd_config config = busy_config(NR_ZONES, 8, &conv);
 	const char *path = argc > 2 ? argv[2] : NULL;
-	struct worker workers[NR];
+	struct worker like[2];
 	struct zd_error err;
 	zd_dev *dev, *other;
 
@@ -451,14 +414,9 @@ int main(int argc, char **argv)
 	CLAIM(zd_create(NULL, &config, 0, &quiet_disk, &err) == 0);
 	if (argc > 3 && atoi(argv[3]) == 2)
 		CLAIM(zd_open(path, 0, &other, &err) == 0);
-	for (uint32_t i = 0; i < NR; i++) {
-		workers[i] = (struct worker){ .dev = i % 2 ? other : dev, .id = i, .random = i * 7919 + 1 };
-		CLAIM(pthread_create(&workers[i].thread, NULL, jobs[i], &workers[i]) == 0);
-	}
-	sleep((unsigned)atoi(argv[1]));
-	atomic_store(&stop, 1);
-	for (uint32_t i = 0; i < NR; i++)
-		CLAIM(pthread_join(workers[i].thread, NULL) == 0);
+	like[0] = (struct worker){ .dev = dev };
+	like[1] = (struct worker){ .dev = other };
+	work(jobs, NR, like, 2, (unsigned)atoi(argv[1]));
 	claim_disk_is_sound(dev, 1);
 	claim_disk_is_sound(quiet_disk, 1);
 	CLAIM(atomic_load(&recordings) == 0 || atomic_load(&recordings) == 1);

@@ -5,45 +5,21 @@
  *
  *     stress_fs SECONDS [IMAGE]      without IMAGE in RAM
  */
-#include "testing.h"
+#include "workers.h"
 
 #include "zoned/fs.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#define BLOCK 4096u
-#define ZONE_BLOCKS 32u
-#define ZONE_SIZE (ZONE_BLOCKS * BLOCK)
 #define NR_ZONES 20u
 #define CONV 3u               /* zone 0 holds the superblock */
 #define OWN 3u                /* files that one thread alone writes: inode numbers CONV to CONV + OWN - 1 */
 #define SHARED (CONV + OWN)   /* the first of those that all write */
 #define BROKEN (NR_ZONES - 2) /* those whose zones die and come back */
 
-static atomic_bool stop;
 static atomic_ulong calls;
-
-struct worker {
-	pthread_t thread;
-	zd_dev *dev;
-	zd_fs *fs;
-	uint32_t id;
-	uint64_t random;
-};
-
-static uint32_t draw(struct worker *w, uint32_t below)
-{
-	w->random = w->random * 6364136223846793005ull + 1442695040888963407ull;
-	return (uint32_t)(w->random >> 33) % below;
-}
 
 /* Every failure is one of these, and nothing else may be refused. */
 static void settle(int64_t ret)
@@ -237,10 +213,9 @@ static void *looker(void *arg)
 static void *breaker(void *arg)
 {
 	struct worker *w = arg;
-	struct timespec pause = { 0, 300000 };
 	struct zd_error err;
 
-	while (!atomic_load(&stop)) {
+	while (pause_for(300000)) {
 		uint32_t zone = SHARED + draw(w, NR_ZONES - SHARED);
 
 		if (zone >= BROKEN) {
@@ -250,7 +225,6 @@ static void *breaker(void *arg)
 			zd_zone_mgmt(w->dev, draw(w, 2) ? ZD_CMD_RESET : ZD_CMD_FINISH, zone, 1, &err);
 		}
 		settle(0);
-		nanosleep(&pause, NULL);
 	}
 	return NULL;
 }
@@ -261,19 +235,10 @@ int main(int argc, char **argv)
 						 conventional, conventional, reader,   reader,       looker,       breaker };
 	enum { NR = sizeof(jobs) / sizeof(jobs[0]) };
 	struct zd_range conv = { 0, CONV };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .size = NR_ZONES * ZONE_SIZE,
-				    .zone_size = ZONE_SIZE,
-				    .logical_block = BLOCK,
-				    .physical_block = BLOCK,
-				    .max_open = 12,
-				    .unrestricted_read = 1,
-				    .nr_conv = 1,
-				    .conv = &conv,
-				    .slot_cache = 8 * ZONE_SIZE };
+	struct zd_config config = busy_config(NR_ZONES, 12, &conv);
 	struct zd_fs_format format = { .label = "stress", .perm = 0640 };
 	struct zd_fs_options options = { .errors = ZD_FS_REPAIR, .flags = ZD_FS_RELAXED };
-	struct worker workers[NR];
+	struct worker like = { 0 };
 	struct zd_error err;
 	zd_dev *dev;
 	zd_fs *fs;
@@ -285,14 +250,8 @@ int main(int argc, char **argv)
 	CLAIM(zd_create(argc > 2 ? argv[2] : NULL, &config, ZD_CREATE_REPLACE, &dev, &err) == 0);
 	CLAIM(zd_fs_mkfs(dev, &format, &err) == 0);
 	CLAIM(zd_fs_mount(dev, &options, &fs, &err) == 0);
-	for (uint32_t i = 0; i < NR; i++) {
-		workers[i] = (struct worker){ .dev = dev, .fs = fs, .id = i, .random = i * 7919 + 1 };
-		CLAIM(pthread_create(&workers[i].thread, NULL, jobs[i], &workers[i]) == 0);
-	}
-	sleep((unsigned)atoi(argv[1]));
-	atomic_store(&stop, 1);
-	for (uint32_t i = 0; i < NR; i++)
-		CLAIM(pthread_join(workers[i].thread, NULL) == 0);
+	like = (struct worker){ .dev = dev, .fs = fs };
+	work(jobs, NR, &like, 1, (unsigned)atoi(argv[1]));
 	claim_disk_is_sound(dev, 1);
 	zd_fs_umount(fs);
 	CLAIM(zd_close(dev, &err) == 0);

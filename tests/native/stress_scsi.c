@@ -36,12 +36,6 @@ struct initiator {
 
 static _Atomic bool over;
 
-static uint32_t draw(struct initiator *me, uint32_t below)
-{
-	me->rng = me->rng * 6364136223846793005u + 1442695040888963407u;
-	return (uint32_t)(me->rng >> 33) % below;
-}
-
 static void ended(struct zd_scsi_task *task)
 {
 	struct slot *slot = task->arg;
@@ -53,7 +47,7 @@ static void ended(struct zd_scsi_task *task)
 static void make(struct initiator *me, struct slot *slot)
 {
 	static const uint8_t opcodes[] = { 0x28, 0x2A, 0x35, 0x2F, 0x28, 0x2A };
-	uint32_t what = draw(me, 10);
+	uint32_t what = draw_of(&me->rng, 10);
 
 	memset(slot->cdb, 0, sizeof(slot->cdb));
 	memset(slot->list, 0, sizeof(slot->list));
@@ -61,13 +55,13 @@ static void make(struct initiator *me, struct slot *slot)
 	slot->task.tag = (uint64_t)(slot - me->slots);
 	if (what < 6) {
 		slot->cdb[0] = opcodes[what];
-		slot->cdb[5] = (uint8_t)draw(me, 16);
+		slot->cdb[5] = (uint8_t)draw_of(&me->rng, 16);
 		slot->cdb[8] = 1;
 		slot->task.cdb_length = 10;
 		slot->iov = (struct iovec){ slot->data, BLOCK };
 	} else if (what == 6) {
 		slot->cdb[0] = 0x89;
-		slot->cdb[9] = (uint8_t)draw(me, 16);
+		slot->cdb[9] = (uint8_t)draw_of(&me->rng, 16);
 		slot->cdb[13] = 1;
 		slot->task.cdb_length = 16;
 		slot->iov = (struct iovec){ slot->data, 2 * BLOCK };
@@ -77,7 +71,7 @@ static void make(struct initiator *me, struct slot *slot)
 		slot->cdb[2] = 0x05;
 		slot->cdb[8] = sizeof(slot->list);
 		slot->list[7] = (uint8_t)(1 + me->number);
-		slot->list[15] = (uint8_t)(1 + (what == 7 ? draw(me, NEXUSES) : me->number));
+		slot->list[15] = (uint8_t)(1 + (what == 7 ? draw_of(&me->rng, NEXUSES) : me->number));
 		slot->task.cdb_length = 10;
 		slot->iov = (struct iovec){ slot->list, sizeof(slot->list) };
 	}
@@ -104,12 +98,12 @@ static void manage(struct initiator *me, zd_scsi_nexus *nexus)
 	static const int functions[] = { ZD_SCSI_ABORT_TASK, ZD_SCSI_ABORT_TASK,     ZD_SCSI_ABORT_TASK_SET,
 					 ZD_SCSI_ABORT_TASK, ZD_SCSI_CLEAR_TASK_SET, ZD_SCSI_LUN_RESET };
 	uint8_t lun[8] = { 0 };
-	uint32_t tag = draw(me, TASKS);
-	int function = functions[draw(me, 6)];
+	uint32_t tag = draw_of(&me->rng, TASKS);
+	int function = functions[draw_of(&me->rng, 6)];
 	int r;
 
-	if (function == ZD_SCSI_LUN_RESET && draw(me, 2))
-		r = zd_scsi_reset(nexus, draw(me, 2) ? lun : NULL);
+	if (function == ZD_SCSI_LUN_RESET && draw_of(&me->rng, 2))
+		r = zd_scsi_reset(nexus, draw_of(&me->rng, 2) ? lun : NULL);
 	else
 		r = zd_scsi_manage(nexus, function, lun, tag);
 
@@ -128,7 +122,7 @@ static void *initiate(void *arg)
 	uint64_t sends, gets;
 
 	while (!over) {
-		struct slot *slot = &me->slots[draw(me, TASKS)];
+		struct slot *slot = &me->slots[draw_of(&me->rng, TASKS)];
 
 		if (!nexus)
 			CLAIM(zd_scsi_nexus_open(me->target, &me->number, sizeof(me->number), &nexus, NULL) == 0);
@@ -140,11 +134,11 @@ static void *initiate(void *arg)
 			zd_scsi_transfer(nexus, slot->task.lun, slot->cdb, slot->task.cdb_length, &sends, &gets);
 			CLAIM(sends <= sizeof(slot->data) && gets <= sizeof(slot->data));
 			zd_scsi_exec(nexus, &slot->task);
-		} else if (draw(me, 16) == 0) {
+		} else if (draw_of(&me->rng, 16) == 0) {
 			zd_scsi_cancel(&slot->task);
-		} else if (draw(me, 8) == 0) {
+		} else if (draw_of(&me->rng, 8) == 0) {
 			manage(me, nexus);
-		} else if (draw(me, 100) == 0) {
+		} else if (draw_of(&me->rng, 100) == 0) {
 			zd_scsi_nexus_close(nexus);
 			nexus = NULL;
 			for (uint32_t i = 0; i < TASKS; i++)
@@ -159,32 +153,10 @@ static void *initiate(void *arg)
 	return NULL;
 }
 
-static void hold(zd_dev *dev, int kind, int order, uint64_t ns, uint32_t commands)
-{
-	struct zd_fault fault = { .kind = (uint32_t)kind,
-				  .commands = commands,
-				  .last_zone = ZD_NO_ZONE,
-				  .order = (uint32_t)order,
-				  .real_ns = ns,
-				  .probability = 1u << 30,
-				  .seed = 5 };
-	uint32_t id;
-
-	CLAIM(zd_fault_add(dev, &fault, &id, NULL) == 0);
-}
-
 int main(int argc, char **argv)
 {
 	struct zd_range conv = { 0, 4 };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .size = 8 << 20,
-				    .zone_size = 1 << 20,
-				    .logical_block = BLOCK,
-				    .physical_block = BLOCK,
-				    .slot_cache = UINT64_MAX,
-				    .unrestricted_read = 1,
-				    .nr_conv = 1,
-				    .conv = &conv };
+	struct zd_config config = config_of(8 << 20, 1 << 20, &conv);
 	const struct timespec time = { argc > 1 ? atoi(argv[1]) : 1, 0 };
 	static struct initiator initiators[NEXUSES];
 	uint64_t tasks = 0, aborted = 0, functions = 0;
@@ -195,11 +167,13 @@ int main(int argc, char **argv)
 
 	for (uint32_t i = 0; zd_scsi_command_at(i, &command) == 0; i++)
 		CLAIM(command.name && command.usage[0] == command.opcode);
+	config.slot_cache = UINT64_MAX;
+	config.unrestricted_read = 1;
 	CLAIM(zd_create(NULL, &config, 0, &dev, NULL) == 0);
 	CLAIM(zd_scsi_target_new(NULL, &target, NULL) == 0);
 	CLAIM(zd_scsi_target_add(target, 0, dev, NULL, NULL) == 0);
-	hold(dev, ZD_FAULT_HANG, 1, 0, 1u << ZD_CMD_READ);
-	hold(dev, ZD_FAULT_LATENCY, 2, 300000, 1u << ZD_CMD_READ | 1u << ZD_CMD_WRITE | 1u << ZD_CMD_FLUSH);
+	hold_up(dev, ZD_FAULT_HANG, 1, 0, 1u << ZD_CMD_READ);
+	hold_up(dev, ZD_FAULT_LATENCY, 2, 300000, 1u << ZD_CMD_READ | 1u << ZD_CMD_WRITE | 1u << ZD_CMD_FLUSH);
 	for (uint32_t i = 0; i < NEXUSES; i++) {
 		initiators[i].target = target;
 		initiators[i].number = i;

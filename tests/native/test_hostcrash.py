@@ -38,7 +38,7 @@ UNMARK = """	r = unmark(dev, err);
 DEAD_COMMITTER = """			if (zd_zone_peek(dev, zone))
 				zd_set_dirty(dev, zone);
 """
-SURVIVOR = f"ZD_W_FINISHED) : 0;\n{SET_DIRTY}"
+SURVIVOR = f"ZD_W_FINISHED | ZD_W_EXTENSION) : 0;\n{SET_DIRTY}"
 COPIES = f"""shared state of its zones");
 {SET_DIRTY}	return 0;"""
 MISTAKES: dict[str, tuple[str, list[Change]]] = {

@@ -49,7 +49,7 @@ def run(clean_environment: dict[str, str]) -> Run:
     return to_its_end
 
 
-@pytest.mark.parametrize("target", ["image", "commands", "scsi", "iscsi"])
+@pytest.mark.parametrize("target", ["image", "commands", "scsi", "nvme", "iscsi", "nvmetcp"])
 def test_replay_the_corpus(build: Build, run: Run, target: str) -> None:
     """Everything that was ever worth keeping, findings included."""
     inputs = sorted((HERE / "corpus" / target).iterdir())
@@ -58,7 +58,7 @@ def test_replay_the_corpus(build: Build, run: Run, target: str) -> None:
     assert printed.strip() == f"{len(inputs)} inputs"
 
 
-@pytest.mark.parametrize("target", ["image", "commands", "scsi", "iscsi"])
+@pytest.mark.parametrize("target", ["image", "commands", "scsi", "nvme", "iscsi", "nvmetcp"])
 def test_fuzz_a_little(
     build: Build, run: Run, target: str, needs: Needs, tmp_path: Path, long_run: bool
 ) -> None:
@@ -117,11 +117,14 @@ def test_stress_of_the_file_system(
     assert int(printed.split()[0]) > 1000
 
 
-@pytest.mark.parametrize("program", ["stress_scsi", "stress_scsi-tsan"])
-def test_scsi_tasks_that_are_aborted(build: Build, run: Run, program: str, long_run: bool) -> None:
-    """Each ends once, whoever aborts it by whatever function, and none is left."""
+@pytest.mark.parametrize("flavour", ["", "-tsan"])
+@pytest.mark.parametrize("door", ["scsi", "nvme"])
+def test_what_is_aborted_ends_once(
+    build: Build, run: Run, door: str, flavour: str, long_run: bool
+) -> None:
+    """Whoever aborts a task or a command, and by whatever function; and none is left."""
     printed = run(
-        build(program),
+        build(f"stress_{door}{flavour}"),
         LONG_SECONDS if long_run else SECONDS,
         TSAN_OPTIONS="detect_deadlocks=0 halt_on_error=1",
     )
@@ -165,12 +168,15 @@ def test_the_headers_list_every_code_that_a_call_gave(
 
 def test_the_mixture_leaves_no_call_out() -> None:
     """Each function that a public header of the disk declares is called in mixed.c, and each of
-    its threads begins with all; each of the SCSI executor's is called in stress_scsi.c.
+    its threads begins with all; each of an executor's is called in stress_scsi.c or stress_nvme.c.
     """
     wanted = {name for name in declared() if not name.startswith("zd_fs_")}
     scsi = {name for name in wanted if name.startswith("zd_scsi_")}
     assert {"zd_open", "zd_get_interrupt", "zd_rule_name", "zd_trace_read", "zd_crc32c"} <= wanted
     assert {"zd_scsi_exec", "zd_scsi_cancel", "zd_scsi_command_at"} <= scsi
-    for program, functions in (("mixed", wanted - scsi), ("stress_scsi", scsi)):
+    nvme = {name for name in wanted if name.startswith("zd_nvme_")}
+    assert {"zd_nvme_exec", "zd_nvme_cancel", "zd_nvme_command_at"} <= nvme
+    programs = {"mixed": wanted - scsi - nvme, "stress_scsi": scsi, "stress_nvme": nvme}
+    for program, functions in programs.items():
         text = (HERE / f"{program}.c").read_text(encoding="utf-8")
         assert functions - set(re.findall(r"\b(zd_[a-z0-9_]+)\(", text)) == set(), program

@@ -45,44 +45,45 @@ def prepared(what: str = "pass") -> str:
 
 
 OPENED = prepared()
+RECORDING = prepared("dev.trace.start(path + '.trace')")
 CASES = {
-    # who waits: the lock that is held, and the code
-    "open": ("gate", "setup_done(); wait_for(lambda: zoned.open(path))"),
-    "open-readonly": ("gate", "setup_done(); wait_for(lambda: zoned.open(path, readonly=True))"),
-    "close": ("gate", OPENED + "wait_for(dev.close)"),
-    "check": ("gate", "setup_done(); wait_for(lambda: zoned.check(path))"),
-    "check-of-a-living-disk": ("commit", "setup_done(); wait_for(lambda: zoned.check(path))"),
-    "flush": ("commit", OPENED + "wait_for(dev.flush)"),
-    "snapshot": ("commit", OPENED + "wait_for(dev.snapshot)"),
-    "append": ("stripe", OPENED + "wait_for(lambda: dev.append(3, block))"),
-    "reset-all": ("stripe", OPENED + "wait_for(dev.reset_all)"),
-    "trace-stop": (
-        "stripe",
-        prepared("dev.trace.start(path + '.trace')") + "wait_for(dev.trace.stop)",
-    ),
-    "close-while-recording": (
-        "stripe",
-        prepared("dev.trace.start(path + '.trace')") + "wait_for(dev.close)",
-    ),
-    "open-zone": ("resource", OPENED + "wait_for(lambda: dev.open_zone(3))"),
-    "first-append": ("resource", OPENED + "wait_for(lambda: dev.append(4, block))"),
-    "pre-image": ("resource", OPENED + "wait_for(lambda: dev.pwrite(block, 0))"),
-    "power-cut": ("resource", OPENED + "wait_for(dev.power_cut)"),
-    "fault-add": ("faults", OPENED + "wait_for(lambda: dev.faults.add('medium'))"),
-    "command-with-faults": (
-        "faults",
-        prepared("dev.faults.add('lost', zones=3)") + "wait_for(lambda: dev.append(3, block))",
-    ),
-    "recorded-command": (
-        "trace",
-        prepared("dev.trace.keep()") + "wait_for(lambda: dev.append(3, block))",
-    ),
-    "keep": ("trace", OPENED + "wait_for(dev.trace.keep)"),
-    "recording": ("trace", OPENED + "wait_for(lambda: dev.trace.start(path + '.trace'))"),
-    "full-ring": (
-        "recorder",
-        OPENED + "wait_for(lambda: [dev.pread(4096, 0) for _ in range(2000)])",
-    ),
+    # the lock that is held: who waits, and the code
+    "gate": {
+        "open": "setup_done(); wait_for(lambda: zoned.open(path))",
+        "open-readonly": "setup_done(); wait_for(lambda: zoned.open(path, readonly=True))",
+        "close": OPENED + "wait_for(dev.close)",
+        "check": "setup_done(); wait_for(lambda: zoned.check(path))",
+    },
+    "commit": {
+        "check-of-a-living-disk": "setup_done(); wait_for(lambda: zoned.check(path))",
+        "flush": OPENED + "wait_for(dev.flush)",
+        "snapshot": OPENED + "wait_for(dev.snapshot)",
+    },
+    "stripe": {
+        "append": OPENED + "wait_for(lambda: dev.append(3, block))",
+        "reset-all": OPENED + "wait_for(dev.reset_all)",
+        "trace-stop": RECORDING + "wait_for(dev.trace.stop)",
+        "close-while-recording": RECORDING + "wait_for(dev.close)",
+    },
+    "resource": {
+        "open-zone": OPENED + "wait_for(lambda: dev.open_zone(3))",
+        "first-append": OPENED + "wait_for(lambda: dev.append(4, block))",
+        "pre-image": OPENED + "wait_for(lambda: dev.pwrite(block, 0))",
+        "power-cut": OPENED + "wait_for(dev.power_cut)",
+    },
+    "faults": {
+        "fault-add": OPENED + "wait_for(lambda: dev.faults.add('medium'))",
+        "command-with-faults": prepared("dev.faults.add('lost', zones=3)")
+        + "wait_for(lambda: dev.append(3, block))",
+    },
+    "trace": {
+        "recorded-command": prepared("dev.trace.keep()") + "wait_for(lambda: dev.append(3, block))",
+        "keep": OPENED + "wait_for(dev.trace.keep)",
+        "recording": OPENED + "wait_for(lambda: dev.trace.start(path + '.trace'))",
+    },
+    "recorder": {
+        "full-ring": OPENED + "wait_for(lambda: [dev.pread(4096, 0) for _ in range(2000)])",
+    },
 }
 
 
@@ -141,12 +142,13 @@ def waits(process: subprocess.Popen[str]) -> bool:
 
 
 @pytest.mark.usefixtures("on_x86_64")
-@pytest.mark.parametrize("who", CASES)
+@pytest.mark.parametrize(
+    ("lock", "who"), [(lock, who) for lock, cases in CASES.items() for who in cases]
+)
 def test_ctrl_c_ends_whoever_waits_for_a_stopped_process(
-    holder: Path, image: Path, start: Callable[..., subprocess.Popen[str]], who: str
+    holder: Path, image: Path, start: Callable[..., subprocess.Popen[str]], lock: str, who: str
 ) -> None:
-    lock, code = CASES[who]
-    waiter = start(sys.executable, "-X", "dev", "-c", COMMON + code, image)
+    waiter = start(sys.executable, "-X", "dev", "-c", COMMON + CASES[lock][who], image)
     assert line(waiter) == "ready"
     holds = start(holder, image, lock)
     stopped(holds)

@@ -17,6 +17,52 @@
 		}                                                                                      \
 	} while (0)
 
+/* Blocks of 4 KiB, zones of one size, the first of them conventional: a program adds to that what it is about. */
+static inline struct zd_config config_of(uint64_t size, uint64_t zone_size, const struct zd_range *conv)
+{
+	return (struct zd_config){ .struct_size = sizeof(struct zd_config),
+				   .size = size,
+				   .zone_size = zone_size,
+				   .logical_block = 4096,
+				   .physical_block = 4096,
+				   .nr_conv = 1,
+				   .conv = conv };
+}
+
+/* A disk in RAM that may be read anywhere. */
+static inline zd_dev *memory_disk(struct zd_config config)
+{
+	struct zd_error err;
+	zd_dev *dev;
+
+	config.slot_cache = UINT64_MAX;
+	config.unrestricted_read = 1;
+	CLAIM(zd_create(NULL, &config, 0, &dev, &err) == 0);
+	return dev;
+}
+
+/* A rule that lets a quarter of such commands hang or be late. */
+static inline void hold_up(zd_dev *dev, uint32_t kind, uint32_t order, uint64_t ns, uint32_t commands)
+{
+	struct zd_fault fault = { .kind = kind,
+				  .commands = commands,
+				  .last_zone = ZD_NO_ZONE,
+				  .order = order,
+				  .real_ns = ns,
+				  .probability = 1u << 30,
+				  .seed = 5 };
+	uint32_t id;
+
+	CLAIM(zd_fault_add(dev, &fault, &id, NULL) == 0);
+}
+
+/* 0 to below - 1, of a generator that each thread has for itself. */
+static inline uint32_t draw_of(uint64_t *rng, uint32_t below)
+{
+	*rng = *rng * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(*rng >> 33) % below;
+}
+
 /* Every failure is a rule of the drive, an image error or a host errno that can occur here, and says so. */
 static inline void claim_known_code(int64_t code, const struct zd_error *err)
 {

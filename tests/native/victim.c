@@ -111,32 +111,24 @@ static void touched(const void *at, size_t n)
 }
 
 /* What -fsanitize=thread calls. */
-#define PLAIN(n)                                 \
-	void __tsan_read##n(void *at)            \
-	{                                        \
-		(void)at;                        \
-	}                                        \
-	void __tsan_unaligned_read##n(void *at)  \
-	{                                        \
-		(void)at;                        \
-	}                                        \
-	void __tsan_volatile_read##n(void *at)   \
-	{                                        \
-		(void)at;                        \
-	}                                        \
-	void __tsan_write##n(void *at)           \
-	{                                        \
-		touched(at, n);                  \
-	}                                        \
-	void __tsan_unaligned_write##n(void *at) \
-	{                                        \
-		touched(at, n);                  \
-	}                                        \
-	void __tsan_volatile_write##n(void *at)  \
-	{                                        \
-		touched(at, n);                  \
+#define LOOKED(name)                 \
+	void __tsan_##name(void *at) \
+	{                            \
+		(void)at;            \
 	}
-PLAIN(1) PLAIN(2) PLAIN(4) PLAIN(8) PLAIN(16) void __tsan_read_range(void *at, size_t n)
+#define CHANGED(name, n)             \
+	void __tsan_##name(void *at) \
+	{                            \
+		touched(at, n);      \
+	}
+/* clang-format off */
+#define PLAIN(n) \
+	LOOKED(read##n) LOOKED(unaligned_read##n) LOOKED(volatile_read##n) \
+	CHANGED(write##n, n) CHANGED(unaligned_write##n, n) CHANGED(volatile_write##n, n)
+PLAIN(1) PLAIN(2) PLAIN(4) PLAIN(8) PLAIN(16);
+/* clang-format on */
+
+void __tsan_read_range(void *at, size_t n)
 {
 	(void)at, (void)n;
 }
@@ -163,6 +155,13 @@ void __tsan_atomic_signal_fence(int order)
 {
 	(void)order;
 }
+#define CHANGE(bits, type, name, builtin)                                  \
+	type __tsan_atomic##bits##_##name(volatile type *a, type v, int o) \
+	{                                                                  \
+		(void)o;                                                   \
+		touched((const void *)(uintptr_t)a, sizeof(*a));           \
+		return builtin(a, v, __ATOMIC_SEQ_CST);                    \
+	}
 #define ATOMIC(bits, type)                                                                                 \
 	type __tsan_atomic##bits##_load(const volatile type *a, int o)                                     \
 	{                                                                                                  \
@@ -175,36 +174,11 @@ void __tsan_atomic_signal_fence(int order)
 		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
 		__atomic_store_n(a, v, __ATOMIC_SEQ_CST);                                                  \
 	}                                                                                                  \
-	type __tsan_atomic##bits##_exchange(volatile type *a, type v, int o)                               \
-	{                                                                                                  \
-		(void)o;                                                                                   \
-		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
-		return __atomic_exchange_n(a, v, __ATOMIC_SEQ_CST);                                        \
-	}                                                                                                  \
-	type __tsan_atomic##bits##_fetch_add(volatile type *a, type v, int o)                              \
-	{                                                                                                  \
-		(void)o;                                                                                   \
-		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
-		return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST);                                         \
-	}                                                                                                  \
-	type __tsan_atomic##bits##_fetch_sub(volatile type *a, type v, int o)                              \
-	{                                                                                                  \
-		(void)o;                                                                                   \
-		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
-		return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST);                                         \
-	}                                                                                                  \
-	type __tsan_atomic##bits##_fetch_or(volatile type *a, type v, int o)                               \
-	{                                                                                                  \
-		(void)o;                                                                                   \
-		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
-		return __atomic_fetch_or(a, v, __ATOMIC_SEQ_CST);                                          \
-	}                                                                                                  \
-	type __tsan_atomic##bits##_fetch_and(volatile type *a, type v, int o)                              \
-	{                                                                                                  \
-		(void)o;                                                                                   \
-		touched((const void *)(uintptr_t)a, sizeof(*a));                                           \
-		return __atomic_fetch_and(a, v, __ATOMIC_SEQ_CST);                                         \
-	}                                                                                                  \
+	CHANGE(bits, type, exchange, __atomic_exchange_n)                                                  \
+	CHANGE(bits, type, fetch_add, __atomic_fetch_add)                                                  \
+	CHANGE(bits, type, fetch_sub, __atomic_fetch_sub)                                                  \
+	CHANGE(bits, type, fetch_or, __atomic_fetch_or)                                                    \
+	CHANGE(bits, type, fetch_and, __atomic_fetch_and)                                                  \
 	int __tsan_atomic##bits##_compare_exchange_strong(volatile type *a, type *c, type v, int o, int f) \
 	{                                                                                                  \
 		(void)o, (void)f;                                                                          \

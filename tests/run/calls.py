@@ -16,6 +16,7 @@ import mmap
 import os
 import struct
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def zones(sector: int, sectors: int) -> bytes:
     return struct.pack("QQ", sector, sectors)
 
 
+FICLONE = 0x40049409
 REPORT = 0xC0101282
 COMMANDS = {"reset": 0x40101283, "open": 0x40101286, "close": 0x40101287, "finish": 0x40101288}
 
@@ -117,6 +119,36 @@ def reads_and_writes() -> None:
     tell("write of the next zone's first block", lambda: write(6 * ZONE))
     tell("write over a boundary, its second part wrong", lambda: write(6 * ZONE - BLOCK, 2 * BLOCK))
     tell("and its first part was written", lambda: report(5 * SECTORS, 1)[1])
+
+
+def writes_behind_a_failure() -> None:
+    """Linux writes no more in a zone where a write failed, until somebody reports, resets or finishes it."""
+    ioctl(COMMANDS["reset"], zones(0, 16 * SECTORS))
+    end = 3 * ZONE - BLOCK
+    for name, at in (("amid the zone", 2 * ZONE + BLOCK), ("in its last block", end)):
+        for how in ("report", "reset", "open"):
+            ioctl(COMMANDS["reset"], zones(2 * SECTORS, SECTORS))
+            for state, blocks in (("empty", 0), ("begun", 1)):
+                if blocks:
+                    tell("a block", lambda: write(2 * ZONE))
+                wrong = at + blocks * BLOCK if at < end else at
+                tell(f"wrong write {name}, {state}", lambda: write(wrong))
+                right = 2 * ZONE + blocks * BLOCK
+                tell("right write behind it", lambda: write(right))
+                tell("of the next zone", lambda: write(3 * ZONE))
+                tell("a read", lambda: read(2 * ZONE))
+                tell("zeros", lambda: ioctl(0x127F, zones(right, BLOCK)))
+                if how == "report":
+                    tell("report", lambda: report(2 * SECTORS, 1)[1])
+                else:
+                    tell(how, lambda: ioctl(COMMANDS[how], zones(2 * SECTORS, SECTORS)))
+                tell(f"right write behind the {how}", lambda: write(right))
+                ioctl(COMMANDS["reset"], zones(2 * SECTORS, 2 * SECTORS))
+    tell("a zone", lambda: write(2 * ZONE, ZONE))
+    tell("into the full zone", lambda: write(2 * ZONE))
+    tell("into its end", lambda: write(end))
+    ioctl(COMMANDS["reset"], zones(2 * SECTORS, SECTORS))
+    tell("and after its reset", lambda: write(2 * ZONE))
 
 
 def zone_commands() -> None:
@@ -245,10 +277,19 @@ def opening() -> None:
     tell("O_DIRECTORY", lambda: opened(os.O_DIRECTORY, os.O_RDONLY))
     tell("O_CREAT and O_EXCL", lambda: opened(os.O_CREAT | os.O_EXCL))
     tell("O_CREAT", lambda: os.close(opened(os.O_CREAT)))
+    tell("O_CREAT and O_DIRECTORY", lambda: opened(os.O_CREAT | os.O_DIRECTORY))
     tell("O_TRUNC", lambda: os.close(opened(os.O_TRUNC)))
     tell("O_TMPFILE", lambda: opened(os.O_TMPFILE))
     tell("a slash behind it", lambda: os.open(DEVICE + "/", os.O_RDWR))
     tell("a name below it", lambda: os.open(DEVICE + "/x", os.O_RDWR))
+    tell("O_PATH and O_DIRECTORY", lambda: opened(os.O_PATH | os.O_DIRECTORY, os.O_RDONLY))
+    tell("O_PATH, O_CREAT and O_EXCL", lambda: os.close(opened(os.O_PATH | os.O_CREAT | os.O_EXCL)))
+    flags = os.O_CREAT | os.O_TRUNC
+    tell("flags of creation", lambda: hex(fcntl.fcntl(opened(flags), fcntl.F_GETFL)))
+    tell("stat with a slash behind it", lambda: os.stat(DEVICE + "/"))
+    tell("stat below it", lambda: os.stat(DEVICE + "/x"))
+    tell("listed", lambda: os.listdir(DEVICE))
+    tell("a folder to work in", lambda: os.chdir(DEVICE))
     for name, mode in (("mode 3", 3), ("O_PATH", os.O_PATH)):
         fd = os.open(DEVICE, mode)
         tell(f"{name}: read", lambda: os.read(fd, 1))
@@ -256,6 +297,24 @@ def opening() -> None:
     tell("flags", lambda: hex(fcntl.fcntl(opened(os.O_APPEND | os.O_DIRECT), fcntl.F_GETFL)))
     tell("kind of file", lambda: hex(os.fstat(device).st_mode & 0o170000))
     tell("its size", lambda: os.fstat(device).st_size)
+
+
+def names() -> None:
+    """What changes nothing, whatever becomes of it."""
+    with tempfile.TemporaryFile() as file:
+        fd = file.fileno()
+        tell("FICLONE of what is elsewhere", lambda: bare(FICLONE, fd))
+    tell("FICLONE of itself", lambda: bare(FICLONE, device))
+    tell("FICLONE of nothing", lambda: bare(FICLONE, 999))
+    tell("truncate", lambda: os.truncate(DEVICE, 0))
+    tell("mkdir", lambda: os.mkdir(DEVICE))
+    tell("symlink", lambda: os.symlink("x", DEVICE))
+    tell("rmdir", lambda: os.rmdir(DEVICE))
+    tell("link elsewhere", lambda: os.link(DEVICE, "/tmp/zoned-link"))
+    tell("link onto it", lambda: os.link("/dev/null", DEVICE))
+    tell("times", lambda: os.utime(DEVICE, (1, 1)))
+    tell("and what they are then", lambda: os.stat(DEVICE).st_mtime)
+    tell("times of a descriptor", lambda: os.utime(device))
 
 
 def flags_of_calls() -> None:
@@ -282,9 +341,11 @@ def flags_of_calls() -> None:
 
 device = opened()
 reads_and_writes()
+writes_behind_a_failure()
 zone_commands()
 other_ioctls()
 positions()
 space()
 opening()
+names()
 flags_of_calls()

@@ -159,8 +159,17 @@ def test_streams_of_stdio(image: Path) -> None:
     libc.fflush(stream)
     print(os.pread(libc.fileno(stream), 5, 0))
     libc.fclose(stream)
+    # A standard stream becomes one on the disk, whoever asks for it then; any other keeps libc's functions.
+    libc.freopen.restype = ctypes.c_void_p
+    was = ctypes.c_void_p.in_dll(libc, "stdin")
+    fresh = libc.freopen(b"/dev/zoned0", b"r", was)
+    room = ctypes.create_string_buffer(5)
+    print(fresh == ctypes.c_void_p.in_dll(libc, "stdin").value, libc.fileno(ctypes.c_void_p(fresh)))
+    print(libc.fread(room, 1, 5, ctypes.c_void_p(fresh)), room.raw)
+    other = ctypes.c_void_p(libc.fopen(b"/dev/null", b"r"))
+    print(libc.freopen(b"/dev/zoned0", b"r", other))
     """
-    assert program(code, image) == "b'hello'\n"
+    assert program(code, image).splitlines() == ["b'hello'", "True 0", "5 b'hello'", "None"]
 
 
 def test_a_buffer_that_is_not_there(image: Path) -> None:

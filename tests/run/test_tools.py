@@ -229,3 +229,35 @@ def test_fio_cannot_map_a_disk(image: Path, needs: Needs) -> None:
     assert done.returncode == 1
     assert "func=mmap, error=No such device" in done.stdout + done.stderr
     assert "  zoned0: ios=" in done.stdout, "fio found the disk in sysfs by its number"
+
+
+def test_files_are_copied_to_a_disk(image: Path, shm: Path) -> None:
+    """Programs that open their target as a folder first, to truncate it, to clone it; and those that would take its place."""
+    (shm / "file").write_bytes(bytes(range(250)) * 40)
+    script = f"""cd {shm}
+        for how in "cp" "cp --reflink=auto" "cp --sparse=always" "cp -p" "cat"; do
+            case $how in cat) cat file >/dev/zoned0;; *) $how file /dev/zoned0 || true;; esac
+            cmp -n 10000 file /dev/zoned0; dd if=/dev/zero of=/dev/zoned0 bs=12k count=1 status=none
+        done
+        for how in "rm" "mv file" "install file" "ln -s file" "ln file" "mkdir"; do $how /dev/zoned0 2>&1 && exit 9; done
+        touch -d 2001-02-03 /dev/zoned0; stat -c %y /dev/zoned0; test -b /dev/zoned0; test -e file"""
+    told = shell(script, image).splitlines()
+    assert [line.rpartition(": ")[2] for line in told] == [
+        *["Operation not permitted"] * 3,
+        *["File exists"] * 3,
+        "2001-02-03 00:00:00.000000000 +0000",
+    ]
+
+
+def test_sg_of_fio(image: Path, needs: Needs) -> None:
+    """Which looks for the SCSI device behind a disk, as fio's own tests do."""
+    found(needs, "fio")
+    told = shell(
+        f"""for device in /sys/class/scsi_device/*/device/block/zoned0; do test -e $device && echo $device; done
+        fio --name=x --filename=/dev/zoned0 --ioengine=sg --direct=1 --zonemode=zbd --rw=randwrite --bs=16k --size={4 * ZONE} \
+            --offset={2 * ZONE} --verify=md5 --do_verify=1 --max_open_zones=4 >/dev/null
+        blkzone report -o 16384 -c 4 /dev/zoned0 | grep -c 'zcond:14(fu)'""",
+        image,
+    ).splitlines()
+    assert told[0].endswith(":0:0:0/device/block/zoned0")
+    assert told[1:] == ["4"]

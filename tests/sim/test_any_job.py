@@ -194,6 +194,14 @@ def test_any_jobs_end_and_keep_the_rules(seed: int, long_run: bool) -> None:
         check(random.Random(f"{seed} {turn}"), seed)
 
 
+@pytest.mark.parametrize(
+    "drawn", ["52 24", "78 77", "244 98"], ids=["by another job", "by a trim", "by itself"]
+)
+def test_what_a_reset_took_is_not_read_back(drawn: str) -> None:
+    """A job that verifies, whose zone was reset since: the long form met them."""
+    check(random.Random(drawn), int(drawn.split(maxsplit=1)[0]))
+
+
 def added(sim: Simulation, job: Job, trace: float) -> bool:
     """Whether the job could be had at all: a log needs empty zones, and enough of them."""
     job = replace(job, wait_for=min(job.wait_for, len(sim.jobs)))
@@ -212,7 +220,7 @@ def added(sim: Simulation, job: Job, trace: float) -> bool:
 
 FAULT_OF_THE_JOB = {
     "unaligned-write", "write-boundary", "gap", "zone-full", "invalid-read", "read-boundary", "append-limit",
-    "block-alignment", "unsupported", "read-type",
+    "block-alignment", "unsupported", "read-type", "invalid-transition",
 }  # fmt: skip
 """What a job outside zone mode can run into, and a read behind write pointers."""
 

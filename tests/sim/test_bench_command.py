@@ -19,6 +19,9 @@ import pytest
 from cli.shell import ok, refused, zonedctl
 from waiting import PATIENCE
 
+# Mostly Python; sanitizers see the engine in tests/sim/test_any_job.py.
+pytestmark = pytest.mark.plain
+
 JOB = """[global]
 ioengine=libaio
 direct=1
@@ -297,3 +300,80 @@ def test_what_is_no_regular_file_is_written_to_and_not_replaced(tmp_path: Path) 
     ok("bench", "stream", "--quiet", "--html", tmp_path / "link.html")
     assert (tmp_path / "link.html").is_symlink()
     assert (tmp_path / "real.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_fios_own_command_line() -> None:
+    """As `fio` takes it: values behind = or as the next argument, jobs from --name on, the rest for all."""
+    text = ok(
+        *(
+            "bench",
+            "--profile",
+            "hc620",
+            "--quiet",
+            "--format",
+            "json",
+            "--fio",
+            "--",
+            "--direct=1",
+        ),
+        *("--bs=64k", "--ioengine", "libaio", "--name=w", "--zonemode=zbd", "--rw=randwrite"),
+        *(
+            "--offset=524z",
+            "--size=2z",
+            "--io_size=1m",
+            "--name=r",
+            "--stonewall",
+            "--rw=read",
+            "--size=1m",
+        ),
+    ).text
+    write, read = json.loads(text)["jobs"]
+    assert (write["jobname"], write["write"]["total_ios"]) == ("w", 16)
+    assert (read["jobname"], read["read"]["total_ios"]) == ("r", 16)
+
+
+def test_fios_command_line_in_its_other_forms(tmp_path: Path) -> None:
+    """One dash, a value as the next argument also of options that need none, and fio's own report."""
+    jobs = (
+        "-name",
+        "w",
+        "--rw=write",
+        "-direct",
+        "1",
+        "--zonemode=zbd",
+        "--size=1z",
+        "--number_ios=3",
+    )
+    out = tmp_path / "out.json"
+    text = ok(
+        *("bench", "--profile", "test", "--quiet", "--fio", "--", *jobs, "--stonewall", "1"),
+        *("--output-format=json", "--output", str(out)),
+    ).text
+    assert text == ""
+    assert json.loads(out.read_text())["jobs"][0]["write"]["total_ios"] == 3
+    told = refused("bench", "--fio", "--", *jobs, "--output-format=terse")
+    assert "output-format=terse: it must be normal, json, json+" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("--name=x", "--rw=randwrites"),
+            "command line, argument 2: rw=randwrites: there is no such",
+        ),
+        (
+            ("--name=x", "--fdp=1", "--rw=read", "--num_range=2"),
+            "argument 2: the option fdp .*; so is num_range at",
+        ),
+        (("--rw=read",), "command line: there is no job section"),
+        (("--name=x", "job.fio"), "argument 2: 'job.fio' is no option of fio's"),
+        (("--name", "--rw=read"), "argument 1: --name needs the name of a job"),
+        (("--name=x", "--bs"), "argument 2: the option bs needs a value"),
+    ],
+)
+def test_fios_command_line_is_refused_by_argument(arguments: tuple[str, ...], told: str) -> None:
+    assert re.search(told, refused("bench", "--fio", "--", *arguments))
+    assert "means nothing for --fio" in refused(
+        "bench", "--fio", "--set", "a=b", "--", "--name=x", status=2
+    )

@@ -336,8 +336,8 @@ def test_same_seed_same_bytes(name: str) -> None:
 
 PINNED = {
     "random-zones": "9ed386b19ea91d2f",
-    "append-depth": "1a7c4c394a24af05",
-    "log": "576bf2c51397e185",
+    "append-depth": "7cb9b419e0398b9e",
+    "log": "02b8c8dda72d8ff0",
 }
 
 

@@ -17,9 +17,10 @@ HDD = ZBD + "offset=524z\n"
 TIMED = "runtime=2\ntime_based\n"
 
 
-def sentence(text: str, profile: str, filled: int = 0) -> str:
-    """Of a job file; ``filled``: zones that are full before."""
+def sentence(text: str, profile: str, filled: int = 0, **changes: float) -> str:
+    """Of a job file; ``filled``: zones that are full before; ``changes``: of the model."""
     drive, model = load_drive(profile)
+    model = model.but(**changes)
     geometry = drive.geometry()
     plan = parse("[j]\n" + text, geometry)
     if filled:
@@ -57,7 +58,7 @@ def test_hard_disk(text: str, filled: int, begin: str) -> None:
         ("rw=randread\nbs=4k\nsize=8z\n", 8, "The queue depth: 1.0 commands were under way"),
         ("rw=randread\nbs=4k\nsize=8z\niodepth=256\n", 8, "The flash dies, busy with reads 9"),
         ("rw=write\nbs=128k\niodepth=8\nsize=4z\n", 0, "The flash's write rate: "),
-        ("rw=write\nbs=4k\niodepth=8\nsize=4z\n", 0, "The order within zones: "),
+        ("rw=write\nbs=4k\niodepth=32\nsize=4z\n", 0, "The flash's write rate: "),
         (
             "rw=write\nbs=4k\nsize=1z\nnumjobs=8\noffset_increment=1z\n",
             0,
@@ -69,6 +70,11 @@ def test_hard_disk(text: str, filled: int, begin: str) -> None:
 def test_zns(text: str, filled: int, begin: str) -> None:
     short = TIMED.replace("2", "200ms")
     assert sentence(text + short + ZBD, "zn540", filled).startswith(begin)
+
+
+def test_the_order_within_zones_limits_where_nothing_is_merged() -> None:
+    text = "rw=write\nbs=4k\niodepth=8\nsize=4z\n" + TIMED.replace("2", "200ms") + ZBD
+    assert sentence(text, "zn540", merge=0).startswith("The order within zones: ")
 
 
 def test_no_share_of_a_short_run_is_more_than_all_of_it() -> None:
@@ -85,7 +91,7 @@ def test_the_open_limit_is_named() -> None:
         " 2 jobs stopped early: no zone was left within the open limit."
     )
     text = "rw=randwrite\nbs=4k\niodepth=16\nmax_open_zones=1\nsize=40z\nruntime=100ms\n" + ZBD
-    assert sentence(text, "zn540").endswith(" of all latency, with max_open_zones=1.")
+    assert sentence(text, "zn540", merge=0).endswith(" of all latency, with max_open_zones=1.")
 
 
 @pytest.mark.parametrize(
@@ -110,3 +116,16 @@ def test_patterns(pattern: str, settings: dict[str, str], begin: str, inside: st
     said = limiting(execute(found.plan(geometry, settings), geometry, model, 1))
     assert said.startswith(begin), said
     assert inside in said, said
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["iodepth=16\n", "iodepth=16\nruntime=2\n", "iodepth=8\nnumjobs=3\nflow=1\nflow_sleep=900\n"],
+)
+def test_no_job_rests_longer_than_it_runs(more: str) -> None:
+    """A command that ends while its job waits for its rate does not make the wait count again."""
+    profile, model = load_drive("hc620")
+    text = f"[a]\nioengine=libaio\nrw=randread\nbs=64k\nrate_iops=40\nnorandommap\nnumber_ios=100\n{more}"
+    geometry = profile.geometry()
+    run = execute(parse(f"{text}direct=1\n", geometry), geometry, model, 1)
+    assert all(0 < job.wait_rest <= job.ended - job.started for job in run.jobs)

@@ -194,6 +194,49 @@ def test_without_a_cache_a_write_is_on_the_platter_when_it_is_done() -> None:
     assert result.drive_managed["media_bytes"] == 100 * 64 * KIB
 
 
+def one_write(length: int, **changes: Any) -> float:
+    """How long it took, in ms."""
+    sim = Simulation(hdd_disk(), hdd(**changes).but(host_us=0))
+    job = Job("w", offset=2000 * ZONE, size=ZONE, writes=True, zbd=True, number_ios=1)
+    sim.add(job.set_bs(length))
+    return float(sim.run().total(1).maximum) / 1e6
+
+
+def test_a_write_longer_than_the_cache_is_done_when_its_rest_is_on_the_platter() -> None:
+    for cache, stream in ((8, 8), (64, 8)):
+        times = [
+            one_write(mib * MIB, cache=f"{cache}MiB", stream=f"{stream}MiB") for mib in (8, 16, 48)
+        ]
+        assert times[0] == pytest.approx(8 * MIB / 540e3, rel=0.01), "it fits: the interface alone"
+        assert times[2] - times[1] == pytest.approx(32 * MIB / 190e3, rel=0.05), "the media's rate"
+        assert times[1] > 8 * MIB / 190e3
+
+
+def test_such_a_write_leaves_everything_in_order() -> None:
+    """Behind and before others, of several zones at once; each byte goes to the platter once."""
+    sim = Simulation(hdd_disk(), hdd(cache="4MiB", stream="2MiB"))
+    for zone in (2000, 2500):
+        job = Job("w", iodepth=4, offset=zone * ZONE, size=ZONE, writes=True, zbd=True)
+        job.end_fsync = True
+        job.split[1] = [(16 * KIB, 40), (MIB, 30), (16 * MIB, 30)]
+        sim.add(job)
+    result = sim.run()
+    assert not any(job.error for job in result.jobs)
+    assert result.total(1).bytes == result.drive_managed["media_bytes"] == 2 * ZONE
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_filling_a_zone_costs_wherever_the_stream_goes_on(random: bool) -> None:
+    times = []
+    for cost in (0, 58.1):
+        sim = Simulation(hdd_disk(), hdd(zone_switch_ms=cost))
+        job = Job("w", offset=2000 * ZONE, size=40 * ZONE, io_size=3 * ZONE, writes=True, zbd=True)
+        job.random, job.sequence, job.norandommap, job.end_fsync = random, 256, True, True
+        sim.add(job.set_bs(MIB))
+        times.append(sim.run().now)
+    assert times[1] - times[0] == pytest.approx(3 * 58.1e6, rel=0.1)
+
+
 def test_sequential_reads_are_read_ahead() -> None:
     sim = Simulation(hdd_disk(), hdd(zone_switch_ms=0))
     sim.add(Job("r", size=ZONE, reads=True).set_bs(16 * KIB))
@@ -228,7 +271,7 @@ def test_zone_commands_cost_what_the_profile_says() -> None:
 def zns(**changes: Any) -> tuple[Geometry, Model]:
     profile, model = load_drive("zn540")
     return profile.geometry(), model.but(
-        **{f"zns__{name}": value for name, value in changes.items()}
+        merge=0, **{f"zns__{name}": value for name, value in changes.items()}
     )
 
 

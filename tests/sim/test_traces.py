@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cli.shell import ok
 from sim.helpers import MIB, disk
 from zoned.bench import Job, Simulation
 from zoned.drives.models import null_model
@@ -358,3 +359,24 @@ def test_straight_a_command_is_of_all_blocks_that_it_touches(
     job = Job("t", kind="trace", size=64 * MIB)
     result = replay(iolog(f"read {offset} {length}"), tmp_path / "t", job, conventional=16)
     assert (result.total(0).count, result.total(0).bytes) == (1, blocks * 4096)
+
+
+def test_straight_commands_beyond_the_disk_are_counted(tmp_path: Path) -> None:
+    """Taken round to the start, as before, and counted once each, in however many pieces they come."""
+    job = Job("t", kind="trace", size=64 * MIB)
+    beyond = (f"read {64 * MIB} 4096", f"read {60 * MIB} {6 * MIB}", f"trim {62 * MIB} {4 * MIB}")
+    result = replay(
+        iolog(*beyond, f"read {60 * MIB} {4 * MIB}", "read 0 4096"), tmp_path / "t", job
+    )
+    assert result.jobs[0].folded == 3
+    assert result.jobs[0].error == ""
+
+
+def test_what_lies_beyond_is_said(tmp_path: Path) -> None:
+    path = save(tmp_path / "t", iolog("read 0 4096", f"read {2**50} 4096", f"trim {2**50} 4096"))
+    text = ok("bench", "--trace", path, "--straight", "--quiet").text
+    assert "beyond the disk: 2 commands, in whole or in part; reads and writes went on" in text
+    text = ok("bench", "--trace", path, "--set", "zones=32", "--quiet").text
+    assert "beyond the volume on the log layer: 1 command, " in text
+    inside = save(tmp_path / "i", iolog("read 0 4096"))
+    assert "beyond" not in ok("bench", "--trace", inside, "--straight", "--quiet").text

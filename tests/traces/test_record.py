@@ -39,7 +39,13 @@ def test_every_command(tmp_path: Path) -> None:
     records = list(trace)
     assert [str(item) for item in records] == told
     assert [item.number for item in records] == list(range(len(told)))
-    assert {item.command for item in records} == set(TraceCommand) - {TraceCommand.ROLLBACK}
+    assert {item.command for item in records} == set(TraceCommand) - {
+        TraceCommand.ROLLBACK,
+        TraceCommand.MARK,
+        TraceCommand.SET_EXTENSION,  # no zone of this disk has any
+        TraceCommand.OPEN_ZRWA,  # nor an area
+        TraceCommand.COMMIT_ZRWA,
+    }
     assert {(item.pid, item.tid) for item in records} == {(os.getpid(), threading.get_native_id())}
     assert [item.start_ns for item in records] == sorted(item.start_ns for item in records)
     assert all(
@@ -117,6 +123,15 @@ def test_every_rule(tmp_path: Path) -> None:
     with zoned.memory(size=8 * ZONE, zone_size=ZONE, dialect="nullblk") as dev:
         with dev.trace.record(path):
             broken("unsupported-command", dev.open_all)
+    seen += [item for item in Trace(path) if not item.ok]
+
+    areas = {"zrwa_size": 2 * BLOCK, "zrwa_granularity": 2 * BLOCK, "zrwa_count": 1}
+    with zoned.memory(**zns, **areas) as dev, dev.trace.record(path):
+        dev.open_zone_zrwa(1)
+        broken("zrwa-unavailable", lambda: dev.open_zone_zrwa(2))
+        broken("invalid-zone-operation", lambda: dev.append(1, bytes(BLOCK)))
+        broken("outside-zrwa", lambda: dev.pwrite(bytes(BLOCK), ZONE + 8 * BLOCK))
+        broken("invalid-commit", lambda: dev.commit_zone(1, ZONE + BLOCK))
     seen += [item for item in Trace(path) if not item.ok]
 
     assert {rule for rule, _ in told} == {rule.name for rule in zoned.rules.rules("zbc")}

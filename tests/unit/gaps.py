@@ -24,10 +24,10 @@ import zoned
 import zonefs
 from waiting import PATIENCE
 
-_ZONED = """device snapshots checking archive wholefile faults crash/states crash/history crash/checker drives/clock
+_ZONED = """device snapshots checking archive wholefile faults crash/choices crash/history crash/checker drives/clock
     _core/handle _core/owning _core/waiting _core/looking
     traces/recording traces/own traces/packed traces/foreign traces/replaying bench/simulation bench/cleaning bench/runner
-    export/target export/portal export/registry"""
+    export/target export/subsystem export/serving export/portal export/registry"""
 _ZONEFS = "filesystem files stream mounting attach superblock options"
 HOLD = tuple(
     str(Path(package.__file__).parent / f"{stem}.py")

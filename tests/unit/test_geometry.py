@@ -121,6 +121,38 @@ def test_host_aware_zones_are_write_preferred() -> None:
             {"append_limit": 1000},
             "append_limit is 1000: it must be a multiple of the logical block",
         ),
+        (
+            {"dialect": "zns", "zone_extension": 100},
+            "zone_extension is 100: it must be a multiple of 64 bytes, at most 16320",
+        ),
+        ({"dialect": "zns", "zone_extension": 16384}, "zone_extension is 16384: it must be a"),
+        ({"zone_extension": 64}, "zone_extension is 64 and dialect is zbc"),
+        (
+            {"dialect": "zns", "zone_extension": 64, "data": "none"},
+            "zone_extension is 64 and data is none",
+        ),
+        ({"zrwa_size": 4096}, "zrwa_size is 4096 and dialect is zbc"),
+        ({"dialect": "zns", "zrwa_count": 3}, "zrwa_count is 3, and without a zrwa_size"),
+        (
+            {"dialect": "zns", "zrwa_size": 8192, "zrwa_granularity": 2048},
+            "zrwa_granularity is 2048: it must be a multiple of the physical block, 4096",
+        ),
+        (
+            {"dialect": "zns", "zrwa_size": 12288, "zrwa_granularity": 8192},
+            "zrwa_size is 12288: it must be 1 to 254 times the zrwa_granularity, 8192",
+        ),
+        (
+            {"dialect": "zns", "zrwa_size": "1MiB"},
+            "zrwa_size is 1048576: it must be 1 to 254 times",
+        ),
+        (
+            {"dialect": "zns", "zrwa_size": "8MiB", "zrwa_granularity": "4MiB"},
+            "zrwa_size is 8388608: it must be at most zone_capacity, 4194304",
+        ),
+        (
+            {"dialect": "zns", "zrwa_size": 4096, "zrwa_count": 9, "max_active": 8},
+            "zrwa_count is 9 and max_active is 8",
+        ),
         ({"dialect": "sata"}, "dialect is 'sata': it must be one of zbc, zns, nullblk"),
         ({"model": "drive-managed"}, "model is 'drive-managed': it must be one of host-managed"),
         ({"implicit_close": "random"}, "it must be one of oldest, lowest, round-robin"),
@@ -320,3 +352,11 @@ def test_a_geometry_is_what_the_disk_says() -> None:
     }
     with zoned.memory(**keywords) as dev:
         assert dev.geometry == resolve({}, keywords, profile="test")
+    keywords |= {"data": "store", "zone_extension": 16320}
+    with zoned.memory(**keywords) as dev:
+        assert dev.geometry == resolve({}, keywords, profile="test")
+        assert dev.geometry.zone_extension == 16320
+    keywords |= {"zrwa_size": "64KiB", "zrwa_granularity": 4096, "zrwa_count": 2}
+    with zoned.memory(**keywords) as dev:
+        assert dev.geometry == resolve({}, keywords, profile="test")
+        assert dev.geometry.zrwa_size == 65536

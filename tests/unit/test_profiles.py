@@ -34,9 +34,8 @@ def test_hc620() -> None:
     assert geometry.zone_size == 256 * MIB
     assert geometry.last_zone_size == 256 * MIB
     assert geometry.conventional.ranges() == ((0, 524),)
-    assert geometry.max_open == 128
-    assert (geometry.logical_block, geometry.physical_block) == (4096, 4096)
-    assert geometry.linux_acceptable == ()
+    limits = (geometry.max_open, geometry.logical_block, geometry.physical_block)
+    assert (limits, geometry.linux_acceptable) == ((128, 4096, 4096), ())
 
 
 def test_hc680() -> None:
@@ -45,9 +44,8 @@ def test_hc680() -> None:
     assert geometry.size // 10**12 == 28
     assert geometry.last_zone_size == geometry.zone_size == 256 * MIB
     assert geometry.nr_conventional == 1043
-    assert geometry.max_open == 128
-    assert (geometry.logical_block, geometry.physical_block) == (512, 4096)
-    assert geometry.linux_acceptable == ()
+    limits = (geometry.max_open, geometry.logical_block, geometry.physical_block)
+    assert (limits, geometry.linux_acceptable) == ((128, 512, 4096), ())
 
 
 def test_zn540() -> None:

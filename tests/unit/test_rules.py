@@ -47,6 +47,14 @@ def test_numbers_are_those_of_the_header() -> None:
         ("zbc", "em", "FINISH_ALL", "SAME", "", None),
         ("zbc", "fu", "RESET", "EMPTY", "WP_START", None),
         ("nullblk", "cl", "OPEN_ALL", "ERROR", "", "unsupported-command"),
+        ("zns", "em", "SET_EXTENSION", "CLOSED", "ACTIVE", None),
+        ("zns", "cl", "SET_EXTENSION", "ERROR", "", "invalid-transition"),
+        ("zbc", "em", "SET_EXTENSION", "ERROR", "", "unsupported-command"),
+        ("zns", "em", "OPEN_ZRWA", "EXPLICIT_OPEN", "OPEN|ACTIVE|DURABLE", None),
+        ("zns", "fu", "OPEN_ZRWA", "ERROR", "", "invalid-transition"),
+        ("nullblk", "em", "OPEN_ZRWA", "ERROR", "", "unsupported-command"),
+        ("zns", "cl", "COMMIT_ZRWA", "IMPLICIT_OPEN", "OPEN|ADVANCE", None),
+        ("zns", "em", "COMMIT_ZRWA", "ERROR", "", "invalid-commit"),
     ],
 )
 def test_cells(

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A disk in RAM behind the SCSI executor, as a shared object for tests: plain arguments in, a plain answer out. It is linked
- * with --wrap=zd_submit, so that requests can be made to end later and in another thread, as those that are held up do, and
  * with --wrap=zd_news, so that a look at the news can be an old one.
  */
 #include "zoned/scsi.h"
 
-#include <pthread.h>
-#include <semaphore.h>
+#include "disk.h"
+
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,15 +14,10 @@
 #define MAX_NEXUSES 8
 
 struct door {
-	zd_dev *dev;
+	struct disk disk;
 	zd_scsi_target *target;
 	zd_scsi_nexus *nexuses[MAX_NEXUSES];
 	struct zd_scsi_task *task; /* the last one of door_exec() */
-};
-struct shape {
-	uint64_t size, zone_size, zone_capacity;
-	uint32_t logical_block, physical_block, max_open, nr_conv;
-	uint32_t model, unrestricted_read, dialect;
 };
 struct answer {
 	uint32_t status, sense_length, unanswered, zero;
@@ -35,54 +29,13 @@ struct answer {
 struct given {
 	struct zd_scsi_task task;
 	uint8_t cdb[64];
-	struct iovec in, out;
+	struct parcel parcel;
 	struct answer answer; /* filled when it has ended */
-	_Atomic uint32_t ended;
-	uint8_t room[];
 };
 
-int __real_zd_submit(zd_dev *dev, struct zd_request *request);
-int __wrap_zd_submit(zd_dev *dev, struct zd_request *request);
 int __real_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
 int __wrap_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err);
 void door_close(struct door *door);
-
-static _Atomic int later;
-
-void door_later(int on)
-{
-	later = on;
-}
-
-struct held {
-	zd_dev *dev;
-	struct zd_request *request;
-};
-
-static void *let_on(void *arg)
-{
-	struct held held = *(struct held *)arg;
-
-	free(arg);
-	__real_zd_submit(held.dev, held.request);
-	return NULL;
-}
-
-/* Ends at once, or in a thread of its own: before this returns or after it, as it happens. */
-int __wrap_zd_submit(zd_dev *dev, struct zd_request *request)
-{
-	struct held *held;
-	pthread_t thread;
-
-	if (!later || !request->done)
-		return __real_zd_submit(dev, request);
-	held = malloc(sizeof(*held));
-	*held = (struct held){ dev, request };
-	if (pthread_create(&thread, NULL, let_on, held))
-		abort();
-	pthread_detach(thread);
-	return ZD_DEFERRED;
-}
 
 /* News as they are now, and looks that find them later on: such are those of a thread that is slow to act on them. */
 static struct zd_news old_news;
@@ -90,7 +43,7 @@ static _Atomic int looks_are_old;
 
 int door_keep_news(struct door *door)
 {
-	return __real_zd_news(door->dev, &old_news, NULL);
+	return __real_zd_news(door->disk.dev, &old_news, NULL);
 }
 
 void door_old_looks(int on)
@@ -108,30 +61,14 @@ int __wrap_zd_news(zd_dev *dev, struct zd_news *out, struct zd_error *err)
 
 struct door *door_open(const struct shape *shape, int *code)
 {
-	struct zd_range conv = { 0, shape->nr_conv };
-	struct zd_config config = { .struct_size = sizeof(struct zd_config),
-				    .size = shape->size,
-				    .zone_size = shape->zone_size,
-				    .zone_capacity = shape->zone_capacity,
-				    .logical_block = shape->logical_block,
-				    .physical_block = shape->physical_block,
-				    .max_open = shape->max_open,
-				    .seed = 7,
-				    .slot_cache = UINT64_MAX,
-				    .dialect = (uint8_t)shape->dialect,
-				    .model = (uint8_t)shape->model,
-				    .implicit_close = ZD_LOWEST,
-				    .unrestricted_read = (uint8_t)shape->unrestricted_read,
-				    .nr_conv = shape->nr_conv ? 1 : 0,
-				    .conv = &conv };
 	static const struct zd_scsi_port port = { "iqn.2026-01.test:disk,t,0x0001", 1, 5, 0 };
 	struct door *door = calloc(1, sizeof(*door));
 
-	*code = zd_create(NULL, &config, 0, &door->dev, NULL);
+	*code = disk_open(&door->disk, shape, NULL);
 	if (!*code)
 		*code = zd_scsi_target_new(&port, &door->target, NULL);
 	if (!*code)
-		*code = zd_scsi_target_add(door->target, 0, door->dev, NULL, NULL);
+		*code = zd_scsi_target_add(door->target, 0, door->disk.dev, NULL, NULL);
 	if (!*code)
 		return door;
 	door_close(door);
@@ -154,8 +91,7 @@ void door_close(struct door *door)
 	for (int i = 0; i < MAX_NEXUSES; i++)
 		door_logout(door, i);
 	zd_scsi_target_free(door->target);
-	if (door->dev)
-		zd_close(door->dev, NULL);
+	disk_close(&door->disk);
 	free(door);
 }
 
@@ -164,87 +100,66 @@ int door_reset(struct door *door, int index, const uint8_t *lun)
 	return zd_scsi_reset(door->nexuses[index], lun);
 }
 
-#define PARTS 3
-
-/* Cuts a buffer in three, so that tasks of several buffers are met too: two of them are `cut` long, or shorter if it ends. */
-static uint32_t parts(struct iovec iov[PARTS], void *data, uint64_t length, uint64_t cut)
-{
-	uint8_t *at = data;
-
-	for (uint32_t i = 0; i < PARTS; i++) {
-		uint64_t part = i + 1 < PARTS && cut < length ? cut : length;
-
-		iov[i] = (struct iovec){ at, part };
-		at += part;
-		length -= part;
-	}
-	return PARTS;
-}
-
 static void ended(struct zd_scsi_task *task)
 {
 	sem_post(task->arg);
 }
 
-static void take_answer(struct answer *answer, const struct zd_scsi_task *task)
+static struct answer answer_of(const struct zd_scsi_task *task)
 {
-	answer->status = task->status;
-	answer->sense_length = task->sense_length;
-	answer->unanswered = task->unanswered;
-	answer->in_length = task->in_length;
-	answer->residual_in = task->residual_in;
-	answer->residual_out = task->residual_out;
-	memcpy(answer->sense, task->sense, sizeof(answer->sense));
+	struct answer answer = { .status = task->status,
+				 .sense_length = task->sense_length,
+				 .unanswered = task->unanswered,
+				 .in_length = task->in_length,
+				 .residual_in = task->residual_in,
+				 .residual_out = task->residual_out };
+
+	memcpy(answer.sense, task->sense, sizeof(answer.sense));
+	return answer;
 }
 
 void door_exec(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length, void *out,
 	       uint64_t out_length, void *in, uint64_t in_length, uint64_t cut, struct answer *answer)
 {
 	struct zd_scsi_task task = { .size = sizeof(task), .cdb = cdb, .cdb_length = cdb_length };
-	struct iovec outs[PARTS], ins[PARTS];
-	sem_t end;
+	struct exchange x;
 
-	sem_init(&end, 0, 0);
-	task.arg = &end;
-	task.done = later ? ended : NULL;
+	disk_exchange(&x, out, out_length, in, in_length, cut);
 	memcpy(task.lun, lun, 8);
+	task.out = x.out;
+	task.in = x.in;
+	task.nr_out = task.nr_in = PARTS;
+	task.arg = &x.end;
+	task.done = disk_is_later() ? ended : NULL;
 	door->task = &task;
-	task.out = outs;
-	task.nr_out = parts(outs, out, out_length, cut);
-	task.in = ins;
-	task.nr_in = parts(ins, in, in_length, cut);
 	zd_scsi_exec(door->nexuses[index], &task);
-	while (task.done && sem_wait(&end))
-		;
-	take_answer(answer, &task);
+	disk_await(&x, task.done);
+	*answer = answer_of(&task);
 }
 
 static void given_ended(struct zd_scsi_task *task)
 {
 	struct given *given = task->arg;
 
-	take_answer(&given->answer, task);
-	given->ended++;
+	given->answer = answer_of(task);
+	given->parcel.ended++;
 }
 
-/* Hands over a task and does not wait for it. The room is its data, out and in. */
+/* Hands over a task and does not wait for it. */
 struct given *door_give(struct door *door, int index, const uint8_t lun[8], const uint8_t *cdb, uint32_t cdb_length,
 			uint64_t tag, const void *out, uint64_t out_length, uint64_t in_length)
 {
-	struct given *given = calloc(1, sizeof(*given) + (out_length > in_length ? out_length : in_length));
+	struct given *given = calloc(1, sizeof(*given));
 
 	memcpy(given->cdb, cdb, cdb_length < sizeof(given->cdb) ? cdb_length : sizeof(given->cdb));
-	given->in = (struct iovec){ given->room, in_length };
-	given->out = (struct iovec){ given->room, out_length };
-	if (out_length)
-		memcpy(given->room, out, out_length);
+	disk_parcel(&given->parcel, out, out_length, in_length);
 	given->task = (struct zd_scsi_task){ .size = sizeof(given->task),
 					     .cdb = given->cdb,
 					     .cdb_length = cdb_length,
 					     .tag = tag,
-					     .in = &given->in,
+					     .in = &given->parcel.in,
 					     .nr_in = in_length != 0,
-					     .out = &given->out,
+					     .out = &given->parcel.out,
 					     .nr_out = out_length != 0,
 					     .done = given_ended,
 					     .arg = given };
@@ -256,17 +171,18 @@ struct given *door_give(struct door *door, int index, const uint8_t lun[8], cons
 /* How often it was told to have ended; then the answer and what was read are copied. */
 uint32_t door_given(struct given *given, struct answer *answer, void *data, uint64_t length)
 {
-	uint32_t ended = given->ended;
+	uint32_t ended = given->parcel.ended;
 
 	if (ended) {
 		*answer = given->answer;
-		memcpy(data, given->room, length);
+		memcpy(data, given->parcel.room, length);
 	}
 	return ended;
 }
 
 void door_forget(struct given *given)
 {
+	free(given->parcel.room);
 	free(given);
 }
 
@@ -281,61 +197,29 @@ void door_transfer(struct door *door, int index, const uint8_t lun[8], const uin
 	zd_scsi_transfer(door->nexuses[index], lun, cdb, cdb_length, out, in);
 }
 
-static int add(struct door *door, struct zd_fault fault)
-{
-	uint32_t id;
-
-	return zd_fault_add(door->dev, &fault, &id, NULL);
-}
-
 /* A medium error of that many bytes from an offset on, for reads or for writes. */
 int door_bad_block(struct door *door, int writes, uint64_t from, uint64_t length)
 {
-	return add(door, (struct zd_fault){ .kind = ZD_FAULT_MEDIUM,
-					    .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
-					    .last_zone = ZD_NO_ZONE,
-					    .from = from,
-					    .to = from + length });
-}
-
-int door_condition(struct door *door, uint32_t zone, int condition)
-{
-	return zd_set_condition(door->dev, zone, condition, NULL);
-}
-
-int door_power(struct door *door, int on)
-{
-	return on ? zd_power_on(door->dev, NULL) : zd_power_cut(door->dev, ZD_KEEP_ALL, 1, NULL);
+	return disk_fault(&door->disk, (struct zd_fault){ .kind = ZD_FAULT_MEDIUM,
+							  .commands = writes ? 1u << ZD_CMD_WRITE : 1u << ZD_CMD_READ,
+							  .last_zone = ZD_NO_ZONE,
+							  .from = from,
+							  .to = from + length });
 }
 
 /* Reads (0) or writes (1) hang, or are late, from now on. ns: how long; 0: for ever. limit: how many of them; 0: all. */
 int door_hold(struct door *door, int command, int late, uint64_t ns, uint32_t limit)
 {
-	return add(door, (struct zd_fault){ .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG,
-					    .commands = 1u << command,
-					    .last_zone = ZD_NO_ZONE,
-					    .real_ns = ns,
-					    .limit = limit });
-}
-
-int door_clear(struct door *door)
-{
-	return zd_fault_clear(door->dev, 0, NULL);
-}
-
-int door_hanging(struct door *door)
-{
-	struct zd_fault faults[ZD_MAX_FAULTS];
-	int n = zd_fault_list(door->dev, faults, ZD_MAX_FAULTS, NULL), waiting = 0;
-
-	for (int i = 0; i < n; i++)
-		waiting += (int)faults[i].waiting;
-	return waiting;
+	return disk_fault(&door->disk, (struct zd_fault){ .kind = late ? ZD_FAULT_LATENCY : ZD_FAULT_HANG,
+							  .commands = 1u << command,
+							  .last_zone = ZD_NO_ZONE,
+							  .real_ns = ns,
+							  .limit = limit });
 }
 
 int door_let_go(struct door *door)
 {
-	return zd_fault_release(door->dev, 0, NULL);
+	return zd_fault_release(door->disk.dev, 0, NULL);
 }
 
 /* The power goes and comes back at once: nobody sees the disk without it. */
@@ -343,30 +227,17 @@ int door_cycle(struct door *door)
 {
 	struct zd_error err;
 
-	return zd_power_cycle(door->dev, &err);
-}
-
-/* Takes a snapshot and goes back to it. */
-int door_go_back(struct door *door)
-{
-	zd_snapshot *snapshot;
-	int r = zd_snapshot_take(door->dev, &snapshot, NULL);
-
-	if (!r) {
-		r = zd_rollback(door->dev, snapshot, NULL);
-		zd_snapshot_free(snapshot);
-	}
-	return r;
+	return zd_power_cycle(door->disk.dev, &err);
 }
 
 /* The next command of that kind finds its zone dead. */
 int door_kill_zone(struct door *door, int command, uint32_t zone, int offline)
 {
-	return add(door, (struct zd_fault){ .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY,
-					    .commands = 1u << command,
-					    .first_zone = zone,
-					    .last_zone = zone,
-					    .limit = 1 });
+	return disk_fault(&door->disk, (struct zd_fault){ .kind = offline ? ZD_FAULT_OFFLINE : ZD_FAULT_READ_ONLY,
+							  .commands = 1u << command,
+							  .first_zone = zone,
+							  .last_zone = zone,
+							  .limit = 1 });
 }
 
 /* Of the task that was given last, and has not ended. */

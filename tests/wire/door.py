@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import core
 from scsi import cdb16, report_zones, sense_codes
-from waiting import until
+from wire import doors
+from wire.doors import DiskDoor, Library, c_fields
 
-KIB = 1024
 GOOD, CHECK, BUSY, CONFLICT, ABORTED = 0x00, 0x02, 0x08, 0x18, 0x40
 LUN0 = bytes(8)
 
@@ -19,16 +19,14 @@ LUN0 = bytes(8)
 class Answer(ctypes.Structure):
     """What came back; ``data`` is what was put into the room, and nothing behind it changed."""
 
-    _fields_ = (
-        ("status", ctypes.c_uint32),
-        ("sense_length", ctypes.c_uint32),
-        ("unanswered", ctypes.c_uint32),
-        ("_zero", ctypes.c_uint32),
-        ("in_length", ctypes.c_uint64),
-        ("residual_in", ctypes.c_int64),
-        ("residual_out", ctypes.c_int64),
+    _fields_ = [
+        *c_fields(
+            """uint32_t status, sense_length, unanswered, zero;
+            uint64_t in_length;
+            int64_t residual_in, residual_out"""
+        ),
         ("_sense", ctypes.c_uint8 * 64),
-    )
+    ]
     status: int
     sense_length: int
     unanswered: int
@@ -65,62 +63,24 @@ class Answer(ctypes.Structure):
 
 
 @dataclass
-class Shape:
+class Shape(doors.Shape):
     """24 zones of 1 MiB, 4 of them conventional, blocks of 4 KiB; bytes."""
 
-    size: int = 24 * 1024 * KIB
-    zone_size: int = 1024 * KIB
-    zone_capacity: int = 0
-    logical_block: int = 4096
-    physical_block: int = 4096
     max_open: int = 6
-    nr_conv: int = 4
-    model: int = 0
+    implicit_close: int = 1
     unrestricted_read: int = 1
-    dialect: int = 0
-
-
-class CShape(ctypes.Structure):
-    """``struct shape`` of door.c."""
-
-    _fields_ = (
-        *((name, ctypes.c_uint64) for name in ("size", "zone_size", "zone_capacity")),
-        *(
-            (name, ctypes.c_uint32)
-            for name in (
-                "logical_block",
-                "physical_block",
-                "max_open",
-                "nr_conv",
-                "model",
-                "unrestricted_read",
-                "dialect",
-            )
-        ),
-    )
-
-
-class Library(ctypes.CDLL):
-    """door.c with the executor and the disk."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.door_open.restype = ctypes.c_void_p
-        self.door_give.restype = ctypes.c_void_p
 
 
 def built(out: Path) -> Library:
     """The shared object, made in a folder; ``ZONED_SCSI_DOOR`` names one that is there already."""
     given = os.environ.get("ZONED_SCSI_DOOR")
-    return Library(given or str(core.made("scsi-door.so", out)))
+    return Library(given or core.made("scsi-door.so", out), "door_open", "door_give")
 
 
 @dataclass
-class Given:
-    """A task that was handed over and may not have ended."""
+class Given(doors.Given[Answer]):
+    """A task."""
 
-    library: Library
-    handle: ctypes.c_void_p
     room: int
 
     def look(self) -> tuple[int, Answer]:
@@ -132,49 +92,23 @@ class Given:
         answer.data = data.raw[: answer.in_length]
         return times, answer
 
-    @property
-    def ended(self) -> bool:
-        return self.look()[0] > 0
-
-    @property
-    def answer(self) -> Answer:
-        times, answer = self.look()
-        assert times == 1
-        return answer
-
 
 @dataclass
-class Door:
-    library: Library
-    shape: Shape
-    handle: ctypes.c_void_p | None = None
-    room: int = field(default=1 << 16)
-    tasks: list[Given] = field(default_factory=list)
+class Door(DiskDoor[Answer]):
+    room: int = 1 << 16
+    keeps = doors.ALL
 
     def __post_init__(self) -> None:
         code = ctypes.c_int()
-        shape = CShape(**vars(self.shape))
+        shape = self.shape.in_c()
         self.handle = ctypes.c_void_p(
             self.library.door_open(ctypes.byref(shape), ctypes.byref(code))
         )
         self.code = code.value
 
-    def close(self) -> None:
-        if self.handle:
-            self.library.door_close(self.handle)
-            self.handle = None
-        for task in self.tasks:
-            assert task.ended
-            self.library.door_forget(task.handle)
-        self.tasks.clear()
-
     @property
     def blocks(self) -> int:
         return self.shape.size // self.shape.logical_block
-
-    @property
-    def zone_blocks(self) -> int:
-        return self.shape.zone_size // self.shape.logical_block
 
     def login(self, index: int, name: str | None = None) -> None:
         name = name or f"iqn.2026-01.test:host{index}"
@@ -199,23 +133,10 @@ class Door:
         """Hand over a task. ``cut``: the length of the first two of three buffers."""
         answer = Answer()
         size = (0 if out else self.room) if room is None else room
-        into = ctypes.create_string_buffer(b"\xa5" * (size + 64), size + 64)
-        self.library.door_exec(
-            self.handle,
-            nexus,
-            lun,
-            cdb,
-            len(cdb),
-            out,
-            ctypes.c_uint64(len(out)),
-            into,
-            ctypes.c_uint64(size),
-            ctypes.c_uint64(cut),
-            ctypes.byref(answer),
+        got = self.exchange(
+            self.library.door_exec, answer, nexus, lun, cdb, len(cdb), out=out, room=size, cut=cut
         )
-        assert answer.in_length <= size
-        assert into.raw[answer.in_length :] == b"\xa5" * (size + 64 - answer.in_length)
-        answer.data = into.raw[: answer.in_length]
+        assert set(got[answer.in_length :]) <= {0xA5}, "nothing is put behind the data"
         return answer
 
     def give(
@@ -240,8 +161,8 @@ class Door:
             ctypes.c_uint64(len(out)),
             ctypes.c_uint64(room),
         )
-        self.tasks.append(Given(self.library, ctypes.c_void_p(handle), room))
-        return self.tasks[-1]
+        self.given.append(Given(self.library, ctypes.c_void_p(handle), room))
+        return self.given[-1]
 
     def manage(self, function: int, tag: int = 0, *, nexus: int = 0, lun: bytes = LUN0) -> int:
         return int(
@@ -256,17 +177,10 @@ class Door:
         """The next read (0) or write (1) hangs."""
         assert self.library.door_hold(self.handle, command, 0, ctypes.c_uint64(0), 1) == 0
 
-    def hanging(self, commands: int) -> None:
-        until(lambda: self.library.door_hanging(self.handle) == commands, f"{commands} hang")
-
     def condition(self, zone: int, condition: int) -> None:
         """Another opener sets a zone's condition; the first initiator has been told."""
-        assert self.library.door_condition(self.handle, zone, condition) == 0
+        self.set_condition(zone, condition)
         assert self.send(bytes(6)).codes == (0x6, 0x2A, 0x00)
-
-    def let_on(self) -> None:
-        """No rule holds anything up any longer."""
-        assert self.library.door_clear(self.handle) == 0
 
     def transfer(self, cdb: bytes, lun: bytes = LUN0) -> tuple[int, int]:
         out, into = ctypes.c_uint64(), ctypes.c_uint64()

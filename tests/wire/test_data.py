@@ -114,6 +114,31 @@ def test_fua_makes_durable(door: Door) -> None:
     assert door.send(cdb10(0x28, 0, 1, 0x18), room=BLOCK).data == data(1)
 
 
+def atomic(lba: int, blocks: int, flags: int = 0) -> bytes:
+    return cdb16(0x9C, lba, blocks, flags)
+
+
+def test_one_block_is_written_atomically(door: Door) -> None:
+    """A power cut takes or keeps it; of two it could take one."""
+    for flags in (0, 0x08, 0x18):
+        assert door.send(atomic(7, 1, flags), data(1, flags)).status == GOOD
+        assert door.read(6, 3).data == bytes(BLOCK) + data(1, flags) + bytes(BLOCK)
+    assert door.send(atomic(SEQUENTIAL, 1), data(1)).status == GOOD
+    assert door.send(atomic(SEQUENTIAL, 1), data(1)).codes == UNALIGNED
+    assert door.read(SEQUENTIAL, 1).data == data(1)
+    assert door.send(atomic(0, 2), data(2)).field == (12, 7)
+    assert door.read(0, 2).data == bytes(2 * BLOCK)
+    assert door.send(atomic(0, 0)).status == GOOD
+    for lba, blocks in ((6144, 1), (6143, 2), (6000, 0xFFFF), (1 << 63, 0), ((1 << 64) - 1, 1)):
+        assert door.send(atomic(lba, blocks), bytes(BLOCK)).codes == OUT_OF_RANGE
+    assert door.transfer(atomic(7, 1)) == (BLOCK, 0)
+    boundary = bytearray(atomic(7, 1))
+    boundary[10] = 1
+    assert door.send(bytes(boundary), data(1)).field == (10, 0)
+    assert door.send(atomic(7, 1), data(1)[:-1], room=0).residual_out == 1
+    assert door.read(7, 1).data == data(1, 0x18), "nothing of it"
+
+
 @pytest.mark.parametrize("opcode", [0x35, 0x91])
 def test_synchronize_and_prefetch(door: Door, opcode: int) -> None:
     cdb, fetch = (cdb10, 0x34) if opcode == 0x35 else (cdb16, 0x90)
@@ -181,11 +206,11 @@ def test_gap_zones(attach: Attach) -> None:
 
 
 def test_no_power(door: Door) -> None:
-    door.library.door_power(door.handle, 0)
+    door.power(False)
     for cdb in (bytes(6), cdb10(0x28, 0, 1), bytes([0x95]) + bytes(15)):
         assert door.send(cdb).sense_key == 0x2
     assert door.send(bytes([0x12, 0, 0, 0, 36, 0])).status == GOOD
-    door.library.door_power(door.handle, 1)
+    door.power(True)
     assert door.send(bytes(6)).codes == (0x6, 0x29, 0x00)
     assert door.send(bytes(6)).status == GOOD
 
@@ -365,6 +390,82 @@ def test_a_cancelled_task_begins_nothing_more(door: Door) -> None:
     assert swap(door, 7, bytes(BLOCK), data(1)) == (0, 0, 0)
 
 
+def test_compare_and_write_takes_exactly_its_data(door: Door) -> None:
+    """Where initiator and disk do not agree on its length, the halves would meet elsewhere."""
+    for blocks in (1, 2, 3):
+        cdb = bytes([0x89, 0]) + bytes(7) + b"\7" + bytes(3) + bytes([blocks, 0, 0])
+        length = 2 * blocks * BLOCK
+        for sent in {0, 1, BLOCK, 2 * BLOCK, length - 1, length + 1, 8 * BLOCK} - {length}:
+            answer = door.send(cdb, (bytes(4 * BLOCK) + data(4))[:sent], room=0)
+            assert (answer.status, answer.field) == (CHECK, (13, 7)), (blocks, sent)
+    assert door.read(0, 16).data == bytes(16 * BLOCK)
+
+
+def test_256_blocks_are_not_0(door: Door) -> None:
+    """A program that counts to 256 in a byte."""
+    assert swap(door, 0, bytes(256 * BLOCK), data(256), 0) == INVALID_FIELD
+    assert door.read(0, 1).data == bytes(BLOCK)
+
+
+# ------------------------------------------------------------------ or
+
+
+@pytest.mark.parametrize("cut", [1 << 40, 7, BLOCK + 9, 2 * BLOCK])
+def test_or_write(door: Door, cut: int) -> None:
+    old, new = data(3, 0x1234), data(3, 0x4321)
+    assert door.send(cdb16(0x8B, 7, 3), old, cut=cut).status == GOOD
+    assert door.read(7, 3).data == old
+    assert door.send(cdb16(0x8B, 7, 3, 0x18), new, cut=cut).status == GOOD
+    both = bytes(a | b for a, b in zip(old, new, strict=True))
+    assert door.read(6, 5).data == bytes(BLOCK) + both + bytes(BLOCK)
+    assert door.transfer(cdb16(0x8B, 7, 3)) == (3 * BLOCK, 0)
+    assert door.send(cdb16(0x8B, 7, 0)).status == GOOD
+    short = door.send(cdb16(0x8B, 20, 3), old[: BLOCK + 5], room=0)
+    assert (short.status, short.residual_out) == (GOOD, 2 * BLOCK - 5)
+    assert door.read(20, 2).data == old[:BLOCK] + bytes(BLOCK), "whole blocks that came"
+    assert door.send(cdb16(0x8B, 0, 1), room=BLOCK).codes == INVALID_FIELD
+    assert door.send(cdb16(0x8B, 6143, 2), data(2)).codes == OUT_OF_RANGE
+
+
+def test_or_write_goes_by_the_rules_of_its_zone(attach: Attach) -> None:
+    door = attach()
+    assert door.send(cdb16(0x8B, SEQUENTIAL, 2), data(2)).status == GOOD
+    assert door.read(SEQUENTIAL, 3).data == data(2) + bytes(BLOCK)
+    assert door.send(cdb16(0x8B, SEQUENTIAL, 2), data(2)).codes == UNALIGNED
+    assert door.send(cdb16(0x8B, SEQUENTIAL + 3, 1), data(1)).codes == UNALIGNED
+    assert attach(unrestricted_read=0).send(cdb16(0x8B, SEQUENTIAL, 1), data(1)).status == CHECK
+
+
+def test_or_write_meets_bad_blocks(door: Door) -> None:
+    door.bad_block(100)
+    answer = door.send(cdb16(0x8B, 90, 50), data(50))
+    assert (answer.codes, answer.information) == ((0x3, 0x11, 0x00), 100)
+    assert door.read(90, 10).data == bytes(10 * BLOCK), "nothing of it"
+    door.bad_block(203, writes=True)
+    answer = door.send(cdb16(0x8B, 200, 5), data(5))
+    assert (answer.codes, answer.information) == ((0x3, 0x0C, 0x00), 203)
+
+
+@pytest.mark.parametrize("command", [0, 1])
+def test_nobody_comes_between_the_read_and_the_write_of_or_write(door: Door, command: int) -> None:
+    door.login(1)
+    door.send(bytes(6), nexus=1)
+    door.hang(command)
+    with ThreadPoolExecutor(1) as thread:
+        task = thread.submit(door.send, cdb16(0x8B, 7, 2), data(2))
+        try:
+            door.hanging(1)
+            assert door.send(cdb10(0x2A, 8, 1), data(1), nexus=1).status == BUSY
+            assert door.send(cdb16(0x8B, 8, 1), data(1), nexus=1).status == BUSY
+            assert door.send(atomic(8, 1), data(1), nexus=1).status == BUSY
+            assert door.send(cdb16(0x8B, 9, 1), data(1), nexus=1).status == GOOD
+        finally:
+            door.library.door_let_go(door.handle)
+        assert task.result().status == GOOD
+    assert door.read(7, 3).data == data(2) + data(1)
+    assert door.send(cdb16(0x8B, 8, 1), data(1), nexus=1).status == GOOD
+
+
 # ------------------------------------------------------------------ write same, unmap
 
 
@@ -378,7 +479,8 @@ def test_write_same(door: Door, opcode: int) -> None:
     assert door.zones(SEQUENTIAL + ZONE).data[65] == 0x10, "none of it was written"
     assert door.send(cdb(opcode, 0, 0), data(1)).codes == INVALID_FIELD
     assert door.send(cdb(opcode, 0, 1, 0x10), data(1)).field == (1, 4)
-    assert door.send(cdb(opcode, 0, 2), data(1)[:100]).codes == INVALID_FIELD
+    for sent in (data(1)[:100], data(2), data(1) + b"\0"):
+        assert door.send(cdb(opcode, 0, 2), sent).codes == INVALID_FIELD
     for block, zone in ((bytes(BLOCK), 0), (data(1), 1), (bytes(BLOCK), SEQUENTIAL + 2 * ZONE)):
         assert door.send(cdb(opcode, zone, 5, 8), block).status == GOOD
         assert door.read(zone, 5).data == block * 5
@@ -461,3 +563,7 @@ def test_erasing_refuses(door: Door) -> None:
     assert door.send(bytes([0x48, 2]) + bytes(6) + b"\4\0", bytes(4)).field == (7, 7)
     assert door.send(bytes([0x48, 1]) + bytes(6) + b"\4\0", bytes(4)).codes == (0x5, 0x26, 0x00)
     assert door.send(bytes([0x48, 0x1F]) + bytes(8)).status == GOOD
+    door.write(SEQUENTIAL, 1)
+    for action in (1, 2, 3):
+        assert door.send(bytes([0x48, 0x40 | action]) + bytes(8)).field == (1, 6), "ZNR"
+    assert door.write(SEQUENTIAL, 1).codes == UNALIGNED, "no zone was reset"

@@ -42,7 +42,7 @@ def test_standard_inquiry(door: Door) -> None:
     assert len(data) == 96
     assert data[:8] == bytes.fromhex("14 00 07 12 5b 00 00 02")
     assert data[8:36] == b"ZONED   HOST-MANAGED SMR0001"
-    assert data[58:68] == bytes.fromhex("00a0 05c0 0600 0620 0960")
+    assert data[58:70] == bytes.fromhex("00a0 05c0 0600 04c0 0620 0960")
 
 
 def test_host_aware_inquiry(attach: Attach) -> None:
@@ -62,7 +62,8 @@ def test_pages(door: Door) -> None:
     most = (32 << 20) // 4096
     assert page[0xB0][4:12] == bytes.fromhex("01ff0001") + most.to_bytes(4, "big")
     assert page[0xB0][36:44] == most.to_bytes(8, "big")
-    assert page[0xB1][4:9] == bytes.fromhex("1c20 00 02 00")
+    assert page[0xB0][44:64] == bytes([0, 0, 0, 1]) + bytes(16), "one block is written atomically"
+    assert page[0xB1][4:9] == bytes.fromhex("1c20 00 52 00")
     assert page[0xB2][4:] == bytes.fromhex("00e40200")
     assert page[0xB6][4:24] == bytes.fromhex("01000000 ffffffff ffffffff 00000006 00000000")
 
@@ -139,6 +140,9 @@ ALLOCATED = {
     ),
     "LOG SENSE": lambda n: bytes([0x4D, 0, 0x54, 1, 0, 0, 0]) + n.to_bytes(2, "big") + b"\0",
     "READ CAPACITY(16)": lambda n: bytes([0x9E, 0x10]) + bytes(8) + n.to_bytes(4, "big") + bytes(2),
+    "GET LBA STATUS": lambda n: bytes([0x9E, 0x12]) + bytes(8) + n.to_bytes(4, "big") + bytes(2),
+    "DEFECTS(10)": lambda n: bytes([0x37, 0, 0x18, 0, 0, 0, 0]) + n.to_bytes(2, "big") + b"\0",
+    "DEFECTS(12)": lambda n: bytes([0xB7, 0x18]) + bytes(4) + n.to_bytes(4, "big") + bytes(2),
     "OPCODES": lambda n: opcodes(0)[:6] + n.to_bytes(4, "big") + bytes(2),
     "READ KEYS": lambda n: bytes([0x5E, 0, 0, 0, 0, 0, 0]) + n.to_bytes(2, "big") + b"\0",
 }

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scsi import cdb10
-from wire.door import CHECK, CONFLICT, GOOD, KIB, Door
+from wire.door import CHECK, CONFLICT, GOOD, Door
+from wire.doors import KIB
+
+pytestmark = pytest.mark.program
 
 pytestmark = pytest.mark.program
 
@@ -33,13 +36,13 @@ def told(door: Door, *codes: tuple[int, int, int]) -> None:
 
 
 def cut(door: Door) -> None:
-    assert door.library.door_power(door.handle, 0) == 0
+    door.power(False)
     for nexus in (0, 1):
         assert door.send(READY, nexus=nexus).codes == (0x2, 0x04, 0x00)
 
 
 def on(door: Door) -> None:
-    assert door.library.door_power(door.handle, 1) == 0
+    door.power(True)
 
 
 def registered(door: Door, nexus: int, key: int) -> int:
@@ -68,8 +71,8 @@ def test_an_old_look_tells_nothing_again(two: Door) -> None:
     """A thread's look may be older than another's, which has told by then: it goes by, and so does the next one."""
     assert two.library.door_keep_news(two.handle) == 0
     assert two.library.door_cycle(two.handle) == 0
-    assert two.library.door_condition(two.handle, 5, OFFLINE) == 0
-    assert two.library.door_go_back(two.handle) == 0
+    two.set_condition(5, OFFLINE)
+    two.go_back()
     told(two, POWER_ON, MEDIUM, PARAMETERS)
     assert two.send(RESERVE).status == GOOD
     two.library.door_old_looks(1)
@@ -90,7 +93,7 @@ def test_without_power_nothing_is_kept(two: Door) -> None:
     mode = bytes(4) + bytes.fromhex("0a0a04100040000000000000")
     assert two.send(bytes([0x15, 0x10, 0, 0, 16, 0]), mode).status == GOOD
     assert two.send(bytes([0x1B, 0, 0, 0, 0, 0])).status == GOOD
-    assert two.library.door_power(two.handle, 0) == 0
+    two.power(False)
     on(two)
     told(two, POWER_ON)
     assert two.send(cdb10(0x2A, 0, 1), bytes(BLOCK), nexus=1).status == GOOD
@@ -107,10 +110,10 @@ def test_without_power_nothing_is_kept(two: Door) -> None:
 @pytest.mark.parametrize("condition", [READ_ONLY, OFFLINE])
 def test_zones_that_die(two: Door, condition: int) -> None:
     for zone, now in ((5, condition), (5, EMPTY), (0, condition)):
-        assert two.library.door_condition(two.handle, zone, now) == 0
+        two.set_condition(zone, now)
         told(two, PARAMETERS)
-    assert two.library.door_condition(two.handle, 6, condition) == 0
-    assert two.library.door_condition(two.handle, 7, condition) == 0
+    two.set_condition(6, condition)
+    two.set_condition(7, condition)
     told(two, PARAMETERS)
     assert two.zones(6 * 256).data[65] >> 4 == condition
 
@@ -126,20 +129,20 @@ def test_a_zone_that_dies_under_a_command(two: Door, offline: int) -> None:
 
 
 def test_going_back_to_a_snapshot(two: Door) -> None:
-    assert two.library.door_go_back(two.handle) == 0
+    two.go_back()
     told(two, MEDIUM)
 
 
 def test_all_at_once_in_their_order(two: Door) -> None:
     """Power first: what else a host must look at, it looks at then."""
-    assert two.library.door_condition(two.handle, 5, OFFLINE) == 0
-    assert two.library.door_go_back(two.handle) == 0
+    two.set_condition(5, OFFLINE)
+    two.go_back()
     assert two.library.door_cycle(two.handle) == 0
     told(two, POWER_ON, MEDIUM, PARAMETERS)
 
 
 def test_request_sense_tells_it_too(two: Door) -> None:
-    assert two.library.door_condition(two.handle, 5, OFFLINE) == 0
+    two.set_condition(5, OFFLINE)
     data = two.send(bytes([0x03, 0, 0, 0, 252, 0])).data
     assert (data[2] & 15, data[12], data[13]) == PARAMETERS
     assert two.send(READY).status == GOOD

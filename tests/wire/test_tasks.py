@@ -8,7 +8,10 @@ import pytest
 
 from scsi import cdb10, cdb16
 from waiting import until
-from wire.door import ABORTED, GOOD, KIB, Door
+from wire.door import ABORTED, GOOD, Door
+from wire.doors import KIB
+
+pytestmark = pytest.mark.program
 
 pytestmark = pytest.mark.program
 
@@ -150,7 +153,7 @@ def test_an_aborted_write_was_not_done(door: Door) -> None:
 def test_power_ends_what_hangs(held: Door) -> None:
     task = held.give(reading(), room=BLOCK)
     held.hanging(1)
-    assert held.library.door_power(held.handle, 0) == 0
+    held.power(False)
     until(lambda: task.ended, "there is no power")
     assert task.answer.codes == (0x2, 0x04, 0x00)
-    assert held.library.door_power(held.handle, 1) == 0
+    held.power(True)

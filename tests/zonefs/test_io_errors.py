@@ -47,44 +47,30 @@ def break_zone(dev: zoned.Device, how: str) -> None:
             dev.open_zone(zone)
 
 
-# (size, mode, file system read-only) after a failed write, for each mode
-AFTER_WRITE: dict[str, dict[str, tuple[int, str, bool]]] = {
-    "read-only": {
-        "remount-ro": (8192, "0o440", True),
-        "zone-ro": (8192, "0o440", False),
-        "zone-offline": (0, "0o0", False),
-        "repair": (8192, "0o440", False),
-    },
-    "offline": {
-        "remount-ro": (0, "0o0", True),
-        "zone-ro": (0, "0o0", False),
-        "zone-offline": (0, "0o0", False),
-        "repair": (0, "0o0", False),
-    },
-    "reset": {  # smaller than the file
-        "remount-ro": (0, "0o640", True),
-        "zone-ro": (8192, "0o440", False),
-        "zone-offline": (0, "0o0", False),
-        "repair": (0, "0o640", False),
-    },
-    "grown": {  # larger: remount-ro shows nothing that was not acknowledged
-        "remount-ro": (8192, "0o640", True),
-        "zone-ro": (8192, "0o440", False),
-        "zone-offline": (0, "0o0", False),
-        "repair": (12288, "0o640", False),
-    },
-    "finished": {
-        "remount-ro": (8192, "0o640", True),
-        "zone-ro": (8192, "0o440", False),
-        "zone-offline": (0, "0o0", False),
-        "repair": (4 * MIB, "0o640", False),
-    },
-    "limit": {
-        "remount-ro": (8192, "0o640", True),
-        "zone-ro": (8192, "0o440", False),
-        "zone-offline": (0, "0o0", False),
-        "repair": (8192, "0o640", False),
-    },
+KEPT, NOT_WRITABLE, GONE = (8192, "0o640"), (8192, "0o440"), (0, "0o0")
+
+
+def after(
+    remount: tuple[int, str], repair: tuple[int, str], zone_ro: tuple[int, str] = NOT_WRITABLE
+) -> dict[str, tuple[int, str, bool]]:
+    """(size, mode, file system read-only) for each mode; zone-offline is the same for all."""
+    return {
+        "remount-ro": (*remount, True),
+        "zone-ro": (*zone_ro, False),
+        "zone-offline": (*GONE, False),
+        "repair": (*repair, False),
+    }
+
+
+# after a failed write
+AFTER_WRITE = {
+    "read-only": after(NOT_WRITABLE, NOT_WRITABLE),
+    "offline": after(GONE, GONE, zone_ro=GONE),
+    "reset": after((0, "0o640"), (0, "0o640")),  # smaller than the file
+    # larger: remount-ro shows nothing that was not acknowledged
+    "grown": after(KEPT, (12288, "0o640")),
+    "finished": after(KEPT, (4 * MIB, "0o640")),
+    "limit": after(KEPT, KEPT),
 }
 
 

@@ -42,6 +42,10 @@ def config_of(geometry: Geometry, *, paced: bool = False) -> tuple[Any, Any]:
     config.max_open = geometry.max_open
     config.max_active = geometry.max_active
     config.append_limit = geometry.append_limit
+    config.zone_extension = geometry.zone_extension
+    config.zrwa_size = geometry.zrwa_size
+    config.zrwa_granularity = geometry.zrwa_granularity
+    config.zrwa_count = geometry.zrwa_count
     config.seed = geometry.seed
     config.slot_cache = geometry.slot_cache
     config.dialect = DIALECT_NUMBERS[geometry.dialect]
@@ -74,6 +78,10 @@ def geometry_of(handle: Any, info: Any) -> Geometry:
         max_open=info.max_open,
         max_active=info.max_active,
         append_limit=info.append_limit or info.zone_capacity,
+        zone_extension=info.zone_extension,
+        zrwa_size=info.zrwa_size,
+        zrwa_granularity=info.zrwa_granularity,
+        zrwa_count=info.zrwa_count,
         dialect=DIALECTS[info.dialect],
         model=MODELS[info.model],
         implicit_close=IMPLICIT_CLOSES[info.implicit_close],
@@ -94,6 +102,11 @@ def limits_of(info: Any) -> Limits:
         explicit_open=info.nr_explicit_open,
         closed=info.nr_closed,
     )
+
+
+def named(raw: Any, names: str) -> dict[str, Any]:
+    """Fields of a struct by name (blanks between), for a dataclass that calls them the same."""
+    return {name: getattr(raw, name) for name in names.split()}
 
 
 def path_bytes(path: str | bytes) -> bytes:

@@ -27,7 +27,31 @@ _MOST = 2**32 - 1
 _D = TypeVar("_D", bound="Handle")
 
 
-class Handle(Core):
+class OfDisk:
+    """What a handle on a disk and a snapshot know of the disk."""
+
+    __slots__ = ()
+    _path: str | None
+    _uuid: UUID
+    _geometry: Geometry
+
+    @property
+    def path(self) -> str | None:
+        """Absolute path of the image; None for a disk in RAM."""
+        return self._path
+
+    @property
+    def uuid(self) -> UUID:
+        """Identity of the disk; copies of an image share it."""
+        return self._uuid
+
+    @property
+    def geometry(self) -> Geometry:
+        """Layout and behaviour; never changes."""
+        return self._geometry
+
+
+class Handle(OfDisk, Core):
     """A handle on an emulated disk, made by ``adopt``."""
 
     __slots__ = (
@@ -45,7 +69,7 @@ class Handle(Core):
 
     def __init__(self) -> None:
         """Not for users: the owner of a handle that is yet to be made, see adopt."""
-        self._path: str | None = None
+        self._path = None
         self._origin: object | None = None
         self._crash_id: str | None = None
         self._prepare(_on_error, _on_range)
@@ -74,24 +98,9 @@ class Handle(Core):
             tests.made(self)
 
     @property
-    def geometry(self) -> Geometry:
-        """Layout and behaviour; never changes."""
-        return self._geometry
-
-    @property
-    def path(self) -> str | None:
-        """Absolute path of the image; None for a disk in RAM."""
-        return self._path
-
-    @property
     def readonly(self) -> bool:
         """Whether this handle may only read."""
         return self._readonly
-
-    @property
-    def uuid(self) -> UUID:
-        """Identity of the disk; copies of an image share it."""
-        return self._uuid
 
     @property
     def limits(self) -> Limits:

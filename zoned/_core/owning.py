@@ -68,6 +68,18 @@ ISCSI_TARGET = Kind(
     _address("zd_own_iscsi"),
     forget=_address("zd_own_forgotten_iscsi"),
 )
+UBLK_DEVICE = Kind(
+    "the ublk device",
+    "zd_ublk *",
+    _address("zd_own_ublk"),
+    forget=_address("zd_own_forgotten_ublk"),
+)
+NVMETCP_TARGET = Kind(
+    "the NVMe/TCP target",
+    "zd_nvmetcp *",
+    _address("zd_own_nvmetcp"),
+    forget=_address("zd_own_forgotten_nvmetcp"),
+)
 
 
 class Owned(Owner):
@@ -152,9 +164,11 @@ __all__ = [
     "FINDINGS",
     "ISCSI_TARGET",
     "LOG",
+    "NVMETCP_TARGET",
     "SERVED_FILE_SYSTEM",
     "SIMULATION",
     "SNAPSHOT",
+    "UBLK_DEVICE",
     "Guard",
     "Kind",
     "Living",

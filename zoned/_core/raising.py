@@ -46,6 +46,10 @@ RULES: dict[int, type[errors.ZonedError]] = {
     lib.ZD_E_TIMEOUT: errors.CommandTimeoutError,
     lib.ZD_E_MISCOMPARE: errors.MiscompareError,
     lib.ZD_E_SEQUENTIAL: errors.SequentialZoneError,
+    lib.ZD_E_ZRWA_UNAVAILABLE: errors.WriteAreaUnavailableError,
+    lib.ZD_E_ZONE_OPERATION: errors.ZoneOperationError,
+    lib.ZD_E_OUTSIDE_ZRWA: errors.OutsideWriteAreaError,
+    lib.ZD_E_COMMIT: errors.CommitError,
 }
 
 _IMAGE: dict[int, tuple[type[errors.ImageError], int]] = {

@@ -1,4 +1,4 @@
-"""fio's job files: sections, includes and variables; what a section says becomes a Job.
+"""fio's job files: what a section says becomes a Job.
 
 What single options mean lies in fiooptions.py; here is what only all of them together tell: ranges
 on the disk, contradictions, limits. What cannot be had is an error with file, line and option.
@@ -13,30 +13,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from zoned.bench.fiolines import Line, Reader, variables
 from zoned.bench.fiooptions import (
     ALIASES,
     LAYERED,
     OPTIONS,
     PLAIN,
+    RAW,
     WITHOUT_EFFECT,
     Section,
     known,
     near,
 )
-from zoned.bench.fiovalues import FioError, Option, natural
+from zoned.bench.fiovalues import Declared, FioError, Option, natural
 from zoned.bench.jobs import Job
+from zoned.bench.logs import Logs
 from zoned.geometry import Geometry
-from zoned.inputs import MOST_JOBS, InputError, as_text, read_bytes
-from zoned.units import counted, format_size
+from zoned.inputs import MOST_JOBS, read_bytes
+from zoned.units import counted
 
-__all__ = ["FioError", "Plan", "load", "parse", "read_sections"]
+__all__ = ["FioError", "Plan", "load", "parse", "plan_of", "read_sections"]
 
-DEEPEST = 8
-"""Job files that include each other."""
-MOST_INCLUDED = 1000
-"""Files that a job file may include, counted as often as they are."""
 MOST_NAMED = 40
 """Options that are not supported and are named in one go."""
+MOST_TOLD = 10
+"""Values that are not supported and are told in one go, in a sentence each."""
 MOST_PLANNED = 65536
 """Jobs of all sections together: as many as a simulation takes."""
 
@@ -53,89 +54,15 @@ class Plan:
     """For the JSON: of [global], or a pattern's parameters."""
     name: str = ""
     seed: int | None = None
+    origin: str = ""
+    """What it was made from, in words: a job file, a pattern, a command line."""
+    text: str = ""
+    """The job file or the command line itself."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """What was said beside that, and won over it."""
 
 
 # -------------------------------------------------------------------------------------- file
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line that says something."""
-
-    text: str
-    where: str
-    """File and line, for messages."""
-    foreign: bool
-    """It stands in a file that another file named: a message never shows what is in it."""
-
-    def fail(self, text: str, foreign: str = "") -> FioError:
-        """The error for this line; ``foreign`` is what is said instead in an included file."""
-        return FioError(f"{self.where}: {foreign if self.foreign and foreign else text}")
-
-
-class _Reader:
-    """Follows ``include`` from one job file on, within the limits of zoned.inputs."""
-
-    def __init__(self) -> None:
-        self._left = MOST_JOBS
-        self._included = 0
-
-    def lines(self, path: Path, text: str, above: tuple[Path, ...] = ()) -> Iterator[Line]:
-        """The lines of a file and of those that it includes. ``above``: the files that led here."""
-        self._left -= len(text)
-        if self._left < 0:
-            raise FioError(
-                f"{(*above, path)[0]}: it is larger than {format_size(MOST_JOBS)} with what it "
-                "includes, the most that is read"
-            )
-        for number, raw in enumerate(text.splitlines(), 1):
-            said = re.split("[;#]", raw, maxsplit=1)[0].strip()  # fio cuts comments in a line too
-            if not said:
-                continue
-            line = Line(said, f"{path}:{number}", bool(above))
-            if said.split(maxsplit=1)[0] == "include":
-                yield from self._include(line, path, (*above, path))
-            else:
-                yield line
-
-    def _include(self, line: Line, path: Path, above: tuple[Path, ...]) -> Iterator[Line]:
-        name = line.text[len("include") :].strip()
-        other = path.parent / name
-        try:
-            if not name:
-                raise FioError("no file is named")
-            self._included += 1
-            if self._included > MOST_INCLUDED:
-                raise FioError(f"{MOST_INCLUDED} files were included before, which are the most")
-            real = os.path.realpath(other)
-            circle = [os.path.realpath(file) for file in above]
-            if real in circle:
-                names = [str(file) for file in above[circle.index(real) :]]
-                raise FioError(f"the files include each other: {' -> '.join([*names, names[0]])}")
-            if len(above) > DEEPEST:
-                raise FioError(f"files include each other more than {DEEPEST} deep")
-            content = read_bytes(other, MOST_JOBS, FioError, "the file")
-            text = as_text(content, FioError, "the file")
-        except OSError as error:
-            why = error.strerror or "it cannot be read"
-        except (InputError, ValueError) as error:  # ValueError: a name that no file can have
-            why = str(error)
-        else:
-            yield from self.lines(other, text, above)
-            return
-        raise line.fail(f"cannot include {name}: {why}", f"a file cannot be included: {why}")
-
-
-def _variables(text: str, line: Line) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise line.fail(
-                f"the environment has no variable {match[1]}",
-                "it names a variable that the environment does not have",
-            )
-        return os.environ[match[1]]
-
-    return re.sub(r"\$\{(\w+)\}", value, text)
 
 
 Written = tuple[str, dict[str, Option], dict[str, Option], str]
@@ -144,12 +71,19 @@ Written = tuple[str, dict[str, Option], dict[str, Option], str]
 
 def read_sections(path: Path, text: str) -> list[Written]:
     """Sections of a job file in order. Raises FioError."""
+    unknown = _Unknown()
+    sections = _sections(Reader().lines(path, text), str(path), unknown)
+    unknown.check()
+    return sections
+
+
+def _sections(lines: Iterator[Line], told: str, unknown: _Unknown) -> list[Written]:
+    """Sections in order; ``unknown`` gets the options that are not supported."""
     common: dict[str, Option] = {}
     sections: list[Written] = []
     current: dict[str, Option] | None = None
-    unknown = _Unknown()
     shared: dict[str, Option] | None = None  # common, as the sections since it last changed have it
-    for line in _Reader().lines(path, text):
+    for line in lines:
         if line.text.startswith("["):
             match = re.fullmatch(r"\[([^\]]+)\]", line.text)
             if match is None or not match[1].strip():
@@ -169,21 +103,21 @@ def read_sections(path: Path, text: str) -> list[Written]:
             continue
         current.pop(option.name, None)  # said again: its place in the order is the last
         current[option.name] = option
-    if unknown.count:
-        raise unknown.error()
-    if not sections:
-        raise FioError(f"{path}: there is no job section")
+    if not sections and not unknown.count:
+        raise FioError(f"{told}: there is no job section")
     return sections
 
 
 class _Unknown:
-    """Options of a file that are not supported. All are told in one error, so that the file is
-    mended in one go; those behind the first MOST_NAMED are only counted, as a file may have very
-    many.
+    """Options of a file, and values of options, that are not supported. All are told in one error,
+    so that the file is mended in one go; those behind the first MOST_NAMED are only counted, as a
+    file may have very many.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.values: dict[str, None] = {}
+        """Sentences about values, each once, in order."""
         self._first = ""
         """The sentence about the first."""
         self._others: list[str] = []
@@ -204,13 +138,23 @@ class _Unknown:
         foreign = "it names an option that is unknown or not supported here"
         self._first = str(line.fail(told, foreign))
 
-    def error(self) -> FioError:
-        """One that names them all: the first in a sentence, the others behind it."""
+    def check(self) -> None:
+        """Raises FioError where there are some: it names them all."""
+        values = list(self.values)
+        more = len(values) - MOST_TOLD
+        if more > 0:
+            values = [*values[:MOST_TOLD], f"and {counted(more, 'value')} more"]
+        told = [self._options()] if self.count else []
+        if told or values:
+            raise FioError("; ".join([*told, *values]))
+
+    def _options(self) -> str:
+        """The first in a sentence, the others behind it."""
         others = self._others
         if self.count > MOST_NAMED:
             others = [*others, f"and {counted(self.count - MOST_NAMED, 'option')} more"]
         rest = f"; so {'are' if self.count > 2 else 'is'} {', '.join(others)}" if others else ""
-        return FioError(f"{self._first}{rest}")
+        return f"{self._first}{rest}"
 
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
@@ -229,7 +173,7 @@ def _option(line: Line, rank: int, unknown: _Unknown) -> Option | None:
         return None
     if not equals and name not in WITHOUT_EFFECT and not OPTIONS[name].bare:
         raise line.fail(f"the option {name} needs a value")
-    given = _variables(value.strip(), line) if equals else ""
+    given = variables(value.strip(), line) if equals else ""
     option = Option(name, given, line.where, rank, line.foreign)
     if equals and name not in WITHOUT_EFFECT and not option.value.strip(" ,"):
         raise line.fail(f"the option {name} needs a value behind its =")
@@ -259,17 +203,46 @@ def parse(
     overrides: Mapping[str, str] | None = None,
 ) -> Plan:
     """A Plan from the text of a job file. Raises FioError."""
-    plan = Plan(name=path.stem)
+    lines = Reader().lines(path, text)
+    plan = plan_of(lines, str(path), geometry, path.stem, overrides or {})
+    plan.origin, plan.text, plan.settings = f"job file {path.name}", text, dict(overrides or {})
+    return plan
+
+
+def plan_of(
+    lines: Iterator[Line],
+    told: str,
+    geometry: Geometry,
+    title: str,
+    overrides: Mapping[str, str],
+) -> Plan:
+    """A Plan from lines; ``told`` is where they stand. Raises FioError."""
+    unknown = _Unknown()
+    sections = _sections(lines, told, unknown)
+    return _plan(sections, geometry, title, overrides, unknown)
+
+
+def _plan(
+    sections: Sequence[Written],
+    geometry: Geometry,
+    title: str,
+    overrides: Mapping[str, str],
+    unknown: _Unknown,
+) -> Plan:
+    plan = Plan(name=title)
     group = -1
-    sections = read_sections(path, text)
-    said = _given(overrides or {})
+    said = _given(overrides)
     notes: dict[str, None] = {}  # each once, in order
     limits: dict[int, Job] = {}
+    named: dict[str, list[tuple[int, int]]] = {}
     wait = 0  # for the jobs before the last stonewall: those behind it begin together
     for name, common, own, where in sections:
         options = {**common, **own, **said}
-        context = Section(Job(name), geometry, options, [])
-        _apply(context, (common, own, said))
+        context = Section(Job(name), geometry, options, [], named)
+        _apply(context, (common, own, said), unknown.values)
+        if unknown.count or unknown.values:  # only to be told: nothing comes of it
+            named.setdefault(name, []).append((0, 0))
+            continue
         _finish(context, name, where)
         walled = context.stonewall and bool(plan.jobs)
         wait = len(plan.jobs) if walled else wait
@@ -281,6 +254,7 @@ def parse(
             raise FioError(
                 f"{where}: job {name}: more than {MOST_PLANNED} jobs with those before it"
             )
+        named.setdefault(name, []).append((len(plan.jobs), context.numjobs))
         mine = {o.name: o.value or "1" for o in options.values() if o.rank}
         for index in range(context.numjobs):
             job = replace(context.job)
@@ -295,6 +269,7 @@ def parse(
             plan.jobs.append(job)
             notes |= dict.fromkeys(context.notes)
             context.notes.clear()
+    unknown.check()
     plan.notes = [*notes, *_idle(sections, said)]
     plan.global_options = {o.name: o.value or "1" for o in sections[-1][1].values()}
     _limits(plan, geometry)
@@ -319,10 +294,10 @@ def _given(overrides: Mapping[str, str]) -> dict[str, Option]:
     return out
 
 
-def _apply(c: Section, layers: Sequence[Mapping[str, Option]]) -> None:
-    """Sets what the options say, those of the last layer last."""
+def _apply(c: Section, layers: Sequence[Mapping[str, Option]], refused: dict[str, None]) -> None:
+    """Sets what the options say, those of the last layer last; ``refused`` gets what cannot be."""
     if "kb_base" in c.options:
-        OPTIONS["kb_base"].apply(c, c.options["kb_base"])
+        _set(c, OPTIONS["kb_base"], c.options["kb_base"], refused)
     for layer in layers:
         if "bsrange" in layer and ("bs" in layer or "bssplit" in layer):
             other = "bs" if "bs" in layer else "bssplit"
@@ -332,10 +307,17 @@ def _apply(c: Section, layers: Sequence[Mapping[str, Option]]) -> None:
             raise mix[1].fail(f"with {mix[0].name} ({mix[0].where}) it does not add up to 100")
         for one in LAYERED:
             if one.name in layer:
-                one.apply(c, layer[one.name])
+                _set(c, one, layer[one.name], refused)
     for one in PLAIN:
         if one.name in c.options:
-            one.apply(c, c.options[one.name])
+            _set(c, one, c.options[one.name], refused)
+
+
+def _set(c: Section, one: Declared, option: Option, refused: dict[str, None]) -> None:
+    try:
+        one.apply(c, option)
+    except FioError as error:
+        refused[str(error)] = None
 
 
 def _finish(c: Section, name: str, where: str) -> None:
@@ -343,12 +325,14 @@ def _finish(c: Section, name: str, where: str) -> None:
     job = c.job
     if "rw" not in c.options:
         job.reads = True
-    if c.synchronous and job.iodepth > 1:
-        engine = c.options.get("ioengine")
-        which = f"ioengine={engine.value}" if engine else "the ioengine (none is named: psync)"
-        c.notes.append(f"job {name}: {which} is synchronous, so iodepth is 1")
-        job.iodepth = 1
-    if job.zbd and job.writes and "direct" not in c.options:
+    _finish_engine(c)
+    _finish_strides(c)
+    job.exitall = c.exit_what if c.exitall else "no"
+    job.exit_on_error = c.exit_what if c.exit_on_error else "no"
+    _finish_steady(c)
+    engine = c.options.get("ioengine")
+    raw = engine is not None and engine.value in RAW
+    if job.zbd and job.writes and "direct" not in c.options and not raw:
         raise FioError(f"{where}: job {name}: zonemode=zbd with writes needs direct=1")
     if job.append and not job.zbd:
         raise c.options["zone_append"].fail("zone appends need zonemode=zbd")
@@ -362,8 +346,80 @@ def _finish(c: Section, name: str, where: str) -> None:
     job.verify = c.verify and c.do_verify and job.writes
     if job.verify:
         _finish_verify(c)
+    _finish_logs(c)
     if job.runtime and job.ramp:
         job.runtime += job.ramp  # fio: ramp_time comes on top
+
+
+def _finish_logs(c: Section) -> None:
+    if c.logs:
+        c.job.log = True
+        c.job.logs = Logs(
+            c.logs, c.per_job_logs, c.log_every, c.log_most, c.log_offset, c.log_priority
+        )
+
+
+def _finish_engine(c: Section) -> None:
+    """What kind of engine it is, and so how many commands are under way."""
+    job = c.job
+    if job.diskless and job.zbd:
+        raise c.options["ioengine"].fail("the engine null has no zones: zonemode must be none")
+    if c.synchronous and job.iodepth > 1 and not c.offload:
+        engine = c.options.get("ioengine")
+        which = f"ioengine={engine.value}" if engine else "the ioengine (none is named: psync)"
+        c.notes.append(f"job {job.name}: {which} is synchronous, so iodepth is 1")
+        job.iodepth = 1
+    job.zone_lock = c.synchronous and job.zbd
+    job.batch_complete = min(job.batch_complete, job.iodepth)
+
+
+def _finish_steady(c: Section) -> None:
+    """What is to be steady, and in which samples."""
+    job = c.job
+    said = c.options.get("steadystate")
+    if said is None or not job.steady_duration:
+        if said is not None:
+            c.notes.append(f"job {job.name}: without steadystate_duration nothing is to be steady")
+        job.steady, job.steady_duration, job.steady_ramp, job.steady_interval = "no", 0, 0, 0
+        return
+    interval = c.options.get("steadystate_check_interval", said)
+    job.steady_interval = job.steady_interval or 10**9
+    if job.steady_interval < 10**9:
+        raise interval.fail("it must be at least 1s")
+    if job.steady_duration % job.steady_interval or job.steady_duration == job.steady_interval:
+        raise c.options["steadystate_duration"].fail(
+            "it must be a multiple of steadystate_check_interval, from 2 of them on"
+        )
+    job.steady_group = job.group_reporting
+
+
+def _finish_strides(c: Section) -> None:
+    """zonesize and its kin: of the disk's zones, or fio's older zones, which any disk can have."""
+    job, sizes = c.job, c.zone_sizes
+    mode, size = c.options.get("zonemode"), sizes.get("zonesize", 0)
+    job.strided = mode.value == "strided" if mode else bool(size) and size != c.geometry.zone_size
+    if job.strided:
+        if not size:
+            raise c.options["zonemode"].fail("it needs zonesize")
+        if job.trims:
+            raise c.options["rw"].fail("trims are zone resets here, and need zonemode=zbd")
+        job.zone_bytes, job.zone_range = size, sizes.get("zonerange", 0) or size
+        job.zone_skip = sizes.get("zoneskip", 0)
+        for name, value in sizes.items():
+            if value % c.geometry.logical_block:
+                raise c.options[name].fail(
+                    f"it is no multiple of the disk's block, {c.geometry.logical_block}"
+                )
+            if value > c.geometry.size:
+                raise c.options[name].fail(f"the disk has only {c.geometry.size} bytes")
+        return
+    if size not in (0, c.geometry.zone_size):
+        raise c.options["zonesize"].fail(
+            f"it must be 0 or the disk's zone size, {c.geometry.zone_size}"
+        )
+    for name in ("zonerange", "zoneskip"):
+        if sizes.get(name):
+            raise c.options[name].fail("it is of zonemode=strided")
 
 
 def _finish_blocks(c: Section, where: str) -> None:
@@ -408,6 +464,11 @@ def _finish_verify(c: Section) -> None:
             )
 
 
+def _sized(c: Section) -> Option:
+    """What says how large the range is."""
+    return c.options["size"] if "size" in c.options else c.options["filesize"]
+
+
 def _range(c: Section, job: Job, name: str, where: str) -> None:
     """Offset and size on the disk, as fio rounds them in zone mode."""
     whole = _whole_zones(c, job)
@@ -415,17 +476,17 @@ def _range(c: Section, job: Job, name: str, where: str) -> None:
     left = c.geometry.size - job.offset
     if size is None:
         size = left
-    elif c.options["size"].value.strip().endswith("%"):
+    elif _sized(c).value.strip().endswith("%"):
         size = min(size, left)  # a percentage is of the whole disk; fio cuts it so
     if size > left:
-        raise c.options["size"].fail(
+        raise _sized(c).fail(
             f"from offset {job.offset} on the disk has {counted(left, 'byte')} left"
         )
     zone = c.geometry.zone_size
     if whole and size % zone and size != left:
         rounded = max(size, 0) // zone * zone
         if not rounded:
-            raise c.options["size"].fail(f"in zone mode it must hold a zone ({zone} bytes)")
+            raise _sized(c).fail(f"in zone mode it must hold a zone ({zone} bytes)")
         c.notes.append(f"job {name}: size {size} rounded down to whole zones, {rounded}")
         size = rounded
     job.size = size
@@ -445,7 +506,7 @@ def _offset(c: Section, job: Job, name: str, where: str, whole: bool) -> int | N
         if rounded >= geometry.size:
             raise placed.fail("no whole zone lies behind it on the disk")
         c.notes.append(f"job {name}: offset {job.offset} rounded up to the zone at {rounded}")
-        if size is not None and "%" not in c.options["size"].value:
+        if size is not None and "%" not in _sized(c).value:
             size -= rounded - job.offset
         job.offset = rounded
     return size

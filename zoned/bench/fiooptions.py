@@ -7,8 +7,8 @@ effect in virtual time are listed in ``WITHOUT_EFFECT``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoned._core.native import lib
@@ -62,6 +62,8 @@ class Section:
     geometry: Geometry
     options: dict[str, Option]
     notes: list[str]
+    sections: Mapping[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """By name, the jobs of those above it: the first, and how many."""
     numjobs: int = number(
         *("numjobs", "what", "so many jobs that do the same"), default=1, least=1, most=65536
     )
@@ -85,12 +87,46 @@ class Section:
         "do_verify", "verify", "0: nothing is read back after all", default=True, bare=True
     )
     synchronous: bool = True
+    offload: bool = False
+    exitall: bool = flag("exitall", "time", "the jobs of exit_what end with this one", bare=True)
+    exit_what: str = "group"
+    exit_on_error: bool = flag(
+        "exitall_on_error", "time", "so they do with one that ends by an error", bare=True
+    )
+    zone_sizes: dict[str, int] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+    """By kind, how the names of the job's logs begin."""
+    per_job_logs: bool = flag(
+        "per_job_logs", "reports", "each job has logs of its own", default=True, bare=True
+    )
+    log_every: int = number(
+        "log_avg_msec", "reports", "ms that a line of a log stands for; 0: each command has one"
+    )
+    log_most: bool = flag(
+        "log_max_value",
+        "reports",
+        "with log_avg_msec: the greatest latency, not the mean",
+        bare=True,
+    )
+    log_offset: bool = flag("log_offset", "reports", "logs tell where a command was", bare=True)
+    log_priority: bool = flag("log_prio", "reports", "logs tell the priority in hex", bare=True)
     size: int | None = None
     io_percent: float | None = None
 
 
 SYNCHRONOUS = ("sync", "psync", "vsync", "pvsync", "pvsync2", "sg", "libzbc")
-ASYNCHRONOUS = ("libaio", "io_uring", "io_uring_cmd", "posixaio", "spdk", "xnvme", "solarisaio")
+ASYNCHRONOUS = (
+    "libaio",
+    "io_uring",
+    "io_uring_cmd",
+    "posixaio",
+    "spdk",
+    "xnvme",
+    "solarisaio",
+    "null",
+)
+RAW = ("io_uring_cmd", "spdk", "xnvme", "sg", "libzbc")
+"""Engines that send commands themselves: no page cache is in their way, whatever direct says."""
 MODES = {
     # name: reads, writes, trims, random
     "read": (1, 0, 0, 0),
@@ -267,6 +303,20 @@ def _set_size(c: Section, o: Option) -> None:
         raise o.fail("it must be above 0")
 
 
+@said(
+    "filesize",
+    "where",
+    "of the range, where size does not say it: there is one file, the disk",
+    values=PLACES,
+)
+def _set_filesize(c: Section, o: Option) -> None:
+    place = _place(c, o)
+    if not place:
+        raise o.fail("it must be above 0")
+    if "size" not in c.options:
+        c.size = place
+
+
 @said("offset", "where", "where the range begins", values=PLACES, default="0")
 def _set_offset(c: Section, o: Option) -> None:
     c.job.offset = _rounded_place(c, o)
@@ -292,20 +342,35 @@ def _set_io_size(c: Section, o: Option) -> None:
     "zonemode",
     "zones",
     "zbd: writes go to write pointers, reads to what is written",
-    values="none or zbd",
-    default="none",
+    values="none, zbd or strided",
+    default="none; with zonesize, strided",
 )
 def _zonemode(c: Section, o: Option) -> None:
-    if o.value not in ("zbd", "none"):
-        raise o.fail("only zbd and none are supported")
+    if o.value not in ("zbd", "none", "strided"):
+        raise o.fail("there are none, zbd and strided")
     c.job.zbd = o.value == "zbd"
 
 
-@said("zonesize", "zones", "must be that of the disk", values="0 or the zone size")
+@said(
+    "zonesize",
+    "zones",
+    "zbd: must be that of the disk; strided: bytes of a zone",
+    values="0 or the zone size; strided: a size",
+)
 def _zonesize(c: Section, o: Option) -> None:
-    size = read_size(o, o.value, c.kb_base)
-    if size not in (0, c.geometry.zone_size):
-        raise o.fail(f"it must be 0 or the disk's zone size, {c.geometry.zone_size}")
+    c.zone_sizes["zonesize"] = read_size(o, o.value, c.kb_base)
+
+
+@said(
+    "zonerange", "zones", "strided: bytes that lie in a zone", values="a size", default="zonesize"
+)
+def _zonerange(c: Section, o: Option) -> None:
+    c.zone_sizes["zonerange"] = read_size(o, o.value, c.kb_base)
+
+
+@said("zoneskip", "zones", "strided: bytes between two zones", values="a size, or zones (8z)")
+def _zoneskip(c: Section, o: Option) -> None:
+    c.zone_sizes["zoneskip"] = _place(c, o)
 
 
 @said("zonecapacity", "zones", "must be that of the disk", values="0 or the zone capacity")
@@ -329,6 +394,7 @@ def _ioengine(c: Section, o: Option) -> None:
     if o.value not in SYNCHRONOUS + ASYNCHRONOUS:
         raise o.fail(f"supported are {', '.join(SYNCHRONOUS + ASYNCHRONOUS)}")
     c.synchronous = o.value in SYNCHRONOUS
+    c.job.diskless = o.value == "null"
 
 
 @said("direct", "pace", "must be 1: there is no page cache", values="1", bare=True)
@@ -364,7 +430,13 @@ def _distribution(c: Section, o: Option) -> None:
                 f"write accesses/space in percent, such as zoned:90/10:10/90, at most "
                 f"{lib.ZD_SIM_MAX_SPLIT} of them, the same for reads and writes"
             )
-        ranges = [(read_float(o, a, 0, 100), read_float(o, s, 0.001, 100)) for a, s in parts]
+        ranges = list(
+            zip(
+                _shares(o, [a for a, _ in parts], 0),
+                _shares(o, [s for _, s in parts], 0.001),
+                strict=True,
+            )
+        )
         for at, what in enumerate(("accesses", "space")):
             total = sum(one[at] for one in ranges)
             if abs(total - 100) > 1e-6:
@@ -372,6 +444,14 @@ def _distribution(c: Section, o: Option) -> None:
         c.job.distribution, c.job.ranges = "zoned", ranges
     else:
         raise o.fail("supported are random, zipf, pareto, normal and zoned")
+
+
+def _shares(o: Option, texts: Sequence[str], least: float) -> list[float]:
+    """Percentages; those not given have equal parts of what the others leave, as in fio."""
+    given = [read_float(o, text, least, 100) if text.strip() else None for text in texts]
+    left = 100 - sum(share for share in given if share is not None)
+    empty = given.count(None)
+    return [left / empty if share is None else share for share in given]
 
 
 @said(
@@ -396,6 +476,58 @@ def _rate_iops(c: Section, o: Option) -> None:
             raise o.fail("is not a number of commands a second", text)
         if rate is not None:
             c.job.rate_iops[at] = rate
+
+
+@said(
+    *("rate_min", "pace"),
+    "bytes a second that a job must come to, from its third second on, or it ends with an error",
+    values="sizes, by commas",
+    aliases=("ratemin",),
+)
+def _rate_min(c: Section, o: Option) -> None:
+    for at, text in enumerate(per_direction(o)):
+        if text:
+            c.job.rate_min[at] = read_size(o, text, c.kb_base)
+
+
+@said(
+    *("rate_iops_min", "pace", "the same in commands, where rate_min does not say it"),
+    values="numbers, by commas",
+)
+def _rate_iops_min(c: Section, o: Option) -> None:
+    for at, text in enumerate(per_direction(o)):
+        rate = natural(text)
+        if text and (rate is None or rate >= 2**32):
+            raise o.fail("is not a number of commands a second", text)
+        if rate is not None:
+            c.job.rate_iops_min[at] = rate
+
+
+@said(
+    *("steadystate", "time", "the job ends when this is steady: it keeps to its mean, or its line"),
+    values="iops, bw, lat, iops_slope, bw_slope or lat_slope, :limit or :limit%",
+    aliases=("ss",),
+)
+def _steadystate(c: Section, o: Option) -> None:
+    what, colon, limit = o.value.strip().lower().partition(":")
+    kind, slope = what.removesuffix("_slope"), what.endswith("_slope")
+    if kind not in ("iops", "bw", "lat") or not colon:
+        raise o.fail("write iops, bw or lat, or one with _slope, and a limit, such as iops:2%")
+    job = c.job
+    job.steady, job.steady_slope, job.steady_percent = kind, slope, limit.endswith("%")
+    if kind == "bw" and not job.steady_percent:
+        job.steady_limit = float(read_size(o, limit, c.kb_base))
+    elif kind == "lat" and not job.steady_percent:
+        job.steady_limit = float(read_time(replace(o, value=limit), "us"))
+    else:
+        job.steady_limit = read_float(o, limit.removesuffix("%"), 0, 1e18)
+    if not job.steady_limit > 0:
+        raise o.fail("the limit must be above 0")
+
+
+@said("writefua", "pace", "each write is on the medium before it counts as done", values="0 or 1")
+def _writefua(c: Section, o: Option) -> None:
+    c.job.durable = read_bool(o) or c.job.durable
 
 
 @said(
@@ -490,10 +622,148 @@ def _kb_base(c: Section, o: Option) -> None:
     c.kb_base = int(o.value)
 
 
-_fixed("rate_process", "pace", "how commands of a rate are spaced", "linear")
+@said(
+    "rate_process",
+    "pace",
+    "how commands of a rate are spaced",
+    values="linear or poisson",
+    default="linear",
+)
+def _rate_process(c: Section, o: Option) -> None:
+    _one_of(o, "linear", "poisson")
+    c.job.poisson = o.value == "poisson"
+
+
+@said(
+    "fdatasync",
+    "pace",
+    "as fsync",
+    values="a number from 0",
+    default="0",
+)
+def _fdatasync(c: Section, o: Option) -> None:
+    c.job.fsync = read_int(o) or c.job.fsync
+
+
+@said(
+    "sync",
+    "pace",
+    "each write is on the medium before it counts as done",
+    values="none, sync, dsync, 0 or 1",
+    bare=True,
+    default="none",
+)
+def _sync(c: Section, o: Option) -> None:
+    if o.value not in ("", "none", "sync", "dsync", "0", "1"):
+        raise o.fail("there are none, sync, dsync, 0 and 1")
+    c.job.durable = o.value not in ("none", "0")
+
+
+@said(
+    "ba",
+    "blocks",
+    "random places are multiples of it",
+    values="sizes, by commas",
+    aliases=("blockalign",),
+    default="the smallest block",
+)
+def _blockalign(c: Section, o: Option) -> None:
+    for at, text in enumerate(per_direction(o)):
+        if text:
+            c.job.align[at] = read_size(o, text, c.kb_base)
+            if not c.job.align[at] or c.job.align[at] % c.geometry.logical_block:
+                raise o.fail(
+                    f"it must be a multiple of the disk's block, {c.geometry.logical_block}"
+                )
+
+
+@said(
+    "io_submit_mode",
+    "pace",
+    "offload: iodepth workers send, so that a synchronous engine has as many under way",
+    values="inline or offload",
+    default="inline",
+)
+def _submit_mode(c: Section, o: Option) -> None:
+    _one_of(o, "inline", "offload")
+    c.offload = o.value == "offload"
+
+
+@said(
+    "write_mode",
+    "zones",
+    "zone_append: writes are zone appends",
+    values="write or zone_append",
+    default="write",
+)
+def _write_mode(c: Section, o: Option) -> None:
+    _one_of(o, "write", "zone_append")
+    c.job.append = c.job.append or o.value == "zone_append"
+
+
+@said(
+    "exit_what",
+    "time",
+    "what exitall ends: group; all, also what has not begun; or stonewall, all that runs",
+    values="group, all or stonewall",
+    default="group",
+)
+def _exit_what(c: Section, o: Option) -> None:
+    _one_of(o, "group", "all", "stonewall")
+    c.exit_what = o.value
+
+
+@said(
+    "latency_percentile",
+    "pace",
+    "percent of the commands that must keep latency_target",
+    values="0 to 100",
+    default="100",
+)
+def _latency_percentile(c: Section, o: Option) -> None:
+    c.job.latency_percentile = read_float(o, o.value, 0.0001, 100)
+
+
+@said(
+    "wait_for", "time", "waits until the jobs of that section have ended", values="a section above"
+)
+def _wait_for(c: Section, o: Option) -> None:
+    if o.value == c.job.name:
+        raise o.fail("a job cannot wait for itself")
+    found = c.sections.get(o.value, [])
+    if not found:
+        raise o.fail("no job above it has this name")
+    if len(found) > 1:
+        raise o.fail(f"{len(found)} sections above it have this name: which one is meant?")
+    c.job.named_first, c.job.named_count = found[0]
+
+
+def _log(kind: str, what: str) -> None:
+    """Declares write_..._log."""
+
+    @said(
+        *(f"write_{kind}_log", "reports", f"{what}, to files of this name with _{kind}.N.log"),
+        values="how their names begin",
+        bare=True,
+        default="no log; alone, the job's name",
+    )
+    def _taken(c: Section, o: Option) -> None:
+        if "\0" in o.value:
+            raise o.fail("no file can have this name")
+        c.logs[kind] = o.value.strip() or c.job.name
+
+
+_log("bw", "bandwidth of each command")
+_log("lat", "latency of each command")
+_log("iops", "each command")
+
+
 _fixed("percentage_random", "random", "percent of the commands at random places", "100")
 _fixed("continue_on_error", "what", "a job ends at its first error", "none", "0")
 _fixed("stats", "reports", "the job is reported", "1")
+_fixed("readfua", "pace", "reads may come from the drive's buffer", "0")
+_fixed("sg_write_mode", "what", "which command a write is", "write")
+_fixed("recover_zbd_write_error", "zones", "a refused write ends the job", "0")
 
 
 # ------------------------------------------------------------------------------------- the table
@@ -505,33 +775,47 @@ NO_EFFECT = {
         *("buffer_compress_percentage", "buffer_compress_chunk", "dedupe_percentage"),
         *("dedupe_mode", "dedupe_working_set_percentage", "dedupe_global", "write_hint"),
         *("verify_fatal", "verify_dump", "verify_pattern", "verify_interval", "verify_offset"),
+        *("verify_state_save", "verify_write_sequence"),
+        "experimental_verify",
     ),
     "there is no file, and no page cache": (
         *("invalidate", "create_on_open", "allow_file_create", "file_append", "unlink"),
         *("unlink_each_loop", "directory", "filename_format", "unique_filename", "opendir"),
         *("fallocate", "fadvise_hint", "create_serialize", "create_fsync", "overwrite"),
-        *("buffered", "lockfile", "allow_mounted_write"),
+        *("buffered", "lockfile", "allow_mounted_write", "nrfiles", "nr_files", "openfiles"),
+        *("file_service_type", "fill_device", "sync_file_range"),
+        *("pre_read", "ioscheduler"),
     ),
     "there is no real processor, memory or process": (
-        *("thread", "cpus_allowed", "cpus_allowed_policy", "cpumask", "numa_cpu_nodes"),
+        *("thread", "threads", "cpus_allowed", "cpus_allowed_policy", "cpumask", "numa_cpu_nodes"),
         *("numa_mem_policy", "hipri", "fixedbufs", "registerfiles", "sqthread_poll"),
         *("sqthread_poll_cpu", "nonvectored", "cmd_type", "mem", "lockmem", "hugepage-size"),
         *("nice", "prio", "prioclass", "uid", "gid", "cgroup", "cgroup_nodelete", "cgroup_weight"),
         *("gtod_cpu", "clocksource", "verify_async"),
     ),
+    "the drives know no priorities, and keep nothing beside the data": (
+        *("cmdprio", "cmdprio_class", "cmdprio_hint", "cmdprio_percentage"),
+        *("cmdprio_bssplit", "md_per_io_size", "pi_act", "pi_chk", "apptag"),
+        "apptag_mask",
+    ),
+    "to send commands, or to take up more that are done, costs no call": (
+        *("iodepth_batch", "iodepth_batch_submit", "iodepth_batch_complete_max"),
+    ),
     "the numbers are drawn by another generator, from --seed": (
-        *("randrepeat", "allrandrepeat", "random_generator"),
+        *("randrepeat", "allrandrepeat", "random_generator", "softrandommap"),
     ),
     "the report has it, or has it not, anyway": (
         *("eta", "disable_lat", "disable_clat", "disable_slat", "disable_bw_measurement"),
         *("gtod_reduce", "slat_percentiles", "significant_figures", "unit_base", "disk_util"),
         *("error_dump", "bwavgtime", "iopsavgtime"),
     ),
-    "no log of single commands is written": (
-        *("write_bw_log", "write_lat_log", "write_iops_log", "write_hist_log", "per_job_logs"),
-        *("log_avg_msec", "log_hist_msec", "log_hist_coarseness", "log_max_value", "log_offset"),
-        *("log_prio", "log_entries", "log_compression", "log_compression_cpus"),
-        *("log_store_compressed", "log_unix_epoch"),
+    "fio as a program": (
+        *("debug", "aux-path", "alloc-size", "max-jobs", "status-interval", "eta-interval"),
+        *("eta-newline", "warnings-fatal"),
+    ),
+    "logs are kept otherwise, and have no histograms": (
+        *("write_hist_log", "log_hist_msec", "log_hist_coarseness", "log_entries"),
+        *("log_compression", "log_compression_cpus", "log_store_compressed", "log_unix_epoch"),
     ),
 }
 """What changes nothing in virtual time, by the reason; a run says once which it was given."""
@@ -558,6 +842,14 @@ ALIASES = {alias: one.name for one in OPTIONS.values() for alias in one.aliases}
 def known(name: str) -> bool:
     """Whether an option of this name (no alias) can be had."""
     return name in OPTIONS or name in WITHOUT_EFFECT
+
+
+def whole_name(name: str) -> str:
+    """The option that a name on fio's command line is the beginning of, if there is one only."""
+    if known(ALIASES.get(name, name)):
+        return name
+    of = {ALIASES.get(one, one) for one in (*near(), *ALIASES) if one.startswith(name)}
+    return of.pop() if len(of) == 1 and len(name) > 1 else name
 
 
 def near() -> Iterable[str]:

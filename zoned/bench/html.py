@@ -14,10 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+import zoned
 from zoned.bench import pictures, zonepictures
+from zoned.bench.fiofile import Plan
 from zoned.bench.jobs import DIRECTIONS
 from zoned.bench.limits import limiting
 from zoned.bench.results import added, conditions, groups
@@ -53,7 +55,11 @@ th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:a
 th{color:var(--soft);font-weight:600;font-size:.85rem}
 .key{display:flex;flex-wrap:wrap;gap:4px 14px;margin:6px 0 0;font-size:.85rem;color:var(--soft)}
 .key i{display:inline-block;width:11px;height:11px;border-radius:3px;margin-right:5px;
-vertical-align:-1px}.error{color:var(--bad);font-weight:600}
+vertical-align:-1px}dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:4px 0}
+dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
+pre{margin:10px 0 4px;padding:10px 12px;background:var(--bg);border-radius:8px;overflow-x:auto;
+font-size:.85rem;line-height:1.4}summary{cursor:pointer;color:var(--soft)}
+.worse{color:var(--write);font-weight:600}.error{color:var(--bad);font-weight:600}
 @media (max-width:800px){svg text{font-size:11px}}
 @media (max-width:520px){svg text{font-size:14px}main{padding:12px 10px 32px}
 section{padding:12px}tr{display:grid;grid-template-columns:repeat(3,1fr);padding:6px 0;
@@ -64,49 +70,101 @@ font-size:.75rem}}
 """
 
 
+MOST_SHOWN = 64 << 10
+"""Characters of a job file that a page shows."""
+
+
 @cache
-def _template() -> Template:
-    loader = FileSystemLoader(os.path.dirname(__file__))
+def _templates() -> Environment:
     return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    ).get_template("page.html")
+        loader=FileSystemLoader(os.path.dirname(__file__)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
 
 
-def page(run: Run, title: str, profile: str, notes: Sequence[str] = ()) -> str:
-    """The whole page as text."""
+def rendered(template: str, title: str, **values: Any) -> str:
+    """A page of ours as text; what comes from others is escaped, and does nothing to a terminal."""
+    css = Markup(CSS)  # noqa: S704 - ours
+    text = _templates().get_template(template).render(title=title, css=css, **values)
+    return printable_lines(text)
+
+
+def page(
+    run: Run, title: str, profile: str, notes: Sequence[str] = (), plan: Plan | None = None
+) -> str:
+    """The whole page as text. ``plan``: what was run, which the page then tells, too."""
     kind = "real time" if run.real else f"virtual time, model {run.model.kind}"
     ramp = max((job.job.ramp for job in run.jobs), default=0)
     throughput = pictures.throughput(run)
     shown = list(_latencies(run))
-    return printable_lines(
-        _template().render(
-            title=title,
-            css=Markup(CSS),  # noqa: S704 - ours
-            profile=profile,
-            disk=run.geometry.describe(),
-            summary=(
-                f"{duration(run.now)} of {kind}, {counted(run.commands, 'command', form=',')}, "
-                f"seed {run.seed}"
-            ),
-            limit=limiting(run),
-            heads=HEADS,
-            rows=list(_rows(run)),
-            ramp=duration(ramp) if ramp else "",
-            throughput=(_drawn(throughput[0]), throughput[1]) if throughput[0] else None,
-            latencies=[_latency(*item) for item in shown[:SHOWN]],
-            more=max(len(shown) - SHOWN, 0),
-            pictures=[
-                {"title": name, "picture": _drawn(picture), "text": text}
-                for name, picture, text in _pictures(run)
-                if picture
-            ],
-            amplification=_amplification(run),
-            notes=notes,
-        )
+    return rendered(
+        "page.html",
+        title,
+        profile=profile,
+        disk=run.geometry.describe(),
+        summary=(
+            f"{duration(run.now)} of {kind}, {counted(run.commands, 'command', form=',')}, "
+            f"seed {run.seed}"
+        ),
+        limit=limiting(run),
+        heads=HEADS,
+        rows=list(_rows(run)),
+        ramp=duration(ramp) if ramp else "",
+        throughput=(drawn(throughput[0]), throughput[1]) if throughput[0] else None,
+        latencies=[_latency(*item) for item in shown[:SHOWN]],
+        more=max(len(shown) - SHOWN, 0),
+        pictures=[
+            {"title": name, "picture": drawn(picture), "text": text}
+            for name, picture, text in _pictures(run)
+            if picture
+        ],
+        amplification=_amplification(run),
+        notes=notes,
+        facts=_facts(run, profile, plan) if plan is not None else [],
+        text=_cut(plan.text) if plan is not None else "",
+        parameters=[
+            (f"{table}.{name}", str(value))
+            for table, values in run.model.tables.items()
+            for name, value in values.items()
+        ],
     )
 
 
-def _drawn(picture: str) -> Markup:
+def _facts(run: Run, profile: str, plan: Plan) -> list[tuple[str, str]]:
+    """What somebody else needs to run it again, but for what the job file itself says."""
+    job = next((job for job in plan.jobs if job.trace), None)
+    said = plan.settings or {}
+    return [
+        (name, fact)
+        for name, fact in (
+            ("version", f"zoned {zoned.__version__}"),
+            ("run", f"trace {job.trace} ({job.trace_format})" if job else plan.origin),
+            ("settings", ", ".join(f"{key}={value}" for key, value in said.items())),
+            ("for all jobs", ", ".join(f"{k}={v}" for k, v in plan.global_options.items())),
+            ("seed", str(run.seed)),
+            ("profile", profile),
+            ("disk", run.geometry.describe()),
+            (
+                "model",
+                "none: real time"
+                if run.real
+                else f"{run.model.kind}, host {run.model.host_us:g} us",
+            ),
+        )
+        if fact
+    ]
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MOST_SHOWN:
+        return text
+    more = counted(len(text) - MOST_SHOWN, "character", form=",")
+    return f"{text[:MOST_SHOWN]}\n... and {more} more"
+
+
+def drawn(picture: str) -> Markup:
     """A picture of ours, whose texts were escaped where it was drawn."""
     return Markup(picture)  # noqa: S704
 
@@ -174,7 +232,7 @@ def _latency(title: str, name: str, stats: Stats) -> dict[str, Any]:
         same = f"{counted(stats.count, 'command', form=',')}, each {duration(stats.minimum)}"
         return {"title": title, "text": same, "picture": ""}
     marks = ", ".join(f"p{p:g} {duration(stats.percentile(p))}" for p in (50, 99, 99.9))
-    return {"title": title, "text": marks, "picture": _drawn(pictures.histogram(stats, name))}
+    return {"title": title, "text": marks, "picture": drawn(pictures.histogram(stats, name))}
 
 
 def _pictures(run: Run) -> Iterator[tuple[str, str, str]]:

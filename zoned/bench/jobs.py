@@ -14,6 +14,7 @@ from typing import Any
 
 from zoned._core.native import ffi, lib
 from zoned.bench.fiovalues import duration, flag, number, part
+from zoned.bench.logs import Logs
 
 KINDS = {
     "fio": lib.ZD_SIM_JOB_FIO,
@@ -33,6 +34,18 @@ DISTRIBUTIONS = {
     "normal": lib.ZD_SIM_NORMAL,
     "hotcold": lib.ZD_SIM_HOTCOLD,
     "zoned": lib.ZD_SIM_ZONED,
+}
+EXITS = {
+    "no": lib.ZD_SIM_EXIT_NO,
+    "group": lib.ZD_SIM_EXIT_GROUP,
+    "all": lib.ZD_SIM_EXIT_ALL,
+    "stonewall": lib.ZD_SIM_EXIT_STONEWALL,
+}
+STEADY = {
+    "no": lib.ZD_SIM_STEADY_NO,
+    "iops": lib.ZD_SIM_STEADY_IOPS,
+    "bw": lib.ZD_SIM_STEADY_BYTES,
+    "lat": lib.ZD_SIM_STEADY_LATENCY,
 }
 DIRECTIONS = ("read", "write", "trim")
 
@@ -79,6 +92,52 @@ class Job:
     )
     verify: bool = False
     trimwrite: bool = False
+    fsync: int = number("fsync", "pace", "a flush after each so many writes; 0: none")
+    end_fsync: bool = flag(
+        "end_fsync", "pace", "a flush when the job is done", bare=True, aliases=("fsync_on_close",)
+    )
+    durable: bool = False
+    diskless: bool = False
+    zone_lock: bool = False
+    """Writes wait for their zone at fio's own lock (a synchronous engine): no part of latency."""
+    write_remainder: bool = flag(
+        *("write_zone_remainder", "zones"),
+        "what is left of a zone is written in a shorter block; 0: the zone is finished",
+        bare=True,
+    )
+    exitall: str = field(default="no", metadata={"codes": EXITS})
+    poisson: bool = False
+    strided: bool = False
+    align: list[int] = field(default_factory=lambda: [0, 0, 0])
+    exit_on_error: str = field(default="no", metadata={"codes": EXITS})
+    named_first: int = 0
+    named_count: int = 0
+    flow: int = number(
+        "flow", "pace", "share of the commands of all jobs with its flow_id; 0: as it comes"
+    )
+    flow_id: int = number("flow_id", "pace", "which jobs share")
+    flow_sleep: int = duration(
+        "flow_sleep", "pace", "rest when ahead of the share; 0: until the others caught up", "us"
+    )
+    zone_bytes: int = 0
+    zone_range: int = 0
+    zone_skip: int = 0
+    verify_backlog: int = number(
+        "verify_backlog", "verify", "read back after so many writes; 0: at the end"
+    )
+    verify_batch: int = number(
+        *("verify_backlog_batch", "verify", "so many of them at a time; 0: verify_backlog"),
+        aliases=("verify_batch",),
+    )
+    latency_target: int = duration(
+        "latency_target", "pace", "the depth up to iodepth that keeps it is looked for", "us"
+    )
+    latency_window: int = duration("latency_window", "pace", "for so long a depth is tried", "us")
+    latency_percentile: float = 100.0
+    latency_run: bool = flag("latency_run", "pace", "goes on when the depth was found", bare=True)
+    log: bool = False
+    """Its commands are kept, for ``logs``."""
+    logs: Logs | None = None
     sequence: int = 0
     sequence_add: int = 0
     mix_read: int = number(
@@ -98,6 +157,40 @@ class Job:
     bs_max: list[int] = field(default_factory=lambda: [4096, 4096, 4096])
     rate: list[int] = field(default_factory=lambda: [0, 0, 0])
     rate_iops: list[int] = field(default_factory=lambda: [0, 0, 0])
+    rate_min: list[int] = field(default_factory=lambda: [0, 0, 0])
+    rate_iops_min: list[int] = field(default_factory=lambda: [0, 0, 0])
+    rate_cycle: int = duration(
+        "rate_cycle", "pace", "for so long a rate is too low; 0: 1s", "ms", aliases=("ratecycle",)
+    )
+    batch_complete: int = number(
+        *("iodepth_batch_complete_min", "pace"),
+        "done commands that are waited for, once iodepth is reached",
+        default=1,
+        most=65536,
+        aliases=("iodepth_batch_complete",),
+    )
+    depth_low: int = number(
+        *("iodepth_low", "pace", "once iodepth was reached, nothing is sent above it; 0: iodepth"),
+        most=65536,
+    )
+    steady: str = field(default="no", metadata={"codes": STEADY})
+    steady_slope: bool = False
+    steady_percent: bool = False
+    steady_group: bool = False
+    """Of all jobs of its group together."""
+    steady_limit: float = 0.0
+    steady_duration: int = duration(
+        *("steadystate_duration", "time", "that steadystate looks at; 0: at none", "s"),
+        aliases=("ss_dur",),
+    )
+    steady_ramp: int = duration(
+        *("steadystate_ramp_time", "time", "that steadystate does not look at, at the start", "s"),
+        aliases=("ss_ramp",),
+    )
+    steady_interval: int = duration(
+        *("steadystate_check_interval", "time", "between two samples of steadystate; 0: 1s", "s"),
+        aliases=("ss_interval",),
+    )
     thinktime: int = duration(
         "thinktime", "pace", "rest after each thinktime_blocks commands", "us"
     )

@@ -55,6 +55,7 @@ class Pattern:
         plan = self.make(geometry, values)
         plan.name = self.name
         plan.global_options = {key: str(value) for key, value in values.items()}
+        plan.origin, plan.settings = f"pattern {self.name}", dict(given or {})
         return plan
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zoned
-from zoned.bench.jobs import DIRECTIONS
+from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.limits import limiting
 from zoned.bench.simulation import JobResult, Run, Stats
 from zoned.plaintext import csv_cell, printable_json
@@ -153,6 +153,7 @@ def _job(run: Run, members: Sequence[JobResult]) -> dict[str, Any]:
         out["error text"] = failed.error
     for at, name in enumerate(DIRECTIONS):
         out[name] = _direction(run, members, at)
+    out |= _flushes(members) | _depth_found(members) | _steady(members)
     out["zone_resets"] = sum(member.zone_resets for member in members)
     out["job_runtime"] = round(sum(m.ended - m.started for m in members) / 1e6)
     labels = ("1", "2", "4", "8", "16", "32", ">=64")
@@ -166,6 +167,61 @@ def _job(run: Run, members: Sequence[JobResult]) -> dict[str, Any]:
         out["write_amplification"] = _round((user + moved) / user)
         out["segments_cleaned"] = sum(member.log_segments for member in members)
     return out
+
+
+def _flushes(members: Sequence[JobResult]) -> dict[str, Any]:
+    """fio's ``sync``, for jobs that flushed: how often, and how long that took."""
+    done = [member for member in members if member.syncs]
+    count = sum(member.syncs for member in done)
+    if not count:
+        return {}
+    latency = {
+        "min": min(member.sync_times[1] for member in done),
+        "max": max(member.sync_times[2] for member in done),
+        "mean": _round(sum(member.sync_times[0] for member in done) / count),
+        "N": count,
+    }
+    return {"sync": {"total_ios": count, "lat_ns": latency}}
+
+
+def _depth_found(members: Sequence[JobResult]) -> dict[str, Any]:
+    """fio's ``latency_depth`` and its kin, for jobs that looked for the depth of a latency."""
+    job = members[0].job
+    if not job.latency_target:
+        return {}
+    return {
+        "latency_depth": max(member.depth_found for member in members),
+        "latency_target": job.latency_target,
+        "latency_percentile": job.latency_percentile,
+        "latency_window": job.latency_window // 1000,
+    }
+
+
+def steady_as_written(job: Job) -> str:
+    """What was to be steady, as fio writes it."""
+    slope, percent = "_slope" if job.steady_slope else "", "%" if job.steady_percent else ""
+    return f"{job.steady}{slope}:{job.steady_limit:g}{percent}"
+
+
+def _steady(members: Sequence[JobResult]) -> dict[str, Any]:
+    """fio's ``steadystate``, for jobs that were to end when something is steady."""
+    job, found = members[0].job, members[0].steady
+    if found is None:
+        return {}
+    percent = "%" if job.steady_percent else ""
+    return {
+        "steadystate": {
+            "ss": steady_as_written(job),
+            "duration": round(job.steady_duration / 1e9),
+            "attained": int(found.attained),
+            "criterion": f"{found.criterion:f}{percent}",
+            "data": {
+                "bw_mean": found.bytes,
+                "iops_mean": found.iops,
+                "lat_mean": found.latency,
+            },
+        }
+    }
 
 
 def conditions(run: Run) -> dict[str, int]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from zoned.bench.fiofile import Plan
+from zoned.bench.logs import LogFiles
 from zoned.bench.simulation import Run, Simulation
 from zoned.device import Device
 from zoned.drives.models import Model
@@ -29,14 +30,17 @@ def execute(
     *,
     progress: Progress | None = None,
     trace: Feed | None = None,
+    logs: LogFiles | None = None,
 ) -> Run:
-    """Run a plan in virtual time. ``trace`` feeds the plan's trace jobs.
+    """Run a plan in virtual time. ``trace`` feeds the plan's trace jobs, ``logs`` gets what the
+    jobs log.
 
     Raises GeometryError where a job does not fit the disk, OSError from the trace's file.
     """
     sim = Simulation(geometry, model, plan.seed if plan.seed is not None else seed)
     for first, count, size, finish in plan.fills:
         sim.fill(first, count, size, finish)
+    sim.logs = logs
     if trace is not None:
         sim.begin_as(trace.before)
     for job in plan.jobs:
@@ -48,7 +52,13 @@ def execute(
     return sim.run(progress)
 
 
-def execute_real(plan: Plan, device: Device, seed: int, progress: Progress | None = None) -> Run:
+def execute_real(
+    plan: Plan,
+    device: Device,
+    seed: int,
+    progress: Progress | None = None,
+    logs: LogFiles | None = None,
+) -> Run:
     """Run a plan on an emulated disk, in real time. Fills are written first, untimed."""
     longest = 2**20
     for job in plan.jobs:
@@ -63,6 +73,7 @@ def execute_real(plan: Plan, device: Device, seed: int, progress: Progress | Non
             if finish:
                 device.finish_zone(zone)
     sim = Simulation.on_device(device, plan.seed if plan.seed is not None else seed, longest)
+    sim.logs = logs
     for job in plan.jobs:
         if job.kind in ("log", "trace", "zones"):
             raise ValueError(

@@ -18,6 +18,7 @@ from zoned._core.native import Guard, ffi, lib
 from zoned._core.owning import SIMULATION, Owned
 from zoned._core.raising import raise_error
 from zoned.bench.jobs import DIRECTIONS, Job
+from zoned.bench.logs import RECORD, LogFiles
 from zoned.device import Device
 from zoned.drives.clock import PARTS
 from zoned.drives.models import Model
@@ -120,6 +121,20 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class Steady:
+    """How fio's steadystate came out, of the samples that were looked at last."""
+
+    attained: bool
+    criterion: float
+    """What was compared with the limit; nan or 0: there were not samples enough."""
+    bytes: int
+    """Mean of the samples, a second."""
+    iops: int
+    latency: int
+    """Ns."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobResult:
     """What one job did; times in ns of virtual time."""
 
@@ -140,6 +155,16 @@ class JobResult:
     log_user: int
     log_moved: int
     log_segments: int
+    syncs: int = 0
+    """Flushes that fsync asked for."""
+    sync_times: tuple[int, int, int] = (0, 0, 0)
+    """Of their latencies, ns: the sum, the least, the most."""
+    depth_found: int = 0
+    """What latency_target came to; 0: there was none."""
+    steady: Steady | None = None
+    """What became of steadystate; None: it was not asked for."""
+    folded: int = 0
+    """Commands of a trace that lay beyond the disk (or the log layer's volume)."""
 
     @property
     def write_amplification(self) -> float:
@@ -205,6 +230,14 @@ _ORDER = {
 """Which zones come first to their conditions, so that the limits on open and active ones hold."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Then:
+    """A disk at the moment when a command was refused: what the sentence about it goes by."""
+
+    geometry: Geometry
+    limits: Limits
+
+
 class Simulation:
     """Make one, add jobs, run it, take the Run.
 
@@ -219,6 +252,8 @@ class Simulation:
         self.seed = seed
         self.chunk = CHUNK
         self.jobs: list[Job] = []
+        self.logs: LogFiles | None = None
+        """Gets the commands of the jobs that are added behind it and log them."""
         self._feeds: dict[int, Iterator[tuple[Any, int]]] = {}
         self._keep: list[Any] = []
         config, keep = config_of(geometry)
@@ -245,7 +280,9 @@ class Simulation:
     def add(self, job: Job) -> int:
         """Add a job; its index."""
         try:
-            index = self._call(lib.zd_sim_add_job, job.to_c())
+            described = job.to_c()
+            described.log = self.logs is not None and self.logs.wants(len(self.jobs))
+            index = self._call(lib.zd_sim_add_job, described)
         except GeometryError as error:
             raise GeometryError(f"job {job.name}: {error}") from None
         except OverflowError:
@@ -290,6 +327,8 @@ class Simulation:
                 limit = min(4 * limit, most)
             elif took > 0.25:
                 limit = max(limit // 2, min(most, 500))
+            if self.logs is not None:
+                self._log(self.logs)
             if state == lib.ZD_SIM_DONE:
                 break
             if state == lib.ZD_SIM_WANTS_TRACE:
@@ -298,6 +337,18 @@ class Simulation:
                 summary = self._summary()
                 progress(summary.now, summary.commands)
         return self._collect()
+
+    def _log(self, logs: LogFiles) -> None:
+        """Hands over what was done since the last time."""
+        most = 8192
+        records = ffi.new("struct zd_sim_done[]", most)
+        for index in (at for at in range(len(self.jobs)) if logs.wants(at)):
+            while count := self._take(index, records, most):
+                logs.take(index, memoryview(ffi.buffer(records, count * RECORD.size)))
+
+    def _take(self, index: int, records: Any, most: int) -> int:
+        with Guard(self.owned):
+            return int(lib.zd_sim_commands(self.owned.raw, index, records, most))
 
     def _feed(self) -> None:
         for index, records in self._feeds.items():
@@ -345,8 +396,15 @@ class Simulation:
 
     def _why(self, raw: Any) -> tuple[str, str]:
         """The sentence and the rule's name for what ended a job."""
+        then = Limits(
+            max_open=self.geometry.max_open,
+            max_active=self.geometry.max_active,
+            implicit_open=raw.implicit_open,
+            explicit_open=raw.explicit_open,
+            closed=raw.closed,
+        )
         try:
-            raise_error(raw.error, ffi.addressof(raw, "why"), self, None)
+            raise_error(raw.error, ffi.addressof(raw, "why"), _Then(self.geometry, then), None)
         except ZonedError as error:
             return str(error), error.rule
         except (OSError, ValueError, MemoryError) as error:
@@ -424,6 +482,11 @@ class Simulation:
             log_user=raw.log_user,
             log_moved=raw.log_moved,
             log_segments=raw.log_segments,
+            syncs=raw.syncs,
+            sync_times=(raw.sync_sum, raw.sync_min, raw.sync_max),
+            depth_found=raw.depth_found,
+            steady=_steady(raw),
+            folded=raw.folded,
         )
 
     def _stats(self, index: int, raw: Any) -> tuple[Stats, Stats, Stats]:
@@ -434,7 +497,8 @@ class Simulation:
             if s.count:
                 histogram = ffi.new("uint64_t[]", lib.ZD_SIM_BUCKETS)
                 self._look(lib.zd_sim_histogram, index, direction, histogram)
-                buckets = tuple((at, n) for at, n in enumerate(histogram) if n)
+                numbers = memoryview(ffi.buffer(histogram)).cast("Q").tolist()
+                buckets = tuple((at, n) for at, n in enumerate(numbers) if n)
             out.append(
                 Stats(
                     s.count, s.bytes, s.min, s.max, s.sum, s.sum_squares, s.first, s.last,
@@ -442,6 +506,18 @@ class Simulation:
                 )
             )  # fmt: skip
         return out[0], out[1], out[2]
+
+
+def _steady(raw: Any) -> Steady | None:
+    if not raw.steady:
+        return None
+    return Steady(
+        raw.steady == 2,
+        raw.steady_criterion,
+        raw.steady_bytes,
+        raw.steady_iops,
+        raw.steady_latency,
+    )
 
 
 def _real_model() -> Any:

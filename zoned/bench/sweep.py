@@ -75,6 +75,8 @@ class PointSpec:
     model: Mapping[str, Any]
     parameters: Mapping[str, str]
     seed: int
+    axes: Mapping[str, str] = field(default_factory=dict)
+    """Where it lies in the grid: pattern or job, drive, and each parameter that was varied."""
 
     @property
     def key(self) -> str:
@@ -93,6 +95,9 @@ class Grid:
 
     folder: Path
     points: list[PointSpec] = field(default_factory=list)
+    text: str = ""
+    """The sweep's own file."""
+    name: str = ""
 
 
 _KEYS = ("folder", "seeds", "profiles", "patterns", "jobs", "parameters", "model")
@@ -115,7 +120,8 @@ def load(path: str | os.PathLike[str]) -> Grid:
     models = _axes(file, table, "model")
     if not jobs:
         _known(file, parameters, patterns)
-    grid = Grid(_folder(file, table.get("folder", file.stem)))
+    grid = Grid(_folder(file, table.get("folder", file.stem)), name=file.name)
+    grid.text = as_text(read_bytes(file, MOST_TOML, SweepError), SweepError, str(file))
     for name in patterns:
         pattern = _pattern(file, name)
         mine = {key: values for key, values in parameters.items() if key in pattern.defaults}
@@ -277,7 +283,7 @@ def _points(
                 label = " ".join([name, loaded.name, *(f"{k}={v}" for k, v in shown.items())])
                 point = PointSpec(
                     label, "job" if text else name, text, loaded.name, geometry, described,
-                    chosen, seed,
+                    chosen, seed, {"pattern": name, "drive": loaded.name, **shown},
                 )  # fmt: skip
                 if seed == seeds[0]:
                     _try(file, point)
@@ -487,6 +493,19 @@ def _is_row(row: object) -> bool:
         if not good:
             return False
     return True
+
+
+def figures(grid: Grid) -> list[tuple[PointSpec, list[dict[str, Any]]]]:
+    """What each finished point gave, a table for each row of points.csv. Points that failed have
+    no rows.
+    """
+    return [
+        (
+            point,
+            [dict(zip(results.CSV_COLUMNS, row, strict=True)) for row in _rows(grid, point) or []],
+        )
+        for point in grid.points
+    ]
 
 
 def _write_tables(grid: Grid, failures: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from zoned.bench.jobs import DIRECTIONS, Job
 from zoned.bench.limits import limiting
-from zoned.bench.results import PERCENTILES, added, conditions, groups
+from zoned.bench.results import PERCENTILES, added, conditions, groups, steady_as_written
 from zoned.bench.simulation import JobResult, Run, Stats
 from zoned.plaintext import printable_lines
 from zoned.units import counted, format_size
@@ -86,6 +86,19 @@ def _direction(
     return lines
 
 
+def _flushes(members: Sequence[JobResult]) -> list[str]:
+    """How often the job had the drive's cache written to the medium, and how long that took."""
+    done = [member for member in members if member.syncs]
+    if not done:
+        return []
+    count = sum(member.syncs for member in done)
+    mean = sum(member.sync_times[0] for member in done) / count
+    least = min(member.sync_times[1] for member in done)
+    most = max(member.sync_times[2] for member in done)
+    told = f"min={duration(least)}, max={duration(most)}, avg={duration(mean)}"
+    return [f"  fsync/fdatasync: {counted(count, 'flush', 'flushes')}, {told}"]
+
+
 def _job(members: Sequence[JobResult]) -> list[str]:
     first = members[0]
     failed = next((member.error for member in members if member.error), "")
@@ -99,6 +112,21 @@ def _job(members: Sequence[JobResult]) -> list[str]:
             lines += _direction(called(first.job, name), stats, resets, shown)
     if len(lines) == 1:
         lines.append("  no command was done")
+    lines += _flushes(members)
+    if first.job.latency_target:
+        found = max(member.depth_found for member in members)
+        lines.append(
+            f"  latency: target={duration(first.job.latency_target)}, "
+            f"window={duration(first.job.latency_window)}, "
+            f"percentile={first.job.latency_percentile:.2f}%, depth={found or 'none'}"
+        )
+    steady = first.steady
+    if steady is not None:
+        lines.append(
+            f"  steadystate: {steady_as_written(first.job)}, "
+            f"attained={'yes' if steady.attained else 'no'}, bw={_bytes(steady.bytes)}/s, "
+            f"iops={steady.iops}, lat={duration(steady.latency)}"
+        )
     stopped = sum(member.stopped for member in members)
     if stopped:
         lines.append(

@@ -31,15 +31,17 @@ def reporting_to() -> int | None:
 def report(
     ready_fd: int,
     start: Callable[[], Served],
+    tell: Callable[[Served], object],
     without_terminal: Callable[[Served], object],
     give_up: Callable[[Served], object],
 ) -> Served | None:
-    """In the background process: start, leave the terminal, and say through the pipe that it is
-    ready. None: it failed, and the pipe has the sentence.
+    """In the background process: start, tell what is to be told on the terminal, leave that, and
+    say through the pipe that it is ready. None: it failed, and the pipe has the sentence.
     """
     served: list[Served] = []
     try:
         served.append(start())
+        tell(served[0])
         _leave_terminal()
         without_terminal(served[0])
         os.write(ready_fd, _READY)

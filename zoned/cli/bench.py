@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoned.cli.app import Failure, echo, example
-from zoned.cli.params import DriveName, FilePath, PatternOrFile
+from zoned.cli import benchparts
+from zoned.cli.app import Failure, example
+from zoned.cli.params import DriveName, FilePath, PatternOrFile, Percent, shown
 from zoned.cli.progress import Bar
 from zoned.plaintext import printable
 from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned.bench.fiofile import Plan
+    from zoned.bench.logs import LogFiles
     from zoned.drives.models import Model
     from zoned.geometry import Geometry
     from zoned.traces.sources import Feed
@@ -56,13 +58,22 @@ def _seeds(text: str) -> list[int]:
         "zonedctl bench --list",
         "zonedctl bench random-zones --profile hc620 --html report.html",
         "zonedctl bench job.fio --profile zn540 --format json --output a.json",
-        "zonedctl bench compare a.json b.json",
+        "zonedctl bench compare a.json b.json --fail-over 5%",
+        "zonedctl bench --fio -- --name=x --rw=randwrite --direct=1 --zonemode=zbd --size=4z",
         "zonedctl bench --trace prxy_0.csv.gz --set policy=cost-benefit",
         "zonedctl bench sweep grid.toml",
+        "zonedctl bench fit --jobs measure",
+        "zonedctl bench fit result.json -o my-drive.toml",
         "zonedctl bench job.fio --clock real --disk disk.img",
     ),
 )
 @click.argument("what", nargs=-1, type=PatternOrFile())
+@click.option(
+    "--fio",
+    "arguments",
+    is_flag=True,
+    help="WHAT is fio's own command line: -- --name=x --rw=randwrite ...",
+)
 @click.option("--list", "listing", is_flag=True, help="List the named patterns and drives.")
 @click.option("--profile", type=DriveName(), metavar="NAME|FILE", help="The drive; see --list.")
 @click.option(
@@ -75,18 +86,14 @@ def _seeds(text: str) -> list[int]:
 @click.option("--seed", default="1", show_default=True, metavar="N|N-M", help="Several: a spread.")
 @click.option(
     *("--format", "form"),
-    type=click.Choice(["text", "json", "csv"]),
-    default="text",
-    show_default=True,
+    **shown(click.Choice(["text", "json", "csv"]), "text"),
     help="What to print; json has fio's names.",
 )
-@click.option("--output", type=FilePath(), help="Write the result there, not to stdout.")
+@click.option("-o", "--output", type=FilePath(), help="Write the result there, not to stdout.")
 @click.option("--html", type=FilePath(), help="Write a page with pictures, all in one file.")
 @click.option(
     "--clock",
-    type=click.Choice(["virtual", "real"]),
-    default="virtual",
-    show_default=True,
+    **shown(click.Choice(["virtual", "real"]), "virtual"),
     help="real: run on --disk and measure the emulator itself.",
 )
 @click.option("--disk", type=FilePath(), help="A disk image, for --clock real. It is written to.")
@@ -98,10 +105,21 @@ def _seeds(text: str) -> list[int]:
 )
 @click.option("--straight", is_flag=True, help="Replay a trace as it is, not through a log layer.")
 @click.option("--dask", metavar="ADDRESS", help="sweep: run on this Dask cluster.")
-@click.option("--jobs", type=click.IntRange(1), help="sweep: worker processes on this machine.")
+@click.option(
+    "--jobs",
+    metavar="N|DIR",
+    help="sweep: worker processes on this machine. fit: write the jobs that measure a drive there.",
+)
+@click.option(
+    *("--fail-over", "fail_over"),
+    type=Percent(),
+    metavar="PERCENT",
+    help="compare: exit status 1 when a figure is worse than A's by more, such as 5%.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes on stderr.")
 def bench_command(
     what: tuple[str, ...],
+    arguments: bool,
     listing: bool,
     profile: str | None,
     settings: tuple[str, ...],
@@ -115,66 +133,64 @@ def bench_command(
     trace_format: str | None,
     straight: bool,
     dask: str | None,
-    jobs: int | None,
+    jobs: str | None,
+    fail_over: float | None,
     quiet: bool,
 ) -> None:
     """Run write patterns on modelled drives, in virtual time.
 
-    WHAT is a fio job file, the name of a pattern (--list), "compare A.json B.json", or "sweep
-    FILE.toml".
+    WHAT is a fio job file, the name of a pattern (--list), "compare A.json B.json ...", "sweep
+    FILE.toml", or "fit RESULT.json ...".
     """
-    kind = _kind(what, listing)
+    kind = "fio" if arguments else _kind(what, listing)
     _check_options(click.get_current_context(), kind, what)
     if kind == "--list":
-        _list()
+        benchparts.listing(form, output)
         return
     if kind == "compare":
-        _compare(what[1:], output)
+        benchparts.compared(what[1:], form, output, html, fail_over)
         return
     if kind == "sweep":
-        _sweep(what[1:], dask, jobs, quiet)
+        benchparts.swept(what[1:], dask, benchparts.workers(jobs), html, quiet)
+        return
+    if kind == "fit":
+        benchparts.fitted(what[1:], jobs, profile, form, output, quiet)
         return
     chosen = _settings(settings)
+    if arguments:
+        from zoned.bench.fioarguments import report_of
+
+        said = report_of(what)
+        form, output = said.get("format", form), said.get("output", output)
     if clock == "real":
-        _real(what, disk, chosen, seed, form, output, html, quiet)
+        _real(what, arguments, disk, chosen, seed, form, output, html, quiet)
         return
     title, drive, geometry, model, make = _prepare(
-        what, profile, chosen, trace, trace_format, straight
+        what, arguments, profile, chosen, trace, trace_format, straight
     )
+    from zoned.bench.logs import LogFiles
+
     runs: list[Result] = []
     cut = None
     for number in _seeds(seed):
         plan, feed = make()
-        runs.append(_run(plan, geometry, model, number, feed, quiet))
+        logged = [job.logs for job in plan.jobs] if not runs else []
+        runs.append(_run(plan, geometry, model, number, feed, quiet, LogFiles(logged)))
         cut = feed.cut if feed is not None else None
     _give(runs, title, drive, form, output, html, quiet)
     if cut is not None:
         raise Failure(cut)
 
 
-Result = Any  # tuple[Run, list[str], dict[str, str]]: a run, its notes, its global options
+Result = Any  # tuple[Run, list[str], Plan]: a run, its notes, and what was run
 Make = Any  # Callable[[], tuple[Plan, Feed | None]], which click would evaluate
 
 
-def _list() -> None:
-    from zoned.bench.patterns import listing
-    from zoned.drives import profiles
-    from zoned.drives.models import drives, load_drive
-
-    click.echo("Patterns:")
-    for name, text, profile, parameters in listing():
-        click.echo(f"  {name:<18} {text} ({profile})")
-        click.echo(f"  {'':<18} {parameters}")
-    click.echo("\nDrives (--profile):")
-    for name in (*profiles.builtin_names(), *drives()):
-        loaded, model = load_drive(name)
-        click.echo(f"  {name:<18} {loaded.description}; model {model.kind}")
-
-
 _MEANT = {
-    "--list": (),
-    "compare": ("output",),
-    "sweep": ("dask", "jobs"),
+    "--list": ("form", "output"),
+    "compare": ("form", "output", "html", "fail_over"),
+    "sweep": ("dask", "jobs", "html"),
+    "fit": ("jobs", "profile", "output", "form"),
 }
 """Which options mean something there."""
 
@@ -182,7 +198,7 @@ _MEANT = {
 def _kind(what: Sequence[str], listing: bool) -> str:
     if listing:
         return "--list"
-    if what and what[0] in ("compare", "sweep") and not os.path.exists(what[0]):
+    if what and what[0] in _MEANT and not os.path.exists(what[0]):
         return what[0]
     return "run"
 
@@ -193,15 +209,17 @@ def _check_options(context: click.Context, kind: str, what: Sequence[str]) -> No
         name
         for name in context.params
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    } - {"what", "listing", "quiet"}
+    } - {"what", "arguments", "listing", "quiet"}
     if kind in _MEANT:
-        names = {"settings": "set", "form": "format", "trace_format": "trace-format"}
+        names = {"settings": "set", "form": "format"}
         for name in sorted(given - set(_MEANT[kind])):
-            raise click.UsageError(f"--{names.get(name, name)} means nothing for {kind}")
+            option = names.get(name, name).replace("_", "-")
+            raise click.UsageError(f"--{option} means nothing for {kind}")
         return
     real = context.params["clock"] == "real"
     for wrong, text in (
         (given & {"dask", "jobs"}, "--dask and --jobs are for zonedctl bench sweep GRID.toml"),
+        ("fail_over" in given, "--fail-over is for zonedctl bench compare A.json B.json"),
         (
             "trace" not in given and given & {"trace_format", "straight"},
             "--trace-format and --straight say how to read a --trace",
@@ -215,6 +233,17 @@ def _check_options(context: click.Context, kind: str, what: Sequence[str]) -> No
     ):
         if wrong:
             raise click.UsageError(text)
+    if kind == "fio":
+        for wrong in sorted(given & {"settings", "trace"}):
+            option = wrong.replace("settings", "set")
+            raise click.UsageError(
+                f"--{option} means nothing for --fio: its options stand behind --"
+            )
+        if not what:
+            raise click.UsageError(
+                "write fio's options behind --: --fio -- --name=x --rw=randwrite"
+            )
+        return
     if len(what) + ("trace" in given) != 1:
         raise click.UsageError(
             "name one job file, one pattern (see --list) or one --trace"
@@ -222,39 +251,9 @@ def _check_options(context: click.Context, kind: str, what: Sequence[str]) -> No
         )
 
 
-def _compare(names: Sequence[str], output: str | None) -> None:
-    from zoned.bench import compare
-
-    if len(names) != 2:
-        raise click.UsageError("compare needs two results: zonedctl bench compare A.json B.json")
-    text = compare.as_text(compare.load(names[0]), compare.load(names[1]))
-    if output is not None:
-        from zoned.bench import html
-
-        html.write(output, text)
-    else:
-        click.echo(text, nl=False)
-
-
-def _sweep(names: Sequence[str], dask: str | None, jobs: int | None, quiet: bool) -> None:
-    from zoned.bench import sweep
-
-    if len(names) != 1:
-        raise click.UsageError("sweep needs one file: zonedctl bench sweep GRID.toml")
-    grid = sweep.load(names[0])
-
-    def told(done: int, total: int, text: str) -> None:
-        if not quiet:
-            click.echo(f"{done}/{total} {printable(text)}", err=True)
-
-    failed = sweep.run(grid, workers=jobs, dask=dask, told=told)
-    echo(f"{grid.folder}/points.csv and summary.csv: {counted(len(grid.points), 'point')}")
-    if failed:
-        raise Failure(f"{failed} of {counted(len(grid.points), 'point')} failed; see points.csv")
-
-
 def _prepare(
     what: Sequence[str],
+    arguments: bool,
     profile: str | None,
     settings: dict[str, str],
     trace: str | None,
@@ -262,11 +261,22 @@ def _prepare(
     straight: bool,
 ) -> tuple[str, str, Geometry, Model, Make]:
     """Title, drive, disk, model, and what makes a fresh plan for each seed."""
-    from zoned.bench import fiofile, patterns
+    from zoned.bench import fioarguments, fiofile, patterns
     from zoned.drives.models import load_drive
 
     if trace is not None:
         return _prepare_trace(trace, trace_format, straight, profile, settings)
+    if arguments:
+        loaded, model = load_drive(profile or "hc620")
+        geometry = loaded.geometry()
+        fioarguments.parse_arguments(what, geometry)
+        return (
+            "fio",
+            loaded.name,
+            geometry,
+            model,
+            lambda: (fioarguments.parse_arguments(what, geometry), None),
+        )
     name = what[0]
     if os.path.exists(name) or name.endswith(".fio") or "/" in name:
         loaded, model = load_drive(profile or "hc620")
@@ -340,23 +350,47 @@ def _trace_plan(straight: bool, geometry: Geometry, settings: dict[str, str]) ->
 
 
 def _run(
-    plan: Plan, geometry: Geometry, model: Model, seed: int, trace: Feed | None, quiet: bool
+    plan: Plan,
+    geometry: Geometry,
+    model: Model,
+    seed: int,
+    trace: Feed | None,
+    quiet: bool,
+    logs: LogFiles,
 ) -> Result:
     from zoned.bench.runner import execute
 
     bar = Bar(plan, quiet)
     try:
-        run = execute(plan, geometry, model, seed, progress=bar, trace=trace)
+        with logs:
+            run = execute(plan, geometry, model, seed, progress=bar, trace=trace, logs=logs)
     finally:
         bar.done()
-    notes = list(plan.notes)
+    notes = [*plan.notes, *_logged(logs)]
     if trace is not None:
         notes += trace.told()
-    return run, notes, plan.global_options
+        folded = sum(job.folded for job in run.jobs)
+        if folded:
+            room = "the volume on the log layer" if run.jobs[0].job.log_block else "the disk"
+            notes.append(
+                f"beyond {room}: {counted(folded, 'command')}, in whole or in part; reads and "
+                "writes went on from its start, and nothing was made of trims"
+            )
+    return run, notes, plan
+
+
+def _logged(logs: LogFiles) -> list[str]:
+    """A note that names the logs; of many, the first."""
+    if not logs.paths:
+        return []
+    more = len(logs.paths) - 6
+    rest = f" and {more} more" if more > 0 else ""
+    return [f"logs: {', '.join(logs.paths[:6])}{rest}"]
 
 
 def _real(
     what: Sequence[str],
+    arguments: bool,
     disk: str | None,
     settings: dict[str, str],
     seed: str,
@@ -366,26 +400,31 @@ def _real(
     quiet: bool,
 ) -> None:
     import zoned
-    from zoned.bench import fiofile, patterns
+    from zoned.bench import fioarguments, fiofile, patterns
+    from zoned.bench.logs import LogFiles
     from zoned.bench.runner import execute_real
 
     if disk is None:
         raise click.UsageError("--clock real needs --disk IMAGE, whose zones it will write to")
-    runs = []
+    runs: list[Result] = []
     with zoned.open(disk) as device:
         for number in _seeds(seed):
             name = what[0]
-            if os.path.exists(name) or name.endswith(".fio") or "/" in name:
+            if arguments:
+                plan = fioarguments.parse_arguments(what, device.geometry)
+            elif os.path.exists(name) or name.endswith(".fio") or "/" in name:
                 plan = fiofile.load(name, device.geometry, settings)
             else:
                 plan = patterns.find(name).plan(device.geometry, settings)
             bar = Bar(plan, quiet, real=True)
             try:
-                run = execute_real(plan, device, number, bar)
+                with LogFiles([job.logs for job in plan.jobs] if not runs else []) as logs:
+                    run = execute_real(plan, device, number, bar, logs)
             finally:
                 bar.done()
-            runs.append((run, list(plan.notes), plan.global_options))
-    _give(runs, os.path.basename(what[0]), os.path.basename(disk), form, output, html, quiet)
+            runs.append((run, [*plan.notes, *_logged(logs)], plan))
+    title = "fio" if arguments else os.path.basename(what[0])
+    _give(runs, title, os.path.basename(disk), form, output, html, quiet)
 
 
 def _give(
@@ -401,9 +440,9 @@ def _give(
     from zoned.bench import html as pages
     from zoned.bench import results, table
 
-    run, notes, _ = runs[0]
+    run, notes, plan = runs[0]
     if form == "json":
-        texts = [results.as_json(r, drive, n, options) for r, n, options in runs]
+        texts = [results.as_json(r, drive, n, p.global_options) for r, n, p in runs]
         text = (
             texts[0] if len(texts) == 1 else "[\n" + ",\n".join(t.rstrip() for t in texts) + "\n]\n"
         )
@@ -418,7 +457,7 @@ def _give(
     else:
         click.echo(text, nl=False)
     if html is not None:
-        pages.write(html, pages.page(run, title, drive, notes))
+        pages.write(html, pages.page(run, title, drive, notes, plan))
     if not quiet and form != "text":
         for note in notes:
             click.echo(f"note: {printable(note)}", err=True)

@@ -10,7 +10,7 @@ import click
 from zoned.cli.app import example
 from zoned.cli.ask import confirm_replace, say
 from zoned.cli.files import refuse_existing
-from zoned.cli.params import FilePath, force_option, geometry_options, verbose_option
+from zoned.cli.params import force_option, geometry_options, image_argument, verbose_option
 
 
 @click.command(
@@ -22,7 +22,7 @@ from zoned.cli.params import FilePath, force_option, geometry_options, verbose_o
         "zonedctl create ns.img --dialect zns --zone-capacity 3MiB --max-active 6",
     ),
 )
-@click.argument("image", type=FilePath())
+@image_argument
 @geometry_options
 @click.option(
     "--pace",

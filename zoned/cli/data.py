@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -144,15 +144,11 @@ def _limit(zone: Zone) -> int:
 def write_command(
     image: str,
     file: str,
-    zone: int | None,
-    zones: str | None,
-    count: int | None,
-    follow: bool,
-    offset: int | None,
     length: int | None,
     append: bool,
     pad: bool,
     verbose: bool,
+    **where: Any,
 ) -> None:
     """Write FILE (standard input by default) to the disk IMAGE.
 
@@ -160,8 +156,8 @@ def write_command(
     several zones the first that is not full is where it begins, and each one after that must be
     empty. A file that does not fit is refused before anything is written.
     """
-    place = Place(zone, zones, offset, count, follow)
-    if append and offset is not None:
+    place = Place(**where)
+    if append and place.offset is not None:
         raise click.UsageError("--append and --offset exclude each other")
     if file == "-" and sys.stdin.isatty():
         say(verbose, "reading from the terminal; Ctrl-D ends the input")
@@ -420,15 +416,11 @@ class _Write:
 @verbose_option
 def read_command(
     image: str,
-    zone: int | None,
-    zones: str | None,
-    count: int | None,
-    follow: bool,
-    offset: int | None,
     length: int | None,
     output_path: str | None,
     force: bool,
     verbose: bool,
+    **where: Any,
 ) -> None:
     """Read data of the disk IMAGE to standard output or a file.
 
@@ -436,8 +428,8 @@ def read_command(
     full), of a conventional zone all of it. With --offset, --length bytes come from there on, or
     all up to the end of the zone.
     """
-    place = Place(zone, zones, offset, count, follow)
-    if follow and length is None:
+    place = Place(**where)
+    if place.follow and length is None:
         raise click.UsageError("--follow needs --length: how much to read")
     with ExitStack() as stack:
         device = stack.enter_context(disk.to_look(image))

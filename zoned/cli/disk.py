@@ -59,3 +59,11 @@ def batches(device: Device, runs: Runs) -> Iterator[bytes]:
     for first, number in runs:
         for start in range(first, first + number, BATCH):
             yield report_rows(device, start, min(BATCH, first + number - start))
+
+
+def write_areas(device: Device) -> list[int]:
+    """The zones that have a random write area now; none on a disk without power."""
+    if not device.geometry.zrwa_size or not device.powered:
+        return []
+    active = device.report(condition=["implicit_open", "explicit_open", "closed"])
+    return [zone.index for zone in active if device.write_area(zone.index) is not None]

@@ -124,6 +124,7 @@ def list_command(image: str, form: str) -> int:
     """List the rules of the disk IMAGE in the order in which they act, and how often they did."""
     with disk.to_look(image) as device:
         faults = list(device.faults)
+        spoiled = device.faults.spoiled()
         powered = device.powered
     if form == "json":
         listed = [
@@ -132,11 +133,23 @@ def list_command(image: str, form: str) -> int:
             for fault in faults
         ]
         click.echo(
-            dumps({"faults": 1, "image": image, "power": powered, "rules": listed}, indent=2)
+            dumps(
+                {
+                    "faults": 1,
+                    "image": image,
+                    "power": powered,
+                    "rules": listed,
+                    "spoiled": spoiled,
+                },
+                indent=2,
+            )
         )
         return 0
     for fault in faults:
         echo(fault.told(*fault.last))
+    if spoiled:
+        are = "block is" if len(spoiled) == 1 else "blocks are"
+        echo(f"{len(spoiled)} {are} spoiled and cannot be read, the first at byte {spoiled[0]}")
     if not powered:
         echo(f"{image}: the emulated disk has no power", err=True)
     return 0

@@ -104,6 +104,8 @@ def _as_json(
         "open": sorted(holders[0x2] + holders[0x3]),
         "active": sorted(holders[0x2] + holders[0x3] + holders[0x4]),
     } | {name: holders[number] for number, name in _HOLDERS.items()}
+    if device.geometry.zrwa_size:
+        document["write_areas"] = disk.write_areas(device)
     document["power"] = device.powered
     document["power_tracking"] = device.power_tracking
     document["faults"] = len(device.faults)
@@ -130,12 +132,19 @@ def _export_lines(device: Device) -> Rows:
         from zoned.cli.export import describe_session
         from zoned.export import registry
 
+        if one["kind"] == "ublk":
+            from zoned.cli.exportublk import describe_traffic
+
+            yield "exported", f"as {one['path']} by pid {one['pid']}"
+            yield "", describe_traffic(one)
+            continue
         yield "exported", f"{one['kind']} at {', '.join(one['addresses'])} by pid {one['pid']}"
         for target in one["targets"]:
-            luns = registry.luns(target, str(device.path))
-            if not luns:  # of other disks
+            numbers = registry.numbers(target, str(device.path))
+            if not numbers:  # of other disks
                 continue
-            yield "", f"LUN {', '.join(luns)} of {target['iqn']}"
+            word, _ = registry.places(target)
+            yield "", f"{word} {', '.join(numbers)} of {registry.name(target)}"
             for session in target["sessions"]:
                 yield "", describe_session(session)
 
@@ -175,6 +184,8 @@ def _lines(
     device: Device, facts: DiskInfo, conditions: Counter[int], holders: dict[int, list[int]]
 ) -> Rows:
     """Name and text, a line each."""
+    from zoned import ZoneSet
+
     geometry = facts.geometry
     yield "image", f"{facts.path}, format version {facts.version}"
     yield "uuid", str(facts.uuid)
@@ -188,6 +199,10 @@ def _lines(
     closing = f"; implicit close: {geometry.implicit_close}" if geometry.max_open else ""
     yield "open", _held(opened, facts.limits.max_open) + closing
     yield "active", _held(opened | {0x4: holders[0x4]}, facts.limits.max_active)
+    if geometry.zrwa_size:
+        areas = disk.write_areas(device)
+        where = f": {_zones(ZoneSet.of(areas))}" if areas else ""
+        yield "write areas", f"{len(areas)} of at most {geometry.zrwa_count}{where}"
     taken, length = human_size(facts.file_blocks), human_size(facts.file_size)
     yield "space", f"{taken} on the host (length of the file {length})"
     slots = f"{facts.slots_used} in use, {facts.slots_free} free, {facts.slots_pending} waiting"
@@ -226,6 +241,11 @@ def _geometry_lines(geometry: Geometry) -> Rows:
     may = "may" if geometry.unrestricted_read else "must not"
     yield "reads", f"{may} cross zones and pass write pointers"
     yield "append limit", both_sizes(geometry.append_limit)
+    if geometry.zone_extension:
+        yield "extension", f"{both_sizes(geometry.zone_extension)}, with each zone's descriptor"
+    if geometry.zrwa_size:
+        granule = both_sizes(geometry.zrwa_granularity)
+        yield "write area", f"{both_sizes(geometry.zrwa_size)}, committed by {granule} (ZRWA)"
     reasons = "; ".join(geometry.linux_acceptable)
     accepted = f"would refuse this layout: {reasons}" if reasons else "would accept this layout"
     yield "Linux", accepted

@@ -22,7 +22,9 @@ from zoned.cli import disk
 from zoned.cli.app import INTERRUPTED, Failure, Terminated, echo, example, interrupted
 from zoned.cli.ask import confirm, on_terminal
 from zoned.cli.params import (
+    NATURAL,
     SETTABLE,
+    SIZE,
     F,
     dry_run_option,
     force_option,
@@ -241,11 +243,20 @@ def _all_option(verb: str) -> Callable[[F], F]:
     )
 
 
+def _zrwa_option(verb: str) -> Callable[[F], F]:
+    if verb != "open":
+        return lambda command: command
+    return click.option(
+        "--zrwa", is_flag=True, help="Each zone gets a random write area (zns); name the zones."
+    )
+
+
 def _command(verb: str, done: str, text: str, examples: tuple[str, ...]) -> click.Command:
     @click.command(verb, help=text, epilog=example(*examples))
     @image_argument
     @range_options
     @_all_option(verb)
+    @_zrwa_option(verb)
     @dry_run_option
     @force_option
     @verbose_option
@@ -259,8 +270,11 @@ def _command(verb: str, done: str, text: str, examples: tuple[str, ...]) -> clic
         dry_run: bool,
         force: bool,
         verbose: bool,
+        zrwa: bool = False,
     ) -> int:
         asked = Asked(offset, length, count, zones, all_zones)
+        if zrwa and (asked.nothing or all_zones):
+            raise click.UsageError("--zrwa is for named zones: --zones, or -o, -l and -c")
         with disk.to_look(image) as device:
             at = disk.layout(device, image)
         runs = [(0, at.nr_zones)] if all_zones else to_manage(asked, at)
@@ -273,7 +287,11 @@ def _command(verb: str, done: str, text: str, examples: tuple[str, ...]) -> clic
                 return getattr(device, f"{verb}_all")()
 
         def act(device: Device, first: int, number: int) -> object:
-            return getattr(device, f"{verb}_zone")(first, number)
+            if not zrwa:
+                return getattr(device, f"{verb}_zone")(first, number)
+            for zone in range(first, first + number):
+                device.open_zone_zrwa(zone)
+            return None
 
         def tally(device: Device) -> int:
             return int(getattr(device.counters, _COUNTERS[verb]))
@@ -305,7 +323,11 @@ open_command = _command(
     "opened",
     "Open zones of the disk IMAGE explicitly: they stay open until they are closed or full."
     + _WHOLE,
-    ("zonedctl open disk.img --zones 3,5", "zonedctl open disk.img -o 0x4000 -c 1"),
+    (
+        "zonedctl open disk.img --zones 3,5",
+        "zonedctl open disk.img -o 0x4000 -c 1",
+        "zonedctl open disk.img --zones 3 --zrwa",
+    ),
 )
 close_command = _command(
     "close",
@@ -375,3 +397,35 @@ def set_condition_command(
     done = f"made {CONDITION_NAMES[wanted]}"
     job = Job(image, "set-condition", done, runs, act, condition=wanted, tally=lambda _: made)
     return _do(job, whole=False, dry_run=dry_run, force=force, verbose=verbose)
+
+
+@click.command(
+    "flush-zone",
+    epilog=example(
+        "zonedctl flush-zone disk.img --zone 3", "zonedctl flush-zone disk.img --zone 3 --size 64K"
+    ),
+)
+@image_argument
+@click.option("--zone", type=NATURAL, required=True, metavar="N", help="The zone.")
+@click.option(
+    "--size",
+    type=SIZE,
+    metavar="SIZE",
+    help="Bytes from its write pointer on, in whole granules; without: all that was written.",
+)
+@verbose_option
+def flush_zone_command(image: str, zone: int, size: int | None, verbose: bool) -> int:
+    """Commit the beginning of a zone's random write area: its write pointer moves behind it, and
+    what is committed is durable (Flush Explicit ZRWA Range of ZNS; an explicit commit).
+    """
+    with disk.to_change(image) as device:
+        area = device.write_area(zone)
+        granule = device.geometry.zrwa_granularity
+        start = 0 if area is None else area.start
+        wanted = -(-len(area or ()) // (granule or 1)) * granule if size is None else size
+        if area is not None and not wanted:
+            raise Failure(f"nothing was written in the random write area of zone {zone}")
+        device.commit_zone(zone, start + wanted)
+    if verbose:
+        echo(f"{image}: committed {counted(wanted, 'byte')} of zone {zone}", err=True)
+    return 0

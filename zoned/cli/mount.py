@@ -224,6 +224,7 @@ def _background(wanted: Wanted, ready_fd: int) -> int:
     mounted = background.report(
         ready_fd,
         wanted.mount,
+        lambda _: None,  # the command tells, which knows its terminal
         lambda one: one.log_to_syslog(),
         lambda one: one.unmount(force=True),
     )

@@ -23,12 +23,20 @@ if TYPE_CHECKING:
     IntType = click.ParamType[int]
     TextType = click.ParamType[str]
     NumbersType = click.ParamType[frozenset[int]]
+    FloatType = click.ParamType[float]
 else:  # generic in newer versions of click only
-    IntType = TextType = NumbersType = click.ParamType
+    IntType = TextType = NumbersType = FloatType = click.ParamType
 
 #: blkzone takes sector numbers as 64-bit and zone counts as 32-bit numbers.
 LARGEST_SECTOR = 2**64 - 1
 LARGEST_COUNT = 2**32 - 1
+
+
+def completes(
+    complete: Callable[[Any, str], list[CompletionItem]],
+) -> Callable[[Any, click.Context, click.Parameter, str], list[CompletionItem]]:
+    """A ``shell_complete`` that looks at nothing but what was typed."""
+    return lambda self, _ctx, _param, incomplete: complete(self, incomplete)
 
 
 class Size(IntType):
@@ -126,12 +134,8 @@ class Names(NumbersType):
             found.add(number)
         return frozenset(found)
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
+    @completes
+    def shell_complete(self, incomplete: str) -> list[CompletionItem]:
         done, comma, last = incomplete.rpartition(",")
         return [CompletionItem(done + comma + n) for n in self.names if n.startswith(last.lower())]
 
@@ -145,12 +149,8 @@ class OneOfNames(Names):
         super().__init__(what, names, shorts)
         self.offered = frozenset(offered)
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
+    @completes
+    def shell_complete(self, incomplete: str) -> list[CompletionItem]:
         return [
             CompletionItem(name)
             for name, number in self.names.items()
@@ -170,12 +170,8 @@ class FilePath(click.Path):
             self.fail("the name of a file is empty", param, ctx)
         return super().convert(value, param, ctx)
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
+    @completes
+    def shell_complete(self, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(incomplete, type="file")]
 
 
@@ -216,24 +212,16 @@ class OneOf(Word):
     def __init__(self, names: Callable[[], Iterable[str]]) -> None:
         self.names = names
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
+    @completes
+    def shell_complete(self, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(name) for name in self.names() if name.startswith(incomplete)]
 
 
 class SomeOf(OneOf):
     """As OneOf, for several words with commas between them."""
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
+    @completes
+    def shell_complete(self, incomplete: str) -> list[CompletionItem]:
         done, comma, last = incomplete.rpartition(",")
         before = done.split(",")
         return [
@@ -266,7 +254,7 @@ def fault_commands() -> Iterable[str]:
 
 def strategies() -> Iterable[str]:
     """Which survivors of a power cut to look at."""
-    from zoned.crash.states import Strategy
+    from zoned.crash.choices import Strategy
 
     return (str(strategy) for strategy in Strategy)
 
@@ -278,6 +266,25 @@ def trace_formats() -> Iterable[str]:
     return ALL_FORMATS
 
 
+class Percent(FloatType):
+    """A percentage, with or without its sign, as a part: ``5%`` is 0.05."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            percent = float(str(value).strip().removesuffix("%"))
+        except ValueError:
+            percent = -1.0
+        if not 0 <= percent < 1e6:
+            self.fail(f"{value!r} is not a percentage such as 5%", param, ctx)
+        return percent / 100
+
+
 class PatternOrFile(FilePath):
     """A job file, or a named pattern of ``bench``."""
 
@@ -286,7 +293,7 @@ class PatternOrFile(FilePath):
     ) -> list[CompletionItem]:
         from zoned.bench.patterns import PATTERNS
 
-        names = ("compare", "sweep", *PATTERNS)
+        names = ("compare", "sweep", "fit", *PATTERNS)
         found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
         return [*found, *super().shell_complete(ctx, param, incomplete)]
 
@@ -296,12 +303,8 @@ class ProfileName(Word):
 
     name = "profile"
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
+    @completes
+    def shell_complete(self, incomplete: str) -> list[CompletionItem]:
         from zoned.drives.profiles import builtin_names
 
         if os.sep in incomplete:
@@ -345,23 +348,19 @@ TYPES = Names("type", {name: number for number, name in TYPE_NAMES.items()}, dic
 image_argument = click.argument("image", type=FilePath())
 
 
+def _limit(kind: click.ParamType[Any], metavar: str, what: str) -> dict[str, Any]:
+    return {"type": kind, "metavar": metavar, "help": f"At most this many {what}."}
+
+
 def range_options(command: F) -> F:
     """``-o``, ``-l``, ``-c`` and ``--zones``, for commands that work on zones as blkzone does."""
     for option in (
         click.option(
             "--zones", "-z", type=ZONES, metavar="LIST", help="These zones, such as 3-7,12."
         ),
+        click.option(*("-c", "--count"), **_limit(COUNT, "ZONES", "zones; not with -l")),
         click.option(
-            *("-c", "--count"),
-            type=COUNT,
-            metavar="ZONES",
-            help="At most this many zones; not with -l.",
-        ),
-        click.option(
-            *("-l", "--length"),
-            type=SECTORS,
-            metavar="SECTORS",
-            help="At most this many 512-byte sectors; not with -c.",
+            *("-l", "--length"), **_limit(SECTORS, "SECTORS", "512-byte sectors; not with -c")
         ),
         click.option(
             *("-o", "--offset"),
@@ -374,89 +373,70 @@ def range_options(command: F) -> F:
     return command
 
 
+_URSWRZ = "--unrestricted-read/--no-unrestricted-read"
+_GEOMETRY = {
+    "--profile": "Start from a profile: test (the default), hc620, hc680, zn540, or a TOML file.",
+    "--size": "Size of the disk; the last zone may be smaller.",
+    "--zones": "Number of zones; instead of --size.",
+    "--zone-size": "Size of a zone: any multiple of the physical block.",
+    "--zone-capacity": "Writable part of a sequential zone; 0: all of it.",
+    "--conventional": "Conventional zones: a number of them at the front (2), or by list "
+    "(0-1,8-9).",
+    "--logical-block": "512 or 4096.",
+    "--physical-block": "512 or 4096, not below the logical block.",
+    "--max-open": "Most open zones; 0: no limit.",
+    "--max-active": "Most open and closed zones; 0: no limit.",
+    "--dialect": "Rule book: a SCSI or ATA disk, an NVMe drive, or Linux's null_blk.",
+    "--model": "Whether sequential writes are required or preferred.",
+    "--implicit-close": "Which implicitly open zone is closed when another needs its place.",
+    _URSWRZ: "Whether reads may cross zones and pass write pointers (URSWRZ).",
+    "--data": "Whether payload is kept; none: for simulating whole drives.",
+    "--host-sync": "When the host's own disk is synced.",
+    "--append-limit": "Longest zone append; 0: the zone's capacity.",
+    "--zone-extension": "Bytes of a zone's descriptor extension (zns), a multiple of 64.",
+    "--zrwa-size": "Bytes of a zone's random write area (zns); 0: zones have none.",
+    "--zrwa-granularity": "Write pointers of such zones move by multiples of it; 0: a block.",
+    "--zrwa-count": "Zones that may have one at once; 0: as many as may be active.",
+    "--slot-cache": "Bytes of freed zones kept ready for reuse.",
+    "--seed": "Seed of everything random.",
+}
+"""Options for keywords of ``zoned.create``, in the order of the help: what each means."""
+_NOT_SIZES: dict[str, dict[str, Any]] = {
+    "--profile": {"type": ProfileName(), "metavar": "NAME|FILE"},
+    "--zones": {"type": COUNT, "metavar": "N"},
+    "--conventional": {"metavar": "N|LIST"},
+    "--max-open": {"type": NATURAL, "metavar": "N"},
+    "--max-active": {"type": NATURAL, "metavar": "N"},
+    "--dialect": {"type": click.Choice(["zbc", "zns", "nullblk"])},
+    "--model": {"type": click.Choice(["host-managed", "host-aware"])},
+    "--implicit-close": {"type": click.Choice(["oldest", "lowest", "round-robin"])},
+    _URSWRZ: {"default": None},
+    "--data": {"type": click.Choice(["store", "none"])},
+    "--host-sync": {"type": click.Choice(["flush", "command", "never"])},
+    "--seed": {"type": NATURAL, "metavar": "N"},
+}
+"""What those take that are no sizes."""
+
+
 def geometry_options(command: F) -> F:
     """A profile, and every keyword of ``zoned.create`` that describes a disk."""
-    options = (
-        click.option(
-            "--profile",
-            type=ProfileName(),
-            metavar="NAME|FILE",
-            help="Start from a profile: test (the default), hc620, hc680, zn540, or a TOML file.",
-        ),
-        click.option("--size", type=SIZE, help="Size of the disk; the last zone may be smaller."),
-        click.option(
-            "--zones", type=COUNT, metavar="N", help="Number of zones; instead of --size."
-        ),
-        click.option(
-            "--zone-size", type=SIZE, help="Size of a zone: any multiple of the physical block."
-        ),
-        click.option(
-            "--zone-capacity", type=SIZE, help="Writable part of a sequential zone; 0: all of it."
-        ),
-        click.option(
-            "--conventional",
-            metavar="N|LIST",
-            help="Conventional zones: a number of them at the front (2), or by list (0-1,8-9).",
-        ),
-        click.option("--logical-block", type=SIZE, help="512 or 4096."),
-        click.option(
-            "--physical-block", type=SIZE, help="512 or 4096, not below the logical block."
-        ),
-        click.option("--max-open", type=NATURAL, metavar="N", help="Most open zones; 0: no limit."),
-        click.option(
-            "--max-active",
-            type=NATURAL,
-            metavar="N",
-            help="Most open and closed zones; 0: no limit.",
-        ),
-        click.option(
-            "--dialect",
-            type=click.Choice(["zbc", "zns", "nullblk"]),
-            help="Rule book: a SCSI or ATA disk, an NVMe drive, or Linux's null_blk.",
-        ),
-        click.option(
-            "--model",
-            type=click.Choice(["host-managed", "host-aware"]),
-            help="Whether sequential writes are required or preferred.",
-        ),
-        click.option(
-            "--implicit-close",
-            type=click.Choice(["oldest", "lowest", "round-robin"]),
-            help="Which implicitly open zone is closed when another needs its place.",
-        ),
-        click.option(
-            "--unrestricted-read/--no-unrestricted-read",
-            default=None,
-            help="Whether reads may cross zones and pass write pointers (URSWRZ).",
-        ),
-        click.option(
-            "--data",
-            type=click.Choice(["store", "none"]),
-            help="Whether payload is kept; none: for simulating whole drives.",
-        ),
-        click.option(
-            "--host-sync",
-            type=click.Choice(["flush", "command", "never"]),
-            help="When the host's own disk is synced.",
-        ),
-        click.option(
-            "--append-limit", type=SIZE, help="Longest zone append; 0: the zone's capacity."
-        ),
-        click.option("--slot-cache", type=SIZE, help="Bytes of freed zones kept ready for reuse."),
-        click.option("--seed", type=NATURAL, metavar="N", help="Seed of everything random."),
-    )
-    for option in reversed(options):
-        command = option(command)
+    for name, text in reversed(_GEOMETRY.items()):
+        kind = _NOT_SIZES.get(name, {"type": SIZE})
+        command = click.option(name, **kind, help=text)(command)
     return command
+
+
+def shown(kind: click.ParamType[Any], default: str, metavar: str | None = None) -> dict[str, Any]:
+    """Of an option whose default its help tells."""
+    more = {} if metavar is None else {"metavar": metavar}
+    return {"type": kind, "default": default, "show_default": True, **more}
 
 
 def format_option(*formats: str, default: str = "text") -> Callable[[F], F]:
     """``--format`` for commands that can print more than text."""
     return click.option(
         *("--format", "form"),
-        type=click.Choice(formats),
-        default=default,
-        show_default=True,
+        **shown(click.Choice(formats), default),
         help="What to print.",
     )
 

@@ -8,7 +8,7 @@ import click
 
 from zoned.cli import disk
 from zoned.cli.app import Failure, example
-from zoned.cli.params import OneOf, image_argument, keeps, strategies
+from zoned.cli.params import OneOf, image_argument, keeps, shown, strategies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,17 +36,14 @@ def power_command() -> None:
 @image_argument
 @click.option(
     "--keep",
-    type=OneOf(keeps),
-    default="durable",
-    show_default=True,
-    metavar="WHAT",
+    **shown(OneOf(keeps), "durable", "WHAT"),
     help="What survives of the data that was not flushed: durable (nothing), all, or random.",
 )
 @click.option("--seed", type=int, default=0, metavar="N", help="Of a random survivor.")
 @click.option("--choice", metavar="ID", help="Exactly the survivor with this id (power states).")
 def cut_command(image: str, keep: str, seed: int, choice: str | None) -> int:
     """Take the power of the disk IMAGE away, for all who have it open."""
-    from zoned.crash.states import CrashIdError
+    from zoned.crash.choices import CrashIdError
     from zoned.faults import FaultError
 
     if choice is not None and (keep != "durable" or seed):
@@ -78,10 +75,7 @@ def on_command(image: str) -> int:
 @image_argument
 @click.option(
     "--strategy",
-    type=OneOf(strategies),
-    default="linear",
-    show_default=True,
-    metavar="NAME",
+    **shown(OneOf(strategies), "linear", "NAME"),
     help="linear, log, exhaustive or random.",
 )
 @click.option(

@@ -152,7 +152,7 @@ def _batches(
     """The zones as text, a batch at a time; ``sector`` is where blkzone's requests begin."""
     make = _BATCH_FORMATS[form]
     if form == "text":
-        make = partial(text, colour=colours())
+        make = partial(text, colour=colours(), areas=disk.write_areas(device))
     # null_blk tells a zone filled by writes (wp at its capacity) from a finished one (wp at its
     # end).
     as_null_blk = form in ("blkzone", "zbd") and device.geometry.dialect == "nullblk"

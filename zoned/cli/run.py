@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoned._core.waiting import ended
 from zoned.cli.app import Failure, echo, example, say_error
 from zoned.cli.params import FilePath
 
@@ -260,4 +261,4 @@ def _program(command: Sequence[str], session: Session) -> int:
             raise Failure(f"{command[0]}: there is no such program", _NOT_FOUND) from None
         except PermissionError:
             raise Failure(f"{command[0]}: it cannot be run", _NOT_RUNNABLE) from None
-        return child[0].wait()
+        return ended(child[0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from zoned._core.waiting import ended
 from zoned.cli import disk
 from zoned.cli.app import Failure, Terminated, echo, example
 from zoned.cli.ask import confirm, confirm_replace, say
@@ -91,7 +92,13 @@ NOT_FOUND, NOT_RUN = 127, 126
     epilog=example(
         "zonedctl trace record disk.img x.trace",
         "zonedctl trace record disk.img x.trace -v -- fio job.fio",
+        "zonedctl trace record --data disk.img x.history -- zonedctl reset disk.img --zones 3",
     ),
+)
+@click.option(
+    "--data",
+    is_flag=True,
+    help="Also what each command writes, and what the disk holds now: a history, for crash-test.",
 )
 @force_option
 @verbose_option
@@ -99,7 +106,7 @@ NOT_FOUND, NOT_RUN = 127, 126
 @click.argument("file", type=FilePath())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def record_command(
-    image: str, file: str, command: tuple[str, ...], force: bool, verbose: bool
+    image: str, file: str, command: tuple[str, ...], data: bool, force: bool, verbose: bool
 ) -> int:
     """Record the commands that the disk IMAGE gets to FILE: until Ctrl-C, or while COMMAND runs.
 
@@ -116,7 +123,7 @@ def record_command(
     with disk.to_change(image) as device:
         if os.path.exists(file):
             confirm_replace(file, force)
-        device.trace.start(file)
+        device.trace.start(file, data=data)
         try:
             status = _run(words) if words else _wait(device, verbose)
         finally:
@@ -147,7 +154,7 @@ def _run(words: list[str]) -> int:
     with started as process:
         while True:
             try:
-                status = process.wait()
+                status = ended(process)
                 break
             except KeyboardInterrupt:
                 continue

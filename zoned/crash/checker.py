@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, cast
 
+from zoned.crash.choices import CrashIdError, CrashSpaceError, CrashStates, Strategy, strategy_of
 from zoned.crash.history import NO_CUT, Cut, Listener, Recorder, Step
-from zoned.crash.states import CrashIdError, CrashSpaceError, CrashStates, Strategy, strategy_of
 from zoned.device import Device, GeometryKeywords, create_from, resolve_keywords
 from zoned.faults import FaultRule
 from zoned.geometry import Geometry
@@ -213,7 +213,7 @@ class _Job:
             try:
                 self.verify(device, list(told))
             except BaseException as error:
-                if not _refuses(error):
+                if not refuses(error):
                     raise
                 text = _story(recorder, number, before, after, told, replay, error)
                 text += f"\n{self.remark}" if self.remark else ""
@@ -276,11 +276,11 @@ def check_crashes(
     call ``verify(device, acknowledged)`` with every survivor.
 
     ``profile`` and keywords are those of zoned.memory. ``strategy``, ``limit`` (per cut) and
-    ``seed`` choose the survivors (zoned.crash.states). ``cuts``: as many cuts, drawn from the seed,
-    0: all. ``depth`` 2: also cut the power during verify, which then must do all of its recovery,
-    and verify again. ``faults`` are set on the workload's disk. ``jobs``: processes; each runs the
-    workload. ``replay``: only the survivor that a failure named. ``progress``: a line on stderr;
-    None: if that is a terminal.
+    ``seed`` choose the survivors (zoned.crash.choices). ``cuts``: as many cuts, drawn from the
+    seed, 0: all. ``depth`` 2: also cut the power during verify, which then must do all of its
+    recovery, and verify again. ``faults`` are set on the workload's disk. ``jobs``: processes; each
+    runs the workload. ``replay``: only the survivor that a failure named. ``progress``: a line on
+    stderr; None: if that is a terminal.
 
     Raises CrashFailure for the first survivor that verify refuses (by raising anything but
     KeyboardInterrupt and the like), WorkloadError for a workload that gives other commands, or
@@ -468,7 +468,7 @@ def zone_lines(device: Device) -> str:
     return "\n".join(lines) or "  all zones are empty"
 
 
-def _refuses(error: BaseException) -> bool:
+def refuses(error: BaseException) -> bool:
     """Whether what verify raised says that a survivor is bad; else it wants to end or skip."""
     if isinstance(error, Exception | SystemExit):
         return True

@@ -7,9 +7,10 @@ openers are not.
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -68,6 +69,18 @@ class Cut:
         return Step(self.command, self.acknowledged, self.data)
 
 
+def _told_of(command: Callable[[Device], None]) -> Callable[[Watched], None]:
+    """A command without arguments."""
+    name = command.__name__
+
+    @functools.wraps(command)
+    def told(self: Watched) -> None:
+        with self._command(f"{name}()"):
+            command(self)
+
+    return told
+
+
 class Watched(Device):
     """A Device that tells who derives from it of each command that changes it."""
 
@@ -112,6 +125,10 @@ class Watched(Device):
 
     # The commands. Reads change nothing and are not remembered.
 
+    flush, power_cycle = _told_of(Device.flush), _told_of(Device.power_cycle)
+    open_all, close_all = _told_of(Device.open_all), _told_of(Device.close_all)
+    finish_all, reset_all = _told_of(Device.finish_all), _told_of(Device.reset_all)
+
     def pwrite(self, data: Any, offset: SupportsIndex) -> int:
         with self._command(f"pwrite({counted(memoryview(data).nbytes, 'byte')}, {offset})", data):
             return super().pwrite(data, offset)
@@ -129,33 +146,17 @@ class Watched(Device):
         with self._command(f"append({zone}, {counted(memoryview(data).nbytes, 'byte')})", data):
             return super().append(zone, data)
 
-    def flush(self) -> None:
-        with self._command("flush()"):
-            super().flush()
+    def open_zone_zrwa(self, zone: SupportsIndex) -> None:
+        with self._command(f"open_zone_zrwa({zone})"):
+            super().open_zone_zrwa(zone)
 
-    def power_cycle(self) -> None:
-        with self._command("power_cycle()"):
-            super().power_cycle()
+    def commit_zone(self, zone: SupportsIndex, end: SupportsIndex) -> None:
+        with self._command(f"commit_zone({zone}, {end})"):
+            super().commit_zone(zone, end)
 
     def set_condition(self, zone: SupportsIndex, condition: ZoneCondition | int | str) -> None:
         with self._command(f"set_condition({zone}, {condition!s})"):
             super().set_condition(zone, condition)
-
-    def open_all(self) -> None:
-        with self._command("open_all()"):
-            super().open_all()
-
-    def close_all(self) -> None:
-        with self._command("close_all()"):
-            super().close_all()
-
-    def finish_all(self) -> None:
-        with self._command("finish_all()"):
-            super().finish_all()
-
-    def reset_all(self) -> None:
-        with self._command("reset_all()"):
-            super().reset_all()
 
     def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
         more = "" if count == 1 else f", {count}"

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any, Self
 
 from zoned._core.conversions import config_of
+from zoned._core.figures import Figure
 from zoned._core.handle import Handle, call, pointer
 from zoned._core.native import Guard, ffi, lib
 from zoned._core.owning import CLOCK, Owned, Turn
@@ -40,6 +41,11 @@ class State:
         self.raw: Owned | None = None
         """The last one that was started, attached or no longer."""
         self.turn = Turn("the clock")
+
+
+def _figure(clock: Clock, name: str) -> int:
+    raw = clock._state.raw
+    return 0 if raw is None else int(getattr(_look(raw), name))
 
 
 class Clock:
@@ -128,29 +134,10 @@ class Clock:
         raw = self._state.raw
         return raw is not None and not self._device.closed and _runs(raw)
 
-    @property
-    def now(self) -> int:
-        """Nanoseconds since ``start``, idle ones included; 0 before."""
-        raw = self._state.raw
-        return 0 if raw is None else int(_look(raw).now)
-
-    @property
-    def busy(self) -> int:
-        """Nanoseconds that commands took: ``now`` without the idle ones."""
-        raw = self._state.raw
-        return 0 if raw is None else int(_look(raw).busy)
-
-    @property
-    def last(self) -> int:
-        """Nanoseconds that the last command took."""
-        raw = self._state.raw
-        return 0 if raw is None else int(_look(raw).last)
-
-    @property
-    def commands(self) -> int:
-        """How many commands took their time."""
-        raw = self._state.raw
-        return 0 if raw is None else int(_look(raw).commands)
+    now = Figure(_figure, "Nanoseconds since ``start``, idle ones included; 0 before.")
+    busy = Figure(_figure, "Nanoseconds that commands took: ``now`` without the idle ones.")
+    last = Figure(_figure, "Nanoseconds that the last command took.")
+    commands = Figure(_figure, "How many commands took their time.")
 
     @property
     def parts(self) -> dict[str, int]:

@@ -60,18 +60,21 @@ def _rate(name: str, c_field: str, least: float = 0.001) -> Parameter:
     )
 
 
+def _times(names: str, ending: str = "") -> list[Parameter]:
+    """Times whose names tell their unit; the fields have ``ending`` in its place."""
+    return [
+        Parameter(name, name[:-3] + ending, MS if name.endswith("_ms") else US)
+        for name in names.split()
+    ]
+
+
 HDD = (
     Parameter("rpm", "rpm", least=1000),
     Parameter("heads", "heads", least=1),
     _rate("rate_outer_mb_s", "rate_outer"),
     _rate("rate_inner_mb_s", "rate_inner"),
-    Parameter("seek_one_ms", "seek_one", MS),
-    Parameter("seek_avg_ms", "seek_avg", MS),
-    Parameter("seek_full_ms", "seek_full", MS),
-    Parameter("seek_margin_ms", "seek_margin", MS),
-    Parameter("head_switch_ms", "head_switch", MS),
-    Parameter("write_settle_ms", "write_settle", MS),
-    Parameter("overhead_us", "overhead", US),
+    *_times("seek_one_ms seek_avg_ms seek_full_ms seek_margin_ms"),
+    *_times("head_switch_ms write_settle_ms overhead_us"),
     _rate("interface_mb_s", "interface_rate"),
     _rate("fill_mb_s", "fill_rate"),
     Parameter("cache", "cache_bytes", 0),
@@ -80,50 +83,49 @@ HDD = (
     Parameter("readahead", "readahead", 0),
     Parameter("queue", "queue", least=1),
     Parameter("piece", "piece", 0),
-    Parameter("zone_switch_ms", "zone_switch", MS),
-    Parameter("reset_ms", "reset", MS),
-    Parameter("finish_ms", "finish", MS),
-    Parameter("open_ms", "open", MS),
-    Parameter("close_ms", "close", MS),
+    *_times("zone_switch_ms reset_ms finish_ms open_ms close_ms"),
 )
 ZNS = (
     Parameter("write_base_us", "write_base", US),
     Parameter("append_extra_us", "append_extra", US),
+    Parameter("append_other_us", "append_other", US),
     Parameter("unit", "unit", 0),
     Parameter("write_unit_us", "write_unit_ns", US, whole=False),
     Parameter("append_unit_us", "append_unit_ns", US, whole=False),
     Parameter("list_us", "list_ns", US),
-    Parameter("write_service_us", "write_service", US),
-    Parameter("append_service_us", "append_service", US),
-    Parameter("read_service_us", "read_service", US),
+    *_times("write_service_us append_service_us read_service_us"),
     _rate("write_mib_s", "write_rate"),
     Parameter("buffer", "buffer_bytes", 0),
-    Parameter("program", "program_bytes", 0),
     Parameter("shot", "shot_bytes", 0),
-    Parameter("shot_us", "shot_ns", US),
+    Parameter("shot_spread", "shot_spread", whole=False),
+    Parameter("suspend_us", "suspend_ns", US),
+    Parameter("resume_us", "resume_ns", US),
+    Parameter("suspend_reads", "suspend_reads"),
+    Parameter("dies", "dies", least=1),
+    Parameter("stripe", "stripe_bytes", 0),
     Parameter("read_base_us", "read_base", US),
     Parameter("read_kib_us", "read_kib_ns", US, whole=False),
-    Parameter("dies", "dies", least=1),
     Parameter("die_share", "die_share", whole=False, least=0.001),
     _rate("read_mib_s", "read_rate", least=0),
+    Parameter("page", "page_bytes", 0),
+    Parameter("sense_us", "sense_ns", US),
+    Parameter("ahead_us", "ahead_base", US),
+    Parameter("ahead_kib_us", "ahead_kib_ns", US, whole=False),
+    Parameter("ahead_service_us", "ahead_service", US),
+    _rate("ahead_mib_s", "ahead_rate", least=0),
     Parameter("finish_base_ms", "finish_base", MS),
     _rate("finish_mib_s", "finish_rate"),
-    Parameter("finish_empty_us", "finish_empty", US),
-    Parameter("reset_base_ms", "reset_base", MS),
-    Parameter("reset_full_ms", "reset_full", MS),
-    Parameter("reset_data_ms", "reset_data", MS),
-    Parameter("reset_unfinished_ms", "reset_unfinished", MS),
+    *_times("finish_empty_us reset_base_ms reset_full_ms reset_data_ms reset_unfinished_ms"),
     Parameter("reset_open_ms", "reset_open_base", MS),
-    Parameter("open_us", "open_ns", US),
-    Parameter("close_us", "close_ns", US),
-    Parameter("first_write_us", "first_write_ns", US),
-    Parameter("first_append_us", "first_append_ns", US),
+    Parameter("reset_slice_ms", "reset_slice", MS),
+    *_times("open_us close_us first_write_us first_append_us", "_ns"),
 )
 DM = (
     Parameter("media_cache", "cache_bytes", 0),
     Parameter("map_entries", "map_entries", least=1),
     Parameter("band", "band_bytes", 0),
     Parameter("band_passes", "band_passes", least=1),
+    Parameter("streams", "streams", least=1),
     Parameter("idle_ms", "idle_ns", MS),
 )
 NULL = (Parameter("command_us", "null_ns", US, least=0.001),)
@@ -146,6 +148,8 @@ class Model:
     host_us: float
     tables: Mapping[str, Mapping[str, int | float | str]] = field(default_factory=dict)
     source: str = ""
+    merge: int = 0
+    """Bytes of waiting sequential writes that the host sends as one command; 0: none."""
 
     def get(self, name: str) -> int | float | str:
         """A parameter by its dotted name, such as ``hdd.rpm``."""
@@ -153,24 +157,28 @@ class Model:
         return self.tables[table][key]
 
     def but(self, **changes: float | str) -> Model:
-        """The same model with other parameters: ``model.but(hdd__rpm=5400)``. ``host_us`` too."""
+        """The same model, but ``model.but(hdd__rpm=5400)``; ``host_us`` and ``merge`` too."""
         tables = {name: dict(values) for name, values in self.tables.items()}
-        host = self.host_us
+        host, merge = self.host_us, self.merge
         for name, value in changes.items():
             if name == "host_us":
                 host = _host(value, "")
+                continue
+            if name == "merge":
+                merge = _merge(value, "")
                 continue
             table, _, key = name.partition("__")
             if key not in tables.get(table, {}):
                 raise ProfileError(f"the model {self.kind} has no parameter {table}.{key}")
             tables[table][key] = value
-        return replace(self, tables=tables, host_us=host)
+        return replace(self, tables=tables, host_us=host, merge=merge)
 
     def to_c(self) -> Any:
         """``struct zd_sim_model *``. Raises ProfileError for values out of range."""
         out = ffi.new("struct zd_sim_model *")
         out.kind = KINDS[self.kind][0]
         out.host_ns = round(self.host_us * US)
+        out.merge_bytes = self.merge
         for table in KINDS[self.kind][1]:
             target = out if table == "null" else getattr(out, table)
             for parameter in TABLES[table]:
@@ -186,14 +194,14 @@ class Model:
 def parse_model(table: Mapping[str, object], source: str) -> Model:
     """A Model from a [model] table. Raises ProfileError naming what is missing or unknown."""
     where = f"profile {source}: "
-    kind, host = _head(table, where)
+    kind, host, merge = _head(table, where)
     tables = {name: _table(table.get(name), name, kind, where) for name in KINDS[kind][1]}
-    model = Model(kind, host, tables, where)
+    model = Model(kind, host, tables, where, merge)
     model.to_c()
     return model
 
 
-def _head(table: Mapping[str, object], where: str) -> tuple[str, float]:
+def _head(table: Mapping[str, object], where: str) -> tuple[str, float, int]:
     kind = table.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ProfileError(
@@ -201,9 +209,14 @@ def _head(table: Mapping[str, object], where: str) -> tuple[str, float]:
         )
     wanted = KINDS[kind][1]
     for key in table:
-        if key not in ("kind", "host_us", *wanted):
-            raise ProfileError(f"{where}unknown key model.{key}{_near(key, ['host_us', *wanted])}")
-    return kind, _host(table.get("host_us", 0), where)
+        if key not in ("kind", "host_us", "merge", *wanted):
+            known = ["host_us", "merge", *wanted]
+            raise ProfileError(f"{where}unknown key model.{key}{_near(key, known)}")
+    return kind, _host(table.get("host_us", 0), where), _merge(table.get("merge", 0), where)
+
+
+def _merge(size: object, where: str) -> int:
+    return int(Parameter("merge", "merge_bytes", 0).value(size, f"{where}model.merge"))
 
 
 def _host(host: object, where: str) -> float:

@@ -11,7 +11,7 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from zoned.units import counted
@@ -94,11 +94,10 @@ class Exchange:
         return mine.name, digest(self.algorithm, identifier, mine.secret, challenge)
 
 
-def read_chap_file(path: str | os.PathLike[str]) -> Chap:
-    """CHAP users from a file that only its owner may read.
-
-    A line each: ``NAME SECRET``; at most one ``mutual NAME SECRET`` is the target's own; # begins a
-    comment. Raises OSError (PermissionError for a file that others may read), ValueError.
+def read_secret_lines(path: str | os.PathLike[str], take: Callable[[list[str]], None]) -> None:
+    """Give ``take`` the words of each line of a file that only its owner may read; # begins a
+    comment. What it raises as ValueError is told with the line. Raises OSError (PermissionError
+    for a file that others may read).
     """
     name = os.fsdecode(path)
     with open(path, encoding="utf-8") as file:
@@ -108,24 +107,37 @@ def read_chap_file(path: str | os.PathLike[str]) -> Chap:
                 13, f"others may read this file of secrets: chmod 600 {name} mends that", name
             )
         text = file.read(1 << 20)
-    users: dict[str, bytes] = {}
-    mutual: Credentials | None = None
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         try:
-            if len(words) == 3 and words[0] == "mutual" and mutual is None:
-                mutual = Credentials(words[1], words[2].encode())
-            elif len(words) == 2 and words[0] not in users:
-                users[words[0]] = Credentials(words[0], words[1].encode()).secret
-            else:
-                raise ValueError("a line is NAME SECRET, once each, or once: mutual NAME SECRET")
+            take(words)
         except ValueError as error:
             raise ValueError(f"{name}, line {number}: {error}") from None
+
+
+def read_chap_file(path: str | os.PathLike[str]) -> Chap:
+    """CHAP users from a file that only its owner may read.
+
+    A line each: ``NAME SECRET``; at most one ``mutual NAME SECRET`` is the target's own; # begins a
+    comment. Raises OSError (PermissionError for a file that others may read), ValueError.
+    """
+    users: dict[str, bytes] = {}
+    mutual: list[Credentials] = []
+
+    def take(words: list[str]) -> None:
+        if len(words) == 3 and words[0] == "mutual" and not mutual:
+            mutual.append(Credentials(words[1], words[2].encode()))
+        elif len(words) == 2 and words[0] not in users:
+            users[words[0]] = Credentials(words[0], words[1].encode()).secret
+        else:
+            raise ValueError("a line is NAME SECRET, once each, or once: mutual NAME SECRET")
+
+    read_secret_lines(path, take)
     if not users:
-        raise ValueError(f"{name}: it names no user: a line is NAME SECRET")
-    return Chap(users, mutual)
+        raise ValueError(f"{os.fsdecode(path)}: it names no user: a line is NAME SECRET")
+    return Chap(users, mutual[0] if mutual else None)
 
 
 def from_environment() -> Chap | None:

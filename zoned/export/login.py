@@ -10,8 +10,10 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from zoned.export.chap import ALGORITHMS, Chap, Exchange
+from zoned.export.greeting import Greeting, RefusedError, State
 from zoned.export.keys import (
     MOST_TEXT,
     SEGMENT,
@@ -49,12 +51,8 @@ class Refusal(Enum):
     OUT_OF_RESOURCES = 0x0302
 
 
-class LoginError(Exception):
-    """It is refused; the sentence says why."""
-
-    def __init__(self, refusal: Refusal, why: str) -> None:
-        super().__init__(why)
-        self.refusal = refusal
+class LoginError(RefusedError):
+    """It is refused, by a `Refusal`."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,7 @@ class LoggedIn:
     parameters: Parameters
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
+class _Header(NamedTuple):
     opcode: int
     immediate: bool
     flags: int
@@ -119,20 +116,7 @@ class _Header:
         )
 
 
-class State(Enum):
-    """Where a connection is."""
-
-    LOGIN = "login"
-    READY = "ready"
-    """Logged in, but for the last answer: see `Login.accept` and `Login.refuse`."""
-    DISCOVERY = "discovery"
-    DONE = "done"
-    """Handed on: `output` has the last answer."""
-    ENDED = "ended"
-    """To be closed once `output` is sent."""
-
-
-class Login:
+class Login(Greeting[Offer, LoggedIn]):
     """One connection, from its first byte to the end of the login, or of its discovery session."""
 
     def __init__(
@@ -142,17 +126,11 @@ class Login:
         discovery_chap: Chap | None = None,
     ) -> None:
         """``offers`` by name in small letters; ``addresses``: what SendTargets tells, HOST:PORT."""
-        self.state = State.LOGIN
-        self.output = bytearray()
-        self.result: LoggedIn | None = None
-        self.why = ""
-        """Why it was refused; "" if it was not."""
+        super().__init__(offers)
         self.initiator = ""
         self.stat_sn = 1
-        self._offers = offers
         self._addresses = addresses
         self._discovery_chap = discovery_chap
-        self._input = bytearray()
         self._text = bytearray()
         self._steps = 0
         self._first: _Header | None = None
@@ -170,13 +148,6 @@ class Login:
         self._exp_cmd_sn = 0
         self._rest = b""
         self._rest_itt = _NOBODY
-
-    @property
-    def is_early(self) -> bool:
-        """Whether more came than the PDUs that were looked at: before the login's last answer, at
-        which the initiator has to wait, there is nothing to be said.
-        """
-        return bool(self._input)
 
     def feed(self, data: bytes) -> None:
         """Take what came, and do what it asks. Never raises."""
@@ -238,7 +209,7 @@ class Login:
         raw[8:14] = header.isid
         struct.pack_into(">HI", raw, 14, header.tsih, header.itt)
         struct.pack_into(">III", raw, 24, self.stat_sn, self._exp_cmd_sn, self._exp_cmd_sn)
-        raw[36:38] = error.refusal.value.to_bytes(2, "big")
+        raw[36:38] = error.code.value.to_bytes(2, "big")
         self._send(raw, b"")
         self.why = str(error)
         self.state = State.ENDED

@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from zoned.export.login import Login, LoginError, State
+from zoned.export.greeting import Greeting, RefusedError, State
 from zoned.plaintext import printable
 
 log = logging.getLogger("zoned.export")
@@ -38,6 +39,8 @@ class Limits:
     """Nor does a discovery session."""
     sessions: int = 256
     """Of each target."""
+    queues: int = 1024
+    """Connections of NVMe hosts, of each subsystem."""
     room: int = 1 << 30
     """Data of all commands under way, of each target."""
     idle: float = 15.0
@@ -63,7 +66,7 @@ def split_address(text: str) -> tuple[str, int]:
         raise ValueError(
             f"{text!r} is no address to listen on: write HOST:PORT, such as 127.0.0.1:3260"
         )
-    return host or "0.0.0.0", int(port)  # noqa: S104 - asked for, and refused without CHAP
+    return host or "0.0.0.0", int(port)  # noqa: S104 - asked for, and refused without a secret
 
 
 def is_local(host: str) -> bool:
@@ -99,12 +102,15 @@ class RateLimited:
             log.warning("%s", printable(text))
 
 
-class _Guest:
+_G = TypeVar("_G", bound=Greeting[Any, Any])
+
+
+class _Guest(Generic[_G]):
     """A connection in login or discovery."""
 
     __slots__ = ("address", "deadline", "login", "sock", "waits")
 
-    def __init__(self, sock: socket.socket, address: str, login: Login, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, address: str, login: _G, deadline: float) -> None:
         self.sock = sock
         self.address = address
         self.login = login
@@ -113,25 +119,25 @@ class _Guest:
         """For an older session of the same initiator to end."""
 
 
-class Portal:
+class Portal(Generic[_G]):
     """The listening sockets of an export and its thread."""
 
     def __init__(
         self,
         listen: Sequence[str],
         limits: Limits,
-        greet: Callable[[Callable[[], Sequence[str]]], Login],
-        begin: Callable[[Login, socket.socket, str], bool],
+        greet: Callable[[Callable[[], Sequence[str]]], _G],
+        begin: Callable[[_G, socket.socket, str], bool],
     ) -> None:
-        """``greet`` makes a Login; ``begin`` hands a ready one on: False where it must wait for an
-        older session to end, LoginError where it cannot be. Raises OSError, ValueError.
+        """``greet`` makes a Greeting; ``begin`` hands a ready one on: False where it must wait for
+        an older session to end, RefusedError where it cannot be. Raises OSError, ValueError.
         """
         self._limits = limits
         self._greet = greet
         self._begin = begin
         self._say = RateLimited()
         self._selector = selectors.DefaultSelector()
-        self._guests: dict[int, _Guest] = {}
+        self._guests: dict[int, _Guest[_G]] = {}
         self._listeners: list[socket.socket] = []
         self._others: dict[int, Callable[[], None]] = {}
         self.closed = False
@@ -302,7 +308,7 @@ class Portal:
                 self._selector.unregister(fd)
             guest.sock.close()
 
-    def _read(self, guest: _Guest) -> None:
+    def _read(self, guest: _Guest[_G]) -> None:
         fd = guest.sock.fileno()
         if guest.waits:
             self._peek(guest)
@@ -319,8 +325,8 @@ class Portal:
         login = guest.login
         before = login.state
         login.feed(data)
-        if login.state is State.DISCOVERY and before is State.LOGIN:
-            guest.deadline = time.monotonic() + self._limits.discovery_time
+        if login.state is State.DISCOVERY:
+            self._let_discover(guest, begins=before is State.LOGIN)
         if not self._send(guest):
             return
         if login.state is State.READY:
@@ -330,7 +336,13 @@ class Portal:
                 self._say(f"{guest.address}: login refused: {login.why}")
             self._leave(guest)
 
-    def _peek(self, guest: _Guest) -> None:
+    def _let_discover(self, guest: _Guest[_G], *, begins: bool) -> None:
+        if guest.login.lease is not None:
+            guest.deadline = time.monotonic() + guest.login.lease
+        elif begins:
+            guest.deadline = time.monotonic() + self._limits.discovery_time
+
+    def _peek(self, guest: _Guest[_G]) -> None:
         """Of one that waits: nothing is to come before the answer, only an end is looked for."""
         fd = guest.sock.fileno()
         try:
@@ -342,7 +354,7 @@ class Portal:
         else:
             self._selector.unregister(fd)
 
-    def _send(self, guest: _Guest) -> bool:
+    def _send(self, guest: _Guest[_G]) -> bool:
         """A few hundred bytes, which any socket has room for: who takes no answers is dropped."""
         output = guest.login.output
         try:
@@ -353,17 +365,17 @@ class Portal:
             return False
         return True
 
-    def _leave(self, guest: _Guest) -> None:
+    def _leave(self, guest: _Guest[_G]) -> None:
         """Close, once what was said is out: unread bytes would take it back."""
         with contextlib.suppress(OSError):
             guest.sock.shutdown(socket.SHUT_WR)
             guest.sock.recv(_PIECE)
         self._drop(guest.sock.fileno())
 
-    def _hand_on(self, guest: _Guest) -> None:
+    def _hand_on(self, guest: _Guest[_G]) -> None:
         try:
             begun = self._begin(guest.login, guest.sock, guest.address)
-        except LoginError as error:
+        except RefusedError as error:
             guest.login.refuse(error)
             self._say(f"{guest.address}: login refused: {error}")
             if self._send(guest):

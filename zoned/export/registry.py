@@ -2,7 +2,7 @@
 
 Each export has a socket in a folder of its user's, which nobody else may use; whoever connects says
 ``show`` or ``stop`` and gets JSON. The socket of a process that died refuses, and who notices
-removes it.
+removes it; so none has its name before it is listened at.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 _PATIENCE = 5.0  # seconds that an export has for an answer
 _MOST = 4 << 20  # bytes of an answer
+_NEW = ".new"  # of a socket that is being made
 
 
 def folder() -> Path:
@@ -68,10 +69,12 @@ class Entry:
         path = where / f"{os.getpid()}-{os.urandom(4).hex()}.sock"
         try:
             self._path = path  # which nobody else has
-            self._sock.bind(str(path))
-            path.chmod(0o600)  # nobody else may connect, before anybody can
+            new = path.with_suffix(_NEW)
+            self._sock.bind(str(new))
+            new.chmod(0o600)  # nobody else may connect, before anybody can
             self._sock.listen(8)
             self._sock.settimeout(0)
+            new.rename(path)
         except OSError:
             self.close()
             self.hide()
@@ -105,8 +108,9 @@ class Entry:
     def hide(self) -> None:
         """The end of the export: by this, others see that it is over."""
         if self._path is not None:
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            for path in (self._path, self._path.with_suffix(_NEW)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
             self._path = None
 
     def close(self) -> None:
@@ -139,11 +143,22 @@ def _ask(path: Path, word: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _remove_left(path: Path) -> None:
+    """A socket whose process was killed before anybody could find it."""
+    with contextlib.suppress(OSError, ValueError):
+        try:
+            os.kill(int(path.name.split("-")[0]), 0)
+        except ProcessLookupError:
+            path.unlink()
+
+
 def running() -> list[dict[str, Any]]:
-    """All exports of this user, as `Iscsi.as_dict` tells them, by process."""
+    """All exports of this user, as their `as_dict` tells them, by process."""
     where = _safe()
     if where is None:
         return []
+    for path in where.glob(f"*{_NEW}"):
+        _remove_left(path)
     found = [_ask(path, b"show") for path in sorted(where.glob("*.sock"))]
     return sorted((one for one in found if one is not None), key=lambda one: int(one.get("pid", 0)))
 
@@ -181,19 +196,53 @@ def stop(wanted: Callable[[dict[str, Any]], bool]) -> list[Stopped]:
     return asked
 
 
-def luns(target: dict[str, Any], image: str | os.PathLike[str]) -> list[str]:
-    """By which LUNs a target of an export serves the disk of that image."""
+def name(target: dict[str, Any]) -> str:
+    """Of a target: its IQN or NQN."""
+    return str(target.get("iqn") or target.get("nqn"))
+
+
+def places(target: dict[str, Any]) -> tuple[str, dict[str, str | None]]:
+    """What the numbers are called by which a target serves disks ("LUN"), and the path of each
+    image; None for a disk in RAM.
+    """
+    if "namespaces" in target:
+        return "namespace", target["namespaces"]
+    return "LUN", target.get("luns", {})
+
+
+def numbers(target: dict[str, Any], image: str | os.PathLike[str]) -> list[str]:
+    """By which of them a target of an export serves the disk of that image."""
     found = []
-    for lun, path in target.get("luns", {}).items():
+    for number, path in places(target)[1].items():
         with contextlib.suppress(OSError):
-            if path is not None and os.path.samefile(path, image):  # None: a disk in RAM
-                found.append(lun)
+            if path is not None and os.path.samefile(path, image):
+                found.append(number)
     return found
 
 
 def uses(export: dict[str, Any], image: str | os.PathLike[str]) -> bool:
     """Whether an export serves the disk of that image."""
-    return any(luns(target, image) for target in export.get("targets", ()))
+    with contextlib.suppress(OSError):
+        if export.get("image") is not None and os.path.samefile(export["image"], image):
+            return True
+    return any(numbers(target, image) for target in export.get("targets", ()))
 
 
-__all__ = ["Entry", "Stopped", "folder", "luns", "running", "stop", "uses"]
+def names(export: dict[str, Any]) -> list[str]:
+    """By which it may be called: names of targets, the path of a block device."""
+    found = [name(target) for target in export.get("targets", ())]
+    return [*found, export["path"]] if "path" in export else found
+
+
+__all__ = [
+    "Entry",
+    "Stopped",
+    "folder",
+    "name",
+    "names",
+    "numbers",
+    "places",
+    "running",
+    "stop",
+    "uses",
+]

@@ -10,11 +10,15 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from zoned.geometry import Dialect, Geometry
 
 SECTOR = 512
+Attributes = dict[str, object]
 _MAX_SECTORS_KB = 1280
+_MAX_TRANSFER_KB = 8192
+"""What MDTS says: no NVMe command moves more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +27,13 @@ class Node:
 
     name: str
     """In /dev: "zoned0"."""
-    sg: str
-    """Of its generic SCSI node; "" if it has none."""
+    chars: str
+    """Of its character node: generic SCSI, or NVMe controller. "" if it has none."""
     number: tuple[int, int]
-    sg_number: tuple[int, int]
+    char_number: tuple[int, int]
     diskseq: int
     readonly: bool
+    uuid: UUID
     geometry: Geometry
 
     @property
@@ -62,7 +67,7 @@ def numbers() -> tuple[int, int]:
     return block, character
 
 
-def _queue(node: Node) -> dict[str, object]:
+def _queue(node: Node) -> Attributes:
     geometry = node.geometry
     return {
         "add_random": 0,
@@ -82,7 +87,9 @@ def _queue(node: Node) -> dict[str, object]:
         "logical_block_size": geometry.logical_block,
         "max_active_zones": geometry.max_active,
         "max_discard_segments": 1,
-        "max_hw_sectors_kb": _MAX_SECTORS_KB,
+        "max_hw_sectors_kb": (
+            _MAX_TRANSFER_KB if geometry.dialect is Dialect.ZNS else _MAX_SECTORS_KB
+        ),
         "max_integrity_segments": 0,
         "max_open_zones": geometry.max_open,
         "max_sectors_kb": _MAX_SECTORS_KB,
@@ -110,7 +117,7 @@ def _queue(node: Node) -> dict[str, object]:
     }
 
 
-def _device(node: Node) -> dict[str, object]:
+def _device(node: Node) -> Attributes:
     uevent = {
         "MAJOR": node.number[0],
         "MINOR": node.number[1],
@@ -140,7 +147,7 @@ def _device(node: Node) -> dict[str, object]:
     }
 
 
-def _scsi() -> dict[str, object]:
+def _scsi() -> Attributes:
     """Of the SCSI device behind a disk, as INQUIRY has it."""
     return {
         "device_blocked": 0,
@@ -156,25 +163,81 @@ def _scsi() -> dict[str, object]:
     }
 
 
-def _add_scsi(sys: Path, node: Node, device: Path) -> None:
-    """``device``, its generic node, and the links that lead there."""
+def _add_character_node(
+    sys: Path, node: Node, device: Path, under: str, attributes: Attributes
+) -> None:
+    """``device``, the node in /sys/class/``under``, and the links that lead there."""
+    number = f"{node.char_number[0]}:{node.char_number[1]}"
+    uevent = f"MAJOR={node.char_number[0]}\nMINOR={node.char_number[1]}\nDEVNAME={node.chars}"
+    _write(device, attributes | {"dev": number, "uevent": uevent})
+    _link(device / "subsystem", sys / "class" / under)
+    _link(sys / "class" / under / node.chars, device)
+    _link(sys / "dev/char" / number, device)
+
+
+def _free_host(sys: Path) -> int:
+    """The number of a SCSI host that this machine has not."""
+    names = (entry.name.partition(":")[0] for entry in (sys / "class/scsi_device").iterdir())
+    return 1 + max((int(name) for name in names if name.isdecimal()), default=-1)
+
+
+def _add_scsi(sys: Path, node: Node, device: Path, host: int) -> None:
+    """The SCSI device behind ``device``, and its generic node."""
     scsi = device / "device"
     _write(scsi, _scsi())
-    generic = scsi / "scsi_generic" / node.sg
-    number = f"{node.sg_number[0]}:{node.sg_number[1]}"
-    uevent = f"MAJOR={node.sg_number[0]}\nMINOR={node.sg_number[1]}\nDEVNAME={node.sg}"
-    _write(generic, {"dev": number, "uevent": uevent})
+    address = scsi / "scsi_device" / f"{host}:0:{node.number[1]}:0"
+    _write(address, {})
+    _link(address / "device", scsi)
+    _link(address / "subsystem", sys / "class/scsi_device")
+    _link(sys / "class/scsi_device" / address.name, address)
+    generic = scsi / "scsi_generic" / node.chars
+    _add_character_node(sys, node, generic, "scsi_generic", {})
     (scsi / "block").mkdir()
     _link(scsi / "block" / node.name, device)
     _link(scsi / "generic", generic)
     _link(generic / "device", scsi)
-    _link(generic / "subsystem", sys / "class/scsi_generic")
-    _link(sys / "class/scsi_generic" / node.sg, generic)
-    _link(sys / "dev/char" / number, generic)
 
 
-def _write(folder: Path, attributes: dict[str, object]) -> None:
+def _nvme(node: Node) -> Attributes:
+    """Of the controller behind a namespace, as IDENTIFY has it."""
+    return {
+        "address": "",
+        "cntlid": 1,
+        "cntrltype": "io",
+        "dctype": "none",
+        "firmware_rev": f"{'0001':8}",
+        "kato": 0,
+        "model": f"{'ZONED ZNS DRIVE':40}",
+        "numa_node": -1,
+        "queue_count": 2,
+        "serial": node.uuid.hex[:20],
+        "sqsize": 127,
+        "state": "live",
+        "transport": "loop",
+    }
+
+
+def _add_nvme(sys: Path, node: Node, device: Path) -> None:
+    """What NVMe adds to a namespace, and the controller behind it."""
+    namespace: Attributes = {
+        "csi": 2,
+        "metadata_bytes": 0,
+        "nsid": 1,
+        "uuid": node.uuid,
+        "wwid": f"uuid.{node.uuid}",
+    }
+    _add_files(device, namespace)
+    controller = device / "device"
+    _add_character_node(sys, node, controller, "nvme", _nvme(node))
+    _link(controller / node.name, device)
+
+
+def _write(folder: Path, attributes: Attributes) -> None:
     folder.mkdir(parents=True)
+    _add_files(folder, attributes)
+
+
+def _add_files(folder: Path, attributes: Attributes) -> None:
     for name, value in attributes.items():
         (folder / name).write_text(f"{value}\n", encoding="ascii")
 
@@ -198,8 +261,17 @@ def _link(place: Path, target: Path) -> None:
 def write_tree(folder: Path, nodes: Iterable[Node]) -> None:
     """Make ``folder``/sys and ``folder``/proc for these disks. Raises OSError."""
     sys = folder / "sys"
-    for name in ("block", "class/block", "dev/block", "dev/char", "class/scsi_generic"):
+    for name in (
+        "block",
+        "class/block",
+        "dev/block",
+        "dev/char",
+        "class/scsi_device",
+        "class/scsi_generic",
+        "class/nvme",
+    ):
         _keep_host(sys / name, Path("/sys") / name)
+    host = _free_host(sys)
     partitions = _host_partitions()
     for node in nodes:
         device = sys / "devices/virtual/block" / node.name
@@ -211,8 +283,10 @@ def write_tree(folder: Path, nodes: Iterable[Node]) -> None:
         _link(sys / "class/block" / node.name, device)
         _link(sys / "dev/block" / node.dev, device)
         _link(device / "subsystem", sys / "class/block")
-        if node.sg:
-            _add_scsi(sys, node, device)
+        if node.geometry.dialect is Dialect.ZBC:
+            _add_scsi(sys, node, device, host)
+        if node.geometry.dialect is Dialect.ZNS:
+            _add_nvme(sys, node, device)
         blocks = node.geometry.size // 1024
         partitions += f"{node.number[0]:4d}  {node.number[1]:7d} {blocks:10d} {node.name}\n"
     (folder / "proc").mkdir()

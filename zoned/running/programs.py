@@ -54,7 +54,8 @@ def run(
     env: Mapping[str, str] | None = None,
     **keywords: Any,
 ) -> RunResult:
-    """As subprocess.run, with disks at /dev/NAME and /dev/zsgN for the program and its children.
+    """As subprocess.run, with disks at /dev/NAME, /dev/zsgN or /dev/zngN for the program and
+    its children.
 
     ``disks`` gives images by name ({"zoned0": "disk.img"}); ``fresh`` profiles of disks in RAM
     that are gone afterwards. With ``explain`` each refused command is told on standard error.

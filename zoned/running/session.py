@@ -1,23 +1,20 @@
 """The folder of a run: what its processes find their disks by, and what is left of them.
 
-It lies in memory where the host has /dev/shm, belongs to whoever made it, and is locked while the
-run lasts; the next run takes away those whose maker was killed.
+It lies in memory where the host has /dev/shm and belongs to whoever made it; the next run takes
+away those whose maker was killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import zoned
+from zoned._core import folders
 from zoned.device import Device
 from zoned.drives.pace import drive_named, packed
 from zoned.errors import ZonedError
@@ -30,6 +27,8 @@ _PREFIX = "zoned-run-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,29}")
 _MOST = 16
 _LIBRARY = "_preload.abi3.so"
+_CHARACTER_NODES = {Dialect.ZBC: "zsg", Dialect.ZNS: "zng"}
+"""What the names of a disk's character node begin with: generic SCSI, NVMe controller."""
 
 
 class RunError(ValueError):
@@ -42,26 +41,6 @@ def library() -> str:
     if not path.exists():
         raise RunError(f"{path} is missing: build the native parts with `pip install .`")
     return str(path)
-
-
-def _home() -> str:
-    shm = "/dev/shm"  # noqa: S108 - a folder with a name of its own is made in it
-    return shm if os.access(shm, os.W_OK) else tempfile.gettempdir()
-
-
-def sweep(home: str) -> None:
-    """Remove the folders of this user's runs whose makers were killed."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(home):
-            if not entry.name.startswith(_PREFIX) or entry.stat().st_uid != os.geteuid():
-                continue
-            with contextlib.suppress(OSError):
-                lock = os.open(os.path.join(entry.path, "lock"), os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                finally:
-                    os.close(lock)
 
 
 def _node_name(name: str) -> str:
@@ -109,7 +88,7 @@ class Session:
                 )
         self._explain = explain
         self._pace = pace
-        self._lock = -1
+        self._held = folders.Held()
         self.folder = ""
         """Of the run, while it is open."""
         self.devices: dict[str, Device] = {}
@@ -125,25 +104,16 @@ class Session:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
         """The disks are closed and the folder goes. More than once is fine."""
         devices, self.devices = self.devices, {}
         with contextlib.ExitStack() as stack:
-            if self.folder:
-                stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            stack.callback(self._held.close)
             for device in devices.values():
                 stack.callback(device.close)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
 
     def environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a program that shall find the disks."""
@@ -169,13 +139,9 @@ class Session:
 
     def _begin(self) -> None:
         library()
-        home = _home()
-        sweep(home)
-        self.folder = tempfile.mkdtemp(prefix=_PREFIX, dir=home)
-        self._lock = os.open(
-            os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        home = folders.home()
+        folders.sweep(_PREFIX, home)
+        self.folder = self._held.make(_PREFIX, home)
         images = dict(self._images)
         for at, (name, profile) in enumerate(self._fresh.items()):
             images[name] = os.path.join(self.folder, f"fresh{at}.img")
@@ -184,8 +150,8 @@ class Session:
             self.devices[name] = _opened(image)
         self._lay_out([*images])
         lines = [
-            f"{self._block_name(node)}\t{node.sg or '-'}\t{node.dev}\t"
-            f"{node.sg_number[0]}:{node.sg_number[1]}\t{node.diskseq}\t{images[node.name]}\n"
+            f"{self._block_name(node)}\t{node.chars or '-'}\t{node.dev}\t"
+            f"{node.char_number[0]}:{node.char_number[1]}\t{node.diskseq}\t{images[node.name]}\n"
             for node in self._nodes
         ]
         Path(self.folder, "disks").write_text(
@@ -193,7 +159,7 @@ class Session:
         )
         for name in ("state", "refused"):
             Path(self.folder, name).touch()
-        for name in ("fd", "locks", "pace"):
+        for name in ("fd", "locks", "pace", "nvme"):
             os.mkdir(os.path.join(self.folder, name))
         for at in range(len(lines)):
             Path(self.folder, "locks", str(at)).touch()
@@ -216,14 +182,16 @@ class Session:
         self._nodes = []
         for at, name in enumerate(names):
             device = self.devices[name]
+            before = _CHARACTER_NODES.get(device.geometry.dialect, "")
             self._nodes.append(
                 Node(
                     name=name,
-                    sg=f"zsg{at}" if device.geometry.dialect is Dialect.ZBC else "",
+                    chars=f"{before}{at}" if before else "",
                     number=(block, at),
-                    sg_number=(character, at),
+                    char_number=(character, at),
                     diskseq=at + 1,
                     readonly=device.readonly,
+                    uuid=device.uuid,
                     geometry=device.geometry,
                 )
             )
@@ -234,7 +202,7 @@ class Session:
         if not reasons:
             return node.name
         note = f"there is no /dev/{node.name}, as on Linux: {'; '.join(reasons)}" + (
-            f" (use /dev/{node.sg})" if node.sg else ""
+            f" (use /dev/{node.chars})" if node.chars else ""
         )
         if note not in self.notes:
             self.notes.append(note)

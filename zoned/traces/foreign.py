@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from zoned._core.figures import Figure
 from zoned._core.native import ffi, lib
 from zoned.inputs import LONGEST_LINE, line_too_long
 from zoned.traces.packed import TraceError, head_of, open_input, read_piece
@@ -26,6 +27,14 @@ FORMATS = {
     "blkparse": lib.ZD_TRACE_BLKPARSE,
 }
 BATCH = 65536
+
+
+_COUNTS = {"records_read": "records", "lines": "line"}
+"""Which of the parser's counts bears another name."""
+
+
+def _counted(trace: BlockTrace, name: str) -> int:
+    return int(getattr(trace._parser, _COUNTS.get(name, name)))
 
 
 class BlockTrace:
@@ -72,25 +81,10 @@ class BlockTrace:
         parser.action = ord(self.action)
         return parser
 
-    @property
-    def records_read(self) -> int:
-        """Commands so far."""
-        return int(self._parser.records)
-
-    @property
-    def lines(self) -> int:
-        """Lines so far."""
-        return int(self._parser.line)
-
-    @property
-    def bad(self) -> int:
-        """Malformed lines so far."""
-        return int(self._parser.bad)
-
-    @property
-    def ignored(self) -> int:
-        """Well-formed lines that are no commands (headers, other events)."""
-        return int(self._parser.ignored)
+    records_read = Figure(_counted, "Commands so far.")
+    lines = Figure(_counted, "Lines so far.")
+    bad = Figure(_counted, "Malformed lines so far.")
+    ignored = Figure(_counted, "Well-formed lines that are no commands (headers, other events).")
 
     @property
     def first_bad(self) -> str:

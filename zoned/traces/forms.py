@@ -36,6 +36,8 @@ def as_json(item: TraceRecord, start_ns: int) -> dict[str, Any]:
         found |= {"keep": item.length}
     elif item.length:
         found |= {"zones": item.length}
+    elif item.done:
+        found |= {"done": item.done}
     found["result"] = item.result
     if not item.ok:
         found["wp"] = item.wp

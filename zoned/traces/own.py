@@ -21,8 +21,11 @@ from zoned.units import counted, were
 from zoned.zonelist import ZoneSet
 
 MAGIC = b"ZDTRACE\n"
+MAGIC_WITH_DATA = b"ZDHISTO\n"
 VERSION = lib.ZD_TRACE_VERSION
 _HEADER = struct.Struct("<8sII16sQQQQQQQIIIIBBBBBBHII64s")
+_AREAS = struct.Struct("<III")
+"""Of random write areas, behind the ranges, where the header says that there are any."""
 _PIECE = 1 << 20
 _BATCH = 8192
 
@@ -43,6 +46,8 @@ class Header:
     size: int
     """Bytes of the header in the file."""
     crc: int
+    with_data: bool
+    """Whether it holds what the commands wrote, too."""
 
 
 class Trace:
@@ -80,7 +85,7 @@ class Trace:
         self._forget()
         size, zones = self.geometry.zone_size, self.geometry.nr_zones
         after: list[ZoneRow] = []
-        for row in self._rows():
+        for row in self.rows():
             kind = row[15]
             if kind == lib.ZD_TRACE_COMMAND:
                 yield record_of(row, size, zones)
@@ -99,7 +104,7 @@ class Trace:
 
     def _zones_before(self) -> Iterator[ZoneRow]:
         last = -1
-        for row in self._rows():
+        for row in self.rows():
             if row[15] != lib.ZD_TRACE_ZONE_BEFORE:
                 return
             zone = self._zone_row(row, last)
@@ -115,11 +120,12 @@ class Trace:
             )
         return zone_row(row)
 
-    def _rows(self) -> Iterator[tuple[int, ...]]:
-        """Items as struct zd_trace_record, one after the other; sets ``cut`` at the end."""
+    def rows(self) -> Iterator[tuple[int, ...]]:
+        """Items as struct zd_trace_record (ROW), one after the other; sets ``cut`` at the end."""
         reader = ffi.new("struct zd_trace_reader *")
         reader.crc = self.header.crc
         reader.start_ns = self.header.monotonic_ns
+        reader.with_data = self.header.with_data
         out = ffi.new("struct zd_trace_record[]", _BATCH)
         used = ffi.new("uint64_t *")
         rest = b""
@@ -171,7 +177,7 @@ class Trace:
 
 def is_trace(head: bytes) -> bool:
     """Whether a file that begins so is a trace of zoned's own."""
-    return head[: len(MAGIC)] == MAGIC
+    return head[: len(MAGIC)] in (MAGIC, MAGIC_WITH_DATA)
 
 
 def _read_exactly(file: BinaryIO, size: int, path: Path) -> bytes:
@@ -192,7 +198,7 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
     fixed = _read_exactly(file, _HEADER.size, path)
     if not fixed:
         raise TraceError(f"{path}: the file is empty")
-    if not is_trace(fixed) and not MAGIC.startswith(fixed):
+    if not is_trace(fixed) and not any(m.startswith(fixed) for m in (MAGIC, MAGIC_WITH_DATA)):
         raise TraceError(f"{path}: not a trace of zoned")
     if len(fixed) < _HEADER.size:
         raise TraceError(f"{path}: cut off in its header, at byte {len(fixed)}")
@@ -202,7 +208,10 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
         raise TraceError(
             f"{path}: a trace of version {version}, and this zoned knows version {VERSION}"
         )
-    if length != _HEADER.size + 8 * ranges + 4 or ranges > lib.ZD_MAX_CONV_RANGES:
+    if (
+        length != _HEADER.size + 8 * ranges + (_AREAS.size if field[23] else 0) + 4
+        or ranges > lib.ZD_MAX_CONV_RANGES
+    ):
         raise TraceError(
             f"{path}: damaged: its header says that it is {counted(length, 'byte')} long"
         )
@@ -218,15 +227,18 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
             UUID(bytes=field[3]),
             datetime.fromtimestamp(field[4] / 1e9, UTC),
             field[5],
-            _geometry(field, struct.iter_unpack("<II", rest[:-4])),
+            _geometry(field, rest[:-4]),
             length,
             crc,
+            field[0] == MAGIC_WITH_DATA,
         )
     except (ValueError, TypeError, IndexError, OverflowError, OSError) as error:
         raise TraceError(f"{path}: it describes a disk that cannot be: {error}") from None
 
 
-def _geometry(field: tuple[Any, ...], ranges: Iterator[tuple[int, ...]]) -> Geometry:
+def _geometry(field: tuple[Any, ...], rest: bytes) -> Geometry:
+    ranges = struct.iter_unpack("<II", rest[: 8 * field[22]])
+    areas = _AREAS.unpack_from(rest, 8 * field[22]) if field[23] else (0, 0, 0)
     (size, zone_size, capacity, append_limit, seed, logical, physical, max_open, max_active) = (
         field[6:15]
     )
@@ -241,6 +253,10 @@ def _geometry(field: tuple[Any, ...], ranges: Iterator[tuple[int, ...]]) -> Geom
         "max_open": max_open,
         "max_active": max_active,
         "append_limit": append_limit,
+        "zone_extension": field[21],
+        "zrwa_size": areas[0],
+        "zrwa_granularity": areas[1],
+        "zrwa_count": areas[2],
         "dialect": list(Dialect)[dialect],
         "model": list(Model)[model],
         "implicit_close": list(ImplicitClose)[close],

@@ -25,9 +25,14 @@ from zoned._core.native import Guard, ffi, lib, open_file, sized
 from zoned._core.owning import Turn
 from zoned._core.raising import raise_error
 from zoned.traces.records import ROW, TraceRecord, record_of
+from zoned.units import counted
 
 if TYPE_CHECKING:
     from io import FileIO
+
+
+_TRIES = 50
+"""To begin a recording with data while others give commands."""
 
 
 class Recorded(NamedTuple):
@@ -80,22 +85,27 @@ class DeviceTrace:
                 return f"<dev.trace, recording to {mine.name!r}>"
         return "<dev.trace, this handle records nothing>"
 
-    def start(self, path: str | os.PathLike[str]) -> None:
+    def start(self, path: str | os.PathLike[str], *, data: bool = False) -> None:
         """Record to a file, from now on until stop() or close(). An existing file is replaced.
+
+        ``data``: also what each command writes, and what the disk holds now (it is flushed first):
+        a history for zoned.crash. OSError (EOPNOTSUPP) for a disk that keeps no data, or (EAGAIN)
+        where others write without a pause.
 
         One recording at a time: raises OSError (EBUSY, EALREADY) where the disk is being recorded,
         io.UnsupportedOperation on a read-only handle, OSError where the file cannot be made.
         """
-        self._start(Recording(os.fsdecode(path)))
+        self._start(Recording(os.fsdecode(path)), data)
 
-    def _start(self, new: Recording) -> None:
+    def _start(self, new: Recording, data: bool) -> None:
         device = self._device
         with Guard(self._state.turn):
             before = self._status().mine
             free = not os.path.lexists(new.name)
             try:
                 with _open_new(new, device) as file:
-                    self._call(lib.zd_trace_start, new.name, file.fileno())
+                    begin = lib.zd_trace_start_data if data else lib.zd_trace_start
+                    self._begin(begin, new, file)
                     self._state.now = new
             except BaseException:
                 if not before:
@@ -104,6 +114,19 @@ class DeviceTrace:
                     with suppress(OSError):
                         os.unlink(new.name)
                 raise
+
+    def _begin(self, begin: Any, new: Recording, file: FileIO) -> None:
+        """Again a few times where somebody gives a command just then."""
+        for left in reversed(range(_TRIES)):
+            try:
+                self._call(begin, new.name, file.fileno())
+            except BlockingIOError as error:
+                if not left or error.errno != errno.EAGAIN:  # EALREADY is another one's recording
+                    raise
+                file.seek(0)
+                file.truncate()
+            else:
+                return
 
     def _undo_start(self) -> None:
         """Something came amid start(): the recording may have begun."""
@@ -132,17 +155,37 @@ class DeviceTrace:
         return Recorded(raw.records, raw.lost, raw.waits, raw.bytes)
 
     @contextmanager
-    def record(self, path: str | os.PathLike[str]) -> Iterator[None]:
+    def record(self, path: str | os.PathLike[str], *, data: bool = False) -> Iterator[None]:
         """start() and stop() around a block."""
         device, process = self._device, os.getpid()
         new = Recording(os.path.abspath(os.fsdecode(path)))
         try:
-            self._start(new)
+            self._start(new, data)
             yield
         finally:
             # Closing ended it, or another thread did; a forked child has none.
             if self._state.now is new and not device.closed and os.getpid() == process:
                 self.stop()
+
+    def mark(self, text: str) -> None:
+        """Put a text into the recording with data, behind all commands that have ended: what a
+        workload relies on from here on. Works for recordings of others, too.
+
+        Raises ValueError where the disk is not recorded with data, or for more than 4,096 bytes.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"a mark is a text, not {type(text).__name__}")
+        raw = text.encode("utf-8", "surrogateescape")
+        if len(raw) > lib.ZD_TRACE_LONGEST_MARK:
+            raise ValueError(
+                f"a mark of {counted(len(raw), 'byte')}: at most {lib.ZD_TRACE_LONGEST_MARK}"
+            )
+        try:
+            self._call(lib.zd_trace_mark, None, raw, len(raw))
+        except FileNotFoundError:
+            raise ValueError(
+                "nobody records this disk with its data: dev.trace.start(path, data=True) does"
+            ) from None
 
     @property
     def recorder(self) -> int | None:

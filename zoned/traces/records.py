@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zoned._core.native import lib
 from zoned._core.raising import rule_name
@@ -17,7 +17,10 @@ from zoned.traces.packed import TraceError
 from zoned.units import counted
 from zoned.zone import ZoneCondition
 
-ROW = struct.Struct("=10QiIIII5B23x")
+if TYPE_CHECKING:
+    from zoned.dumpfile import ZoneRecord
+
+ROW = struct.Struct("=10QiIIII6B6xQ8x")
 NO_PLACE = 2**64 - 1
 NO_ZONE = 2**32 - 1
 
@@ -41,12 +44,21 @@ class TraceCommand(StrEnum):
     SET_READ_ONLY = "set-read-only"
     SET_OFFLINE = "set-offline"
     FLUSH = "flush"
+    SET_EXTENSION = "set-extension"
+    OPEN_ZRWA = "open-zrwa"
+    COMMIT_ZRWA = "commit-zrwa"
     POWER_CUT = "power-cut"
     POWER_ON = "power-on"
     ROLLBACK = "rollback"
+    MARK = "mark"
 
 
-_EVENTS = (TraceCommand.POWER_CUT, TraceCommand.POWER_ON, TraceCommand.ROLLBACK)
+_EVENTS = (
+    TraceCommand.POWER_CUT,
+    TraceCommand.POWER_ON,
+    TraceCommand.ROLLBACK,
+    TraceCommand.MARK,
+)
 NUMBERS: dict[TraceCommand, int] = {
     command: getattr(
         lib, f"ZD_TRACE_{command.name}" if command in _EVENTS else f"ZD_CMD_{command.name}"
@@ -73,28 +85,40 @@ class TraceRecord(NamedTuple):
     not so many.
     """
     done: int
-    """Bytes transferred, whether it failed or not."""
-    code: int
+    """Bytes transferred, whether it failed or not. Of a command for all zones that failed: how many
+    zones it changed before.
+    """
+    code: int = 0
     """0, or the negative code of zoned/trace.h that it failed with."""
-    wp: int | None
+    wp: int | None = None
     """Failed: the zone's write pointer before it. None where invalid."""
-    bound: int | None
+    bound: int | None = None
     """Failed: what was crossed or exceeded, as ZonedError.bound."""
-    condition: ZoneCondition | None
+    condition: ZoneCondition | None = None
     """Failed: the zone's condition before it."""
-    injected: bool
+    injected: bool = False
     """Whether a fault rule made it fail, or happen."""
-    fault: int | None
+    fault: int | None = None
     """Which one."""
-    start_ns: int
+    start_ns: int = 0
     """When it came."""
-    duration_ns: int
+    duration_ns: int = 0
     """Till it had taken effect: waiting for locks and latency of fault rules included."""
-    virtual_ns: int
+    virtual_ns: int = 0
     """Virtual time that latency rules had added to the disk by its end."""
-    pid: int
-    tid: int
+    pid: int = 0
+    tid: int = 0
     """The process and thread that gave it."""
+    data: int | None = None
+    """Of a recording with data: which of it the command wrote."""
+    fua: bool = False
+    """What it wrote was durable when it ended. (Told by a recording with data, as the next 3.)"""
+    zeroes: bool = False
+    """It wrote zeros, without any data."""
+    loses: bool = False
+    """A fault rule marked what it wrote lost."""
+    flips: bool = False
+    """A fault rule made the disk store another bit than it was given."""
 
     @property
     def ok(self) -> bool:
@@ -121,6 +145,10 @@ class TraceRecord(NamedTuple):
             text = f"append of {counted(self.length, 'byte')} to zone {self.zone}{landed}"
         elif self.command in DATA:
             text = f"{self.command} of {counted(self.length, 'byte')} at {self.offset}{where}"
+        elif self.command is TraceCommand.MARK:
+            text = f"mark of {counted(self.length, 'byte')}"
+        elif self.command is TraceCommand.COMMIT_ZRWA:
+            text = f"{self.command} of zone {self.zone} to {self.offset}"
         elif self.zone is not None:
             more = f" and {self.length - 1} more" if self.length > 1 else ""
             text = f"{self.command} of zone {self.zone}{more}"
@@ -130,6 +158,8 @@ class TraceRecord(NamedTuple):
         if not self.ok and self.condition is not None:
             wp = "" if self.wp is None else f", wp {self.wp}"
             told += f" (zone was {self.condition.name}{wp})"
+        if self.done and self.command not in DATA:
+            told += f", behind {counted(self.done, 'zone')}"
         if self.injected:
             told += f", by fault {self.fault}"
         return f"{text}: {told}"
@@ -148,6 +178,19 @@ class ZoneRow(NamedTuple):
     """Whether it became FULL by a finish."""
     opened: int
     """Implicitly open zones: a number that is larger for zones opened later."""
+    extended: bool = False
+    """Whether it had a descriptor extension."""
+    area: int = 0
+    """0: it had no random write area. Else one more than the granules of it that its write pointer
+    was before the end of what was written.
+    """
+
+    def record(self) -> ZoneRecord:
+        """What brings a zone of a new disk to this."""
+        from zoned.dumpfile import NON_SEQ, RESET, ZoneRecord
+
+        flags = (NON_SEQ if self.non_seq else 0) | (RESET if self.reset_recommended else 0)
+        return ZoneRecord(self.zone, self.condition, flags, self.written, self.extended, self.area)
 
 
 def zone_row(row: tuple[int, ...]) -> ZoneRow:
@@ -167,6 +210,8 @@ def zone_row(row: tuple[int, ...]) -> ZoneRow:
         bool(flags & 2),
         bool(flags & 4),
         row[4],
+        bool(flags & 8),
+        row[8] if flags & 16 else 0,
     )
 
 
@@ -202,4 +247,9 @@ def record_of(row: tuple[int, ...], zone_size: int, nr_zones: int) -> TraceRecor
         virtual,
         row[12],
         row[13],
+        row[21] or None,
+        bool(row[20] & lib.ZD_TRACE_FUA),
+        bool(row[20] & lib.ZD_TRACE_ZEROES),
+        bool(row[20] & lib.ZD_TRACE_LOSES),
+        bool(row[20] & lib.ZD_TRACE_FLIPS),
     )

@@ -113,6 +113,8 @@ class Performer:
         """None for a command that can be given. For any other: does what it had transferred, and
         tells why in a sentence; "" where a fault rule or the host made it fail.
         """
+        if item.command is TraceCommand.MARK:
+            return ""  # a word of the workload's
         if _impossible(item):
             return f"command {item.number}: it says what no command can"
         if item.command is TraceCommand.ROLLBACK:
@@ -133,8 +135,13 @@ class Performer:
         if item.command in DATA and item.done > min(item.length, LONGEST):
             done = counted(item.done, "byte")
             return f"command {item.number}: it says that {done} of {item.length} were done"
-        if item.done and item.command is not TraceCommand.READ:
+        if item.done and item.command in (TraceCommand.WRITE, TraceCommand.APPEND):
             self.give(item, item.done)
+        elif item.done and item.command not in DATA:
+            return (
+                f"command {item.number}: it failed behind {counted(item.done, 'zone')}, which are "
+                "left as they were here"
+            )
         return ""
 
     def doubt(self, item: TraceRecord) -> list[str]:
@@ -182,6 +189,13 @@ class Performer:
             # Recorded is one command for each zone, but for those that name zones beyond the disk.
             count = item.length if item.result == "out-of-range" else 1
             return call(lib.zd_zone_mgmt, NUMBERS[command], zone, count, err)
+        if command is TraceCommand.SET_EXTENSION:
+            size = self.device.geometry.zone_extension
+            return call(lib.zd_zone_set_extension, zone, self._room(size), size, err)
+        if command is TraceCommand.OPEN_ZRWA:
+            return call(lib.zd_zone_open_zrwa, zone, err)
+        if command is TraceCommand.COMMIT_ZRWA:
+            return call(lib.zd_zone_commit_zrwa, zone, item.offset or 0, err)
         if command in _SET:
             return call(lib.zd_set_condition, zone, int(_SET[command]), err)
         if command is TraceCommand.POWER_CUT:
@@ -439,7 +453,7 @@ def prepare_zones(device: Device, rows: Iterable[ZoneRow]) -> None:
     TraceError for any other disk, or for zones that this one cannot have.
     """
     from zoned.archive import Builder, in_order
-    from zoned.dumpfile import DumpError, ZoneRecord
+    from zoned.dumpfile import DumpError
 
     wanted = list(rows)
     geometry = device.geometry
@@ -460,11 +474,14 @@ def prepare_zones(device: Device, rows: Iterable[ZoneRow]) -> None:
                 f"{row.zone}, and this disk "
                 "has no such zone"
             )
-        flags = (1 if row.non_seq else 0) | (2 if row.reset_recommended else 0)
-        records.append((row.opened, ZoneRecord(row.zone, row.condition, flags, row.written)))
+        records.append((row.opened, row.record()))
     try:
         for record in in_order(records):
-            builder.begin(record)
+            if record.extended:
+                builder.extend(record.index, bytes(geometry.zone_extension))
+            wrong = builder.begin(record)
+            if wrong is not None:
+                raise DumpError(wrong)
             builder.end()
     except (DumpError, OSError) as error:
         raise TraceError(
@@ -473,11 +490,14 @@ def prepare_zones(device: Device, rows: Iterable[ZoneRow]) -> None:
     device.flush()
 
 
-_State = tuple[ZoneCondition, int | None, bool, bool]
+_State = tuple[ZoneCondition, int | None, bool, bool, bool, int]
+"""With a random write area the number is where it is written up to, not where it begins."""
 
 
 def _key(row: ZoneRow) -> _State:
-    return row.condition, _wp(row.condition, row.written), row.non_seq, row.reset_recommended
+    wp, extended = _wp(row.condition, row.written), row.extended
+    shown = extended and row.condition is not ZoneCondition.OFFLINE
+    return row.condition, wp, row.non_seq, row.reset_recommended, shown, row.area
 
 
 def _wp(condition: ZoneCondition, written: int) -> int | None:
@@ -489,12 +509,23 @@ def _state(device: Device) -> dict[int, _State]:
     """The zones that a report does not show as new: condition, write pointer from the zone's start,
     attributes.
     """
+    from zoned.archive import area_number
+
     found: dict[int, _State] = {}
+    extends, areas = device.geometry.zone_extension > 0, device.geometry.zrwa_size > 0
     for zone in device.zones:
         new = ZoneCondition.NOT_WP if zone.type is ZoneType.CONVENTIONAL else ZoneCondition.EMPTY
         if zone.condition is not new:
             wp = None if zone.wp is None else zone.wp - zone.start
-            found[zone.index] = (zone.condition, wp, zone.non_seq, zone.reset_recommended)
+            extended = extends and device.zone_extension(zone.index) is not None
+            area = device.write_area(zone.index) if areas and zone.condition.is_active else None
+            if area is not None:
+                wp = area.stop - zone.start
+            found[zone.index] = (
+                *(zone.condition, wp, zone.non_seq, zone.reset_recommended),
+                extended,
+                area_number(device.geometry, area),
+            )
     return found
 
 
@@ -516,8 +547,10 @@ def _compare_zones(trace: Trace, device: Device, report: ReplayReport, show: int
 def _told(state: _State | None) -> str:
     if state is None:
         return "as new"
-    condition, wp, non_seq, reset = state
+    condition, wp, non_seq, reset, extended, area = state
     text = condition.name + ("" if wp is None else f" with wp +{wp}")
+    text += ", with a descriptor extension" if extended else ""
+    text += f", of which {area - 1} granules are not committed" if area else ""
     return text + (", non_seq" if non_seq else "") + (", reset recommended" if reset else "")
 
 

@@ -382,25 +382,7 @@ def _asked(
     number: int, command: TraceCommand, zone: int | None, offset: int | None, length: int, time: int
 ) -> TraceRecord:
     size = length if command in DATA else 0
-    return TraceRecord(
-        number=number,
-        command=command,
-        zone=zone,
-        offset=offset,
-        length=size,
-        done=size,
-        code=0,
-        wp=None,
-        bound=None,
-        condition=None,
-        injected=False,
-        fault=None,
-        start_ns=time,
-        duration_ns=0,
-        virtual_ns=0,
-        pid=0,
-        tid=0,
-    )
+    return TraceRecord(number, command, zone, offset, length=size, done=size, start_ns=time)
 
 
 def _is_own(head: bytes) -> bool:

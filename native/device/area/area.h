@@ -65,6 +65,7 @@ struct zd_dev {
 	uint64_t *implicit;      /* bitmap of implicitly open zones; resource lock */
 	struct zd_faults *faults;
 	struct zd_trace_rt *trace;
+	void *data_map;               /* the ring of data that traces have; seg_lock; NULL: not mapped yet */
 	void *trace_map;              /* readonly: a second mapping of it, to write; MAP_FAILED: its user may not */
 	pthread_mutex_t trace_lock;   /* this process only: of the next two, and of the list of observers */
 	struct zd_recorder *recorder; /* this handle records */
@@ -196,13 +197,37 @@ static inline uint64_t zd_word(int cond, uint64_t flags, uint64_t written)
 {
 	return (uint64_t)(cond == ZD_EMPTY ? 0 : cond) | flags | written >> 9 << ZD_W_SHIFT;
 }
+/* A random write area goes where the zone is no longer active. */
 static inline uint64_t zd_word_with_cond(uint64_t word, int cond)
 {
-	return (word & ~ZD_W_COND) | (uint64_t)(cond == ZD_EMPTY ? 0 : cond);
+	return (word & ~(zd_cond_active(cond) ? ZD_W_COND : ZD_W_COND | ZD_W_ZRWA)) | (uint64_t)(cond == ZD_EMPTY ? 0 : cond);
 }
 static inline uint64_t zd_word_with_written(uint64_t word, uint64_t written)
 {
 	return (word & ((1ull << ZD_W_SHIFT) - 1)) | written >> 9 << ZD_W_SHIFT;
+}
+/* The write pointer, from the zone's start: before what is written in a random write area. A word may say anything. */
+static inline __attribute__((always_inline)) uint64_t zd_word_wp(const zd_dev *dev, uint64_t word)
+{
+	uint64_t written = zd_word_written(word), granule = dev->g.h.zrwa_granularity, end, filled;
+
+	if (likely(!(word & ZD_W_ZRWA)) || !granule)
+		return written;
+	end = (written + granule - 1) / granule * granule;
+	filled = (((word & ZD_W_ZRWA) >> ZD_W_ZRWA_SHIFT) - 1) * granule;
+	return filled < end ? end - filled : 0;
+}
+/* With a random write area between a write pointer, on a multiple of the granularity, and what is written. */
+static inline uint64_t zd_word_with_zrwa(const zd_dev *dev, uint64_t word, uint64_t wp, uint64_t written)
+{
+	uint64_t granule = dev->g.h.zrwa_granularity, n = (written - wp + granule - 1) / granule;
+
+	return (zd_word_with_written(word, written) & ~ZD_W_ZRWA) | (n + 1) << ZD_W_ZRWA_SHIFT;
+}
+/* Whether something is in the zone that goes with its reset only: data, or a descriptor extension. Such a zone is never EMPTY. */
+static inline bool zd_word_holds(uint64_t word)
+{
+	return (word >> ZD_W_SHIFT | (word & ZD_W_EXTENSION)) != 0;
 }
 /* A zone as the rules see it. */
 static inline __attribute__((always_inline)) void zd_zone_as(const zd_dev *dev, uint32_t zone, uint64_t word,
@@ -210,7 +235,8 @@ static inline __attribute__((always_inline)) void zd_zone_as(const zd_dev *dev, 
 {
 	z->type = zd_zone_type(dev, zone);
 	z->cond = zd_word_cond(word, z->type);
-	z->written = zd_word_written(word);
+	z->written = zd_word_wp(dev, word);
+	z->zrwa = word & ZD_W_ZRWA;
 	z->start = zd_zone_start(dev, zone);
 	z->length = zd_zone_length(dev, zone);
 	z->capacity = zd_zone_capacity(dev, zone);

@@ -24,8 +24,10 @@
 #define ZD_STATUS_A 8192u
 #define ZD_STATUS_B 12288u
 #define ZD_TABLE 16384u
-#define ZD_ALIGN 65536u /* of runtime_offset, data_offset and slot_size */
-#define ZD_FEATURES_KNOWN 0ull
+#define ZD_ALIGN 65536u           /* of runtime_offset, data_offset and slot_size */
+#define ZD_FEATURE_EXTENSION 1ull /* zone_extension is not 0 */
+#define ZD_FEATURE_ZRWA 2ull      /* zrwa_size is not 0 */
+#define ZD_FEATURES_KNOWN (ZD_FEATURE_EXTENSION | ZD_FEATURE_ZRWA)
 
 static const char zd_magic[8] = { 'Z', 'D', 'I', 'M', 'A', 'G', 'E', '\n' };
 
@@ -60,9 +62,12 @@ struct zd_header {
 	uint8_t pace;              /* 150 enum zd_paces */
 	uint8_t zero1;             /* 151 */
 	uint32_t nr_conv;          /* 152 ranges in conv */
-	uint32_t zero2;            /* 156 */
+	uint32_t zone_extension;   /* 156 */
 	char profile[64];          /* 160 NUL-terminated */
-	uint8_t zero3[288];        /* 224 */
+	uint32_t zrwa_size;        /* 224 bytes of a random write area */
+	uint32_t zrwa_granularity; /* 228 */
+	uint32_t zrwa_count;       /* 232 */
+	uint8_t zero3[276];        /* 236 */
 	struct {
 		uint32_t first, count;
 	} conv[440];       /* 512 */
@@ -100,13 +105,17 @@ _Static_assert(sizeof(struct zd_entry) == 32, "divides a sector");
 /*
  * The word: bits 0-3 condition as in enum zd_cond, but 0 is the initial one (NOT_WP of a conventional
  * zone, EMPTY of any other) and 1 is never stored; bit 4 non_seq; bit 5 reset recommended; bit 6 the zone
- * became FULL by FINISH; bits 7-15 zero; bits 16-63 bytes written from the zone's start on, / 512.
+ * became FULL by FINISH; bit 7 it has a descriptor extension; bits 8-15 0: it has no random write area, else one more than the
+ * granules of the area that the write pointer lies before what is written, whose last granule counts whole; bits 16-63 bytes
+ * written from the zone's start on, / 512: in an area, up to the last byte that was.
  */
 #define ZD_W_COND 0xFull
 #define ZD_W_NON_SEQ 0x10ull
 #define ZD_W_RESET_REC 0x20ull
 #define ZD_W_FINISHED 0x40ull
-#define ZD_W_ZERO 0xFF80ull
+#define ZD_W_EXTENSION 0x80ull
+#define ZD_W_ZRWA 0xFF00ull
+#define ZD_W_ZRWA_SHIFT 8
 #define ZD_W_SHIFT 16
 
 #endif

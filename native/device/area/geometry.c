@@ -29,25 +29,30 @@ static int check_blocks(const struct zd_header *h, struct zd_error *err)
 	return 0;
 }
 
+static int check_whole(const struct zd_header *h, const char *name, unsigned long long value, struct zd_error *err)
+{
+	if (value && value % h->physical_block == 0)
+		return 0;
+	return zd_fail(err, ZD_E_GEOMETRY, "%s %llu is not a positive multiple of the physical block, %u", name, value,
+		       h->physical_block);
+}
+
 static int check_sizes(const struct zd_header *h, struct zd_error *err)
 {
 	unsigned long long size = h->size, zone_size = h->zone_size, capacity = h->zone_capacity;
 
-	if (size == 0 || size % h->physical_block)
-		return zd_fail(err, ZD_E_GEOMETRY, "size %llu is not a positive multiple of the physical block, %u", size,
-			       h->physical_block);
+	if (check_whole(h, "size", size, err))
+		return ZD_E_GEOMETRY;
 	if (size > MAX_SIZE)
 		return zd_fail(err, ZD_E_GEOMETRY, "size %llu is more than the %llu that a disk may have", size,
 			       (unsigned long long)MAX_SIZE);
-	if (zone_size == 0 || zone_size % h->physical_block)
-		return zd_fail(err, ZD_E_GEOMETRY, "zone_size %llu is not a positive multiple of the physical block, %u",
-			       zone_size, h->physical_block);
+	if (check_whole(h, "zone_size", zone_size, err))
+		return ZD_E_GEOMETRY;
 	if (zone_size > MAX_SIZE)
 		return zd_fail(err, ZD_E_GEOMETRY, "zone_size %llu is more than the %llu that a zone may have", zone_size,
 			       (unsigned long long)MAX_SIZE);
-	if (capacity == 0 || capacity % h->physical_block)
-		return zd_fail(err, ZD_E_GEOMETRY, "zone_capacity %llu is not a positive multiple of the physical block, %u",
-			       capacity, h->physical_block);
+	if (check_whole(h, "zone_capacity", capacity, err))
+		return ZD_E_GEOMETRY;
 	if (capacity > zone_size)
 		return zd_fail(err, ZD_E_GEOMETRY, "zone_capacity %llu is larger than zone_size %llu", capacity, zone_size);
 	if ((size - 1) / zone_size + 1 > ZD_MAX_ZONES)
@@ -90,6 +95,53 @@ static int check_behaviour(const struct zd_header *h, struct zd_error *err)
 	return 0;
 }
 
+static int check_extension(const struct zd_header *h, struct zd_error *err)
+{
+	if (!h->zone_extension)
+		return 0;
+	if (h->zone_extension % 64 || h->zone_extension > ZD_MOST_EXTENSION)
+		return zd_fail(err, ZD_E_GEOMETRY, "zone_extension %u is not a multiple of 64 bytes up to %u",
+			       h->zone_extension, ZD_MOST_EXTENSION);
+	if (h->dialect != ZD_ZNS)
+		return zd_fail(err, ZD_E_GEOMETRY, "zone_extension is %u, and only zones of dialect zns have one",
+			       h->zone_extension);
+	if (h->data != ZD_STORE)
+		return zd_fail(err, ZD_E_GEOMETRY, "zone_extension is %u, and a disk that keeps no data can keep none",
+			       h->zone_extension);
+	return 0;
+}
+
+static int check_zrwa(const struct zd_header *h, struct zd_error *err)
+{
+	uint32_t size = h->zrwa_size, granule = h->zrwa_granularity;
+
+	if (!size && !granule && !h->zrwa_count)
+		return 0;
+	if (!size || !granule || !h->zrwa_count)
+		return zd_fail(err, ZD_E_GEOMETRY,
+			       "zrwa_size is %u, zrwa_granularity %u and zrwa_count %u: random write areas need all three",
+			       size, granule, h->zrwa_count);
+	if (h->dialect != ZD_ZNS)
+		return zd_fail(err, ZD_E_GEOMETRY, "zrwa_size is %u, and only zones of dialect zns have random write areas",
+			       size);
+	if (granule % h->physical_block || h->zone_capacity % granule || h->size % granule)
+		return zd_fail(
+			err, ZD_E_GEOMETRY,
+			"zrwa_granularity %u must be a multiple of the physical block, %u, and divide zone_capacity %llu and size %llu",
+			granule, h->physical_block, (unsigned long long)h->zone_capacity, (unsigned long long)h->size);
+	if (size % granule || size / granule > ZD_MOST_GRANULES)
+		return zd_fail(err, ZD_E_GEOMETRY, "zrwa_size %u must be 1 to %u times the zrwa_granularity, %u", size,
+			       ZD_MOST_GRANULES, granule);
+	if (size > h->zone_capacity || size / h->logical_block > UINT16_MAX)
+		return zd_fail(err, ZD_E_GEOMETRY, "zrwa_size %u must be at most zone_capacity %llu and %u blocks", size,
+			       (unsigned long long)h->zone_capacity, UINT16_MAX);
+	if (h->max_active && h->zrwa_count > h->max_active)
+		return zd_fail(err, ZD_E_GEOMETRY,
+			       "zrwa_count %u is larger than max_active %u, and zones with random write areas are active",
+			       h->zrwa_count, h->max_active);
+	return 0;
+}
+
 static int check_conventional(const struct zd_header *h, struct zd_error *err)
 {
 	uint64_t next = 0;
@@ -126,6 +178,10 @@ static int check(const struct zd_header *h, struct zd_error *err)
 	if (!r)
 		r = check_behaviour(h, err);
 	if (!r)
+		r = check_extension(h, err);
+	if (!r)
+		r = check_zrwa(h, err);
+	if (!r)
 		r = check_conventional(h, err);
 	return r;
 }
@@ -138,6 +194,12 @@ static uint64_t largest_capacity(const struct zd_header *h)
 	uint64_t most = h->nr_conv ? h->zone_size : h->zone_capacity;
 
 	return most < h->size ? most : h->size;
+}
+
+/* Of a zone's data, and behind it of its descriptor extension, at the very end. */
+static uint64_t slot_size(const struct zd_header *h)
+{
+	return round_up(largest_capacity(h) + h->zone_extension, ZD_ALIGN);
 }
 
 static int derive(struct zd_geometry *g, struct zd_error *err)
@@ -160,10 +222,13 @@ static int derive(struct zd_geometry *g, struct zd_error *err)
 		.model = h->model,
 		.implicit_close = h->implicit_close,
 		.unrestricted_read = h->unrestricted_read,
+		.zrwa_size = h->zrwa_size,
+		.zrwa_granularity = h->zrwa_granularity,
+		.zrwa_count = h->zrwa_count,
 	};
 	for (i = 0; i < h->nr_conv; i++)
 		overwritten += h->conv[i].count;
-	if (h->model == ZD_HOST_AWARE)
+	if (h->model == ZD_HOST_AWARE || h->zrwa_size)
 		overwritten = h->nr_zones;
 	g->keeps_pre = overwritten && h->data == ZD_STORE;
 	/* Every zone may have a slot, and as many again may wait for a commit or be pinned by views; pre-images take two. */
@@ -228,10 +293,10 @@ int zd_geometry_from_config(const struct zd_config *given, struct zd_geometry *g
 	struct zd_header *h = &g->h;
 	struct zd_config config, *c = &config;
 	uint32_t i;
-	int r = zd_struct_in(c, sizeof(*c), sizeof(*c), given, "zd_config", err);
+	int r = zd_struct_in(c, sizeof(*c), offsetof(struct zd_config, zrwa_size), given, "zd_config", err);
 
 	memset(g, 0, sizeof(*g));
-	if (!r && (c->reserved || c->reserved2))
+	if (!r && (c->reserved2 || c->reserved3))
 		r = zd_fail(err, -EINVAL, "what struct zd_config reserves must be zero");
 	if (r)
 		return r;
@@ -258,6 +323,11 @@ int zd_geometry_from_config(const struct zd_config *given, struct zd_geometry *g
 	h->unrestricted_read = c->unrestricted_read;
 	h->pace = c->pace;
 	h->nr_conv = c->nr_conv;
+	h->zone_extension = c->zone_extension;
+	h->zrwa_size = c->zrwa_size;
+	h->zrwa_granularity = c->zrwa_granularity;
+	h->zrwa_count = c->zrwa_count;
+	h->features = (c->zone_extension ? ZD_FEATURE_EXTENSION : 0) | (c->zrwa_size ? ZD_FEATURE_ZRWA : 0);
 	for (i = 0; i < c->nr_conv; i++) {
 		h->conv[i].first = c->conv[i].first;
 		h->conv[i].count = c->conv[i].count;
@@ -273,7 +343,7 @@ int zd_geometry_from_config(const struct zd_config *given, struct zd_geometry *g
 	r = check(h, err);
 	if (r)
 		return r;
-	h->slot_size = round_up(largest_capacity(h), ZD_ALIGN);
+	h->slot_size = slot_size(h);
 	place(h, g);
 	r = derive(g, err);
 	if (r)
@@ -299,6 +369,12 @@ int zd_geometry_from_header(const struct zd_header *header, struct zd_geometry *
 	if (!r && header->nr_zones != (header->size - 1) / header->zone_size + 1)
 		r = zd_fail(err, ZD_E_CORRUPT, "the header counts %u zones where its sizes make %llu", header->nr_zones,
 			    (unsigned long long)((header->size - 1) / header->zone_size + 1));
+	if (!r && !(header->features & ZD_FEATURE_EXTENSION) != !header->zone_extension)
+		r = zd_fail(err, ZD_E_CORRUPT, "the header has a zone_extension of %u, and its feature flags tell otherwise",
+			    header->zone_extension);
+	if (!r && !(header->features & ZD_FEATURE_ZRWA) != !header->zrwa_size)
+		r = zd_fail(err, ZD_E_CORRUPT, "the header has a zrwa_size of %u, and its feature flags tell otherwise",
+			    header->zrwa_size);
 	if (!r)
 		r = check(header, err);
 	if (r) {
@@ -307,7 +383,7 @@ int zd_geometry_from_header(const struct zd_header *header, struct zd_geometry *
 		return r == ZD_E_GEOMETRY ? ZD_E_CORRUPT : r;
 	}
 	want = *header;
-	want.slot_size = round_up(largest_capacity(header), ZD_ALIGN);
+	want.slot_size = slot_size(header);
 	place(&want, g);
 	if (want.slot_size != header->slot_size || want.table_b != header->table_b ||
 	    want.runtime_offset != header->runtime_offset)
@@ -327,6 +403,15 @@ int zd_geometry_from_header(const struct zd_header *header, struct zd_geometry *
 
 /* ---------------------------------------------------------------- entries */
 
+static bool fits_area(const struct zd_header *h, uint64_t word)
+{
+	uint64_t granule = h->zrwa_granularity, written = zd_word_written(word);
+	uint64_t n = ((word & ZD_W_ZRWA) >> ZD_W_ZRWA_SHIFT) - 1;
+
+	/* The write pointer is neither before the zone, nor behind what is written, nor further before that than the area is long. */
+	return n * granule <= h->zrwa_size && n * granule <= round_up(written, granule) && (n || written % granule == 0);
+}
+
 const char *zd_entry_wrong(const zd_dev *dev, uint32_t zone, uint64_t word, uint64_t durable, uint32_t slot)
 {
 	int type = zd_zone_type(dev, zone);
@@ -335,7 +420,7 @@ const char *zd_entry_wrong(const zd_dev *dev, uint32_t zone, uint64_t word, uint
 	uint64_t capacity = zd_zone_capacity(dev, zone);
 	bool conv = type == ZD_CONVENTIONAL;
 
-	if ((word & ZD_W_COND) == ZD_EMPTY || (word & ZD_W_ZERO))
+	if ((word & ZD_W_COND) == ZD_EMPTY)
 		return "has bits set that are never stored";
 	if (!zd_cell(dev->g.h.dialect, type, cond, ZD_CMD_READ))
 		return "has a condition that its type cannot have";
@@ -355,12 +440,20 @@ const char *zd_entry_wrong(const zd_dev *dev, uint32_t zone, uint64_t word, uint
 		return "has attributes that only written, preferred zones have";
 	if (cond != ZD_FULL && cond != ZD_READ_ONLY && cond != ZD_OFFLINE && (word & ZD_W_FINISHED))
 		return "is finished but not FULL";
-	if (cond >= ZD_IMPLICIT_OPEN && cond <= ZD_CLOSED && written == capacity)
+	if (zd_cond_active(cond) && zd_word_wp(dev, word) == capacity)
 		return "is written to its capacity but not FULL";
+	if ((word & ZD_W_EXTENSION) && (!dev->g.h.zone_extension || conv || cond == ZD_EMPTY))
+		return "has a descriptor extension that its disk or its condition cannot have";
+	if ((word & ZD_W_ZRWA) && (!dev->g.h.zrwa_size || conv || !zd_cond_active(cond)))
+		return "has a random write area that its disk or its condition cannot have";
+	if ((word & ZD_W_ZRWA) && !fits_area(&dev->g.h, word))
+		return "has a random write area that cannot lie so";
 	if (slot > dev->g.max_slots)
 		return "lies in a slot that cannot exist";
 	if (!slot && written && dev->g.h.data == ZD_STORE)
 		return "is written but has no slot";
+	if (!slot && (word & ZD_W_EXTENSION))
+		return "has a descriptor extension but no slot";
 	if (slot && dev->g.h.data == ZD_NO_DATA)
 		return "has a slot on a disk that keeps no data";
 	return NULL;

@@ -35,7 +35,7 @@ static int boot_id(uint8_t id[16])
 
 int zd_runtime_tag(const zd_dev *dev, int fd, struct zd_rt_tag *tag)
 {
-	const uint32_t sizes[] = { 7 /* grows with the meaning of fields */,
+	const uint32_t sizes[] = { 8 /* grows with the meaning of fields */,
 				   sizeof(pthread_mutex_t),
 				   sizeof(struct zd_rt_head),
 				   sizeof(struct zd_faults),

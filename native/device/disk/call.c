@@ -220,6 +220,28 @@ int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
 	return (int)zd_run_here(dev, &q);
 }
 
+int zd_zone_set_extension(zd_dev *dev, uint32_t zone, const void *bytes, uint64_t length, struct zd_error *err)
+{
+	const struct iovec one = { (void *)(uintptr_t)bytes, length };
+	struct zd_request q = REQUEST(ZD_OP_SET_EXTENSION, .zone = zone, .iov = &one, .nr_iov = 1);
+
+	return (int)zd_run_here(dev, &q);
+}
+
+int zd_zone_open_zrwa(zd_dev *dev, uint32_t zone, struct zd_error *err)
+{
+	struct zd_request q = REQUEST(ZD_OP_OPEN_ZRWA, .zone = zone, .count = 1);
+
+	return (int)zd_run_here(dev, &q);
+}
+
+int zd_zone_commit_zrwa(zd_dev *dev, uint32_t zone, uint64_t end, struct zd_error *err)
+{
+	struct zd_request q = REQUEST(ZD_OP_COMMIT_ZRWA, .zone = zone, .offset = end);
+
+	return (int)zd_run_here(dev, &q);
+}
+
 int zd_power_cycle(zd_dev *dev, struct zd_error *err)
 {
 	struct zd_request q = REQUEST(ZD_OP_POWER_CYCLE, .count = 0);

@@ -15,20 +15,17 @@ struct item {
 
 struct items {
 	struct item *at;
-	uint32_t n, room;
+	uint32_t n;
+	uint64_t room;
 };
 
 static int add_item(struct items *items, const struct item *item)
 {
-	if (items->n == items->room) {
-		uint32_t room = items->room ? 2 * items->room : 64;
-		struct item *at = realloc(items->at, room * sizeof(*at));
+	struct item *at = zd_grown(items->at, items->n, &items->room, sizeof(*at), 64);
 
-		if (!at)
-			return -ENOMEM;
-		items->at = at;
-		items->room = room;
-	}
+	if (!at)
+		return -ENOMEM;
+	items->at = at;
 	items->at[items->n++] = *item;
 	return 0;
 }
@@ -54,13 +51,17 @@ static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *it
 	item->word = now.word;
 	item->slot = now.slot;
 	item->gen = rt->gen;
+	/* The entry on its way names it: whoever resets the zone before it is written leaves the slot waiting, not free. */
+	if (!dev->in_ram)
+		rt->commit_slot = now.slot;
 	item->durable = flush ? zd_word_written(now.word) : now.durable;
 	/*
 	 * What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut; so
 	 * does the pointer, that goes first: without marks nothing else tells how far the zone was written.
 	 */
 	if (flush) {
-		if (zd_zone_type(dev, zone) == ZD_SEQ_WRITE_PREFERRED && rt->durable < item->durable)
+		if ((zd_zone_type(dev, zone) == ZD_SEQ_WRITE_PREFERRED || zd_pre_any(dev, zone)) && !zd_is_conv(dev, zone) &&
+		    rt->durable < item->durable)
 			rt->durable = item->durable;
 		r = zd_pre_flush(dev, zone);
 	}
@@ -119,7 +120,7 @@ static bool was_reset(const zd_dev *dev, uint32_t zone)
 	const struct zd_zone_rt *rt = &dev->zones[zone];
 
 	/* Else its data was moved to another slot, of which nothing may be on disk yet. */
-	return zd_is_conv(dev, zone) ? rt->slot == 0 : rt->durable == 0;
+	return zd_is_conv(dev, zone) ? rt->slot == 0 : rt->durable == 0 && !(rt->word & ZD_W_EXTENSION);
 }
 
 /* Zones whose old slot waits, as they stood right after the reset that freed it. */

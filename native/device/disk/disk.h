@@ -3,9 +3,9 @@
  * disk: commands. A request and its stages, write pointers and conditions, flushes, and looking at zones.
  * It may call hooks and what is below.
  *
- * From the bottom up: refuse (errors of broken rules), commit (making durable), gate, write, read, manage (zone
- * commands), map (reading without a copy), report, info, hold (what fault rules do), defer (requests that wait for their
- * time), request (the stages), call (the calls that wait: the plain way, else a request on the stack).
+ * From the bottom up: refuse (errors of broken rules), commit (making durable), gate, zrwa (random write areas), write, read, manage
+ * (zone commands), map (reading without a copy), report, info, hold (what fault rules do), defer (requests that wait for their
+ * time), ops (what each command does), request (the stages), call (the calls that wait: the plain way, else a request on the stack).
  */
 #ifndef ZD_DISK_H
 #define ZD_DISK_H
@@ -76,6 +76,7 @@ struct zd_write {
 	uint64_t landed;    /* out: where the data begins */
 	uint8_t how;        /* enum zd_write_how; all but bytes in conventional zones only */
 	bool counted, lost; /* lost: a fault makes the next power cut take it */
+	uint64_t *told;     /* zd_write_run(): is set to where the data begins before any of it is stored; or NULL */
 };
 /* Checks, stores and publishes: bytes, or an error. The place was checked. The second tells observers. */
 int64_t zd_write_now(zd_dev *dev, struct zd_write *w, struct zd_error *err);
@@ -86,6 +87,9 @@ bool zd_write_room(zd_dev *dev, int64_t r);
 /* Blocks at the write pointer of a required zone get their place on the host: zd_reserve(). */
 int zd_write_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
 int zd_write_failed(zd_dev *dev, struct zd_error *err, int r, uint32_t zone); /* the host failed; returns r */
+/* A commit opens a closed zone as a write does, under its stripe; and closes it again where nothing could be published. */
+int zd_open_to_commit(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const struct zd_cell *cell, struct zd_error *err);
+void zd_undo_open_to_commit(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
 
 /* ---------------------------------------------------------------- read.c */
 
@@ -111,6 +115,7 @@ static inline int zd_begin_reading(zd_dev *dev, uint64_t offset, uint64_t length
 /* What was checked is read: length, or an error. */
 int64_t zd_read_now(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 int64_t zd_read_into(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, struct zd_error *err);
+int64_t zd_read_give(zd_dev *dev, const struct zd_mover *mover, uint64_t length, uint64_t offset, struct zd_error *err);
 /* Read and compared; iov NULL: only read. The bytes that are alike; *differs: the first that is not, on the disk, or ZD_NONE. */
 int64_t zd_read_compare(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, uint64_t *differs,
 			struct zd_error *err);
@@ -122,11 +127,23 @@ void zd_count_read(zd_dev *dev, uint32_t zone, uint64_t commands, uint64_t n);
 int zd_manage_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, struct zd_error *err);
 /* The same, done by fault rule `fault`: it meets no rule. */
 int zd_manage_by_fault(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err);
+/* ZD_CMD_SET_EXTENSION, with as many bytes as the disk's extensions have. */
+int zd_manage_extend(zd_dev *dev, uint32_t zone, const uint8_t *bytes, struct zd_traced *t, struct zd_error *err);
 int zd_manage_all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err); /* an ALL form, or POWER_CYCLE */
 bool zd_manage_refused(const zd_dev *dev, int cmd, uint32_t zone); /* what the rule book says now, without locks */
 bool zd_manage_all_refused(const zd_dev *dev, int cmd);
 /* Between zones of one call that covers many; z: the one that is done. 0 or -EINTR. */
 int zd_manage_between(zd_dev *dev, uint32_t z, uint64_t *last, struct zd_error *err);
+
+/* ---------------------------------------------------------------- zrwa.c: random write areas */
+
+uint32_t zd_zrwas_used(const zd_dev *dev); /* zones that have one; a look, or under the resource lock */
+/* Why OPEN_ZRWA of a zone with this word and cell is refused by what it asks beyond an OPEN: 0 or a rule. */
+int zd_zrwa_refused(const zd_dev *dev, uint32_t zone, uint64_t word, const struct zd_cell *cell, uint64_t *bound);
+/* What was stored up to `end` in a zone's area, under its stripe: the word, and what it commits. */
+void zd_zrwa_publish(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t wp, uint64_t end);
+/* The zone is committed to its capacity, and full; under its stripe. 0 or -EINTR. */
+int zd_zrwa_fill(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t capacity);
 
 /* ---------------------------------------------------------------- report.c */
 
@@ -145,6 +162,7 @@ struct zd_run {
 	struct zd_traced t;
 	struct zd_command c;
 	struct zd_hit hit;
+	struct iovec moved;   /* a mover, as struct zd_source has it */
 	uint64_t length;      /* data: bytes */
 	uint64_t part;        /* as many of them are transferred, of a command that is checked as a whole */
 	uint64_t since, last; /* held up: since when; when the interrupt hook was asked */
@@ -155,9 +173,39 @@ struct zd_run {
 	void (*resume)(zd_dev *dev, struct zd_run *run, int r); /* deferred: it goes on, r from zd_hold_look(), and is freed */
 };
 
+/* ---------------------------------------------------------------- ops.c: what each op of a request does */
+
+#define ZD_HELD 2 /* a fault rule, or the pace of the handle, holds the command up */
+/* What of the request says where, and how long it is. */
+enum zd_shape {
+	ZD_SHAPE_DATA,   /* its offset and its buffers */
+	ZD_SHAPE_RANGE,  /* its offset and its length; it has no buffers */
+	ZD_SHAPE_APPEND, /* its zone and its buffers */
+	ZD_SHAPE_ZONE,   /* its zone and its count */
+	ZD_SHAPE_SET,    /* its zone and its buffers */
+	ZD_SHAPE_UPTO,   /* its zone and its offset */
+	ZD_SHAPE_WHOLE   /* it concerns the disk */
+};
+
+/* What a place may say beside 0, errors and ZD_HELD. */
+enum { ZD_NOTHING = ZD_HELD + 1, ZD_UNMET }; /* there is nothing to do; no fault rule meets the command */
+
+struct zd_stages {
+	uint8_t cmd; /* as rule book, fault rules and observers know it */
+	uint8_t shape;
+	bool changes;
+	uint16_t flags;                                         /* ZD_REQ_* that it knows */
+	int (*place)(zd_dev *dev, struct zd_run *run);          /* fills run->c. 0, ZD_NOTHING, ZD_UNMET, or an error */
+	bool (*refused)(zd_dev *dev, const struct zd_run *run); /* what the rule book says now, without locks */
+	int64_t (*act)(zd_dev *dev, struct zd_run *run);
+};
+extern const struct zd_stages zd_ops[];
+extern const uint32_t zd_nr_ops;
+/* Whether a request of zones lies beyond the last one. */
+bool zd_zones_beyond(const zd_dev *dev, const struct zd_run *run);
+
 /* ---------------------------------------------------------------- hold.c */
 
-#define ZD_HELD 2                        /* a fault rule, or the pace of the handle, holds the command up */
 #define ZD_HOLD_STEP 2000000u            /* ns between two looks at what the shared state says of a held-up command */
 bool zd_holds(const struct zd_hit *hit); /* whether it begins by doing so */
 /* ZD_HELD, 0: it goes on, or the error with which it ends. *left: ns till its time comes, UINT64_MAX: nobody knows. */
@@ -178,6 +226,18 @@ int zd_defer(zd_dev *dev, struct zd_run *run);
 void zd_defer_wake(zd_dev *dev);   /* something has changed for all: look again */
 void zd_defer_close(zd_dev *dev);  /* all go on, and end as the closing handle says; the thread ends */
 void zd_defer_forked(zd_dev *dev); /* they are the parent's */
+
+/* ---------------------------------------------------------------- extend.c: stages of ZD_OP_SET_EXTENSION, as in ops.c */
+
+int zd_extend_place(zd_dev *dev, struct zd_run *run);
+bool zd_extend_refused(zd_dev *dev, const struct zd_run *run);
+int64_t zd_extend(zd_dev *dev, struct zd_run *run);
+
+/* ---------------------------------------------------------------- commitzrwa.c: stages of ZD_OP_COMMIT_ZRWA, as in ops.c */
+
+int zd_commit_place(zd_dev *dev, struct zd_run *run);
+bool zd_commit_refused(zd_dev *dev, const struct zd_run *run);
+int64_t zd_commit_act(zd_dev *dev, struct zd_run *run);
 
 /* ---------------------------------------------------------------- request.c */
 

@@ -21,7 +21,7 @@ int zd_info(zd_dev *dev, struct zd_info *given, struct zd_error *err)
 	int r = zd_enter(dev, err);
 
 	if (!r)
-		r = zd_struct_room(given, sizeof(*given), "zd_info", err);
+		r = zd_struct_room(given, offsetof(struct zd_info, zrwa_size), "zd_info", err);
 	if (r)
 		return r;
 	if (fstat(dev->fd, &st))
@@ -49,6 +49,11 @@ int zd_info(zd_dev *dev, struct zd_info *given, struct zd_error *err)
 	out->data = h->data;
 	out->host_sync = h->host_sync;
 	out->pace = h->pace;
+	out->zone_extension = h->zone_extension;
+	out->zrwa_size = h->zrwa_size;
+	out->zrwa_granularity = h->zrwa_granularity;
+	out->zrwa_count = h->zrwa_count;
+	out->zrwa_used = zd_zrwas_used(dev);
 	out->readonly = dev->readonly;
 	out->in_ram = dev->in_ram;
 	out->clean = dev->in_ram || head->was_clean;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Zone commands: open, close, finish, reset, their ALL forms, set condition, power cycle. */
+/* Zone commands: open, close, finish, reset, their ALL forms, set condition, power cycle, set descriptor extension. */
 #include "device/disk/disk.h"
 
 #include <stdlib.h>
@@ -13,6 +13,7 @@ static void count(struct zd_zone_rt *rt, int cmd)
 {
 	switch (cmd) {
 	case ZD_CMD_OPEN:
+	case ZD_CMD_OPEN_ZRWA:
 	case ZD_CMD_OPEN_ALL: zd_count32(&rt->opens, 1); break;
 	case ZD_CMD_CLOSE:
 	case ZD_CMD_CLOSE_ALL: zd_count32(&rt->closes, 1); break;
@@ -37,7 +38,7 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 	}
 	if (cell->next == ZD_NEXT_SAME)
 		return;
-	to = zd_rule_next(cell->next, type, written);
+	to = zd_rule_next(cell->next, type, zd_word_holds(word));
 	if (drops) {
 		word = zd_word(to, 0, 0);
 	} else if (cell->effects & ZD_FX_WP_END) {
@@ -46,7 +47,9 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 			word |= ZD_W_RESET_REC;
 		zd_count64(&rt->finish_wasted, zd_zone_capacity(dev, zone) - written);
 	} else {
-		word = zd_word_with_cond(word, to);
+		word = zd_word_with_cond(word, to) | (cmd == ZD_CMD_SET_EXTENSION ? ZD_W_EXTENSION : 0);
+		if (cmd == ZD_CMD_OPEN_ZRWA && !(word & ZD_W_ZRWA))
+			word = zd_word_with_zrwa(dev, word, written, written);
 	}
 	/* Marked first: a death between the two must not leave a change that no flush would find. */
 	zd_set_dirty(dev, zone);
@@ -56,9 +59,11 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 		rt->durable = 0;
 		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
 		if (dev->view)
-			zd_view_cut(dev, zone, 0);
+			zd_view_reset(dev, zone);
 		zd_pre_drop(dev, zone, true);
 		zd_slot_release(dev, zone, rt);
+		/* If that fails, they stay behind the write pointer, where they are none, until they are written. */
+		zd_spoiled_mend(dev, zd_zone_start(dev, zone), zd_zone_length(dev, zone), NULL);
 	}
 }
 
@@ -66,7 +71,7 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 {
 	int type = zd_zone_type(dev, zone);
-	uint64_t start = zd_zone_start(dev, zone), word;
+	uint64_t start = zd_zone_start(dev, zone), word, bound;
 	const struct zd_cell *cell;
 	struct zd_zone_rt *rt;
 	int r = zd_zone_get(dev, zone, &rt);
@@ -84,7 +89,9 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	}
 	word = atomic_load_explicit(&rt->word, memory_order_acquire);
 	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
-	if (cell->next == ZD_NEXT_ERROR) {
+	if (cmd == ZD_CMD_OPEN_ZRWA && (r = zd_zrwa_refused(dev, zone, word, cell, &bound))) {
+		r = zd_refuse(dev, err, r, cmd, zone, start, 0, bound);
+	} else if (cell->next == ZD_NEXT_ERROR) {
 		r = zd_refuse(dev, err, cell->error, cmd, zone, start, 0, 0);
 	} else {
 		r = zd_take_resources(dev, cell->effects);
@@ -92,7 +99,7 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 			r = zd_refuse(dev, err, r, cmd, zone, start, 0, zd_rule_limit(&dev->g.book, r));
 		else
 			apply(dev, zone, rt, cmd, cell, word);
-		if (!r && cmd >= ZD_CMD_SET_EMPTY)
+		if (!r && cmd >= ZD_CMD_SET_EMPTY && cmd <= ZD_CMD_SET_OFFLINE)
 			atomic_fetch_add_explicit(&dev->head->conditioned, 1, memory_order_release);
 	}
 	zd_unlock_resource(dev);
@@ -117,6 +124,53 @@ int zd_manage_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, stru
 	return r;
 }
 
+/* Nothing was published: a slot that holds nothing goes back. */
+static void give_back(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+{
+	if (!rt->slot || !zd_lock_resource_surely(dev))
+		return; /* then the zone keeps it, which it may */
+	zd_slot_release(dev, zone, rt);
+	zd_unlock_resource(dev);
+}
+
+/* Under the stripe, of a zone that may have one: first the bytes, then the word that says that they are there. */
+static int extend_locked(zd_dev *dev, uint32_t zone, const uint8_t *bytes, struct zd_error *err)
+{
+	struct zd_zone_rt *rt;
+	bool had;
+	int r = zd_zone_get(dev, zone, &rt);
+
+	if (r && zd_slots_gave(dev, r))
+		r = zd_zone_get(dev, zone, &rt);
+	if (r)
+		return zd_fail_host(err, -r, "no room on the host for the state of this zone");
+	had = rt->slot != 0;
+	r = zd_extension_store(dev, zone, rt, bytes);
+	if (r)
+		zd_write_failed(dev, err, r, zone);
+	else
+		r = one_locked(dev, ZD_CMD_SET_EXTENSION, zone, err);
+	if (r && !had)
+		give_back(dev, zone, rt);
+	return r;
+}
+
+int zd_manage_extend(zd_dev *dev, uint32_t zone, const uint8_t *bytes, struct zd_traced *t, struct zd_error *err)
+{
+	int r = zd_lock_zone(dev, zone);
+
+	if (r)
+		return interrupted(err, r);
+	/* What will be refused stores nothing. */
+	r = zd_powerless(dev) || zd_manage_refused(dev, ZD_CMD_SET_EXTENSION, zone) ?
+		    one_locked(dev, ZD_CMD_SET_EXTENSION, zone, err) :
+		    extend_locked(dev, zone, bytes, err);
+	if (t)
+		zd_observe_effect(dev, t, r, err);
+	zd_unlock_zone(dev, zone);
+	return r;
+}
+
 int zd_manage_by_fault(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, struct zd_error *err)
 {
 	int r = zd_lock_zone(dev, zone);
@@ -133,13 +187,19 @@ int zd_manage_by_fault(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, stru
 bool zd_manage_refused(const zd_dev *dev, int cmd, uint32_t zone)
 {
 	int type = zd_zone_type(dev, zone);
-	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(zd_load_word(dev, zone), type), cmd);
+	uint64_t word = zd_load_word(dev, zone), bound;
+	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
 
+	if (cmd == ZD_CMD_OPEN_ZRWA && cell && zd_zrwa_refused(dev, zone, word, cell, &bound))
+		return true;
 	return !cell || cell->next == ZD_NEXT_ERROR || zd_ask_resources(dev, cell->effects);
 }
 
-/* All stripes are held: whichever zones are CLOSED now; a zone closed to make room for another stays closed. */
-static int open_all(zd_dev *dev, struct zd_error *err)
+/*
+ * All stripes are held: whichever zones are CLOSED now; a zone closed to make room for another stays closed.
+ * nr: how many were opened, also where the rest could not be.
+ */
+static int open_all(zd_dev *dev, uint32_t *nr, struct zd_error *err)
 {
 	const struct zd_header *h = &dev->g.h;
 	uint32_t z, i, n = 0, *zones = malloc(((size_t)dev->head->nr_closed + 1) * sizeof(*zones));
@@ -159,11 +219,12 @@ static int open_all(zd_dev *dev, struct zd_error *err)
 		zd_refuse(dev, err, r, ZD_CMD_OPEN_ALL, ZD_NO_ZONE, ZD_NONE, 0, zd_rule_limit(&dev->g.book, r));
 	for (i = 0; !r && i < n; i++)
 		r = one_locked(dev, ZD_CMD_OPEN_ALL, zones[i], err);
+	*nr = r && i ? i - 1 : i;
 	free(zones);
 	return r;
 }
 
-static int each(zd_dev *dev, int cmd, struct zd_error *err)
+static int each(zd_dev *dev, int cmd, uint32_t *nr, struct zd_error *err)
 {
 	uint64_t last = zd_now();
 	uint32_t z;
@@ -180,6 +241,7 @@ static int each(zd_dev *dev, int cmd, struct zd_error *err)
 		if (!rt || cell->next == ZD_NEXT_SAME)
 			continue;
 		r = one_locked(dev, cmd, z, err);
+		*nr += !r;
 	}
 	return r;
 }
@@ -194,6 +256,7 @@ static const struct zd_cell *cell_of_all(const zd_dev *dev, int cmd)
 int zd_manage_all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *err)
 {
 	const struct zd_cell *cell = cell_of_all(dev, cmd);
+	uint32_t nr = 0;
 	int r;
 
 	if (cell->next == ZD_NEXT_ERROR)
@@ -201,9 +264,11 @@ int zd_manage_all(zd_dev *dev, int cmd, struct zd_traced *t, struct zd_error *er
 	r = zd_lock_zones(dev, 0, ZD_STRIPES - 1);
 	if (r)
 		return interrupted(err, r);
-	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, err) : each(dev, cmd, err);
+	r = cmd == ZD_CMD_OPEN_ALL ? open_all(dev, &nr, err) : each(dev, cmd, &nr, err);
 	if (!r && cmd == ZD_CMD_POWER_CYCLE)
 		atomic_fetch_add_explicit(&dev->head->powered, 1, memory_order_release);
+	if (t && r)
+		t->r.done = nr; /* a disk that is built of a recording has to do as much */
 	if (t)
 		zd_observe_effect(dev, t, r, err);
 	zd_unlock_zones(dev, 0, ZD_STRIPES - 1);

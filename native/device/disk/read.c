@@ -47,9 +47,10 @@ void zd_count_read(zd_dev *dev, uint32_t zone, uint64_t commands, uint64_t n)
 	atomic_fetch_add_explicit(&rt->bytes_read, n, memory_order_relaxed);
 }
 
-/* Both ways of a read: checked already. first: the command's first byte, which counts it. */
-static inline __attribute__((always_inline)) int64_t read_bytes(zd_dev *dev, void *buf, uint64_t length, uint64_t offset,
-								bool first, struct zd_error *err)
+/* All ways of a read: checked already. To buf, or by a mover. first: the command's first byte, which counts it. */
+static inline __attribute__((always_inline)) int64_t read_bytes(zd_dev *dev, void *buf, const struct zd_mover *mover,
+								uint64_t length, uint64_t offset, bool first,
+								struct zd_error *err)
 {
 	uint64_t done = 0, last = 0;
 	int r;
@@ -65,7 +66,8 @@ static inline __attribute__((always_inline)) int64_t read_bytes(zd_dev *dev, voi
 			n = in_zone;
 		if (n > ZD_IO_CHUNK)
 			n = ZD_IO_CHUNK;
-		r = zd_zone_load(dev, zone, rel, (uint8_t *)buf + done, n);
+		r = mover ? zd_zone_give(dev, zone, rel, mover, done, n) :
+			    zd_zone_load(dev, zone, rel, (uint8_t *)buf + done, n);
 		if (unlikely(r)) {
 			zd_fail_host(err, -r, r == -EINTR ? "interrupted" : "the host could not read the data back");
 			if (err)
@@ -84,7 +86,12 @@ static inline __attribute__((always_inline)) int64_t read_bytes(zd_dev *dev, voi
 
 int64_t zd_read_now(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err)
 {
-	return read_bytes(dev, buf, length, offset, true, err);
+	return read_bytes(dev, buf, NULL, length, offset, true, err);
+}
+
+int64_t zd_read_give(zd_dev *dev, const struct zd_mover *mover, uint64_t length, uint64_t offset, struct zd_error *err)
+{
+	return read_bytes(dev, NULL, mover, length, offset, true, err);
 }
 
 int64_t zd_read_into(zd_dev *dev, const struct iovec *iov, uint64_t length, uint64_t offset, struct zd_error *err)
@@ -93,7 +100,7 @@ int64_t zd_read_into(zd_dev *dev, const struct iovec *iov, uint64_t length, uint
 
 	while (done < length) {
 		uint64_t n = iov->iov_len < length - done ? iov->iov_len : length - done;
-		int64_t r = n ? read_bytes(dev, iov->iov_base, n, offset + done, done == 0, err) : 0;
+		int64_t r = n ? read_bytes(dev, iov->iov_base, NULL, n, offset + done, done == 0, err) : 0;
 
 		if (r < 0)
 			return r;
@@ -112,7 +119,7 @@ int64_t zd_read_compare(zd_dev *dev, const struct iovec *iov, uint64_t length, u
 	*differs = ZD_NONE;
 	while (done < length) {
 		uint64_t n = length - done < sizeof(piece) ? length - done : sizeof(piece), at, step;
-		int64_t r = read_bytes(dev, piece, n, offset + done, done == 0, err);
+		int64_t r = read_bytes(dev, piece, NULL, n, offset + done, done == 0, err);
 
 		if (r < 0)
 			return r;

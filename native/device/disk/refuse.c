@@ -34,7 +34,7 @@ int zd_refuse(zd_dev *dev, struct zd_error *err, int code, int cmd, uint32_t zon
 
 		err->cond = (uint8_t)cond;
 		if (zd_cond_wp_valid(cond))
-			err->wp = zd_zone_start(dev, zone) + zd_word_written(word);
+			err->wp = zd_zone_start(dev, zone) + zd_word_wp(dev, word);
 	}
 	return code;
 }

@@ -13,6 +13,16 @@ static int enter_look(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
+/* Of a zone that was finished, or that has a random write area, which lies behind its write pointer. */
+static __attribute__((noinline)) void describe_special(const zd_dev *dev, uint64_t word, uint64_t durable, struct zd_zone *out)
+{
+	uint64_t wp = zd_word_wp(dev, word);
+
+	if (word & ZD_W_ZRWA && zd_cond_wp_valid(out->cond))
+		out->wp = out->start + wp;
+	out->durable_wp = out->start + (word & ZD_W_FINISHED ? out->capacity : durable < wp ? durable : wp);
+}
+
 static inline __attribute__((always_inline)) void describe(const zd_dev *dev, uint32_t zone, struct zd_zone *out)
 {
 	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
@@ -36,8 +46,8 @@ static inline __attribute__((always_inline)) void describe(const zd_dev *dev, ui
 	out->wp = zd_cond_wp_valid(cond) ? out->start + written : ZD_NONE;
 	if (type == ZD_CONVENTIONAL)
 		out->durable_wp = ZD_NONE;
-	else if (word & ZD_W_FINISHED)
-		out->durable_wp = out->start + out->capacity;
+	else if (unlikely(word & (ZD_W_FINISHED | ZD_W_ZRWA)))
+		describe_special(dev, word, durable, out);
 	else
 		/* A reset between the two loads leaves an old value; no more than what is written is durable. */
 		out->durable_wp = out->start + (durable < written ? durable : written);
@@ -80,6 +90,18 @@ int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *o
 	for (i = 0; i < count; i++)
 		describe(dev, start + i, &out[i]); /* a row is a hundred instructions, a call of it ten more */
 	return count;
+}
+
+int zd_zone_extension(zd_dev *dev, uint32_t zone, void *to, struct zd_error *err)
+{
+	int r = enter_look(dev, err);
+
+	if (!r && zone >= dev->g.h.nr_zones)
+		r = zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
+	if (r)
+		return r;
+	r = zd_extension_load(dev, zone, to);
+	return r < 0 ? zd_fail_host(err, -r, "the host could not read the zone's descriptor extension") : r;
 }
 
 int64_t zd_report_request(zd_dev *dev, struct zd_request *q, struct zd_error *err)
@@ -133,6 +155,22 @@ int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err)
 			       (int64_t)zd_zone_length(dev, zone) :
 			       0;
 	return (int64_t)zd_word_written(atomic_load_explicit(&rt->word, memory_order_acquire));
+}
+
+int zd_zone_zrwa(zd_dev *dev, uint32_t zone, uint64_t *filled, struct zd_error *err)
+{
+	struct zd_zone_rt *rt;
+	uint64_t word;
+	int r = look_at(dev, zone, &rt, err);
+
+	*filled = 0;
+	if (r || !rt)
+		return r;
+	word = atomic_load_explicit(&rt->word, memory_order_acquire);
+	if (!(word & ZD_W_ZRWA))
+		return 0;
+	*filled = zd_zone_start(dev, zone) + zd_word_written(word);
+	return 1;
 }
 
 int64_t zd_zone_opened(zd_dev *dev, uint32_t zone, struct zd_error *err)

@@ -21,312 +21,72 @@
 
 #include <stdlib.h>
 
-/* What of the request says where, and how long it is. */
-enum shape {
-	SHAPE_DATA,   /* its offset and its buffers */
-	SHAPE_RANGE,  /* its offset and its length; it has no buffers */
-	SHAPE_APPEND, /* its zone and its buffers */
-	SHAPE_ZONE,   /* its zone and its count */
-	SHAPE_WHOLE   /* it concerns the disk */
-};
+/* ---------------------------------------------------------------- the stages */
 
-/* What a place may say beside 0, errors and ZD_HELD. */
-enum { NOTHING = ZD_HELD + 1, UNMET }; /* there is nothing to do; no fault rule meets the command */
-
-struct zd_stages {
-	uint8_t cmd; /* as rule book, fault rules and observers know it */
-	uint8_t shape;
-	bool changes;
-	uint16_t flags;                                         /* ZD_REQ_* that it knows */
-	int (*place)(zd_dev *dev, struct zd_run *run);          /* fills run->c. 0, NOTHING, UNMET, or an error */
-	bool (*refused)(zd_dev *dev, const struct zd_run *run); /* what the rule book says now, without locks */
-	int64_t (*act)(zd_dev *dev, struct zd_run *run);
-};
-
-/* ---------------------------------------------------------------- places */
-
-static int place_data(zd_dev *dev, struct zd_run *run)
+/* A recorder wants what the command writes too, before it is known whether it will be. */
+static int give_data(zd_dev *dev, struct zd_run *run)
 {
-	const struct zd_request *q = run->q;
-	int r = zd_check_place(dev, run->op->cmd, q->offset, run->length, run->err);
-
-	if (r || !run->length)
-		return r ? r : NOTHING;
-	run->c.first = zd_zone_of(dev, q->offset);
-	run->c.last = zd_zone_of(dev, q->offset + run->length - 1);
-	run->c.offset = q->offset;
-	run->c.length = run->length;
-	return 0;
-}
-
-/* What can never be an append meets no rule: it is refused where the zone is looked at. */
-static int place_append(zd_dev *dev, struct zd_run *run)
-{
-	uint32_t zone = run->q->zone;
-	uint64_t start;
-
-	run->c.length = run->length;
-	if (zone >= dev->g.h.nr_zones || !run->length || (run->length & dev->g.block_mask) || zd_is_conv(dev, zone))
-		return UNMET;
-	start = zd_zone_start(dev, zone);
-	run->c.first = run->c.last = zone;
-	run->c.offset = start + zd_word_written(zd_load_word(dev, zone));
-	return run->c.offset + run->length > start + zd_zone_length(dev, zone) ? UNMET : 0;
-}
-
-static bool beyond(const zd_dev *dev, const struct zd_run *run)
-{
-	const struct zd_request *q = run->q;
-
-	return run->at >= dev->g.h.nr_zones || !q->count || q->count > dev->g.h.nr_zones - q->zone;
-}
-
-static int place_zone(zd_dev *dev, struct zd_run *run)
-{
-	const struct zd_request *q = run->q;
-
-	if (beyond(dev, run))
-		return zd_refuse(dev, run->err, ZD_E_OUT_OF_RANGE, run->op->cmd, ZD_NO_ZONE, q->zone, q->count,
-				 dev->g.h.nr_zones);
-	run->c.first = run->c.last = run->at;
-	run->c.offset = zd_zone_start(dev, run->at);
-	return run->op->cmd >= ZD_CMD_SET_EMPTY ? UNMET : 0;
-}
-
-static int place_whole(zd_dev *dev, struct zd_run *run)
-{
-	run->c.last = dev->g.h.nr_zones - 1;
-	run->c.offset = ZD_NONE;
-	return run->op->cmd == ZD_CMD_POWER_CYCLE ? UNMET : 0;
-}
-
-static int place_flush(zd_dev *dev, struct zd_run *run)
-{
-	const struct zd_request *q = run->q;
-	int r = q->length ? zd_check_place(dev, ZD_CMD_FLUSH, q->offset, q->length, run->err) : 0;
-
-	return r ? r : place_whole(dev, run);
-}
-
-/* ---------------------------------------------------------------- acting */
-
-/* Of an append: its zone was looked at. */
-static struct zd_write write_of(const zd_dev *dev, const struct zd_run *run)
-{
-	const struct zd_request *q = run->q;
-
-	return (struct zd_write){
-		.cmd = run->op->cmd,
-		.offset = run->op->cmd == ZD_CMD_APPEND ? zd_zone_start(dev, q->zone) : q->offset,
-		.length = run->length,
-		.part = run->part,
-		.source = { q->iov, (int)q->nr_iov, 0 },
-		.how = q->op == ZD_OP_WRITE_ZEROES ? ZD_WRITE_ZEROES :
-		       q->op == ZD_OP_DEALLOCATE   ? ZD_WRITE_DROP :
-						     ZD_WRITE_BYTES,
-		.lost = run->hit.kind == ZD_FAULT_LOST,
-	};
-}
-
-/* What was written must be on the medium before the command ends: FUA, or as the disk was made. */
-static int make_durable(zd_dev *dev, struct zd_run *run, uint64_t from, uint64_t n)
-{
-	const struct zd_zones zones = { zd_zone_of(dev, from), zd_zone_of(dev, from + n - 1) };
-
-	if (run->q->flags & ZD_REQ_FUA)
-		return zd_commit(dev, ZD_COMMIT_FLUSH, &zones, NULL, run->err);
-	return dev->g.h.host_sync == ZD_SYNC_COMMAND ? zd_after_change(dev, run->err) : 0;
-}
-
-static bool write_refused(zd_dev *dev, const struct zd_run *run)
-{
-	struct zd_write w = write_of(dev, run);
-	uint64_t limit = dev->g.h.append_limit;
-
-	return (run->op->cmd == ZD_CMD_APPEND && limit && run->length > limit) || zd_write_refused(dev, &w);
-}
-
-/* Before the zone is looked at. */
-static int check_append(zd_dev *dev, const struct zd_run *run)
-{
-	uint32_t zone = run->q->zone;
-	uint64_t bound;
+	struct zd_request *q = run->q;
+	uint8_t cmd = run->op->cmd;
 	int r;
 
-	if (zone >= dev->g.h.nr_zones)
-		return zd_refuse(dev, run->err, ZD_E_OUT_OF_RANGE, ZD_CMD_APPEND, ZD_NO_ZONE, zone, run->length,
-				 dev->g.h.nr_zones);
-	r = zd_check_append(&dev->g.book, zd_zone_type(dev, zone), run->length, &bound);
-	return r ? zd_refuse(dev, run->err, r, ZD_CMD_APPEND, zone, zd_zone_start(dev, zone), run->length, bound) : 0;
-}
-
-static int64_t act_write(zd_dev *dev, struct zd_run *run)
-{
-	bool append = run->op->cmd == ZD_CMD_APPEND;
-	int r = append ? check_append(dev, run) : 0;
-	struct zd_write w;
-	int64_t done;
-	uint64_t at;
-
-	if (r)
-		return zd_strike_after(dev, run, r, 0);
-	w = write_of(dev, run);
-	done = zd_write_run(dev, &w, &run->t, run->err);
-	if (zd_write_room(dev, done)) {
-		w = write_of(dev, run);
-		done = zd_write_run(dev, &w, &run->t, run->err);
+	if (cmd != ZD_CMD_WRITE && cmd != ZD_CMD_APPEND && cmd != ZD_CMD_SET_EXTENSION)
+		return 0;
+	if (q->flags & ZD_REQ_FUA)
+		run->t.r.marks |= ZD_TRACE_FUA;
+	if (run->op->shape == ZD_SHAPE_RANGE) {
+		run->t.r.marks |= ZD_TRACE_ZEROES;
+		return 0;
 	}
-	at = append ? w.landed : run->q->offset;
-	if (append)
-		run->q->landed = run->part || !run->length ? at : 0;
-	if (done > 0) {
-		r = make_durable(dev, run, at, (uint64_t)done);
-		if (r)
-			return r;
-	}
-	if (done >= 0 && run->part < run->length) {
-		run->c.offset = at;
-		return zd_strike_medium(dev, run);
-	}
-	return zd_strike_after(dev, run, done, at);
+	if (run->length > dev->g.h.size) /* it will be refused */
+		return 0;
+	if (q->mover && cmd == ZD_CMD_APPEND)
+		q->landed = ZD_NONE; /* which nobody knows yet, and the mover may look at it */
+	r = zd_trace_data(dev, &run->t, q->iov, q->mover, run->length);
+	run->t.done = r != 0;
+	return r ? zd_fail_host(run->err, -r, "what the command writes could not be recorded") : 0;
 }
-
-static bool read_refused(zd_dev *dev, const struct zd_run *run)
-{
-	return zd_check_reading(dev, run->q->offset, run->length, &zd_asking) != 0;
-}
-
-static void flip(const struct zd_run *run)
-{
-	uint64_t at = run->hit.at - run->q->offset + run->hit.bit / 8;
-	const struct iovec *iov = run->q->iov;
-
-	for (; at >= iov->iov_len; iov++)
-		at -= iov->iov_len;
-	((uint8_t *)iov->iov_base)[at] ^= (uint8_t)(1u << run->hit.bit % 8);
-}
-
-/* READ fills the buffers and COMPARE compares them; whatever else looks at data only reads them. */
-static int64_t act_read(zd_dev *dev, struct zd_run *run)
-{
-	const struct zd_request *q = run->q;
-	uint64_t differs = ZD_NONE;
-	int64_t done = zd_check_reading(dev, q->offset, run->length, run->err);
-
-	if (!done && run->part && q->op == ZD_OP_READ)
-		done = zd_read_into(dev, q->iov, run->part, q->offset, run->err);
-	else if (!done && run->part)
-		done = zd_read_compare(dev, q->op == ZD_OP_COMPARE ? q->iov : NULL, run->part, q->offset, &differs, run->err);
-	run->t.r.done = done > 0 ? (uint64_t)done : 0;
-	if (differs != ZD_NONE) {
-		uint32_t zone = zd_zone_of(dev, differs);
-
-		return zd_strike_after(dev, run,
-				       zd_refuse(dev, run->err, ZD_E_MISCOMPARE, ZD_CMD_READ, zone, q->offset, run->length,
-						 differs),
-				       0);
-	}
-	if (done >= 0 && run->part < run->length)
-		return zd_strike_medium(dev, run);
-	if (done >= 0 && run->hit.kind == ZD_FAULT_FLIP_READ && q->op == ZD_OP_READ)
-		flip(run);
-	return zd_strike_after(dev, run, done, q->offset);
-}
-
-static bool zone_refused(zd_dev *dev, const struct zd_run *run)
-{
-	return zd_manage_refused(dev, run->op->cmd, run->at);
-}
-
-static int64_t act_zone(zd_dev *dev, struct zd_run *run)
-{
-	return zd_strike_after(dev, run, zd_manage_one(dev, run->op->cmd, run->at, &run->t, run->err), 0);
-}
-
-static bool all_refused(zd_dev *dev, const struct zd_run *run)
-{
-	return zd_manage_all_refused(dev, run->op->cmd);
-}
-
-static int64_t act_all(zd_dev *dev, struct zd_run *run)
-{
-	int r = run->op->cmd == ZD_CMD_POWER_CYCLE ? zd_commit(dev, ZD_COMMIT_FLUSH, NULL, NULL, run->err) : 0;
-
-	return r ? r : zd_strike_after(dev, run, zd_manage_all(dev, run->op->cmd, &run->t, run->err), 0);
-}
-
-static int64_t act_flush(zd_dev *dev, struct zd_run *run)
-{
-	const struct zd_request *q = run->q;
-	struct zd_zones zones = { 0, dev->g.h.nr_zones - 1 };
-	int r = 0;
-
-	if (dev->readonly)
-		return 0; /* it wrote nothing */
-	if (q->length)
-		zones = (struct zd_zones){ zd_zone_of(dev, q->offset), zd_zone_of(dev, q->offset + q->length - 1) };
-	if (atomic_load(&dev->head->gate) & ZD_GATE_FAULTS)
-		r = zd_strike_flush(dev, run);
-	if (!r)
-		r = zd_commit(dev, ZD_COMMIT_FLUSH, &zones, &run->t, run->err);
-	return zd_strike_after(dev, run, r, 0);
-}
-
-/* ---------------------------------------------------------------- the ops */
-
-static const struct zd_stages ops[] = {
-	[ZD_OP_READ] = { ZD_CMD_READ, SHAPE_DATA, false, 0, place_data, read_refused, act_read },
-	[ZD_OP_WRITE] = { ZD_CMD_WRITE, SHAPE_DATA, true, ZD_REQ_FUA, place_data, write_refused, act_write },
-	[ZD_OP_APPEND] = { ZD_CMD_APPEND, SHAPE_APPEND, true, ZD_REQ_FUA, place_append, write_refused, act_write },
-	[ZD_OP_OPEN] = { ZD_CMD_OPEN, SHAPE_ZONE, true, ZD_REQ_ALL, place_zone, zone_refused, act_zone },
-	[ZD_OP_CLOSE] = { ZD_CMD_CLOSE, SHAPE_ZONE, true, ZD_REQ_ALL, place_zone, zone_refused, act_zone },
-	[ZD_OP_FINISH] = { ZD_CMD_FINISH, SHAPE_ZONE, true, ZD_REQ_ALL, place_zone, zone_refused, act_zone },
-	[ZD_OP_RESET] = { ZD_CMD_RESET, SHAPE_ZONE, true, ZD_REQ_ALL, place_zone, zone_refused, act_zone },
-	[ZD_OP_OPEN_ALL] = { ZD_CMD_OPEN_ALL, SHAPE_WHOLE, true, 0, place_whole, all_refused, act_all },
-	[ZD_OP_CLOSE_ALL] = { ZD_CMD_CLOSE_ALL, SHAPE_WHOLE, true, 0, place_whole, all_refused, act_all },
-	[ZD_OP_FINISH_ALL] = { ZD_CMD_FINISH_ALL, SHAPE_WHOLE, true, 0, place_whole, all_refused, act_all },
-	[ZD_OP_RESET_ALL] = { ZD_CMD_RESET_ALL, SHAPE_WHOLE, true, 0, place_whole, all_refused, act_all },
-	[ZD_OP_POWER_CYCLE] = { ZD_CMD_POWER_CYCLE, SHAPE_WHOLE, true, 0, place_whole, NULL, act_all },
-	[ZD_OP_SET_EMPTY] = { ZD_CMD_SET_EMPTY, SHAPE_ZONE, true, 0, place_zone, NULL, act_zone },
-	[ZD_OP_SET_READ_ONLY] = { ZD_CMD_SET_READ_ONLY, SHAPE_ZONE, true, 0, place_zone, NULL, act_zone },
-	[ZD_OP_SET_OFFLINE] = { ZD_CMD_SET_OFFLINE, SHAPE_ZONE, true, 0, place_zone, NULL, act_zone },
-	[ZD_OP_FLUSH] = { ZD_CMD_FLUSH, SHAPE_WHOLE, false, 0, place_flush, NULL, act_flush },
-	[ZD_OP_VERIFY] = { ZD_CMD_READ, SHAPE_RANGE, false, 0, place_data, read_refused, act_read },
-	[ZD_OP_COMPARE] = { ZD_CMD_READ, SHAPE_DATA, false, 0, place_data, read_refused, act_read },
-	[ZD_OP_WRITE_ZEROES] = { ZD_CMD_WRITE, SHAPE_RANGE, true, ZD_REQ_FUA, place_data, write_refused, act_write },
-	[ZD_OP_DEALLOCATE] = { ZD_CMD_WRITE, SHAPE_RANGE, true, 0, place_data, write_refused, act_write },
-};
-
-/* ---------------------------------------------------------------- the stages */
 
 static int observe(zd_dev *dev, struct zd_run *run)
 {
 	const struct zd_request *q = run->q;
 	uint64_t offset = ZD_NONE, length = 0;
 	uint32_t zone = ZD_NO_ZONE;
+	int r;
 
 	if (q->op == ZD_OP_FLUSH && dev->readonly)
 		return 0; /* it flushes nothing, so there is nothing to tell */
 	switch (run->op->shape) {
-	case SHAPE_DATA:
-	case SHAPE_RANGE:
+	case ZD_SHAPE_DATA:
+	case ZD_SHAPE_RANGE:
 		offset = q->offset;
 		length = run->length;
 		break;
-	case SHAPE_APPEND:
+	case ZD_SHAPE_APPEND:
 		zone = q->zone;
 		length = run->length;
 		break;
-	case SHAPE_ZONE:
+	case ZD_SHAPE_SET: zone = q->zone; break;
+	case ZD_SHAPE_UPTO:
+		zone = q->zone;
+		offset = q->offset;
+		break;
+	case ZD_SHAPE_ZONE:
 		zone = run->at;
-		if (beyond(dev, run))
+		if (zd_zones_beyond(dev, run))
 			length = q->count;
 		break;
 	}
-	return zd_observe_begin(dev, &run->t, run->op->cmd, zone, offset, length, run->err);
+	if (q->op == ZD_OP_FLUSH && q->length &&
+	    atomic_load_explicit(&dev->trace->modes, memory_order_relaxed) & ZD_TRACE_WITH_DATA) {
+		offset = q->offset;
+		length = q->length;
+	}
+	r = zd_observe_begin(dev, &run->t, run->op->cmd, zone, offset, length, run->err);
+	return r || !zd_trace_wants_data(&run->t) ? r : give_data(dev, run);
 }
 
-/* Up to where it may be held up: 0 it goes on, ZD_HELD, NOTHING, or the error with which it ends. */
+/* Up to where it may be held up: 0 it goes on, ZD_HELD, ZD_NOTHING, or the error with which it ends. */
 static int arrive(zd_dev *dev, struct zd_run *run)
 {
 	int r = run->op->changes ? zd_enter_writable(dev, run->err) : zd_enter(dev, run->err);
@@ -343,7 +103,7 @@ static int arrive(zd_dev *dev, struct zd_run *run)
 		r = run->op->place(dev, run);
 	run->part = run->length;
 	if (r)
-		return r == UNMET ? 0 : r;
+		return r == ZD_UNMET ? 0 : r;
 	if ((atomic_load(&dev->head->gate) & ZD_GATE_FAULTS) && run->op->refused)
 		run->c.refused = run->op->refused(dev, run);
 	r = zd_fault_match(dev, &run->c, &run->hit, run->err);
@@ -351,6 +111,7 @@ static int arrive(zd_dev *dev, struct zd_run *run)
 		return r;
 	run->part = run->hit.cut;
 	run->t.told_late = zd_fault_decides_late(&run->c, &run->hit);
+	run->t.r.marks |= zd_trace_marks_of(run->hit.kind);
 	if (!zd_holds(&run->hit))
 		return 0;
 	run->since = run->last = zd_now();
@@ -370,7 +131,7 @@ static void complete(zd_dev *dev, struct zd_run *run)
 	struct zd_request *q = run->q;
 	int r;
 
-	if (run->acted && (run->op->shape == SHAPE_ZONE || (run->op->shape == SHAPE_WHOLE && q->op != ZD_OP_FLUSH))) {
+	if (run->acted && run->op->shape >= ZD_SHAPE_ZONE && q->op != ZD_OP_FLUSH) {
 		r = zd_after_change(dev, q->result ? NULL : run->err);
 		if (!q->result)
 			q->result = r;
@@ -393,7 +154,7 @@ static bool go_on(zd_dev *dev, struct zd_run *run, int r)
 		if (r == ZD_HELD)
 			r = zd_hold_wait(dev, run);
 		if (!run->pacing) {
-			q->result = r < 0 ? r : r == NOTHING ? 0 : take_effect(dev, run);
+			q->result = r < 0 ? r : r == ZD_NOTHING ? 0 : take_effect(dev, run);
 			zd_observe_end_of(dev, &run->t, q->result, run->err);
 			run->pacing = run->t.ticket != 0;
 			if (run->pacing) {
@@ -434,25 +195,30 @@ static int set_up(struct zd_request *q, struct zd_run *run)
 	run->err = q->err ? q->err : &run->own;
 	run->at = run->end = 0;
 	run->acted = run->pacing = false;
-	if (q->op >= sizeof(ops) / sizeof(*ops) || !ops[q->op].act)
+	if (q->op >= zd_nr_ops || !zd_ops[q->op].act)
 		return wrong(run->err, "no request has such an op");
-	run->op = &ops[q->op];
+	run->op = &zd_ops[q->op];
 	known = run->op->flags;
 	if (q->flags & ~known)
 		return wrong(run->err, "the request has a flag that its op does not know");
 	if (q->flags & ZD_REQ_ALL)
-		run->op = &ops[q->op - ZD_OP_OPEN + ZD_OP_OPEN_ALL];
-	if (run->op->shape == SHAPE_ZONE) {
+		run->op = &zd_ops[q->op - ZD_OP_OPEN + ZD_OP_OPEN_ALL];
+	if (run->op->shape == ZD_SHAPE_ZONE) {
 		run->at = q->zone;
 		run->end = q->zone + q->count;
 	}
+	if (q->mover && (q->nr_iov || (q->op != ZD_OP_READ && q->op != ZD_OP_WRITE && q->op != ZD_OP_APPEND)))
+		return wrong(run->err, "only a read, a write or an append without buffers has a mover");
+	if (q->mover && q->length > (uint64_t)INT32_MAX * 512)
+		return wrong(run->err, "a mover has more than a disk takes at once");
+	run->moved = (struct iovec){ (void *)(uintptr_t)q->mover, 0 };
 	for (i = 0; i < q->nr_iov; i++) {
 		if (q->iov[i].iov_len > UINT64_MAX / 2 - length)
 			return wrong(run->err, "the buffers are longer than a disk can be");
 		length += q->iov[i].iov_len;
 	}
-	run->length = run->op->shape == SHAPE_RANGE ? q->length : length;
-	run->last = run->op->shape == SHAPE_ZONE ? zd_now() : 0;
+	run->length = run->op->shape == ZD_SHAPE_RANGE || q->mover ? q->length : length;
+	run->last = run->op->shape == ZD_SHAPE_ZONE ? zd_now() : 0;
 	return 0;
 }
 

@@ -73,7 +73,7 @@ static void undo_open(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int con
 		zd_account(dev, zone, ZD_IMPLICIT_OPEN, cond);
 		zd_count32(&rt->implicit_opens, (uint32_t)-1);
 	}
-	if (zd_word_written(word) == 0)
+	if (!zd_word_holds(word))
 		zd_slot_release(dev, zone, rt);
 	zd_unlock_resource(dev);
 }
@@ -182,6 +182,32 @@ static int write_seq_part(zd_dev *dev, struct zd_write *w, uint32_t zone, struct
 	}
 }
 
+/* The same in the random write area of a zone. */
+static __attribute__((noinline, cold)) int write_area_part(zd_dev *dev, struct zd_write *w, uint32_t zone,
+							   struct zd_zone_rt *rt, uint64_t rel, uint64_t n, uint64_t *done,
+							   struct zd_error *err)
+{
+	uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), written = zd_word_written(word);
+	int cond = zd_word_cond(word, ZD_SEQ_WRITE_REQUIRED), r;
+	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, ZD_SEQ_WRITE_REQUIRED, cond, ZD_CMD_WRITE);
+	bool opens = cond == ZD_CLOSED;
+
+	*done = 0;
+	r = opens ? open_for_write(dev, w, zone, rt, cond, cell, err) : 0;
+	if (r)
+		return r;
+	r = zd_zone_store_over(dev, rt, zone, rel, &w->source, n, w->lost, done);
+	if (r && !(r == -EINTR && *done)) {
+		zd_pre_trim(dev, zone);
+		if (opens)
+			undo_open(dev, zone, rt, cond);
+		return overwrote(dev, err, r, zone, rel < written && *done, done);
+	}
+	zd_zrwa_publish(dev, zone, rt, zd_rule_zrwa_wp(&dev->g.book, zd_word_wp(dev, word), rel + *done), rel + *done);
+	count_write(rt, w, *done);
+	return r ? zd_write_failed(dev, err, r, zone) : 0;
+}
+
 /* The limits, for a command of which nothing will be transferred. */
 static int ask_to_open(zd_dev *dev, const struct zd_write *w, uint32_t zone, const struct zd_cell *cell, struct zd_error *err)
 {
@@ -228,8 +254,11 @@ static inline __attribute__((always_inline)) int64_t required_write(zd_dev *dev,
 		refuse_write(dev, err, r, w, zone, bound);
 	else if (t && !part && w->length)
 		r = ask_to_open(dev, w, zone, cell, err);
+	if (t && w->told)
+		*w->told = start + rel;
 	if (likely(!r) && part)
-		r = write_seq_part(dev, w, zone, rt, rel, part, &done, err);
+		r = likely(!z.zrwa) ? write_seq_part(dev, w, zone, rt, rel, part, &done, err) :
+				      write_area_part(dev, w, zone, rt, rel, part, &done, err);
 	w->landed = start + rel;
 	if (t) {
 		t->r.done = done;
@@ -380,6 +409,8 @@ int zd_write_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_er
 			   &bound);
 	if (r)
 		refuse_write(dev, err, r, &w, zone, bound);
+	else if (z.zrwa)
+		length = 0; /* what lies there counts already */
 	/* As a write that is never published: the blocks get their place, and what is in them lies behind the pointer. */
 	for (at = 0; !r && at < length; at += done) {
 		const struct iovec one = { (void *)(uintptr_t)zeros,
@@ -389,7 +420,8 @@ int zd_write_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_er
 		r = zd_zone_store(dev, rt, zone, rel + at, &from, one.iov_len, &done);
 		if (r) {
 			zd_write_failed(dev, err, r, zone);
-			if (z.written == 0 && zd_lock_resource_surely(dev)) { /* else it keeps its place, which it may */
+			if (!zd_word_holds(rt->word) &&
+			    zd_lock_resource_surely(dev)) { /* else it keeps its place, which it may */
 				zd_slot_release(dev, zone, rt);
 				zd_unlock_resource(dev);
 			}
@@ -398,4 +430,19 @@ int zd_write_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_er
 out:
 	zd_unlock_zone(dev, zone);
 	return r;
+}
+
+/* ---------------------------------------------------------------- for an explicit commit */
+
+/* What a write does is static to it, which the plain way is quicker by. */
+int zd_open_to_commit(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const struct zd_cell *cell, struct zd_error *err)
+{
+	const struct zd_write w = { .cmd = ZD_CMD_COMMIT_ZRWA, .offset = zd_zone_start(dev, zone) };
+
+	return open_for_write(dev, &w, zone, rt, ZD_CLOSED, cell, err);
+}
+
+void zd_undo_open_to_commit(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+{
+	undo_open(dev, zone, rt, ZD_CLOSED);
 }

@@ -30,7 +30,8 @@ static const struct {
 	[ZD_FAULT_LATENCY] = { "latency", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH), ANY, true },
 	[ZD_FAULT_HANG] = { "a hang", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH), ANY, true },
 	[ZD_FAULT_LIMIT] = { "a limit error",
-			     ZD_WRITES | ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH),
+			     ZD_WRITES | ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH) |
+				     ZD_CMD_BIT(ZD_CMD_SET_EXTENSION) | ZD_ZRWA_CMDS,
 			     TAKEN_ON, false },
 	[ZD_FAULT_POWER_CUT] = { "a power cut", ZD_DATA_CMDS | ZD_ONE_ZONE | ZD_ALL_FORMS | ZD_CMD_BIT(ZD_CMD_FLUSH), ANY,
 				 false },
@@ -44,6 +45,13 @@ const char *zd_fault_kind_name(int kind)
 uint32_t zd_fault_commands(int kind)
 {
 	return kind > 0 && kind < ZD_NR_FAULT_KINDS ? kinds[kind].commands : 0;
+}
+
+/* The shared state may be damaged as a file may: what no zd_fault_add() takes is no rule, and indexes nothing. */
+bool zd_fault_is_one(const struct zd_fault *f)
+{
+	return f->id && f->kind && f->kind < ZD_NR_FAULT_KINDS && f->commands && !(f->commands & ~kinds[f->kind].commands) &&
+	       f->first_zone <= f->last_zone && f->keep <= ZD_KEEP_RANDOM && !f->label[sizeof(f->label) - 1];
 }
 
 void zd_fault_mark(struct zd_error *err, uint32_t id, const char *label)
@@ -97,8 +105,7 @@ static int lock(zd_dev *dev)
 	return r == -EOWNERDEAD ? -pthread_mutex_consistent(&dev->faults->lock) : r;
 }
 
-/* For what has happened already, or must not be left half-way; false: not held. */
-static bool lock_surely(zd_dev *dev)
+bool zd_fault_lock_surely(zd_dev *dev)
 {
 	int r = zd_mutex_lock_surely(dev, &dev->faults->lock, NULL);
 
@@ -122,7 +129,7 @@ void zd_fault_unlock(zd_dev *dev)
 /* Under the lock. */
 void zd_fault_set_gate(zd_dev *dev)
 {
-	if (dev->faults->nr || dev->faults->flush_fault)
+	if (zd_spoiled_look(dev) || dev->faults->nr || dev->faults->flush_fault)
 		atomic_fetch_or(&dev->head->gate, ZD_GATE_FAULTS);
 	else
 		atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_FAULTS);
@@ -149,7 +156,7 @@ struct zd_fault_rt *zd_fault_next(struct zd_faults *all, const struct zd_fault_r
 	for (i = 0; i < ZD_MAX_FAULTS; i++) {
 		struct zd_fault_rt *r = &all->rule[i];
 
-		if (!r->f.id ||
+		if (!zd_fault_is_one(&r->f) ||
 		    (after && (r->f.order < after->f.order || (r->f.order == after->f.order && r->f.id <= after->f.id))))
 			continue;
 		if (!best || r->f.order < best->f.order || (r->f.order == best->f.order && r->f.id < best->f.id))
@@ -229,7 +236,7 @@ static struct zd_lost *lost_place(zd_dev *dev, uint32_t zone)
 
 		if (l->zone == zone + 1)
 			return l;
-		if (!l->zone || dev->zones[l->zone - 1].gen != l->gen)
+		if (!l->zone || l->zone > dev->g.h.nr_zones || dev->zones[l->zone - 1].gen != l->gen)
 			place = l;
 	}
 	return place;
@@ -238,7 +245,8 @@ static struct zd_lost *lost_place(zd_dev *dev, uint32_t zone)
 /* Lost writes where blocks are overwritten are a matter of pre-images. */
 static bool loses_tail(const zd_dev *dev, uint32_t zone)
 {
-	return zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED || !dev->g.keeps_pre;
+	return (zd_zone_type(dev, zone) == ZD_SEQ_WRITE_REQUIRED && !(zd_load_word(dev, zone) & ZD_W_ZRWA)) ||
+	       !dev->g.keeps_pre;
 }
 
 static bool acts(zd_dev *dev, struct zd_fault_rt *r, const struct zd_hit *hit)
@@ -288,7 +296,7 @@ static struct zd_fault_rt *match_readonly(zd_dev *dev, const struct zd_command *
 #endif
 		if (atomic_load_explicit(&r->id, memory_order_relaxed) != id || f.nth || f.every || f.probability || f.limit)
 			continue;
-		if (f.kind >= ZD_NR_FAULT_KINDS || !kinds[f.kind].only_told)
+		if (!zd_fault_is_one(&f) || !kinds[f.kind].only_told)
 			continue;
 		if (f.kind == ZD_FAULT_FLIP_READ && f.bit == ZD_NONE) /* which bit, the rule's own generator says */
 			continue;
@@ -390,7 +398,7 @@ static int lose(zd_dev *dev, uint32_t zone, uint64_t from, struct zd_error *err)
 {
 	struct zd_lost *l;
 
-	if (!lock_surely(dev))
+	if (!zd_fault_lock_surely(dev))
 		return untold(err);
 	l = lost_place(dev, zone);
 	if (l) {
@@ -414,7 +422,7 @@ int zd_fault_lose(zd_dev *dev, const struct zd_hit *hit, uint64_t landed, struct
 
 int zd_fault_owe_flush(zd_dev *dev, const struct zd_hit *hit, struct zd_error *err)
 {
-	if (!lock_surely(dev))
+	if (!zd_fault_lock_surely(dev))
 		return untold(err);
 	dev->faults->flush_fault = hit->id;
 	memcpy(dev->faults->flush_label, hit->label, sizeof(hit->label));
@@ -432,6 +440,7 @@ int zd_fault_owed_flush(zd_dev *dev, struct zd_hit *hit, struct zd_error *err)
 		return r;
 	hit->id = dev->faults->flush_fault;
 	memcpy(hit->label, dev->faults->flush_label, sizeof(hit->label));
+	hit->label[sizeof(hit->label) - 1] = 0;
 	dev->faults->flush_fault = 0;
 	zd_fault_set_gate(dev);
 	zd_fault_unlock(dev);
@@ -445,7 +454,7 @@ static uint64_t lost_from(zd_dev *dev, uint32_t zone, uint32_t gen, bool forget)
 	 * Who may only read takes no lock, and looks twice. Else its owner may be stopped: what he has written down stands,
 	 * in whole words.
 	 */
-	bool locked = !dev->readonly && lock_surely(dev);
+	bool locked = !dev->readonly && zd_fault_lock_surely(dev);
 	int i;
 
 	for (i = 0; i < ZD_MAX_LOST; i++) {
@@ -481,8 +490,10 @@ uint32_t zd_fault_start(zd_dev *dev)
 	all->nr = 0;
 	for (i = 0; i < ZD_MAX_FAULTS; i++) {
 		all->rule[i].f.waiting = 0; /* whoever waited is gone */
-		if (all->rule[i].f.id)
+		if (zd_fault_is_one(&all->rule[i].f))
 			all->nr++;
+		else
+			memset(&all->rule[i], 0, sizeof(all->rule[i]));
 	}
-	return all->nr || all->flush_fault ? ZD_GATE_FAULTS : 0;
+	return zd_spoiled_look(dev) || all->nr || all->flush_fault ? ZD_GATE_FAULTS : 0;
 }

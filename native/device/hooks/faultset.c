@@ -19,6 +19,9 @@ static const char *const names[ZD_NR_CMDS] = {
 	[ZD_CMD_SET_READ_ONLY] = "set-condition",
 	[ZD_CMD_SET_OFFLINE] = "set-condition",
 	[ZD_CMD_FLUSH] = "flush",
+	[ZD_CMD_SET_EXTENSION] = "set-extension",
+	[ZD_CMD_OPEN_ZRWA] = "open-zrwa",
+	[ZD_CMD_COMMIT_ZRWA] = "commit-zrwa",
 };
 
 #define WRONG(...) return zd_fail(err, -EINVAL, __VA_ARGS__)
@@ -34,6 +37,10 @@ static int check_commands(const zd_dev *dev, struct zd_fault *f, struct zd_error
 		can &= ZD_DATA_CMDS;
 	if (zones)
 		can &= ~ZD_CMD_BIT(ZD_CMD_FLUSH);
+	if (!dev->g.h.zone_extension)
+		can &= ~ZD_CMD_BIT(ZD_CMD_SET_EXTENSION);
+	if (!dev->g.h.zrwa_size)
+		can &= ~ZD_ZRWA_CMDS;
 	if (!f->commands)
 		f->commands = can;
 	for (cmd = 0; cmd < 32; cmd++) {
@@ -43,6 +50,11 @@ static int check_commands(const zd_dev *dev, struct zd_fault *f, struct zd_error
 			WRONG("there is no command number %u", cmd);
 		if (!(zd_fault_commands((int)f->kind) & ZD_CMD_BIT(cmd)))
 			WRONG("%s can never happen on %s", zd_fault_kind_name((int)f->kind), names[cmd]);
+		if (cmd == ZD_CMD_SET_EXTENSION && !dev->g.h.zone_extension)
+			WRONG("the zones of this disk have no descriptor extension, so the rule can never act on %s",
+			      names[cmd]);
+		if ((ZD_CMD_BIT(cmd) & ZD_ZRWA_CMDS) && !dev->g.h.zrwa_size)
+			WRONG("the zones of this disk have no random write areas, so the rule can never act on %s", names[cmd]);
 		if (!(can & ZD_CMD_BIT(cmd)))
 			WRONG("%s has no place on the disk, so a rule with %s can never meet it", names[cmd],
 			      f->to ? "a byte range" : "zones");
@@ -121,8 +133,8 @@ static int check_overlap(const zd_dev *dev, const struct zd_fault *f, struct zd_
 		const struct zd_fault *o = &dev->faults->rule[i].f;
 		uint32_t both = f->commands & o->commands, cmd = 0;
 
-		if (!o->id || zd_fault_is_spent(o) || o->order != f->order || !both || o->first_zone > f->last_zone ||
-		    o->last_zone < f->first_zone)
+		if (!zd_fault_is_one(o) || zd_fault_is_spent(o) || o->order != f->order || !both ||
+		    o->first_zone > f->last_zone || o->last_zone < f->first_zone)
 			continue;
 		/* Commands without a byte range meet wherever their zones do. */
 		if (!(both & ~ZD_DATA_CMDS) &&
@@ -196,8 +208,10 @@ static int each(zd_dev *dev, uint32_t id, bool clear, struct zd_error *err)
 			rule->f.waiting = 0; /* those that were killed while they hung, too */
 		}
 	}
-	if (clear && !id)
+	if (clear && !id) {
 		dev->faults->flush_fault = 0;
+		zd_spoiled_clear(dev);
+	}
 	zd_fault_set_gate(dev);
 	zd_fault_unlock(dev);
 	return id && !found ? zd_fail(err, -ENOENT, "there is no fault %u", id) : 0;

@@ -4,8 +4,8 @@
  * openers' commands are put into, observers in this process, and who says how long commands take. It may call store and what is below. It decides and
  * remembers; it does nothing to a zone and refuses no command.
  *
- * fault (which rule meets a command), faultset (setting rules), trace (the ring), pace, observe, tracefile (reading a
- * recording).
+ * fault (which rule meets a command), faultset (setting rules), spoil (blocks that cannot be read), spoilset (spoiling
+ * them), trace (the ring), pace, observe, tracefile (reading a recording).
  */
 #ifndef ZD_HOOKS_H
 #define ZD_HOOKS_H
@@ -74,7 +74,10 @@ int zd_fault_forget_flush(zd_dev *dev); /* no flush fails for what a write did b
 #define ZD_CMD_BIT(cmd) (1u << (cmd))
 #define ZD_DATA_CMDS (ZD_CMD_BIT(ZD_CMD_READ) | ZD_CMD_BIT(ZD_CMD_WRITE) | ZD_CMD_BIT(ZD_CMD_APPEND))
 #define ZD_WRITES (ZD_CMD_BIT(ZD_CMD_WRITE) | ZD_CMD_BIT(ZD_CMD_APPEND))
-#define ZD_ONE_ZONE (ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_CLOSE) | ZD_CMD_BIT(ZD_CMD_FINISH) | ZD_CMD_BIT(ZD_CMD_RESET))
+#define ZD_ZRWA_CMDS (ZD_CMD_BIT(ZD_CMD_OPEN_ZRWA) | ZD_CMD_BIT(ZD_CMD_COMMIT_ZRWA))
+#define ZD_ONE_ZONE                                                                                                  \
+	(ZD_CMD_BIT(ZD_CMD_OPEN) | ZD_CMD_BIT(ZD_CMD_CLOSE) | ZD_CMD_BIT(ZD_CMD_FINISH) | ZD_CMD_BIT(ZD_CMD_RESET) | \
+	 ZD_CMD_BIT(ZD_CMD_SET_EXTENSION) | ZD_ZRWA_CMDS)
 #define ZD_ALL_FORMS                                                                                  \
 	(ZD_CMD_BIT(ZD_CMD_OPEN_ALL) | ZD_CMD_BIT(ZD_CMD_CLOSE_ALL) | ZD_CMD_BIT(ZD_CMD_FINISH_ALL) | \
 	 ZD_CMD_BIT(ZD_CMD_RESET_ALL))
@@ -82,13 +85,31 @@ int zd_fault_forget_flush(zd_dev *dev); /* no flush fails for what a write did b
 /* Shared with fault.c: which bytes and commands a rule is about, and its lock. */
 uint64_t zd_fault_from(const zd_dev *dev, const struct zd_fault *f);
 uint64_t zd_fault_to(const zd_dev *dev, const struct zd_fault *f);
+bool zd_fault_is_one(const struct zd_fault *f);   /* such as zd_fault_add() leaves */
 bool zd_fault_is_spent(const struct zd_fault *f); /* it never acts again, whatever comes */
 const char *zd_fault_kind_name(int kind);
 struct zd_fault_rt *zd_fault_next(struct zd_faults *all,
 				  const struct zd_fault_rt *after); /* in the order of acting; NULL at the end */
 int zd_fault_lock(zd_dev *dev, struct zd_error *err);
 void zd_fault_unlock(zd_dev *dev);
-void zd_fault_set_gate(zd_dev *dev); /* under the lock */
+void zd_fault_set_gate(zd_dev *dev);    /* under the lock */
+bool zd_fault_lock_surely(zd_dev *dev); /* for what has happened already, or must not be left half-way; false: not held */
+
+/* ---------------------------------------------------------------- spoil.c */
+
+/* The first spoiled byte of from .. to-1, as far as anything is written there; to: there is none. */
+uint64_t zd_spoiled_first(const zd_dev *dev, uint64_t from, uint64_t to);
+bool zd_spoiled_look(zd_dev *dev); /* under the rules' lock: whether there are any, which commands are told */
+/* Under the rules' lock, from here on. Whether any of these bytes are; they no longer are, if `take`. */
+bool zd_spoiled_in(zd_dev *dev, uint64_t from, uint64_t length, bool take);
+/* A block has one entry, however often it is spoiled. 0 or -ENOSPC. */
+int zd_spoiled_put(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
+void zd_spoiled_clear(zd_dev *dev);
+
+/* ---------------------------------------------------------------- spoilset.c */
+
+/* They hold something new, or nothing: they can be read again. 0 or -EINTR. */
+int zd_spoiled_mend(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
 
 /* ---------------------------------------------------------------- trace.c: the ring */
 
@@ -99,9 +120,10 @@ _Static_assert(sizeof(struct zd_trace_rt) <= ZD_PAGE, "the ring begins a page be
 
 /* Bits of modes; any of them sets the gate's bit */
 enum zd_trace_mode {
-	ZD_TRACE_KEEP = 1, /* the last commands are kept, whoever looks */
-	ZD_TRACE_FILE = 2, /* a recorder takes all of them to a file: commands wait for room */
-	ZD_TRACE_SOON = 4  /* a recorder is about to */
+	ZD_TRACE_KEEP = 1,     /* the last commands are kept, whoever looks */
+	ZD_TRACE_FILE = 2,     /* a recorder takes all of them to a file: commands wait for room */
+	ZD_TRACE_SOON = 4,     /* a recorder is about to */
+	ZD_TRACE_WITH_DATA = 8 /* with FILE: what commands write as well */
 };
 
 /* Parts of a command in the file: docs/trace-format.md. */
@@ -115,6 +137,8 @@ enum zd_trace_flag {
 	ZD_TF_OPENER = 64,
 	ZD_TF_VIRTUAL = 128
 };
+#define ZD_TRACE_HAS_DATA 0x80u /* in the marks of a command in the file: which data follows */
+#define ZD_TRACE_PIECE 65536u   /* bytes of a DATA or BASE item at most */
 
 static inline struct zd_trace_record *zd_trace_ring(struct zd_trace_rt *trace)
 {
@@ -166,6 +190,24 @@ struct zd_traced {
 	uint64_t ticket; /* of its pace, once it took effect; 0: it takes no time */
 };
 int zd_trace_join(zd_dev *dev, struct zd_traced *t); /* whether it is to be put in; waits for room. 0 or -EINTR */
+/*
+ * What a command will write, into the ring of data, where somebody records it; before any lock, as it waits for room. Then
+ * t->r.data says which it is. From its buffers, or by its mover where it has one. 0, -EINTR, or what the mover said.
+ */
+int zd_trace_data(zd_dev *dev, struct zd_traced *t, const struct iovec *iov, const struct zd_mover *mover, uint64_t length);
+int zd_trace_data_reserve(zd_dev *dev); /* room on the host for the ring. 0 or -errno */
+void zd_trace_data_punch(zd_dev *dev);  /* and back */
+/* The ring of data in this process, and how long it is; NULL: it cannot be had. */
+uint8_t *zd_trace_data_ring(zd_dev *dev, uint64_t *size);
+static inline bool zd_trace_wants_data(const struct zd_traced *t)
+{
+	return t->trace && atomic_load_explicit(&t->trace->modes, memory_order_relaxed) & ZD_TRACE_WITH_DATA;
+}
+/* What a fault rule of this kind does to what is written, of which a disk that is built of the recording knows nothing. */
+static inline uint8_t zd_trace_marks_of(int kind)
+{
+	return kind == ZD_FAULT_LOST ? ZD_TRACE_LOSES : kind == ZD_FAULT_FLIP_MEDIA ? ZD_TRACE_FLIPS : 0;
+}
 void zd_trace_put(zd_dev *dev, struct zd_traced *t);
 void zd_trace_sign(zd_dev *dev, struct zd_trace_record *r); /* who gives it */
 /* What happens to the disk without being a command. */

@@ -224,7 +224,7 @@ static void fill_failure(zd_dev *dev, struct zd_trace_record *r, int64_t result,
 		cond = zd_word_cond(word, type);
 		r->cond = (uint8_t)cond;
 		if (zd_cond_wp_valid(cond))
-			r->wp = zd_zone_start(dev, r->zone) + zd_word_written(word);
+			r->wp = zd_zone_start(dev, r->zone) + zd_word_wp(dev, word);
 	}
 }
 

@@ -18,6 +18,8 @@
 #define FULL (ZD_TRACE_RING * 3 / 4) /* from here on commands wait before they begin */
 #define WAKE_AT (ZD_TRACE_RING / 4)  /* so many records get the recorder up before its time */
 
+static uint64_t data_room(const zd_dev *dev);
+
 /* ---------------------------------------------------------------- the shared part */
 
 /*
@@ -74,24 +76,37 @@ static int recorder_lives(zd_dev *dev, struct zd_trace_rt *trace)
 		pthread_mutex_consistent(&trace->recorder);
 	r = zd_trace_lock(dev, trace, NULL);
 	if (!r) {
-		zd_trace_modes(dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON, 0);
+		zd_trace_modes(dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON | ZD_TRACE_WITH_DATA, 0);
 		zd_trace_unlock(trace);
 	}
 	pthread_mutex_unlock(&trace->recorder);
 	return r != 0;
 }
 
+/* A record has room, or so many bytes of data have: then the ring of data is `size` long. */
+static bool has_room(const struct zd_trace_rt *trace, uint64_t bytes, uint64_t size)
+{
+	uint32_t modes = atomic_load(&trace->modes);
+
+	if (bytes)
+		return !(modes & ZD_TRACE_WITH_DATA) ||
+		       atomic_load(&trace->data_head) - atomic_load(&trace->data_tail) + bytes <= size;
+	return !(modes & ZD_TRACE_FILE) || atomic_load(&trace->head) - atomic_load(&trace->tail) < FULL;
+}
+
 /* No lock is held. 0 or -EINTR. */
-static int wait_for_room(zd_dev *dev, struct zd_trace_rt *trace)
+static int wait_for_room(zd_dev *dev, struct zd_trace_rt *trace, uint64_t bytes, uint64_t size)
 {
 	struct zd_wait wait;
 	bool told = false;
 	int r;
 
 	zd_wait_begin(&wait, NULL);
-	while ((atomic_load(&trace->modes) & ZD_TRACE_FILE) && atomic_load(&trace->head) - atomic_load(&trace->tail) >= FULL) {
+	for (;;) {
 		uint32_t seen = atomic_load(&trace->room);
 
+		if (has_room(trace, bytes, size))
+			return 0;
 		if (!told)
 			atomic_fetch_add(&trace->waits, 1);
 		told = true;
@@ -99,13 +114,13 @@ static int wait_for_room(zd_dev *dev, struct zd_trace_rt *trace)
 			return 0;
 		zd_trace_wake(&trace->wake);
 		atomic_fetch_add(&trace->waiting, 1);
-		zd_trace_wait(&trace->room, seen, 5000000);
+		if (!has_room(trace, bytes, size)) /* whoever made room before this saw nobody waiting */
+			zd_trace_wait(&trace->room, seen, 5000000);
 		atomic_fetch_sub(&trace->waiting, 1);
 		r = zd_wait_on(dev, &wait, zd_mutex_holder(&trace->recorder));
 		if (r)
 			return r;
 	}
-	return 0;
 }
 
 static void put(zd_dev *dev, struct zd_trace_rt *trace, struct zd_trace_record *r)
@@ -157,6 +172,198 @@ void zd_trace_unmap(zd_dev *dev)
 	if (dev->trace_map && dev->trace_map != MAP_FAILED)
 		munmap(dev->trace_map, ZD_TRACE_BYTES);
 	dev->trace_map = NULL;
+	if (dev->data_map)
+		munmap(dev->data_map, data_room(dev));
+	dev->data_map = NULL;
+}
+
+/* ---------------------------------------------------------------- what commands write */
+
+#define DATA_MOST (1u << 20) /* longer would only push what else the processor keeps at hand out */
+#define DATA_LEAST (2u * (ZD_TRACE_PIECE + (uint32_t)sizeof(struct zd_trace_piece)))
+
+static uint64_t data_at(const zd_dev *dev)
+{
+	return (dev->g.h.runtime_offset + dev->g.rt_size + ZD_PAGE - 1) & ~(uint64_t)(ZD_PAGE - 1);
+}
+
+/* 0: the image, made by another version, has too little. */
+static uint64_t data_room(const zd_dev *dev)
+{
+	uint64_t from = data_at(dev), to = dev->g.h.data_offset, room = to > from ? (to - from) & ~(uint64_t)(ZD_PAGE - 1) : 0;
+
+	return room > DATA_MOST ? DATA_MOST : room < DATA_LEAST ? 0 : room;
+}
+
+uint8_t *zd_trace_data_ring(zd_dev *dev, uint64_t *size)
+{
+	void *map;
+
+	*size = data_room(dev);
+	if (!*size || dev->readonly)
+		return NULL;
+	pthread_mutex_lock(&dev->seg_lock);
+	if (!dev->data_map) {
+		map = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, dev->fd, (off_t)data_at(dev));
+		if (map != MAP_FAILED)
+			dev->data_map = map;
+	}
+	map = dev->data_map;
+	pthread_mutex_unlock(&dev->seg_lock);
+	return map;
+}
+
+int zd_trace_data_reserve(zd_dev *dev)
+{
+	uint64_t size = data_room(dev);
+
+	return size ? zd_host_reserve(dev->fd, data_at(dev), size) : -EOPNOTSUPP;
+}
+
+void zd_trace_data_punch(zd_dev *dev)
+{
+	zd_host_punch(dev->fd, data_at(dev), data_room(dev));
+}
+
+static uint64_t put_bytes(uint8_t *ring, uint64_t size, uint64_t at, const void *bytes, uint64_t length)
+{
+	uint64_t from = at % size, first = length < size - from ? length : size - from;
+
+	memcpy(ring + from, bytes, first);
+	memcpy(ring, (const uint8_t *)bytes + first, length - first);
+	return at + length;
+}
+
+/* A command's buffers, as far as they were put in; or what brings its data, and how much of that was. */
+struct taken {
+	const struct iovec *iov;
+	const struct zd_mover *mover;
+	uint64_t skip;
+};
+
+/* To the ring without a copy in between, which may go round its end. 0, or why it could not be moved. */
+static int put_moved(uint8_t *ring, uint64_t size, uint64_t at, const struct taken *from, uint64_t length)
+{
+	uint64_t to = at % size, first = length < size - to ? length : size - to;
+	int r = from->mover->take(from->mover, from->skip, ring + to, first);
+
+	return r || first == length ? r : from->mover->take(from->mover, from->skip + first, ring, length - first);
+}
+
+static void put_buffers(uint8_t *ring, uint64_t size, uint64_t at, struct taken *from, uint64_t length)
+{
+	while (length) {
+		uint64_t n = from->iov->iov_len - from->skip;
+
+		if (!n) {
+			from->iov++;
+			from->skip = 0;
+			continue;
+		}
+		n = n < length ? n : length;
+		at = put_bytes(ring, size, at, (const uint8_t *)from->iov->iov_base + from->skip, n);
+		from->skip += n;
+		length -= n;
+	}
+}
+
+/* One piece. Whoever dies in its midst has moved no head: it never was. 0, -EAGAIN (another took the room), or an error. */
+static int put_piece(zd_dev *dev, struct zd_trace_rt *trace, uint8_t *ring, uint64_t size, struct zd_trace_piece *piece,
+		     struct taken *from)
+{
+	uint64_t head, tail, last, need = sizeof(*piece) + piece->length;
+	bool wake;
+	int r = zd_trace_lock(dev, trace, NULL);
+
+	if (r)
+		return r;
+	head = atomic_load(&trace->data_head);
+	tail = atomic_load(&trace->data_tail);
+	last = atomic_load(&trace->last_data);
+	if (!(atomic_load(&trace->modes) & ZD_TRACE_WITH_DATA) || (piece->data && piece->data >> 32 != last >> 32)) {
+		zd_trace_unlock(trace);
+		return -ENOENT; /* it ended, and may be another one by now */
+	}
+	if (head - tail + need > size) {
+		zd_trace_unlock(trace);
+		return -EAGAIN;
+	}
+	if (!piece->data) {
+		piece->data = last + 1;
+		atomic_store(&trace->last_data, piece->data);
+	}
+	head = put_bytes(ring, size, head, piece, sizeof(*piece));
+	if (from->mover) {
+		r = put_moved(ring, size, head, from, piece->length);
+		from->skip += piece->length;
+	} else {
+		put_buffers(ring, size, head, from, piece->length);
+	}
+	if (r) { /* it never was */
+		zd_trace_unlock(trace);
+		return r;
+	}
+	head += piece->length;
+	atomic_store_explicit(&trace->data_head, head, memory_order_release);
+	wake = head - tail >= size / 4 && head - need - tail < size / 4;
+	zd_trace_unlock(trace);
+	if (wake)
+		zd_trace_wake(&trace->wake);
+	return 0;
+}
+
+int zd_trace_data(zd_dev *dev, struct zd_traced *t, const struct iovec *iov, const struct zd_mover *mover, uint64_t length)
+{
+	struct zd_trace_piece piece = { 0 };
+	struct taken from = { iov, mover, 0 };
+	uint64_t size, done = 0;
+	uint8_t *ring = length ? zd_trace_data_ring(dev, &size) : NULL;
+	int r = 0;
+
+	if (!ring)
+		return 0;
+	while (!r && done < length) {
+		piece.at = done;
+		piece.length = length - done < ZD_TRACE_PIECE ? length - done : ZD_TRACE_PIECE;
+		do {
+			r = wait_for_room(dev, t->trace, sizeof(piece) + piece.length, size);
+			if (!r)
+				r = put_piece(dev, t->trace, ring, size, &piece, &from);
+		} while (r == -EAGAIN);
+		done += piece.length;
+	}
+	t->r.data = r ? 0 : piece.data;
+	return r == -ENOENT ? 0 : r; /* the recording ended meanwhile */
+}
+
+int zd_trace_mark(zd_dev *dev, const void *text, uint64_t length, struct zd_error *err)
+{
+	struct iovec one = { (void *)(uintptr_t)text, length };
+	struct zd_traced t = { 0 };
+	int r = zd_enter_writable(dev, err);
+
+	if (r)
+		return r;
+	if (length > ZD_TRACE_LONGEST_MARK)
+		return zd_fail_host(err, EINVAL, "the text of a mark may have 4096 bytes");
+	t.trace = dev->trace;
+	if (!zd_trace_wants_data(&t))
+		return zd_fail_host(err, ENOENT, "nobody records the disk with its data");
+	t.r.kind = ZD_TRACE_COMMAND;
+	t.r.cmd = ZD_TRACE_MARK;
+	t.r.zone = ZD_NO_ZONE;
+	t.r.offset = t.r.landed = t.r.wp = ZD_NONE;
+	t.r.length = length;
+	t.r.cond = 0xFF;
+	zd_trace_sign(dev, &t.r);
+	t.r.start_ns = zd_now();
+	r = wait_for_room(dev, t.trace, 0, 0);
+	if (!r)
+		r = zd_trace_data(dev, &t, &one, NULL, length);
+	if (r)
+		return zd_fail_host(err, -r, "interrupted while waiting for the recorder");
+	put(dev, t.trace, &t.r);
+	return 0;
 }
 
 /* ---------------------------------------------------------------- one command */
@@ -190,7 +397,7 @@ int zd_trace_join(zd_dev *dev, struct zd_traced *t)
 			zd_trace_unlock(t->trace);
 		}
 	}
-	return wait_for_room(dev, t->trace);
+	return wait_for_room(dev, t->trace, 0, 0);
 }
 
 void zd_trace_put(zd_dev *dev, struct zd_traced *t)

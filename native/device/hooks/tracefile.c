@@ -51,12 +51,19 @@ static uint64_t difference(struct body *b)
 
 static void read_command(struct zd_trace_reader *reader, struct body *b, struct zd_trace_record *r)
 {
+	bool with_data = reader->with_data != 0;
 	uint8_t flags;
 
 	r->cmd = byte(b);
-	if (r->cmd >= ZD_NR_CMDS && (r->cmd < ZD_TRACE_POWER_CUT || r->cmd > ZD_TRACE_ROLLBACK))
+	if (r->cmd >= ZD_NR_CMDS && (r->cmd < ZD_TRACE_POWER_CUT || r->cmd > (with_data ? ZD_TRACE_MARK : ZD_TRACE_ROLLBACK)))
 		b->bad = true;
 	flags = byte(b);
+	if (with_data) {
+		r->marks = byte(b);
+		if (r->marks & ZD_TRACE_HAS_DATA)
+			r->data = number(b);
+		r->marks &= (uint8_t)~ZD_TRACE_HAS_DATA;
+	}
 	r->start_ns = reader->start_ns + difference(b);
 	r->duration_ns = number(b);
 	r->virtual_ns = reader->virtual_ns + (flags & ZD_TF_VIRTUAL ? difference(b) : 0);
@@ -102,6 +109,16 @@ static void read_body(struct zd_trace_reader *reader, struct body *b, struct zd_
 		r->done = number(b);
 		r->length = number(b);
 		r->offset = number(b);
+		r->wp = r->flags & 16 ? number(b) : 0;
+		return;
+	case ZD_TRACE_DATA:
+	case ZD_TRACE_BASE:
+		r->data = r->kind == ZD_TRACE_DATA ? number(b) : 0;
+		r->offset = number(b);
+		r->length = number(b);
+		r->done = number(b);
+		if (!r->length || r->length > ZD_TRACE_PIECE || (r->done != r->length && r->done != 8))
+			b->bad = true;
 		return;
 	default:
 		r->bound = number(b);
@@ -123,27 +140,43 @@ int64_t zd_trace_read(struct zd_trace_reader *reader, const void *bytes, uint64_
 		struct body b = { at + 2, at + 2 + at[1], false };
 		uint32_t crc;
 
-		if (at[0] < ZD_TRACE_COMMAND || at[0] > ZD_TRACE_END || at[1] >= 128) {
+		uint64_t payload = 0, whole;
+
+		if (at[0] < ZD_TRACE_COMMAND || at[0] > (reader->with_data ? ZD_TRACE_BASE : ZD_TRACE_END) || at[1] >= 128) {
 			reader->damage = at[1] >= 128 ? ZD_TRACE_BODY : ZD_TRACE_KIND;
 			break;
 		}
 		if (end - at < 2 + at[1] + 4)
 			break;
-		next.crc = zd_crc32c(reader->crc, at, 2u + at[1]);
-		memcpy(&crc, b.end, sizeof(crc));
+		memset(r, 0, sizeof(*r));
+		r->kind = at[0];
+		if (at[0] == ZD_TRACE_DATA || at[0] == ZD_TRACE_BASE) { /* its length must be known before its checksum is */
+			struct body peek = b;
+
+			read_body(&next, &peek, r);
+			payload = peek.bad || peek.at != peek.end ? 0 : r->done;
+			next = *reader;
+			memset(r, 0, sizeof(*r));
+			r->kind = at[0];
+		}
+		whole = 2u + at[1] + payload + 4u;
+		if ((uint64_t)(end - at) < whole)
+			break;
+		next.crc = zd_crc32c(reader->crc, at, whole - 4u);
+		memcpy(&crc, at + whole - 4u, sizeof(crc));
 		if (crc != next.crc) {
 			reader->damage = ZD_TRACE_CHECKSUM;
 			break;
 		}
-		memset(r, 0, sizeof(*r));
-		r->kind = at[0];
 		read_body(&next, &b, r);
 		if (b.bad || b.at != b.end) {
 			reader->damage = ZD_TRACE_BODY;
 			break;
 		}
-		next.at += 2u + at[1] + 4u;
-		at += 2u + at[1] + 4u;
+		if (payload)
+			r->start_ns = reader->at + 2u + at[1];
+		next.at += whole;
+		at += whole;
 		*reader = next;
 		n++;
 	}

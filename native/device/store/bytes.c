@@ -5,7 +5,7 @@
  */
 #include "device/store/store.h"
 
-void zd_source_advance(struct zd_source *s, uint64_t n)
+static void advance(struct zd_source *s, uint64_t n)
 {
 	while (n) {
 		size_t left = s->iov->iov_len - s->skip;
@@ -21,29 +21,72 @@ void zd_source_advance(struct zd_source *s, uint64_t n)
 	}
 }
 
-/* To the next buffer that has something left: empty ones stand wherever a caller put them. */
-static inline void source_settle(struct zd_source *s)
+void zd_source_skip(struct zd_source *s, uint64_t n)
 {
-	while (s->iov->iov_len == s->skip) {
+	if (s->n < 0)
+		s->n -= (int)(n / 512);
+	else
+		advance(s, n);
+}
+
+/* To the next buffer that has something left: empty ones stand wherever a caller put them. True: a mover has it. */
+static inline bool source_settle(struct zd_source *s)
+{
+	while (unlikely(s->iov->iov_len == s->skip)) {
+		if (s->n < 0)
+			return true;
 		s->iov++;
 		s->n--;
 		s->skip = 0;
 	}
+	return false;
 }
 
-static void source_copy(struct zd_source *s, uint8_t *to, uint64_t n)
+static __attribute__((noinline, cold)) int source_take(struct zd_source *s, uint8_t *to, uint64_t n)
+{
+	const struct zd_mover *mover = s->iov->iov_base;
+	int r = mover->take(mover, zd_source_moved(s), to, n);
+
+	zd_source_skip(s, n);
+	return r;
+}
+
+static inline int source_copy(struct zd_source *s, uint8_t *to, uint64_t n)
 {
 	while (n) {
 		size_t left, step;
 
-		source_settle(s);
+		if (source_settle(s))
+			return source_take(s, to, n);
 		left = s->iov->iov_len - s->skip;
 		step = n < left ? n : left;
 		zd_store(to, (const uint8_t *)s->iov->iov_base + s->skip, step);
 		to += step;
 		n -= step;
-		zd_source_advance(s, step);
+		advance(s, step);
 	}
+	return 0;
+}
+
+/* Where the host may have no block yet a copy in between is needed: the mover must not be the one who finds it full. */
+static __attribute__((noinline, cold)) int source_pass(struct zd_source *s, int fd, uint64_t offset, uint64_t n, uint64_t *done)
+{
+	uint8_t piece[ZD_MOVE_PIECE];
+	int r = 0;
+
+	while (!r && n) {
+		uint64_t step = n < sizeof(piece) ? n : sizeof(piece);
+
+		r = source_take(s, piece, step);
+		if (!r)
+			r = zd_host_pwrite(fd, piece, step, offset);
+		if (r)
+			break;
+		offset += step;
+		*done += step;
+		n -= step;
+	}
+	return r;
 }
 
 static int source_pwrite(struct zd_source *s, int fd, uint64_t offset, uint64_t n, uint64_t *done)
@@ -56,7 +99,8 @@ static int source_pwrite(struct zd_source *s, int fd, uint64_t offset, uint64_t 
 		uint64_t in_part = 0, landed;
 		int i;
 
-		source_settle(s);
+		if (source_settle(s))
+			return source_pass(s, fd, offset, n, done);
 		for (i = 0; i < 16 && i < s->n && in_part < n; i++) {
 			size_t skip = i ? 0 : s->skip, left = s->iov[i].iov_len - skip;
 
@@ -65,7 +109,7 @@ static int source_pwrite(struct zd_source *s, int fd, uint64_t offset, uint64_t 
 			in_part += part[i].iov_len;
 		}
 		r = zd_host_pwritev(fd, part, i, offset, &landed);
-		zd_source_advance(s, landed);
+		advance(s, landed);
 		offset += landed;
 		*done += landed;
 		n -= landed;
@@ -83,10 +127,12 @@ int zd_store_part(zd_dev *dev, uint32_t slot, uint64_t rel, struct zd_source *s,
 	int r = 0;
 
 	if (below && likely(zd_slot_map(dev, slot, &at) == 0))
-		source_copy(s, at + rel, below);
+		r = source_copy(s, at + rel, below);
 	else
 		below = 0;
 	*done = below;
+	if (unlikely(r))
+		return r;
 	if (below < n) {
 		uint64_t landed, end;
 
@@ -147,6 +193,20 @@ int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n)
 		below = 0;
 	/* A hole must not be touched through the mapping: that could need a block that the host has not got. */
 	return below < n ? zd_host_pread(dev->fd, to + below, n - below, zd_slot_offset(dev, slot) + rel + below) : 0;
+}
+
+uint64_t zd_slot_there(zd_dev *dev, uint32_t slot, uint64_t rel, uint64_t n, const uint8_t **at)
+{
+	uint64_t filled;
+	uint8_t *base;
+
+	if (slot >= dev->g.max_slots || rel + n > dev->g.h.slot_size) /* as in zd_load() */
+		return 0;
+	filled = atomic_load_explicit(&dev->slots[slot].filled, memory_order_acquire);
+	if (rel >= filled || zd_slot_map(dev, slot, &base))
+		return 0;
+	*at = base + rel;
+	return n < filled - rel ? n : filled - rel;
 }
 
 /* Bytes from .. to-1 of a slot, of a zone that may be overwritten, become zeros that need no room on the host. */

@@ -14,15 +14,15 @@
 
 typedef int read_fn(zd_dev *dev, uint32_t number, uint64_t rel, uint8_t *to, uint64_t n);
 
-/* What read() gives for slot or zone `number` goes to a slot. */
-static int copy_into(zd_dev *dev, uint32_t slot, uint64_t length, read_fn *read, uint32_t number)
+/* Bytes from .. to-1 of what read() gives for slot or zone `number` go to a slot. */
+static int copy_into(zd_dev *dev, uint32_t slot, uint64_t from, uint64_t to, read_fn *read, uint32_t number)
 {
 	uint8_t *bytes = malloc(COPY);
 	uint64_t at;
 	int r = bytes ? 0 : -ENOMEM;
 
-	for (at = 0; !r && at < length; at += COPY) {
-		uint64_t n = length - at < COPY ? length - at : COPY, i;
+	for (at = from; !r && at < to; at += COPY) {
+		uint64_t n = to - at < COPY ? to - at : COPY, i;
 
 		r = read(dev, number, at, bytes, n);
 		for (i = 0; !r && i < n && !bytes[i]; i++)
@@ -46,14 +46,16 @@ static int read_slot(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint
 int zd_slot_unshare(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 {
 	uint32_t old = rt->slot - 1, new;
-	uint64_t length = zd_is_conv(dev, zone) ? dev->g.h.slot_size : zd_word_written(rt->word);
+	uint64_t length = zd_is_conv(dev, zone) ? dev->g.h.slot_size : zd_word_written(rt->word), end = dev->g.h.slot_size;
 	int r = zd_slot_take(dev, zone, true, &new);
 
 	if (r)
 		return r;
 	if (length > dev->g.h.slot_size)
 		length = dev->g.h.slot_size;
-	r = copy_into(dev, new, length, read_slot, old);
+	r = copy_into(dev, new, 0, length, read_slot, old);
+	if (!r && (rt->word & ZD_W_EXTENSION))
+		r = copy_into(dev, new, end - dev->g.h.zone_extension, end, read_slot, old);
 	if (!zd_lock_resource_surely(dev))
 		return -EINTR; /* the new slot is nobody's till the disk is started anew */
 	dev->slots[new].pins = 0;
@@ -190,7 +192,7 @@ int zd_view_own(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	if (!rt->slot)
 		r = zd_slot_assign(dev, zone, rt);
 	if (!r)
-		r = copy_into(dev, rt->slot - 1, part->length, load_part, zone);
+		r = copy_into(dev, rt->slot - 1, 0, part->length, load_part, zone);
 	if (!r)
 		atomic_store_explicit(&part->length, 0, memory_order_release);
 	return r;
@@ -202,4 +204,10 @@ void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept)
 
 	if (kept < part->length)
 		atomic_store_explicit(&part->length, kept, memory_order_release);
+}
+
+void zd_view_reset(zd_dev *dev, uint32_t zone)
+{
+	zd_view_cut(dev, zone, 0);
+	atomic_store_explicit(&dev->view->parts[zone].extension, false, memory_order_release);
 }

@@ -438,6 +438,34 @@ int zd_pre_trim(zd_dev *dev, uint32_t zone)
 	return r;
 }
 
+/* Blocks that keep their marks because the host failed are taken back by the next power cut if it comes before the next flush. */
+void zd_pre_commit(zd_dev *dev, uint32_t zone, uint64_t end)
+{
+	uint64_t to = end / dev->g.h.logical_block, word, first;
+	struct zd_pre *pre;
+	struct zd_span all;
+	uint32_t n;
+
+	if (zd_view_pre(dev, zone, &first, &n) && zd_pre_home(dev, zone))
+		return;
+	pre = zd_pre_peek(dev, zone);
+	if (!pre || pre->from >= to || pre->from == pre->to)
+		return;
+	all = recorded(dev, pre);
+	pre->flags |= ZD_PRE_STALE | (pre->data && dev->slots[pre->data - 1].pins ? ZD_PRE_FROZEN : 0);
+	for (word = all.from / PER_WORD; word * PER_WORD < (all.to < to ? all.to : to); word++) {
+		uint64_t mask = zd_pre_mask(word, 0, to), pair[2], old;
+
+		if (zd_pre_load_words(dev, pre, word, pair))
+			return;
+		old = pair[ZD_PRE_WRITTEN];
+		pair[ZD_PRE_WRITTEN] &= ~mask | pair[ZD_PRE_LOST];
+		if (old != pair[ZD_PRE_WRITTEN] && zd_pre_store_words(dev, pre, word, pair, false))
+			return;
+	}
+	/* The span stays: where its bits are gone it means nothing, and the next flush forgets it. */
+}
+
 int zd_pre_flush(zd_dev *dev, uint32_t zone)
 {
 	struct zd_pre *pre = zd_pre_peek(dev, zone);

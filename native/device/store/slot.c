@@ -123,7 +123,7 @@ static int take(zd_dev *dev, bool zeroed, uint32_t *out)
 int zd_slot_assign(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 {
 	/* Zones written in any order show what was never written, so that must be zero. */
-	bool zeroed = zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED;
+	bool zeroed = zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED || rt->word & ZD_W_ZRWA;
 	uint32_t slot;
 	int r = zd_lock_resource(dev);
 

@@ -4,14 +4,15 @@
  * a fork reads elsewhere, and what overwritten blocks held at the last flush. It may call area and what is below; it knows
  * no command, no fault and no write pointer's rules.
  *
- * From the bottom up: slot, bytes (of a slot), fork (what lies elsewhere), preimage, prestate, zone (bytes of a zone).
+ * From the bottom up: slot, bytes (of a slot), fork (what lies elsewhere), extension (of a descriptor), preimage, prestate,
+ * zone (bytes of a zone).
  */
 #ifndef ZD_STORE_H
 #define ZD_STORE_H
 
 #include "device/area/area.h"
 
-#include <sys/uio.h>
+#include "zoned/request.h"
 
 /* ---------------------------------------------------------------- slot.c */
 
@@ -40,13 +41,20 @@ int zd_slot_map(zd_dev *dev, uint32_t slot, uint8_t **at); /* the slot's first b
 
 /* ---------------------------------------------------------------- bytes.c */
 
-/* What is still to be written. */
+/*
+ * What is still to be written. With a mover iov is one empty buffer, whose base is the mover, and n is negative: so that only
+ * who finds a buffer that has nothing left has to look for it. n is then -1 less the sectors already taken.
+ */
 struct zd_source {
 	const struct iovec *iov;
 	int n;
 	size_t skip; /* bytes of iov[0] already taken */
 };
-void zd_source_advance(struct zd_source *s, uint64_t n);
+static inline uint64_t zd_source_moved(const struct zd_source *s)
+{
+	return (uint64_t)(-1 - s->n) * 512;
+}
+void zd_source_skip(struct zd_source *s, uint64_t n); /* n bytes are not wanted */
 /* n bytes to rel in a slot, under its zone's stripe; *done: how much landed, also on failure. */
 int zd_store_part(zd_dev *dev, uint32_t slot, uint64_t rel, struct zd_source *s, uint64_t n, uint64_t *done);
 /* n bytes to rel in a slot, under the stripe of its zone but not the resource lock. */
@@ -55,6 +63,9 @@ int zd_store_once(zd_dev *dev, uint32_t slot, uint64_t rel, const uint8_t *from,
 		  uint64_t n);                                             /* under it too; does not look for room */
 int zd_slot_clear(zd_dev *dev, uint32_t slot, uint64_t from, uint64_t to); /* under the stripe */
 int zd_load(zd_dev *dev, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n);
+/* How many of n bytes at rel in a slot lie in the mapping, at *at, on blocks that the host has. */
+uint64_t zd_slot_there(zd_dev *dev, uint32_t slot, uint64_t rel, uint64_t n, const uint8_t **at);
+#define ZD_MOVE_PIECE (32u << 10) /* bytes on the stack, where a mover and the mapping do not meet */
 
 /* ---------------------------------------------------------------- fork.c */
 
@@ -93,19 +104,21 @@ struct zd_blocks {
 struct zd_row {
 	uint32_t zone, opened; /* opened: rank among the implicitly open zones, oldest first */
 	uint32_t nr_pieces;
-	struct zd_piece *pieces; /* what a fork's zone reads elsewhere */
-	struct zd_pinned *own;   /* behind the last of them: the zone's slot */
+	struct zd_piece *pieces;     /* what a fork's zone reads elsewhere */
+	struct zd_pinned *own;       /* behind the last of them: the zone's slot */
+	struct zd_pinned *extension; /* a fork's: whose end has the descriptor extension; NULL: its own */
 	uint64_t word, durable, lost;
 	struct zd_blocks pre;    /* unflushed */
 	struct zd_blocks undone; /* in the pieces; they show what they held before. Never beside pre: a survivor is flushed */
 };
 
 /*
- * What a fork still reads from its snapshot: bytes 0 .. length-1 of a zone. All but the length and `unflushed` stay as
- * they are as long as the fork lives, so that a rollback needs to set these two only.
+ * What a fork still reads from its snapshot: bytes 0 .. length-1 of a zone. All but the length and the two flags stay as
+ * they are as long as the fork lives, so that a rollback needs to set these three only.
  */
 struct zd_part {
 	_Atomic bool unflushed; /* the row's pre-images are those of the fork as well */
+	_Atomic bool extension; /* the descriptor extension is the row's as well */
 	_Atomic uint64_t length;
 	const struct zd_row *row;
 	struct zd_blocks undone; /* by the power cut that made the fork */
@@ -131,6 +144,12 @@ bool zd_view_has(const zd_dev *dev, uint32_t zone); /* some of the zone's bytes 
 int zd_view_load(zd_dev *dev, uint32_t zone, uint32_t slot, uint64_t rel, uint8_t *to, uint64_t n);
 int zd_view_own(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
 void zd_view_cut(zd_dev *dev, uint32_t zone, uint64_t kept); /* after the generation grew */
+void zd_view_reset(zd_dev *dev, uint32_t zone);              /* likewise: nothing of the zone lies in the origin any more */
+/* Which slot's end has the descriptor extension of a row's zone. */
+static inline struct zd_pinned *zd_row_extension(const struct zd_row *row)
+{
+	return row->extension ? row->extension : row->own;
+}
 /* Pre-images that a fork's zone has in its origin; NULL: none. Block rel by zd_view_pre_load(). */
 const uint64_t *zd_view_pre(const zd_dev *dev, uint32_t zone, uint64_t *first, uint32_t *n);
 int zd_view_pre_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to);
@@ -143,8 +162,10 @@ bool zd_pre_any(const zd_dev *dev, uint32_t zone);
 /* n bytes at rel are about to be written: keep what is there. always: also while nobody wants pre-images. */
 int zd_pre_log(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t rel, uint64_t n, bool always);
 int zd_pre_lose(zd_dev *dev, uint32_t zone, uint64_t rel, uint64_t n); /* they were logged: the next power cut takes them */
-int zd_pre_trim(zd_dev *dev, uint32_t zone);  /* what a write that was never published marked behind the pointer is forgotten */
-int zd_pre_flush(zd_dev *dev, uint32_t zone); /* what was written is durable, but for lost blocks */
+int zd_pre_trim(zd_dev *dev, uint32_t zone); /* what a write that was never published marked behind the pointer is forgotten */
+/* What was written before `end` is durable, but for lost blocks. */
+void zd_pre_commit(zd_dev *dev, uint32_t zone, uint64_t end);
+int zd_pre_flush(zd_dev *dev, uint32_t zone);                     /* what was written is durable, but for lost blocks */
 void zd_pre_drop(zd_dev *dev, uint32_t zone, bool resource_held); /* nothing to go back to */
 /* Each block with a bit set, ascending. A negative result of `each` ends it. */
 struct zd_pre_block {
@@ -194,6 +215,13 @@ static inline uint64_t zd_pre_mask(uint64_t word, uint64_t from, uint64_t to)
 	return mask;
 }
 
+/* ---------------------------------------------------------------- extension.c */
+
+/* Under the stripe, of an EMPTY zone, which has a slot from then on: its descriptor extension, not published yet. */
+int zd_extension_store(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, const uint8_t *bytes);
+/* 1, 0: the zone has none, or -errno. No lock is needed. */
+int zd_extension_load(zd_dev *dev, uint32_t zone, uint8_t *to);
+
 /* ---------------------------------------------------------------- zone.c; under the zone's stripe, but for reading a required zone */
 
 /*
@@ -205,11 +233,15 @@ int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t re
 /* The same in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
 int zd_zone_store_over(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, struct zd_source *s, uint64_t n,
 		       bool lost, uint64_t *done);
+/* What is not written below `to` becomes zeros, before a write pointer goes there. 0 or -errno. */
+int zd_zone_raise(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t to);
 /* Zeros instead of bytes; drop: their blocks are given back to the host. */
 int zd_zone_zero(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t rel, uint64_t n, bool drop, bool lost,
 		 uint64_t *done);
 int zd_zone_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to,
 		 uint64_t n); /* takes the stripe itself where it needs it */
+/* The same to a mover, whose first byte is `at`. */
+int zd_zone_give(zd_dev *dev, uint32_t zone, uint64_t rel, const struct zd_mover *mover, uint64_t at, uint64_t n);
 /* Flip one bit of what a zone stores, by its place on the disk; takes the stripe. Nothing happens where nothing is stored. */
 int zd_zone_flip(zd_dev *dev, uint64_t offset, unsigned bit);
 

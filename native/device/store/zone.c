@@ -17,7 +17,7 @@ int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t re
 
 	*done = 0;
 	if (dev->g.h.data == ZD_NO_DATA) {
-		zd_source_advance(s, n);
+		zd_source_skip(s, n);
 		*done = n;
 		return 0;
 	}
@@ -57,6 +57,17 @@ static int forget_behind(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint
 	if (dev->slots[rt->slot - 1].pinned > written)
 		r = zd_slot_unshare(dev, zone, rt);
 	return r ? r : zd_slot_clear(dev, rt->slot - 1, written, rel);
+}
+
+int zd_zone_raise(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t to)
+{
+	int r;
+
+	if (dev->g.h.data == ZD_NO_DATA || to <= zd_word_written(rt->word))
+		return 0;
+	zd_set_dirty(dev, zone);
+	r = rt->slot ? 0 : zd_slot_assign(dev, zone, rt);
+	return r ? r : forget_behind(dev, zone, rt, to, 0);
 }
 
 /* As zd_zone_store(), in a zone that may be overwritten. lost: a fault makes the next power cut take it. */
@@ -148,6 +159,7 @@ int zd_zone_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t
 	bool locked = type != ZD_SEQ_WRITE_REQUIRED && !dev->readonly, same;
 	uint32_t gen;
 
+again:
 	if (unlikely(!rt)) {
 		memset(to, filler(dev, type, 0), n);
 		return 0;
@@ -163,6 +175,10 @@ int zd_zone_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t
 
 		gen = atomic_load_explicit(&rt->gen, memory_order_acquire);
 		word = atomic_load_explicit(&rt->word, memory_order_acquire);
+		if (zd_asked(word & ZD_W_ZRWA) && !locked && !dev->readonly) {
+			locked = true; /* it may be overwritten, too */
+			goto again;
+		}
 		slot = atomic_load_explicit(&rt->slot, memory_order_acquire);
 		valid = type == ZD_CONVENTIONAL ? UINT64_MAX : zd_word_written(word);
 		valid = valid > rel ? valid - rel : 0;
@@ -186,6 +202,66 @@ int zd_zone_load(zd_dev *dev, uint32_t zone, uint64_t rel, uint8_t *to, uint64_t
 	if (locked)
 		zd_unlock_zone(dev, zone);
 	return r;
+}
+
+/* In pieces, by way of a copy: what no slot of this disk holds, or no block of the host that is surely there. */
+static int give_pieces(zd_dev *dev, uint32_t zone, uint64_t rel, const struct zd_mover *mover, uint64_t at, uint64_t n)
+{
+	uint8_t piece[ZD_MOVE_PIECE];
+	int r = 0;
+
+	while (!r && n) {
+		uint64_t step = n < sizeof(piece) ? n : sizeof(piece);
+
+		r = zd_zone_load(dev, zone, rel, piece, step);
+		if (!r)
+			r = mover->give(mover, at, piece, step);
+		rel += step;
+		at += step;
+		n -= step;
+	}
+	return r;
+}
+
+int zd_zone_give(zd_dev *dev, uint32_t zone, uint64_t rel, const struct zd_mover *mover, uint64_t at, uint64_t n)
+{
+	struct zd_zone_rt *rt = zd_zone_peek(dev, zone);
+	int type = zd_zone_type(dev, zone), r = 0;
+	bool locked = type != ZD_SEQ_WRITE_REQUIRED && !dev->readonly, same;
+	uint64_t direct;
+
+	if (!rt || dev->view)
+		return give_pieces(dev, zone, rel, mover, at, n);
+again:
+	if (locked) {
+		r = zd_lock_zone(dev, zone);
+		if (r)
+			return r;
+	}
+	do {
+		uint32_t gen = atomic_load_explicit(&rt->gen, memory_order_acquire);
+		uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire);
+		uint32_t slot = atomic_load_explicit(&rt->slot, memory_order_acquire);
+		uint64_t valid = type == ZD_CONVENTIONAL ? UINT64_MAX : zd_word_written(word);
+		const uint8_t *from;
+
+		if ((word & ZD_W_ZRWA) && !locked && !dev->readonly) {
+			locked = true;
+			goto again;
+		}
+		valid = valid > rel ? valid - rel : 0;
+		direct = valid && slot ? zd_slot_there(dev, slot - 1, rel, valid < n ? valid : n, &from) : 0;
+		if (direct)
+			r = mover->give(mover, at, from, direct);
+#ifndef ZD_TSAN /* as in zd_zone_load() */
+		atomic_thread_fence(memory_order_acquire);
+#endif
+		same = gen == atomic_load_explicit(&rt->gen, memory_order_relaxed) &&
+		       slot == atomic_load_explicit(&rt->slot, memory_order_relaxed);
+	} while (unlikely(!same) && !r);
+	if (locked)
+		zd_unlock_zone(dev, zone);
+	return r || direct == n ? r : give_pieces(dev, zone, rel + direct, mover, at + direct, n - direct);
 }
 
 int zd_zone_flip(zd_dev *dev, uint64_t offset, unsigned bit)

@@ -135,6 +135,7 @@ static void become(zd_dev *dev, struct zd_zone_rt *rt, const struct zd_back *to)
 	rt->durable = durable;
 	atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
 	atomic_store_explicit(&rt->slot, to->slot, memory_order_release);
+	zd_spoiled_mend(dev, zd_zone_start(dev, to->zone), zd_zone_length(dev, to->zone), NULL);
 }
 
 static int do_all(zd_dev *dev)

@@ -319,6 +319,16 @@ static int create_in_ram(zd_dev *dev, const char *name, struct zd_error *err)
 	return r ? zd_fail_host(err, -r, "cannot make a disk in RAM") : zd_handle_start(dev, err);
 }
 
+/* The handle is the caller's if all went well, and gone otherwise. */
+static int finished(zd_dev *dev, int r, zd_dev **out)
+{
+	if (r)
+		zd_handle_free(dev);
+	else
+		*out = dev;
+	return r;
+}
+
 int zd_create(const char *path, const struct zd_config *config, unsigned flags, zd_dev **out, struct zd_error *err)
 {
 	zd_dev *dev = zd_handle_new(path);
@@ -330,13 +340,13 @@ int zd_create(const char *path, const struct zd_config *config, unsigned flags, 
 		return zd_fail_host(err, ENOMEM, "no memory for a handle");
 	r = zd_geometry_from_config(config, &dev->g, err);
 	if (r)
-		goto failed;
+		return finished(dev, r, out);
 	h = &dev->g.h;
 	h->created = (uint64_t)time(NULL);
 	r = make_uuid(h, config->seed != 0);
 	if (r) {
 		zd_fail_host(err, -r, "cannot make a uuid");
-		goto failed;
+		return finished(dev, r, out);
 	}
 	h->crc = zd_header_crc(h);
 	if (path) {
@@ -344,13 +354,7 @@ int zd_create(const char *path, const struct zd_config *config, unsigned flags, 
 	} else {
 		r = create_in_ram(dev, "zoned", err);
 	}
-	if (r)
-		goto failed;
-	*out = dev;
-	return 0;
-failed:
-	zd_handle_free(dev);
-	return r;
+	return finished(dev, r, out);
 }
 
 int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err)
@@ -362,16 +366,9 @@ int zd_create_like(const zd_dev *like, zd_dev **out, struct zd_error *err)
 	if (!dev)
 		return zd_fail_host(err, ENOMEM, "no memory for a handle");
 	r = zd_geometry_from_header(&like->g.h, &dev->g, err);
-	if (r)
-		goto failed;
-	r = create_in_ram(dev, "zoned-fork", err);
+	if (!r)
+		r = create_in_ram(dev, "zoned-fork", err);
 	if (r == -EMFILE)
 		zd_fail_host(err, EMFILE, "each fork, and each disk that one still reads, takes a file descriptor");
-	if (r)
-		goto failed;
-	*out = dev;
-	return 0;
-failed:
-	zd_handle_free(dev);
-	return r;
+	return finished(dev, r, out);
 }

@@ -139,6 +139,7 @@ static int fill_fork(zd_dev *dev, zd_snapshot *s, const struct zd_cut *cut, stru
 		part->row = row;
 		if (row->own || row->nr_pieces)
 			part->length = zd_is_conv(dev, row->zone) ? zd_zone_length(dev, row->zone) : written;
+		part->extension = (row->word & ZD_W_EXTENSION) != 0;
 		while (k < n && kept[k].zone < row->zone)
 			k++;
 		if (!cut) {

@@ -62,6 +62,7 @@ struct zd_state zd_state_left(const zd_dev *dev, uint32_t zone, const struct zd_
 		return to; /* it shows none of its data anyway */
 	if (zd_is_conv(dev, zone))
 		return offline();
+	to.word &= ~ZD_W_EXTENSION; /* it lies at the slot's end */
 	left -= left % dev->g.h.logical_block;
 	if (left >= written)
 		return to; /* only room that was never written is missing */
@@ -87,6 +88,8 @@ uint64_t zd_state_loss(const zd_dev *dev, uint32_t zone, const struct zd_state *
 	}
 	if (is->word >> ZD_W_SHIFT > zd_zone_capacity(dev, zone) >> 9)
 		return ZD_NONE; /* it says how much in no number that can be */
+	if ((is->word & ZD_W_EXTENSION) && (gone || is->slot != to->slot || !(to->word & ZD_W_EXTENSION)))
+		written += dev->g.h.zone_extension;
 	return written > kept ? written - kept : 0;
 }
 
@@ -97,20 +100,16 @@ struct judging {
 	uint64_t file_size;
 	uint32_t *owner; /* by slot: zone + 1, 0: none */
 	struct zd_verdict *at;
-	size_t n, room;
+	uint64_t n, room;
 };
 
 static int condemn(struct judging *j, int kind, uint32_t zone, uint32_t other, const char *wrong)
 {
-	if (j->n == j->room) {
-		size_t room = j->room ? 2 * j->room : 16;
-		struct zd_verdict *at = realloc(j->at, room * sizeof(*at));
+	struct zd_verdict *at = zd_grown(j->at, j->n, &j->room, sizeof(*at), 16);
 
-		if (!at)
-			return -ENOMEM;
-		j->at = at;
-		j->room = room;
-	}
+	if (!at)
+		return -ENOMEM;
+	j->at = at;
 	j->at[j->n++] = (struct zd_verdict){ zone, other, kind, wrong, zd_live_state(&j->dev->zones[zone]), { 0, 0, 0 }, 0 };
 	return 0;
 }

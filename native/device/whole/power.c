@@ -21,14 +21,15 @@ static uint64_t survivor(const zd_dev *dev, uint32_t zone, uint64_t written, uin
 int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t kept)
 {
 	int type = zd_zone_type(dev, zone), from, to;
-	uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), written = zd_word_written(word), flags;
+	uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), written = zd_word_written(word), flags, wp, next;
 	const struct zd_cell *cell;
 
 	from = to = zd_word_cond(word, type);
 	cell = zd_cell(dev->g.h.dialect, type, from, ZD_CMD_POWER_CYCLE);
 	if (cell->next == ZD_NEXT_CLOSED_OR_EMPTY ||
 	    (kept < written && (from == ZD_CLOSED || (from == ZD_FULL && !(word & ZD_W_FINISHED)))))
-		to = kept ? ZD_CLOSED : ZD_EMPTY;
+		to = kept || (word & ZD_W_EXTENSION) ? ZD_CLOSED :
+						       ZD_EMPTY; /* it was on the medium before its zone was told of */
 	/* What survived is on the media, and nothing else is. */
 	if (to == from && kept == written) {
 		if (type != ZD_CONVENTIONAL && rt->durable < kept) {
@@ -37,15 +38,22 @@ int zd_power_cut_word(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_
 		}
 		return from;
 	}
-	flags = kept || to != ZD_EMPTY ? word & (ZD_W_NON_SEQ | ZD_W_RESET_REC | ZD_W_FINISHED) : 0;
+	wp = zd_word_wp(dev, word);
+	wp = wp < kept ? wp : kept - kept % (dev->g.h.zrwa_granularity ? dev->g.h.zrwa_granularity : 1);
+	flags = kept || to != ZD_EMPTY ? word & (ZD_W_NON_SEQ | ZD_W_RESET_REC | ZD_W_FINISHED | ZD_W_EXTENSION) : 0;
 	zd_set_dirty(dev, zone);
 	/* Never more durable than written, wherever a death falls: while there is no power, a smaller number does no harm. */
 	if (rt->durable > kept)
 		rt->durable = kept;
-	atomic_store_explicit(&rt->word, zd_word(to, flags, kept), memory_order_release);
+	next = zd_word(to, flags, kept);
+	if ((word & ZD_W_ZRWA) && zd_cond_active(to))
+		next = zd_word_with_zrwa(dev, next, wp, kept);
+	atomic_store_explicit(&rt->word, next, memory_order_release);
 	rt->durable = kept;
-	if (kept < written)
+	if (kept < written) {
 		atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);
+		zd_spoiled_mend(dev, zd_zone_start(dev, zone) + kept, zd_zone_length(dev, zone) - kept, NULL);
+	}
 	return from;
 }
 
@@ -153,7 +161,7 @@ static void cut_zone(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t
 	zd_account(dev, zone, from, zd_word_cond(rt->word, zd_zone_type(dev, zone)));
 	if (dev->view)
 		zd_view_cut(dev, zone, kept);
-	if (!kept)
+	if (!kept && !(rt->word & ZD_W_EXTENSION))
 		zd_slot_release(dev, zone, rt);
 }
 
@@ -194,7 +202,8 @@ static int cut_all(zd_dev *dev, struct choice *c)
 			if (crowded)
 				kept = written;
 		}
-		if (zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED) {
+		/* Also what was written in a random write area, whether or not the zone has it still. */
+		if (zd_zone_type(dev, zone) != ZD_SEQ_WRITE_REQUIRED || zd_pre_any(dev, zone)) {
 			r = cut_data(dev, zone, c, crowded, &kept);
 			result = result ? result : r;
 		}
@@ -247,6 +256,17 @@ static int enter_power(zd_dev *dev, bool changes, struct zd_error *err)
 	if (!r && changes && (atomic_load(&dev->head->gate) & ZD_GATE_MARK))
 		r = zd_mark_dirty(dev, err);
 	return r;
+}
+
+/* The same, and nobody has a command under way; `interrupted` says what a signal kept from happening. */
+static int enter_and_lock(zd_dev *dev, const char *interrupted, struct zd_error *err)
+{
+	int r = enter_power(dev, true, err);
+
+	if (r)
+		return r;
+	r = zd_lock_data(dev);
+	return r ? zd_fail_host(err, -r, interrupted) : 0;
 }
 
 int zd_power_cut(zd_dev *dev, int keep, uint64_t seed, struct zd_error *err)
@@ -342,13 +362,10 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 {
 	struct choice c = { .keep = ZD_KEEP_DURABLE };
 	bool was_off;
-	int r = enter_power(dev, true, err);
+	int r = enter_and_lock(dev, "interrupted before the power was on", err);
 
 	if (r)
 		return r;
-	r = zd_lock_data(dev);
-	if (r)
-		return zd_fail_host(err, -r, "interrupted before the power was on");
 	was_off = atomic_load(&dev->head->gate) & ZD_GATE_POWER;
 	/*
 	 * Whoever cut it may have been killed half-way, in the middle of a block even: what it had not finished is taken back.
@@ -373,13 +390,10 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 int zd_power_track(zd_dev *dev, int on, struct zd_error *err)
 {
 	uint32_t zone;
-	int r = enter_power(dev, true, err);
+	int r = enter_and_lock(dev, "interrupted", err);
 
 	if (r)
 		return r;
-	r = zd_lock_data(dev);
-	if (r)
-		return zd_fail_host(err, -r, "interrupted");
 	atomic_store(&dev->head->no_pre, !on);
 	/* What is known of earlier overwrites goes: all of them survive from here on, lost writes too. */
 	for (zone = 0; !on && zone < dev->g.h.nr_zones; zone++)

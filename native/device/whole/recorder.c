@@ -18,6 +18,16 @@ static void let_in(struct zd_trace_rt *trace, uint64_t tail)
 		zd_trace_wake(&trace->room);
 }
 
+/* What was taken is in the file. */
+static void let_data_in(struct zd_recorder *rec, struct zd_trace_rt *trace)
+{
+	if (!rec->base || atomic_load(&trace->data_tail) == rec->data_tail)
+		return;
+	atomic_store(&trace->data_tail, rec->data_tail);
+	if (atomic_load(&trace->waiting))
+		zd_trace_wake(&trace->room);
+}
+
 static int drain(struct zd_recorder *rec, struct zd_trace_rt *trace, uint64_t to)
 {
 	const struct zd_trace_record *ring = zd_trace_ring(trace);
@@ -37,7 +47,49 @@ static int drain(struct zd_recorder *rec, struct zd_trace_rt *trace, uint64_t to
 	if (!r && lost != rec->lost)
 		r = zd_record_count(rec, ZD_TRACE_LOST, lost - rec->lost, 0, 0);
 	rec->lost = lost;
-	return !r && rec->used ? zd_record_write_out(rec) : r;
+	return r;
+}
+
+static bool has_data(const struct zd_recorder *rec, const struct zd_trace_rt *trace)
+{
+	return rec->base != NULL && atomic_load(&trace->data_head) != rec->data_tail;
+}
+
+/* What commands write goes to the file from where it lies, all that is there: more than the records that come next are about. */
+static int drain_data(struct zd_recorder *rec, struct zd_trace_rt *trace)
+{
+	uint64_t size, tail = rec->data_tail, head;
+	uint8_t *ring = rec->base ? zd_trace_data_ring(rec->dev, &size) : NULL;
+	int r = 0;
+
+	if (!ring)
+		return 0;
+	head = atomic_load_explicit(&trace->data_head, memory_order_acquire);
+	if (head - tail > size)
+		return -EIO; /* as below */
+	while (!r && head - tail >= sizeof(struct zd_trace_piece)) {
+		struct iovec part[2] = { { NULL, 0 }, { ring, 0 } };
+		struct zd_trace_piece piece;
+		uint64_t from = tail % size, first = size - from < sizeof(piece) ? size - from : sizeof(piece);
+
+		memcpy(&piece, ring + from, first);
+		memcpy((uint8_t *)&piece + first, ring, sizeof(piece) - first);
+		tail += sizeof(piece);
+		/* What other processes say is not believed: it must not lead out of the ring. */
+		if (piece.data <= rec->data_from || !piece.length || piece.length > ZD_TRACE_PIECE ||
+		    piece.length > head - tail)
+			return -EIO;
+		from = tail % size;
+		first = size - from < piece.length ? size - from : piece.length;
+		part[0] = (struct iovec){ ring + from, first };
+		part[1].iov_len = piece.length - first;
+		r = zd_record_data(rec, piece.data - rec->data_from, piece.at, part);
+		tail += piece.length;
+		rec->data_tail = tail;
+		if (!r && !rec->nr_parts)
+			let_data_in(rec, trace);
+	}
+	return r;
 }
 
 static int take(struct zd_recorder *rec, struct zd_trace_rt *trace)
@@ -46,29 +98,52 @@ static int take(struct zd_recorder *rec, struct zd_trace_rt *trace)
 		bool stop = atomic_load(&rec->stop);
 		uint32_t seen = atomic_load(&trace->wake);
 		uint64_t to = stop ? atomic_load(&rec->end) : atomic_load_explicit(&trace->head, memory_order_acquire);
+		bool idle;
 		int r = 0;
 
-		if (!atomic_load(&rec->go) && !stop)
-			to = rec->tail;
-		if (to > rec->tail)
-			r = drain(rec, trace, to);
-		else if (!stop)
+		if (!atomic_load(&rec->go) && !stop) {
 			zd_trace_wait(&trace->wake, seen, 20000000);
+			continue;
+		}
+		r = drain_data(rec, trace);
+		idle = to <= rec->tail;
+		if (!r)
+			r = drain(rec, trace, to);
+		/* One write for data and commands that came together: each that waits for room waits for it. */
+		if (!r && rec->used)
+			r = zd_record_write_out(rec);
+		if (!r)
+			let_data_in(rec, trace);
 		if (r || stop)
 			return r;
+		if (idle && !has_data(rec, trace))
+			zd_trace_wait(&trace->wake, seen, 20000000);
 	}
+}
+
+/* To be the recorder. The ring of data has room on the host only under this lock: who recorded before gives it back under it. */
+static int hold(struct zd_recorder *rec, struct zd_trace_rt *trace)
+{
+	int r = pthread_mutex_trylock(&trace->recorder);
+
+	if (r == EOWNERDEAD)
+		r = pthread_mutex_consistent(&trace->recorder);
+	if (r)
+		return -r;
+	r = rec->base ? zd_trace_data_reserve(rec->dev) : 0;
+	if (r)
+		pthread_mutex_unlock(&trace->recorder);
+	return r;
 }
 
 static void *run(void *arg)
 {
 	struct zd_recorder *rec = arg;
 	struct zd_trace_rt *trace = rec->dev->trace;
-	int r = pthread_mutex_trylock(&trace->recorder);
+	int r = hold(rec, trace);
 
-	if (r == EOWNERDEAD)
-		r = pthread_mutex_consistent(&trace->recorder);
 	pthread_mutex_lock(&rec->lock);
-	rec->result = -r;
+	rec->result = r;
 	rec->ready = true;
 	pthread_cond_broadcast(&rec->changed);
 	pthread_mutex_unlock(&rec->lock);
@@ -77,7 +152,9 @@ static void *run(void *arg)
 	r = take(rec, trace);
 	/* If the file cannot be written on, the disk goes on without. Without the lock, the next command ends the recording. */
 	if (zd_trace_lock(rec->dev, trace, &rec->stop) == 0) {
-		zd_trace_modes(rec->dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON, 0);
+		zd_trace_modes(rec->dev, trace, ZD_TRACE_FILE | ZD_TRACE_SOON | ZD_TRACE_WITH_DATA, 0);
+		if (rec->base)
+			zd_trace_data_punch(rec->dev); /* whoever still brings data sees the modes first */
 		zd_trace_unlock(trace);
 	}
 	rec->waits = atomic_load(&trace->waits);
@@ -163,7 +240,9 @@ static struct zd_trace_record *collect_zones(zd_dev *dev, uint32_t *n)
 		row->zone = z;
 		row->cond = (uint8_t)zd_word_cond(word, zd_zone_type(dev, z));
 		row->flags = (uint8_t)((word & ZD_W_NON_SEQ ? 1 : 0) | (word & ZD_W_RESET_REC ? 2 : 0) |
-				       (word & ZD_W_FINISHED ? 4 : 0));
+				       (word & ZD_W_FINISHED ? 4 : 0) | (word & ZD_W_EXTENSION ? 8 : 0) |
+				       (word & ZD_W_ZRWA ? 16 : 0));
+		row->wp = (word & ZD_W_ZRWA) >> ZD_W_ZRWA_SHIFT;
 		row->done = zd_word_written(word);
 		row->length = rt->durable;
 		row->offset = row->cond == ZD_IMPLICIT_OPEN ? rt->open_seq : 0;
@@ -200,6 +279,7 @@ static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
 	zd_dev *dev = rec->dev;
 	struct zd_trace_rt *trace = dev->trace;
 	struct zd_trace_record *rows;
+	zd_snapshot *base = NULL;
 	uint32_t n;
 	int r;
 
@@ -207,7 +287,12 @@ static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
 	r = zd_trace_lock(dev, trace, NULL);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted before the recording began");
-	zd_trace_modes(dev, trace, 0, ZD_TRACE_SOON);
+	rec->data_tail = atomic_load(&trace->data_head);
+	atomic_store(&trace->data_tail, rec->data_tail);
+	/* Numbers of data that no other recording has: a command that brings its data in pieces may have begun under that. */
+	rec->data_from = ((atomic_load(&trace->last_data) >> 32) + 1) << 32;
+	atomic_store(&trace->last_data, rec->data_from);
+	zd_trace_modes(dev, trace, 0, ZD_TRACE_SOON | (rec->base ? ZD_TRACE_WITH_DATA : 0u));
 	zd_trace_unlock(trace);
 	nanosleep(&nap, NULL);
 	r = lock_disk(dev);
@@ -228,7 +313,18 @@ static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
 	zd_trace_modes(dev, trace, ZD_TRACE_SOON, rows ? ZD_TRACE_FILE : 0);
 	zd_trace_unlock(trace);
 	unlock_disk(dev);
+	if (rows && rec->base) {
+		r = rec->base->hold(rec, rows, n, &base, err);
+		if (r) {
+			free(rows);
+			return r;
+		}
+	}
 	r = rows ? put_zones(rec, ZD_TRACE_ZONE_BEFORE, rows, n) : -ENOMEM;
+	if (!r && base)
+		r = rec->base->put(rec, base, rows, n);
+	if (base)
+		rec->base->drop(base);
 	free(rows);
 	if (r)
 		return zd_fail_host(err, -r, "cannot write the trace");
@@ -267,7 +363,19 @@ static struct zd_recorder *take_out(zd_dev *dev)
 	return rec;
 }
 
-int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
+static const char *why_not(int r)
+{
+	switch (r) {
+	case -EBUSY: return "the disk is being recorded already";
+	case -EOPNOTSUPP: return "the image has no spare room to record data through: copy it by dump and restore";
+	case -ENOSPC:
+	case -EDQUOT:
+	case -EFBIG: return "no room on the host to record data through";
+	default: return "cannot start the recorder";
+	}
+}
+
+int zd_record_start(zd_dev *dev, int fd, const struct zd_record_base *base, struct zd_error *err)
 {
 	struct zd_recorder *rec;
 	int r = zd_trace_enter(dev, err);
@@ -282,6 +390,7 @@ int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
 		return zd_fail_host(err, ENOMEM, "no memory for a recorder");
 	}
 	rec->dev = dev;
+	rec->base = base;
 	pthread_mutex_init(&rec->lock, NULL);
 	pthread_cond_init(&rec->changed, NULL);
 	rec->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
@@ -291,7 +400,7 @@ int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
 	}
 	r = spawn(rec);
 	if (r) {
-		zd_fail_host(err, -r, r == -EBUSY ? "the disk is being recorded already" : "cannot start the recorder");
+		zd_fail_host(err, -r, why_not(r));
 		goto failed;
 	}
 	r = zd_record_header(rec);
@@ -309,6 +418,11 @@ failed:
 	publish(dev, NULL);
 	free_recorder(rec);
 	return r;
+}
+
+int zd_trace_start(zd_dev *dev, int fd, struct zd_error *err)
+{
+	return zd_record_start(dev, fd, NULL, err);
 }
 
 int zd_trace_stop(zd_dev *dev, struct zd_trace_status *out, struct zd_error *err)

@@ -31,6 +31,13 @@ uint8_t *zd_record_command(struct zd_recorder *rec, uint8_t *to, const struct zd
 
 	*to++ = r->cmd;
 	*to++ = flags;
+	if (rec->base) {
+		bool has_data = r->data > rec->data_from;
+
+		*to++ = (uint8_t)(r->marks | (has_data ? ZD_TRACE_HAS_DATA : 0));
+		if (has_data)
+			to = put_number(to, r->data - rec->data_from);
+	}
 	to = put_number(to, zigzag(r->start_ns - rec->start_ns));
 	to = put_number(to, r->duration_ns);
 	if (flags & ZD_TF_VIRTUAL)
@@ -63,36 +70,98 @@ uint8_t *zd_record_command(struct zd_recorder *rec, uint8_t *to, const struct zd
 	return to;
 }
 
+static void list_part(struct zd_recorder *rec, void *at, uint64_t length)
+{
+	if (length)
+		rec->parts[rec->nr_parts++] = (struct iovec){ at, length };
+}
+
+static void list_piece(struct zd_recorder *rec)
+{
+	list_part(rec, rec->piece + rec->listed, rec->used - rec->listed);
+	rec->listed = rec->used;
+}
+
 int zd_record_write_out(struct zd_recorder *rec)
 {
-	uint32_t at = 0;
+	struct iovec *iov = rec->parts;
+	int r = 0;
 
-	while (at < rec->used) {
-		ssize_t n = write(rec->fd, rec->piece + at, rec->used - at);
+	list_piece(rec);
+	while (rec->nr_parts) {
+		ssize_t done = writev(rec->fd, iov, (int)rec->nr_parts);
 
-		if (n < 0 && errno == EINTR)
+		if (done < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			return n ? -errno : -EIO;
-		at += (uint32_t)n;
-		rec->written += (uint64_t)n;
+		if (done <= 0) {
+			r = done ? -errno : -EIO;
+			break;
+		}
+		rec->written += (uint64_t)done;
+		for (; rec->nr_parts && (size_t)done >= iov->iov_len; iov++, rec->nr_parts--)
+			done -= (ssize_t)iov->iov_len;
+		if (rec->nr_parts) {
+			iov->iov_base = (uint8_t *)iov->iov_base + done;
+			iov->iov_len -= (size_t)done;
+		}
 	}
-	rec->used = 0;
+	rec->used = rec->listed = rec->nr_parts = 0; /* a file that could not be written gets no more */
+	rec->held = 0;
+	return r;
+}
+
+/* Behind an item: its checksum, and with that of all before it. */
+static int seal(struct zd_recorder *rec)
+{
+	memcpy(rec->piece + rec->used, &rec->crc, sizeof(rec->crc));
+	rec->used += (uint32_t)sizeof(rec->crc);
+	/* An item of data lists three parts at most, and writing out one. */
+	if (rec->used >= ZD_RECORD_PIECE || rec->held >= ZD_RECORD_DATA || rec->nr_parts + 4 > ZD_RECORD_PARTS)
+		return zd_record_write_out(rec);
 	return 0;
+}
+
+static void put_head(struct zd_recorder *rec, int kind, const uint8_t *body, size_t length)
+{
+	uint8_t *begin = rec->piece + rec->used;
+
+	begin[0] = (uint8_t)kind;
+	begin[1] = (uint8_t)length; /* always below 128: one byte of a number */
+	memcpy(begin + 2, body, length);
+	rec->crc = zd_crc32c(rec->crc, begin, 2 + length);
+	rec->used += 2u + (uint32_t)length;
 }
 
 int zd_record_item(struct zd_recorder *rec, int kind, const uint8_t *body, size_t length)
 {
-	uint8_t *begin = rec->piece + rec->used, *to = begin;
+	put_head(rec, kind, body, length);
+	return seal(rec);
+}
 
-	*to++ = (uint8_t)kind;
-	*to++ = (uint8_t)length; /* always below 128: one byte of a number */
-	memcpy(to, body, length);
-	to += length;
-	rec->crc = zd_crc32c(rec->crc, begin, (size_t)(to - begin));
-	memcpy(to, &rec->crc, sizeof(rec->crc));
-	rec->used += (uint32_t)(to - begin) + (uint32_t)sizeof(rec->crc);
-	return rec->used >= ZD_RECORD_PIECE ? zd_record_write_out(rec) : 0;
+static bool repeats(const uint8_t *bytes, uint64_t length)
+{
+	return length > 8 && length % 8 == 0 && !memcmp(bytes, bytes + 8, length - 8);
+}
+
+int zd_record_data(struct zd_recorder *rec, uint64_t data, uint64_t at, const struct iovec bytes[2])
+{
+	uint64_t length = bytes[0].iov_len + bytes[1].iov_len, first = bytes[0].iov_len;
+	uint8_t body[64], *to = body;
+
+	if (!bytes[1].iov_len && repeats(bytes[0].iov_base, length))
+		first = 8;
+	if (data)
+		to = put_number(to, data);
+	to = put_number(put_number(to, at), length);
+	to = put_number(to, first + bytes[1].iov_len);
+	put_head(rec, data ? ZD_TRACE_DATA : ZD_TRACE_BASE, body, (size_t)(to - body));
+	list_piece(rec);
+	list_part(rec, bytes[0].iov_base, first);
+	list_part(rec, bytes[1].iov_base, bytes[1].iov_len);
+	rec->held += first + bytes[1].iov_len;
+	rec->crc = zd_crc32c(rec->crc, bytes[0].iov_base, first);
+	rec->crc = zd_crc32c(rec->crc, bytes[1].iov_base, bytes[1].iov_len);
+	return seal(rec);
 }
 
 int zd_record_zone(struct zd_recorder *rec, int kind, const struct zd_trace_record *row)
@@ -105,6 +174,8 @@ int zd_record_zone(struct zd_recorder *rec, int kind, const struct zd_trace_reco
 	to = put_number(to, row->done);
 	to = put_number(to, row->length);
 	to = put_number(to, row->offset);
+	if (row->flags & 16)
+		to = put_number(to, row->wp);
 	return zd_record_item(rec, kind, body, (size_t)(to - body));
 }
 
@@ -124,7 +195,8 @@ int zd_record_header(struct zd_recorder *rec)
 {
 	off_t from = lseek(rec->fd, 0, SEEK_CUR);
 	const struct zd_header *h = &rec->dev->g.h;
-	size_t length = ZD_TRACE_HEADER + h->nr_conv * 8u;
+	const uint32_t areas[3] = { h->zrwa_size, h->zrwa_granularity, h->zrwa_count };
+	size_t length = ZD_TRACE_HEADER + h->nr_conv * 8u + (h->zrwa_size ? sizeof(areas) : 0);
 	uint8_t *b = calloc(1, length + 4);
 	struct timespec now;
 	int r = 0;
@@ -137,7 +209,7 @@ int zd_record_header(struct zd_recorder *rec)
 		goto out;
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
-	memcpy(b, "ZDTRACE\n", 8);
+	memcpy(b, rec->base ? "ZDHISTO\n" : "ZDTRACE\n", 8);
 	store(b, 8, ZD_TRACE_VERSION, 4);
 	store(b, 12, length + 4, 4);
 	memcpy(b + 16, h->uuid, 16);
@@ -158,9 +230,13 @@ int zd_record_header(struct zd_recorder *rec)
 	b[107] = h->data;
 	b[108] = h->host_sync;
 	b[109] = h->unrestricted_read;
+	store(b, 110, h->zone_extension, 2);
 	store(b, 112, h->nr_conv, 4);
+	store(b, 116, h->zrwa_size != 0, 4);
 	memcpy(b + 120, h->profile, 64);
 	memcpy(b + ZD_TRACE_HEADER, h->conv, h->nr_conv * 8u);
+	if (h->zrwa_size)
+		memcpy(b + length - sizeof(areas), areas, sizeof(areas));
 	rec->crc = zd_crc32c(0, b, length);
 	memcpy(b + length, &rec->crc, 4);
 	while (!r && rec->written < length + 4) {

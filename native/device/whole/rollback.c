@@ -9,9 +9,11 @@ static void put_back_part(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, con
 {
 	struct zd_part *part = &dev->view->parts[zone];
 	uint64_t length = row && row->nr_pieces ? row->pieces[row->nr_pieces - 1].end : 0;
+	bool extension = row && row->extension;
 
-	if (part->length == length)
+	if (part->length == length && part->extension == extension)
 		return;
+	atomic_store_explicit(&part->extension, extension, memory_order_release);
 	atomic_store_explicit(&part->length, length, memory_order_release);
 	zd_set_dirty(dev, zone);
 	atomic_fetch_add_explicit(&rt->gen, 1, memory_order_acq_rel);

@@ -171,6 +171,7 @@ static void free_rows(zd_snapshot *s)
 		for (k = 0; k < row->nr_pieces; k++)
 			let_go(row->pieces[k].at);
 		let_go(row->own);
+		let_go(row->extension);
 		let_go(row->pre.at);
 		let_go(row->undone.at);
 		free(row->pieces);
@@ -225,6 +226,8 @@ static int inherit(const struct zd_part *part, struct zd_row *row)
 		if (undone->words)
 			r = share_blocks(&row->undone, undone);
 	}
+	if (part->extension)
+		row->extension = hold(zd_row_extension(old));
 	if (!r && part->unflushed && old->pre.words)
 		r = share_blocks(&row->pre, &old->pre);
 	return r;
@@ -241,7 +244,8 @@ static int fill_row(zd_dev *dev, zd_snapshot *s, struct zd_row *row)
 	row->durable = rt->durable < written ? rt->durable : written;
 	row->lost = zd_fault_lost_look(dev, row->zone, rt->gen);
 	if (rt->slot)
-		r = pin(dev, s, rt->slot, zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED ? written : UINT64_MAX,
+		r = pin(dev, s, rt->slot,
+			zd_zone_type(dev, row->zone) == ZD_SEQ_WRITE_REQUIRED && !(rt->word & ZD_W_ZRWA) ? written : UINT64_MAX,
 			&row->own);
 	if (!r)
 		r = zd_pre_copy(dev, row->zone, &row->pre.words, &row->pre.first, &row->pre.n, &pre);

@@ -5,7 +5,7 @@
  * but through struct zd_upward.
  *
  * From the bottom up: judge (what killed users left), recover (bringing the area to life), recordfile, recorder, handle (open, attach,
- * close), create, power, snapshot, rollback, forks, findings, checkentries, checkliving, check.
+ * close), create, power, snapshot, rollback, forks, history, findings, checkentries, checkliving, check.
  */
 #ifndef ZD_WHOLE_H
 #define ZD_WHOLE_H
@@ -44,9 +44,12 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err);
 /* Read-only opener without a living area: the same into private memory. */
 int zd_runtime_recover(zd_dev *dev, const uint8_t *shared, struct zd_error *err);
 
-/* ---------------------------------------------------------------- recorder.c, recordfile.c */
+/* ---------------------------------------------------------------- recorder.c, recordfile.c, history.c */
 
-#define ZD_RECORD_PIECE 65536u /* bytes written to the file at once, about */
+#define ZD_RECORD_PIECE 65536u      /* bytes of items written to the file at once, about */
+#define ZD_RECORD_DATA (256u << 10) /* with so many bytes of data between them, at most a piece more */
+#define ZD_RECORD_PARTS 64u         /* in so many parts */
+struct zd_record_base;
 struct zd_recorder {
 	zd_dev *dev;
 	int fd;
@@ -54,24 +57,43 @@ struct zd_recorder {
 	pthread_mutex_t lock; /* this process only: of ready and result */
 	pthread_cond_t changed;
 	bool ready;
-	int result;      /* why the thread cannot go on; 0: it can */
-	_Atomic bool go; /* what stands before the commands is in the file */
+	const struct zd_record_base *base; /* what a recording with data begins with; NULL: it is without */
+	int result;                        /* why the thread cannot go on; 0: it can */
+	_Atomic bool go;                   /* what stands before the commands is in the file */
 	_Atomic bool stop;
 	_Atomic uint64_t end; /* with stop: the first record that is not the recording's any more */
 	uint64_t tail, lost, first, waits;
 	uint64_t start_ns; /* of the record before, which the next is told against */
 	uint32_t pid, tid;
 	uint64_t virtual_ns;
-	uint32_t crc;     /* of all items so far */
-	uint64_t written; /* bytes in the file */
-	uint32_t used;
+	uint32_t crc;       /* of all items so far */
+	uint64_t written;   /* bytes in the file */
+	uint64_t data_from; /* numbers of this recording's data are above */
+	uint64_t data_tail; /* of the ring of data, behind what was taken; in the file is what no part names any more */
+	/* What goes to the file next: these parts, then the piece from `listed` on. Data is written from where it lies. */
+	struct iovec parts[ZD_RECORD_PARTS];
+	uint32_t nr_parts, listed, used;
+	uint64_t held; /* bytes of data in the parts */
 	uint8_t piece[ZD_RECORD_PIECE + 512];
 };
+/* history.c: what a disk holds when a recording with data begins. `hold` stands behind no command, else -EAGAIN. */
+struct zd_record_base {
+	int (*hold)(struct zd_recorder *rec, const struct zd_trace_record *rows, uint32_t n, zd_snapshot **out,
+		    struct zd_error *err);
+	int (*put)(struct zd_recorder *rec, zd_snapshot *base, const struct zd_trace_record *rows, uint32_t n);
+	void (*drop)(zd_snapshot *base);
+};
+int zd_record_start(zd_dev *dev, int fd, const struct zd_record_base *base, struct zd_error *err);
 int zd_record_header(struct zd_recorder *rec);
 uint8_t *zd_record_command(struct zd_recorder *rec, uint8_t *to, const struct zd_trace_record *r); /* the body of its item */
 /* One item: kind, length, body, checksum of everything so far. The others make the body. 0 or -errno. */
 int zd_record_item(struct zd_recorder *rec, int kind, const uint8_t *body, size_t length);
 int zd_record_zone(struct zd_recorder *rec, int kind, const struct zd_trace_record *row);
+/*
+ * Some of what a command writes (data 0: of what the disk held, at being its place), in two parts, which must stay where they
+ * are until they are written out.
+ */
+int zd_record_data(struct zd_recorder *rec, uint64_t data, uint64_t at, const struct iovec bytes[2]);
 int zd_record_count(struct zd_recorder *rec, int kind, uint64_t a, uint64_t b, uint64_t c);
 int zd_record_write_out(struct zd_recorder *rec);
 

@@ -20,9 +20,9 @@
 ZD_BEGIN
 
 /*
- * Read. Errors: ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT, ZD_E_READ_BOUNDARY, ZD_E_READ_TYPE, ZD_E_INVALID_READ, ZD_E_GAP,
- * ZD_E_ZONE_OFFLINE, ZD_E_MEDIUM_READ, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_CORRUPT, ZD_E_CLOSED (it was held up),
- * -EINTR, -ETIMEDOUT, -EIO, -ENOMEM.
+ * Read. Errors: ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT, ZD_E_READ_BOUNDARY, ZD_E_READ_TYPE, ZD_E_INVALID_READ,
+ * ZD_E_GAP, ZD_E_ZONE_OFFLINE, ZD_E_MEDIUM_READ, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_CORRUPT, ZD_E_CLOSED (it
+ * was held up), -EINTR, -ETIMEDOUT, -EIO, -ENOMEM.
  */
 int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 /*
@@ -33,38 +33,42 @@ int64_t zd_pread(zd_dev *dev, void *buf, uint64_t length, uint64_t offset, struc
 int64_t zd_preadv(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
 /*
  * Write. Errors: ZD_E_UNALIGNED_WRITE, ZD_E_WRITE_BOUNDARY, ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE,
+ * ZD_E_OUTSIDE_ZRWA,
  * ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_GAP, ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT, ZD_E_MEDIUM_WRITE,
  * ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED (it was held up), -EINTR,
  * -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
  */
 int64_t zd_pwrite(zd_dev *dev, const void *buf, uint64_t length, uint64_t offset, struct zd_error *err);
 /*
- * As zd_pwrite(), of several buffers. Errors: ZD_E_UNALIGNED_WRITE, ZD_E_WRITE_BOUNDARY, ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY,
- * ZD_E_ZONE_OFFLINE, ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_GAP, ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT,
- * ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED, -EINVAL (a
- * negative iovcnt, a sum beyond any disk), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ * As zd_pwrite(), of several buffers. Errors: ZD_E_UNALIGNED_WRITE, ZD_E_WRITE_BOUNDARY, ZD_E_ZONE_FULL,
+ * ZD_E_ZONE_READ_ONLY, ZD_E_OUTSIDE_ZRWA, ZD_E_ZONE_OFFLINE, ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_GAP,
+ * ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT, ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY,
+ * ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED, -EINVAL (a negative iovcnt, a sum beyond any disk), -EINTR,
+ * -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
  */
 int64_t zd_pwritev(zd_dev *dev, const struct iovec *iov, int iovcnt, uint64_t offset, struct zd_error *err);
 /*
  * Write at the zone's write pointer. *landed (may be NULL): where the data begins. In zbc (which has no append) as zns.
- * Errors: ZD_E_WRITE_BOUNDARY, ZD_E_UNALIGNED_WRITE (512e), ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE,
- * ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_CONVENTIONAL, ZD_E_APPEND_LIMIT, ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT,
- * ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED (it was held
- * up), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ * Errors: ZD_E_ZONE_OPERATION (the zone has a random write area), ZD_E_WRITE_BOUNDARY, ZD_E_UNALIGNED_WRITE (512e),
+ * ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE, ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_CONVENTIONAL,
+ * ZD_E_APPEND_LIMIT, ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT, ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS,
+ * ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED (it was held up), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC,
+ * -EDQUOT, -EFBIG, -ENOMEM.
  */
 int64_t zd_append(zd_dev *dev, uint32_t zone, const void *buf, uint64_t length, uint64_t *landed, struct zd_error *err);
 /*
- * As zd_append(), of several buffers, which land one behind the other. Errors: ZD_E_WRITE_BOUNDARY, ZD_E_UNALIGNED_WRITE,
- * ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE, ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_CONVENTIONAL,
- * ZD_E_APPEND_LIMIT, ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT, ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY,
- * ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED, -EINVAL (a negative iovcnt, a sum beyond any disk), -EINTR, -ETIMEDOUT,
- * -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ * As zd_append(), of several buffers, which land one behind the other. Errors: ZD_E_ZONE_OPERATION, ZD_E_WRITE_BOUNDARY,
+ * ZD_E_UNALIGNED_WRITE, ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE, ZD_E_TOO_MANY_OPEN,
+ * ZD_E_TOO_MANY_ACTIVE, ZD_E_CONVENTIONAL, ZD_E_APPEND_LIMIT, ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT,
+ * ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED, -EINVAL
+ * (a negative iovcnt, a sum beyond any disk), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
  */
 int64_t zd_appendv(zd_dev *dev, uint32_t zone, const struct iovec *iov, int iovcnt, uint64_t *landed, struct zd_error *err);
 /*
  * Everything written before the call becomes durable. Host: fdatasync, then entries, unless host_sync is never. On a
- * read-only handle nothing happens. Errors: ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_FAILED (now, or
- * since an earlier one), ZD_E_CLOSED (it was held up), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ * read-only handle nothing happens. Errors: ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_FAILED
+ * (now, or since an earlier one), ZD_E_CLOSED (it was held up), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG,
+ * -ENOMEM.
  */
 int zd_flush(zd_dev *dev, struct zd_error *err);
 /*
@@ -72,9 +76,10 @@ int zd_flush(zd_dev *dev, struct zd_error *err);
  * does not fail for want of room later. Refuses what such a write would be refused for now, but for open and active
  * resources, which OPEN takes. Changes nothing that a user of the disk can see, and is no command of it: it is not
  * recorded and meets no fault rule. Other zones: nothing happens. On a host that copies on write the write may fail all
- * the same. Errors: ZD_E_UNALIGNED_WRITE, ZD_E_WRITE_BOUNDARY, ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE,
- * ZD_E_GAP, ZD_E_OUT_OF_RANGE, ZD_E_BLOCK_ALIGNMENT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, -EINTR,
- * -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ * the same; in a random write area nothing happens. Errors: ZD_E_UNALIGNED_WRITE, ZD_E_OUTSIDE_ZRWA,
+ * ZD_E_WRITE_BOUNDARY, ZD_E_ZONE_FULL, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE, ZD_E_GAP, ZD_E_OUT_OF_RANGE,
+ * ZD_E_BLOCK_ALIGNMENT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, -EINTR, -ETIMEDOUT, -EIO,
+ * -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
  */
 int zd_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
 

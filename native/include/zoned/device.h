@@ -103,8 +103,10 @@ struct zd_info {
 	/* now */
 	uint32_t nr_implicit_open, nr_explicit_open, nr_closed; /* active = their sum */
 	uint32_t slots_used, slots_free, slots_pending, slots_total;
-	uint32_t reserved2;
+	uint32_t zone_extension; /* bytes of a zone's descriptor extension; 0: zones have none */
 	uint64_t table_offset, runtime_offset, data_offset, file_size;
+	uint32_t zrwa_size, zrwa_granularity, zrwa_count; /* as in struct zd_config */
+	uint32_t zrwa_used;                               /* zones that have a random write area now */
 };
 /*
  * What the disk is and how it stands. Takes no lock, and works without power. Errors: -EINVAL (struct_size), -EIO.

@@ -43,6 +43,11 @@ enum zd_rule {
 	ZD_E_TIMEOUT = -2021,    /* the command hung and timed out; only a fault makes that happen */
 	ZD_E_MISCOMPARE = -2022, /* a compare found other bytes */
 	ZD_E_SEQUENTIAL = -2023, /* write zeroes or deallocate addressed to a sequential zone */
+	/* Of random write areas (ZRWA) */
+	ZD_E_ZRWA_UNAVAILABLE = -2024, /* no area is left, or the zone's write pointer is on no multiple of the granularity */
+	ZD_E_ZONE_OPERATION = -2025,   /* an append to a zone that has an area, or the disk's zones can have none */
+	ZD_E_OUTSIDE_ZRWA = -2026,     /* a write before the zone's area, or beyond what moves it by its own size */
+	ZD_E_COMMIT = -2027, /* an explicit commit of a zone without an area, or up to no multiple of the granularity */
 	/* Not rules of a drive: the image or the caller is at fault. */
 	ZD_E_GEOMETRY = -2101, /* impossible geometry; zd_error.text names it */
 	ZD_E_NOT_IMAGE = -2102,
@@ -56,7 +61,7 @@ enum zd_rule {
 	ZD_E_CLOSED = -2110           /* the handle was closed */
 };
 #define ZD_E_FIRST_RULE (-2001)
-#define ZD_NR_RULES 23 /* rules of a drive: ZD_E_UNALIGNED_WRITE .. ZD_E_SEQUENTIAL */
+#define ZD_NR_RULES 27 /* rules of a drive: ZD_E_UNALIGNED_WRITE .. ZD_E_COMMIT */
 
 struct zd_error {
 	int32_t code;       /* the code returned */

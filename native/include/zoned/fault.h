@@ -35,7 +35,8 @@
 ZD_BEGIN
 
 #define ZD_MAX_FAULTS 64
-#define ZD_MAX_LOST 256 /* zones that may hold data of lost writes at one time */
+#define ZD_MAX_LOST 256     /* zones that may hold data of lost writes at one time */
+#define ZD_MAX_SPOILED 2048 /* blocks of a disk that may be spoiled at one time */
 
 enum zd_fault_kind {
 	/* Medium error at the first block that lies in the rule's range; what comes before it is transferred: a read
@@ -102,7 +103,7 @@ struct zd_fault {
  */
 int zd_fault_add(zd_dev *dev, const struct zd_fault *fault, uint32_t *id, struct zd_error *err);
 /*
- * Take one rule away, or all of them with id 0. What hangs goes on.
+ * Take one rule away, or all of them with id 0, and then what is spoiled can be read again. What hangs goes on.
  * Errors: ZD_E_READONLY_HANDLE, -ENOENT (there is none of that id), -EINTR, -ETIMEDOUT.
  */
 int zd_fault_clear(zd_dev *dev, uint32_t id, struct zd_error *err);
@@ -113,6 +114,17 @@ int zd_fault_clear(zd_dev *dev, uint32_t id, struct zd_error *err);
 int zd_fault_release(zd_dev *dev, uint32_t id, struct zd_error *err);
 /* The rules in the order in which they act; room for max; returns how many there are. Errors: -EINTR, -ETIMEDOUT. */
 int zd_fault_list(zd_dev *dev, struct zd_fault *out, uint32_t max, struct zd_error *err);
+/*
+ * Spoil blocks, whole ones: reading, comparing or verifying them is ZD_E_MEDIUM_READ, and what comes before the first of them is
+ * transferred. Each can be read again once it was written, zeroed or deallocated, its zone was reset or went back to a snapshot,
+ * or all rules were cleared; a power cut does not help. Spoiled blocks behind a write pointer are none. Like rules they are of
+ * all openers, last until the host boots anew, and are no part of the image; a snapshot and a fork have none of them.
+ * Errors: ZD_E_READONLY_HANDLE, -EINVAL (no whole blocks, beyond the disk), -ENOSPC (more than ZD_MAX_SPOILED), -EINTR,
+ * -ETIMEDOUT.
+ */
+int zd_fault_spoil(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_error *err);
+/* Where the first spoiled block at or behind byte `from` begins. Errors: -ENOENT (there is none), -EINTR, -ETIMEDOUT. */
+int64_t zd_fault_spoiled(zd_dev *dev, uint64_t from, struct zd_error *err);
 /* Commands that a kind can act on, as bits; 0 for an unknown kind. Needs no disk. */
 uint32_t zd_fault_commands(int kind);
 /* Virtual latency that faults have added since the runtime area began, ns. */

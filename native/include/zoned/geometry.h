@@ -9,8 +9,10 @@
 
 ZD_BEGIN
 
-#define ZD_MAX_CONV_RANGES 440 /* as many as the header page of an image holds */
-#define ZD_MAX_ZONES 16777216u /* 2^24 */
+#define ZD_MAX_CONV_RANGES 440   /* as many as the header page of an image holds */
+#define ZD_MAX_ZONES 16777216u   /* 2^24 */
+#define ZD_MOST_EXTENSION 16320u /* 255 times 64 bytes, as many as ZNS can tell */
+#define ZD_MOST_GRANULES 254u    /* of a random write area */
 
 /* The rule book: what a SCSI/ATA disk, an NVMe ZNS drive, or Linux's null_blk does. */
 enum zd_dialect { ZD_ZBC = 0, ZD_ZNS = 1, ZD_NULLBLK = 2 };
@@ -40,11 +42,15 @@ struct zd_range {
  * physical_block; blocks other than 512 or 4096, physical < logical; conventional ranges that overlap,
  * are unordered, empty or beyond the last zone; max_open > max_active when both are set; more than
  * ZD_MAX_ZONES zones; an enum out of range; slot_cache beyond 2^62 (but for UINT64_MAX); host-aware in any
- * dialect but zbc; append_limit no multiple of logical_block.
+ * dialect but zbc; append_limit no multiple of logical_block; zone_extension no multiple of 64, beyond ZD_MOST_EXTENSION, in
+ * another dialect than zns, or without data; zrwa_size in another dialect than zns, no multiple of zrwa_granularity, larger
+ * than the zone capacity, of more than ZD_MOST_GRANULES of them or of more than 65535 blocks; zrwa_granularity no multiple of
+ * physical_block, or one that divides zone_capacity or size not; zrwa_count 0 or above max_active where that is a limit;
+ * granularity or count without a size.
  */
 struct zd_config {
 	uint32_t struct_size;    /* sizeof(struct zd_config) */
-	uint32_t reserved;       /* 0 */
+	uint32_t zone_extension; /* bytes of a zone's descriptor extension (ZDES of ZNS, in bytes). 0: zones have none */
 	uint64_t size;           /* of the disk. The last zone is smaller when zone_size does not divide it. */
 	uint64_t zone_size;      /* any multiple of physical_block */
 	uint64_t zone_capacity;  /* writable bytes of a sequential zone. 0: zone_size */
@@ -62,6 +68,11 @@ struct zd_config {
 	uint32_t nr_conv;                                        /* entries in conv */
 	const struct zd_range *conv;                             /* conventional zones, ascending */
 	char profile[64];                                        /* name kept for `info`; NUL-terminated */
+	/* Random write areas (ZRWA of ZNS); all 0: zones have none */
+	uint32_t zrwa_size;        /* bytes of an area (ZRWASZ) */
+	uint32_t zrwa_granularity; /* bytes: write pointers move by multiples of them (ZRWAFG) */
+	uint32_t zrwa_count;       /* zones that may have one at a time (NUMZRWA) */
+	uint32_t reserved3;        /* 0 */
 };
 
 ZD_END

@@ -24,8 +24,8 @@ enum zd_keep {
  * that was written full keeps its condition where max_active leaves it no way back. A disk that has no power already
  * stays as it is.
  *
- * Required zones keep a prefix of what was written. In conventional and preferred zones each block written since the
- * last flush survives or not by itself, at the grain of logical blocks: what does not shows what it held at the last
+ * Required zones keep a prefix of what was written. In conventional and preferred zones and in random write areas each
+ * block written since the last flush survives or not by itself, at the grain of logical blocks: what does not shows what it held at the last
  * flush. A preferred zone's write pointer stands behind the last block that survived, never before what is durable.
  *
  * Errors: ZD_E_READONLY_HANDLE, -EINVAL (no such keep), -EINTR, -ETIMEDOUT; -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM, after which
@@ -63,8 +63,8 @@ struct zd_cut {
 int zd_power_cut_to(zd_dev *dev, const struct zd_cut *cut, struct zd_error *err);
 
 /*
- * Whether the disk remembers, for all openers, what blocks of conventional and preferred zones held at the last
- * flush. Without it a power cut keeps all that was written in them, but for a required order: a preferred zone keeps
+ * Whether the disk remembers, for all openers, what blocks of conventional and preferred zones and of random write areas
+ * held at the last flush. Without it a power cut keeps all that was written in them, but for a required order: a preferred zone keeps
  * a prefix. On at first and after the host booted anew; set off and on again, it is on for what is written from then.
  *
  * What it costs: the first write to a block since the last flush reads its old content and stores it (4 KiB: about a

@@ -47,6 +47,9 @@ ZD_BEGIN
  * OPEN .. RESET  zone, count (at least 1), or flag ALL. As zd_zone_mgmt(); so are OPEN_ALL .. RESET_ALL.
  * POWER_CYCLE    As zd_power_cycle().
  * SET_*          zone, count. As zd_set_condition().
+ * SET_EXTENSION  zone, iov. As zd_zone_set_extension().
+ * OPEN_ZRWA      zone, count 1. As zd_zone_open_zrwa().
+ * COMMIT_ZRWA    zone, offset. As zd_zone_commit_zrwa(), to the offset.
  * FLUSH          length 0: the whole disk, as zd_flush(). Else offset and length: what was written in the zones that this
  *                range touches, and all that the host must sync for it; other zones keep what is durable of them.
  * VERIFY         (READ) offset, length. Reads what is there and hands over nothing: MEDIUM_READ where that fails.
@@ -75,6 +78,9 @@ enum zd_op {
 	ZD_OP_SET_READ_ONLY = ZD_CMD_SET_READ_ONLY,
 	ZD_OP_SET_OFFLINE = ZD_CMD_SET_OFFLINE,
 	ZD_OP_FLUSH = ZD_CMD_FLUSH,
+	ZD_OP_SET_EXTENSION = ZD_CMD_SET_EXTENSION,
+	ZD_OP_OPEN_ZRWA = ZD_CMD_OPEN_ZRWA,
+	ZD_OP_COMMIT_ZRWA = ZD_CMD_COMMIT_ZRWA,
 	ZD_OP_VERIFY = 32,
 	ZD_OP_COMPARE = 33,
 	ZD_OP_WRITE_ZEROES = 34,
@@ -102,6 +108,18 @@ enum zd_report_filter {
 	ZD_REPORT_NOT_WP = 0x3F
 };
 
+/*
+ * Data that lies elsewhere than in this process's memory (with ublk: in a request of the kernel's), and how it is moved: straight
+ * to the disk's mapping and from there. `at` is an offset in the command's data, `n` at least 1; 0 or -errno, with which the
+ * command then ends (a write as if the host had failed to store it). Bytes may be asked for twice, and given twice, of which the
+ * last are right. Called in the thread that carries the command out, with the lock of a zone held: like a copy in
+ * memory it must wait for nothing and use nothing of the disk. It must stay where it is until the request is complete.
+ */
+struct zd_mover {
+	int (*take)(const struct zd_mover *mover, uint64_t at, void *to, uint64_t n);         /* WRITE, APPEND */
+	int (*give)(const struct zd_mover *mover, uint64_t at, const void *from, uint64_t n); /* READ */
+};
+
 /* Begin with all zero, then size and what the op asks for. */
 struct zd_request {
 	uint32_t size;           /* sizeof(struct zd_request) as the caller was compiled */
@@ -123,7 +141,12 @@ struct zd_request {
 	/* the library's: zero at first */
 	uint64_t reserved0;
 	uint32_t reserved1, cancel;
-	uint64_t reserved[6];
+	/*
+	 * READ, WRITE, APPEND: instead of buffers, `length` bytes by its calls; NULL: the buffers. Of an append `landed` is set before
+	 * the first of them is taken; before that it is ZD_NONE where a recording with data takes them too.
+	 */
+	const struct zd_mover *mover;
+	uint64_t reserved[5];
 };
 
 #define ZD_DEFERRED 1 /* what zd_submit() gives for a request that is completed later */

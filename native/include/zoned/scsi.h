@@ -31,7 +31,7 @@ ZD_BEGIN
 enum zd_scsi_status {
 	ZD_SCSI_GOOD = 0x00,
 	ZD_SCSI_CHECK_CONDITION = 0x02,
-	ZD_SCSI_BUSY = 0x08, /* it meets a COMPARE AND WRITE on the same blocks: give it again */
+	ZD_SCSI_BUSY = 0x08, /* it meets a COMPARE AND WRITE or an ORWRITE on the same blocks: give it again */
 	ZD_SCSI_RESERVATION_CONFLICT = 0x18,
 	ZD_SCSI_TASK_ABORTED = 0x40 /* by zd_scsi_cancel(), task management, or a PREEMPT AND ABORT */
 };
@@ -123,13 +123,19 @@ struct zd_scsi_task {
 	uint64_t serial;
 	uint8_t held, ended, aborted, aborts;
 	uint8_t reserved1[4];
-	uint64_t reserved[4];
+	/*
+	 * The transport's: bytes that the initiator has for the command beyond those in `out`, which it was not asked for. COMPARE
+	 * AND WRITE and WRITE SAME, whose data has one length, are refused by it; to others it is nothing.
+	 */
+	uint64_t untaken;
+	uint64_t reserved[3];
 };
 
 /*
  * Carry out a task. It ends here, or later if a fault rule holds its request up (zd_submit()). The task, its buffers
  * and its CDB stay where they are until then. A command that names fewer bytes than `out` holds takes its own; one
- * that names more takes the whole blocks that are there, and the residual tells.
+ * that names more takes the whole blocks that are there, and the residual tells. Not so COMPARE AND WRITE and WRITE SAME: they
+ * take exactly what they name, or nothing.
  */
 void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task);
 /*

@@ -68,32 +68,45 @@ struct zd_sim_hdd {
  * A ZNS SSD. A command passes the controller, one at a time: it goes on after the controller's service, and keeps
  * the controller for a time spread evenly between 0 and twice that (so several zones get what was measured,
  * less than a fixed time would give, and one command alone is not disturbed). Then its data moves in units; a write
- * needs room in a buffer that drains at write_rate. A read occupies the dies that hold it.
+ * needs room in a buffer, from which the dies program it in shots, die after die. A read occupies the dies that hold
+ * it; it stops a program under way at its next pulse, until suspend_reads of them did. FINISH programs what is
+ * unwritten, a RESET erases, and both are in the way of the rest.
  */
 struct zd_sim_zns {
 	uint64_t write_base;                  /* ns, of any write, controller service included */
 	uint64_t append_extra;                /* ns, what an append takes longer */
+	uint64_t append_other;                /* ns, and more when the append before went to another zone */
 	uint64_t unit;                        /* bytes; data moves in whole units */
 	double write_unit_ns, append_unit_ns; /* ns for each unit of a write, of an append */
 	uint64_t list_ns; /* ns, when the data needs a PRP list (more than two 4 KiB pages; NVMe 1.4, 4.3) */
 	uint64_t write_service, append_service, read_service; /* ns of the controller */
-	double write_rate;                                    /* the flash's, all zones together */
-	uint64_t buffer_bytes;                                /* written data waiting for the flash */
-	uint64_t program_bytes;                               /* freed at once when the flash has taken them; 0: evenly */
-	uint64_t shot_bytes;                                  /* written to one die by one program operation, */
-	uint64_t shot_ns;     /* which keeps the die from reads for this long. 0: reads are not disturbed */
-	uint64_t read_base;   /* ns of a read, controller service included */
-	double read_kib_ns;   /* ns for each KiB of it */
-	uint32_t dies;        /* reads at once */
-	double die_share;     /* of a read's time, that its die is occupied: 0 < share <= 1 */
-	double read_rate;     /* all dies together. 0: no ceiling */
-	uint64_t finish_base; /* ns, plus what is unwritten at finish_rate; an empty zone: finish_empty */
+	double write_rate;      /* the flash's, all dies programming: a program takes dies * shot_bytes / write_rate */
+	uint64_t buffer_bytes;  /* written data that no die programs yet */
+	uint64_t shot_bytes;    /* programmed by one die at once */
+	double shot_spread;     /* a program takes up to this part longer or shorter: 0 <= spread < 1 */
+	uint64_t suspend_ns;    /* a read stops a program at a multiple of this. 0: at once */
+	uint64_t resume_ns;     /* what a program that was stopped takes longer */
+	uint32_t suspend_reads; /* so many reads go before a program's end, then it runs on. 0: none */
+	uint32_t dies;          /* reads and programs at once */
+	uint64_t stripe_bytes;  /* on one die before the next has its turn, for reads */
+	uint64_t read_base;     /* ns of a read, controller service included */
+	double read_kib_ns;     /* ns for each KiB of it */
+	double die_share;       /* of a read's time, that its die is occupied: 0 < share <= 1 */
+	double read_rate;       /* of the channels to all dies. 0: no ceiling */
+	uint64_t page_bytes;    /* that a die senses at once and keeps until the next. 0: it keeps none */
+	uint64_t sense_ns;      /* what a read of the page that is kept takes less */
+	uint64_t ahead_base;    /* ns of a read that goes on a sequential stream: its data was read ahead. 0: never */
+	double ahead_kib_ns;    /* for each KiB of it */
+	uint64_t ahead_service; /* ns of the controller */
+	double ahead_rate;      /* of data that was read ahead, to the host. 0: no ceiling */
+	uint64_t finish_base;   /* ns, plus what is unwritten at finish_rate; an empty zone: finish_empty */
 	double finish_rate;
 	uint64_t finish_empty;
 	uint64_t reset_base, reset_full;          /* ns: of an empty zone, and what a finished zone's data adds, by occupancy */
 	uint64_t reset_data;                      /* ns, added when anything is written */
 	uint64_t reset_unfinished;                /* ns, added when the zone was not finished by command */
 	uint64_t reset_open_base;                 /* ns, added when the zone was not FULL and holds more than a block */
+	uint64_t reset_slice;                     /* ns that writes and an erase get in turns. 0: no write puts one off */
 	uint64_t open_ns, close_ns;               /* explicit commands */
 	uint64_t first_write_ns, first_append_ns; /* added to the first one into an empty zone */
 };
@@ -105,8 +118,8 @@ struct zd_sim_dm {
 	uint32_t reserved;
 	uint64_t band_bytes;
 	uint32_t band_passes; /* band-sized transfers for cleaning one band: 3 (read, write aside, write back) */
-	uint32_t reserved2;
-	uint64_t idle_ns; /* cleans in the background after this long without a command. 0: never */
+	uint32_t streams;     /* sequential streams that it can follow at once (1..1024) */
+	uint64_t idle_ns;     /* cleans in the background after this long without a command. 0: never */
 };
 
 struct zd_sim_model {
@@ -114,6 +127,7 @@ struct zd_sim_model {
 	uint32_t reserved;
 	uint64_t null_ns;      /* from 1: time must move */
 	uint64_t host_ns;      /* of the host's time, for each command that is done */
+	uint64_t merge_bytes;  /* of writes that wait for their zone one behind the other, sent as one. 0: each by itself */
 	struct zd_sim_hdd hdd; /* HDD and DM */
 	struct zd_sim_zns zns;
 	struct zd_sim_dm dm;
@@ -137,6 +151,10 @@ enum zd_sim_distribution {
 	ZD_SIM_ZONED = 5    /* FIO jobs: the ranges below */
 };
 enum zd_sim_policy { ZD_SIM_FIFO = 0, ZD_SIM_GREEDY = 1, ZD_SIM_COST_BENEFIT = 2, ZD_SIM_OUTSIDE = 3 };
+
+/* NO: none; GROUP: those of its group; ALL: all; STONEWALL: all that run. */
+enum zd_sim_steady { ZD_SIM_STEADY_NO = 0, ZD_SIM_STEADY_IOPS = 1, ZD_SIM_STEADY_BYTES = 2, ZD_SIM_STEADY_LATENCY = 3 };
+enum zd_sim_exit { ZD_SIM_EXIT_NO = 0, ZD_SIM_EXIT_GROUP = 1, ZD_SIM_EXIT_ALL = 2, ZD_SIM_EXIT_STONEWALL = 3 };
 
 #define ZD_SIM_MAX_SPLIT 16
 struct zd_sim_split { /* a block size and how many of 100 commands have it */
@@ -170,12 +188,24 @@ struct zd_sim_job {
 	uint8_t zones_finished; /* ZONES, reset: finish the zone (untimed) before */
 	uint8_t zones_command; /* ZONES: 0 as zones_finish says, 1 OPEN of a zone that is empty or closed, 2 CLOSE of an open one */
 	uint8_t thinktime_issue; /* thinktime_blocks counts commands sent; 0: commands done */
-	uint8_t reserved[5];
-	uint32_t sequence;                            /* a new random offset only each this many commands. 0: 1 */
-	int64_t sequence_add;                         /* sequential: bytes left out between commands (may be negative) */
-	uint32_t mix_read;                            /* reads in 100 commands where reads and writes are mixed */
-	uint32_t distribution;                        /* enum zd_sim_distribution */
-	double a, b;                                  /* of the distribution */
+	uint8_t durable;         /* each write is flushed before it counts as done (fio's sync) */
+	uint8_t end_fsync;       /* a flush when all is done */
+	uint8_t diskless;        /* fio's engine null: commands are done at once, and the drive hears of none */
+	uint8_t write_remainder; /* what is left of a zone is written in a shorter block; 0: the zone is finished */
+	uint8_t exitall;         /* enum zd_sim_exit: which jobs end with this one */
+	uint8_t poisson;         /* commands of a rate come by a Poisson process */
+	uint8_t strided;         /* fio's zonemode=strided: the three below */
+	uint8_t latency_run;     /* go on when the depth for latency_target was found */
+	uint8_t zone_lock;       /* it waits for its zone at its own lock (a synchronous engine of fio): no part of latency */
+	uint8_t log;             /* keep each command for zd_sim_commands() */
+	uint8_t exit_on_error;   /* enum zd_sim_exit: which jobs end with this one if an error ends it */
+	uint8_t steady_slope;    /* steady: by the slope of a line through the samples; 0: by their distance from the mean */
+	uint8_t steady_percent;  /* steady_limit is in percent of the mean */
+	uint32_t sequence;       /* a new random offset only each this many commands. 0: 1 */
+	int64_t sequence_add;    /* sequential: bytes left out between commands (may be negative) */
+	uint32_t mix_read;       /* reads in 100 commands where reads and writes are mixed */
+	uint32_t distribution;   /* enum zd_sim_distribution */
+	double a, b;             /* of the distribution */
 	struct zd_sim_range ranges[ZD_SIM_MAX_SPLIT]; /* ZONED: of the job's range, from its start */
 	uint32_t nr_ranges;
 	uint32_t loops;       /* how often the whole is done. 0: once */
@@ -189,6 +219,7 @@ struct zd_sim_job {
 	uint64_t runtime;                            /* ns from its start, ramp included. 0: no limit */
 	uint64_t ramp;                               /* ns from its start that do not count (warm-up) */
 	uint64_t startdelay;                         /* ns */
+	uint32_t group;                              /* for exitall */
 	uint32_t wait_for;                           /* starts when all jobs below this index have ended. 0: at once */
 	uint32_t max_open_zones, job_max_open_zones; /* 0: the drive's, none */
 	double reset_threshold;                      /* zone_reset_threshold: 0 off */
@@ -202,6 +233,26 @@ struct zd_sim_job {
 	uint32_t zones_count;
 	uint32_t reserved2;
 	uint64_t seed; /* of this job; 0: from the simulation's */
+	/* FIO */
+	uint64_t fsync;                    /* a flush after each so many writes. 0: none */
+	uint64_t align[3];                 /* random places are multiples of it. 0: of the smallest block */
+	uint32_t named_first, named_count; /* it starts when these jobs, too, have ended */
+	uint32_t flow, flow_id;            /* its share of the commands of all jobs with this id. flow 0: as it comes */
+	uint64_t flow_sleep;               /* ns, when it is ahead of its share. 0: until the others have caught up */
+	uint64_t zone_bytes, zone_range, zone_skip; /* strided: so much within each range, then so much is skipped */
+	uint64_t verify_backlog, verify_batch;      /* read back after so many writes, so many of them. 0: at the end, all */
+	uint64_t latency_target;   /* ns; iodepth is the most, and the depth that keeps it is looked for. 0: off */
+	uint64_t latency_window;   /* ns for which a depth is tried */
+	double latency_percentile; /* of the commands must keep it */
+	uint64_t rate_min[3];      /* bytes a second: a job that is slower for rate_cycle ends with -EIO. 0: none */
+	uint32_t rate_iops_min[3]; /* the same in commands, where rate_min is 0 */
+	uint64_t rate_cycle;       /* ns. 0: a second */
+	uint32_t batch_complete;   /* done commands that the host waits for, once iodepth is reached. 0: 1 */
+	uint32_t depth_low;        /* and it sends no more until so few are under way. 0: iodepth */
+	uint32_t steady;           /* enum zd_sim_steady: the job ends when this is steady */
+	uint32_t steady_group;     /* 1: of all jobs of its group with steady together */
+	double steady_limit;       /* above 0 */
+	uint64_t steady_duration, steady_ramp, steady_interval; /* ns: looked at, not looked at before, between two samples */
 };
 
 /* ---------------------------------------------------------------- running */
@@ -273,12 +324,36 @@ struct zd_sim_result {
 	uint32_t stopped;                         /* 1: no zone it may write is left within its range and the open limit */
 	struct zd_error why;
 	/* LOG */
-	uint64_t log_user, log_moved; /* blocks written by the user and moved by cleaning, after the warm-up */
-	uint64_t log_segments;        /* cleaned */
+	uint64_t log_user, log_moved;                 /* blocks written by the user and moved by cleaning, after the warm-up */
+	uint64_t log_segments;                        /* cleaned */
+	uint64_t syncs, sync_sum, sync_min, sync_max; /* flushes that it asked for, and ns of their latencies */
+	uint32_t depth_found;                         /* latency_target: the depth it came to. 0: none was looked for */
+	uint32_t steady;                              /* 0: not looked for, 1: looked for, 2: and found */
+	/* TRACE */
+	uint64_t
+		folded; /* commands that lie beyond the job's range, or its volume: taken round to its start; trims: left out */
+	/* zones when `error` ended it: what a limit that was in the way is told with */
+	uint32_t implicit_open, explicit_open, closed, reserved;
+	/* steady: what was compared with the limit last, and the means of the samples */
+	double steady_criterion;
+	uint64_t steady_bytes, steady_iops, steady_latency; /* bytes a second, commands a second, ns */
 };
 int zd_sim_result(zd_sim *sim, uint32_t job, struct zd_sim_result *out);
 /* out: ZD_SIM_BUCKETS numbers. */
 int zd_sim_histogram(zd_sim *sim, uint32_t job, uint32_t dir, uint64_t *out);
+
+struct zd_sim_done {      /* one command of a job with `log`, without those of its warm-up */
+	uint64_t time;    /* ns since the job's start at which it was done */
+	uint64_t latency; /* ns */
+	uint64_t offset, length;
+	uint32_t dir; /* enum zd_sim_dir */
+	uint32_t reserved;
+};
+/*
+ * The commands done since the last call, at most max of them, oldest first; they are forgotten. Returns how many. Kept
+ * are those of one zd_sim_run(), however many it does: ask after each.
+ */
+int64_t zd_sim_commands(zd_sim *sim, uint32_t job, struct zd_sim_done *out, uint64_t max);
 
 /* What the drive's time went to. Parts may overlap (several commands at once). */
 enum zd_sim_part {

@@ -40,7 +40,10 @@ enum zd_cmd {
 	ZD_CMD_SET_READ_ONLY = 13, /* set_condition: the head can read but no longer write */
 	ZD_CMD_SET_OFFLINE = 14,   /* set_condition: the head is dead */
 	ZD_CMD_FLUSH = 15,
-	ZD_NR_CMDS = 16
+	ZD_CMD_SET_EXTENSION = 16, /* zns: an EMPTY zone gets a descriptor extension, and is active */
+	ZD_CMD_OPEN_ZRWA = 17,     /* zns: an OPEN that gives the zone a random write area */
+	ZD_CMD_COMMIT_ZRWA = 18,   /* zns: an explicit commit of the area's beginning (Flush Explicit ZRWA Range) */
+	ZD_NR_CMDS = 19
 };
 
 /* "IMPLICIT_OPEN", "reset" (of ALL forms too); NULL for a number that is none. Static storage. */
@@ -111,6 +114,48 @@ int zd_set_condition(zd_dev *dev, uint32_t zone, int cond, struct zd_error *err)
  */
 int zd_power_cycle(zd_dev *dev, struct zd_error *err);
 
+/*
+ * Give an EMPTY zone a descriptor extension: bytes of the host's that stay with the zone till its reset. length must be what the
+ * disk was made with (zd_info.zone_extension). The zone becomes CLOSED, with nothing written. A power cut takes no extension away;
+ * a crash of the host takes those that were set since the last flush.
+ * Errors: ZD_E_UNSUPPORTED (zones have none), ZD_E_OUT_OF_RANGE, ZD_E_CONVENTIONAL, ZD_E_INVALID_TRANSITION (it is not EMPTY),
+ * ZD_E_TOO_MANY_ACTIVE, ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED (it
+ * was held up), -EINVAL (another length), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ */
+int zd_zone_set_extension(zd_dev *dev, uint32_t zone, const void *bytes, uint64_t length, struct zd_error *err);
+
+/*
+ * Random write areas (ZRWA), of disks made with a zrwa_size. A zone that has one may be written anywhere from its write pointer on
+ * up to twice the area's size, again and again. A write that ends beyond the area moves the write pointer, by multiples of the
+ * granularity, until it ends inside (implicit commit). Reads give what was written up to the last byte ever written, and zeros in
+ * between where nothing was; appends are refused.
+ *
+ * What is committed is durable. In the area each block that was written since the last flush survives a power cut or not by
+ * itself, as in a conventional zone; what survives there stays in the area, and the write pointer where it was. An area lasts until
+ * the zone is reset, finished, full, READ_ONLY or OFFLINE; a power cycle takes that of a zone in which nothing is written.
+ *
+ * OPEN_ZRWA: as ZD_CMD_OPEN of one zone, which has an area from then on; a zone that has one keeps it. What the zone holds
+ * becomes durable by it. Errors: ZD_E_ZONE_OPERATION (the disk's zones have none), ZD_E_ZRWA_UNAVAILABLE, ZD_E_UNSUPPORTED,
+ * ZD_E_OUT_OF_RANGE, ZD_E_CONVENTIONAL, ZD_E_INVALID_TRANSITION, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE, ZD_E_TOO_MANY_OPEN,
+ * ZD_E_TOO_MANY_ACTIVE, ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE, ZD_E_FAILED, ZD_E_CLOSED (it
+ * was held up), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ */
+int zd_zone_open_zrwa(zd_dev *dev, uint32_t zone, struct zd_error *err);
+/*
+ * The write pointer goes to `end` (an absolute offset: behind the last byte that is committed). A CLOSED zone becomes implicitly
+ * open, one that is committed to its capacity FULL. Errors: ZD_E_OUT_OF_RANGE, ZD_E_CONVENTIONAL, ZD_E_ZONE_OPERATION (the disk's
+ * zones have no areas), ZD_E_COMMIT (this zone has none; end is no multiple of the granularity from its start), ZD_E_WRITE_BOUNDARY
+ * (end is not behind the write pointer, or beyond the area), ZD_E_UNSUPPORTED, ZD_E_ZONE_READ_ONLY, ZD_E_ZONE_OFFLINE,
+ * ZD_E_TOO_MANY_OPEN, ZD_E_TOO_MANY_ACTIVE, ZD_E_MEDIUM_WRITE, ZD_E_TIMEOUT, ZD_E_POWER_LOSS, ZD_E_BUSY, ZD_E_READONLY_HANDLE,
+ * ZD_E_FAILED, ZD_E_CLOSED (it was held up), -EINTR, -ETIMEDOUT, -EIO, -ENOSPC, -EDQUOT, -EFBIG, -ENOMEM.
+ */
+int zd_zone_commit_zrwa(zd_dev *dev, uint32_t zone, uint64_t end, struct zd_error *err);
+/*
+ * 1: the zone has a random write area, and *filled is behind the last byte written in it or before it (absolute); 0: it has none.
+ * Errors: ZD_E_OUT_OF_RANGE, ZD_E_POWER_LOSS, ZD_E_BUSY, -EINTR, -ETIMEDOUT.
+ */
+int zd_zone_zrwa(zd_dev *dev, uint32_t zone, uint64_t *filled, struct zd_error *err);
+
 /* ---------------------------------------------------------------- looking */
 
 struct zd_zone {
@@ -131,6 +176,11 @@ int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *o
  * anything was stored in it, else 0. Errors: ZD_E_OUT_OF_RANGE, ZD_E_POWER_LOSS, ZD_E_BUSY, -EINTR, -ETIMEDOUT.
  */
 int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err);
+/*
+ * The zone's descriptor extension: 1 with its bytes in `to`, which has room for zd_info.zone_extension of them; 0: it has none
+ * (an OFFLINE zone shows none). Errors: ZD_E_OUT_OF_RANGE, ZD_E_POWER_LOSS, ZD_E_BUSY, -EINTR, -ETIMEDOUT, -EIO.
+ */
+int zd_zone_extension(zd_dev *dev, uint32_t zone, void *to, struct zd_error *err);
 /*
  * When the zone was implicitly opened: a number that is larger for later ones; 0 if it is not implicitly
  * open. The order in which implicit_close=oldest takes its victims.

@@ -11,8 +11,10 @@
 #define TASK_SET_FULL 0x28
 #define SOME_ANSWER (256u << 10) /* room for any answer but that of REPORT ZONES */
 
-/* The task that this thread is carrying out, until it has ended. */
-static _Thread_local struct task *here;
+static struct task *task_of(struct zd_work *work)
+{
+	return (struct task *)((uint8_t *)work - offsetof(struct task, work));
+}
 
 static struct task *find(struct connection *c, uint32_t itt)
 {
@@ -32,7 +34,7 @@ static struct task *free_slot(struct connection *c)
 
 static void release(struct connection *c, struct task *t)
 {
-	zd_buffer_put(&c->buffers, t->buffer);
+	zd_buffer_put(&c->peer.buffers, t->buffer);
 	t->buffer = NULL;
 	t->state = FREE;
 	c->itts[t - c->tasks] = NOBODY;
@@ -51,7 +53,7 @@ static void leave_window(struct connection *c, struct task *t)
 	if (!t->immediate)
 		c->commands--;
 	t->immediate = 1;
-	atomic_fetch_sub_explicit(&c->under_way, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&c->peer.under_way, 1, memory_order_relaxed);
 }
 
 /* ---------------------------------------------------------------- answers */
@@ -85,7 +87,7 @@ static int send_data(struct connection *c, struct task *t, bool *whole)
 	int err;
 
 	*whole = false;
-	count(&c->bytes_out, length);
+	zd_count(&c->peer.bytes_out, length);
 	while (at < length) {
 		uint64_t part = length - at < c->login.max_send ? length - at : c->login.max_send;
 		bool last, status;
@@ -168,7 +170,7 @@ static int answer(struct connection *c, struct task *t)
 		else
 			t->scsi.sense_length = 0;
 	}
-	if (c->closing || t->scsi.unanswered || atomic_load_explicit(&t->aborted, memory_order_relaxed)) {
+	if (c->closing || t->scsi.unanswered || atomic_load_explicit(&t->work.aborted, memory_order_relaxed)) {
 		release(c, t);
 		return 0;
 	}
@@ -178,53 +180,46 @@ static int answer(struct connection *c, struct task *t)
 		return zd_iscsi_disturbed(c, "a disk of the target lost its power");
 	}
 	if (t->scsi.status != ZD_SCSI_GOOD)
-		count(&c->errors, 1);
+		zd_count(&c->peer.errors, 1);
 	if (t->reads && t->scsi.in_length)
 		r = send_data(c, t, &whole);
 	if (!r && !whole)
 		r = send_status(c, t);
 	t->state = ENDED;
 	/* The other side takes it while the next one is read, and that one finds this one's buffer still in the CPU's cache. */
-	return !r && c->link.queued >= ZD_LINK_BURST ? zd_link_flush(&c->link) : r;
+	return !r && c->peer.link.queued >= ZD_LINK_BURST ? zd_link_flush(&c->peer.link) : r;
 }
 
 /* ---------------------------------------------------------------- carrying out */
-
-static void put_done(struct task *t)
-{
-	struct connection *c = t->connection;
-
-	/* Under the lock to the last: the connection's thread takes it before it forgets the task, and may then end. */
-	pthread_mutex_lock(&c->done_lock);
-	t->next = c->done;
-	c->done = t;
-	zd_link_wake(&c->link);
-	pthread_mutex_unlock(&c->done_lock);
-}
 
 static void ended(struct zd_scsi_task *scsi)
 {
 	struct task *t = scsi->arg;
 
-	if (here == t)
-		here = NULL;
-	else
-		put_done(t);
+	zd_work_ended(&t->work);
 }
 
-static void run_by_helper(struct zd_job *job)
+static void carry_out(struct zd_peer *peer, struct zd_work *work)
 {
-	struct task *t = (struct task *)((uint8_t *)job - offsetof(struct task, job));
-
-	if (atomic_load(&t->aborted) || atomic_load(&t->connection->link.dropped)) {
-		t->scsi.status = ZD_SCSI_TASK_ABORTED;
-		put_done(t);
-		return;
-	}
-	zd_iscsi_here = t->connection;
-	zd_scsi_exec(t->connection->nexus, &t->scsi); /* the task may be another's behind this */
-	zd_iscsi_here = NULL;
+	zd_scsi_exec(connection_of(peer)->nexus, &task_of(work)->scsi);
 }
+
+static void abandon(struct zd_work *work)
+{
+	task_of(work)->scsi.status = ZD_SCSI_TASK_ABORTED;
+}
+
+static int answer_work(struct zd_peer *peer, struct zd_work *work)
+{
+	return answer(connection_of(peer), task_of(work));
+}
+
+static void release_work(struct zd_peer *peer, struct zd_work *work)
+{
+	release(connection_of(peer), task_of(work));
+}
+
+const struct zd_commands zd_iscsi_commands = { carry_out, abandon, answer_work, release_work };
 
 /* It may wait for the host's disk, and nothing that follows needs it to be done first. */
 static bool is_slow(const struct task *t)
@@ -249,39 +244,12 @@ static int run(struct connection *c, struct task *t)
 	s->tag = t->itt;
 	s->done = ended;
 	s->arg = t;
-	t->job.run = run_by_helper;
-	if (is_slow(t) && !zd_helper_give(&c->helper, &t->job))
-		return 0; /* where there is no thread to be had: here, then */
-	here = t;
-	zd_scsi_exec(c->nexus, s);
-	if (here != t)
-		return answer(c, t);
-	here = NULL;
-	return 0;
-}
-
-int zd_iscsi_collect(struct connection *c)
-{
-	struct task *t, *next;
-	int r = 0;
-
-	pthread_mutex_lock(&c->done_lock);
-	t = c->done;
-	c->done = NULL;
-	pthread_mutex_unlock(&c->done_lock);
-	for (; t; t = next) {
-		next = t->next;
-		if (!r)
-			r = answer(c, t);
-		else
-			release(c, t);
-	}
-	return r;
+	return zd_peer_run(&c->peer, &t->work, is_slow(t));
 }
 
 void zd_iscsi_abort(struct connection *c, struct task *t)
 {
-	atomic_store(&t->aborted, 1);
+	atomic_store(&t->work.aborted, 1);
 	if (t->state == RUNNING)
 		return;
 	leave_window(c, t);
@@ -299,7 +267,7 @@ void zd_iscsi_forget_tasks(struct connection *c)
 	for (uint32_t i = 0; i < c->nr_slots; i++)
 		if (c->tasks[i].state == UNSOLICITED || c->tasks[i].state == SOLICITED)
 			zd_iscsi_abort(c, &c->tasks[i]);
-	zd_iscsi_collect(c);
+	zd_peer_collect(&c->peer);
 	zd_iscsi_sent(c);
 }
 
@@ -360,7 +328,7 @@ static int take_data(struct connection *c, struct task *t)
 	int r = zd_iscsi_segment(c, t->buffer && !t->verdict ? t->buffer->data + t->received : NULL, room);
 
 	t->received += c->length;
-	count(&c->bytes_in, c->length);
+	zd_count(&c->peer.bytes_in, c->length);
 	if (r || !c->bad_data)
 		return r;
 	spoil(t, 0x4705); /* PROTOCOL SERVICE CRC ERROR */
@@ -423,7 +391,6 @@ static void begin(struct connection *c, struct task *t, const uint8_t *more, uin
 	const uint8_t *bhs = c->bhs;
 
 	memset(&t->scsi, 0, sizeof(t->scsi));
-	t->connection = c;
 	t->buffer = NULL;
 	t->received = t->expect = 0;
 	t->itt = get32(bhs + AT_ITT);
@@ -433,22 +400,22 @@ static void begin(struct connection *c, struct task *t, const uint8_t *more, uin
 	t->writes = (bhs[1] & 0x20) != 0;
 	t->immediate = (bhs[0] & IMMEDIATE) != 0;
 	t->verdict = 0;
-	atomic_store_explicit(&t->aborted, 0, memory_order_relaxed);
+	atomic_store_explicit(&t->work.aborted, 0, memory_order_relaxed);
 	t->part = (struct iovec){ 0 };
 	c->itts[t - c->tasks] = t->itt;
 	t->scsi.cdb_length = take_cdb(c, t, more, more_length);
 	memcpy(t->scsi.lun, bhs + AT_LUN, 8);
 	if (!t->immediate)
 		c->commands++;
-	atomic_fetch_add_explicit(&c->under_way, 1, memory_order_relaxed);
-	count(&c->nr_commands, 1);
+	atomic_fetch_add_explicit(&c->peer.under_way, 1, memory_order_relaxed);
+	zd_count(&c->peer.nr_commands, 1);
 }
 
 static void make_room(struct connection *c, struct task *t, uint64_t length)
 {
-	t->buffer = zd_buffer_get(&c->buffers, length);
-	if (!t->buffer && c->link.nr_parts && !zd_link_flush(&c->link)) /* buffers of answers come back by that */
-		t->buffer = zd_buffer_get(&c->buffers, length);
+	t->buffer = zd_buffer_get(&c->peer.buffers, length);
+	if (!t->buffer && c->peer.link.nr_parts && !zd_link_flush(&c->peer.link)) /* buffers of answers come back by that */
+		t->buffer = zd_buffer_get(&c->peer.buffers, length);
 	if (!t->buffer)
 		t->verdict = TASK_SET_FULL;
 }
@@ -481,6 +448,7 @@ static int with_data_out(struct connection *c, struct task *t, uint64_t wants_ou
 	t->expect = wants_out < t->edtl ? wants_out : t->edtl;
 	if (t->expect > ZD_SCSI_MAX_TRANSFER)
 		t->expect = 0; /* the executor refuses it */
+	t->scsi.untaken = t->edtl - t->expect;
 	if (t->expect)
 		make_room(c, t, t->expect);
 	t->state = UNSOLICITED;
@@ -516,7 +484,7 @@ int zd_iscsi_command(struct connection *c, const uint8_t *more, uint32_t more_le
 		return r ? r : zd_iscsi_reject(c, TASK_IN_PROGRESS);
 	}
 	t = free_slot(c);
-	if (!t && (r = zd_link_flush(&c->link)))
+	if (!t && (r = zd_link_flush(&c->peer.link)))
 		return r;
 	t = t ? t : free_slot(c);
 	if (!t) {

@@ -4,8 +4,8 @@
 
 int zd_iscsi_disturbed(struct connection *c, const char *why)
 {
-	c->disturbed = why;
-	return DISTURBED;
+	c->peer.disturbed = why;
+	return ZD_PEER_DISTURBED;
 }
 
 /* ---------------------------------------------------------------- out */
@@ -17,7 +17,7 @@ static uint32_t window(const struct connection *c)
 
 uint8_t *zd_iscsi_begin(struct connection *c, uint8_t opcode, uint32_t itt, bool status, int *err)
 {
-	uint8_t *head = zd_link_head(&c->link, err);
+	uint8_t *head = zd_link_head(&c->peer.link, err);
 
 	if (!head)
 		return NULL;
@@ -42,16 +42,16 @@ void zd_iscsi_send(struct connection *c, uint8_t *head, const void *data, uint32
 
 		memcpy(head + BHS, &crc, 4); /* least significant byte first: 13.1 */
 	}
-	zd_link_put(&c->link, head, BHS + (c->login.header_digest ? 4 : 0));
+	zd_link_put(&c->peer.link, head, BHS + (c->login.header_digest ? 4 : 0));
 	if (!length)
 		return;
-	zd_link_put(&c->link, data, length);
+	zd_link_put(&c->peer.link, data, length);
 	if (c->login.data_digest) {
 		uint32_t crc = zd_crc32c(zd_crc32c(0, data, length), behind, pad);
 
 		memcpy(behind + pad, &crc, 4);
 	}
-	zd_link_put(&c->link, behind, pad + (c->login.data_digest ? 4 : 0));
+	zd_link_put(&c->peer.link, behind, pad + (c->login.data_digest ? 4 : 0));
 }
 
 void zd_iscsi_send_copy(struct connection *c, uint8_t *head, const void *data, uint32_t length)
@@ -64,47 +64,7 @@ void zd_iscsi_send_copy(struct connection *c, uint8_t *head, const void *data, u
 
 int zd_iscsi_segment(struct connection *c, uint8_t *to, uint64_t keep)
 {
-	uint32_t length = c->length, pad = -length & 3, crc = 0, behind = pad + (c->login.data_digest ? 4 : 0);
-	const uint8_t *at;
-	int r;
-
-	c->bad_data = false;
-	if (!length)
-		return 0;
-	if (keep > length)
-		keep = length;
-	r = zd_link_take(&c->link, to, to ? keep : 0);
-	if (!to)
-		keep = 0;
-	if (!r && c->login.data_digest)
-		crc = zd_crc32c(0, to, keep);
-	/* What is not kept is looked at in pieces, for its digest, or only passed over. */
-	for (uint32_t rest = length - (uint32_t)keep; !r && rest;) {
-		uint32_t piece = rest < ZD_LINK_IN ? rest : ZD_LINK_IN;
-
-		if (!c->login.data_digest) {
-			r = zd_link_take(&c->link, NULL, rest);
-			break;
-		}
-		r = zd_link_need(&c->link, piece);
-		if (r)
-			break;
-		crc = zd_crc32c(crc, zd_link_at(&c->link), piece);
-		zd_link_pass(&c->link, piece);
-		rest -= piece;
-	}
-	if (r || !behind)
-		return r;
-	r = zd_link_need(&c->link, behind);
-	if (r)
-		return r;
-	at = zd_link_at(&c->link);
-	if (c->login.data_digest) {
-		crc = zd_crc32c(crc, at, pad);
-		c->bad_data = memcmp(at + pad, &crc, 4) != 0;
-	}
-	zd_link_pass(&c->link, behind);
-	return 0;
+	return zd_link_segment(&c->peer.link, to, keep, c->length, -c->length & 3, c->login.data_digest, &c->bad_data);
 }
 
 /*
@@ -169,19 +129,19 @@ static int one_pdu(struct connection *c)
 	const uint8_t *at;
 	int r;
 
-	c->between = zd_link_has(&c->link) == 0;
-	r = zd_link_need(&c->link, 1);
+	c->between = zd_link_has(&c->peer.link) == 0;
+	r = zd_link_need(&c->peer.link, 1);
 	c->between = false;
 	if (!r)
-		r = zd_link_need(&c->link, BHS);
+		r = zd_link_need(&c->peer.link, BHS);
 	if (r)
 		return r;
-	more = zd_link_at(&c->link)[AT_AHS] * 4u;
+	more = zd_link_at(&c->peer.link)[AT_AHS] * 4u;
 	header = BHS + more + (c->login.header_digest ? 4 : 0);
-	r = zd_link_need(&c->link, header);
+	r = zd_link_need(&c->peer.link, header);
 	if (r)
 		return r;
-	at = zd_link_at(&c->link);
+	at = zd_link_at(&c->peer.link);
 	if (c->login.header_digest) {
 		uint32_t crc = zd_crc32c(0, at, BHS + more);
 
@@ -194,7 +154,7 @@ static int one_pdu(struct connection *c)
 		r = zd_iscsi_reject(c, PROTOCOL_ERROR);
 		return r ? r : zd_iscsi_disturbed(c, "a data segment is longer than MaxRecvDataSegmentLength");
 	}
-	zd_link_pass(&c->link, header);
+	zd_link_pass(&c->peer.link, header);
 	return dispatch(c, at + BHS, more); /* the bytes stay until somebody waits for more */
 }
 
@@ -203,7 +163,7 @@ static int one_pdu(struct connection *c)
 static int woken(void *arg)
 {
 	struct connection *c = arg;
-	int r = zd_iscsi_collect(c);
+	int r = zd_peer_collect(&c->peer);
 
 	return r || !c->between ? r : zd_iscsi_orders(c);
 }
@@ -212,7 +172,9 @@ static int idle(void *arg)
 {
 	int r = zd_iscsi_check_power(arg, ZD_SCSI_MAX_LUNS);
 
-	return r ? r : zd_iscsi_ping(arg);
+	if (!r)
+		r = zd_iscsi_ping(arg);
+	return r ? r : 1;
 }
 
 static void sent(void *arg)
@@ -220,32 +182,28 @@ static void sent(void *arg)
 	zd_iscsi_sent(arg);
 }
 
-static void tell_why(struct connection *c, int r)
+int zd_iscsi_serve(struct zd_peer *peer)
 {
-	if (r == DISTURBED)
-		zd_iscsi_say(c, "%s", c->disturbed);
-	else if (r == -ETIMEDOUT)
-		zd_iscsi_say(c, "it gave no sign of life, or took no answers, for %u s", c->target->limits.stall_ms / 1000);
-	else if (r != LEAVING && r != -ECONNRESET && r != -ESHUTDOWN && r != -EPIPE)
-		zd_iscsi_say(c, "%s", strerror(-r));
-}
-
-void zd_iscsi_serve(struct connection *c)
-{
+	struct connection *c = connection_of(peer);
 	int r = 0;
 
-	c->link.woken = woken;
-	c->link.idle = idle;
-	c->link.sent = sent;
-	c->link.arg = c;
 	while (!r) {
 		r = one_pdu(c);
 		if (!r && atomic_load_explicit(&c->orders, memory_order_relaxed))
 			r = zd_iscsi_orders(c);
 	}
 	c->closing = true;
-	if (r == DISTURBED || r == LEAVING)
-		zd_link_flush(&c->link);
-	tell_why(c, r);
-	zd_link_drop(&c->link);
+	return r;
+}
+
+void zd_iscsi_prepare(struct connection *c)
+{
+	struct zd_link *link = &c->peer.link;
+
+	link->idle_ms = c->target->limits.idle_ms;
+	link->stall_ms = c->target->limits.stall_ms;
+	link->woken = woken;
+	link->idle = idle;
+	link->sent = sent;
+	link->arg = c;
 }

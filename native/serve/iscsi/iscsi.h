@@ -27,10 +27,6 @@
 #define SLOTS (ZD_ISCSI_WINDOW + SPARE)
 #define CDB 64    /* bytes kept of a CDB; longer ones are no commands of ours */
 #define TEXT 8192 /* bytes of a text request */
-#define SAID 16
-/* Beside what zd_link gives: */
-#define DISTURBED (-EBADMSG) /* drop the connection, with the sentence in `disturbed` */
-#define LEAVING (-ENOLINK)   /* after a logout: nothing is wrong */
 
 enum state {
 	FREE,
@@ -40,13 +36,9 @@ enum state {
 	ENDED        /* its answer is queued, which may hold its buffer until it is sent */
 };
 
-struct connection;
-
 struct task {
 	struct zd_scsi_task scsi;
-	struct connection *connection;
-	struct zd_job job; /* for the helper */
-	struct task *next; /* ended elsewhere */
+	struct zd_work work;
 	struct zd_buffer *buffer;
 	struct iovec part;
 	uint64_t expect;    /* bytes that the command takes of what is sent */
@@ -55,42 +47,20 @@ struct task {
 	uint32_t itt, ttt, edtl;
 	uint32_t data_sn, r2t_sn;
 	uint8_t state, reads, writes, immediate;
-	uint8_t verdict;         /* status that it ends with in any case; 0: none */
-	_Atomic uint8_t aborted; /* no answer is sent; what only waits at the helper is not begun */
-	uint16_t spoilt;         /* ASC and ASCQ of ABORTED COMMAND, if verdict is CHECK CONDITION */
+	uint8_t verdict; /* status that it ends with in any case; 0: none */
+	uint16_t spoilt; /* ASC and ASCQ of ABORTED COMMAND, if verdict is CHECK CONDITION */
 	uint8_t cdb[CDB];
 	uint8_t sense[2 + ZD_SCSI_SENSE_ROOM + 2];
 };
 
-struct said {
-	char text[ZD_ISCSI_TEXT];
-};
-
-/* A disk, and the interrupt hook that it had before. */
-struct unit {
-	zd_dev *dev; /* NULL: there is no such unit */
-	int (*before)(void *arg);
-	void *before_arg;
-};
-
 struct zd_iscsi {
+	struct zd_server server;
 	zd_scsi_target *scsi;
-	struct zd_pool pool;
 	struct zd_iscsi_limits limits;
-	struct zd_crew crew;
 	char name[ZD_ISCSI_NAME];
-	struct unit units[ZD_SCSI_MAX_LUNS];
-	int event;
-	pthread_mutex_t lock; /* of what follows */
-	struct connection *connections;
-	uint32_t count;
-	uint64_t next_id;
-	bool stopping;
+	struct zd_served units[ZD_SCSI_MAX_LUNS];
 	char *targets;
 	uint32_t targets_length;
-	struct said said[SAID];
-	uint32_t said_first, said_count, left_out, this_second;
-	uint64_t second;
 };
 
 /* What other threads ask of a connection. */
@@ -98,25 +68,19 @@ struct zd_iscsi {
 #define ORDER_CLEAR 2u  /* end commands of the units in `clear` that wait for their data */
 
 struct connection {
-	struct zd_link link;
+	struct zd_peer peer;
 	zd_iscsi *target;
 	zd_scsi_nexus *nexus;
 	struct zd_iscsi_login login;
-	struct connection *next; /* under the target's lock */
-	uint64_t id;
-	int64_t since;
 	uint32_t powered[ZD_SCSI_MAX_LUNS]; /* of struct zd_news of each unit, when the session began */
-	struct zd_buffers buffers;
-	struct zd_helper helper;
 
 	/* Numbers of the RFC. */
 	uint32_t exp_cmd_sn, stat_sn;
 	uint32_t commands; /* in the window: not immediate, without an answer yet */
 	uint32_t next_ttt, ping;
-	uint32_t nr_slots;     /* that were ever used: nobody looks beyond */
-	bool between;          /* no PDU is half read */
-	bool closing;          /* nothing is answered any more */
-	const char *disturbed; /* why it is dropped */
+	uint32_t nr_slots; /* that were ever used: nobody looks beyond */
+	bool between;      /* no PDU is half read */
+	bool closing;      /* nothing is answered any more */
 
 	uint8_t bhs[48]; /* of the PDU that is being read */
 	uint32_t length; /* of its data segment */
@@ -125,31 +89,23 @@ struct connection {
 	uint32_t text_at, text_itt; /* how far the answer to SendTargets was sent; 0: none is under way */
 	_Atomic uint32_t orders, grace_ms;
 	_Atomic uint64_t clear[ZD_SCSI_MAX_LUNS / 64];
-	_Atomic uint64_t nr_commands, bytes_in, bytes_out, errors, rejects;
-	_Atomic uint32_t under_way;
-	pthread_mutex_t done_lock; /* of `done`, and of who wakes the connection for it */
-	struct task *done;
+	_Atomic uint64_t rejects;
 	uint32_t itts[SLOTS]; /* by slot; looked through for each Data-Out, so they lie together */
 	struct task tasks[SLOTS];
 };
 
-/* The connection for which this thread carries out commands. */
-extern _Thread_local struct connection *zd_iscsi_here;
-
-static inline void count(_Atomic uint64_t *counter, uint64_t more)
+static inline struct connection *connection_of(struct zd_peer *peer)
 {
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more, memory_order_relaxed);
+	return (struct connection *)peer; /* its first member */
 }
 
 /* ---------------------------------------------------------------- target.c */
 
-void zd_iscsi_say(struct connection *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /*
  * Other sessions' commands to a unit (to all: ZD_SCSI_MAX_LUNS) that wait for their data end with TASK ABORTED, by an order to
  * each: the executor, which ends those under way, does not know of them yet.
  */
 void zd_iscsi_clear_others(struct connection *c, uint32_t lun);
-void zd_iscsi_drop_all(zd_iscsi *target);
 /*
  * Whether the disk of a unit (ZD_SCSI_MAX_LUNS: of any) has no power, or had none for a while since the session began. A target's
  * sessions do not survive that: 0, or what zd_iscsi_disturbed() gives.
@@ -158,8 +114,10 @@ int zd_iscsi_check_power(struct connection *c, uint32_t lun);
 
 /* ---------------------------------------------------------------- connection.c */
 
-void zd_iscsi_serve(struct connection *c);
-/* DISTURBED, and the sentence that the connection will have ended with. */
+int zd_iscsi_serve(struct zd_peer *peer);
+/* What its link needs to know. */
+void zd_iscsi_prepare(struct connection *c);
+/* ZD_PEER_DISTURBED, and the sentence that the connection will have ended with. */
 int zd_iscsi_disturbed(struct connection *c, const char *why);
 /* The data segment of the PDU at hand: its first `keep` bytes to a place; then looks at its digest. */
 int zd_iscsi_segment(struct connection *c, uint8_t *to, uint64_t keep);
@@ -177,8 +135,7 @@ void zd_iscsi_send_copy(struct connection *c, uint8_t *head, const void *data, u
 
 int zd_iscsi_command(struct connection *c, const uint8_t *more, uint32_t more_length);
 int zd_iscsi_data_out(struct connection *c);
-/* Answers of tasks that ended in other threads. */
-int zd_iscsi_collect(struct connection *c);
+extern const struct zd_commands zd_iscsi_commands;
 /* The initiator wants no answer of it. */
 void zd_iscsi_abort(struct connection *c, struct task *t);
 /* Another one ended it while it waited for its data. */

@@ -7,7 +7,7 @@ int zd_iscsi_reject(struct connection *c, uint8_t reason)
 	uint8_t *head;
 	int err;
 
-	count(&c->rejects, 1);
+	zd_count(&c->rejects, 1);
 	head = zd_iscsi_begin(c, REJECT, NOBODY, true, &err);
 	if (!head)
 		return err;
@@ -27,7 +27,7 @@ int zd_iscsi_nop(struct connection *c)
 
 	/* What is echoed must stay until it is sent, and goes at once: nobody measures by large ones. */
 	if (itt != NOBODY && length) {
-		echo = zd_buffer_get(&c->buffers, length);
+		echo = zd_buffer_get(&c->peer.buffers, length);
 		length = echo ? length : 0;
 	}
 	r = zd_iscsi_segment(c, echo ? echo->data : NULL, length);
@@ -42,10 +42,10 @@ int zd_iscsi_nop(struct connection *c)
 			memcpy(head + AT_LUN, c->bhs + AT_LUN, 8);
 			put32(head + AT_TTT, NOBODY);
 			zd_iscsi_send(c, head, echo ? echo->data : NULL, length);
-			r = echo ? zd_link_flush(&c->link) : 0;
+			r = echo ? zd_link_flush(&c->peer.link) : 0;
 		}
 	}
-	zd_buffer_put(&c->buffers, echo);
+	zd_buffer_put(&c->peer.buffers, echo);
 	return r;
 }
 
@@ -112,11 +112,11 @@ static uint32_t abort_own(struct connection *c, uint8_t function, const uint8_t 
 
 static int reset_all(struct connection *c)
 {
-	int r = zd_link_flush(&c->link);
+	int r = zd_link_flush(&c->peer.link);
 
 	if (r)
 		return r;
-	zd_iscsi_drop_all(c->target);
+	zd_server_drop_all(&c->target->server);
 	return zd_iscsi_disturbed(c, "its initiator reset the target (cold): all connections end");
 }
 
@@ -144,7 +144,7 @@ int zd_iscsi_manage(struct connection *c)
 	case 0: response = COMPLETE; break;
 	default: response = NO_FUNCTION; break;
 	}
-	r = zd_iscsi_collect(c); /* those that have ended by it are gone before the answer says so */
+	r = zd_peer_collect(&c->peer); /* those that have ended by it are gone before the answer says so */
 	if (!r)
 		r = tell(c, itt, response);
 	return r || function != ZD_SCSI_TARGET_COLD_RESET ? r : reset_all(c);
@@ -210,7 +210,7 @@ static int send_text(struct connection *c, const char *text, uint32_t length, ui
 	zd_iscsi_send(c, head, text + c->text_at, part);
 	c->text_at = last ? 0 : c->text_at + part;
 	c->text_itt = itt;
-	return zd_link_flush(&c->link); /* before the text goes */
+	return zd_link_flush(&c->peer.link); /* before the text goes */
 }
 
 int zd_iscsi_text(struct connection *c)
@@ -264,7 +264,7 @@ int zd_iscsi_logout(struct connection *c)
 		return err;
 	head[2] = response;
 	zd_iscsi_send(c, head, NULL, 0);
-	return response ? 0 : LEAVING;
+	return response ? 0 : ZD_PEER_LEAVING;
 }
 
 static int ask_to_leave(struct connection *c)

@@ -82,10 +82,10 @@ static int await_bytes(struct zd_link *link)
 		if (n == 0) {
 			if (link->asked)
 				return -ETIMEDOUT;
-			link->asked = true;
 			r = link->idle(link->arg);
-			if (r)
+			if (r < 0)
 				return r;
+			link->asked = r;
 			continue;
 		}
 		if (n > 0 && both[1].revents) {
@@ -175,6 +175,51 @@ int zd_link_take(struct zd_link *link, uint8_t *to, uint64_t length)
 		}
 		length -= there;
 	}
+	return 0;
+}
+
+int zd_link_segment(struct zd_link *link, uint8_t *to, uint64_t keep, uint32_t length, uint32_t pad, bool digest, bool *bad)
+{
+	uint32_t crc = 0, behind = pad + (digest ? 4 : 0);
+	const uint8_t *at;
+	int r;
+
+	*bad = false;
+	if (!length)
+		return 0;
+	if (!to)
+		keep = 0;
+	if (keep > length)
+		keep = length;
+	r = zd_link_take(link, to, keep);
+	if (!r && digest)
+		crc = zd_crc32c(0, to, keep);
+	/* What is not kept is looked at in pieces, for its digest, or only passed over. */
+	for (uint32_t rest = length - (uint32_t)keep; !r && rest;) {
+		uint32_t piece = rest < ZD_LINK_IN ? rest : ZD_LINK_IN;
+
+		if (!digest) {
+			r = zd_link_take(link, NULL, rest);
+			break;
+		}
+		r = zd_link_need(link, piece);
+		if (r)
+			break;
+		crc = zd_crc32c(crc, zd_link_at(link), piece);
+		zd_link_pass(link, piece);
+		rest -= piece;
+	}
+	if (r || !behind)
+		return r;
+	r = zd_link_need(link, behind);
+	if (r)
+		return r;
+	at = zd_link_at(link);
+	if (digest) {
+		crc = zd_crc32c(crc, at, pad);
+		*bad = memcmp(at + pad, &crc, 4) != 0;
+	}
+	zd_link_pass(link, behind);
 	return 0;
 }
 

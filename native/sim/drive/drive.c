@@ -44,8 +44,10 @@ void zd_drive_free(struct zd_drive *drive)
 
 void zd_drive_event(struct zd_drive *drive, const struct event *e)
 {
-	if (event_kind(e) != EV_IDLE)
+	if (event_kind(e) != EV_IDLE) {
+		drive->event_index = event_index(e);
 		drive->ops->event(drive);
-	else if ((drive->arrivals & 0xFFFFFF) == event_index(e))
+	} else if ((drive->arrivals & 0xFFFFFF) == event_index(e)) {
 		drive->ops->idle(drive);
+	}
 }

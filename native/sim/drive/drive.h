@@ -23,12 +23,15 @@ struct command {
 	uint8_t dir;   /* enum zd_sim_dir; 3: counts nowhere (a reset that makes room, cleaning) */
 	uint8_t flags;
 	uint8_t first;   /* write: the zone was EMPTY before */
+	uint32_t merged; /* the first of those that go with it to the drive, as one with it: index + 1 */
 	uint64_t before; /* reset, finish: bytes written before, or'ed with the condition */
 };
 #define C_HIDDEN 1u   /* takes no place of the job's depth */
 #define C_SYNC 2u     /* the job waits for it before it goes on */
 #define C_ORDERED 4u  /* write or zone command: one at a time in its zone */
 #define C_BEHIND 8u   /* append: goes behind such a command that is under way, holds up nothing itself */
+#define C_DURABLE 32u /* a write that is done once the drive's cache is empty */
+#define C_APART 64u   /* no zone and no time of the drive's media: a flush, or the engine null */
 #define C_COUNTED 16u /* host_wp has it in already: it was sent to where the host knows the zone to end */
 
 enum event_kind { EV_DONE = 0, EV_JOB = 1 /* the engine's own */, EV_DRIVE = 2, EV_IDLE = 3 };
@@ -74,7 +77,8 @@ struct hdd {
 	bool ahead_live;
 	/* writes */
 	uint64_t interface_free;
-	uint32_t wait_first, wait_last; /* writes waiting for the cache */
+	uint32_t wait_first, wait_last; /* writes waiting for the cache; */
+	uint64_t part;                  /* of the first, longer than that: bytes that are in it, or were */
 	uint64_t cached;
 	uint32_t nr_extents, cached_commands;
 	struct extent *extents;
@@ -84,38 +88,83 @@ struct hdd {
 	uint32_t serving;      /* command the head works for, index + 1 */
 };
 
+struct zns_die {
+	uint64_t read_free; /* when its reads are done */
+	uint64_t seen;      /* how far the program under way has come, was counted at, */
+	uint64_t left;      /* and ns that it needed then */
+	uint64_t locked;    /* no read stops it any more: it ends then. 0: reads do */
+	uint64_t page;      /* what is in its register: number + 1 */
+	uint32_t reads;     /* that went before the end of this program */
+	uint32_t waiting;   /* programs whose data is in the buffer */
+	uint32_t pads;      /* FINISH that the program is of: slot + 1. 0: data of the host */
+	bool programs, pads_next;
+};
+struct zns_finish {
+	uint64_t unstarted, undone; /* programs; undone 0: the slot is free */
+	uint32_t command;
+};
+struct zns_reset {
+	uint64_t begin, ns; /* of the erase; ns 0: the slot is free */
+	uint32_t command;
+	bool put_off;
+};
+
 struct zns {
 	struct rng rng;
 	uint64_t controller_free;
-	double drained_at; /* ns when all that is in the buffer will be on flash */
-	double taken;      /* bytes that went into the buffer, ever */
-	uint64_t *die_free;
-	uint64_t shot; /* bytes of the next program operation so far */
+	struct zns_die *dies;
+	double read_free;    /* the flash's channels, */
+	double link_free;    /* and what sends data read ahead */
+	uint64_t shot_ns;    /* a program */
+	uint64_t pad_ns;     /* the same of padding, which comes over no link */
+	uint64_t held;       /* bytes in the buffer, */
+	uint64_t partial;    /* and those of them that do not fill a program yet */
+	uint64_t made, done; /* programs of the host's data, ever */
 	uint32_t shot_die;
-	double read_free;
+	uint32_t wait_first, wait_last; /* writes that wait for the buffer; */
+	uint64_t wait_left;             /* bytes of the first */
+	uint32_t flushes;
+	uint64_t stream_next; /* sequential reads: the next one's offset, */
+	uint32_t stream_run;  /* and how many there were */
+	uint32_t append_zone; /* of the last append */
+	struct zns_finish *finishes;
+	struct zns_reset *resets;
+	uint32_t nr_finishes, nr_resets; /* slots; */
+	uint32_t finishing, resetting;   /* and how many are in use */
+	uint32_t finish_turn;
 };
 
 struct dm_item { /* a write in the drive's volatile cache */
 	uint64_t offset, length;
 };
 enum dm_op { DM_NOTHING = 0, DM_READ, DM_LOG, DM_DIRECT, DM_CLEAN };
+struct dm_extent { /* of a band's data in the media cache: bytes from the band's start */
+	uint64_t from, to;
+};
+struct dm_band {
+	struct dm_extent *extents; /* in order, none over another */
+	uint32_t used, room;
+	bool listed; /* in the fifo */
+};
 struct dm {
 	uint64_t log_at; /* next byte of the media cache, which lies at the disk's start */
-	uint64_t used;   /* bytes in it */
+	uint64_t used;   /* bytes in it that count: what was written over is garbage there */
 	uint32_t entries;
 	uint32_t nr_bands;
-	uint32_t *band_entries; /* extents of the band in the media cache */
-	uint32_t *band_kib;     /* KiB of them */
-	uint32_t *fifo;         /* dirty bands, oldest first; some may be clean again */
-	uint8_t *listed;        /* by band: it is in there */
+	struct dm_band *bands;
+	uint32_t *fifo; /* dirty bands, oldest first; some may be clean again */
 	uint32_t fifo_first, fifo_used;
-	struct dm_item *items; /* a ring of hdd.cache_entries */
+	struct dm_item *items, *aside; /* a ring of hdd.cache_entries; as much again to sort them */
 	uint32_t item_first, item_used;
 	uint64_t item_bytes;
-	uint64_t stream_next;       /* where the sequential stream that goes past the cache would go on */
+	struct dm_stream {           /* sequential streams that go past the cache */
+		uint64_t next, last; /* where it goes on; when it was served last */
+	} *streams;
+	uint64_t turn;
 	uint32_t op;                /* enum dm_op the head is at; */
 	uint32_t op_items, op_band; /* how many items, or which band */
-	uint32_t read_first, read_last, wait_first, wait_last;
+	uint32_t wait_first, wait_last;
+	bool read_last; /* the head's last work was a read */
 	uint32_t serving;
 	uint64_t interface_free;
 };
@@ -125,9 +174,10 @@ struct zd_drive {
 	const struct drive_ops *ops; /* NULL: a real disk */
 	struct zd_sim_model model;
 	uint64_t seed;
-	uint64_t now;      /* ns */
-	uint64_t arrivals; /* commands submitted, ever */
-	bool failed;       /* no memory: what is under way is lost */
+	uint64_t now;         /* ns */
+	uint64_t arrivals;    /* commands submitted, ever */
+	uint32_t event_index; /* of the EV_DRIVE that is handled */
+	bool failed;          /* no memory: what is under way is lost */
 	/* queue.c */
 	struct event *heap;
 	uint32_t heap_used, heap_room;
@@ -180,9 +230,19 @@ static inline uint32_t event_index(const struct event *e)
 	return (uint32_t)(e->tag & 0xFFFFFF);
 }
 
-/* hdd.c, for dm.c: move the head to `offset` and pass `length` bytes from time t on; returns when that is done. */
+/* mechanics.c: move the head to `offset` and pass `length` bytes from time t on; returns when that is done. */
 uint64_t zd_hdd_pass(struct zd_drive *drive, uint64_t t, uint64_t offset, uint64_t length, bool write);
+/* When the head will stand over `offset`, as the drive expects it when it puts its queue in order at t. */
+uint64_t zd_hdd_expected(const struct zd_drive *drive, uint64_t t, uint64_t offset, bool write);
 int zd_hdd_init(struct zd_drive *drive, struct zd_error *err);
 void zd_hdd_release(struct zd_drive *drive);
+/* hdd.c, for dm.c. Reads: put into the queue, the one to serve next (index + 1) and when the head is there, out of the queue again. */
+void zd_hdd_push(struct zd_drive *drive, uint32_t *first, uint32_t *last, struct command *c);
+uint32_t zd_hdd_choose_read(struct zd_drive *drive, uint64_t t, uint64_t *best_at, uint32_t *best_before);
+struct command *zd_hdd_take(struct zd_drive *drive, uint32_t read, uint32_t before);
+/* Reading ahead: after a read; until the head goes elsewhere; when a read's data is there, or NEVER. */
+void zd_hdd_ahead_begin(struct zd_drive *drive, const struct command *c);
+void zd_hdd_ahead_break(struct zd_drive *drive, uint64_t t);
+uint64_t zd_hdd_ahead_hit(struct zd_drive *drive, const struct command *c);
 
 #endif

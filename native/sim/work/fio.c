@@ -4,49 +4,9 @@
  */
 #include "work.h"
 
-/*
- * The zone that a write meant for `zone` goes to, under max_open_zones and job_max_open_zones: one that is being
- * written if no further one may be (fio: zbd_convert_to_open_zone()).
- */
-static enum next writable_zone(struct zd_sim *sim, struct job *job, uint32_t *zone)
-{
-	uint32_t all = job->p.max_open_zones ? job->p.max_open_zones : job->p.ignore_zone_limits ? 0 : sim->d.m.b.max_open;
-	uint32_t own = job->p.job_max_open_zones, i, at;
-	bool waiting = false;
-
-	if (!all && !own)
-		return NEXT_COMMAND;
-	if (sim->host_flags[*zone] & H_OPEN) {
-		if (sim->host_wp[*zone] < zone_capacity(&sim->d.m, *zone))
-			return NEXT_COMMAND;
-		waiting = true; /* its last write has not reached the drive yet */
-	} else if ((!all || sim->open_used < all) && (!own || job->open_count < own)) {
-		return zd_open_list_add(sim, job, *zone) ? NEXT_FAILED : NEXT_COMMAND;
-	}
-	at = (uint32_t)((unsigned __int128)(zone_start(&sim->d.m, *zone) - job->p.offset) * sim->open_used / job->p.size);
-	for (i = 0; i < sim->open_used; i++) {
-		uint32_t candidate = sim->open_list[(at + i) % sim->open_used].zone;
-
-		if (!in_range(sim, job, candidate) || (own && sim->open_list[(at + i) % sim->open_used].job != job->index))
-			continue;
-		if (sim->host_wp[candidate] < zone_capacity(&sim->d.m, candidate)) {
-			*zone = candidate;
-			return NEXT_COMMAND;
-		}
-		waiting = true;
-	}
-	return waiting ? NEXT_PARK : NEXT_STOPPED;
-}
-
 /* ---------------------------------------------------------------- sizes and places */
 
-/* Whether a sequential job begins again when it came to the end of its range. */
-static bool goes_round(const struct job *job)
-{
-	return job->p.time_based || job->io_given;
-}
-
-static uint64_t block_size(struct job *job, uint32_t dir)
+static uint64_t any_block_size(struct job *job, uint32_t dir)
 {
 	const struct zd_sim_job *p = &job->p;
 	uint32_t i, at, sum = 0;
@@ -67,8 +27,36 @@ static uint64_t block_size(struct job *job, uint32_t dir)
 	return p->bs_min[dir] + rng_below(&job->rng, (p->bs_max[dir] - p->bs_min[dir]) / p->bs_min[dir] + 1) * p->bs_min[dir];
 }
 
+/* As fio: a block of one size begins in the range and may end behind it; one of several sizes fits in what is left. */
+static bool of_one_size(const struct zd_sim_job *p, uint32_t dir)
+{
+	return p->bs_min[dir] == p->bs_max[dir];
+}
+
+/* Whether commands of the zone are taken as they are, whatever zonemode says. */
+static bool as_they_are(const struct zd_sim *sim, const struct job *job, uint64_t offset)
+{
+	return !job->p.zbd || zone_conv(&sim->d.m, zone_of(&sim->d.m, offset));
+}
+
+static uint64_t block_size(const struct zd_sim *sim, struct job *job, uint32_t dir, uint64_t offset)
+{
+	const struct zd_sim_job *p = &job->p;
+	uint64_t length, left = p->offset + p->size - offset;
+	uint32_t tries;
+
+	if (likely(!p->nr_split[dir] && of_one_size(p, dir)))
+		return p->bs_min[dir];
+	length = any_block_size(job, dir);
+	if (length <= left || p->strided || of_one_size(p, dir) || !as_they_are(sim, job, offset))
+		return length;
+	for (tries = 0; length > left && tries < 1000; tries++)
+		length = any_block_size(job, dir);
+	return length > left ? p->bs_min[dir] : length; /* sizes with a share of 0 are never drawn */
+}
+
 /* false: the end of the range was reached. */
-static bool sequential_place(struct job *job, uint32_t dir, uint64_t *offset)
+static bool sequential_place(const struct zd_sim *sim, struct job *job, uint32_t dir, uint64_t *offset)
 {
 	const struct zd_sim_job *p = &job->p;
 	uint64_t at = job->last_pos[dir], end = p->offset + p->size;
@@ -77,7 +65,9 @@ static bool sequential_place(struct job *job, uint32_t dir, uint64_t *offset)
 		at = (uint64_t)((int64_t)at + p->sequence_add);
 	if (p->sequence_add < 0 && (at < p->offset || at >= end)) /* backwards past the start: from the end again, as fio */
 		at = end - p->offset >= (uint64_t)-p->sequence_add ? (uint64_t)((int64_t)end + p->sequence_add) : end;
-	if (at < p->offset || at >= end || end - at < p->bs_min[dir]) {
+	if (at < p->offset || at >= end ||
+	    (unlikely(end - at < p->bs_min[dir]) &&
+	     (!of_one_size(p, dir) || !as_they_are(sim, job, at) || job->disk_end - at < p->bs_min[dir]))) {
 		if (!goes_round(job))
 			return false;
 		at = p->offset;
@@ -93,6 +83,11 @@ static bool random_place(struct job *job, uint32_t dir, uint64_t *offset)
 
 	if (p->distribution != ZD_SIM_UNIFORM) {
 		block = zd_draw(&job->draw, &job->rng);
+	} else if (p->align[dir]) {
+		uint64_t tail = p->bs_min[dir] > p->align[dir] ? p->bs_min[dir] - p->align[dir] : 0;
+
+		*offset = p->offset + rng_below(&job->rng, (p->size - tail) / p->align[dir]) * p->align[dir];
+		return true;
 	} else if (p->norandommap) {
 		block = rng_below(&job->rng, job->blocks);
 	} else {
@@ -103,187 +98,55 @@ static bool random_place(struct job *job, uint32_t dir, uint64_t *offset)
 		block = zd_permute(&job->order, job->random_at++);
 	}
 	*offset = p->offset + block * job->align;
-	(void)dir;
 	return true;
 }
 
-static bool place(struct job *job, uint32_t dir, uint64_t *offset)
+/* fio's zonemode=strided: zone_bytes within a range of zone_range, then the range behind zone_skip. */
+static bool strided_place(struct job *job, uint32_t dir, uint64_t *offset)
+{
+	const struct zd_sim_job *p = &job->p;
+	uint64_t *at = &job->last_pos[dir];
+
+	if (job->stride_done >= p->zone_bytes) {
+		job->stride_done = 0;
+		job->stride_at += p->zone_range + p->zone_skip;
+		if (job->stride_at >= job->disk_end)
+			job->stride_at = p->offset;
+		*at = job->stride_at;
+	}
+	if (*at < job->stride_at || *at >= job->stride_at + p->zone_range)
+		*at = job->stride_at;
+	if (p->random) {
+		if (job->random_at == job->blocks) {
+			job->random_at = 0;
+			zd_permutation_init(&job->order, job->blocks, rng_next(&job->rng));
+		}
+		*offset = p->norandommap ? rng_below(&job->rng, job->blocks) : zd_permute(&job->order, job->random_at++);
+		*offset = job->stride_at + *offset * job->align;
+	} else {
+		*offset = *at;
+	}
+	return *offset < job->disk_end && job->disk_end - *offset >= p->bs_min[dir];
+}
+
+static bool place(const struct zd_sim *sim, struct job *job, uint32_t dir, uint64_t *offset)
 {
 	const struct zd_sim_job *p = &job->p;
 
+	if (unlikely(p->strided))
+		return strided_place(job, dir, offset);
 	if (!p->random)
-		return sequential_place(job, dir, offset);
+		return sequential_place(sim, job, dir, offset);
 	if (p->sequence > 1 && job->in_sequence[dir] % p->sequence) {
 		uint64_t end = p->offset + p->size;
 
 		*offset = p->identical ? job->last_pos[dir] - p->bs_min[dir] : job->last_pos[dir];
 		if (*offset < end && end - *offset >= p->bs_min[dir])
 			return true;
+		if (*offset >= end && !goes_round(job)) /* as fio, whose file has come to its end */
+			return false;
 	}
 	return random_place(job, dir, offset);
-}
-
-/* ---------------------------------------------------------------- zonemode=zbd */
-
-/* The zone from `zone` on (then before it) within the job's range that has something to read. */
-static uint32_t zone_with_data(const struct zd_sim *sim, const struct job *job, uint32_t zone, uint64_t least, bool both_ways)
-{
-	uint32_t first = zone_of(&sim->d.m, job->p.offset), last = zone_of(&sim->d.m, job->p.offset + job->p.size - 1), z;
-
-	for (z = zone; z <= last; z++) {
-		if (zone_conv(&sim->d.m, z) || host_valid(sim, z) >= least)
-			return z;
-	}
-	for (z = zone; both_ways && z-- > first;) {
-		if (zone_conv(&sim->d.m, z) || host_valid(sim, z) >= least)
-			return z;
-	}
-	return NONE;
-}
-
-static enum next zbd_read(struct zd_sim *sim, struct job *job, uint64_t *offset, uint64_t *length)
-{
-	const struct machine *m = &sim->d.m;
-	uint64_t least = job->p.bs_min[ZD_SIM_READ], rel, valid, range;
-	uint32_t zone = zone_of(m, *offset), found;
-
-	if (zone_conv(m, zone))
-		return NEXT_COMMAND;
-	rel = *offset - zone_start(m, zone);
-	if (job->p.read_beyond_wp) /* as it falls; the caller keeps it within the zone */
-		return NEXT_COMMAND;
-	if (!job->p.random) {
-		if (host_valid(sim, zone) < rel + least) {
-			if (host_valid(sim, zone) > rel && host_valid(sim, zone) - rel >= m->b.logical_block) {
-				*length = host_valid(sim, zone) - rel;
-				return NEXT_COMMAND;
-			}
-			found = zone + 1 < m->b.nr_zones ? zone_with_data(sim, job, zone + 1, m->b.logical_block, false) : NONE;
-			if (found == NONE)
-				return NEXT_END;
-			*offset = zone_start(m, found);
-			rel = 0;
-			zone = found;
-		}
-		if (!zone_conv(m, zone) && *length > host_valid(sim, zone) - rel)
-			*length = host_valid(sim, zone) - rel;
-		return NEXT_COMMAND;
-	}
-	found = zone_with_data(sim, job, zone, least, true);
-	if (found == NONE)
-		return NEXT_END;
-	if (zone_conv(m, found)) {
-		*offset = zone_start(m, found) + rel % zone_length(m, found);
-		return NEXT_COMMAND;
-	}
-	valid = host_valid(sim, found);
-	if (*length > valid)
-		*length = valid / least * least;
-	range = valid - *length;
-	if (rel > range || found != zone)
-		rel = range ? rel % range / least * least : 0;
-	*offset = zone_start(m, found) + rel;
-	return NEXT_COMMAND;
-}
-
-/* The zone, or the next one in the range that is not full: what is to be read back is not overwritten. */
-static bool next_with_room(const struct zd_sim *sim, const struct job *job, uint32_t *zone)
-{
-	uint32_t first = zone_of(&sim->d.m, job->p.offset), last = zone_of(&sim->d.m, job->p.offset + job->p.size - 1), i,
-		 z = *zone;
-
-	for (i = first; i <= last; i++, z = z == last ? first : z + 1) {
-		if (zone_conv(&sim->d.m, z) || sim->host_wp[z] >= zone_capacity(&sim->d.m, z))
-			continue;
-		*zone = z;
-		return true;
-	}
-	return false;
-}
-
-static enum next zbd_write(struct zd_sim *sim, struct job *job, struct command *c, uint64_t offset, uint64_t length)
-{
-	const struct machine *m = &sim->d.m;
-	uint32_t zone = zone_of(m, offset);
-	bool reset = false;
-	enum next n;
-
-	if (zone_conv(m, zone)) {
-		c->cmd = ZD_CMD_WRITE;
-		c->dir = ZD_SIM_WRITE;
-		c->flags = 0;
-		c->zone = zone;
-		c->offset = offset;
-		c->length = length;
-		return NEXT_COMMAND;
-	}
-	/* A sequential job that came to a zone's capacity goes on in the next zone. */
-	if (!job->p.random && offset - zone_start(m, zone) >= zone_capacity(m, zone) &&
-	    (!job->p.sequence_add || host_full(sim, job, zone))) {
-		if (zone + 1 >= m->b.nr_zones || !in_range(sim, job, zone + 1)) {
-			if (!goes_round(job))
-				return NEXT_END;
-			zone = zone_of(m, job->p.offset);
-		} else {
-			zone++;
-		}
-	}
-	if (job->p.verify && !next_with_room(sim, job, &zone))
-		return NEXT_END;
-	n = writable_zone(sim, job, &zone);
-	if (n != NEXT_COMMAND)
-		return n;
-	if (job->p.reset_frequency > 0 && (double)sim->valid_bytes >= (double)job->p.size * job->p.reset_threshold) {
-		if (--job->reset_credit == 0) {
-			job->reset_credit = (uint32_t)(1 / job->p.reset_frequency);
-			reset = sim->host_wp[zone] > 0;
-		}
-	}
-	if (!reset && sim->host_wp[zone] < zone_capacity(m, zone) && host_full(sim, job, zone)) {
-		/* Too little is left for the smallest block: fio finishes the zone and goes on in another. */
-		c->cmd = ZD_CMD_FINISH;
-		c->dir = ZD_SIM_NR_DIRS;
-		c->flags = C_HIDDEN | C_SYNC | C_ORDERED | C_COUNTED;
-		c->zone = zone;
-		c->offset = zone_start(m, zone);
-		c->length = 0;
-		sim->valid_bytes += zone_capacity(m, zone) - sim->host_wp[zone];
-		sim->host_wp[zone] = zone_capacity(m, zone);
-		job->last_pos[ZD_SIM_WRITE] = zone_start(m, zone) + zone_length(m, zone);
-		return NEXT_COMMAND;
-	}
-	if (reset || host_full(sim, job, zone)) {
-		job->pending = true;
-		job->pending_offset = zone_start(m, zone);
-		job->pending_length = length;
-		job->r.zone_resets++;
-		zd_make_reset(sim, c, zone);
-		return NEXT_COMMAND;
-	}
-	zd_make_write(sim, job, c, zone, length);
-	return NEXT_COMMAND;
-}
-
-static enum next make_trim(struct zd_sim *sim, struct job *job, struct command *c, uint64_t offset)
-{
-	const struct machine *m = &sim->d.m;
-	uint32_t last = zone_of(m, job->p.offset + job->p.size - 1), zone = zone_of(m, offset);
-
-	while (zone <= last && (zone_conv(m, zone) || (job->p.random && !sim->host_wp[zone])))
-		zone++;
-	if (zone > last) {
-		if (!job->p.random)
-			return NEXT_END;
-		for (zone = zone_of(m, job->p.offset); zone <= last && (zone_conv(m, zone) || !sim->host_wp[zone]); zone++)
-			;
-		if (zone > last)
-			return NEXT_END;
-	}
-	zd_make_reset(sim, c, zone);
-	c->dir = ZD_SIM_TRIM;
-	c->flags = C_ORDERED | C_COUNTED;
-	c->length = zone_length(m, zone);
-	return NEXT_COMMAND;
 }
 
 /* ---------------------------------------------------------------- one command of a FIO job */
@@ -294,6 +157,8 @@ static uint64_t due(const struct job *job, uint32_t dir)
 	const struct zd_sim_job *p = &job->p;
 	uint64_t at = 0, by;
 
+	if (p->poisson)
+		return job->start + job->due_at[dir];
 	if (p->rate[dir])
 		at = (uint64_t)((unsigned __int128)job->dir_bytes[dir] * 1000000000u / p->rate[dir]);
 	if (p->rate_iops[dir]) {
@@ -302,88 +167,6 @@ static uint64_t due(const struct job *job, uint32_t dir)
 			at = by;
 	}
 	return job->start + at;
-}
-
-/* Whether writes are of several sizes, so that what was written does not tell where one ends. */
-static bool sizes_vary(const struct zd_sim_job *p)
-{
-	return p->nr_split[ZD_SIM_WRITE] > 1 || p->bs_min[ZD_SIM_WRITE] != p->bs_max[ZD_SIM_WRITE];
-}
-
-static int keep(struct job *job, const struct command *c)
-{
-	if (job->nr_kept == job->kept_room) {
-		uint64_t room = job->kept_room ? 2 * job->kept_room : 256;
-		void *more = realloc(job->kept, room * sizeof(*job->kept));
-
-		if (!more)
-			return -ENOMEM;
-		job->kept = more;
-		job->kept_room = room;
-	}
-	job->kept[job->nr_kept++] = (struct extent_written){ c->offset, c->length };
-	return 0;
-}
-
-static int by_place(const void *a, const void *b)
-{
-	const struct extent_written *x = a, *y = b;
-
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-static enum next verify_kept(struct zd_sim *sim, struct job *job, struct command *c)
-{
-	const struct extent_written *e;
-
-	if (job->kept_at == job->nr_kept)
-		return NEXT_END;
-	if (!job->kept_at && job->p.random) /* as fio, which sorts what it has written at random */
-		qsort(job->kept, job->nr_kept, sizeof(*job->kept), by_place);
-	e = &job->kept[job->kept_at++];
-	c->cmd = ZD_CMD_READ;
-	c->dir = ZD_SIM_READ;
-	c->flags = 0;
-	c->zone = zone_of(&sim->d.m, e->offset);
-	c->offset = e->offset;
-	c->length = e->length;
-	return NEXT_COMMAND;
-}
-
-static enum next verify_next(struct zd_sim *sim, struct job *job, struct command *c)
-{
-	const struct machine *m = &sim->d.m;
-	uint64_t end = job->p.offset + job->p.size, left;
-	uint32_t zone;
-
-	if (sizes_vary(&job->p))
-		return verify_kept(sim, job, c);
-	for (;;) {
-		if (job->verify_at >= end)
-			return NEXT_END;
-		zone = zone_of(m, job->verify_at);
-		if (zone_conv(m, zone))
-			left = (job->p.random ? end : job->last_pos[ZD_SIM_WRITE]) > job->verify_at ?
-				       (job->p.random ? end : job->last_pos[ZD_SIM_WRITE]) - job->verify_at :
-				       0;
-		else
-			left = zone_start(m, zone) + host_valid(sim, zone) > job->verify_at ?
-				       zone_start(m, zone) + host_valid(sim, zone) - job->verify_at :
-				       0;
-		if (left)
-			break;
-		job->verify_at = zone_start(m, zone) + zone_length(m, zone);
-	}
-	if (left > zone_start(m, zone) + zone_length(m, zone) - job->verify_at)
-		left = zone_start(m, zone) + zone_length(m, zone) - job->verify_at;
-	c->cmd = ZD_CMD_READ;
-	c->dir = ZD_SIM_READ;
-	c->flags = 0;
-	c->zone = zone;
-	c->offset = job->verify_at;
-	c->length = left < job->p.bs_min[ZD_SIM_WRITE] ? left : job->p.bs_min[ZD_SIM_WRITE];
-	job->verify_at += c->length;
-	return NEXT_COMMAND;
 }
 
 static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c);
@@ -410,13 +193,18 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 	uint32_t dir;
 	enum next n;
 
+	if (unlikely(p->verify_backlog) && p->verify) {
+		n = zd_verify_between(sim, job, c);
+		if (n != NEXT_END)
+			return n;
+	}
 	if (job->verifying)
-		return verify_next(sim, job, c);
+		return zd_verify_next(sim, job, c);
 	if (p->verify && p->zbd && p->writes) { /* fio: zbd_file_reset() */
 		uint32_t last = zone_of(m, p->offset + p->size - 1);
 
 		for (; job->clear_at <= last; job->clear_at++) {
-			if (zone_conv(m, job->clear_at) || !sim->host_wp[job->clear_at])
+			if (zone_conv(m, job->clear_at) || !sim->host_wp[job->clear_at] || host_dead(sim, job->clear_at))
 				continue;
 			job->r.zone_resets++;
 			zd_make_reset(sim, c, job->clear_at++);
@@ -442,7 +230,7 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 				return NEXT_DRAIN;
 			job->verifying = true;
 			job->verify_at = p->offset;
-			return verify_next(sim, job, c);
+			return zd_verify_next(sim, job, c);
 		}
 		return NEXT_END;
 	}
@@ -450,7 +238,7 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 		if (job->inflight)
 			return NEXT_DRAIN;
 		job->trim_next = false;
-		n = zbd_write(sim, job, c, job->trim_offset, job->trim_length);
+		n = zd_zbd_write(sim, job, c, job->trim_offset, job->trim_length);
 		if (n == NEXT_COMMAND && c->dir == ZD_SIM_WRITE)
 			count_issue(job, c, ZD_SIM_WRITE);
 		return n == NEXT_END ? no_more(sim, job, c, ZD_SIM_TRIM) : n;
@@ -470,26 +258,25 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 				      ZD_SIM_TRIM;
 	/* Nothing to read anywhere yet: a mixed job begins with a write (fio: zbd_adjust_ddir()). */
 	if (p->zbd && p->reads && p->writes && dir == ZD_SIM_READ && !sim->valid_bytes && !p->read_beyond_wp &&
-	    (!job->dir_count[ZD_SIM_WRITE] || zone_with_data(sim, job, zone_of(m, p->offset), 1, false) == NONE))
+	    (!job->dir_count[ZD_SIM_WRITE] || zd_zone_with_data(sim, job, zone_of(m, p->offset), 1, false) == NONE))
 		dir = ZD_SIM_WRITE;
 	if (p->rate[dir] || p->rate_iops[dir]) {
 		uint64_t at = due(job, dir);
 
 		if (at > sim->d.now) {
-			job->r.wait_rest += at - sim->d.now;
 			job->wake = at;
 			return NEXT_WAIT;
 		}
 	}
-	if (!place(job, dir, &offset))
+	if (!place(sim, job, dir, &offset))
 		return no_more(sim, job, c, dir);
-	length = block_size(job, dir);
+	length = block_size(sim, job, dir, offset);
 	if (dir == ZD_SIM_TRIM) {
 		job->trim_offset = offset;
 		job->trim_length = 0;
-		n = make_trim(sim, job, c, offset);
+		n = zd_make_trim(sim, job, c, offset);
 		if (p->trimwrite && p->random && n == NEXT_END) { /* nothing to trim there */
-			n = zbd_write(sim, job, c, offset, zone_capacity(m, zone_of(m, offset)));
+			n = zd_zbd_write(sim, job, c, offset, zone_capacity(m, zone_of(m, offset)));
 			dir = ZD_SIM_WRITE;
 		} else if (p->trimwrite && p->random) { /* what was trimmed is written again, in one command */
 			job->trim_next = true;
@@ -500,9 +287,9 @@ static enum next fio_next(struct zd_sim *sim, struct job *job, struct command *c
 			return n;
 		}
 	} else if (p->zbd && dir == ZD_SIM_WRITE) {
-		n = zbd_write(sim, job, c, offset, length);
+		n = zd_zbd_write(sim, job, c, offset, length);
 	} else {
-		n = p->zbd ? zbd_read(sim, job, &offset, &length) : NEXT_COMMAND;
+		n = p->zbd ? zd_zbd_read(sim, job, &offset, &length) : NEXT_COMMAND;
 		in_zone = zone_start(m, zone_of(m, offset)) + zone_length(m, zone_of(m, offset)) - offset;
 		if (length > in_zone)
 			length = in_zone;
@@ -522,9 +309,65 @@ static enum next next_kept(struct zd_sim *sim, struct job *job, struct command *
 {
 	enum next n = fio_next(sim, job, c);
 
-	if (unlikely(job->p.verify) && n == NEXT_COMMAND && c->dir == ZD_SIM_WRITE && sizes_vary(&job->p) && keep(job, c))
+	if (unlikely(job->p.verify) && n == NEXT_COMMAND && c->dir == ZD_SIM_WRITE && job->keeps && zd_keep(job, c))
 		return NEXT_FAILED;
 	return n;
+}
+
+static void make_flush(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	c->cmd = ZD_CMD_FLUSH;
+	c->dir = ZD_SIM_NR_DIRS;
+	c->flags = C_HIDDEN | C_SYNC | C_APART;
+	c->zone = zone_of(&sim->d.m, job->p.offset);
+	c->offset = c->length = 0;
+	job->last_sync = true;
+}
+
+/* Jobs with unusual options: NEXT_END where nothing of those stands before the next command. */
+static enum next before(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	const struct zd_sim_job *p = &job->p;
+
+	if (job->verifying || job->pending || (over(sim, job) && job->loops_left <= 1))
+		return NEXT_END;
+	/* fio asks before each command how many writes it has sent: after a read in between there is another flush. */
+	if (p->fsync && !job->last_sync && job->dir_count[ZD_SIM_WRITE] && !(job->dir_count[ZD_SIM_WRITE] % p->fsync)) {
+		make_flush(sim, job, c);
+		return NEXT_COMMAND;
+	}
+	if (p->flow && !zd_flow_may(sim, job)) {
+		if (!p->flow_sleep)
+			return NEXT_PARK;
+		job->wake = sim->d.now + p->flow_sleep;
+		return NEXT_WAIT;
+	}
+	return NEXT_END;
+}
+
+/* What those options make of a command that goes. */
+static void after(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	const struct zd_sim_job *p = &job->p;
+	double mean;
+
+	if (c->dir >= ZD_SIM_NR_DIRS)
+		return;
+	if (p->diskless)
+		c->flags = C_APART;
+	else if (p->durable && c->dir == ZD_SIM_WRITE)
+		c->flags |= C_DURABLE;
+	if (job->verifying)
+		return;
+	job->last_sync = false;
+	job->stride_done += c->length;
+	if (p->flow)
+		zd_flow_sent(sim, job);
+	if (p->poisson && (p->rate[c->dir] || p->rate_iops[c->dir])) {
+		mean = p->rate_iops[c->dir] ? 1e9 / p->rate_iops[c->dir] :
+					      1e9 * (double)p->bs_min[c->dir] / (double)p->rate[c->dir];
+		job->due_at[c->dir] += (uint64_t)(mean * -zd_sim_log(1 - rng_unit(&job->rng)));
+	}
 }
 
 /* A job with loops begins anew when it came to its end, once nothing is under way. */
@@ -544,6 +387,8 @@ enum next zd_fio_next(struct zd_sim *sim, struct job *job, struct command *c)
 	job->clear_at = zone_of(&sim->d.m, job->p.offset);
 	job->p.io_size = job->io_size;
 	job->p.time_based = job->time_based;
+	job->stride_at = job->p.offset;
+	job->stride_done = 0;
 	for (dir = 0; dir < 3; dir++) {
 		job->last_pos[dir] = job->p.offset;
 		job->in_sequence[dir] = 0;
@@ -551,18 +396,57 @@ enum next zd_fio_next(struct zd_sim *sim, struct job *job, struct command *c)
 	return next_kept(sim, job, c);
 }
 
+/* Jobs with unusual options: what stands before a command, the command, and what those make of it. */
+static enum next unusual_next(struct zd_sim *sim, struct job *job, struct command *c)
+{
+	enum next n = before(sim, job, c);
+
+	if (n != NEXT_END)
+		return n;
+	n = zd_fio_next(sim, job, c);
+	if (n == NEXT_COMMAND)
+		after(sim, job, c);
+	if (n != NEXT_END || !job->p.end_fsync || !job->p.writes || job->last_sync)
+		return n;
+	if (job->inflight)
+		return NEXT_DRAIN;
+	make_flush(sim, job, c);
+	c->length = 1; /* none of those that fsync asked for */
+	return NEXT_COMMAND;
+}
+
+/* Whether what is written of conventional zones need not be one piece from the range's start on. */
+static bool leaves_gaps(const struct machine *m, const struct zd_sim_job *p)
+{
+	uint32_t zone, last = zone_of(m, p->offset + p->size - 1);
+
+	if (!p->random && !p->reads && !p->strided && !p->sequence_add)
+		return false;
+	for (zone = zone_of(m, p->offset); zone <= last; zone++)
+		if (zone_conv(m, zone))
+			return true;
+	return false;
+}
+
 int zd_fio_init(struct zd_sim *sim, struct job *job, struct zd_error *err)
 {
 	struct zd_sim_job *p = &job->p;
 
-	(void)sim;
+	job->disk_end = sim->d.m.b.size;
+	if (job->unusual)
+		job->next = unusual_next;
+	if (p->verify_backlog && !p->verify)
+		p->verify_backlog = 0;
+	job->keeps = p->verify && (p->verify_backlog || sizes_vary(p) || leaves_gaps(&sim->d.m, p));
 	if (!p->random)
 		return 0;
-	job->blocks = p->size / job->align;
+	if (p->align[0] || p->align[1] || p->align[2] || p->write_remainder)
+		p->norandommap = 1; /* as fio, whose map has a bit for each smallest block at its place */
+	job->blocks = (p->strided ? p->zone_range : p->size) / job->align;
 	if (!job->blocks)
 		job->blocks = 1;
 	zd_permutation_init(&job->order, job->blocks, rng_next(&job->rng));
-	if (!job->io_given && !p->norandommap && p->distribution == ZD_SIM_UNIFORM && p->size >= job->align)
+	if (!job->io_given && !p->norandommap && !p->strided && p->distribution == ZD_SIM_UNIFORM && p->size >= job->align)
 		job->io_size = p->io_size = job->blocks * job->align; /* fio: until each block was drawn once */
 	return zd_job_draw(job, job->blocks, err);
 }

@@ -42,15 +42,11 @@ void zd_open_list_drop(struct zd_sim *sim, uint32_t zone)
 
 int zd_open_list_add(struct zd_sim *sim, struct job *job, uint32_t zone)
 {
-	if (sim->open_used == sim->open_room) {
-		uint32_t room = sim->open_room ? 2 * sim->open_room : 128;
-		void *list = realloc(sim->open_list, room * sizeof(*sim->open_list));
+	void *list = zd_grown(sim->open_list, sim->open_used, &sim->open_room, sizeof(*sim->open_list), 128);
 
-		if (!list)
-			return -ENOMEM;
-		sim->open_list = list;
-		sim->open_room = room;
-	}
+	if (!list)
+		return -ENOMEM;
+	sim->open_list = list;
 	sim->open_list[sim->open_used].zone = zone;
 	sim->open_list[sim->open_used++].job = job->index;
 	sim->host_flags[zone] |= H_OPEN;
@@ -78,7 +74,7 @@ void zd_make_write(struct zd_sim *sim, struct job *job, struct command *c, uint3
 	uint64_t room = zone_capacity(&sim->d.m, zone) - sim->host_wp[zone];
 
 	if (length > room)
-		length = room / job->p.bs_min[ZD_SIM_WRITE] * job->p.bs_min[ZD_SIM_WRITE];
+		length = job->p.write_remainder ? room : room / job->p.bs_min[ZD_SIM_WRITE] * job->p.bs_min[ZD_SIM_WRITE];
 	c->cmd = job->p.append ? ZD_CMD_APPEND : ZD_CMD_WRITE;
 	c->dir = ZD_SIM_WRITE;
 	c->flags = (job->p.append ? C_BEHIND : C_ORDERED) | C_COUNTED;

@@ -42,8 +42,9 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 			return zd_sim_fail(err, ZD_E_GEOMETRY, "a block size of %llu is larger than a zone's capacity, %llu",
 					   (unsigned long long)p->bs_max[dir], (unsigned long long)sim->d.m.capacity);
 	}
-	for (i = zone_of(&sim->d.m, p->offset);
-	     p->kind == ZD_SIM_JOB_FIO && p->zbd && p->writes && i <= zone_of(&sim->d.m, p->offset + p->size - 1); i++) {
+	for (i = zone_of(&sim->d.m, p->offset); p->kind == ZD_SIM_JOB_FIO && p->zbd && p->writes && !p->write_remainder &&
+						i <= zone_of(&sim->d.m, p->offset + p->size - 1);
+	     i++) {
 		if (!zone_conv(&sim->d.m, i) && zone_capacity(&sim->d.m, i) < p->bs_min[ZD_SIM_WRITE])
 			return zd_sim_fail(
 				err, ZD_E_GEOMETRY,
@@ -54,6 +55,24 @@ static int check(const struct zd_sim *sim, const struct zd_sim_job *p, struct zd
 	if ((p->kind == ZD_SIM_JOB_LOG || (p->kind == ZD_SIM_JOB_TRACE && p->log_block)) && p->log_policy > ZD_SIM_COST_BENEFIT)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "a job's log cleans by FIFO, greedy or cost-benefit, not by policy %u",
 				   p->log_policy);
+	if (p->exitall > ZD_SIM_EXIT_STONEWALL || p->exit_on_error > ZD_SIM_EXIT_STONEWALL)
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "exitall is %u and %u, and there is no such way to end", p->exitall,
+				   p->exit_on_error);
+	if (p->strided && (p->zbd || !p->zone_bytes || !p->zone_range || p->trims || p->zone_skip > sim->d.m.b.size ||
+			   p->zone_range > sim->d.m.b.size || p->zone_bytes > sim->d.m.b.size))
+		return zd_sim_fail(err, ZD_E_GEOMETRY,
+				   "zonemode=strided needs zonesize and zonerange above 0 and within the disk, and no trims");
+	if (p->diskless && (p->zbd || p->kind != ZD_SIM_JOB_FIO))
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "the engine null has no zones, and no log and no trace");
+	for (dir = 0; dir < 3; dir++) {
+		if (p->align[dir] % sim->d.m.b.logical_block || p->align[dir] > p->size)
+			return zd_sim_fail(
+				err, ZD_E_GEOMETRY,
+				"an alignment of %llu is no multiple of the logical block, %u, or larger than the range",
+				(unsigned long long)p->align[dir], sim->d.m.b.logical_block);
+	}
+	if (p->latency_target && !(p->latency_percentile > 0 && p->latency_percentile <= 100))
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "latency_percentile must be above 0 and up to 100");
 	if (p->mix_read > 100)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "a mix of %u percent reads", p->mix_read);
 	if (!(p->reset_frequency >= 0 && p->reset_frequency <= 1) || !(p->reset_threshold >= 0 && p->reset_threshold <= 1))
@@ -82,11 +101,29 @@ int zd_job_init(struct zd_sim *sim, struct job *job, uint32_t index, struct zd_e
 
 	if (r)
 		return r;
+	if (p->named_count && (p->named_first >= index || p->named_count > index - p->named_first))
+		return zd_sim_fail(err, ZD_E_GEOMETRY,
+				   "it waits for jobs %u to %u and is itself number %u: only for earlier ones", p->named_first,
+				   p->named_first + p->named_count - 1, index);
 	if (p->wait_for > index)
 		return zd_sim_fail(err, ZD_E_GEOMETRY, "it waits for job %u and is itself number %u: only for earlier ones",
 				   p->wait_for - 1, index);
 	job->index = index;
 	job->next = nexts[p->kind];
+	job->depth = p->latency_target ? 1 : p->iodepth;
+	job->depth_low = 1;
+	job->depth_high = p->iodepth;
+	job->least_room = p->write_remainder ? 1 : p->bs_min[ZD_SIM_WRITE];
+	job->stride_at = p->offset;
+	job->unusual = p->fsync || p->durable || p->end_fsync || p->diskless || p->strided || p->flow || p->latency_target ||
+		       p->write_remainder || p->poisson;
+	job->rates = p->rate_min[0] || p->rate_min[1] || p->rate_min[2] || p->rate_iops_min[0] || p->rate_iops_min[1] ||
+		     p->rate_iops_min[2];
+	job->watched = p->latency_target || p->log || p->steady || job->rates;
+	job->batched = p->iodepth > 1 && (p->batch_complete > 1 || (p->depth_low && p->depth_low < p->iodepth));
+	r = zd_steady_init(sim, job, err);
+	if (r)
+		return r;
 	job->io_given = p->io_size;
 	if (!p->io_size)
 		p->io_size = p->kind == ZD_SIM_JOB_FIO ? p->size : UINT64_MAX;
@@ -125,9 +162,6 @@ void zd_job_free(struct job *job)
 	for (dir = 0; dir < 3; dir++)
 		free(job->histogram[dir]);
 	zd_log_free(job->log);
-	free(job->ops);
-	free(job->segment_zone);
-	free(job->records);
-	free(job->kept);
-	free(job);
+	zd_steady_free(job);
+	ZD_FREE(job->ops, job->segment_zone, job->records, job->kept, job->done, job);
 }

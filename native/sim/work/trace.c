@@ -4,6 +4,8 @@
 
 static void record_used(struct job *job)
 {
+	job->r.folded += job->beyond;
+	job->beyond = false;
 	job->rec_first++;
 	job->rec_used--;
 }
@@ -40,6 +42,18 @@ static bool all_meets(uint8_t cmd, uint64_t cond)
 	case ZD_CMD_FINISH: return zd_cond_active((int)cond);
 	default: return cond != ZD_EMPTY;
 	}
+}
+
+/* Whether a command lies beyond what the job has, in whole or in part. */
+static bool lies_beyond(const struct job *job, const struct zd_sim_record *r)
+{
+	uint64_t end = job->log ? job->log_blocks * job->p.log_block : job->p.size;
+
+	if (r->dir == ZD_SIM_NR_DIRS || is_all(r->dir) || (job->log && r->dir >= ZD_SIM_TRIM))
+		return false;
+	if (is_zone_command(r->dir) && r->dir != ZD_TRACE_DIR_APPEND)
+		return r->offset >= end;
+	return r->length && (r->offset >= end || r->length > end - r->offset);
 }
 
 /*
@@ -141,11 +155,11 @@ enum next zd_trace_next(struct zd_sim *sim, struct job *job, struct command *c)
 		r = &job->records[job->rec_first];
 		if (job->start + r->time > sim->d.now) {
 			job->wake = job->start + r->time;
-			job->r.wait_rest += job->wake - sim->d.now;
 			return NEXT_WAIT;
 		}
 		if (r->dir == ZD_SIM_NR_DIRS && job->inflight)
 			return NEXT_DRAIN;
+		job->beyond |= lies_beyond(job, r);
 		if (r->dir < ZD_SIM_TRIM && r->length)
 			break;
 		if (!job->log && is_zone_command(r->dir) && (r->dir != ZD_TRACE_DIR_APPEND || r->length)) {

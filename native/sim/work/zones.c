@@ -7,6 +7,7 @@ enum next zd_zones_next(struct zd_sim *sim, struct job *job, struct command *c)
 	struct machine *m = &sim->d.m;
 	const struct zd_sim_job *p = &job->p;
 	uint32_t last = zone_of(m, p->offset + p->size - 1), zone;
+	struct zd_error why;
 	uint64_t fill;
 	int r = 0;
 
@@ -17,7 +18,7 @@ enum next zd_zones_next(struct zd_sim *sim, struct job *job, struct command *c)
 	if (zone > last)
 		return NEXT_END;
 	if (p->zones_command && job->zones_done) { /* the last one would keep its place among the open zones */
-		r = zd_machine_manage(m, ZD_CMD_RESET, job->zone_last, &job->r.why);
+		r = zd_machine_manage(m, ZD_CMD_RESET, job->zone_last, &why);
 		sim->host_wp[job->zone_last] = 0;
 	}
 	job->zone_next = zone + 1;
@@ -29,17 +30,16 @@ enum next zd_zones_next(struct zd_sim *sim, struct job *job, struct command *c)
 	if (p->zones_finish && p->occupancy >= 1) /* a block is left, or there would be nothing to finish */
 		fill = zone_capacity(m, zone) - m->b.physical_block;
 	if (!r && (zone_written(m, zone) || zone_cond(m, zone) != ZD_EMPTY))
-		r = zd_machine_manage(m, ZD_CMD_RESET, zone, &job->r.why);
+		r = zd_machine_manage(m, ZD_CMD_RESET, zone, &why);
 	if (!r &&
 	    (fill || p->zones_command != 1)) /* as a host that fills it would; a zone that nothing is written to is open then */
-		r = fill ? machine_write(m, ZD_CMD_WRITE, zone, 0, fill, &job->r.why) :
-			   zd_machine_manage(m, ZD_CMD_OPEN, zone, &job->r.why);
+		r = fill ? machine_write(m, ZD_CMD_WRITE, zone, 0, fill, &why) : zd_machine_manage(m, ZD_CMD_OPEN, zone, &why);
 	if (!r && fill && p->zones_command == 1)
-		r = zd_machine_manage(m, ZD_CMD_CLOSE, zone, &job->r.why);
+		r = zd_machine_manage(m, ZD_CMD_CLOSE, zone, &why);
 	if (!r && p->zones_finished)
-		r = zd_machine_manage(m, ZD_CMD_FINISH, zone, &job->r.why);
+		r = zd_machine_manage(m, ZD_CMD_FINISH, zone, &why);
 	if (r) {
-		job->r.error = r;
+		zd_end_job(sim, job, r, &why);
 		return NEXT_FAILED;
 	}
 	c->cmd = p->zones_command == 1 ? ZD_CMD_OPEN :

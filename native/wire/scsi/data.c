@@ -12,7 +12,7 @@ void zd_scsi_extent(const uint8_t *cdb, uint64_t *lba, uint64_t *blocks)
 		break;
 	case 4:
 		*lba = get64(cdb + 2);
-		*blocks = cdb[0] == 0x89 ? cdb[13] : get32(cdb + 10);
+		*blocks = cdb[0] == 0x89 ? cdb[13] : cdb[0] == 0x9C ? get16(cdb + 12) : get32(cdb + 10);
 		break;
 	case 5:
 		*lba = get32(cdb + 2);
@@ -29,7 +29,7 @@ static uint32_t length_at(uint8_t opcode)
 {
 	switch (opcode >> 5) {
 	case 0: return 4;
-	case 4: return opcode == 0x89 ? 13 : 10;
+	case 4: return opcode == 0x89 ? 13 : opcode == 0x9C ? 12 : 10;
 	case 5: return 6;
 	default: return 7;
 	}
@@ -58,6 +58,11 @@ bool zd_scsi_backwards(struct zd_scsi_task *task, uint64_t wants)
 		return false;
 	zd_scsi_check(task, ZD_SENSE_INVALID_FIELD_IN_CDB);
 	return true;
+}
+
+bool zd_scsi_exact(const struct zd_scsi_task *task, uint64_t wants)
+{
+	return task->given == wants && !task->untaken;
 }
 
 bool zd_scsi_fua(const struct zd_scsi_task *task)
@@ -100,9 +105,8 @@ int zd_scsi_read(struct zd_scsi_task *task)
 	struct zd_request *request;
 	uint64_t length;
 
-	if (!zd_scsi_place(task, true))
+	if (!zd_scsi_place_bytes(task, &length))
 		return STEP_END;
-	length = task->blocks << task->unit->shift;
 	task->wants_in = length;
 	if (!length)
 		return zd_scsi_good(task);
@@ -130,9 +134,8 @@ int zd_scsi_write(struct zd_scsi_task *task)
 	struct zd_request *request;
 	uint64_t length, have;
 
-	if (!zd_scsi_place(task, true))
+	if (!zd_scsi_place_bytes(task, &length))
 		return STEP_END;
-	length = task->blocks << task->unit->shift;
 	if (zd_scsi_backwards(task, length))
 		return STEP_END;
 	if (zd_scsi_meets_swap(task))
@@ -146,6 +149,14 @@ int zd_scsi_write(struct zd_scsi_task *task)
 	if (!zd_scsi_clip(task, task->out, 0, have))
 		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
 	return STEP_SUBMIT;
+}
+
+/* What is beyond the disk says so, whatever its length. */
+int zd_scsi_write_atomic(struct zd_scsi_task *task)
+{
+	if (!zd_scsi_place(task, false))
+		return STEP_END;
+	return task->blocks > MAX_ATOMIC ? zd_scsi_field(task, length_at(task->cdb[0]), 7) : zd_scsi_write(task);
 }
 
 void zd_scsi_size_blocks_in(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64_t *out, uint64_t *in)

@@ -29,15 +29,11 @@ static void finish(struct zd_scsi_task *task)
 
 static void run(struct zd_scsi_task *task);
 
-/*
- * Submitter and completion meet here: whoever comes second goes on with the task. A request that ends within
- * zd_submit() does not do so here, which keeps a task of many requests from nesting as deep.
- */
 static void ended(struct zd_request *request)
 {
 	struct zd_scsi_task *task = request->arg;
 
-	if (__atomic_fetch_add(&task->turn, 1, __ATOMIC_ACQ_REL))
+	if (zd_wire_comes_second(&task->turn))
 		run(task);
 }
 
@@ -48,10 +44,7 @@ static void run(struct zd_scsi_task *task)
 			zd_scsi_status(task, ZD_SCSI_TASK_ABORTED);
 			break;
 		}
-		task->turn = 0;
-		task->request.done = task->done ? ended : NULL;
-		zd_submit(task->unit->dev, &task->request);
-		if (task->done && !__atomic_fetch_add(&task->turn, 1, __ATOMIC_ACQ_REL))
+		if (!zd_wire_submit(task->unit->dev, &task->request, &task->turn, task->done ? ended : NULL))
 			return;
 	}
 	finish(task);
@@ -59,18 +52,9 @@ static void run(struct zd_scsi_task *task)
 
 struct zd_request *zd_scsi_ask(struct zd_scsi_task *task, int op)
 {
-	struct zd_request *request = &task->request;
-
-	/* Who cancels may be writing to that word meanwhile; run() looks at the task's own, which is never taken back. */
-	memset(request, 0, offsetof(struct zd_request, cancel));
-	memset(request->reserved, 0, sizeof(request->reserved));
-	__atomic_store_n(&request->cancel, 0, __ATOMIC_RELAXED);
-	request->size = sizeof(*request);
-	request->op = (uint16_t)op;
-	request->err = &task->error;
-	request->arg = task;
+	zd_wire_ask(&task->request, op, &task->error, task);
 	task->step = zd_scsi_end;
-	return request;
+	return &task->request;
 }
 
 int zd_scsi_end(struct zd_scsi_task *task)

@@ -21,8 +21,8 @@ static void put_text(uint8_t *out, const char *text, size_t width)
 
 static int standard(struct zd_scsi_task *task)
 {
-	/* SAM-5, SPC-5, SBC-4 and ZBC, none of them claimed to a revision. */
-	static const uint16_t standards[] = { 0x00A0, 0x05C0, 0x0600, 0x0620 };
+	/* SAM-5, SPC-5, SBC-4, SBC-3 (which hosts look for) and ZBC, none of them claimed to a revision. */
+	static const uint16_t standards[] = { 0x00A0, 0x05C0, 0x0600, 0x04C0, 0x0620 };
 	const struct zd_scsi_lu *unit = task->unit;
 	uint8_t out[96] = { 0 };
 
@@ -42,7 +42,7 @@ static int standard(struct zd_scsi_task *task)
 	for (uint32_t i = 0; i < sizeof(standards) / sizeof(standards[0]); i++)
 		put16(out + 58 + 2 * i, standards[i]);
 	if (task->nexus->target->port.protocol == 5)
-		put16(out + 66, 0x0960); /* iSCSI */
+		put16(out + 58 + sizeof(standards), 0x0960); /* iSCSI */
 	return zd_scsi_give(task, out, sizeof(out), get16(task->cdb + 3));
 }
 
@@ -130,6 +130,7 @@ static uint32_t limits(const struct zd_scsi_task *task, uint8_t *out)
 		put32(out + 24, physical);
 	}
 	put64(out + 32, most); /* of WRITE SAME */
+	put32(out + 40, MAX_ATOMIC);
 	return 60;
 }
 
@@ -137,7 +138,7 @@ static uint32_t characteristics(const struct zd_scsi_task *task, uint8_t *out)
 {
 	memset(out, 0, 60);
 	put16(out, ROTATION);
-	out[3] = 0x02; /* 3.5 inch */
+	out[3] = 0x52; /* what was erased is read without an error; 3.5 inch */
 	out[4] = task->unit->info.model == ZD_HOST_AWARE ? 0x10 : 0;
 	return 60;
 }

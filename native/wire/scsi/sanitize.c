@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * FORMAT UNIT and SANITIZE: every zone is reset, every conventional one reads as zeros, and both are durable. All forms do the
- * same; they end when it is done, whatever IMMED says.
+ * same; they end when it is done, whatever IMMED says. ZNR, by which zones would stay as they are, is refused.
  */
 #include "wire/scsi/scsi.h"
 
@@ -64,22 +64,35 @@ void zd_scsi_size_format(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint
 	*in = 0;
 }
 
+/* The list that comes with a task; NULL: it ends so, as *step says. */
+static const uint8_t *parameter_list(struct zd_scsi_task *task, uint64_t length, int *step)
+{
+	const uint8_t *list;
+
+	*step = STEP_END;
+	if (zd_scsi_backwards(task, length))
+		return NULL;
+	list = zd_scsi_take(task, length);
+	if (!list)
+		*step = zd_scsi_check(task, ZD_SENSE_PARAMETER_LIST_LENGTH);
+	return list;
+}
+
 /* A parameter list may come, and may ask for nothing but that: no defect lists, patterns or protection. */
 int zd_scsi_format(struct zd_scsi_task *task)
 {
 	const uint8_t *cdb = task->cdb, *list;
 	uint64_t head, in;
+	int step;
 
 	zd_scsi_size_format(task->unit, cdb, &head, &in);
 	if (!head)
 		return cdb[1] & 0x3F ? zd_scsi_field(task, 1, 5) : erase(task);
 	if (cdb[1] & 0x07)
 		return zd_scsi_field(task, 1, 2);
-	if (zd_scsi_backwards(task, head))
-		return STEP_END;
-	list = zd_scsi_take(task, head);
+	list = parameter_list(task, head, &step);
 	if (!list)
-		return zd_scsi_check(task, ZD_SENSE_PARAMETER_LIST_LENGTH);
+		return step;
 	if (list[0] & 0x07)
 		return zd_scsi_parameter(task, 0, 2); /* protection */
 	if (list[1] & 0x08)
@@ -94,17 +107,16 @@ int zd_scsi_sanitize(struct zd_scsi_task *task)
 	uint32_t length = get16(task->cdb + 7);
 	bool overwrite = (task->cdb[1] & 0x1F) == 0x01;
 	const uint8_t *list;
+	int step;
 
 	if (!overwrite)
 		return length ? zd_scsi_field(task, 7, 7) : erase(task);
 	/* A pattern other than zeros would leave a zone written that is to be empty. */
 	if (length < 4 || length > 4 + task->unit->block)
 		return zd_scsi_field(task, 7, 7);
-	if (zd_scsi_backwards(task, length))
-		return STEP_END;
-	list = zd_scsi_take(task, length);
+	list = parameter_list(task, length, &step);
 	if (!list)
-		return zd_scsi_check(task, ZD_SENSE_PARAMETER_LIST_LENGTH);
+		return step;
 	if (!(list[0] & 0x1F))
 		return zd_scsi_parameter(task, 0, 4); /* how often */
 	if (get16(list + 2) + 4u != length)

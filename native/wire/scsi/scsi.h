@@ -19,6 +19,7 @@
 
 #include "base/bigendian.h"
 #include "rules/sense.h"
+#include "wire/common.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,6 +30,11 @@
 #define STEP_SUBMIT 1 /* task->request is to be submitted; then task->step goes on */
 
 #define MAX_UNMAP_DESCRIPTORS 256 /* of one UNMAP; VPD page B0h says so */
+/*
+ * Blocks of one WRITE ATOMIC; VPD page B0h says so. A power cut takes or keeps each logical block by itself: no two of them are
+ * atomic.
+ */
+#define MAX_ATOMIC 1
 
 struct zd_scsi_registration {
 	uint64_t key;
@@ -53,7 +59,7 @@ struct zd_scsi_lu {
 	/* Looked at by each command, without the lock. */
 	_Atomic uint32_t reserved; /* somebody has a registration or a reservation */
 	_Atomic uint32_t stopped;
-	_Atomic uint32_t nr_swaps;     /* COMPARE AND WRITE under way */
+	_Atomic uint32_t nr_swaps;     /* COMPARE AND WRITE and ORWRITE under way */
 	_Atomic uint32_t starts;       /* START STOP UNIT that started it */
 	_Atomic uint32_t failed_opens; /* OPEN ZONE for which no open zone was left */
 	_Atomic uint8_t write_cache, descriptor_sense, write_protect;
@@ -189,13 +195,18 @@ int zd_scsi_mode_select(struct zd_scsi_task *task);
 void zd_scsi_modes_as_at_first(struct zd_scsi_lu *unit);
 int zd_scsi_read(struct zd_scsi_task *task);
 int zd_scsi_write(struct zd_scsi_task *task);
+int zd_scsi_write_atomic(struct zd_scsi_task *task);
 int zd_scsi_synchronize(struct zd_scsi_task *task);
 int zd_scsi_prefetch(struct zd_scsi_task *task);
 int zd_scsi_verify(struct zd_scsi_task *task);
 int zd_scsi_write_verify(struct zd_scsi_task *task);
 int zd_scsi_compare_write(struct zd_scsi_task *task);
+int zd_scsi_or_write(struct zd_scsi_task *task);
 int zd_scsi_write_same(struct zd_scsi_task *task);
 int zd_scsi_unmap(struct zd_scsi_task *task);
+int zd_scsi_lba_status(struct zd_scsi_task *task);
+int zd_scsi_read_defects10(struct zd_scsi_task *task);
+int zd_scsi_read_defects12(struct zd_scsi_task *task);
 int zd_scsi_report_zones(struct zd_scsi_task *task);
 int zd_scsi_zone_command(struct zd_scsi_task *task);
 int zd_scsi_reserve(struct zd_scsi_task *task);
@@ -230,15 +241,28 @@ void zd_scsi_size_same(const struct zd_scsi_lu *unit, const uint8_t *cdb, uint64
 void zd_scsi_extent(const uint8_t *cdb, uint64_t *lba, uint64_t *blocks);
 /* Takes them into the task and says whether they lie on the disk, and move no more than a command may; else ends it. */
 bool zd_scsi_place(struct zd_scsi_task *task, bool moves);
+/* The same of a command that moves data: so many bytes. */
+static inline bool zd_scsi_place_bytes(struct zd_scsi_task *task, uint64_t *length)
+{
+	bool there = zd_scsi_place(task, true);
+
+	*length = task->blocks << task->unit->shift;
+	return there;
+}
 /* Whether a command that takes `wants` bytes got buffers for the other direction only; then it has ended. */
 bool zd_scsi_backwards(struct zd_scsi_task *task, uint64_t wants);
+/*
+ * Whether a command has all the bytes that it takes and the initiator has no more: by one that has, the two would not agree on
+ * what the bytes mean. Of commands whose data is not simply block after block.
+ */
+bool zd_scsi_exact(const struct zd_scsi_task *task, uint64_t wants);
 bool zd_scsi_fua(const struct zd_scsi_task *task);
 /* A request of the task, to be filled further. */
 struct zd_request *zd_scsi_ask(struct zd_scsi_task *task, int op);
 /* A step that ends the task as its request did. */
 int zd_scsi_end(struct zd_scsi_task *task);
 /*
- * Whether task->lba and ->blocks meet a COMPARE AND WRITE that is under way. What changes blocks asks it before it begins, and ends
+ * Whether task->lba and ->blocks meet a COMPARE AND WRITE or an ORWRITE that is under way. What changes blocks asks it before it begins, and ends
  * with BUSY if so; VERIFY and reads do not ask. It is a look, not a lock: a swap may begin behind it.
  */
 bool zd_scsi_meets_swap(struct zd_scsi_task *task);

@@ -212,17 +212,6 @@ static void attend_power(zd_scsi_target *target, const struct zd_scsi_lu *unit)
 	pthread_mutex_unlock(&target->lock);
 }
 
-/* Of those who see the same number change, one tells it; one whose look is older than what was told has seen nothing new. */
-static bool is_new(_Atomic uint32_t *told, uint32_t now)
-{
-	uint32_t before = atomic_load_explicit(told, memory_order_relaxed);
-
-	while ((int32_t)(now - before) > 0)
-		if (atomic_compare_exchange_weak(told, &before, now))
-			return true;
-	return false;
-}
-
 /*
  * A disk that lost its power forgets what it only kept in memory, and spins up again. Zones that died are parameters that
  * changed; after a rollback the medium may be another one. Other openers' plain commands are no news: REPORT ZONES shows
@@ -235,15 +224,15 @@ void zd_scsi_look_for_news(zd_scsi_target *target, struct zd_scsi_lu *unit)
 
 	if (zd_news(unit->dev, &news, &err))
 		return; /* the command will meet the same failure, and tell it */
-	if (is_new(&unit->powered, news.powered)) {
+	if (zd_wire_is_new(&unit->powered, news.powered)) {
 		zd_scsi_forget_reservations(unit);
 		zd_scsi_modes_as_at_first(unit);
 		atomic_store(&unit->stopped, 0);
 		attend_power(target, unit);
 	}
-	if (is_new(&unit->conditioned, news.conditioned))
+	if (zd_wire_is_new(&unit->conditioned, news.conditioned))
 		zd_scsi_attend_others(target, NULL, unit, ZD_SENSE_PARAMETERS_CHANGED);
-	if (is_new(&unit->gone_back, news.gone_back))
+	if (zd_wire_is_new(&unit->gone_back, news.gone_back))
 		zd_scsi_attend_others(target, NULL, unit, ZD_SENSE_MEDIUM_CHANGED);
 }
 

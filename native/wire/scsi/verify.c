@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* VERIFY, WRITE AND VERIFY, COMPARE AND WRITE, WRITE SAME, UNMAP. */
+/* VERIFY, WRITE AND VERIFY, COMPARE AND WRITE, ORWRITE, WRITE SAME, UNMAP. */
 #include "wire/scsi/scsi.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* ---------------------------------------------------------------- blocks that a COMPARE AND WRITE has */
+/* ---------------------------------------------------------------- blocks that a COMPARE AND WRITE or an ORWRITE has */
 
 static bool overlaps(const struct zd_scsi_lu *unit, const struct zd_scsi_task *task)
 {
@@ -29,9 +29,9 @@ bool zd_scsi_meets_swap(struct zd_scsi_task *task)
 }
 
 /*
- * From here to the end of the task, no COMPARE AND WRITE, WRITE, WRITE SAME, UNMAP, erasure or reset of these blocks begins
+ * From here to the end of the task, no COMPARE AND WRITE, ORWRITE, WRITE, WRITE SAME, UNMAP, erasure or reset of these blocks begins
  * on this unit. One that looked for swaps before and is still under way does its work all the same, and it may land between
- * the comparison and the write; so may what other units and openers of the disk do.
+ * the comparison (or the read) and the write; so may what other units and openers of the disk do.
  */
 static bool swap_begin(struct zd_scsi_task *task)
 {
@@ -202,15 +202,15 @@ int zd_scsi_compare_write(struct zd_scsi_task *task)
 {
 	uint64_t half;
 
-	if (!zd_scsi_place(task, true))
+	if (!zd_scsi_place_bytes(task, &half))
 		return STEP_END;
-	half = task->blocks << task->unit->shift;
 	if (zd_scsi_backwards(task, 2 * half))
 		return STEP_END;
+	if (!zd_scsi_exact(task, 2 * half))
+		return zd_scsi_field(task, 13,
+				     7); /* whose halves meet elsewhere, as of 256 blocks, for which the field has no room */
 	if (!half)
 		return zd_scsi_good(task);
-	if (task->given < 2 * half)
-		return zd_scsi_field(task, 13, 7); /* all of it or nothing */
 	if (!swap_begin(task))
 		return zd_scsi_status(task, ZD_SCSI_BUSY);
 	zd_scsi_ask(task, ZD_OP_COMPARE)->offset = task->lba << task->unit->shift;
@@ -224,6 +224,64 @@ void zd_scsi_size_compare(const struct zd_scsi_lu *unit, const uint8_t *cdb, uin
 {
 	zd_scsi_size_blocks_out(unit, cdb, out, in);
 	*out *= 2;
+}
+
+/* ---------------------------------------------------------------- ORWRITE */
+
+/* What the initiator sent, over the blocks as they were read. */
+static int or_then_write(struct zd_scsi_task *task)
+{
+	uint64_t length = task->blocks << task->unit->shift;
+	uint8_t *at = task->scratch;
+	struct zd_request *request;
+
+	if (task->request.result < 0)
+		return zd_scsi_end(task);
+	for (const struct iovec *from = task->out; length; from++) {
+		uint64_t n = from->iov_len < length ? from->iov_len : length;
+		const uint8_t *bytes = from->iov_base;
+
+		for (uint64_t i = 0; i < n; i++)
+			at[i] |= bytes[i];
+		at += n;
+		length -= n;
+	}
+	request = zd_scsi_ask(task, ZD_OP_WRITE);
+	request->offset = task->lba << task->unit->shift;
+	request->flags = zd_scsi_fua(task) ? ZD_REQ_FUA : 0;
+	request->iov = &task->piece;
+	request->nr_iov = 1;
+	return STEP_SUBMIT;
+}
+
+/* Read, then written by the rules of its zone: in a sequential one at the write pointer alone, where nothing is to be read. */
+int zd_scsi_or_write(struct zd_scsi_task *task)
+{
+	struct zd_request *request;
+	uint64_t length;
+
+	if (!zd_scsi_place_bytes(task, &length))
+		return STEP_END;
+	if (zd_scsi_backwards(task, length))
+		return STEP_END;
+	/* As of a write, whole blocks that came are taken. */
+	if (task->given < length) {
+		task->blocks = task->given >> task->unit->shift;
+		length = task->blocks << task->unit->shift;
+	}
+	if (!length)
+		return zd_scsi_good(task);
+	if (!swap_begin(task))
+		return zd_scsi_status(task, ZD_SCSI_BUSY);
+	if (!zd_scsi_scratch(task, length))
+		return zd_scsi_check(task, ZD_SENSE_NO_RESOURCES);
+	task->piece = (struct iovec){ task->scratch, length };
+	request = zd_scsi_ask(task, ZD_OP_READ);
+	request->offset = task->lba << task->unit->shift;
+	request->iov = &task->piece;
+	request->nr_iov = 1;
+	task->step = or_then_write;
+	return STEP_SUBMIT;
 }
 
 /* ---------------------------------------------------------------- WRITE SAME */
@@ -269,7 +327,7 @@ int zd_scsi_write_same(struct zd_scsi_task *task)
 		return zd_scsi_field(task, cdb[0] == 0x93 ? 10 : 7, 7); /* page B0h: 0 is not the rest of the disk */
 	if (zd_scsi_backwards(task, zeros ? 0 : task->unit->block))
 		return STEP_END;
-	if (!zeros && task->given < task->unit->block)
+	if (!zeros && !zd_scsi_exact(task, task->unit->block))
 		return zd_scsi_field(task, cdb[0] == 0x93 ? 10 : 7, 7);
 	if (zd_scsi_meets_swap(task))
 		return zd_scsi_status(task, ZD_SCSI_BUSY);
