@@ -40,7 +40,8 @@ struct zd_zone_rt {
 	_Atomic uint64_t writes, appends, bytes_written, finish_wasted;
 	_Atomic uint32_t opens, closes, finishes, resets, implicit_opens, implicit_closes;
 	_Atomic uint32_t errors;
-	_Atomic uint32_t commit_slot; /* slot + 1 in the entry being written; equals disk_slot at rest; commit lock */
+	/* slot + 1 in the entry on its way, from when it was collected; disk_slot at rest; commit lock */
+	_Atomic uint32_t commit_slot;
 };
 _Static_assert(sizeof(struct zd_zone_rt) == 128, "two cache lines");
 
@@ -52,14 +53,18 @@ enum zd_slot_state {
 	ZD_SLOT_PINNED = 4 /* no zone's, but views read it */
 };
 
-/* Per slot. Under the resource lock, but for filled, which belongs to the owning zone's stripe while used. */
+/*
+ * Per slot. Under the resource lock, but for filled, which belongs to the owning zone's stripe while used. Pins rise under
+ * the stripe and the resource lock, and fall under the latter alone; who holds the stripe and reads them may so see one
+ * that has just gone, and copies once more than it had to.
+ */
 struct zd_slot_rt {
 	_Atomic uint64_t filled; /* bytes from the slot's start that surely have host blocks */
 	uint32_t zone;           /* owner + 1 (USED, PENDING) */
 	uint32_t next;           /* slot + 1 in its list */
-	uint32_t pins;           /* snapshots that need its bytes unchanged; under all stripes or, to fall, the resource lock */
+	_Atomic uint32_t pins;   /* snapshots, and readers without a lock, that need its bytes unchanged */
 	uint32_t state;          /* enum zd_slot_state */
-	uint64_t pinned;         /* how many bytes from its start they need */
+	_Atomic uint64_t pinned; /* how many bytes from its start they need; 0 once the last of them has read its last */
 };
 _Static_assert(sizeof(struct zd_slot_rt) == 32, "packs");
 
@@ -164,11 +169,16 @@ struct zd_faults {
 	_Atomic uint64_t power_label[6]; /* its label; read without a lock, see zd_fault_mark_power() */
 	char flush_label[48];
 	_Atomic uint64_t virtual_ns;
+	_Atomic uint32_t has_spoiled; /* 0: no command needs to look for them */
 	struct zd_fault_rt rule[ZD_MAX_FAULTS];
 	struct zd_lost lost[ZD_MAX_LOST];
+	_Atomic uint64_t spoiled[ZD_MAX_SPOILED]; /* blocks that cannot be read: where each begins, | 1; 0: a free place */
 };
 
-/* Recording: in the shared state, so that all openers' commands are met. The ring lies in the page behind it. */
+/*
+ * Recording: in the shared state, so that all openers' commands are met. The ring lies in the page behind it. What commands
+ * write lies in a second ring, while it is recorded too: in the room that the image has spare behind the runtime area.
+ */
 #define ZD_TRACE_RING 1024u  /* records */
 #define ZD_TRACE_RECORD 128u /* bytes of each */
 
@@ -184,6 +194,16 @@ struct zd_trace_rt {
 	uint32_t zero;
 	_Atomic uint32_t waiting;    /* now; too many when one was killed */
 	_Atomic uint32_t wake, room; /* futexes: of the recorder, of those who wait */
+	/* of the ring of data, under the lock: bytes ever put in and taken, and the last command that gave any */
+	_Atomic uint64_t data_head, data_tail, last_data;
+};
+
+/* A piece of what a command writes, in the ring of data: behind it lie its bytes. */
+struct zd_trace_piece {
+	uint64_t data; /* of which command: what struct zd_trace_record calls data */
+	uint64_t at;   /* how many of its bytes came before */
+	uint64_t length;
+	uint64_t zero;
 };
 
 struct zd_stripe {
