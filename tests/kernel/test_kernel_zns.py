@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import pytest
@@ -17,20 +18,29 @@ import pytest
 from kernel import lab, zns, zns_differences
 from wire import nvme_door
 from wire.doors import Library
-from wire.nvme_door import FULL, INTERNAL, INVALID_WRITE, TOO_MANY_ACTIVE, TRANSITION
+from wire.nvme_door import (
+    BOUNDARY,
+    FULL,
+    INTERNAL,
+    INVALID_FIELD,
+    INVALID_WRITE,
+    SUCCESS,
+    TOO_MANY_ACTIVE,
+    TRANSITION,
+)
 from wire.test_nvme_zones import NEXT, TABLE
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long]
 NAMES = ("empty", "implicit", "explicit", "closed", "full")
 """Columns of the table, in its order."""
+INVALID_ZONE_OP = 0x1B6
 RUNS, COMMANDS = 50, 200
 
 
-@pytest.fixture(scope="module")
-def drives(
-    boots: object, tmp_path_factory: pytest.TempPathFactory
+@contextmanager
+def guest(
+    tmp_path_factory: pytest.TempPathFactory, *, areas: bool
 ) -> Iterator[tuple[lab.Kernel, Library]]:
-    """A guest that has QEMU's drive, and what makes ours."""
     folder = tmp_path_factory.mktemp("zns")
     image = folder / "drive.img"
     image.touch()
@@ -40,17 +50,37 @@ def drives(
     library.disk_later(False)
     share = folder / "job"
     share.mkdir()
-    with lab.Kernel(share, devices=zns.devices(image)) as kernel:
+    with lab.Kernel(share, devices=zns.devices(image, areas=areas)) as kernel:
         yield kernel, library
 
 
+@pytest.fixture(scope="module")
+def drives(
+    boots: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[lab.Kernel, Library]]:
+    """A guest that has QEMU's drive, and what makes ours."""
+    with guest(tmp_path_factory, areas=False) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def drives_with_areas(
+    boots: object, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[lab.Kernel, Library]]:
+    """The same; zones may have random write areas."""
+    with guest(tmp_path_factory, areas=True) as both:
+        yield both
+
+
 @pytest.fixture
-def begin(drives: tuple[lab.Kernel, Library]) -> Iterator[Callable[..., zns.Play]]:
+def begin(request: pytest.FixtureRequest) -> Iterator[Callable[..., zns.Play]]:
     """A drive of ours as new; QEMU's becomes so by its first command."""
     doors = []
+    areas = "drives_with_areas" in request.fixturenames
+    library = request.getfixturevalue("drives_with_areas" if areas else "drives")[1]
 
     def make(*, follow: bool = True) -> zns.Play:
-        doors.append(zns.ours(drives[1]))
+        doors.append(zns.ours(library, areas=areas))
         play = zns.Play(doors[-1], follow=follow)
         play.give(zns.RESET_ALL)
         return play
@@ -158,3 +188,188 @@ def test_commands_at_random(
     for _ in range(COMMANDS):
         play.give(zns.draw(play, rng))
     judged(drives[0], play)
+
+
+def test_what_is_known_to_differ_with_areas(
+    boots: object, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In a guest of its own: what QEMU's drive counts wrong stays so."""
+    with guest(tmp_path_factory, areas=True) as (kernel, library):
+        door = zns.ours(library, areas=True)
+        play = zns.Play(door)
+        play.give(zns.RESET_ALL, zns.send(zns.OPEN, 0, option=True))
+        for blocks in (zns.AREA + 1, zns.AREA + 2, zns.AREA + zns.GRANULE):
+            assert play.give(zns.send(zns.COMMIT, blocks - 1)).status == BOUNDARY
+        refused = len(play.commands)
+        other = 7 * zns.ZONE
+        play.give(zns.write(other), zns.copy(1, other))
+        copied = len(play.commands) - 1
+        again = [zns.send(zns.OPEN, zone * zns.ZONE, option=True) for zone in (1, 1, 2)]
+        play.give(zns.RESET_ALL, *again[:2], zns.RESET_ALL)
+        asked = len(play.commands)
+        assert [play.give(one).status for one in (again[0], again[2])] == [SUCCESS] * 2
+        last = zns.ZONE + zns.CAPACITY
+        play.give(zns.RESET_ALL, zns.send(zns.OPEN, zns.ZONE, option=True))
+        for end in range(zns.ZONE + zns.AREA, last, zns.AREA):
+            play.give(zns.write(end - zns.AREA, zns.AREA), zns.send(zns.COMMIT, end - 1))
+        play.give(zns.send(zns.COMMIT, last - zns.GRANULE - 1))
+        beyond = play.give(zns.send(zns.COMMIT, last + zns.GRANULE - 1))
+        theirs = play.theirs(kernel)
+        door.close()
+    assert [one.status for one in theirs[refused - 3 : refused]] == [
+        INVALID_FIELD,
+        BOUNDARY,
+        BOUNDARY,
+    ]
+    assert zns.differences(play.commands[:refused], theirs[:refused], play.answers[:refused]) == (
+        [],
+        {zns_differences.COMMITS_TOO_MANY.name},
+    )
+    assert (theirs[copied].zones[0].written, play.answers[copied].zones[0].written) == (1, 0)
+    assert [one.status for one in theirs[asked : asked + 2]] == [SUCCESS, zns.NO_AREA]
+    assert (beyond.status, beyond.zones[1].written) == (BOUNDARY, zns.CAPACITY - zns.GRANULE)
+    assert (theirs[-1].status, theirs[-1].zones[1].written) == (SUCCESS, zns.CAPACITY + zns.GRANULE)
+
+
+GOOD, OUTSIDE, NO_FIELD, BEYOND = (
+    (SUCCESS,) * 3,
+    (INVALID_WRITE,) * 3,
+    (INVALID_FIELD,) * 3,
+    (BOUNDARY,) * 3,
+)
+AREA_NAMES = ("explicit", "closed", "implicit")
+"""Conditions of a zone with an area: one granule is committed, and its area's first block is written."""
+WITH_AREA = {
+    # statuses, then the conditions behind the command, then whether the zone still has its area
+    "read": (GOOD, (3, 4, 2), True),
+    "verify": (GOOD, (3, 4, 2), True),
+    "write in": (GOOD, (3, 2, 2), True),
+    "write again": (GOOD, (3, 2, 2), True),
+    "write behind": (GOOD, (3, 2, 2), True),
+    "write to the last": (GOOD, (3, 2, 2), True),
+    "write too far": (OUTSIDE, (3, 4, 2), True),
+    "write before": (OUTSIDE, (3, 4, 2), True),
+    "append": ((INVALID_ZONE_OP,) * 3, (3, 4, 2), True),
+    "write zeroes": (GOOD, (3, 2, 2), True),
+    "commit": (GOOD, (3, 2, 2), True),
+    "commit all": (GOOD, (3, 2, 2), True),
+    "commit odd": (NO_FIELD, (3, 4, 2), True),
+    "commit too much": (BEYOND, (3, 4, 2), True),
+    "commit again": (BEYOND, (3, 4, 2), True),
+    "open": (GOOD, (3, 3, 3), True),
+    "close": (GOOD, (4, 4, 4), True),
+    "finish": (GOOD, (0xE, 0xE, 0xE), False),
+    "reset": (GOOD, (1, 1, 1), False),
+    "offline": ((TRANSITION,) * 3, (3, 4, 2), True),
+}
+WITHOUT = {
+    # as in TABLE: zones without an area in each condition; where they are written, two blocks, which are half a granule
+    "open with area": (SUCCESS, *(zns.NO_AREA,) * 3, TRANSITION),
+    "commit": (INVALID_FIELD,) * 5,
+}
+
+
+def with_area(name: str, slba: int) -> list[zns.Command]:
+    """Commands that bring an EMPTY zone into a condition of AREA_NAMES."""
+    first = slba + zns.GRANULE
+    commands = [
+        zns.send(zns.OPEN, slba, option=True),
+        zns.write(slba, zns.GRANULE),
+        zns.send(zns.COMMIT, first - 1),
+        zns.write(first),
+    ]
+    if name != "explicit":
+        commands.append(zns.send(zns.CLOSE, slba))
+    if name == "implicit":
+        commands.append(zns.write(first))
+    return commands
+
+
+def area_commands(slba: int, other: int) -> dict[str, zns.Command]:
+    """The rows of WITH_AREA; not those where QEMU's drive is wrong: COPY_COMMITS, AREA_TWICE."""
+    first, last = slba + zns.GRANULE, slba + zns.GRANULE + zns.AREA - 1
+    return {
+        **commands_of(0, slba, other),
+        "read": zns.read(slba, zns.GRANULE + 2),
+        "write in": zns.write(first + 3, 2),
+        "write again": zns.write(first, byte=0xA5),
+        "write behind": zns.write(last, 2),
+        "write to the last": zns.write(last + zns.AREA),
+        "write too far": zns.write(last + zns.AREA, 2),
+        "write before": zns.write(first - 1),
+        "write zeroes": zns.plain("write zeroes", zns.ZEROES, first + 1),
+        "commit": zns.send(zns.COMMIT, first + zns.GRANULE - 1),
+        "commit all": zns.send(zns.COMMIT, last),
+        "commit odd": zns.send(zns.COMMIT, first),
+        "commit too much": zns.send(zns.COMMIT, last + zns.GRANULE),
+        "commit again": zns.send(zns.COMMIT, first - 1),
+    }
+
+
+def test_every_condition_with_an_area_under_every_command(
+    drives_with_areas: tuple[lab.Kernel, Library], begin: Callable[[], zns.Play]
+) -> None:
+    play, slba, other = begin(), 3 * zns.ZONE, 7 * zns.ZONE
+    expected: dict[int, tuple[str, int, int | None, bool]] = {}
+
+    def prepare(commands: list[zns.Command]) -> None:
+        play.give(zns.RESET_ALL, zns.write(other), zns.send(zns.FINISH, other))
+        for one in commands:
+            assert play.give(one).status == 0, one.name
+
+    for row, (statuses, conditions, keeps) in WITH_AREA.items():
+        for name, status, cond in zip(AREA_NAMES, statuses, conditions, strict=True):
+            prepare(with_area(name, slba))
+            play.give(area_commands(slba, other)[row])
+            expected[len(play.commands) - 1] = (f"{row}, {name}", status, cond, keeps)
+    for row, without in WITHOUT.items():
+        for name, status in zip(NAMES, without, strict=True):
+            prepare(bring(name, slba))
+            had = play.zones[3].cond
+            command = {
+                "open with area": zns.send(zns.OPEN, slba, option=True),
+                "commit": zns.send(zns.COMMIT, slba + 2 * zns.GRANULE - 1),
+            }[row]
+            play.give(command)
+            good = status == SUCCESS
+            expected[len(play.commands) - 1] = (
+                f"{row}, {name} without one",
+                status,
+                zns.EXPLICIT if good else had,
+                good,
+            )
+    theirs = judged(drives_with_areas[0], play)
+    assert len(expected) == len(WITH_AREA) * len(AREA_NAMES) + len(WITHOUT) * len(NAMES)
+    for place, (what, status, cond, keeps) in expected.items():
+        known = (
+            (zns.NO_AREA,) if what == "open with area, full without one" else ()
+        )  # FULL_WITH_AREA
+        assert play.answers[place].status == status, what
+        assert theirs[place].status in (known or (status,)), what
+        for answer in (theirs[place], play.answers[place]):
+            assert answer.zones[3].cond == cond, what
+            assert bool(answer.zones[3].attributes & zns.ZRWAV) == keeps, what
+
+
+def test_how_many_areas_there_are(
+    drives_with_areas: tuple[lab.Kernel, Library], begin: Callable[[], zns.Play]
+) -> None:
+    play = begin()
+    statuses = [
+        play.give(zns.send(zns.OPEN, zone * zns.ZONE, option=True)).status
+        for zone in range(zns.AREAS + 1)
+    ]
+    assert statuses == [SUCCESS] * zns.AREAS + [zns.NO_AREA]
+    play.give(zns.send(zns.FINISH, 0))
+    assert play.give(zns.send(zns.OPEN, zns.AREAS * zns.ZONE, option=True)).status == SUCCESS
+    judged(drives_with_areas[0], play)
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_areas_at_random(
+    drives_with_areas: tuple[lab.Kernel, Library], begin: Callable[[], zns.Play], seed: int
+) -> None:
+    play, rng = begin(), random.Random(seed)
+    for _ in range(COMMANDS):
+        play.give(zns.draw(play, rng, areas=True))
+    judged(drives_with_areas[0], play)

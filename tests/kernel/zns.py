@@ -23,7 +23,10 @@ ZONES, BLOCK, EXTENSION = 20, 4096, 64
 ZONE, CAPACITY, LIMIT = 256, 192, 32
 """Blocks of a zone, those that it takes, and those of the longest append."""
 MAX_OPEN, MAX_ACTIVE = 3, 5
+AREA, GRANULE, AREAS = 16, 4, 2
+"""Of a drive with random write areas: blocks of one, those of a commit at least, and how many zones may have one."""
 EMPTY, IMPLICIT, EXPLICIT, CLOSED, FULL = 1, 2, 3, 4, 0xE
+ZRWAV, NO_AREA = 1 << 3, 0x1B7
 CLOSE, FINISH, OPEN, RESET, OFFLINE, SET_EXTENSION, COMMIT = 1, 2, 3, 4, 5, 0x10, 0x11
 FLUSH, WRITE, READ, COMPARE, ZEROES, VERIFY, COPY, SEND, RECEIVE, APPEND = (
     *(0x00, 0x01, 0x02, 0x05, 0x08, 0x0C, 0x19),
@@ -33,9 +36,9 @@ SIZE = ZONES * ZONE * BLOCK
 DRIVER = Path(__file__).with_name("guest_nvme.py")
 
 
-def devices(image: Path) -> list[str]:
+def devices(image: Path, *, areas: bool = False) -> list[str]:
     """Arguments of QEMU: its drive on a file of SIZE bytes."""
-    zoned = {
+    zoned: dict[str, object] = {
         "zone_size": f"{ZONE * BLOCK // KIB}K",
         "zone_capacity": f"{CAPACITY * BLOCK // KIB}K",
         "max_open": MAX_OPEN,
@@ -43,6 +46,8 @@ def devices(image: Path) -> list[str]:
         "descr_ext_size": EXTENSION,
         "cross_read": "on",
     }
+    if areas:
+        zoned |= {"zrwas": AREA * BLOCK, "zrwafg": GRANULE * BLOCK, "numzrwa": AREAS}
     told = ",".join(f"zoned.{name}={value}" for name, value in zoned.items())
     return [
         *("-drive", f"file={image},if=none,format=raw,id=drive"),
@@ -52,7 +57,7 @@ def devices(image: Path) -> list[str]:
     ]
 
 
-def ours(library: Library) -> NvmeDoor:
+def ours(library: Library, *, areas: bool = False) -> NvmeDoor:
     """A drive like it."""
     drive = NvmeDoor(
         library,
@@ -66,6 +71,9 @@ def ours(library: Library) -> NvmeDoor:
             nr_conv=0,
             unrestricted_read=1,
             zone_extension=EXTENSION,
+            zrwa_size=AREA * BLOCK if areas else 0,
+            zrwa_granularity=GRANULE * BLOCK if areas else 0,
+            zrwa_count=AREAS if areas else 0,
         ),
     )
     assert drive.code == 0, drive.text
@@ -215,7 +223,7 @@ class Play:
         for command in commands:
             got = self.drive.send(command.sqe, command.out, command.room)
             self._look()
-            if self.follow and got.status == TOO_MANY_ACTIVE and self._closes(command):
+            if self.follow and self._closes(command, got.status):
                 assert self.drive.zone(CLOSE, self.oldest[0]).status == 0
                 self._look()
             answer = _answer(command, got.raw, got.result, got.data, self.report)
@@ -231,11 +239,16 @@ class Play:
             i for i in now if i not in self.oldest
         ]
 
-    def _closes(self, command: Command) -> bool:
-        """Whether QEMU's drive makes room for the zone before it finds that too many are active."""
+    def _closes(self, command: Command, status: int) -> bool:
+        """Whether QEMU's drive makes room for the zone before it finds that too many are active, or have an area."""
         opened = sum(zone.cond in (IMPLICIT, EXPLICIT) for zone in self.zones)
+        if opened < MAX_OPEN or not self.oldest:
+            return False
+        if status == NO_AREA:
+            zone = self.zones[int.from_bytes(command.sqe[40:48], "little") // ZONE]
+            return zone.cond in (EMPTY, CLOSED) and (zone.written or 0) % GRANULE == 0
         extends = command.sqe[0] == SEND and command.sqe[52] == SET_EXTENSION
-        return opened >= MAX_OPEN and bool(self.oldest) and not extends
+        return status == TOO_MANY_ACTIVE and not extends
 
     def theirs(self, kernel: lab.Kernel) -> list[Answer]:
         """What QEMU's drive gives for them."""
@@ -297,8 +310,10 @@ def differences(
 # ---------------------------------------------------------------- drawing
 
 
-def draw(play: Play, rng: random.Random) -> Command:
+def draw(play: Play, rng: random.Random, *, areas: bool = False) -> Command:
     """A command that may do anything; rather one that does something."""
+    if areas and rng.random() < 0.5:
+        return _draw_with_area(play, rng)
     zone = rng.randrange(ZONES)
     start = zone * ZONE
     written = play.zones[zone].written
@@ -321,7 +336,9 @@ def draw(play: Play, rng: random.Random) -> Command:
     if kind == 12:
         return plain("verify", VERIFY, rng.choice((start, anywhere)), blocks)
     if kind == 13:
-        # Where QEMU's drive does not open a zone that stays closed here: COPY_OPENS.
+        # Where QEMU's drive does not open a zone that stays closed here: COPY_OPENS. Into no area: COPY_COMMITS.
+        if play.zones[zone].attributes & ZRWAV:
+            return read(start, blocks)
         if written is None or written + blocks > CAPACITY:
             return copy(start, start)
         return copy(pointer, rng.randrange(ZONES) * ZONE, blocks)
@@ -339,6 +356,26 @@ def draw(play: Play, rng: random.Random) -> Command:
     return send(
         action,
         rng.choice((start,) * 10 + (start + 1, anywhere)),
-        option=action == OPEN and rng.random() < 0.1,
+        option=action == OPEN and rng.random() < 0.1 and not play.zones[zone].attributes & ZRWAV,
         every=action != OPEN and rng.random() < 0.1,
     )
+
+
+def _draw_with_area(play: Play, rng: random.Random) -> Command:
+    """One for random write areas: mostly in a zone that has one, and near its bounds."""
+    having = [i for i, zone in enumerate(play.zones) if zone.attributes & ZRWAV]
+    zone = rng.choice(having) if having and rng.random() < 0.8 else rng.randrange(ZONES)
+    start, written = zone * ZONE, play.zones[zone].written or 0
+    kind = rng.randrange(10)
+    if zone not in having and (kind < 1 or not having):
+        return send(OPEN, start, option=True)  # where it has none: AREA_TWICE
+    if kind < 5:
+        first = written + rng.choice((0, 1, rng.randrange(AREA), AREA - 1, AREA, 2 * AREA - 1))
+        return write(start + first, rng.choice((1, 1, 2, 3, GRANULE, AREA)), rng.randrange(256))
+    if kind < 8:
+        granules = rng.choice((1, 1, 2, AREA // GRANULE, AREA // GRANULE + 1, 0))
+        blocks = written + granules * GRANULE + rng.choice((0, 0, 0, 0, 1, -1))
+        return send(COMMIT, start + max(1, min(blocks, CAPACITY)) - 1)  # COMMITS_BEYOND
+    if kind == 8:
+        return read(start + max(0, written - 4), rng.choice((1, 8, 2 * AREA)))
+    return rng.choice((send(CLOSE, start), send(FINISH, start), send(RESET, start), append(start)))

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kernel.zns import Answer, Command
 
-COPY = 0x19
-FULL, TRANSITION = 0x1B9, 0x1BF
+SEND, APPEND, COPY = 0x79, 0x7D, 0x19
+OPEN, COMMIT = 0x03, 0x11
+WITH_AREA = 1 << 1
+INVALID_ZONE_OP, NO_AREA = 0x1B6, 0x1B7
+INVALID_FIELD, BOUNDARY, FULL, TRANSITION = 0x002, 0x1B8, 0x1B9, 0x1BF
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,33 @@ def _copies_to_full(command: Command, theirs: Answer, ours: Answer) -> bool:
     return same and command.sqe[0] == COPY and (theirs.status, ours.status) == (TRANSITION, FULL)
 
 
+def _commits_a_block_too_many(command: Command, theirs: Answer, ours: Answer) -> bool:
+    same = (theirs.result, theirs.data, theirs.zones) == (ours.result, ours.data, ours.zones)
+    commits = (command.sqe[0], command.sqe[52]) == (SEND, COMMIT)
+    return same and commits and (theirs.status, ours.status) == (INVALID_FIELD, BOUNDARY)
+
+
+def _full_with_area(command: Command, theirs: Answer, ours: Answer) -> bool:
+    same = (theirs.result, theirs.data, theirs.zones) == (ours.result, ours.data, ours.zones)
+    opens = (command.sqe[0], command.sqe[52], command.sqe[53]) == (SEND, OPEN, WITH_AREA)
+    return same and opens and (theirs.status, ours.status) == (NO_AREA, TRANSITION)
+
+
+def _append_too_long(command: Command, theirs: Answer, ours: Answer) -> bool:
+    same = (theirs.result, theirs.data, theirs.zones) == (ours.result, ours.data, ours.zones)
+    return (
+        same
+        and command.sqe[0] == APPEND
+        and (theirs.status, ours.status) == (INVALID_ZONE_OP, INVALID_FIELD)
+    )
+
+
 CLOSES_FIRST = Difference(
     "closes-before-the-active-limit",
     "A command that would open an EMPTY zone while as many zones are open and as many active as may be is refused "
-    "(Too Many Active Zones). QEMU's drive has closed an implicitly open zone before it finds that; here a command "
-    "that is refused changes nothing.",
+    "(Too Many Active Zones), as is one that would open a zone with a random write area when none is left (No Zone Random Write "
+    "Area). QEMU's drive has closed an implicitly open zone before it finds that; here a command that is refused "
+    "changes nothing.",
     _nothing,
 )
 COPY_OPENS = Difference(
@@ -48,4 +73,43 @@ COPY_OPENS = Difference(
     "the write pointer is an Internal Error, not Zone Invalid Write, and leaves an EMPTY or CLOSED zone open.",
     _copies_to_full,
 )
-KNOWN = (CLOSES_FIRST, COPY_OPENS)
+COMMITS_TOO_MANY = Difference(
+    "commit-of-an-area-and-a-block",
+    "A commit up to the first block behind a random write area is a Zone Boundary Error, as one farther behind it. QEMU's "
+    "drive counts that block in, and then finds an Invalid Field, as the blocks are not whole granules.",
+    _commits_a_block_too_many,
+)
+FULL_WITH_AREA = Difference(
+    "area-of-a-full-zone",
+    "To open a FULL zone is an Invalid Zone State Transition, with a random write area, too. QEMU's drive looks first "
+    "whether the blocks that were written before a FINISH are whole granules: No Zone Random Write Area.",
+    _full_with_area,
+)
+APPEND_TOO_LONG = Difference(
+    "append-limit-first",
+    "An append of more than the limit is an Invalid Field, to whatever zone; QEMU's drive looks first whether the zone has a "
+    "random write area, which takes no appends: Invalid Zone Operation.",
+    _append_too_long,
+)
+COPY_COMMITS = Difference(
+    "copy-into-an-area",
+    "A COPY into a random write area leaves the write pointer where it is, as a write does. On QEMU's drive it moves the "
+    "pointer by what was copied.",
+    _nothing,  # no table and no draw copies there
+)
+AREA_TWICE = Difference(
+    "area-asked-for-twice",
+    "A zone that has a random write area keeps it when it is opened with one again. QEMU's drive counts another area for "
+    "it, which nothing gives back.",
+    _nothing,  # nor opens it so
+)
+COMMITS_BEYOND = Difference(
+    "commit-beyond-the-capacity",
+    "Near a zone's end its random write area ends with the zone's capacity, and a commit beyond it is a Zone Boundary Error. "
+    "QEMU's drive takes it, and the write pointer lies behind the capacity.",
+    _nothing,  # nor commits there
+)
+KNOWN = (
+    *(CLOSES_FIRST, COPY_OPENS, COMMITS_TOO_MANY, FULL_WITH_AREA, APPEND_TOO_LONG),
+    *(COPY_COMMITS, AREA_TWICE, COMMITS_BEYOND),
+)
