@@ -18,15 +18,18 @@ from children import environment
 T = TypeVar("T")
 
 
-def in_child(work: Callable[[], T]) -> T:
-    """What ``work()`` returns, computed in a forked child; its failure and its death by a signal fail here."""
+def in_child(work: Callable[[], T], *, seconds: int = 900) -> T:
+    """What ``work()`` returns, computed in a forked child; its failure and its death by a signal fail here.
+
+    So does one that takes longer than `seconds`.
+    """
     read_end, write_end = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         os.close(read_end)
-        signal.alarm(900)
+        signal.alarm(seconds)
         try:
             answer: tuple[bool, object] = (True, work())
         except BaseException:  # noqa: BLE001 - it is told to the parent

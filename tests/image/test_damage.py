@@ -100,7 +100,7 @@ def test_one_flipped_byte_costs_nothing(patient: Patient, long_run: bool) -> Non
                 wrong.append(f"{where}: {error!r}")
         return count, wrong
 
-    count, wrong = in_child(work)
+    count, wrong = in_child(work, seconds=3600 if long_run else 900)
     assert count > 2000
     assert not wrong, f"{len(wrong)} of {count}: " + "; ".join(wrong[:10])
 
@@ -122,7 +122,7 @@ def test_repair_mends_one_flipped_byte(patient: Patient, long_run: bool) -> None
                 wrong += [f"{where}: {d}" for d in disks.differences(device, patient.held)]
         return count, wrong
 
-    count, wrong = in_child(work)
+    count, wrong = in_child(work, seconds=3600 if long_run else 900)
     assert count > 300
     assert not wrong, f"{len(wrong)} of {count}: " + "; ".join(wrong[:10])
 
