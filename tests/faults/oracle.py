@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -32,6 +33,8 @@ import zoned
 ZONE_BLOCKS = 16
 ZONES = 6
 TORN = (1 << 64) - 1
+CRASHES = 0.1
+"""How often a host's crash is looked at, between two things of a disk's life."""
 
 
 class Type(Enum):
@@ -278,6 +281,65 @@ class Model:
             raise WrongError(f"{zone} is written to {now.written} after a cut ({keep.name}): {now}")
 
 
+# ---------------------------------------------------------------- crashes of the host
+
+
+class Lives:
+    """What sequential zones held since the last flush, from one reset, cut or way back to the next.
+
+    A crash of the host brings back what the file tells of a zone, without what its users share: the
+    beginning of one of those lives, and of what was flushed nothing is missing unless the zone went on to
+    another life. Behind a power cut or a way back that no flush followed, what was not flushed then may
+    stand behind what was written later in its place.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._of: dict[int, list[list[int]]] = {
+            zone.number: [[]] for zone in model.zones if zone.type is Type.REQUIRED
+        }
+        self._floor = dict.fromkeys(self._of, 0)
+        self._went_back = False
+
+    def went_back(self) -> None:
+        self._went_back = True
+
+    def look(self, model: Model) -> None:
+        """Behind each thing that was done."""
+        for number, lives in self._of.items():
+            holds = model.zones[number].now[: model.zones[number].written]
+            if holds[: len(lives[-1])] == lives[-1]:
+                lives[-1] = holds
+            else:
+                lives.append(holds)
+
+    def flush(self, model: Model) -> None:
+        """It was done for all zones."""
+        self._went_back = False
+        for number, lives in self._of.items():
+            lives[:] = [model.zones[number].now[: model.zones[number].written]]
+            self._floor[number] = len(lives[0])
+
+    @staticmethod
+    def _is_of_several(lives: list[list[int]], holds: list[int]) -> bool:
+        return all(
+            block == 0 or any(life[at : at + 1] == [block] for life in lives)
+            for at, block in enumerate(holds)
+        )
+
+    def judge(self, shown: list[Shown]) -> None:
+        for number, lives in self._of.items():
+            holds = shown[number].blocks[: shown[number].written]
+            floor = self._floor[number]
+            fits = [life for life in lives if life[: len(holds)] == holds]
+            if not fits and self._went_back and self._is_of_several(lives, holds):
+                fits = [life for life in lives if life[:floor] == holds[:floor]]
+            if not fits or (fits == lives[:1] and len(holds) < floor):
+                raise WrongError(
+                    f"zone {number} shows {holds} behind a crash of the host; it held {lives}, and of the "
+                    f"first {floor} blocks were flushed"
+                )
+
+
 # ---------------------------------------------------------------- the disk
 
 _ORDER = struct.Struct("<4I4Q4I")
@@ -373,6 +435,7 @@ class Disk:
         conventional = draw.choice([0, 1, 2]) if self.aware else 2
         rest = Type.PREFERRED if self.aware else Type.REQUIRED
         self.model = Model([Type.CONVENTIONAL] * conventional + [rest] * (ZONES - conventional))
+        self.lives = Lives(self.model)
         self.users = [self._start()]
         made = self.users[0].obey(
             Order.CREATE,
@@ -536,6 +599,7 @@ class Disk:
         if self.order("flush", Order.FLUSH, mortal).done:
             for zone in self.model.zones:
                 zone.flush()
+            self.lives.flush(self.model)
         else:
             self.model.settle_flush(self.model.zones, self.look())
 
@@ -559,6 +623,8 @@ class Disk:
             self.shots[number].agrees(self.shown(answer))
         elif what is Order.BACK and answer.done:
             self.model = deepcopy(self.shots[number])
+        if what is Order.BACK:
+            self.lives.went_back()
         if answer.killed:
             self.counts[f"killed in {what.name.lower()}"] += 1
             gone, then = self.users[number], self.shots.pop(number, None)
@@ -648,9 +714,24 @@ class Disk:
             zip(numbers[: 2 * answer.nr_kept : 2], numbers[1 : 2 * answer.nr_kept : 2], strict=True)
         )
         undone = set(numbers[2 * answer.nr_kept :])
+        self.lives.went_back()
         self.counts[name] += 1
         self.counts["cuts"] += 1
         self.model.after_cut(keep, self.look(), kept, undone, answer.done)
+
+    def crash(self) -> None:
+        """As a crash of the host would leave the disk now: a copy of its file has nothing of what users share."""
+        copy, ledger = self.image.with_name("copy.img"), self.image.with_name("copy.ledger")
+        shutil.copyfile(self.image, copy)
+        user = Victim(self.program, copy, ledger)
+        try:
+            self._open(user)
+            self.lives.judge(self.shown(user.obey(Order.STATE)))
+        finally:
+            user.kill()
+            copy.unlink()
+            ledger.unlink()
+        self.counts["crashes"] += 1
 
     def step(self) -> None:
         """One thing of a disk's life."""
@@ -677,6 +758,9 @@ class Disk:
         else:
             self.cut(mortal)
         self.model.agrees(self.look())
+        self.lives.look(self.model)
+        if draw.random() < CRASHES:
+            self.crash()
 
     def live(self, cuts: int) -> None:
         """Until so many cuts are over; then the image must be sound."""

@@ -6,6 +6,7 @@ oracle looks where it matters is proven by mistakes put into the core, which it 
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 from collections import Counter
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from core import Build, Change
-from faults.oracle import Disk, WrongError
+from faults.oracle import ZONE_BLOCKS, ZONES, Disk, Manage, Order, Victim, WrongError
 
 pytestmark = pytest.mark.program
 
@@ -59,6 +60,15 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
             (
                 "		if (durable > written)\n			atomic_compare_exchange_strong(&rt->durable, &durable, written);\n",
                 "		(void)durable, (void)written;\n",
+            )
+        ],
+    ),
+    "killed-resets-are-written-over": (
+        "slot.c",
+        [
+            (
+                "	if (left_by_reset(dev, rt))\n		zd_slot_release(dev, zone, rt);\n",
+                "	(void)dev;\n	(void)zone;\n	(void)rt;\n",
             )
         ],
     ),
@@ -116,8 +126,47 @@ def test_no_power_cut_loses_or_invents_a_byte(build: Build, shm: Path, long_run:
     # it has seen what it is for
     assert seen["gone back"] > wanted / 400 and seen["not gone back"] > wanted / 400
     assert seen["killed"] > wanted / 4 and seen["no room"] > wanted / 40
+    assert seen["crashes"] > wanted / 4
     for keep in ("durable", "all", "random", "chosen"):
         assert seen[f"cut {keep}"] > wanted / 8
+
+
+def begun_anew(program: Path, folder: Path, killed_at: int) -> bool:
+    """A zone's data is flushed, a reset killed, the zone written from its pointer on, and the host crashes.
+
+    Then a copy of the file shows what it shows: what was flushed, or some of what was written later, and
+    never both. Whether the kill came in time.
+    """
+    image, copy, ledger = folder / "disk.img", folder / "copy.img", folder / "ledger"
+    user = Victim(program, image, ledger)
+    shape = (0, 0, 0, 0)  # sequential zones, host-managed, nothing kept warm, synced by FLUSH
+    made = user.obey(Order.CREATE, block=ZONE_BLOCKS, blocks=ZONES * ZONE_BLOCKS, shape=shape)
+    assert made.done, made.text
+    assert user.obey(Order.WRITE, block=0, blocks=4, tag=10).done
+    assert user.obey(Order.FLUSH).done
+    reset = user.obey(Order.MANAGE, zone=0, command=Manage.RESET, die_at=killed_at)
+    at = Disk.shown(user.obey(Order.STATE))[0].written
+    assert at in (0, 4)
+    assert user.obey(Order.WRITE, block=at, blocks=2, tag=20).done
+    shutil.copyfile(image, copy)
+    user.kill()
+    later = Victim(program, copy, ledger)
+    assert later.obey(Order.OPEN).done
+    zone = Disk.shown(later.obey(Order.STATE))[0]
+    later.kill()
+    for path in (image, copy, ledger):
+        path.unlink()
+    old, new = [10, 11, 12, 13], [20, 21]
+    allowed = (old, old + new, old + new[:1]) if at else (old, new, new[:1], [])
+    shown = zone.blocks[: zone.written]
+    assert shown in allowed, f"killed at {killed_at}: {shown} behind a crash of the host"
+    return reset.killed
+
+
+def test_a_killed_reset_leaves_nothing_to_be_written_over(build: Build, shm: Path) -> None:
+    """Killed at each store, with the zone begun anew by another process before the host crashes."""
+    steps = itertools.takewhile(lambda at: begun_anew(build.program, shm, at), itertools.count(1))
+    assert sum(1 for _ in steps) >= 10
 
 
 @pytest.mark.parametrize("mistake", list(MISTAKES))

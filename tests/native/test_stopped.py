@@ -6,11 +6,14 @@ The holder is a C program of the core's own parts (holder.c), so that it stops e
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -223,3 +226,34 @@ def test_who_is_killed_while_stopped_holds_up_nobody(
             assert other.pread(4096, other.zones[3].start + 4096) == b"b" * 4096
         dev.snapshot().close()
     assert zoned.check(image) == []
+
+
+def test_what_was_refused_a_moment_ago_stores_its_bytes(
+    holder: Path, tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """An extension that too many active zones forbid when it is asked for, and nothing any more once its turn comes."""
+    path, set_late, bytes_of_it = tmp_path / "disk.img", 0, b"e" * 64
+    shape = {"zones": 4, "zone_size": "1MiB", "dialect": "zns", "max_open": 1, "max_active": 1}
+    with zoned.create(path, zone_extension=64, **shape) as dev:
+        for _ in range(40):
+            dev.reset_all()
+            dev.open_zone(0)
+            holds = start(holder, path, "resource")
+            stopped(holds)
+            with ThreadPoolExecutor() as pool:
+                extends = pool.submit(dev.set_zone_extension, 1, bytes_of_it)
+                time.sleep(0.05)
+                resets = pool.submit(dev.reset_zone, 0)
+                time.sleep(0.05)
+                holds.send_signal(signal.SIGCONT)
+                resets.result(PATIENCE)
+                with contextlib.suppress(zoned.TooManyActiveError):
+                    extends.result(PATIENCE)
+                    assert dev.zone_extension(1) == bytes_of_it
+                    set_late += 1
+            assert holds.wait(PATIENCE) == 0
+            if set_late == 2:
+                break
+        assert set_late
+        dev.flush()
+        assert zoned.check(path) == []

@@ -126,7 +126,7 @@ static void close_one(zd_dev *dev)
 
 	/* Its writer holds its stripe, not this lock, and may move the write pointer meanwhile: hence CAS. */
 	do {
-		to = zd_rule_closed(&dev->g.book, zd_zone_type(dev, zone), zd_word_written(word));
+		to = zd_rule_closed(&dev->g.book, zd_zone_type(dev, zone), zd_word_holds(word));
 	} while (!atomic_compare_exchange_weak_explicit(&rt->word, &word, zd_word_with_cond(word, to), memory_order_acq_rel,
 							memory_order_acquire));
 	zd_count32(&rt->implicit_closes, 1);

@@ -49,6 +49,9 @@ static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *it
 	item->zone = zone;
 	now = zd_live_state(rt);
 	item->word = now.word;
+	/* What holds nothing names no slot, as one that an entry names is not written over when the zone begins anew. */
+	if (!zd_is_conv(dev, zone) && !zd_word_holds(now.word))
+		now.slot = 0;
 	item->slot = now.slot;
 	item->gen = rt->gen;
 	/* The entry on its way names it: whoever resets the zone before it is written leaves the slot waiting, not free. */

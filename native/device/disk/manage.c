@@ -51,6 +51,8 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 		if (cmd == ZD_CMD_OPEN_ZRWA && !(word & ZD_W_ZRWA))
 			word = zd_word_with_zrwa(dev, word, written, written);
 	}
+	if (from == ZD_EMPTY && !drops && cmd != ZD_CMD_SET_EXTENSION) /* which has stored already */
+		zd_slot_begin_locked(dev, zone, rt);
 	/* Marked first: a death between the two must not leave a change that no flush would find. */
 	zd_set_dirty(dev, zone);
 	atomic_store_explicit(&rt->word, word, memory_order_release);
@@ -67,8 +69,8 @@ static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, co
 	}
 }
 
-/* One zone under its stripe; takes the resource lock. */
-static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
+/* One zone under its stripe; takes the resource lock. only_ask: 0 says that it would be done. */
+static int one_locked(zd_dev *dev, int cmd, uint32_t zone, bool only_ask, struct zd_error *err)
 {
 	int type = zd_zone_type(dev, zone);
 	uint64_t start = zd_zone_start(dev, zone), word, bound;
@@ -94,15 +96,17 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, struct zd_error *err)
 	} else if (cell->next == ZD_NEXT_ERROR) {
 		r = zd_refuse(dev, err, cell->error, cmd, zone, start, 0, 0);
 	} else {
-		r = zd_take_resources(dev, cell->effects);
+		r = only_ask ? zd_ask_resources(dev, cell->effects) : zd_take_resources(dev, cell->effects);
 		if (r)
 			r = zd_refuse(dev, err, r, cmd, zone, start, 0, zd_rule_limit(&dev->g.book, r));
-		else
+		else if (!only_ask)
 			apply(dev, zone, rt, cmd, cell, word);
 		if (!r && cmd >= ZD_CMD_SET_EMPTY && cmd <= ZD_CMD_SET_OFFLINE)
 			atomic_fetch_add_explicit(&dev->head->conditioned, 1, memory_order_release);
 	}
 	zd_unlock_resource(dev);
+	if (only_ask)
+		return r;
 	/* FINISH flushes its zone. If its pre-images cannot be dropped now, the next flush does it. */
 	if (!r && (cell->effects & ZD_FX_DURABLE))
 		zd_pre_flush(dev, zone);
@@ -117,7 +121,7 @@ int zd_manage_one(zd_dev *dev, int cmd, uint32_t zone, struct zd_traced *t, stru
 
 	if (r)
 		return interrupted(err, r);
-	r = one_locked(dev, cmd, zone, err);
+	r = one_locked(dev, cmd, zone, false, err);
 	if (t)
 		zd_observe_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
@@ -144,12 +148,13 @@ static int extend_locked(zd_dev *dev, uint32_t zone, const uint8_t *bytes, struc
 		r = zd_zone_get(dev, zone, &rt);
 	if (r)
 		return zd_fail_host(err, -r, "no room on the host for the state of this zone");
+	r = zd_slot_begin(dev, zone, rt);
 	had = rt->slot != 0;
-	r = zd_extension_store(dev, zone, rt, bytes);
+	r = r ? r : zd_extension_store(dev, zone, rt, bytes);
 	if (r)
 		zd_write_failed(dev, err, r, zone);
 	else
-		r = one_locked(dev, ZD_CMD_SET_EXTENSION, zone, err);
+		r = one_locked(dev, ZD_CMD_SET_EXTENSION, zone, false, err);
 	if (r && !had)
 		give_back(dev, zone, rt);
 	return r;
@@ -161,10 +166,11 @@ int zd_manage_extend(zd_dev *dev, uint32_t zone, const uint8_t *bytes, struct zd
 
 	if (r)
 		return interrupted(err, r);
-	/* What will be refused stores nothing. */
-	r = zd_powerless(dev) || zd_manage_refused(dev, ZD_CMD_SET_EXTENSION, zone) ?
-		    one_locked(dev, ZD_CMD_SET_EXTENSION, zone, err) :
-		    extend_locked(dev, zone, bytes, err);
+	/* What is refused stores nothing. What was refused may be allowed a moment later, when others gave resources back. */
+	if (zd_powerless(dev) || zd_manage_refused(dev, ZD_CMD_SET_EXTENSION, zone))
+		r = one_locked(dev, ZD_CMD_SET_EXTENSION, zone, true, err);
+	if (!r)
+		r = extend_locked(dev, zone, bytes, err);
 	if (t)
 		zd_observe_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
@@ -177,7 +183,7 @@ int zd_manage_by_fault(zd_dev *dev, int cmd, uint32_t zone, uint32_t fault, stru
 
 	if (r)
 		return interrupted(err, r);
-	r = one_locked(dev, cmd, zone, err);
+	r = one_locked(dev, cmd, zone, false, err);
 	if (!r)
 		zd_trace_event(dev, cmd, zone, ZD_NONE, 0, fault);
 	zd_unlock_zone(dev, zone);
@@ -218,7 +224,7 @@ static int open_all(zd_dev *dev, uint32_t *nr, struct zd_error *err)
 	if (r)
 		zd_refuse(dev, err, r, ZD_CMD_OPEN_ALL, ZD_NO_ZONE, ZD_NONE, 0, zd_rule_limit(&dev->g.book, r));
 	for (i = 0; !r && i < n; i++)
-		r = one_locked(dev, ZD_CMD_OPEN_ALL, zones[i], err);
+		r = one_locked(dev, ZD_CMD_OPEN_ALL, zones[i], false, err);
 	*nr = r && i ? i - 1 : i;
 	free(zones);
 	return r;
@@ -240,7 +246,7 @@ static int each(zd_dev *dev, int cmd, uint32_t *nr, struct zd_error *err)
 			return interrupted(err, -EINTR);
 		if (!rt || cell->next == ZD_NEXT_SAME)
 			continue;
-		r = one_locked(dev, cmd, z, err);
+		r = one_locked(dev, cmd, z, false, err);
 		*nr += !r;
 	}
 	return r;

@@ -52,6 +52,8 @@ static int open_for_write(zd_dev *dev, const struct zd_write *w, uint32_t zone, 
 		return refuse_write(dev, err, r, w, zone, zd_rule_limit(&dev->g.book, r));
 	}
 	word = atomic_load_explicit(&rt->word, memory_order_relaxed);
+	if (cond == ZD_EMPTY)
+		zd_slot_begin_locked(dev, zone, rt);
 	atomic_store_explicit(&rt->word, zd_word_with_cond(word, ZD_IMPLICIT_OPEN), memory_order_release);
 	zd_account(dev, zone, cond, ZD_IMPLICIT_OPEN);
 	zd_count32(&rt->implicit_opens, 1);
@@ -411,6 +413,8 @@ int zd_write_reserve(zd_dev *dev, uint64_t offset, uint64_t length, struct zd_er
 		refuse_write(dev, err, r, &w, zone, bound);
 	else if (z.zrwa)
 		length = 0; /* what lies there counts already */
+	else if (!zd_word_holds(rt->word) && (r = zd_slot_begin(dev, zone, rt)))
+		zd_write_failed(dev, err, r, zone);
 	/* As a write that is never published: the blocks get their place, and what is in them lies behind the pointer. */
 	for (at = 0; !r && at < length; at += done) {
 		const struct iovec one = { (void *)(uintptr_t)zeros,

@@ -210,6 +210,31 @@ void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
 	leave(dev, zone, rt, slot - 1);
 }
 
+static bool left_by_reset(const zd_dev *dev, const struct zd_zone_rt *rt)
+{
+	return unlikely(rt->slot) && !dev->in_ram && on_disk(rt, rt->slot - 1);
+}
+
+void zd_slot_begin_locked(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+{
+	if (left_by_reset(dev, rt))
+		zd_slot_release(dev, zone, rt);
+}
+
+int zd_slot_begin(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt)
+{
+	int r;
+
+	if (!left_by_reset(dev, rt))
+		return 0;
+	r = zd_lock_resource(dev);
+	if (r)
+		return r;
+	zd_slot_begin_locked(dev, zone, rt);
+	zd_unlock_resource(dev);
+	return 0;
+}
+
 void zd_slot_replace(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint32_t slot)
 {
 	uint32_t old = rt->slot;

@@ -25,6 +25,13 @@ void zd_slot_give_up(zd_dev *dev, uint32_t slot);
 /* A pinned slot is in use by a zone again. */
 void zd_slot_claim(zd_dev *dev, uint32_t slot, uint32_t zone);
 void zd_slot_release(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt); /* under stripe and resource lock */
+/*
+ * Under the stripe, and for _locked the resource lock too, before an EMPTY zone gets anything: who reset it may have been killed
+ * before he let its slot go, and the entry on disk still tells of what lies there. That must not be written over: a crash of
+ * the host brings the entry back. 0 or -EINTR.
+ */
+void zd_slot_begin_locked(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
+int zd_slot_begin(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt);
 void zd_slot_replace(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt,
 		     uint32_t slot); /* likewise; with one that is in no list */
 void zd_slots_settle(zd_dev *dev);   /* free the pending ones whose entry moved on; under commit + resource lock */
