@@ -606,7 +606,7 @@ def _room(device: Device) -> int | None:
         if device.path is not None:
             host = os.statvfs(device.path)
             return host.f_bavail * host.f_frsize
-        with open("/proc/meminfo", encoding="ascii") as lines:
+        with open("/proc/meminfo", encoding="utf-8") as lines:
             words = [line.split() for line in lines]
         sizes = {line[0]: int(line[1]) for line in words}
         return (sizes["MemAvailable:"] + sizes["SwapFree:"]) << 10

@@ -140,7 +140,7 @@ def _modes(process: Path, wanted: tuple[int, int]) -> Iterator[str]:
 
 
 def _mode(fdinfo: Path) -> str:
-    for line in fdinfo.read_text(encoding="ascii").splitlines():
+    for line in fdinfo.read_text(encoding="utf-8").splitlines():
         if line.startswith("flags:"):
             return "r" if int(line.split()[1], 8) & os.O_ACCMODE == os.O_RDONLY else "rw"
     return "r"

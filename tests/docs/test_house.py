@@ -210,3 +210,16 @@ def test_numbers_of_things_are_told_by_one_function() -> None:
     ]
     assert found == []
     assert NUMBERED.search('f"{count} zones"') and not NUMBERED.search("{counted(n, 'zone')} of")
+
+
+def test_files_are_read_by_a_codec_that_is_there() -> None:
+    """Others than UTF-8 are loaded by their first use. Ctrl-C in that moment leaves Python without them for good."""
+    others = re.compile(r"""(?:encoding=|read_text\()["'](?!utf-8)""")
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in ("zoned", "zonefs")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if others.search(line)
+    ]
+    assert found == []

@@ -9,10 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+void __sanitizer_print_stack_trace(void);
+static inline void say_where(void)
+{
+	__sanitizer_print_stack_trace();
+}
+#else
+static inline void say_where(void)
+{
+}
+#endif
+
 #define CLAIM(condition)                                                                               \
 	do {                                                                                           \
 		if (!(condition)) {                                                                    \
 			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition); \
+			say_where();                                                                   \
 			abort();                                                                       \
 		}                                                                                      \
 	} while (0)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -477,6 +478,33 @@ def test_ctrl_c_ends_waiting_for_a_recorder(tmp_path: Path) -> None:
         _go_on(process)
     records = recorded(path)
     assert len(records) == 768  # the one that was given up had not begun
+
+
+def test_a_mark_goes_into_no_other_recording(tmp_path: Path) -> None:
+    """One that comes as its recording ends: the next may have no data, and then what it says could not be."""
+    path, over = tmp_path / "trace", threading.Event()
+    with zoned.memory(**SHAPE) as dev:
+
+        def marks() -> None:
+            while not over.is_set():
+                with contextlib.suppress(ValueError):
+                    dev.trace.mark("")
+
+        with ThreadPoolExecutor() as pool:
+            marking = [pool.submit(marks) for _ in range(2)]
+            end = time.monotonic() + 3
+            try:
+                while time.monotonic() < end:
+                    for data in (True, False):
+                        with dev.trace.record(path, data=data):
+                            pass
+                        commands = {record.command for record in Trace(path)}
+                        assert commands <= ({TraceCommand.MARK} if data else set())
+                        path.unlink()
+            finally:
+                over.set()
+            for each in marking:
+                each.result()
 
 
 def test_what_is_lost_is_counted(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def _mine() -> list[int]:
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(OSError, ValueError):
-            found += map(int, (task / "children").read_text("ascii").split())
+            found += map(int, (task / "children").read_text("utf-8").split())
     return found
 
 

@@ -50,7 +50,7 @@ def numbers() -> tuple[int, int]:
     used: dict[str, set[int]] = {"Block": set(), "Character": set()}
     section = used["Character"]
     try:
-        lines = Path("/proc/devices").read_text(encoding="ascii").splitlines()
+        lines = Path("/proc/devices").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     for line in lines:
@@ -239,7 +239,7 @@ def _write(folder: Path, attributes: Attributes) -> None:
 
 def _add_files(folder: Path, attributes: Attributes) -> None:
     for name, value in attributes.items():
-        (folder / name).write_text(f"{value}\n", encoding="ascii")
+        (folder / name).write_text(f"{value}\n", encoding="utf-8")
 
 
 def _keep_host(place: Path, host: Path) -> None:
@@ -290,11 +290,11 @@ def write_tree(folder: Path, nodes: Iterable[Node]) -> None:
         blocks = node.geometry.size // 1024
         partitions += f"{node.number[0]:4d}  {node.number[1]:7d} {blocks:10d} {node.name}\n"
     (folder / "proc").mkdir()
-    (folder / "proc/partitions").write_text(partitions, encoding="ascii")
+    (folder / "proc/partitions").write_text(partitions, encoding="utf-8")
 
 
 def _host_partitions() -> str:
     try:
-        return Path("/proc/partitions").read_text(encoding="ascii")
+        return Path("/proc/partitions").read_text(encoding="utf-8")
     except OSError:
         return "major minor  #blocks  name\n\n"

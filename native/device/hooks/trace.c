@@ -123,14 +123,28 @@ static int wait_for_room(zd_dev *dev, struct zd_trace_rt *trace, uint64_t bytes,
 	}
 }
 
-static void put(zd_dev *dev, struct zd_trace_rt *trace, struct zd_trace_record *r)
+/* Under the trace lock: a mark is one of a recording with data, and of that into which its text went. */
+static bool has_place(const struct zd_trace_rt *trace, const struct zd_trace_record *r)
+{
+	if (likely(r->cmd != ZD_TRACE_MARK))
+		return true;
+	return atomic_load(&trace->modes) & ZD_TRACE_WITH_DATA &&
+	       (!r->length || r->data >> 32 == atomic_load(&trace->last_data) >> 32);
+}
+
+/* 0, or -ENOENT: the recording that it was for has ended. */
+static int put(zd_dev *dev, struct zd_trace_rt *trace, struct zd_trace_record *r)
 {
 	bool file, wake = false;
 	uint64_t head, tail;
 
 	if (zd_trace_lock(dev, trace, NULL)) {
 		atomic_fetch_add(&trace->lost, 1);
-		return;
+		return 0;
+	}
+	if (!has_place(trace, r)) {
+		zd_trace_unlock(trace);
+		return -ENOENT;
 	}
 	file = atomic_load(&trace->modes) & ZD_TRACE_FILE;
 	head = atomic_load(&trace->head);
@@ -147,6 +161,7 @@ static void put(zd_dev *dev, struct zd_trace_rt *trace, struct zd_trace_record *
 	zd_trace_unlock(trace);
 	if (wake)
 		zd_trace_wake(&trace->wake);
+	return 0;
 }
 
 int zd_trace_enter(zd_dev *dev, struct zd_error *err)
@@ -336,6 +351,11 @@ int zd_trace_data(zd_dev *dev, struct zd_traced *t, const struct iovec *iov, con
 	return r == -ENOENT ? 0 : r; /* the recording ended meanwhile */
 }
 
+static int nobody_records(struct zd_error *err)
+{
+	return zd_fail_host(err, ENOENT, "nobody records the disk with its data");
+}
+
 int zd_trace_mark(zd_dev *dev, const void *text, uint64_t length, struct zd_error *err)
 {
 	struct iovec one = { (void *)(uintptr_t)text, length };
@@ -348,7 +368,7 @@ int zd_trace_mark(zd_dev *dev, const void *text, uint64_t length, struct zd_erro
 		return zd_fail_host(err, EINVAL, "the text of a mark may have 4096 bytes");
 	t.trace = dev->trace;
 	if (!zd_trace_wants_data(&t))
-		return zd_fail_host(err, ENOENT, "nobody records the disk with its data");
+		return nobody_records(err);
 	t.r.kind = ZD_TRACE_COMMAND;
 	t.r.cmd = ZD_TRACE_MARK;
 	t.r.zone = ZD_NO_ZONE;
@@ -362,8 +382,7 @@ int zd_trace_mark(zd_dev *dev, const void *text, uint64_t length, struct zd_erro
 		r = zd_trace_data(dev, &t, &one, NULL, length);
 	if (r)
 		return zd_fail_host(err, -r, "interrupted while waiting for the recorder");
-	put(dev, t.trace, &t.r);
-	return 0;
+	return put(dev, t.trace, &t.r) ? nobody_records(err) : 0;
 }
 
 /* ---------------------------------------------------------------- one command */
