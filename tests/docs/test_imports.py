@@ -24,7 +24,8 @@ STOREYS = (
     "zoned._core zoned._cffi zoned._native zoned._fast",
     # what is done with a disk
     """zoned zoned.device zoned.faults zoned.snapshots zoned.checking zoned.openers zoned.rules zoned.crash
-    zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands""",
+    zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands
+    zoned.zonecommands zoned.keywords""",
     "zonefs zoned.export",
     # who uses all that
     "zoned.bench zoned.testing zoned.running zoned.crashtest",
