@@ -5,16 +5,7 @@ from __future__ import annotations
 import os
 from typing import TypedDict, cast
 
-from zoned.geometry import (
-    Conventional,
-    DataMode,
-    Dialect,
-    Geometry,
-    HostSync,
-    ImplicitClose,
-    Model,
-    resolve,
-)
+from zoned.geometry import Conventional, DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
 
 __all__ = ["GeometryKeywords", "resolve_keywords"]
 
@@ -76,6 +67,7 @@ def resolve_keywords(
 ) -> Geometry:
     """The disk that keywords over a profile mean. Raises GeometryError, ProfileError."""
     from zoned.drives import profiles  # who opens a disk reads none
+    from zoned.resolving import resolve
 
     chosen = profiles.load(profiles.DEFAULT if profile is None else profile)
     given = cast("dict[str, object]", keywords)

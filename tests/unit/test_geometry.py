@@ -19,8 +19,8 @@ from zoned.geometry import (
     HostSync,
     ImplicitClose,
     Model,
-    resolve,
 )
+from zoned.resolving import resolve
 from zoned.testing import check_crashes
 from zoned.zone import ZoneType
 from zoned.zonelist import ZoneSet

@@ -544,8 +544,8 @@ def _tell_replay(file: str, report: ReplayReport, compare: bool, verbose: bool) 
 def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
     """The recorded disk's, with what the options say; or a profile's."""
     from zoned.archive import describe_geometry
-    from zoned.geometry import resolve
     from zoned.keywords import resolve_keywords
+    from zoned.resolving import resolve
 
     profile = shape.get("profile")
     given = {key: value for key, value in shape.items() if key != "profile" and value is not None}
