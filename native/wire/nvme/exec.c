@@ -167,7 +167,8 @@ void zd_nvme_exec(zd_nvme_queue *queue, struct zd_nvme_command *command)
 	command->slba = command->blocks = command->at = 0;
 	command->index = command->cancelled = 0;
 	command->location = NOWHERE;
-	command->held = command->ended = command->aborted = command->waits = 0;
+	command->waits = 0;
+	command->under_way = (struct zd_under_way){ 0 };
 	command->error = (struct zd_error){ 0 };
 	command->request.result = 0;
 	command->step = begin;

@@ -147,7 +147,8 @@ void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task)
 	task->pieces = NULL;
 	task->next = NULL;
 	task->index = task->kept = task->cancelled = 0;
-	task->unanswered = task->held = task->ended = task->aborted = task->aborts = 0;
+	task->unanswered = task->aborts = 0;
+	task->under_way = (struct zd_under_way){ 0 };
 	task->error = (struct zd_error){ 0 };
 	task->step = begin;
 	if (task->unit)
