@@ -13,13 +13,7 @@ from zoned.units import counted, format_size
 from zoned.zone import ZoneType
 from zoned.zonelist import ZoneSet
 
-MOST_ZONES = 2**24
-MOST_BYTES = 2**60
 MOST_RANGES = 440
-DEFAULT_SLOT_CACHE = 256 << 20
-BLOCK_SIZES = (512, 4096)
-MOST_EXTENSION = 255 * 64
-MOST_GRANULES = 254
 
 Conventional = int | str | Iterable[tuple[int, int] | range]
 """Conventional zones: that many at the front, zones by text (``0-1,8``), or (first, count) pairs

@@ -10,14 +10,8 @@ from enum import StrEnum
 from typing import TypeVar
 
 from zoned.geometry import (
-    BLOCK_SIZES,
-    DEFAULT_SLOT_CACHE,
     KEYWORDS,
-    MOST_BYTES,
-    MOST_EXTENSION,
-    MOST_GRANULES,
     MOST_RANGES,
-    MOST_ZONES,
     DataMode,
     Dialect,
     Geometry,
@@ -27,9 +21,15 @@ from zoned.geometry import (
     Model,
 )
 from zoned.units import SizeError, counted, parse_size
-from zoned.zonelist import ZoneListError, ZoneSet
+from zoned.zonelist import MOST_ZONES, ZoneListError, ZoneSet
 
 __all__ = ["conventional_zones", "resolve"]
+
+BLOCK_SIZES = (512, 4096)
+DEFAULT_SLOT_CACHE = 256 << 20
+MOST_BYTES = 2**60
+MOST_EXTENSION = 255 * 64
+MOST_GRANULES = 254
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
