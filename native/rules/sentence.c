@@ -266,7 +266,8 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 			write_boundary(t, err, d);
 		break;
 	case ZD_E_READ_BOUNDARY:
-		passes(t, err, d, "crosses the end of the zone at", zone_end(err, d), ", and this disk does not read across zones");
+		passes(t, err, d, "crosses the end of the zone at", zone_end(err, d),
+		       ", and this disk does not read across zones");
 		break;
 	case ZD_E_READ_TYPE:
 		passes(t, err, d, "crosses", err->bound,

@@ -115,7 +115,8 @@ static inline void zd_under_way_hold(struct zd_under_way_list *list, struct zd_u
 }
 
 /* Under the lock, which it leaves for a while. The command may be gone afterwards. */
-static inline void zd_under_way_let_go(struct zd_under_way_list *list, struct zd_under_way *it, bool told, struct zd_leaving *me)
+static inline void zd_under_way_let_go(struct zd_under_way_list *list, struct zd_under_way *it, bool told,
+				       struct zd_leaving *me)
 {
 	it->held = 0;
 	if (it->ended && told) {
