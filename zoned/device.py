@@ -14,7 +14,7 @@ import os
 import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack
 from uuid import UUID
 
 from zoned import openers
@@ -29,24 +29,14 @@ from zoned.drives.clock import Clock
 from zoned.drives.clock import State as ClockState
 from zoned.errors import ImageBusyError
 from zoned.faults import Faults, Keep, keep_number
-from zoned.geometry import (
-    Conventional,
-    DataMode,
-    Dialect,
-    Geometry,
-    HostSync,
-    ImplicitClose,
-    Model,
-    resolve,
-)
-from zoned.hostcommands import HostCommands
+from zoned.geometry import Geometry
 from zoned.info import DiskInfo, Pace
+from zoned.keywords import GeometryKeywords, resolve_keywords
 from zoned.report import Conditions, Report, conditions_of
 from zoned.snapshots import Snapshot
 from zoned.traces.recording import DeviceTrace
 from zoned.traces.recording import State as RecordingState
-from zoned.units import counted
-from zoned.zone import ZoneCondition
+from zoned.zonecommands import ZoneCommands
 
 if TYPE_CHECKING:
     from zoned.drives.pace import Drive
@@ -56,59 +46,7 @@ _COUNTER_NAMES = tuple(field.name for field in dataclasses.fields(ZoneCounters))
 _BATCH = 1024
 
 
-class GeometryKeywords(TypedDict, total=False):
-    """Keywords of ``create`` and ``memory``; what is absent or None comes from the profile."""
-
-    size: int | str | None
-    """Of the disk. Sizes are bytes or text such as "64MiB"; the last zone may be smaller."""
-    zones: int | None
-    """How many of them, 1 to 2^24, instead of a size."""
-    zone_size: int | str | None
-    """Any multiple of the physical block."""
-    zone_capacity: int | str | None
-    """Writable bytes of a sequential zone; 0: zone_size."""
-    conventional: Conventional | None
-    """A number of zones at the front, zones by text ("0-1,8"), or (first, count) pairs and ranges.
-    """
-    logical_block: int | str | None
-    """512 or 4096."""
-    physical_block: int | str | None
-    """512 or 4096, not below logical_block (512e: 512 and 4096)."""
-    max_open: int | None
-    """0: no limit."""
-    max_active: int | None
-    """0: no limit."""
-    append_limit: int | str | None
-    """Longest append; 0: the zone's capacity."""
-    zone_extension: int | str | None
-    """Bytes of a zone's descriptor extension, a multiple of 64 up to 16320; zns only. 0: none."""
-    zrwa_size: int | str | None
-    """Bytes of a zone's random write area (ZRWA), 1 to 254 times zrwa_granularity; zns only. 0:
-    none.
-    """
-    zrwa_granularity: int | str | None
-    """Write pointers of zones with such an area move by multiples of it; 0: the physical block."""
-    zrwa_count: int | None
-    """How many zones may have one at a time; 0: as many as may be active."""
-    dialect: Dialect | str | None
-    """"zbc", "zns" or "nullblk"."""
-    model: Model | str | None
-    """"host-managed" or "host-aware"."""
-    implicit_close: ImplicitClose | str | None
-    """"oldest", "lowest" or "round-robin"."""
-    unrestricted_read: bool | None
-    """URSWRZ; in zns: read across zone boundaries."""
-    data: DataMode | str | None
-    """"store" or "none"."""
-    host_sync: HostSync | str | None
-    """"flush", "command" or "never"."""
-    seed: int | None
-    """Of everything random about the disk."""
-    slot_cache: int | str | None
-    """Bytes of freed zones kept filled for reuse."""
-
-
-class Device(HostCommands):
+class Device(ZoneCommands):
     """One handle on an emulated zoned disk. Made by ``create``, ``open`` and ``memory``.
 
     All offsets and lengths are bytes, zones are named by index. Any number of threads may use a
@@ -124,145 +62,6 @@ class Device(HostCommands):
         self._drive: Drive | None = None
         """The one whose time its commands take for real."""
         self._recording = RecordingState()
-
-    # ------------------------------------------------------------ commands
-
-    def flush(self) -> None:
-        """Make everything written before the call durable. Raises OSError when the host cannot
-        sync.
-        """
-        self._call(lib.zd_flush)
-
-    def open_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
-        """Explicitly open zones zone .. zone+count-1, one after the other; ends at the first that
-        fails.
-
-        Raises TooManyOpenError, TooManyActiveError, InvalidTransitionError, ConventionalZoneError,
-        ZoneReadOnlyError, ZoneOfflineError, OutOfRangeError (ZBC-2 5.4 OPEN ZONE; ZNS 1.1 Zone
-        Send).
-        """
-        self._zones_command(lib.ZD_CMD_OPEN, zone, count)
-
-    def close_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
-        """Close open zones (ZBC-2 5.2 CLOSE ZONE). Range and errors as open_zone."""
-        self._zones_command(lib.ZD_CMD_CLOSE, zone, count)
-
-    def finish_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
-        """Make zones FULL, written or not; their data becomes durable (ZBC-2 5.3 FINISH ZONE)."""
-        self._zones_command(lib.ZD_CMD_FINISH, zone, count)
-
-    def reset_zone(self, zone: SupportsIndex, count: SupportsIndex = 1) -> None:
-        """Make zones EMPTY; their data is gone (ZBC-2 5.8 RESET WRITE POINTER)."""
-        self._zones_command(lib.ZD_CMD_RESET, zone, count)
-
-    def open_all(self) -> None:
-        """Open every closed zone; zbc opens all of them or, when too many, none."""
-        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_OPEN_ALL, 0, 0)
-
-    def close_all(self) -> None:
-        """Close every open zone."""
-        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_CLOSE_ALL, 0, 0)
-
-    def finish_all(self) -> None:
-        """Finish every open and closed zone; empty ones stay empty."""
-        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_FINISH_ALL, 0, 0)
-
-    def reset_all(self) -> None:
-        """Reset every sequential zone that is neither READ_ONLY nor OFFLINE."""
-        self._call(lib.zd_zone_mgmt, lib.ZD_CMD_RESET_ALL, 0, 0)
-
-    def set_condition(self, zone: SupportsIndex, condition: ZoneCondition | int | str) -> None:
-        """What a dying head does to a zone: READ_ONLY or OFFLINE; EMPTY brings it back, without its
-        data.
-
-        Raises OutOfRangeError, ValueError for any other condition.
-        """
-        wanted = ZoneCondition.parse(condition)
-        if wanted is ZoneCondition.NOT_WP:
-            wanted = ZoneCondition.EMPTY  # what a conventional zone comes back to
-        if wanted not in (ZoneCondition.READ_ONLY, ZoneCondition.OFFLINE, ZoneCondition.EMPTY):
-            raise ValueError(f"condition is {wanted.name}: it must be READ_ONLY, OFFLINE or EMPTY")
-        self._call(lib.zd_set_condition, self._number("zone", zone), int(wanted))
-
-    def set_zone_extension(self, zone: SupportsIndex, data: bytes) -> None:
-        """Give an EMPTY zone a descriptor extension, which stays with it until its reset.
-
-        ``data`` has ``geometry.zone_extension`` bytes. The zone becomes CLOSED, with nothing
-        written, and takes an active resource. A power cut takes no extension away.
-
-        Raises UnsupportedCommandError (the zones of this disk have none), InvalidTransitionError,
-        ConventionalZoneError, TooManyActiveError, OutOfRangeError, ValueError for another length
-        (ZNS 1.1 Set Zone Descriptor Extension).
-        """
-        size = self._geometry.zone_extension
-        if size and len(data) != size:
-            told = counted(len(data), "byte")
-            raise ValueError(f"data has {told}: a zone's descriptor extension has {size} here")
-        index = zone_number(self, "zone", zone)
-        self._call(lib.zd_zone_set_extension, index, bytes(data), len(data))
-
-    def zone_extension(self, zone: SupportsIndex) -> bytes | None:
-        """The zone's descriptor extension; None where it has none. An OFFLINE zone shows none.
-
-        Raises OutOfRangeError, PowerLossError.
-        """
-        room = bytearray(max(1, self._geometry.zone_extension))
-        has = self._call(
-            lib.zd_zone_extension, zone_number(self, "zone", zone), ffi.from_buffer(room)
-        )
-        return bytes(room) if has else None
-
-    def open_zone_zrwa(self, zone: SupportsIndex) -> None:
-        """Explicitly open a zone, which has a random write area (ZRWA) from then on.
-
-        From the zone's write pointer on it may be written anywhere, again and again, up to twice
-        ``geometry.zrwa_size``; a write that ends beyond the area moves the write pointer, by
-        multiples of ``zrwa_granularity``, until it ends inside (implicit commit). Appends are
-        refused. What the zone holds becomes durable. A zone that has an area keeps it, until it is
-        reset, finished, full, READ_ONLY or OFFLINE; see write_area for what a power cut leaves.
-
-        Raises what open_zone raises, WriteAreaUnavailableError (no area is left, or the write
-        pointer is on no multiple of the granularity), ZoneOperationError (the disk has none; ZNS
-        1.1 Zone Send, ZRWAA).
-        """
-        self._call(lib.zd_zone_open_zrwa, zone_number(self, "zone", zone))
-
-    def commit_zone(self, zone: SupportsIndex, end: SupportsIndex) -> None:
-        """Move the write pointer of a zone with a random write area to ``end`` (an offset on the
-        disk), behind it or at the area's end at most: an explicit commit. What is committed is
-        durable; blocks that were never written are zeros. A closed zone opens implicitly; one that
-        is committed to its capacity is FULL.
-
-        Raises CommitError (the zone has no area; not on a multiple of the granularity),
-        WriteBoundaryError (not within the area), TooManyOpenError, ZoneOperationError (the disk has
-        none), ConventionalZoneError, OutOfRangeError (ZNS 1.1 Zone Send, Flush Explicit ZRWA
-        Range).
-        """
-        index, to = zone_number(self, "zone", zone), operator.index(end)
-        if not 0 <= to < 2**64:
-            raise bad_number(self, "end", to)
-        self._call(lib.zd_zone_commit_zrwa, index, to)
-
-    def write_area(self, zone: SupportsIndex) -> range | None:
-        """The zone's random write area; None where it has none. It begins at the write pointer,
-        and up to its end, as far as something was ever written there, reads give data, or zeros
-        where nothing was; ``range.stop`` is behind the last written byte.
-
-        Each block that was written there since the last flush survives a power cut or not by
-        itself, as in a conventional zone. Raises OutOfRangeError, PowerLossError.
-        """
-        index = zone_number(self, "zone", zone)
-        filled = ffi.new("uint64_t *")
-        if not self._call(lib.zd_zone_zrwa, index, filled):
-            return None
-        wp = self.zones[index].wp
-        return None if wp is None else range(wp, max(wp, filled[0]))
-
-    def power_cycle(self) -> None:
-        """An orderly power cycle: flush, then open zones become CLOSED, or EMPTY where nothing is
-        written.
-        """
-        self._call(lib.zd_power_cycle)
 
     @property
     def clock(self) -> Clock:
@@ -417,6 +216,21 @@ class Device(HostCommands):
         conditions = None if condition is None else conditions_of(condition)
         return Report(functools.partial(report_rows, self), first, rest, conditions)
 
+    def write_area(self, zone: SupportsIndex) -> range | None:
+        """The zone's random write area; None where it has none. It begins at the write pointer,
+        and up to its end, as far as something was ever written there, reads give data, or zeros
+        where nothing was; ``range.stop`` is behind the last written byte.
+
+        Each block that was written there since the last flush survives a power cut or not by
+        itself, as in a conventional zone. Raises OutOfRangeError, PowerLossError.
+        """
+        index = zone_number(self, "zone", zone)
+        filled = ffi.new("uint64_t *")
+        if not self._call(lib.zd_zone_zrwa, index, filled):
+            return None
+        wp = self.zones[index].wp
+        return None if wp is None else range(wp, max(wp, filled[0]))
+
     @property
     def counters(self) -> Counters:
         """What was done since creation or the host's last boot; ``.zone(i)`` for one zone."""
@@ -530,10 +344,6 @@ class Device(HostCommands):
                 raise
         return self
 
-    def _zones_command(self, command: int, zone: SupportsIndex, count: SupportsIndex) -> None:
-        first = self._number("zone", zone)
-        self._call(lib.zd_zone_mgmt, command, first, self._number("count", count))
-
     def zone_counters(self, start: int, count: int | None) -> Iterator[ZoneCounters]:
         """Counts of ``count`` zones from ``start`` on (None: to the last), streamed; what
         ``dev.counters.zones()`` gives.
@@ -641,17 +451,6 @@ def _drive_of(
     from zoned.drives.pace import drive_of
 
     return drive_of(profile, geometry, kept=kept)
-
-
-def resolve_keywords(
-    profile: str | os.PathLike[str] | None, keywords: GeometryKeywords
-) -> Geometry:
-    """The disk that keywords over a profile mean. Raises GeometryError, ProfileError."""
-    from zoned.drives import profiles  # who opens a disk reads none
-
-    chosen = profiles.load(profiles.DEFAULT if profile is None else profile)
-    given = cast("dict[str, object]", keywords)
-    return resolve(chosen.values, given, profile=chosen.name, implied=profile is None)
 
 
 def create_from(

@@ -33,9 +33,10 @@ import pytest
 if TYPE_CHECKING:
     from types import FrameType
 
-    from zoned.device import Device, GeometryKeywords
+    from zoned.device import Device
     from zoned.export import Iscsi, Nvme
     from zoned.geometry import Geometry
+    from zoned.keywords import GeometryKeywords
     from zoned.running import RunResult
     from zoned.testing import CrashReport
 
@@ -122,7 +123,7 @@ def _shape(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _geometry(settings: Mapping[str, Any]) -> Geometry:
     """The disk that settings mean. Raises GeometryError, ProfileError, ValueError."""
-    from zoned.device import resolve_keywords
+    from zoned.keywords import resolve_keywords
 
     shape = _shape(settings)
     return resolve_keywords(shape.pop("profile", None), cast("GeometryKeywords", shape))

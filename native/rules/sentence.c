@@ -138,6 +138,14 @@ static void the_zone(struct text *t, const struct zd_error *err, const struct zd
 		say(t, "the zone");
 }
 
+/* "write of 4096 bytes at 8192 in zone 3 crosses 12288, ...": the command, and what it does with the number that the rule has. */
+static void passes(struct text *t, const struct zd_error *err, const struct zd_said_disk *d, const char *how, uint64_t number,
+		   const char *behind)
+{
+	command(t, err, d, true);
+	say(t, " %s %llu%s", how, (unsigned long long)number, behind);
+}
+
 static void refused(struct text *t, const struct zd_error *err, const struct zd_said_disk *d, const char *what)
 {
 	command(t, err, d, false);
@@ -157,8 +165,7 @@ static void unaligned_write(struct text *t, const struct zd_error *err, const st
 		command(t, err, d, false);
 		say(t, " is not at its write pointer %llu", (unsigned long long)err->wp);
 	} else {
-		command(t, err, d, true);
-		say(t, " does not end on a physical block: length must be a multiple of %u", d->physical_block);
+		passes(t, err, d, "does not end on a physical block: length must be a multiple of", d->physical_block, "");
 	}
 }
 
@@ -177,11 +184,10 @@ static void write_boundary(struct text *t, const struct zd_error *err, const str
 	uint64_t start = err->cmd == ZD_CMD_APPEND && err->wp != ZD_NONE ? err->wp : err->offset;
 	uint64_t capacity = capacity_end(err, d), end = zone_end(err, d);
 
-	command(t, err, d, true);
 	if (start != ZD_NONE && capacity < end && start + err->length > capacity)
-		say(t, " passes the zone's capacity, which ends at %llu", (unsigned long long)capacity);
+		passes(t, err, d, "passes the zone's capacity, which ends at", capacity, "");
 	else
-		say(t, " crosses the end of the zone at %llu", (unsigned long long)end);
+		passes(t, err, d, "crosses the end of the zone at", end, "");
 }
 
 /* An explicit commit: its place is where it was to end. */
@@ -220,8 +226,7 @@ static void too_many(struct text *t, const struct zd_error *err, const struct zd
 static void out_of_range(struct text *t, const struct zd_error *err, const struct zd_said_disk *d)
 {
 	if (!names_no_zone(err)) {
-		command(t, err, d, true);
-		say(t, " passes the end of the disk at %llu", (unsigned long long)d->size);
+		passes(t, err, d, "passes the end of the disk at", d->size, "");
 	} else if (err->offset >= d->nr_zones) {
 		no_zone(t, err->offset, d);
 	} else if (err->length == 0) {
@@ -261,15 +266,12 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 			write_boundary(t, err, d);
 		break;
 	case ZD_E_READ_BOUNDARY:
-		command(t, err, d, true);
-		say(t, " crosses the end of the zone at %llu, and this disk does not read across zones",
-		    (unsigned long long)zone_end(err, d));
+		passes(t, err, d, "crosses the end of the zone at", zone_end(err, d),
+		       ", and this disk does not read across zones");
 		break;
 	case ZD_E_READ_TYPE:
-		command(t, err, d, true);
-		say(t,
-		    " crosses %llu, where another type of zone or a gap begins, and a host-managed disk does not read across that",
-		    (unsigned long long)err->bound);
+		passes(t, err, d, "crosses", err->bound,
+		       ", where another type of zone or a gap begins, and a host-managed disk does not read across that");
 		break;
 	case ZD_E_INVALID_READ:
 		command(t, err, d, true);
@@ -301,14 +303,10 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 		break;
 	case ZD_E_OUT_OF_RANGE: out_of_range(t, err, d); break;
 	case ZD_E_BLOCK_ALIGNMENT:
-		command(t, err, d, true);
-		say(t, " is not in whole blocks: offset and length must be multiples of the logical block, %u",
-		    d->logical_block);
+		passes(t, err, d, "is not in whole blocks: offset and length must be multiples of the logical block,",
+		       d->logical_block, "");
 		break;
-	case ZD_E_APPEND_LIMIT:
-		command(t, err, d, true);
-		say(t, " is longer than the append limit, %llu", (unsigned long long)d->append_limit);
-		break;
+	case ZD_E_APPEND_LIMIT: passes(t, err, d, "is longer than the append limit,", d->append_limit, ""); break;
 	case ZD_E_UNSUPPORTED:
 		command(t, err, d, false);
 		if (err->cmd == ZD_CMD_SET_EXTENSION && d->dialect == ZD_ZNS)
@@ -345,10 +343,8 @@ static void rule(struct text *t, const struct zd_error *err, const struct zd_sai
 		break;
 	case ZD_E_ZONE_OPERATION: zone_operation(t, err, d); break;
 	case ZD_E_OUTSIDE_ZRWA:
-		command(t, err, d, true);
-		say(t,
-		    " lies outside of the zone's random write area, which begins at %llu and may be moved by its own size at most",
-		    (unsigned long long)err->bound);
+		passes(t, err, d, "lies outside of the zone's random write area, which begins at", err->bound,
+		       " and may be moved by its own size at most");
 		break;
 	case ZD_E_COMMIT:
 		if (err->bound)

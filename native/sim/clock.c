@@ -74,12 +74,10 @@ int zd_clock_create(const struct zd_config *disk, const struct zd_sim_model *mod
 	zd_clock *clock;
 	int r;
 
-	if (model->kind == ZD_SIM_REAL)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "a clock needs the model of a drive");
 	clock = calloc(1, sizeof(*clock));
 	if (!clock)
 		return zd_sim_fail(err, -ENOMEM, "no memory");
-	r = zd_drive_init(&clock->drive, disk, model, seed, err);
+	r = zd_drive_init_timed(&clock->drive, "clock", disk, model, seed, err);
 	if (r) {
 		zd_drive_free(&clock->drive);
 		free(clock);

@@ -215,14 +215,12 @@ int zd_pace_as(zd_dev *dev, const struct zd_config *disk, const struct zd_sim_mo
 	struct pace *p;
 	int r;
 
-	if (model->kind == ZD_SIM_REAL)
-		return zd_sim_fail(err, ZD_E_GEOMETRY, "a pace needs the model of a drive");
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return zd_sim_fail(err, -ENOMEM, "no memory");
 	pthread_mutex_init(&p->lock, NULL);
 	p->since = zd_now();
-	r = zd_drive_init(&p->drive, disk, model, seed, err);
+	r = zd_drive_init_timed(&p->drive, "pace", disk, model, seed, err);
 	if (!r)
 		r = zd_set_pace(dev, &by_drive, p, err);
 	if (r)

@@ -78,6 +78,16 @@ static inline bool zd_wire_clip(struct zd_request *request, struct iovec *one, s
 	return true;
 }
 
+/* Bytes that buffers hold. */
+static inline uint64_t zd_wire_total(const struct iovec *iov, uint32_t nr)
+{
+	uint64_t length = 0;
+
+	for (uint32_t i = 0; i < nr; i++)
+		length += iov[i].iov_len;
+	return length;
+}
+
 /* The first `length` bytes of what the other side sent, as far as it sent so many. */
 static inline void zd_wire_gather(void *to, const struct iovec *from, uint32_t nr, uint64_t length)
 {

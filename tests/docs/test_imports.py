@@ -18,13 +18,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # use each other, in no circle.
 STOREYS = (
     # values and their words: no native library
-    """zoned.plaintext zoned.units zoned.listed zoned.zone zoned.zonelist zoned.geometry zoned.inputs zoned.wholefile zoned.info
-    zoned.counters zoned.report zoned.reportformats zoned.dumpfile zoned.errors zoned.mounts""",
+    """zoned.plaintext zoned.units zoned.listed zoned.zone zoned.zonelist zoned.geometry zoned.resolving zoned.inputs
+    zoned.wholefile zoned.info zoned.counters zoned.report zoned.reportformats zoned.dumpfile zoned.errors zoned.mounts""",
     # the native library, handles, conversions
     "zoned._core zoned._cffi zoned._native zoned._fast",
     # what is done with a disk
     """zoned zoned.device zoned.faults zoned.snapshots zoned.checking zoned.openers zoned.rules zoned.crash
-    zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands""",
+    zoned.traces zoned.drives zoned.archive zoned.reportdiff zoned.hostcommands zoned.zonecommands
+    zoned.keywords""",
     "zonefs zoned.export",
     # who uses all that
     "zoned.bench zoned.testing zoned.running zoned.crashtest",

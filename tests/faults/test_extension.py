@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 import zoned
-from zoned import ZoneCondition, archive
+from archives import carried
+from zoned import ZoneCondition
 from zoned.crash.recorded import History
 from zoned.faults import FaultError
 from zoned.traces.own import Trace
@@ -188,18 +188,11 @@ def test_dumps_carry_it(dev: zoned.Device, tmp_path: Path) -> None:
     dev.open_zone(4)
     dev.set_zone_extension(5, FIRST)
     dev.finish_zone(5)
-    packed = BytesIO()
-    archive.dump(dev, packed)
-    packed.seek(0)
-    assert archive.verify(packed).zones == 4
-    packed.seek(0)
-    archive.restore(packed, tmp_path / "disk.img")
-    with zoned.open(tmp_path / "disk.img") as disk:
+    whole, without = carried(dev, tmp_path, zones=4)
+    with zoned.open(whole) as disk:
         assert extensions(disk) == {2: FIRST, 4: SECOND, 5: FIRST}
         assert [z.condition for z in disk.zones] == [z.condition for z in dev.zones]
         assert disk.pread(2 * BLOCK, 2 * ZONE) == b"a" * 2 * BLOCK
-    packed.seek(0)
-    archive.restore(packed, tmp_path / "empty.img", data="none")
-    with zoned.open(tmp_path / "empty.img") as disk:
+    with zoned.open(without) as disk:
         assert extensions(disk) == {}
         assert [z.condition for z in disk.zones] == [z.condition for z in dev.zones]

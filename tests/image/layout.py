@@ -131,3 +131,10 @@ class Image:
         return struct.unpack_from("<I", entry)[0] == crc32c(
             struct.pack("<I", zone), crc32c(entry[4:])
         )
+
+
+def change_header(path: Path, field: str, value: int, copies: tuple[int, ...] = (0, 1)) -> None:
+    """In a file: one field, with a right check sum."""
+    image = Image.read(path)
+    image.set_header(field, value, copies)
+    image.write(path)

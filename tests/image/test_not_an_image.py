@@ -12,7 +12,7 @@ import pytest
 import zoned
 from children import said
 from image import disks
-from image.layout import Image
+from image.layout import Image, change_header
 
 FOREIGN = {
     "empty": b"",
@@ -105,9 +105,7 @@ def test_unknown_version(tmp_path: Path, version: int, copies: tuple[int, ...]) 
     """The newer program's image is refused by its version's number; so is one copy that says so."""
     path = tmp_path / "disk.img"
     disks.make(path)
-    image = Image.read(path)
-    image.set_header("version", version, copies)
-    image.write(path)
+    change_header(path, "version", version, copies)
     for way in ("open", "open readonly", "check"):
         with pytest.raises(zoned.ImageVersionError, match=rf"\b{version}\b") as caught:
             EVERY_WAY[way](path)
@@ -118,9 +116,7 @@ def test_unknown_version(tmp_path: Path, version: int, copies: tuple[int, ...]) 
 def test_unknown_feature_is_named(tmp_path: Path, bit: int) -> None:
     path = tmp_path / "disk.img"
     disks.make(path)
-    image = Image.read(path)
-    image.set_header("features", 1 << bit)
-    image.write(path)
+    change_header(path, "features", 1 << bit)
     for way in ("open", "open readonly", "check"):
         with pytest.raises(zoned.ImageFeatureError) as caught:
             EVERY_WAY[way](path)

@@ -92,6 +92,11 @@ fi
 """
 
 
+def _loading(*modules: str) -> str:
+    """What is built into the kernel is no module, and one of the check sums is for other processors."""
+    return f"for module in {' '.join(modules)}; do modprobe -q $module || true; done\n"
+
+
 @dataclass(frozen=True)
 class Door:
     """How a kernel comes by a disk: scripts, which know what COMMON and ``known`` say."""
@@ -112,9 +117,8 @@ class Door:
 ISCSI = Door(
     says="address",
     named="iqn",
-    prepare="""
-# What is built into the kernel is no module, and one of the checksums is for other processors.
-for module in sd_mod sg crc32c_generic crc32c_intel iscsi_tcp; do modprobe -q $module || true; done
+    prepare=_loading("sd_mod", "sg", *lab.CHECKSUMS, "iscsi_tcp")
+    + """
 mkdir -p /run/lock/iscsi /etc/iscsi
 if [ ! -e /run/iscsid.pid ]; then
     echo InitiatorName=iqn.2026-01.test:kernel >/etc/iscsi/initiatorname.iscsi
@@ -153,8 +157,8 @@ NVME = Door(
     says="port",
     named="nqn",
     dialect="zns",
-    prepare="""
-for module in crc32c_generic crc32c_intel nvme-tcp; do modprobe -q $module || true; done
+    prepare=_loading(*lab.CHECKSUMS, "nvme-tcp")
+    + """
 mkdir -p /etc/nvme
 echo nqn.2014-08.org.nvmexpress:uuid:6d1a2e60-6c1b-4a5d-9b6a-0d9a1e7c1b11 >/etc/nvme/hostnqn
 echo 6d1a2e60-6c1b-4a5d-9b6a-0d9a1e7c1b11 >/etc/nvme/hostid

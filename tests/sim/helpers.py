@@ -6,7 +6,8 @@ from typing import Any
 
 from zoned.bench import Job, Model, Run, Simulation
 from zoned.drives.models import null_model
-from zoned.geometry import Geometry, resolve
+from zoned.geometry import Geometry
+from zoned.resolving import resolve
 
 KIB = 1024
 MIB = 1 << 20

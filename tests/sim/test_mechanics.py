@@ -10,7 +10,8 @@ from sim.helpers import KIB, MIB, SECOND
 from zoned._core.native import ffi
 from zoned.bench import Job, Model, Run, Simulation
 from zoned.drives.models import load_drive, load_model
-from zoned.geometry import Geometry, resolve
+from zoned.geometry import Geometry
+from zoned.resolving import resolve
 
 ZONE = 256 * MIB
 ZONES = 4000

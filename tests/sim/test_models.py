@@ -13,7 +13,8 @@ from zoned.bench import Job, Model, Simulation
 from zoned.bench.limits import limiting
 from zoned.drives.models import drives, load_drive, load_model, null_model, parse_model
 from zoned.drives.profiles import ProfileError, builtin_names
-from zoned.geometry import Geometry, resolve
+from zoned.geometry import Geometry
+from zoned.resolving import resolve
 
 ZONE = 256 * MIB
 

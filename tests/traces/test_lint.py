@@ -15,7 +15,7 @@ import zoned
 from traces.workload import BLOCK, SHAPE, ZONE, refused
 from waiting import PATIENCE
 from zoned import TraceError, lint
-from zoned.device import resolve_keywords
+from zoned.keywords import resolve_keywords
 from zoned.traces.forms import Iolog, of_records
 from zoned.traces.linting import zones_in_order
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import zoned
+from archives import carried
 from zoned import archive
 from zoned.crash.recorded import History
 from zoned.crash.survivors import states
@@ -59,21 +60,14 @@ def seen(device: zoned.Device) -> list[object]:
 
 
 def test_dumps_and_copies_carry_them(dev: zoned.Device, tmp_path: Path) -> None:
-    packed = BytesIO()
-    archive.dump(dev, packed)
-    packed.seek(0)
-    assert archive.verify(packed).zones == 7
-    packed.seek(0)
-    archive.restore(packed, tmp_path / "disk.img")
-    with zoned.open(tmp_path / "disk.img") as disk, archive.copy(dev, None) as copy:
+    whole, without = carried(dev, tmp_path, zones=7)
+    with zoned.open(whole) as disk, archive.copy(dev, None) as copy:
         assert seen(disk) == seen(copy) == seen(dev)
     with archive.clone_state(dev) as clone:
         assert [row[:3] for row in seen(clone)] == [row[:3] for row in seen(dev)]
-    packed.seek(0)
-    archive.restore(packed, tmp_path / "none.img", data="none")
-    with zoned.open(tmp_path / "none.img") as disk:
+    with zoned.open(without) as disk:
         assert [row[:3] for row in seen(disk)] == [row[:3] for row in seen(dev)]
-    assert zoned.check(tmp_path / "disk.img") == []
+    assert zoned.check(whole) == []
 
 
 def test_a_dump_of_what_cannot_be_is_refused(

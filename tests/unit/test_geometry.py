@@ -11,16 +11,8 @@ import pytest
 
 import zoned
 from zoned.archive import describe
-from zoned.geometry import (
-    DataMode,
-    Dialect,
-    Geometry,
-    GeometryError,
-    HostSync,
-    ImplicitClose,
-    Model,
-    resolve,
-)
+from zoned.geometry import Geometry, GeometryError
+from zoned.resolving import resolve
 from zoned.testing import check_crashes
 from zoned.zone import ZoneType
 from zoned.zonelist import ZoneSet
@@ -43,11 +35,11 @@ def test_defaults() -> None:
     assert (geometry.logical_block, geometry.physical_block) == (4096, 4096)
     assert (geometry.max_open, geometry.max_active) == (0, 0)
     assert geometry.append_limit == 4 * MIB
-    assert geometry.dialect is Dialect.ZBC
-    assert geometry.model is Model.HOST_MANAGED
-    assert geometry.implicit_close is ImplicitClose.OLDEST
-    assert geometry.data is DataMode.STORE
-    assert geometry.host_sync is HostSync.FLUSH
+    assert geometry.dialect is zoned.Dialect.ZBC
+    assert geometry.model is zoned.Model.HOST_MANAGED
+    assert geometry.implicit_close is zoned.ImplicitClose.OLDEST
+    assert geometry.data is zoned.DataMode.STORE
+    assert geometry.host_sync is zoned.HostSync.FLUSH
     assert geometry.unrestricted_read is True
     assert geometry.slot_cache == 256 * MIB
 

@@ -48,6 +48,9 @@ struct parcel {
 	_Atomic uint32_t ended;
 	uint8_t *room;
 };
+/* Its buffers, as members of a command of either kind. */
+#define PARCEL_BUFFERS(parcel, out_length, in_length) \
+	.in = &(parcel).in, .nr_in = (in_length) != 0, .out = &(parcel).out, .nr_out = (out_length) != 0
 void disk_parcel(struct parcel *parcel, const void *out, uint64_t out_length, uint64_t in_length);
 
 int disk_fault(struct disk *disk, struct zd_fault fault);

@@ -157,10 +157,7 @@ struct given *door_give(struct door *door, int index, const uint8_t lun[8], cons
 					     .cdb = given->cdb,
 					     .cdb_length = cdb_length,
 					     .tag = tag,
-					     .in = &given->parcel.in,
-					     .nr_in = in_length != 0,
-					     .out = &given->parcel.out,
-					     .nr_out = out_length != 0,
+					     PARCEL_BUFFERS(given->parcel, out_length, in_length),
 					     .done = given_ended,
 					     .arg = given };
 	memcpy(given->task.lun, lun, 8);

@@ -163,10 +163,7 @@ struct given *nvme_give(struct door *door, int index, int queue, const uint8_t s
 
 	disk_parcel(&given->parcel, out, out_length, in_length);
 	given->command = (struct zd_nvme_command){ .size = sizeof(given->command),
-						   .in = &given->parcel.in,
-						   .nr_in = in_length != 0,
-						   .out = &given->parcel.out,
-						   .nr_out = out_length != 0,
+						   PARCEL_BUFFERS(given->parcel, out_length, in_length),
 						   .done = given_ended,
 						   .arg = given };
 	memcpy(given->command.sqe, sqe, 64);

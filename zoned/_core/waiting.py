@@ -7,7 +7,7 @@ import os
 import select
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from zoned._core.native import ffi, lib
 
@@ -18,6 +18,10 @@ _PATIENCE = 30.0
 """Seconds for which a stopped process may keep its turn at an image."""
 _SLICE = 0.5
 """Seconds, at most, until a signal is answered that came just before a wait began."""
+_POLL = 0.02
+"""Seconds between two questions that nothing but time brings another answer to."""
+
+_Answer = TypeVar("_Answer")
 
 
 def in_slices(wait: Callable[[float], bool], timeout: float | None = None) -> bool:
@@ -33,6 +37,18 @@ def in_slices(wait: Callable[[float], bool], timeout: float | None = None) -> bo
             return True
         if end is not None and left <= _SLICE:
             return False
+
+
+def polled(
+    ask: Callable[[], _Answer], unsettled: Callable[[_Answer], bool], seconds: float
+) -> _Answer:
+    """The answer to a question that is asked again while its answer is ``unsettled``; after so many
+    seconds whatever it is.
+    """
+    end = time.monotonic() + seconds
+    while unsettled(answer := ask()) and time.monotonic() < end:
+        time.sleep(_POLL)
+    return answer
 
 
 def readable(fd: int) -> Callable[[float], bool]:

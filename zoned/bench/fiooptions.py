@@ -15,6 +15,7 @@ from zoned._core.native import lib
 from zoned.bench.fiovalues import (
     Declared,
     Option,
+    either,
     flag,
     natural,
     number,
@@ -26,6 +27,7 @@ from zoned.bench.fiovalues import (
     read_int,
     read_size,
     read_time,
+    read_word,
 )
 from zoned.bench.jobs import Job
 from zoned.geometry import Geometry
@@ -87,9 +89,19 @@ class Section:
         "do_verify", "verify", "0: nothing is read back after all", default=True, bare=True
     )
     synchronous: bool = True
-    offload: bool = False
+    offload: bool = either(
+        *("io_submit_mode", "pace"),
+        "offload: iodepth workers send, so that a synchronous engine has as many under way",
+        *("inline", "offload"),
+    )
     exitall: bool = flag("exitall", "time", "the jobs of exit_what end with this one", bare=True)
-    exit_what: str = "group"
+    exit_what: str = read_by(
+        lambda _, o: read_word(o, "group", "all", "stonewall"),
+        *("exit_what", "time"),
+        "what exitall ends: group; all, also what has not begun; or stonewall, all that runs",
+        default="group",
+        values="group, all or stonewall",
+    )
     exit_on_error: bool = flag(
         "exitall_on_error", "time", "so they do with one that ends by an error", bare=True
     )
@@ -174,17 +186,12 @@ def said(
     return taken
 
 
-def _one_of(o: Option, *values: str) -> None:
-    if o.value not in values:
-        raise o.fail(f"only {' and '.join(values)} can be had here")
-
-
 def _fixed(name: str, room: str, about: str, *values: str) -> None:
     """Declares an option that may only say what is so anyway."""
 
     @said(name, room, about, values=" or ".join(values), default=values[0])
     def _check(_: Section, o: Option) -> None:
-        _one_of(o, *values)
+        read_word(o, *values)
 
 
 # ----------------------------------------------------------------------------------- options
@@ -553,18 +560,6 @@ def _spin(c: Section, o: Option) -> None:
 
 
 @said(
-    "thinktime_blocks_type",
-    "pace",
-    "what thinktime_blocks counts",
-    values="complete or issue",
-    default="complete",
-)
-def _blocks_type(c: Section, o: Option) -> None:
-    _one_of(o, "complete", "issue")
-    c.job.thinktime_issue = o.value == "issue"
-
-
-@said(
     "filename",
     "where",
     "names a device that need not exist: the disk is that of the profile",
@@ -583,18 +578,6 @@ def _percentiles(c: Section, o: Option) -> None:
     if len(parts) > 20:
         raise o.fail("at most 20 percentiles, as in fio")
     c.job.percentiles = tuple(sorted(parts))
-
-
-@said(
-    "rw_sequencer",
-    "what",
-    "what a random job does between two random places, with rw=...:N",
-    values="sequential or identical",
-    default="sequential",
-)
-def _sequencer(c: Section, o: Option) -> None:
-    _one_of(o, "sequential", "identical")
-    c.job.identical = o.value == "identical"
 
 
 @said(
@@ -620,18 +603,6 @@ def _kb_base(c: Section, o: Option) -> None:
     if o.value not in ("1000", "1024"):
         raise o.fail("it must be 1000 or 1024")
     c.kb_base = int(o.value)
-
-
-@said(
-    "rate_process",
-    "pace",
-    "how commands of a rate are spaced",
-    values="linear or poisson",
-    default="linear",
-)
-def _rate_process(c: Section, o: Option) -> None:
-    _one_of(o, "linear", "poisson")
-    c.job.poisson = o.value == "poisson"
 
 
 @said(
@@ -678,18 +649,6 @@ def _blockalign(c: Section, o: Option) -> None:
 
 
 @said(
-    "io_submit_mode",
-    "pace",
-    "offload: iodepth workers send, so that a synchronous engine has as many under way",
-    values="inline or offload",
-    default="inline",
-)
-def _submit_mode(c: Section, o: Option) -> None:
-    _one_of(o, "inline", "offload")
-    c.offload = o.value == "offload"
-
-
-@said(
     "write_mode",
     "zones",
     "zone_append: writes are zone appends",
@@ -697,20 +656,8 @@ def _submit_mode(c: Section, o: Option) -> None:
     default="write",
 )
 def _write_mode(c: Section, o: Option) -> None:
-    _one_of(o, "write", "zone_append")
-    c.job.append = c.job.append or o.value == "zone_append"
-
-
-@said(
-    "exit_what",
-    "time",
-    "what exitall ends: group; all, also what has not begun; or stonewall, all that runs",
-    values="group, all or stonewall",
-    default="group",
-)
-def _exit_what(c: Section, o: Option) -> None:
-    _one_of(o, "group", "all", "stonewall")
-    c.exit_what = o.value
+    word = read_word(o, "write", "zone_append")
+    c.job.append = c.job.append or word == "zone_append"
 
 
 @said(

@@ -112,6 +112,12 @@ def read_time(option: Option, default: str) -> int:
     return time
 
 
+def read_word(option: Option, *words: str) -> str:
+    if option.value not in words:
+        raise option.fail(f"only {' and '.join(words)} can be had here")
+    return option.value
+
+
 def per_direction(o: Option) -> list[str]:
     """``a``, ``a,b`` or ``a,b,c`` for reads, writes, trims. ``a`` is for all, ``a,b``: trims as
     writes; an empty part ("") leaves what was set before, as fio does.
@@ -176,7 +182,7 @@ class _OfField:
 
 
 def _declare(
-    default: object,
+    unset: object,
     name: str,
     room: str,
     about: str,
@@ -184,9 +190,10 @@ def _declare(
     read: Callable[[Any, Option], object],
     **extra: Any,
 ) -> Any:
-    extra.setdefault("default", f"{default:d}" if isinstance(default, int) else "")
+    shown = f"{unset:d}" if isinstance(unset, int) else unset if isinstance(unset, str) else ""
+    extra.setdefault("default", shown)
     metadata = {"fio": _OfField(name, room, about, values, read, extra)}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=unset, metadata=metadata)
 
 
 def number(
@@ -209,6 +216,15 @@ def number(
 def flag(name: str, room: str, about: str, *, default: bool = False, **extra: Any) -> Any:
     """A field that an option switches on or off."""
     return _declare(default, name, room, about, "0 or 1", lambda _, o: read_bool(o), **extra)
+
+
+def either(name: str, room: str, about: str, usual: str, other: str) -> Any:
+    """A field that an option sets by one of two words: whether it is the ``other``."""
+    return _declare(
+        *(False, name, room, about, f"{usual} or {other}"),
+        lambda _, o: read_word(o, usual, other) == other,
+        default=usual,
+    )
 
 
 def part(name: str, room: str, about: str, **extra: Any) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from zoned._core.native import ffi, lib
-from zoned.bench.fiovalues import duration, flag, number, part
+from zoned.bench.fiovalues import duration, either, flag, number, part
 from zoned.bench.logs import Logs
 
 KINDS = {
@@ -77,7 +77,11 @@ class Job:
     random: bool = False
     zbd: bool = False
     append: bool = flag("zone_append", "zones", "writes are zone appends", bare=True)
-    identical: bool = False
+    identical: bool = either(
+        *("rw_sequencer", "what"),
+        "what a random job does between two random places, with rw=...:N",
+        *("sequential", "identical"),
+    )
     norandommap: bool = flag(
         "norandommap", "random", "places may repeat before all were used", bare=True
     )
@@ -106,7 +110,9 @@ class Job:
         bare=True,
     )
     exitall: str = field(default="no", metadata={"codes": EXITS})
-    poisson: bool = False
+    poisson: bool = either(
+        *("rate_process", "pace", "how commands of a rate are spaced"), *("linear", "poisson")
+    )
     strided: bool = False
     align: list[int] = field(default_factory=lambda: [0, 0, 0])
     exit_on_error: str = field(default="no", metadata={"codes": EXITS})
@@ -197,7 +203,9 @@ class Job:
     thinktime_blocks: int = number(
         "thinktime_blocks", "pace", "commands between two rests", default=1, least=1
     )
-    thinktime_issue: bool = False
+    thinktime_issue: bool = either(
+        *("thinktime_blocks_type", "pace", "what thinktime_blocks counts"), *("complete", "issue")
+    )
     runtime: int = duration(
         "runtime", "time", "ends the job, in virtual time", "s", aliases=("timeout",)
     )

@@ -10,7 +10,8 @@ from zoned._core.native import Guard, ffi, lib
 from zoned.bench.jobs import Job
 from zoned.bench.simulation import Simulation
 from zoned.drives.models import load_drive, null_model
-from zoned.geometry import Geometry, resolve
+from zoned.geometry import Geometry
+from zoned.resolving import resolve
 
 ZONE = 2**28
 

@@ -316,7 +316,7 @@ def _describe_model(model: Any, varied: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plan(point: PointSpec) -> tuple[Any, Any, Any]:
     from zoned.bench import fiofile
-    from zoned.geometry import resolve
+    from zoned.resolving import resolve
 
     geometry = resolve({}, dict(point.geometry), profile=point.profile)
     model = parse_model(point.model, point.profile)

@@ -197,6 +197,11 @@ def _sharing(separate: str, proof: str) -> Callable[[Command], Command]:
     return add
 
 
+def _secrets(option: str, about: str) -> Callable[[Command], Command]:
+    """The file of who may use it, and what proves that they are."""
+    return click.option(option, type=FilePath(), metavar="FILE", help=about)
+
+
 def _only(option: str, metavar: str) -> Callable[[Command], Command]:
     """Who alone may use it, each by an option."""
     return click.option(
@@ -217,11 +222,9 @@ def _only(option: str, metavar: str) -> Callable[[Command], Command]:
     ),
 )
 @_reaching(_DEFAULT_LISTEN, "initiators can log in")
-@click.option(
+@_secrets(
     "--chap-file",
-    type=FilePath(),
-    metavar="FILE",
-    help="Who may log in, a line each: NAME SECRET; and what the target proves itself by: mutual"
+    "Who may log in, a line each: NAME SECRET; and what the target proves itself by: mutual"
     " NAME SECRET. Without it, ZONED_CHAP_USER and ZONED_CHAP_SECRET of the environment.",
 )
 @_only("initiator", "NAME")
@@ -257,11 +260,9 @@ def iscsi_command(
     ),
 )
 @_reaching(_DEFAULT_NVME_LISTEN, "hosts can connect")
-@click.option(
+@_secrets(
     "--dhchap-file",
-    type=FilePath(),
-    metavar="FILE",
-    help="Who may connect, a line each: HOST-NQN SECRET [CONTROLLER-SECRET], as nvme gen-dhchap-key"
+    "Who may connect, a line each: HOST-NQN SECRET [CONTROLLER-SECRET], as nvme gen-dhchap-key"
     " makes them. Without it, ZONED_DHCHAP_SECRET and ZONED_DHCHAP_CTRL_SECRET of the environment.",
 )
 @_only("host", "NQN")

@@ -33,7 +33,7 @@ from zoned.units import counted
 
 if TYPE_CHECKING:
     from zoned import Device, Geometry, LintReport, ReplayReport, Trace, TraceRecord
-    from zoned.device import GeometryKeywords
+    from zoned.keywords import GeometryKeywords
     from zoned.traces.forms import Iolog
     from zoned.traces.sources import ForeignSource, Listed, Source
 
@@ -205,7 +205,7 @@ def _shape(source: Source, file: str, shape: dict[str, Any]) -> Geometry | None:
 
     None: the recorded one as it was. Raises UsageError where neither tells it.
     """
-    from zoned.device import resolve_keywords
+    from zoned.keywords import resolve_keywords
 
     given = any(value is not None for value in shape.values())
     if given and source.geometry is not None:
@@ -544,8 +544,8 @@ def _tell_replay(file: str, report: ReplayReport, compare: bool, verbose: bool) 
 def _geometry(base: Geometry, shape: dict[str, Any]) -> Geometry:
     """The recorded disk's, with what the options say; or a profile's."""
     from zoned.archive import describe_geometry
-    from zoned.device import resolve_keywords
-    from zoned.geometry import resolve
+    from zoned.keywords import resolve_keywords
+    from zoned.resolving import resolve
 
     profile = shape.get("profile")
     given = {key: value for key, value in shape.items() if key != "profile" and value is not None}

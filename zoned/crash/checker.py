@@ -20,9 +20,10 @@ from typing import Any, cast
 
 from zoned.crash.choices import CrashIdError, CrashSpaceError, CrashStates, Strategy, strategy_of
 from zoned.crash.history import NO_CUT, Cut, Listener, Recorder, Step
-from zoned.device import Device, GeometryKeywords, create_from, resolve_keywords
+from zoned.device import Device, create_from
 from zoned.faults import FaultRule
 from zoned.geometry import Geometry
+from zoned.keywords import GeometryKeywords, resolve_keywords
 from zoned.units import counted
 from zoned.zone import ZoneCondition
 

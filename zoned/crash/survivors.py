@@ -269,16 +269,8 @@ class PointStates:
         self._content.close()
 
 
-def states(
-    history: History,
-    strategy: Strategy | str = Strategy.LINEAR,
-    *,
-    points: Points | str = "all",
-    limit: int = 10_000,
-    seed: int = 0,
-) -> States:
-    """The disks that a power cut could leave in a history. See States."""
-    return States(history, strategy, points=points, limit=limit, seed=seed)
+states = States
+"""As loops call it: ``for state in states(history)``."""
 
 
 class Content(Build):

@@ -23,8 +23,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoned.geometry import KEYWORDS, Geometry, GeometryError, resolve
+from zoned.geometry import KEYWORDS, Geometry, GeometryError
 from zoned.inputs import MOST_TOML, InputError, parse_toml, read_bytes
+from zoned.resolving import resolve
 
 DEFAULT = "test"
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import operator
 import os
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from uuid import UUID
 
 from zoned._core.native import ffi, lib
 from zoned._core.raising import raise_error
+from zoned._core.waiting import polled
 
 _RUN = Path("/run")
 _PATTERN = "ublk-*.state"
@@ -76,19 +77,12 @@ class Facts:
         return False
 
 
-def _take(fd: int, where: Path | None) -> None:
-    end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise OSError(
-                    errno.EBUSY,
-                    f"another server of ublk has been beginning for {PATIENCE:.0f} s and holds",
-                    str(where),
-                ) from None
-        time.sleep(0.02)
+def _taken(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -101,8 +95,12 @@ def turn() -> Iterator[None]:
     where = _safe(make=True)
     fd = -1 if where is None else os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if fd >= 0:
-            _take(fd, where)
+        if fd >= 0 and not polled(lambda: _taken(fd), operator.not_, PATIENCE):
+            raise OSError(
+                errno.EBUSY,
+                f"another server of ublk has been beginning for {PATIENCE:.0f} s and holds",
+                str(where),
+            )
         yield
     finally:
         if fd >= 0:
@@ -299,10 +297,7 @@ def find(path: str | os.PathLike[str] | None, uuid: UUID) -> State | None:
 
 def patiently(what: Callable[[], int], seconds: float) -> int:
     """A call of the core, again and again while the kernel is not done with a dead server."""
-    until = time.monotonic() + seconds
-    while (code := what()) == -errno.EBUSY and time.monotonic() < until:
-        time.sleep(0.02)
-    return code
+    return polled(what, lambda code: code == -errno.EBUSY, seconds)
 
 
 __all__ = [

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from zoned._core.native import ffi, lib
-from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model, resolve
+from zoned.geometry import DataMode, Dialect, Geometry, HostSync, ImplicitClose, Model
+from zoned.resolving import resolve
 from zoned.traces.packed import TraceError, open_input, read_piece
 from zoned.traces.records import ROW, TraceRecord, ZoneRow, record_of, zone_row
 from zoned.units import counted, were

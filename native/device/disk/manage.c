@@ -24,6 +24,20 @@ static void count(struct zd_zone_rt *rt, int cmd)
 	}
 }
 
+/*
+ * The rule by which the zone refuses the command, whatever resources are left; 0: none. What an OPEN_ZRWA asks beyond an OPEN comes
+ * first. *bound: what zd_refuse() is to tell.
+ */
+static int refusing(const zd_dev *dev, int cmd, uint32_t zone, uint64_t word, const struct zd_cell *cell, uint64_t *bound)
+{
+	int r = 0;
+
+	*bound = 0;
+	if (cmd == ZD_CMD_OPEN_ZRWA)
+		r = zd_zrwa_refused(dev, zone, word, cell, bound);
+	return !r && cell->next == ZD_NEXT_ERROR ? cell->error : r;
+}
+
 /* Under stripe and resource lock: what the cell says happens. */
 static void apply(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, int cmd, const struct zd_cell *cell, uint64_t word)
 {
@@ -91,10 +105,9 @@ static int one_locked(zd_dev *dev, int cmd, uint32_t zone, bool only_ask, struct
 	}
 	word = atomic_load_explicit(&rt->word, memory_order_acquire);
 	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
-	if (cmd == ZD_CMD_OPEN_ZRWA && (r = zd_zrwa_refused(dev, zone, word, cell, &bound))) {
+	r = refusing(dev, cmd, zone, word, cell, &bound);
+	if (r) {
 		r = zd_refuse(dev, err, r, cmd, zone, start, 0, bound);
-	} else if (cell->next == ZD_NEXT_ERROR) {
-		r = zd_refuse(dev, err, cell->error, cmd, zone, start, 0, 0);
 	} else {
 		r = only_ask ? zd_ask_resources(dev, cell->effects) : zd_take_resources(dev, cell->effects);
 		if (r)
@@ -196,9 +209,7 @@ bool zd_manage_refused(const zd_dev *dev, int cmd, uint32_t zone)
 	uint64_t word = zd_load_word(dev, zone), bound;
 	const struct zd_cell *cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(word, type), cmd);
 
-	if (cmd == ZD_CMD_OPEN_ZRWA && cell && zd_zrwa_refused(dev, zone, word, cell, &bound))
-		return true;
-	return !cell || cell->next == ZD_NEXT_ERROR || zd_ask_resources(dev, cell->effects);
+	return !cell || refusing(dev, cmd, zone, word, cell, &bound) || zd_ask_resources(dev, cell->effects);
 }
 
 /*

@@ -13,6 +13,19 @@ static int enter_look(zd_dev *dev, struct zd_error *err)
 	return r;
 }
 
+/* One zone; *rt NULL: nothing was ever done to it. */
+static int look_at(zd_dev *dev, uint32_t zone, struct zd_zone_rt **rt, struct zd_error *err)
+{
+	int r = enter_look(dev, err);
+
+	if (r)
+		return r;
+	if (zone >= dev->g.h.nr_zones)
+		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
+	*rt = zd_zone_peek(dev, zone);
+	return 0;
+}
+
 /* Of a zone that was finished, or that has a random write area, which lies behind its write pointer. */
 static __attribute__((noinline)) void describe_special(const zd_dev *dev, uint64_t word, uint64_t durable, struct zd_zone *out)
 {
@@ -78,26 +91,30 @@ int zd_clip_zones(zd_dev *dev, uint32_t start, uint32_t *count, struct zd_error 
 	return 0;
 }
 
-int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *out, struct zd_error *err)
+/* Zones from one on, *count of them, or as many as there are. */
+static int look_from(zd_dev *dev, uint32_t start, uint32_t *count, struct zd_error *err)
 {
-	uint32_t i;
 	int r = enter_look(dev, err);
 
-	if (!r)
-		r = zd_clip_zones(dev, start, &count, err);
+	return r ? r : zd_clip_zones(dev, start, count, err);
+}
+
+int64_t zd_report(zd_dev *dev, uint32_t start, uint32_t count, struct zd_zone *out, struct zd_error *err)
+{
+	int r = look_from(dev, start, &count, err);
+
 	if (r)
 		return r;
-	for (i = 0; i < count; i++)
+	for (uint32_t i = 0; i < count; i++)
 		describe(dev, start + i, &out[i]); /* a row is a hundred instructions, a call of it ten more */
 	return count;
 }
 
 int zd_zone_extension(zd_dev *dev, uint32_t zone, void *to, struct zd_error *err)
 {
-	int r = enter_look(dev, err);
+	struct zd_zone_rt *rt;
+	int r = look_at(dev, zone, &rt, err);
 
-	if (!r && zone >= dev->g.h.nr_zones)
-		r = zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
 	if (r)
 		return r;
 	r = zd_extension_load(dev, zone, to);
@@ -107,10 +124,8 @@ int zd_zone_extension(zd_dev *dev, uint32_t zone, void *to, struct zd_error *err
 int64_t zd_report_request(zd_dev *dev, struct zd_request *q, struct zd_error *err)
 {
 	uint32_t listed = 0, filled = 0, n = UINT32_MAX, i;
-	int r = enter_look(dev, err);
+	int r = look_from(dev, q->zone, &n, err);
 
-	if (!r)
-		r = zd_clip_zones(dev, q->zone, &n, err);
 	if (r)
 		return r;
 	for (i = 0; i < n; i++) {
@@ -126,19 +141,6 @@ int64_t zd_report_request(zd_dev *dev, struct zd_request *q, struct zd_error *er
 		listed++;
 	}
 	return q->flags & ZD_REQ_PARTIAL ? filled : listed;
-}
-
-/* One zone; *rt NULL: nothing was ever done to it. */
-static int look_at(zd_dev *dev, uint32_t zone, struct zd_zone_rt **rt, struct zd_error *err)
-{
-	int r = enter_look(dev, err);
-
-	if (r)
-		return r;
-	if (zone >= dev->g.h.nr_zones)
-		return zd_refuse(dev, err, ZD_E_OUT_OF_RANGE, -1, ZD_NO_ZONE, zone, 1, dev->g.h.nr_zones);
-	*rt = zd_zone_peek(dev, zone);
-	return 0;
 }
 
 int64_t zd_zone_written(zd_dev *dev, uint32_t zone, struct zd_error *err)

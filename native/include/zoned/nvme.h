@@ -171,12 +171,11 @@ struct zd_nvme_command {
 	struct iovec piece;
 	uint64_t slba, blocks, at, room, given;
 	uint32_t turn, index, cancelled, location; /* location: of a wrong field, for the error log */
-	struct zd_nvme_command *after, **link;     /* in the queue's list */
+	struct zd_under_way under_way;             /* on the queue */
 	struct zd_nvme_command *waiting;           /* in the controller's list of event requests */
-	uint64_t serial;
-	uint8_t held, ended, aborted, waits;
-	uint8_t reserved2[4];
-	uint64_t reserved[4];
+	uint8_t waits;
+	uint8_t reserved2[7];
+	uint64_t reserved[3];
 };
 
 /*

@@ -149,6 +149,14 @@ struct zd_request {
 	uint64_t reserved[5];
 };
 
+/* The library's, in commands of wire protocols: the place of one in the list of those that are under way. */
+struct zd_under_way {
+	struct zd_under_way *after, **link;
+	uint64_t serial; /* in the order in which they were given */
+	uint8_t held, ended, aborted;
+	uint8_t reserved[5];
+};
+
 #define ZD_DEFERRED 1 /* what zd_submit() gives for a request that is completed later */
 
 /*

@@ -119,16 +119,16 @@ struct zd_scsi_task {
 	uint64_t lba, blocks, room, given, wants_in, wants_out;
 	struct zd_scsi_task *next;
 	uint32_t turn, index, kept, cancelled;
-	struct zd_scsi_task *after, **link; /* in the unit's list */
-	uint64_t serial;
-	uint8_t held, ended, aborted, aborts;
-	uint8_t reserved1[4];
+	struct zd_under_way under_way; /* on the unit */
 	/*
 	 * The transport's: bytes that the initiator has for the command beyond those in `out`, which it was not asked for. COMPARE
 	 * AND WRITE and WRITE SAME, whose data has one length, are refused by it; to others it is nothing.
 	 */
 	uint64_t untaken;
-	uint64_t reserved[3];
+	/* The library's, too. */
+	uint8_t aborts; /* others */
+	uint8_t reserved1[7];
+	uint64_t reserved[2];
 };
 
 /*

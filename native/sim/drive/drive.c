@@ -33,6 +33,14 @@ int zd_drive_init(struct zd_drive *drive, const struct zd_config *disk, const st
 	return drive->ops ? drive->ops->init(drive, err) : 0;
 }
 
+int zd_drive_init_timed(struct zd_drive *drive, const char *what, const struct zd_config *disk,
+			const struct zd_sim_model *model, uint64_t seed, struct zd_error *err)
+{
+	if (model->kind == ZD_SIM_REAL)
+		return zd_sim_fail(err, ZD_E_GEOMETRY, "a %s needs the model of a drive", what);
+	return zd_drive_init(drive, disk, model, seed, err);
+}
+
 void zd_drive_free(struct zd_drive *drive)
 {
 	if (drive->ops)

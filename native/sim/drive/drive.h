@@ -197,6 +197,9 @@ struct zd_drive {
 /* drive.c. A drive of zeros may be freed. REAL: zones and a queue, but no model. */
 int zd_drive_init(struct zd_drive *drive, const struct zd_config *disk, const struct zd_sim_model *model, uint64_t seed,
 		  struct zd_error *err);
+/* As zd_drive_init(), of what tells times and so has to have the model of a drive. what: "clock", in the error. */
+int zd_drive_init_timed(struct zd_drive *drive, const char *what, const struct zd_config *disk,
+			const struct zd_sim_model *model, uint64_t seed, struct zd_error *err);
 void zd_drive_free(struct zd_drive *drive);
 void zd_drive_event(struct zd_drive *drive, const struct event *e); /* DRIVE or IDLE, drive->now being its time */
 static inline void drive_submit(struct zd_drive *drive, struct command *c)

@@ -395,7 +395,7 @@ static uint64_t reset_ns(const struct zd_drive *drive, const struct command *c)
 	       ((c->before & W_COND) != ZD_FULL && written > drive->m.b.logical_block ? p->reset_open_base : 0);
 }
 
-/* An array of *nr elements with room for more, zeroed, behind them. NULL: there is no memory, and the run has failed. */
+/* An array of *nr elements with more, zeroed, behind them; as it was where there is no memory, and then the run has failed. */
 static void *grown(struct zd_drive *drive, void *array, uint32_t *nr, size_t size)
 {
 	uint32_t room = *nr ? 2 * *nr : 16;
@@ -403,7 +403,7 @@ static void *grown(struct zd_drive *drive, void *array, uint32_t *nr, size_t siz
 
 	if (!more) {
 		drive->failed = true;
-		return NULL;
+		return array;
 	}
 	memset(more + *nr * size, 0, (room - *nr) * size);
 	*nr = room;
@@ -419,13 +419,10 @@ static void reset_command(struct zd_drive *drive, struct command *c)
 
 	for (i = 0; i < z->nr_resets && z->resets[i].ns; i++)
 		;
-	if (i == z->nr_resets) {
-		struct zns_reset *more = grown(drive, z->resets, &z->nr_resets, sizeof(*more));
-
-		if (!more)
-			return;
-		z->resets = more;
-	}
+	if (i == z->nr_resets)
+		z->resets = grown(drive, z->resets, &z->nr_resets, sizeof(*r));
+	if (i == z->nr_resets)
+		return;
 	r = &z->resets[i];
 	*r = (struct zns_reset){ drive->now, reset_ns(drive, c) + 1, (uint32_t)(c - drive->cmds), false };
 	if (z->made > z->done || z->finishing) {
@@ -456,13 +453,10 @@ static void finish_command(struct zd_drive *drive, struct command *c)
 	}
 	for (i = 0; i < z->nr_finishes && z->finishes[i].undone; i++)
 		;
-	if (i == z->nr_finishes) {
-		struct zns_finish *more = grown(drive, z->finishes, &z->nr_finishes, sizeof(*more));
-
-		if (!more)
-			return;
-		z->finishes = more;
-	}
+	if (i == z->nr_finishes)
+		z->finishes = grown(drive, z->finishes, &z->nr_finishes, sizeof(*f));
+	if (i == z->nr_finishes)
+		return;
 	f = &z->finishes[i];
 	f->unstarted = f->undone = (left + p->shot_bytes - 1) / p->shot_bytes;
 	f->command = (uint32_t)(c - drive->cmds);

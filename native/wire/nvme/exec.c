@@ -145,15 +145,6 @@ static int begin(struct zd_nvme_command *command)
 	return command->opcode->run(command);
 }
 
-static uint64_t total(const struct iovec *iov, uint32_t nr)
-{
-	uint64_t length = 0;
-
-	for (uint32_t i = 0; i < nr; i++)
-		length += iov[i].iov_len;
-	return length;
-}
-
 void zd_nvme_exec(zd_nvme_queue *queue, struct zd_nvme_command *command)
 {
 	command->result = 0;
@@ -169,14 +160,15 @@ void zd_nvme_exec(zd_nvme_queue *queue, struct zd_nvme_command *command)
 	command->ns = zd_nvme_at(queue->controller->subsystem, get32le(command->sqe + 4));
 	command->opcode = NULL;
 	command->status = ZD_NVME_SUCCESS;
-	command->room = total(command->in, command->nr_in);
-	command->given = total(command->out, command->nr_out);
+	command->room = zd_wire_total(command->in, command->nr_in);
+	command->given = zd_wire_total(command->out, command->nr_out);
 	command->scratch = NULL;
 	command->pieces = NULL;
 	command->slba = command->blocks = command->at = 0;
 	command->index = command->cancelled = 0;
 	command->location = NOWHERE;
-	command->held = command->ended = command->aborted = command->waits = 0;
+	command->waits = 0;
+	command->under_way = (struct zd_under_way){ 0 };
 	command->error = (struct zd_error){ 0 };
 	command->request.result = 0;
 	command->step = begin;

@@ -20,6 +20,7 @@
 
 #include "base/littleendian.h"
 #include "wire/common.h"
+#include "wire/underway.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -120,12 +121,8 @@ struct zd_nvme_controller {
 struct zd_nvme_queue {
 	zd_nvme_controller *controller;
 	uint32_t id;
-	pthread_mutex_t lock; /* of what follows; no other lock is taken under it */
-	pthread_cond_t left;  /* a command has left the list, or is held no longer */
-	struct zd_nvme_command *commands, **last;
-	struct zd_nvme_leaving *leaving;
-	uint32_t aborters; /* who look at it and its commands from elsewhere */
-	uint32_t deleters; /* of these, who abort all of them */
+	struct zd_under_way_list commands;
+	_Atomic uint32_t deleters; /* of its aborters, who abort all commands; changed under the lock of these */
 };
 
 /* ---------------------------------------------------------------- the table */

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commands that are under way, and aborting them. A queue lists its commands from the moment in which they are given until they
- * have ended, so that an ABORT finds them.
- *
- * Who aborts a command holds it while he does, as it may end meanwhile: then it stays in the list, and he hands it over.
+ * Commands that are under way on a queue (wire/underway.h), and aborting them.
  *
  * Several may abort at once: an ABORT, a reset of the controller, who closes the queue. Each waits for commands, and none for
  * another one who waits, but for him who closes: he waits for all, as the queue is gone behind him. So whoever comes to a queue by
@@ -17,73 +14,30 @@
 
 #define ABORT_OPCODE 0x08
 
+static struct zd_nvme_command *command_of(struct zd_under_way *it)
+{
+	return (struct zd_nvme_command *)((uint8_t *)it - offsetof(struct zd_nvme_command, under_way));
+}
+
+static void tell(struct zd_under_way *it)
+{
+	struct zd_nvme_command *command = command_of(it);
+
+	if (atomic_load(&command->queue->deleters) && command->status == ZD_NVME_ABORT_REQUESTED)
+		command->status = ZD_NVME_QUEUE_DELETED | ZD_NVME_DO_NOT_RETRY;
+	command->done(command);
+}
+
 void zd_nvme_enter(struct zd_nvme_command *command)
 {
-	zd_nvme_queue *queue = command->queue;
-
-	pthread_mutex_lock(&queue->lock);
-	command->link = queue->last;
-	command->after = NULL;
-	*queue->last = command;
-	queue->last = &command->after;
-	pthread_mutex_unlock(&queue->lock);
-}
-
-/* Under the lock. */
-static void take_out(struct zd_nvme_command *command)
-{
-	zd_nvme_queue *queue = command->queue;
-
-	*command->link = command->after;
-	if (command->after)
-		command->after->link = command->link;
-	else
-		queue->last = command->link;
-	if (queue->aborters)
-		pthread_cond_broadcast(&queue->left);
-}
-
-/* A command that has left the list, and whose owner is being told. */
-struct zd_nvme_leaving {
-	struct zd_nvme_leaving *next;
-};
-
-/* Under the lock, which it leaves. The command is its owner's again. */
-static void hand_over(zd_nvme_queue *queue, struct zd_nvme_command *command)
-{
-	struct zd_nvme_leaving me = { queue->leaving }, **at;
-
-	if (queue->deleters && command->status == ZD_NVME_ABORT_REQUESTED)
-		command->status = ZD_NVME_QUEUE_DELETED | ZD_NVME_DO_NOT_RETRY;
-	queue->leaving = &me;
-	pthread_mutex_unlock(&queue->lock);
-	command->done(command);
-	pthread_mutex_lock(&queue->lock);
-	for (at = &queue->leaving; *at != &me; at = &(*at)->next)
-		;
-	*at = me.next;
-	if (queue->aborters)
-		pthread_cond_broadcast(&queue->left);
-	pthread_mutex_unlock(&queue->lock);
+	zd_under_way_enter(&command->queue->commands, &command->under_way);
 }
 
 void zd_nvme_leave(struct zd_nvme_command *command)
 {
-	zd_nvme_queue *queue = command->queue;
+	struct zd_leaving me;
 
-	pthread_mutex_lock(&queue->lock);
-	command->ended = 1;
-	if (command->held && command->done) {
-		pthread_mutex_unlock(&queue->lock); /* who holds it hands it over */
-		return;
-	}
-	while (command->held)
-		pthread_cond_wait(&queue->left, &queue->lock);
-	take_out(command);
-	if (command->done)
-		hand_over(queue, command);
-	else
-		pthread_mutex_unlock(&queue->lock);
+	zd_under_way_leave(&command->queue->commands, &command->under_way, command->done != NULL, &me);
 }
 
 /* ---------------------------------------------------------------- aborting */
@@ -91,21 +45,14 @@ void zd_nvme_leave(struct zd_nvme_command *command)
 /* Under the lock, which it leaves for a while. Whether it ended as one that was aborted. It may be gone afterwards. */
 static bool abort_one(zd_nvme_queue *queue, struct zd_nvme_command *command)
 {
+	struct zd_leaving me;
 	bool aborted;
 
-	command->aborted = command->held = 1;
-	pthread_mutex_unlock(&queue->lock);
+	zd_under_way_hold(&queue->commands, &command->under_way);
 	zd_nvme_cancel(command);
-	pthread_mutex_lock(&queue->lock);
-	command->held = 0;
-	aborted = command->ended && command->status == ZD_NVME_ABORT_REQUESTED;
-	if (command->ended && command->done) {
-		take_out(command);
-		hand_over(queue, command);
-		pthread_mutex_lock(&queue->lock);
-	} else {
-		pthread_cond_broadcast(&queue->left); /* who waits for its end in zd_nvme_leave() */
-	}
+	pthread_mutex_lock(&queue->commands.lock);
+	aborted = command->under_way.ended && command->status == ZD_NVME_ABORT_REQUESTED;
+	zd_under_way_let_go(&queue->commands, &command->under_way, command->done != NULL, &me);
 	return aborted;
 }
 
@@ -117,8 +64,8 @@ static zd_nvme_queue *come_to(zd_nvme_controller *controller, uint32_t id)
 	pthread_mutex_lock(&controller->lock);
 	queue = id < ZD_NVME_MAX_QUEUES ? controller->queues[id] : NULL;
 	if (queue) {
-		pthread_mutex_lock(&queue->lock);
-		queue->aborters++;
+		pthread_mutex_lock(&queue->commands.lock);
+		queue->commands.aborters++;
 	}
 	pthread_mutex_unlock(&controller->lock);
 	return queue;
@@ -127,24 +74,25 @@ static zd_nvme_queue *come_to(zd_nvme_controller *controller, uint32_t id)
 /* Under the lock, which it leaves for good: behind it the queue may be gone. */
 static void go_from(zd_nvme_queue *queue)
 {
-	queue->aborters--;
-	pthread_cond_broadcast(&queue->left);
-	pthread_mutex_unlock(&queue->lock);
+	queue->commands.aborters--;
+	pthread_cond_broadcast(&queue->commands.left);
+	pthread_mutex_unlock(&queue->commands.lock);
 }
 
 /* Under the lock: until all commands have ended. */
 static void abort_all(zd_nvme_queue *queue)
 {
-	struct zd_nvme_command *command;
+	struct zd_under_way_list *list = &queue->commands;
+	struct zd_under_way *it;
 
 	queue->deleters++;
-	while (queue->commands || queue->leaving) {
-		for (command = queue->commands; command && command->aborted; command = command->after)
+	while (list->first || list->leaving) {
+		for (it = list->first; it && it->aborted; it = it->after)
 			;
-		if (command)
-			abort_one(queue, command);
+		if (it)
+			abort_one(queue, command_of(it));
 		else
-			pthread_cond_wait(&queue->left, &queue->lock);
+			pthread_cond_wait(&list->left, &list->lock);
 	}
 	queue->deleters--;
 }
@@ -175,9 +123,12 @@ int zd_nvme_abort(struct zd_nvme_command *command)
 	queue = come_to(controller, id);
 	if (!queue)
 		return zd_nvme_good(command);
-	for (found = queue->commands; found; found = found->after)
-		if (get16le(found->sqe + 2) == cid && !found->aborted && !(id == 0 && found->sqe[0] == ABORT_OPCODE))
-			break;
+	for (struct zd_under_way *it = queue->commands.first; it && !found; it = it->after) {
+		struct zd_nvme_command *other = command_of(it);
+
+		if (get16le(other->sqe + 2) == cid && !it->aborted && !(id == 0 && other->sqe[0] == ABORT_OPCODE))
+			found = other;
+	}
 	if (found && abort_one(queue, found))
 		command->result = 0;
 	go_from(queue);
@@ -199,9 +150,7 @@ int zd_nvme_queue_open(zd_nvme_controller *controller, uint32_t id, zd_nvme_queu
 		return zd_fail_host(err, ENOMEM, "making an NVMe queue");
 	queue->controller = controller;
 	queue->id = id;
-	queue->last = &queue->commands;
-	pthread_mutex_init(&queue->lock, NULL);
-	pthread_cond_init(&queue->left, NULL);
+	zd_under_way_list_init(&queue->commands, tell);
 	pthread_mutex_lock(&controller->lock);
 	if (controller->queues[id])
 		r = zd_fail(err, -EEXIST, "queue %u is open", id);
@@ -209,8 +158,7 @@ int zd_nvme_queue_open(zd_nvme_controller *controller, uint32_t id, zd_nvme_queu
 		controller->queues[id] = queue;
 	pthread_mutex_unlock(&controller->lock);
 	if (r) {
-		pthread_mutex_destroy(&queue->lock);
-		pthread_cond_destroy(&queue->left);
+		zd_under_way_list_end(&queue->commands);
 		free(queue);
 		return r;
 	}
@@ -225,15 +173,14 @@ void zd_nvme_queue_close(zd_nvme_queue *queue)
 	pthread_mutex_lock(&queue->controller->lock);
 	queue->controller->queues[queue->id] = NULL;
 	pthread_mutex_unlock(&queue->controller->lock);
-	pthread_mutex_lock(&queue->lock);
-	queue->aborters++;
+	pthread_mutex_lock(&queue->commands.lock);
+	queue->commands.aborters++;
 	do {
 		abort_all(queue);
-		if (queue->aborters > 1)
-			pthread_cond_wait(&queue->left, &queue->lock);
-	} while (queue->commands || queue->leaving || queue->aborters > 1);
-	pthread_mutex_unlock(&queue->lock);
-	pthread_mutex_destroy(&queue->lock);
-	pthread_cond_destroy(&queue->left);
+		if (queue->commands.aborters > 1)
+			pthread_cond_wait(&queue->commands.left, &queue->commands.lock);
+	} while (queue->commands.first || queue->commands.leaving || queue->commands.aborters > 1);
+	pthread_mutex_unlock(&queue->commands.lock);
+	zd_under_way_list_end(&queue->commands);
 	free(queue);
 }

@@ -116,23 +116,14 @@ static int begin(struct zd_scsi_task *task)
 	return task->command->run(task);
 }
 
-static uint64_t total(const struct iovec *iov, uint32_t nr)
-{
-	uint64_t length = 0;
-
-	for (uint32_t i = 0; i < nr; i++)
-		length += iov[i].iov_len;
-	return length;
-}
-
 /* A task of an older header is shorter: what it lacks is not touched. */
 static void refuse_short(struct zd_scsi_task *task)
 {
 	task->status = ZD_SCSI_CHECK_CONDITION;
 	task->sense_length = (uint8_t)zd_scsi_sense(zd_sense_codes(ZD_SENSE_INTERNAL_FAILURE), false, task->sense);
 	task->in_length = 0;
-	task->residual_in = -(int64_t)total(task->in, task->nr_in);
-	task->residual_out = -(int64_t)total(task->out, task->nr_out);
+	task->residual_in = -(int64_t)zd_wire_total(task->in, task->nr_in);
+	task->residual_out = -(int64_t)zd_wire_total(task->out, task->nr_out);
 	if (task->done)
 		task->done(task);
 }
@@ -150,13 +141,14 @@ void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task)
 	task->sense_length = 0;
 	task->in_length = 0;
 	task->wants_in = task->wants_out = 0;
-	task->room = total(task->in, task->nr_in);
-	task->given = total(task->out, task->nr_out);
+	task->room = zd_wire_total(task->in, task->nr_in);
+	task->given = zd_wire_total(task->out, task->nr_out);
 	task->scratch = NULL;
 	task->pieces = NULL;
 	task->next = NULL;
 	task->index = task->kept = task->cancelled = 0;
-	task->unanswered = task->held = task->ended = task->aborted = task->aborts = 0;
+	task->unanswered = task->aborts = 0;
+	task->under_way = (struct zd_under_way){ 0 };
 	task->error = (struct zd_error){ 0 };
 	task->step = begin;
 	if (task->unit)

@@ -20,6 +20,7 @@
 #include "base/bigendian.h"
 #include "rules/sense.h"
 #include "wire/common.h"
+#include "wire/underway.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -72,12 +73,7 @@ struct zd_scsi_lu {
 	uint32_t generation;
 	uint32_t reservation;              /* type; 0: none */
 	struct zd_scsi_registration owner; /* whose; all registrants' types: whoever made it */
-	pthread_mutex_t tasks_lock;        /* of what follows; no other lock is taken under it */
-	pthread_cond_t left;               /* a task has left the list, or is held no longer */
-	struct zd_scsi_task *tasks, **last_task;
-	struct zd_scsi_leaving *leaving;
-	uint64_t next_serial;
-	uint32_t aborters;
+	struct zd_under_way_list tasks;
 };
 
 struct zd_scsi_target {
@@ -150,6 +146,7 @@ struct zd_scsi_aim {
 };
 /* Returns how many, when they have ended. No lock is held. */
 uint32_t zd_scsi_abort(struct zd_scsi_lu *unit, struct zd_scsi_aim aim);
+void zd_scsi_tasks_init(struct zd_scsi_lu *unit);
 void zd_scsi_enter(struct zd_scsi_task *task);
 /* It has ended: `done` is called, here or by who aborts it. */
 void zd_scsi_leave(struct zd_scsi_task *task);

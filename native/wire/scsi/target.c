@@ -93,9 +93,7 @@ int zd_scsi_target_add(zd_scsi_target *target, uint32_t lun, zd_dev *dev, const 
 	name(unit, names);
 	zd_scsi_modes_as_at_first(unit);
 	pthread_mutex_init(&unit->lock, NULL);
-	pthread_mutex_init(&unit->tasks_lock, NULL);
-	pthread_cond_init(&unit->left, NULL);
-	unit->last_task = &unit->tasks;
+	zd_scsi_tasks_init(unit);
 	target->units[lun] = unit;
 	return 0;
 }
@@ -108,8 +106,7 @@ void zd_scsi_target_free(zd_scsi_target *target)
 		if (!target->units[i])
 			continue;
 		pthread_mutex_destroy(&target->units[i]->lock);
-		pthread_mutex_destroy(&target->units[i]->tasks_lock);
-		pthread_cond_destroy(&target->units[i]->left);
+		zd_under_way_list_end(&target->units[i]->tasks);
 		free(target->units[i]->registrations);
 		free(target->units[i]);
 	}
