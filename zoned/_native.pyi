@@ -860,7 +860,9 @@ class _ZdToldZone(_CData):
     written: int
     cond: int
     finished: int
-    reserved: Any
+    area: int
+    reserved: int
+    held: int
 
 class _ZdTraceParser(_CData):
     format: int
