@@ -157,14 +157,22 @@ static int extend_locked(zd_dev *dev, uint32_t zone, const uint8_t *bytes, struc
 
 int zd_manage_extend(zd_dev *dev, uint32_t zone, const uint8_t *bytes, struct zd_traced *t, struct zd_error *err)
 {
-	int r = zd_lock_zone(dev, zone);
+	int type = zd_zone_type(dev, zone), r = zd_lock_zone(dev, zone);
+	const struct zd_cell *cell;
 
 	if (r)
 		return interrupted(err, r);
-	/* What will be refused stores nothing. */
-	r = zd_powerless(dev) || zd_manage_refused(dev, ZD_CMD_SET_EXTENSION, zone) ?
-		    one_locked(dev, ZD_CMD_SET_EXTENSION, zone, err) :
-		    extend_locked(dev, zone, bytes, err);
+	cell = zd_cell(dev->g.h.dialect, type, zd_word_cond(zd_load_word(dev, zone), type), ZD_CMD_SET_EXTENSION);
+	/*
+	 * What is refused here stores nothing, and is refused once and for all: a moment later there may be power, and a zone that is
+	 * implicitly open may be EMPTY, but its bytes would not be there. Resources, which come and go, are asked for behind them.
+	 */
+	if (zd_powerless(dev))
+		r = zd_stopped(dev, err);
+	else if (cell->next == ZD_NEXT_ERROR)
+		r = zd_refuse(dev, err, cell->error, ZD_CMD_SET_EXTENSION, zone, zd_zone_start(dev, zone), 0, 0);
+	else
+		r = extend_locked(dev, zone, bytes, err);
 	if (t)
 		zd_observe_effect(dev, t, r, err);
 	zd_unlock_zone(dev, zone);
