@@ -356,9 +356,9 @@ static void submitted(struct zd_request *q)
 /* Given without waiting for it; what is held up is cancelled or let be till its time comes. */
 static void op_submit(struct worker *w, zd_dev *dev)
 {
-	static const uint16_t some[] = { ZD_OP_READ,   ZD_OP_WRITE,   ZD_OP_APPEND,       ZD_OP_FINISH,     ZD_OP_FLUSH,
-					 ZD_OP_VERIFY, ZD_OP_COMPARE, ZD_OP_WRITE_ZEROES, ZD_OP_DEALLOCATE, ZD_OP_REPORT,
-					 ZD_OP_OPEN_ZRWA, ZD_OP_COMMIT_ZRWA };
+	static const uint16_t some[] = { ZD_OP_READ,       ZD_OP_WRITE,  ZD_OP_APPEND,    ZD_OP_FINISH,
+					 ZD_OP_FLUSH,      ZD_OP_VERIFY, ZD_OP_COMPARE,   ZD_OP_WRITE_ZEROES,
+					 ZD_OP_DEALLOCATE, ZD_OP_REPORT, ZD_OP_OPEN_ZRWA, ZD_OP_COMMIT_ZRWA };
 	const struct iovec in = { w->more, BLOCK }, out = { w->bytes, BLOCK };
 	struct zd_error err;
 	struct zd_zone zones[4];

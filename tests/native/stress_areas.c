@@ -154,8 +154,8 @@ static void *shared_areas(void *arg)
 		if (what < 6)
 			ret = zd_zone_open_zrwa(w->dev, zone, &err);
 		else if (what < 14)
-			ret = zd_zone_commit_zrwa(w->dev, zone, (z.wp == ZD_NONE ? z.start : z.wp) + (1 + n / 3) * GRANULE * BLOCK,
-						  &err);
+			ret = zd_zone_commit_zrwa(w->dev, zone,
+						  (z.wp == ZD_NONE ? z.start : z.wp) + (1 + n / 3) * GRANULE * BLOCK, &err);
 		else if (what < 22)
 			ret = zd_zone_mgmt(w->dev, ZD_CMD_OPEN + (int)draw(w, 4), zone, 1, &err);
 		else if (what < 26)
@@ -178,7 +178,8 @@ static void *reader(void *arg)
 	while (!atomic_load(&stop)) {
 		uint32_t block = BLOCK * draw(w, ZONE_BLOCKS), length = ZONE_SIZE - block;
 
-		CLAIM(zd_pread(w->dev, bytes, length, (uint64_t)draw(w, NR_ZONES) * ZONE_SIZE + block, &err) == (int64_t)length);
+		CLAIM(zd_pread(w->dev, bytes, length, (uint64_t)draw(w, NR_ZONES) * ZONE_SIZE + block, &err) ==
+		      (int64_t)length);
 		for (uint32_t at = 0; at < length; at += BLOCK)
 			CLAIM(memcmp(bytes + at, bytes + at + 8, BLOCK - 8) == 0);
 		settle(0, &err);
@@ -200,7 +201,8 @@ static void *looker(void *arg)
 
 		CLAIM(zd_report(w->dev, 0, NR_ZONES, zones, &err) == NR_ZONES);
 		for (uint32_t i = 1; i < NR_ZONES; i++)
-			CLAIM(zones[i].wp == ZD_NONE || (zones[i].wp >= zones[i].start && zones[i].wp < zones[i].start + ZONE_SIZE));
+			CLAIM(zones[i].wp == ZD_NONE ||
+			      (zones[i].wp >= zones[i].start && zones[i].wp < zones[i].start + ZONE_SIZE));
 		CLAIM(zd_info(w->dev, &info, &err) == 0);
 		if (zd_zone_zrwa(w->dev, zone, &filled, &err) == 1)
 			CLAIM(filled >= start && filled <= start + ZONE_SIZE && filled % BLOCK == 0);
@@ -302,8 +304,8 @@ static void claim_check_finds_nothing(const char *path)
 
 int main(int argc, char **argv)
 {
-	static void *(*const jobs[])(void *) = { own_area,     own_area, own_area, shared_areas, shared_areas,
-						 shared_areas, reader,   reader,   looker,       flusher,      viewer };
+	static void *(*const jobs[])(void *) = { own_area, own_area, own_area, shared_areas, shared_areas, shared_areas,
+						 reader,   reader,   looker,   flusher,      viewer };
 	struct zd_range conv = { 0, 1 };
 	struct zd_config config = busy_config(NR_ZONES, 8, &conv);
 	const char *path = argc > 2 ? argv[2] : NULL;

@@ -52,7 +52,7 @@ static void ended(struct zd_nvme_command *command)
 	CLAIM(atomic_fetch_add(&slot->ends, 1) == 0);
 }
 
-#define AREA 8u /* blocks */
+#define AREA 8u       /* blocks */
 #define AREA_ZONES 2u /* the last ones */
 
 /* Something about a zone that has an area, or had one, or will have one. */

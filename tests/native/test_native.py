@@ -150,7 +150,9 @@ def test_every_call_mixed(
     A failure shows the seed.
     """
     # Each fourth has zones with random write areas.
-    seed = 4 * random.SystemRandom().randrange(1, 1 << 29) + (0 if areas else random.choice((1, 2, 3)))
+    seed = 4 * random.SystemRandom().randrange(1, 1 << 29) + (
+        0 if areas else random.choice((1, 2, 3))
+    )
     place = [shm / "disk.img"] if where == "image" else []
     printed = run(
         build(program),

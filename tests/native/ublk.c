@@ -534,13 +534,15 @@ static void areas_are_not_written_twice(void)
 		set_all(s, RECORD_DONE, as[i]);
 		killed(s);
 		CLAIM(run(s, 0, UBLK_WRITE, at, 3 * BLOCK) == 3 * BLOCK && pointer(dev, zone) == 0);
-		CLAIM(s->queue.repeated == (as[i] != RECORD_SENT)); /* one that was sent is carried out again, where it may be */
+		CLAIM(s->queue.repeated ==
+		      (as[i] != RECORD_SENT)); /* one that was sent is carried out again, where it may be */
 		/* Six blocks: the first two are committed. */
 		CLAIM(issue(s, 0, UBLK_WRITE, at, 6 * BLOCK) == 6 * BLOCK && pointer(dev, zone) == 2 * BLOCK);
 		set_all(s, RECORD_DONE, as[i]);
 		killed(s);
 		CLAIM(run(s, 0, UBLK_WRITE, at, 6 * BLOCK) == 6 * BLOCK && s->queue.repeated == 1);
-		CLAIM(pointer(dev, zone) == 2 * BLOCK && zd_zone_zrwa(dev, zone, &filled, &err) == 1 && filled == at + 6 * BLOCK);
+		CLAIM(pointer(dev, zone) == 2 * BLOCK && zd_zone_zrwa(dev, zone, &filled, &err) == 1 &&
+		      filled == at + 6 * BLOCK);
 		expect(dev, at, 6 * BLOCK);
 		CLAIM(run(s, 0, UBLK_WRITE, at, 6 * BLOCK) == -EIO); /* a new one */
 	}

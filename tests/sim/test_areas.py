@@ -88,7 +88,8 @@ def test_a_write_beyond_the_area_commits_at_the_rate_of_the_flash() -> None:
             area.took("pwrite", bytes(size), ZONE + at) for at in range(AREA, ZONE - size, size)
         ]
         written = [
-            other.took("pwrite", bytes(size), ZONE + at) for at in range(0, ZONE - size - AREA, size)
+            other.took("pwrite", bytes(size), ZONE + at)
+            for at in range(0, ZONE - size - AREA, size)
         ]
         assert len(beyond) == len(written)
         assert sum(beyond) == pytest.approx(sum(written), rel=0.05)
