@@ -15,6 +15,8 @@ struct told_part {
 	uint32_t zone;
 	uint64_t offset, length;
 	uint64_t before; /* the zone's word */
+	bool area;       /* it had a random write area */
+	uint32_t moved;  /* bytes that this commits of it; of a FINISH: that lie in it */
 };
 bool zd_told_part(const struct zd_drive *drive, const struct zd_told *k, uint64_t *at, struct told_part *part);
 /* Give one part to the drive, as its command `cmd` with this number in `job`. 0 or -ENOMEM. */

@@ -1,6 +1,6 @@
 """One story after the other, killed at each of its operations on the host's file: what is left must be sound.
 
-python at_operation.py FOLDER, with killat.so preloaded. A story is steps on an image; a child goes through them, saying
+python at_operation.py FOLDER, with killat.so preloaded. Some are of a disk whose zones have random write areas. A story is steps on an image; a child goes through them, saying
 which are done, and is killed at its first, second, ... operation, until one kill comes too late. Each time the image
 must be as after the steps that were acknowledged, or one more, zone by zone; `check` must find no error in it before
 and nothing at all after the next close; and so in a copy, which has no living state.
@@ -19,18 +19,20 @@ from pathlib import Path
 import zoned
 
 BLOCK, ZONE_SIZE, ZONES = 4096, 65536, 8
-Zone = tuple[str, int | None, bytes]
+Zone = tuple[str, int | None, range | None, bytes]
 State = list[Zone]
 Step = Callable[[zoned.Device], object]
+Prepare = Callable[[Path, str], None]
 library = ctypes.CDLL(None)
 
 
 def state(device: zoned.Device) -> State:
-    """Condition, bytes written (None: no write pointer) and content of each zone."""
+    """Condition, bytes written (None: no write pointer), random write area and content of each zone."""
     return [
         (
             zone.condition.name,
             None if zone.wp is None else zone.wp - zone.start,
+            device.write_area(zone.index),
             device.pread(zone.capacity, zone.start),
         )
         for zone in device.zones
@@ -87,6 +89,64 @@ STORIES: dict[str, Sequence[Step]] = {
         lambda d: d.flush(),
     ],
 }
+
+
+AREAS = "areas: "
+"""How the name of a story begins that needs them."""
+AREA_STORIES: dict[str, Sequence[Step]] = {
+    "areas: written inside and beyond": [
+        lambda d: d.open_zone_zrwa(5),
+        lambda d: d.pwrite(data(6, 3), 5 * ZONE_SIZE + BLOCK),
+        lambda d: d.pwrite(data(7), 5 * ZONE_SIZE + 6 * BLOCK),
+        lambda d: d.flush(),
+    ],
+    "areas: committed": [
+        lambda d: d.commit_zone(2, 2 * ZONE_SIZE + 2 * BLOCK),
+        lambda d: d.pwrite(data(6), 2 * ZONE_SIZE + 3 * BLOCK),
+        lambda d: d.commit_zone(3, 3 * ZONE_SIZE + 4 * BLOCK),
+        lambda d: d.flush(),
+    ],
+    "areas: ended": [
+        lambda d: d.finish_zone(2),
+        lambda d: d.close_zone(3),
+        lambda d: d.open_zone_zrwa(6),
+        lambda d: d.reset_zone(3),
+        lambda d: d.flush(),
+    ],
+    "areas: closed for others": [
+        lambda d: d.close_zone(2),
+        lambda d: d.pwrite(data(8), 2 * ZONE_SIZE + 3 * BLOCK),
+        lambda d: d.append(5, data(9)),
+        lambda d: d.append(6, data(9)),
+        lambda d: d.flush(),
+    ],
+}
+
+
+def make_areas(path: Path, host_sync: str) -> None:
+    """Zones 2 and 3 have areas: one flushed and written over, one that is committed in part; 4 has none."""
+    with zoned.create(
+        path,
+        size=ZONES * ZONE_SIZE,
+        zone_size=ZONE_SIZE,
+        dialect="zns",
+        conventional=1,
+        max_open=3,
+        slot_cache=0,
+        unrestricted_read=True,
+        replace=True,
+        host_sync=host_sync,
+        zrwa_size=4 * BLOCK,
+        zrwa_granularity=2 * BLOCK,
+        zrwa_count=3,
+    ) as device:
+        device.open_zone_zrwa(2)
+        device.open_zone_zrwa(3)
+        device.pwrite(data(1, 3), 2 * ZONE_SIZE)
+        device.pwrite(data(2, 6), 3 * ZONE_SIZE)
+        device.flush()
+        device.pwrite(data(3), 2 * ZONE_SIZE + BLOCK)
+        device.append(4, data(5))
 
 
 def story(path: Path, steps: Sequence[Step], say: Callable[[], object]) -> None:
@@ -157,9 +217,9 @@ def tell(name: str, path: Path, steps: Sequence[Step], prepare: Callable[[], obj
             with zoned.open(path) as device:
                 for zone, got in enumerate(state(device)):
                     wanted = (states[done][zone], states[min(done + 1, len(steps) + 1)][zone])
-                    seen = f"{when}, opening {again}: zone {zone}: {got[:2]} of {[w[:2] for w in wanted]}"
+                    seen = f"{when}, opening {again}: zone {zone}: {got[:3]} of {[w[:3] for w in wanted]}"
                     # A write that was cut short may have opened its zone already.
-                    assert got[0] in [condition for condition, _, _ in wanted], seen
+                    assert got[0] in [condition for condition, *_ in wanted], seen
                     assert got[1:] in [w[1:] for w in wanted], seen
             assert zoned.check(path) == [], when
     raise AssertionError
@@ -168,20 +228,25 @@ def tell(name: str, path: Path, steps: Sequence[Step], prepare: Callable[[], obj
 def main(folder: Path) -> None:
     path = folder / "disk.img"
     everything = os.environ.get("ZONED_LONG", "") not in ("", "0")
-    for host_sync, (name, steps) in itertools.product(("flush", "command"), STORIES.items()):
+    stories = STORIES | AREA_STORIES
+    for host_sync, (name, steps) in itertools.product(("flush", "command"), stories.items()):
         if host_sync == "command" and not everything and len(steps) > 3:
             continue  # each of many steps is as a short story then
+        prepare = make_areas if name.startswith(AREAS) else make
 
-        def fresh(host_sync: str = host_sync) -> None:
-            make(path, host_sync)
+        def fresh(host_sync: str = host_sync, prepare: Prepare = prepare) -> None:
+            prepare(path, host_sync)
 
-        def left(host_sync: str = host_sync) -> None:
+        def left(host_sync: str = host_sync, prepare: Prepare = prepare) -> None:
             """Somebody wrote to it and died before."""
-            make(path, host_sync)
+            prepare(path, host_sync)
             child = os.fork()
             if child == 0:
                 device = zoned.open(path)
-                device.append(5, data(11))
+                if prepare is make:
+                    device.append(5, data(11))
+                else:
+                    device.pwrite(data(11), 2 * ZONE_SIZE + 3 * BLOCK)
                 device.append(4, data(12))
                 os.kill(os.getpid(), signal.SIGKILL)
             os.waitpid(child, 0)

@@ -35,8 +35,8 @@ def test_killed_while_a_file_is_replaced(at_each_operation: AtEach) -> None:
 def test_killed_at_each_operation(at_each_operation: AtEach, long_run: bool) -> None:
     told = at_each_operation("at_operation.py")
     places = [int(line.split()[0]) for line in told.splitlines()]
-    assert len(places) == (24 if long_run else 20) and min(places) >= 1, told
-    assert sum(places) > (350 if long_run else 250), told
+    assert len(places) == (40 if long_run else 28) and min(places) >= 1, told
+    assert sum(places) > (700 if long_run else 450), told
 
 
 def test_killed_while_it_snapshots_or_records(at_each_operation: AtEach) -> None:

@@ -2,7 +2,8 @@
 /*
  * Fuzz target: a sound image is damaged as the input says, then checked, opened, used, closed, mended.
  *
- * Input: one byte chooses the image (closed cleanly, or copied while in use), then any number of damages,
+ * Input: one byte chooses the image (closed cleanly, or copied while in use; of a disk whose zones have random write areas,
+ * or none), then any number of damages,
  * 6 bytes each: kind, place (24 bit), value (16 bit). Some kinds mend the checksum, so that what lies
  * behind it is reached. Nothing may crash, hang or leave a disk that contradicts itself.
  */
@@ -22,7 +23,7 @@ static struct base {
 	char path[80];
 	uint8_t *bytes;
 	size_t size, data_offset, table_b;
-} bases[2];
+} bases[4];
 
 static void write_zone(zd_dev *dev, uint32_t zone, uint32_t blocks)
 {
@@ -49,11 +50,49 @@ static void keep(struct base *base, const char *from)
 
 static void remove_files(void)
 {
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 4; i++)
 		unlink(bases[i].path);
 }
 
-/* One disk with a zone in each condition; once as it lies there in use, once closed. */
+/* Written in any order, committed by writes and by commits; one that is closed, one with nothing in it. */
+static void fill_areas(zd_dev *dev)
+{
+	static uint8_t buffer[4 * BLOCK];
+	struct zd_error err;
+
+	memset(buffer, 0xA7, sizeof(buffer));
+	for (uint32_t zone = 2; zone < 6; zone++)
+		CLAIM(zd_zone_open_zrwa(dev, zone, &err) == 0);
+	CLAIM(zd_pwrite(dev, buffer, 2 * BLOCK, 2 * ZONE_SIZE + BLOCK, &err) == 2 * BLOCK);
+	CLAIM(zd_pwrite(dev, buffer, 4 * BLOCK, 3 * ZONE_SIZE + 3 * BLOCK, &err) == 4 * BLOCK);
+	CLAIM(zd_flush(dev, &err) == 0);
+	CLAIM(zd_pwrite(dev, buffer, BLOCK, 3 * ZONE_SIZE + 4 * BLOCK, &err) == BLOCK);
+	CLAIM(zd_zone_commit_zrwa(dev, 4, 4 * ZONE_SIZE + 2 * BLOCK, &err) == 0);
+	CLAIM(zd_pwrite(dev, buffer, BLOCK, 4 * ZONE_SIZE + 5 * BLOCK, &err) == BLOCK);
+	CLAIM(zd_zone_mgmt(dev, ZD_CMD_CLOSE, 4, 1, &err) == 0);
+}
+
+static void make_area_bases(struct zd_config *config)
+{
+	struct zd_error err;
+	zd_dev *dev;
+
+	config->dialect = ZD_ZNS;
+	config->max_open = 6;
+	config->zrwa_size = 4 * BLOCK;
+	config->zrwa_granularity = 2 * BLOCK;
+	config->zrwa_count = 5;
+	config->size += BLOCK; /* whole granules */
+	CLAIM(zd_create(bases[2].path, config, ZD_CREATE_REPLACE, &dev, &err) == 0);
+	fill_areas(dev);
+	write_zone(dev, 6, 12);
+	write_zone(dev, 7, 1);
+	keep(&bases[3], bases[2].path);
+	CLAIM(zd_close(dev, &err) == 0);
+	keep(&bases[2], bases[2].path);
+}
+
+/* A disk with a zone in each condition, and one with areas; each once as it lies there in use, once closed. */
 static void make_bases(void)
 {
 	struct zd_range conv = { 0, 2 };
@@ -74,7 +113,7 @@ static void make_bases(void)
 	struct zd_error err;
 	zd_dev *dev;
 
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 4; i++)
 		snprintf(bases[i].path, sizeof(bases[i].path), "%s/zd-fuzz-%d-%d.img", folder, (int)getpid(), i);
 	atexit(remove_files);
 	CLAIM(zd_create(bases[0].path, &config, ZD_CREATE_REPLACE, &dev, &err) == 0);
@@ -92,6 +131,7 @@ static void make_bases(void)
 	keep(&bases[1], bases[0].path);
 	CLAIM(zd_close(dev, &err) == 0);
 	keep(&bases[0], bases[0].path);
+	make_area_bases(&config);
 }
 
 static void mend_header(uint8_t *bytes, size_t at)
@@ -160,11 +200,19 @@ static void look(zd_dev *dev)
 	struct zd_error err;
 	struct zd_info info = { .struct_size = sizeof(info) };
 	struct zd_zone zone;
+	uint64_t filled;
 	int64_t ret;
 
 	CLAIM(zd_info(dev, &info, &err) == 0);
 	for (uint32_t i = 0; i < info.nr_zones && i < 64; i++) {
 		CLAIM(zd_report(dev, i, 1, &zone, &err) == 1);
+		ret = zd_zone_zrwa(dev, i, &filled, &err);
+		CLAIM(ret == 0 || ret == 1);
+		if (ret) {
+			CLAIM(info.zrwa_size && zone.wp != ZD_NONE && zone.type == ZD_SEQ_WRITE_REQUIRED);
+			CLAIM((zone.wp - zone.start) % info.zrwa_granularity == 0);
+			CLAIM(filled <= zone.wp + info.zrwa_size && filled <= zone.start + zone.capacity);
+		}
 		ret = zd_pread(dev, buffer, zone.length < sizeof(buffer) ? zone.length : sizeof(buffer), zone.start, &err);
 		if (ret < 0)
 			claim_known_code(ret, &err);
@@ -197,6 +245,30 @@ static void use(zd_dev *dev)
 	ret = zd_zone_mgmt(dev, ZD_CMD_RESET_ALL, 0, 0, &err);
 	if (ret < 0)
 		claim_known_code(ret, &err);
+}
+
+/* Areas are taken, written in and beyond, and committed, whatever is there already. */
+static void use_areas(zd_dev *dev)
+{
+	static const uint8_t block[BLOCK] = { 2 };
+	struct zd_error err;
+	struct zd_zone zone;
+	int64_t ret;
+
+	for (uint32_t i = 0; i < 16 && zd_report(dev, i, 1, &zone, &err) == 1; i++) {
+		if (i % 4 == 3 && (ret = zd_zone_open_zrwa(dev, i, &err)) < 0)
+			claim_known_code(ret, &err);
+		if (zone.wp == ZD_NONE)
+			continue;
+		for (uint32_t at = 0; at < 6; at += 2) {
+			ret = zd_pwrite(dev, block, sizeof(block), zone.wp + ((at + i) % 6) * BLOCK, &err);
+			if (ret < 0)
+				claim_known_code(ret, &err);
+		}
+		ret = zd_zone_commit_zrwa(dev, i, zone.wp + 2 * BLOCK, &err);
+		if (ret < 0)
+			claim_known_code(ret, &err);
+	}
 }
 
 static int check(const char *path, unsigned flags, size_t *errors, size_t *mendable)
@@ -234,7 +306,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		make_bases();
 	if (!size)
 		return 0;
-	base = &bases[data[0] & 1];
+	base = &bases[(data[0] & 1) + ((data[0] & 6) == 4 ? 2 : 0)];
 	bytes = malloc(base->size);
 	CLAIM(bytes);
 	memcpy(bytes, base->bytes, base->size);
@@ -260,6 +332,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	ret = zd_open(base->path, 0, &dev, &err);
 	if (ret == 0) {
+		look(dev);
+		use_areas(dev);
 		look(dev);
 		use(dev);
 		look(dev);

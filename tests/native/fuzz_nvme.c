@@ -52,6 +52,13 @@ static void make_sqe(struct input *in, uint8_t *sqe)
 	sqe[4] = sqe[4] == 3 ? 0xFF : sqe[4];
 	for (uint32_t i = 0; i < 24; i++)
 		sqe[40 + i] &= (uint8_t)(info.usage[i / 4] >> 8 * (i % 4));
+	/* Of all that a zone can be asked for, half is in this list: OPEN, with an area and without, and commits above all. */
+	if (info.opcode == 0x79 && sqe[52] >= 0x80) {
+		static const uint8_t actions[] = { 0x01, 0x02, 0x03, 0x03, 0x03, 0x04, 0x05, 0x11, 0x11 };
+
+		sqe[52] = actions[sqe[52] % sizeof(actions)];
+		sqe[53] &= 0x03;
+	}
 	/* The upper bytes of addresses and lengths make nearly all of them wrong. */
 	if (!(info.flags & ZD_NVME_ADMIN) && info.usage[0] == UINT32_MAX) {
 		memset(sqe + 42, 0, 6);

@@ -11,7 +11,10 @@
  * clean. Disks are host-managed or host-aware, there with writes over what was written and over gaps. Whoever opens the
  * file behind a crash goes on writing, and a second crash must lose nothing of that.
  *
- *     hostcrash WORKLOADS SEED STATES_PER_WORKLOAD [LIE]
+ *     hostcrash WORKLOADS SEED STATES_PER_WORKLOAD [LIE | areas]
+ *
+ * areas: the zones can have random write areas, are written there in any order and committed; a write pointer that was flushed
+ * does not go back.
  *
  * LIE makes the recorder lie, as if the host did so; the program must then find a violation (exit 3): no-data-sync
  * (fdatasync does nothing), no-entry-sync (RWF_DSYNC does nothing). test_hostcrash.py also builds it with mistakes
@@ -35,6 +38,8 @@
 #define ZONE_BLOCKS (ZONE_SIZE / BLOCK)
 #define MAX_FILE (4u << 20)
 #define PAGES (MAX_FILE / ZD_PAGE)
+#define AREA 4u
+#define GRANULE 2u
 #define MAX_EVENTS 20000u
 #define MAX_GENS 64u
 
@@ -57,6 +62,7 @@ struct floor { /* what must survive from now on */
 	uint32_t version[ZONES][ZONE_BLOCKS];
 	uint32_t since[ZONES]; /* what was written before this version is gone by a reset */
 	uint32_t last[ZONES];  /* the newest version that was given by then */
+	uint64_t wp[ZONES];    /* of disks with areas */
 };
 
 /*
@@ -71,7 +77,8 @@ static struct world {
 	struct floor moments[4096]; /* each holds after its event */
 	uint32_t nr_moments;
 	struct floor now;
-	bool aware;  /* the sequential zones are write-preferred */
+	bool aware; /* blocks of sequential zones are overwritten: they are write-preferred, or have areas */
+	bool areas;
 	bool unsure; /* a command was killed since the last flush: nobody was told that what it did is on the host's disk */
 	uint32_t resetting; /* 1 + the zone that is being reset */
 	uint32_t gen_from[ZONES][MAX_GENS];
@@ -84,7 +91,7 @@ static struct world {
 } world __attribute__((aligned(ZD_PAGE)));
 
 static uint8_t *bytes;
-static bool recording, lie_data_sync, lie_entry_sync;
+static bool recording, lie_data_sync, lie_entry_sync, with_areas;
 static uint32_t die_after; /* in a child: so many events more, then it is killed */
 static zd_dev *recorded;
 
@@ -209,6 +216,17 @@ static void free_shots(void)
 	}
 }
 
+static void note_pointers(zd_dev *dev)
+{
+	struct zd_error err;
+	struct zd_zone z;
+
+	for (uint32_t zone = CONV; world.areas && zone < ZONES; zone++) {
+		CLAIM(zd_report(dev, zone, 1, &z, &err) == 1);
+		world.now.wp[zone] = z.wp;
+	}
+}
+
 /* What faults, cuts and other half-done things left. */
 static void look(zd_dev *dev)
 {
@@ -283,7 +301,8 @@ static void write_blocks(zd_dev *dev, uint32_t zone, uint32_t at)
 	if (world.most_written[zone][world.now.gen[zone]] < (at + n) * BLOCK)
 		world.most_written[zone][world.now.gen[zone]] = (at + n) * BLOCK;
 	if (zd_pwrite(dev, buffer, n * BLOCK, zone * ZONE_SIZE + at * BLOCK, &err) < 0) {
-		CLAIM(err.injected || err.code == ZD_E_ZONE_FULL || err.code == ZD_E_TOO_MANY_OPEN);
+		CLAIM(err.injected || err.code == ZD_E_ZONE_FULL || err.code == ZD_E_TOO_MANY_OPEN ||
+		      (world.areas && (err.code == ZD_E_OUTSIDE_ZRWA || err.code == ZD_E_UNALIGNED_WRITE)));
 		look(dev);
 		return;
 	}
@@ -325,6 +344,41 @@ static void write_preferred(zd_dev *dev, uint32_t zone)
 	uint32_t at = world.now.written[zone] / BLOCK, how = draw(10);
 
 	write_blocks(dev, zone, how < 3 ? draw(ZONE_BLOCKS) : how < 6 ? draw(at + 1) : at);
+}
+
+/* In the zone's area, or beyond; or it gets one, or is committed. */
+static void write_area(zd_dev *dev, uint32_t zone)
+{
+	struct zd_error err;
+	struct zd_zone z;
+	uint64_t filled;
+	uint32_t wp, end;
+	bool area = zd_zone_zrwa(dev, zone, &filled, &err) == 1;
+
+	CLAIM(zd_report(dev, zone, 1, &z, &err) == 1);
+	wp = (uint32_t)(z.wp == ZD_NONE ? ZONE_BLOCKS : (z.wp - z.start) / BLOCK);
+	if (!area && wp < ZONE_BLOCKS && draw(2)) {
+		if (zd_zone_open_zrwa(dev, zone, &err) < 0)
+			CLAIM(err.injected || err.code == ZD_E_ZRWA_UNAVAILABLE || err.code == ZD_E_TOO_MANY_OPEN);
+	} else if (!area) {
+		write_blocks(dev, zone, world.now.written[zone] / BLOCK);
+	} else if (draw(4)) {
+		write_blocks(dev, zone, wp + draw(draw(2) ? AREA : 2 * AREA));
+	} else {
+		end = wp + GRANULE * (1 + draw(2));
+		end = end < ZONE_BLOCKS ? end : ZONE_BLOCKS;
+		if (world.most_written[zone][world.now.gen[zone]] < end * BLOCK)
+			world.most_written[zone][world.now.gen[zone]] = end * BLOCK;
+		if (zd_zone_commit_zrwa(dev, zone, zone * ZONE_SIZE + end * BLOCK, &err) < 0)
+			CLAIM(err.injected || err.code == ZD_E_TOO_MANY_OPEN);
+		else if (world.now.written[zone] < end * BLOCK)
+			world.now.written[zone] = end * BLOCK;
+	}
+}
+
+static void write_sequential(zd_dev *dev, uint32_t zone)
+{
+	(world.areas ? write_area : world.aware ? write_preferred : write_zone)(dev, zone);
 }
 
 static void write_conventional(zd_dev *dev)
@@ -415,6 +469,7 @@ static void flush(zd_dev *dev)
 	if (r)
 		return;
 	world.unsure = false;
+	note_pointers(dev);
 	mark_floor();
 	world.flushed = world.now;
 	world.flushed_holds = true;
@@ -433,7 +488,7 @@ static void command_of_the_killed(zd_dev *dev, uint32_t zone)
 	if (pid == 0) {
 		die_after = after;
 		if (what < 3)
-			(world.aware ? write_preferred : write_zone)(dev, zone);
+			write_sequential(dev, zone);
 		else if (what < 4)
 			write_conventional(dev);
 		else if (what < 6)
@@ -475,12 +530,12 @@ static zd_dev *run_command(zd_dev *dev, const char *path, bool every)
 	struct zd_error err;
 
 	if (what < 36) {
-		(world.aware ? write_preferred : write_zone)(dev, zone);
+		write_sequential(dev, zone);
 	} else if (what < 44) {
 		if (killing)
 			command_of_the_killed(dev, zone);
 		else
-			(world.aware ? write_preferred : write_zone)(dev, zone);
+			write_sequential(dev, zone);
 	} else if (what < 56) {
 		write_conventional(dev);
 	} else if (what < 68) {
@@ -499,6 +554,7 @@ static zd_dev *run_command(zd_dev *dev, const char *path, bool every)
 	} else if (what < 97) {
 		set_fault(dev);
 	} else {
+		note_pointers(dev);
 		free_shots(); /* they keep the disk open */
 		CLAIM(zd_close(dev, &err) == 0);
 		world.unsure = false;
@@ -513,8 +569,10 @@ static zd_dev *run_command(zd_dev *dev, const char *path, bool every)
 		else if (draw(2))
 			flush(dev);
 	}
-	if (every && !world.unsure)
+	if (every && !world.unsure) {
+		note_pointers(dev);
 		mark_floor();
+	}
 	return dev;
 }
 
@@ -671,6 +729,8 @@ static void verify_blocks(zd_dev *dev, uint32_t event, uint32_t zone, const stru
 		violation(event, zone, "the write pointer stands where it cannot", (uint64_t)written, f->written[zone]);
 	if (zone >= CONV && !back && !reset && f->finished[zone] && z.cond != ZD_FULL)
 		violation(event, zone, "a FINISH that was flushed is lost", z.cond, 0);
+	if (zone >= CONV && world.areas && !back && !reset && (f->wp[zone] == ZD_NONE ? z.cond != ZD_FULL : z.wp < f->wp[zone]))
+		violation(event, zone, "a write pointer that was flushed went back", z.wp, f->wp[zone]);
 	CLAIM(zd_pread(dev, got, ZONE_SIZE, zone * ZONE_SIZE, &err) == ZONE_SIZE);
 	for (uint32_t s = 0; s < ZONE_SIZE / SECTOR; s++) {
 		uint8_t want[SECTOR];
@@ -880,6 +940,15 @@ static void run_workload(const char *path, const char *crashed, uint32_t states)
 	world.aware = draw(3) == 0;
 	killing = draw(2);
 	config.model = world.aware ? ZD_HOST_AWARE : ZD_HOST_MANAGED;
+	world.areas = with_areas;
+	if (with_areas) {
+		world.aware = true;
+		config.model = ZD_HOST_MANAGED;
+		config.dialect = ZD_ZNS;
+		config.zrwa_size = AREA * BLOCK;
+		config.zrwa_granularity = GRANULE * BLOCK;
+		config.zrwa_count = 4;
+	}
 	memset(world.rolled_back, 0, sizeof(world.rolled_back));
 	world.lying = world.flushed_holds = false;
 	world.nr_events = world.nr_moments = 0;
@@ -916,7 +985,7 @@ int main(int argc, char **argv)
 	uint32_t workloads, states, i;
 
 	if (argc < 4) {
-		fprintf(stderr, "usage: hostcrash WORKLOADS SEED STATES_PER_WORKLOAD [no-data-sync | no-entry-sync]\n");
+		fprintf(stderr, "usage: hostcrash WORKLOADS SEED STATES_PER_WORKLOAD [no-data-sync | no-entry-sync | areas]\n");
 		return 2;
 	}
 	workloads = (uint32_t)atoi(argv[1]);
@@ -925,6 +994,7 @@ int main(int argc, char **argv)
 	states = (uint32_t)atoi(argv[3]);
 	lie_data_sync = argc > 4 && strcmp(argv[4], "no-data-sync") == 0;
 	lie_entry_sync = argc > 4 && strcmp(argv[4], "no-entry-sync") == 0;
+	with_areas = argc > 4 && strcmp(argv[4], "areas") == 0;
 	snprintf(path, sizeof(path), "/dev/shm/hostcrash-%d.img", (int)getpid());
 	snprintf(crashed, sizeof(crashed), "/dev/shm/hostcrash-%d.crashed", (int)getpid());
 	for (i = 0; i < workloads && nr_violations == 0; i++)

@@ -8,7 +8,8 @@
  *     mixed SECONDS SEED [IMAGE]            without IMAGE in RAM, and then without children and second handles
  *     mixed child MILLISECONDS SEED ID IMAGE   what it starts of itself
  *
- * SEED 0 draws one. It decides geometry, rule book and model, and all that the threads draw, though not how they meet.
+ * SEED 0 draws one. It decides geometry, rule book and model, and all that the threads draw, though not how they meet. Each
+ * fourth is of a disk whose zones can have random write areas.
  */
 #include "testing.h"
 #include "zoned/request.h"
@@ -35,6 +36,7 @@
 #define ZONE_SIZE (ZONE_BLOCKS * BLOCK)
 #define NR_ZONES 24u
 #define CONV 2u
+#define AREAS 18u   /* from here to FLIPPED zones get random write areas, on disks that have them */
 #define FLIPPED 22u /* from here on bits are flipped by faults: nobody verifies these zones */
 #define NR_PLACES 8u
 #define EXTENSION 192u /* bytes of a zone's descriptor extension, on disks that have them */
@@ -227,6 +229,9 @@ static void verify(const uint8_t *bytes, uint64_t offset, uint64_t length)
 {
 	uint32_t zone = (uint32_t)(offset / ZONE_SIZE);
 
+	/* What a killed process wrote over may be torn. */
+	if (image && zone >= AREAS)
+		return;
 	if (!required || zone < CONV || zone >= FLIPPED || (offset + length - 1) / ZONE_SIZE != zone)
 		return;
 	for (uint64_t at = 0; at < length; at += SECTOR) {
@@ -304,6 +309,8 @@ static void op_write(struct worker *w, zd_dev *dev)
 			(uint32_t)((z.wp - z.start) / BLOCK);
 	if (draw(w, 16) == 0)
 		block = draw(w, ZONE_BLOCKS);
+	else if (zone >= AREAS && z.wp != ZD_NONE && draw(w, 2)) /* in the zone's area, or behind it */
+		block = (block + draw(w, 8)) % ZONE_BLOCKS;
 	n = n < ZONE_BLOCKS - block ? n : ZONE_BLOCKS - block;
 	stamp(w, z.start + block * BLOCK, n * BLOCK, true);
 	if (draw(w, 3)) {
@@ -349,8 +356,9 @@ static void submitted(struct zd_request *q)
 /* Given without waiting for it; what is held up is cancelled or let be till its time comes. */
 static void op_submit(struct worker *w, zd_dev *dev)
 {
-	static const uint16_t some[] = { ZD_OP_READ,   ZD_OP_WRITE,   ZD_OP_APPEND,       ZD_OP_FINISH,     ZD_OP_FLUSH,
-					 ZD_OP_VERIFY, ZD_OP_COMPARE, ZD_OP_WRITE_ZEROES, ZD_OP_DEALLOCATE, ZD_OP_REPORT };
+	static const uint16_t some[] = { ZD_OP_READ,       ZD_OP_WRITE,  ZD_OP_APPEND,    ZD_OP_FINISH,
+					 ZD_OP_FLUSH,      ZD_OP_VERIFY, ZD_OP_COMPARE,   ZD_OP_WRITE_ZEROES,
+					 ZD_OP_DEALLOCATE, ZD_OP_REPORT, ZD_OP_OPEN_ZRWA, ZD_OP_COMMIT_ZRWA };
 	const struct iovec in = { w->more, BLOCK }, out = { w->bytes, BLOCK };
 	struct zd_error err;
 	struct zd_zone zones[4];
@@ -428,10 +436,10 @@ static void op_extension(struct worker *w, zd_dev *dev)
 	}
 }
 
-/* Blocks of zones that have an area go as writes of others do; here they get and lose it, and are committed. */
+/* Zones get an area, and are committed; what is written in it goes as other writes do. */
 static void op_area(struct worker *w, zd_dev *dev)
 {
-	uint32_t zone = draw(w, NR_ZONES);
+	uint32_t zone = AREAS + draw(w, FLIPPED - AREAS);
 	uint64_t filled;
 	struct zd_error err;
 	struct zd_zone row;
@@ -954,7 +962,7 @@ static const struct op {
 	void (*run)(struct worker *w, zd_dev *dev);
 	uint32_t weight;
 } ops[] = { { op_read, 14 },   { op_map, 6 },    { op_pin, 6 },   { op_submit, 10 },   { op_write, 20 },    { op_append, 20 },
-	    { op_reserve, 3 }, { op_flush, 3 },  { op_zone, 8 },  { op_condition, 1 }, { op_extension, 3 }, { op_area, 3 },
+	    { op_reserve, 3 }, { op_flush, 3 },  { op_zone, 8 },  { op_condition, 1 }, { op_extension, 3 }, { op_area, 8 },
 	    { op_look, 5 },    { op_pure, 1 },   { op_fault, 2 }, { op_trace, 2 },     { op_observe, 2 },   { op_power, 1 },
 	    { op_check, 1 },   { op_create, 1 }, { op_place, 6 }, { op_snapshot, 2 } };
 #define NR_OPS (sizeof(ops) / sizeof(ops[0]))
@@ -1192,9 +1200,13 @@ static void create_disk(uint64_t seed)
 	config.zone_capacity = draw(&w, 2) ? ZONE_SIZE : ZONE_SIZE - 4 * BLOCK;
 	if (config.dialect == ZD_ZBC)
 		config.zone_capacity = 0;
+	if (seed % 4 == 0) {
+		config.model = ZD_HOST_MANAGED;
+		config.dialect = ZD_ZNS;
+	}
 	if (config.dialect == ZD_ZNS && draw(&w, 4))
 		config.zone_extension = EXTENSION;
-	if (config.dialect == ZD_ZNS && draw(&w, 2)) {
+	if (seed % 4 == 0) {
 		config.zrwa_size = 4 * BLOCK;
 		config.zrwa_granularity = 2 * BLOCK;
 		config.zrwa_count = 3;

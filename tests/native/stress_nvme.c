@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hosts in threads of their own give commands that fault rules hold up, and event requests that wait, and abort them: by ABORT,
- * by deleting the queue, by a reset and by going away. Each command must end exactly once, and none may be left.
+ * by deleting the queue, by a reset and by going away. Each command must end exactly once, and none may be left. They share zones
+ * with random write areas, which they open, write over, commit, reset and finish.
  *
  * stress_nvme SECONDS
  */
@@ -20,6 +21,7 @@
 #define HOSTS 4
 #define COMMANDS 16
 #define BLOCK 4096u
+#define ZONE (1u << 20)
 
 struct slot {
 	struct zd_nvme_command command;
@@ -36,7 +38,7 @@ struct host {
 	uint32_t number;
 	uint16_t id; /* that its last controller had; 0: it had none */
 	uint64_t rng;
-	uint64_t commands, aborted, aborts;
+	uint64_t commands, aborted, aborts, commits;
 	uint8_t memory[32768]; /* what its controller remembers */
 	struct slot slots[COMMANDS];
 };
@@ -50,11 +52,41 @@ static void ended(struct zd_nvme_command *command)
 	CLAIM(atomic_fetch_add(&slot->ends, 1) == 0);
 }
 
+#define AREA 8u       /* blocks */
+#define AREA_ZONES 2u /* the last ones */
+
+/* Something about a zone that has an area, or had one, or will have one. */
+static zd_nvme_queue *make_area(struct host *me, uint8_t *sqe)
+{
+	static const uint8_t actions[] = { 0x03, 0x03, 0x03, 0x11, 0x11, 0x11, 0x11, 0x04, 0x02, 0x01 };
+	uint32_t what = draw_of(&me->rng, 3), slba = (8 - 4 - AREA_ZONES + draw_of(&me->rng, AREA_ZONES)) * (ZONE / BLOCK);
+	struct zd_zone z;
+
+	sqe[4] = 1;
+	/* Where the write pointer is, or was a moment ago. */
+	CLAIM(zd_report(me->dev, 4 + slba / (ZONE / BLOCK), 1, &z, NULL) == 1);
+	if (what) {
+		sqe[0] = what == 1 ? 0x01 : 0x02;
+		slba += z.wp == ZD_NONE ? 0 : (uint32_t)((z.wp - z.start) / BLOCK);
+		slba += draw_of(&me->rng, 2 * AREA);
+	} else {
+		sqe[0] = 0x79;
+		sqe[52] = actions[draw_of(&me->rng, sizeof(actions))];
+		sqe[53] = sqe[52] == 0x03 ? 0x02 : 0; /* with an area */
+		/* A commit names the last block of what it commits. */
+		if (sqe[52] == 0x11 && z.wp != ZD_NONE)
+			slba += (uint32_t)((z.wp - z.start) / BLOCK) + 2 * draw_of(&me->rng, 4) + 1;
+	}
+	sqe[40] = (uint8_t)slba;
+	sqe[41] = (uint8_t)(slba >> 8);
+	return me->io;
+}
+
 /* Reads, writes, flushes, appends, or a request for an event; of whatever answer. Returns the queue. */
 static zd_nvme_queue *make(struct host *me, struct slot *slot)
 {
 	static const uint8_t opcodes[] = { 0x02, 0x01, 0x00, 0x0C, 0x02, 0x7D, 0x05 };
-	uint32_t what = draw_of(&me->rng, 9);
+	uint32_t what = draw_of(&me->rng, 14);
 	uint8_t *sqe = slot->command.sqe;
 
 	slot->command = (struct zd_nvme_command){ .size = sizeof(slot->command), .arg = slot, .done = ended };
@@ -62,6 +94,8 @@ static zd_nvme_queue *make(struct host *me, struct slot *slot)
 	slot->command.out = slot->command.in = &slot->iov;
 	slot->command.nr_out = slot->command.nr_in = 1;
 	slot->iov = (struct iovec){ slot->data, BLOCK };
+	if (what >= 9)
+		return make_area(me, sqe);
 	if (what >= 7) {
 		sqe[0] = what == 7 ? 0x0C :
 				     0x02; /* an event, or the log page of changed zones, whose reading lets others come */
@@ -80,6 +114,7 @@ static void collect(struct host *me, struct slot *slot)
 	if (!slot->given || !atomic_load(&slot->ends))
 		return;
 	me->commands++;
+	me->commits += slot->command.sqe[0] == 0x79 && slot->command.sqe[52] == 0x11 && !slot->command.status;
 	me->aborted += (slot->command.status & 0x7FF) == ZD_NVME_ABORT_REQUESTED ||
 		       (slot->command.status & 0x7FF) == ZD_NVME_QUEUE_DELETED;
 	slot->given = false;
@@ -247,9 +282,9 @@ static void *run(void *arg)
 int main(int argc, char **argv)
 {
 	struct zd_range conv = { 0, 4 };
-	struct zd_config config = config_of(8 << 20, 1 << 20, &conv);
+	struct zd_config config = config_of(8 * ZONE, ZONE, &conv);
 	const struct timespec time = { argc > 1 ? atoi(argv[1]) : 1, 0 };
-	uint64_t commands = 0, aborted = 0, aborts = 0;
+	uint64_t commands = 0, aborted = 0, aborts = 0, commits = 0;
 	struct zd_nvme_command_info info;
 	static struct host hosts[HOSTS];
 	pthread_t threads[HOSTS];
@@ -260,6 +295,9 @@ int main(int argc, char **argv)
 		CLAIM(info.name && info.effects & 1);
 	config.slot_cache = UINT64_MAX;
 	config.dialect = ZD_ZNS;
+	config.zrwa_size = AREA * BLOCK;
+	config.zrwa_granularity = 2 * BLOCK;
+	config.zrwa_count = 1; /* the zones take it from each other */
 	CLAIM(zd_create(NULL, &config, 0, &dev, NULL) == 0);
 	CLAIM(zd_nvme_subsystem_new(NULL, &subsystem, NULL) == 0);
 	CLAIM(zd_nvme_namespace_add(subsystem, 1, dev, ZD_NVME_SEQUENTIAL, NULL) == 0);
@@ -267,7 +305,8 @@ int main(int argc, char **argv)
 	CLAIM(zd_nvme_memory_size(subsystem) <= sizeof(hosts[0].memory));
 	resets_beside_ends(subsystem, dev);
 	hold_up(dev, ZD_FAULT_HANG, 1, 0, 1u << ZD_CMD_READ);
-	hold_up(dev, ZD_FAULT_LATENCY, 2, 200000, 1u << ZD_CMD_WRITE | 1u << ZD_CMD_APPEND);
+	hold_up(dev, ZD_FAULT_LATENCY, 2, 200000,
+		1u << ZD_CMD_WRITE | 1u << ZD_CMD_APPEND | 1u << ZD_CMD_OPEN_ZRWA | 1u << ZD_CMD_COMMIT_ZRWA);
 	for (uint32_t i = 0; i < HOSTS; i++) {
 		hosts[i] = (struct host){ .subsystem = subsystem, .dev = dev, .number = i, .rng = i + 1 };
 		CLAIM(pthread_create(&threads[i], NULL, run, &hosts[i]) == 0);
@@ -279,13 +318,14 @@ int main(int argc, char **argv)
 		commands += hosts[i].commands;
 		aborted += hosts[i].aborted;
 		aborts += hosts[i].aborts;
+		commits += hosts[i].commits;
 	}
-	CLAIM(aborted && aborts);
+	CLAIM(aborted && aborts && commits);
 	zd_nvme_subsystem_free(subsystem);
 	CLAIM(zd_fault_clear(dev, 0, NULL) == 0);
 	claim_disk_is_sound(dev, 1);
 	CLAIM(zd_close(dev, NULL) == 0);
-	printf("%llu commands, %llu aborted, %llu by ABORT\n", (unsigned long long)commands, (unsigned long long)aborted,
-	       (unsigned long long)aborts);
+	printf("%llu commands, %llu aborted, %llu by ABORT; %llu areas committed\n", (unsigned long long)commands,
+	       (unsigned long long)aborted, (unsigned long long)aborts, (unsigned long long)commits);
 	return 0;
 }

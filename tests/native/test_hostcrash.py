@@ -71,6 +71,26 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
     "copies-left-differing": ("recover.c", [(COPIES, COPIES.replace(SET_DIRTY, ""))]),
 }
 
+AREA_MISTAKES: dict[str, tuple[str, list[Change]]] = {
+    name: MISTAKES[name] for name in ("fdatasync-removed", "gaps-not-cleared-of-bytes")
+} | {
+    # what is committed and was never written is zeros
+    "commits-not-cleared": (
+        "zone.c",
+        [("	return r ? r : forget_behind(dev, zone, rt, to, 0);", "	return r;")],
+    ),
+    # an implicit commit that no entry tells of
+    "pointer-not-of-the-word": (
+        "zrwa.c",
+        [
+            (
+                "next = zd_word_with_zrwa(dev, word, wp, end > written ? end : written);",
+                "next = zd_word_with_zrwa(dev, word, before, end > written ? end : written);",
+            )
+        ],
+    ),
+}
+
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
@@ -105,6 +125,16 @@ def test_no_crash_of_the_host_loses_what_was_flushed(hostcrash: Path, long_run: 
     assert states >= (100_000 if long_run else 2_500)
 
 
+def test_nor_does_one_of_a_disk_with_random_write_areas(hostcrash: Path, long_run: bool) -> None:
+    seed = random.SystemRandom().randrange(1 << 31)
+    workloads, states_each = (120, 340) if long_run else (24, 130)
+    done = run(hostcrash, workloads, seed, states_each, "areas")
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    states = int(done.stdout.split(" crash states")[0].rsplit(" ", 1)[1])
+    assert states >= (30_000 if long_run else 2_500)
+
+
 @pytest.mark.parametrize("lie", ["no-data-sync", "no-entry-sync"])
 def test_a_missing_sync_is_found(hostcrash: Path, lie: str) -> None:
     done = run(hostcrash, 20, 1, 300, lie)
@@ -116,6 +146,14 @@ def test_a_missing_sync_is_found(hostcrash: Path, lie: str) -> None:
 def test_a_mistake_in_the_core_is_found(build: Build, tmp_path: Path, mistake: str) -> None:
     done = run(build.with_mistake(*MISTAKES[mistake], tmp_path), 240, 1, 40)
     # A state that the program's own bookkeeping rules out ends it at once.
+    assert done.returncode in (3, -signal.SIGABRT), done.stdout + done.stderr
+    assert " 0 violations" not in done.stdout
+    assert done.returncode == 3 or "does not hold" in done.stderr
+
+
+@pytest.mark.parametrize("mistake", list(AREA_MISTAKES))
+def test_a_mistake_with_areas_is_found(build: Build, tmp_path: Path, mistake: str) -> None:
+    done = run(build.with_mistake(*AREA_MISTAKES[mistake], tmp_path), 240, 1, 40, "areas")
     assert done.returncode in (3, -signal.SIGABRT), done.stdout + done.stderr
     assert " 0 violations" not in done.stdout
     assert done.returncode == 3 or "does not hold" in done.stderr

@@ -84,7 +84,7 @@ def test_fuzz_a_little(
 
 
 @pytest.mark.parametrize("where", ["RAM", "image"])
-@pytest.mark.parametrize("program", ["stress", "stress_fs"])
+@pytest.mark.parametrize("program", ["stress", "stress_areas", "stress_fs"])
 def test_stress_under_thread_sanitizer(
     build: Build, run: Run, program: str, where: str, shm: Path, long_run: bool
 ) -> None:
@@ -104,6 +104,14 @@ def test_stress(build: Build, run: Run, handles: int, shm: Path, long_run: bool)
     """No data lost, torn or misplaced: in RAM, on an image, and on an image opened twice."""
     place = [shm / "disk.img", handles] if handles else []
     printed = run(build("stress"), LONG_SECONDS if long_run else SECONDS, *place)
+    assert int(printed.split()[0]) > 1000
+
+
+@pytest.mark.parametrize("where", ["RAM", "image"])
+def test_stress_of_areas(build: Build, run: Run, where: str, shm: Path, long_run: bool) -> None:
+    """A zone with a random write area is as its one writer left it, and a cut of a fork's power leaves what was committed."""
+    place = [shm / "disk.img"] if where == "image" else []
+    printed = run(build("stress_areas"), LONG_SECONDS if long_run else SECONDS, *place)
     assert int(printed.split()[0]) > 1000
 
 
@@ -131,16 +139,20 @@ def test_what_is_aborted_ends_once(
     assert int(printed.split()[0]) > 1000
 
 
+@pytest.mark.parametrize("areas", [False, True])
 @pytest.mark.parametrize("where", ["RAM", "image"])
 @pytest.mark.parametrize("program", ["mixed", "mixed-tsan"])
 def test_every_call_mixed(
-    build: Build, run: Run, program: str, where: str, shm: Path, long_run: bool
+    build: Build, run: Run, program: str, where: str, areas: bool, shm: Path, long_run: bool
 ) -> None:
     """Every call at random, with kills, stops, signals and interrupts: sound and clean at the end.
 
     A failure shows the seed.
     """
-    seed = random.SystemRandom().randrange(1, 1 << 31)
+    # Each fourth has zones with random write areas.
+    seed = 4 * random.SystemRandom().randrange(1, 1 << 29) + (
+        0 if areas else random.choice((1, 2, 3))
+    )
     place = [shm / "disk.img"] if where == "image" else []
     printed = run(
         build(program),

@@ -40,7 +40,10 @@ static zd_dev *new_disk_of(int dialect, int no_data)
 
 	config.dialect = (uint8_t)dialect;
 	config.data = (uint8_t)no_data;
-	config.max_open = 4;
+	config.max_open = dialect == ZD_ZNS ? 8 : 4;
+	config.zrwa_size = dialect == ZD_ZNS ? 4 * BLOCK : 0;
+	config.zrwa_granularity = dialect == ZD_ZNS ? 2 * BLOCK : 0;
+	config.zrwa_count = dialect == ZD_ZNS ? 8 : 0;
 	return memory_disk(config);
 }
 
@@ -508,6 +511,52 @@ static void zone_commands_again(void)
 	finish(s, dev);
 }
 
+/*
+ * The kernel opens no zone with a random write area, but another opener of the disk can. A write that is longer than the area
+ * commits its own beginning, and would be refused there if it were done again; a shorter one is not behind the pointer.
+ */
+static void areas_are_not_written_twice(void)
+{
+	static const int as[] = { RECORD_DONE, RECORD_BEGUN, RECORD_SENT };
+	zd_dev *dev = new_disk_of(ZD_ZNS, ZD_STORE);
+	struct server *s = serve(dev);
+	uint64_t filled;
+
+	for (uint32_t i = 0; i < 3; i++) {
+		uint32_t zone = 4 + i;
+		uint64_t at = SEQ(zone);
+
+		fill((uint8_t)(70 + i));
+		bring(0, 6 * BLOCK);
+		CLAIM(zd_zone_open_zrwa(dev, zone, &err) == 0);
+		/* Three blocks in the area, which move no pointer. */
+		CLAIM(issue(s, 0, UBLK_WRITE, at, 3 * BLOCK) == 3 * BLOCK && pointer(dev, zone) == 0);
+		set_all(s, RECORD_DONE, as[i]);
+		killed(s);
+		CLAIM(run(s, 0, UBLK_WRITE, at, 3 * BLOCK) == 3 * BLOCK && pointer(dev, zone) == 0);
+		CLAIM(s->queue.repeated ==
+		      (as[i] != RECORD_SENT)); /* one that was sent is carried out again, where it may be */
+		/* Six blocks: the first two are committed. */
+		CLAIM(issue(s, 0, UBLK_WRITE, at, 6 * BLOCK) == 6 * BLOCK && pointer(dev, zone) == 2 * BLOCK);
+		set_all(s, RECORD_DONE, as[i]);
+		killed(s);
+		CLAIM(run(s, 0, UBLK_WRITE, at, 6 * BLOCK) == 6 * BLOCK && s->queue.repeated == 1);
+		CLAIM(pointer(dev, zone) == 2 * BLOCK && zd_zone_zrwa(dev, zone, &filled, &err) == 1 &&
+		      filled == at + 6 * BLOCK);
+		expect(dev, at, 6 * BLOCK);
+		CLAIM(run(s, 0, UBLK_WRITE, at, 6 * BLOCK) == -EIO); /* a new one */
+	}
+	/* Not what another one wrote there, and not what had no effect. */
+	CLAIM(zd_zone_open_zrwa(dev, 8, &err) == 0);
+	CLAIM(issue(s, 0, UBLK_WRITE, SEQ(8), 3 * BLOCK) == 3 * BLOCK);
+	set_all(s, RECORD_DONE, RECORD_BEGUN);
+	CLAIM(zd_pwrite(dev, back, BLOCK, SEQ(8) + BLOCK, &err) == BLOCK);
+	killed(s);
+	CLAIM(run(s, 0, UBLK_WRITE, SEQ(8), 3 * BLOCK) == 3 * BLOCK && s->queue.repeated == 0);
+	expect(dev, SEQ(8), 3 * BLOCK);
+	finish(s, dev);
+}
+
 static void a_disk_without_data(void)
 {
 	zd_dev *dev = new_disk_of(ZD_ZBC, ZD_NO_DATA);
@@ -543,6 +592,7 @@ static const struct {
 	{ "other-data-is-no-repetition", .run = other_data_is_no_repetition },
 	{ "a-reset-forgets", .run = a_reset_forgets },
 	{ "zone-commands-again", .alone = zone_commands_again },
+	{ "areas-are-not-written-twice", .alone = areas_are_not_written_twice },
 	{ "a-disk-without-data", .alone = a_disk_without_data },
 };
 

@@ -144,8 +144,11 @@ void zd_runtime_rebuild(zd_dev *dev, bool trimmer_dead)
 			continue;
 		durable = rt->durable; /* before the word, as it follows it upwards */
 		written = zd_word_written(rt->word);
-		/* Whoever made the zone's data less may have died before he said so here. */
-		if (durable > written)
+		/*
+		 * Whoever made the zone's data less may have died before he said so here. What is being committed of a random write area
+		 * is durable before its word tells.
+		 */
+		if (durable > written && !(rt->word & ZD_W_ZRWA))
 			atomic_compare_exchange_strong(&rt->durable, &durable, written);
 		switch (zd_word_cond(rt->word, zd_zone_type(dev, z))) {
 		case ZD_IMPLICIT_OPEN:

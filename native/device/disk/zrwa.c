@@ -33,21 +33,22 @@ int zd_zrwa_refused(const zd_dev *dev, uint32_t zone, uint64_t word, const struc
 
 /*
  * What is committed is durable: before the word says that it is, so that whoever is killed in between leaves bytes that survive
- * without being committed, which they may, and not the reverse. The pointer is never ahead of what is written.
+ * without being committed, which they may, and not the reverse. That can be more than is written, which counts as all of it.
  */
 static void make_durable(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t wp)
 {
-	uint64_t written = zd_word_written(rt->word), durable = wp < written ? wp : written;
-
-	if (rt->durable < durable)
-		rt->durable = durable;
+	if (rt->durable < wp)
+		rt->durable = wp;
 	zd_pre_commit(dev, zone, wp);
 }
 
-static void is_durable(struct zd_zone_rt *rt, uint64_t wp)
+/* One that was killed there left more durable than is written: what comes now is not. */
+static void trim_durable(struct zd_zone_rt *rt)
 {
-	if (rt->durable < wp)
-		rt->durable = wp;
+	uint64_t written = zd_word_written(rt->word);
+
+	if (rt->durable > written)
+		rt->durable = written;
 }
 
 void zd_zrwa_publish(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t wp, uint64_t end)
@@ -55,6 +56,7 @@ void zd_zrwa_publish(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t
 	uint64_t word = atomic_load_explicit(&rt->word, memory_order_acquire), before = zd_word_wp(dev, word), next;
 
 	zd_set_dirty(dev, zone);
+	trim_durable(rt);
 	if (wp > before)
 		make_durable(dev, zone, rt, wp);
 	do { /* the condition may change meanwhile: an implicitly open zone is closed for another one */
@@ -62,8 +64,6 @@ void zd_zrwa_publish(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t
 
 		next = zd_word_with_zrwa(dev, word, wp, end > written ? end : written);
 	} while (!atomic_compare_exchange_weak_explicit(&rt->word, &word, next, memory_order_acq_rel, memory_order_acquire));
-	if (wp > before)
-		is_durable(rt, wp);
 }
 
 int zd_zrwa_fill(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t capacity)
@@ -82,6 +82,5 @@ int zd_zrwa_fill(zd_dev *dev, uint32_t zone, struct zd_zone_rt *rt, uint64_t cap
 	atomic_store_explicit(&rt->word, word, memory_order_release);
 	zd_account(dev, zone, cond, ZD_FULL);
 	zd_unlock_resource(dev);
-	is_durable(rt, capacity);
 	return 0;
 }

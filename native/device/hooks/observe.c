@@ -143,7 +143,9 @@ static struct zd_told_zone told_zone(const zd_dev *dev, uint32_t zone, uint64_t 
 	int type = zd_zone_type(dev, zone);
 
 	if (type != ZD_CONVENTIONAL) {
-		out.written = zd_word_written(word);
+		out.written = zd_word_wp(dev, word);
+		out.held = (uint32_t)(zd_word_written(word) - out.written);
+		out.area = (word & ZD_W_ZRWA) != 0;
 		out.cond = (uint8_t)zd_word_cond(word, type);
 		out.finished = (word & ZD_W_FINISHED) != 0;
 	}

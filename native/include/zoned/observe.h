@@ -17,7 +17,9 @@ struct zd_told_zone {
 	uint64_t written; /* bytes up to the write pointer */
 	uint8_t cond;     /* enum zd_cond */
 	uint8_t finished; /* 1: FULL by FINISH */
-	uint8_t reserved[6];
+	uint8_t area;     /* 1: it has a random write area */
+	uint8_t reserved;
+	uint32_t held; /* bytes in the area: from the write pointer to the last that was written */
 };
 struct zd_told {
 	int32_t cmd;     /* enum zd_cmd */

@@ -127,17 +127,32 @@ static bool is_write(const struct record *r)
 	return r->op == UBLK_WRITE || r->op == UBLK_WRITE_ZEROES || r->op == UBLK_ZONE_APPEND;
 }
 
+enum written zd_ublk_written(zd_dev *dev, const struct zd_info *info, uint64_t from, uint64_t to)
+{
+	uint32_t zone = (uint32_t)(from / info->zone_size);
+	struct zd_zone z;
+	uint64_t filled;
+
+	if (from >= info->size || zd_report(dev, zone, 1, &z, NULL) != 1 || z.type == ZD_CONVENTIONAL || z.cond == ZD_EMPTY)
+		return UNWRITTEN;
+	if (z.wp == ZD_NONE)
+		return z.cond == ZD_FULL ? WRITTEN : UNWRITTEN;
+	if (z.wp >= to)
+		return WRITTEN;
+	/*
+	 * The kernel has no verb for random write areas, but another opener of the disk may have given the zone one. A write that is
+	 * longer than the area commits its own beginning, and is refused if it is done again.
+	 */
+	return info->zrwa_size && zd_zone_zrwa(dev, zone, &filled, NULL) == 1 && filled >= to ? PERHAPS_WRITTEN : UNWRITTEN;
+}
+
 /* Of a write that was begun: its zone's pointer is behind it, and nothing else had moved it there. */
 static bool has_taken_effect(const struct record *r, zd_dev *dev, const struct zd_info *info)
 {
 	uint64_t at = r->op == UBLK_ZONE_APPEND ? atomic_load(&r->landed) : r->sector * SECTOR;
-	struct zd_zone z;
 
-	if (at == ZD_NONE || at >= info->size || zd_report(dev, (uint32_t)(at / info->zone_size), 1, &z, NULL) != 1)
-		return false;
-	if (z.type == ZD_CONVENTIONAL)
-		return false; /* it may be written twice */
-	return (z.wp == ZD_NONE ? z.cond == ZD_FULL : z.wp >= at + (uint64_t)r->nr * SECTOR) && z.cond != ZD_EMPTY;
+	/* Conventional zones may be written twice. */
+	return at != ZD_NONE && zd_ublk_written(dev, info, at, at + (uint64_t)r->nr * SECTOR) != UNWRITTEN;
 }
 
 static uint32_t what_is_left(const struct record *r, zd_dev *dev, const struct zd_info *info)

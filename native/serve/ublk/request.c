@@ -110,12 +110,13 @@ static bool fits(struct slot *s, const struct record *r)
 
 static bool is_behind(struct slot *s, uint64_t at)
 {
-	const zd_ublk *ublk = s->queue->ublk;
-	struct zd_zone z;
+	uint64_t end = at + (uint64_t)s->nr * SECTOR;
 
-	if (zd_report(ublk->dev, (uint32_t)(at / ublk->info.zone_size), 1, &z, NULL) != 1 || z.cond == ZD_EMPTY)
-		return false;
-	return z.wp == ZD_NONE ? z.cond == ZD_FULL : z.wp >= at + (uint64_t)s->nr * SECTOR;
+	switch (zd_ublk_written(s->queue->ublk->dev, &s->queue->ublk->info, at, end)) {
+	case WRITTEN: return true;
+	case PERHAPS_WRITTEN: return holds(s, at);
+	default: return false;
+	}
 }
 
 static void acknowledged(struct slot *s)

@@ -107,6 +107,10 @@ void zd_ublk_records_close(struct records *records);
 /* Before any command is served: what was under way becomes what was left, with what the disk tells of it. */
 int zd_ublk_records_take_over(struct records *records, zd_dev *dev, struct zd_error *err);
 
+/* Whether bytes from .. to-1 of a sequential zone were written: by its pointer, but in a random write area by the bytes. */
+enum written { UNWRITTEN, WRITTEN, PERHAPS_WRITTEN };
+enum written zd_ublk_written(zd_dev *dev, const struct zd_info *info, uint64_t from, uint64_t to);
+
 struct slot;
 /* Whether what a slot's request brings is what the disk holds where a record says. */
 typedef bool zd_ublk_fits(struct slot *s, const struct record *r);

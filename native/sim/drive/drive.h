@@ -24,6 +24,7 @@ struct command {
 	uint8_t flags;
 	uint8_t first;   /* write: the zone was EMPTY before */
 	uint32_t merged; /* the first of those that go with it to the drive, as one with it: index + 1 */
+	uint32_t moved;  /* C_AREA: bytes that it commits; finish: that lie in the area */
 	uint64_t before; /* reset, finish: bytes written before, or'ed with the condition */
 };
 #define C_HIDDEN 1u   /* takes no place of the job's depth */
@@ -32,6 +33,7 @@ struct command {
 #define C_BEHIND 8u   /* append: goes behind such a command that is under way, holds up nothing itself */
 #define C_DURABLE 32u /* a write that is done once the drive's cache is empty */
 #define C_APART 64u   /* no zone and no time of the drive's media: a flush, or the engine null */
+#define C_AREA 128u   /* in a zone with a random write area */
 #define C_COUNTED 16u /* host_wp has it in already: it was sent to where the host knows the zone to end */
 
 enum event_kind { EV_DONE = 0, EV_JOB = 1 /* the engine's own */, EV_DRIVE = 2, EV_IDLE = 3 };

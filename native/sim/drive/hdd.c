@@ -384,6 +384,7 @@ static void submit(struct zd_drive *drive, struct command *c)
 		else if (h->wait_first || !admit(drive, c))
 			zd_hdd_push(drive, &h->wait_first, &h->wait_last, c);
 		break;
+	case ZD_CMD_COMMIT_ZRWA:
 	case ZD_CMD_FLUSH: drive_done_at(drive, c, (h->free_at > drive->now ? h->free_at : drive->now) + p->overhead); return;
 	default: drive_done_at(drive, c, manage(drive, c));
 	}

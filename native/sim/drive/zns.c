@@ -4,7 +4,8 @@
  * from is in the profile.
  *
  * A write is done when its data is in the buffer. The dies program it from there, each a shot at a time, and what
- * they have begun is out of the buffer. So what reads, FINISH and writes do to each other comes from one place: the
+ * they have begun is out of the buffer. What is written in a random write area lies apart until it is committed, which brings
+ * it into the buffer. So what reads, FINISH and writes do to each other comes from one place: the
  * dies, each with its reads, its program under way and the programs that wait for it.
  *
  * Events: one for each program under way (index: its die) and for each RESET (index: dies + its slot). When its time
@@ -138,6 +139,26 @@ static void take(struct zd_drive *drive, uint64_t bytes)
 	}
 }
 
+/* What comes into the buffer by a write or commit. */
+static inline uint64_t into_buffer(const struct command *c)
+{
+	return unlikely(c->flags & C_AREA) ? c->moved : c->length;
+}
+
+/* All of it is in the buffer: a write is done at t then, a commit when what it made the dies program is programmed. */
+static void is_in(struct zd_drive *drive, struct command *c, uint64_t t)
+{
+	struct zns *z = &drive->zns;
+
+	if (likely(c->cmd != ZD_CMD_COMMIT_ZRWA) || z->done == z->made) {
+		drive_done_at(drive, c, t);
+		return;
+	}
+	c->before = z->made;
+	c->next = z->flushes;
+	z->flushes = (uint32_t)(c - drive->cmds) + 1;
+}
+
 /* Writes that wait come into the buffer as far as there is room. */
 static void admit(struct zd_drive *drive)
 {
@@ -155,10 +176,10 @@ static void admit(struct zd_drive *drive)
 			continue;
 		if (drive->now > c->before)
 			drive->parts[ZD_SIM_BUFFER_FULL] += drive->now - c->before;
-		drive_done_at(drive, c, drive->now > c->before ? drive->now : c->before);
 		z->wait_first = c->next;
+		is_in(drive, c, drive->now > c->before ? drive->now : c->before);
 		if (z->wait_first)
-			z->wait_left = drive->cmds[z->wait_first - 1].length;
+			z->wait_left = into_buffer(&drive->cmds[z->wait_first - 1]);
 		else
 			z->wait_last = 0;
 	}
@@ -277,13 +298,36 @@ static void event(struct zd_drive *drive)
 
 /* ---------------------------------------------------------------- commands */
 
+/* It has passed the controller; the host has its answer at t, if there is room. */
+static void bring_in(struct zd_drive *drive, struct command *c, uint64_t t)
+{
+	struct zns *z = &drive->zns;
+	uint64_t bytes = into_buffer(c);
+	uint32_t i = (uint32_t)(c - drive->cmds) + 1;
+
+	if (unlikely(!bytes) || likely(!z->wait_first && z->held + bytes <= drive->model.zns.buffer_bytes)) {
+		take(drive, bytes);
+		is_in(drive, c, t);
+		return;
+	}
+	c->before = t;
+	c->next = 0;
+	if (z->wait_last) {
+		drive->cmds[z->wait_last - 1].next = i;
+	} else {
+		z->wait_first = i;
+		z->wait_left = bytes;
+	}
+	z->wait_last = i;
+	admit(drive);
+}
+
 static void write_command(struct zd_drive *drive, struct command *c)
 {
 	const struct zd_sim_zns *p = &drive->model.zns;
 	struct zns *z = &drive->zns;
 	bool append = c->cmd == ZD_CMD_APPEND;
 	uint64_t units = (c->length + p->unit - 1) / p->unit, at, ns;
-	uint32_t i = (uint32_t)(c - drive->cmds) + 1;
 
 	at = controller(drive, arrival(drive, !append), append ? p->append_service : p->write_service);
 	ns = p->write_base + (append ? p->append_extra : 0) + (c->length > 8192 ? p->list_ns : 0);
@@ -294,21 +338,15 @@ static void write_command(struct zd_drive *drive, struct command *c)
 		ns += c->first || z->append_zone == NONE ? 0 : p->append_other;
 		z->append_zone = c->zone;
 	}
-	if (likely(!z->wait_first && z->held + c->length <= p->buffer_bytes)) {
-		take(drive, c->length);
-		drive_done_at(drive, c, at + ns);
-		return;
-	}
-	c->before = at + ns;
-	c->next = 0;
-	if (z->wait_last) {
-		drive->cmds[z->wait_last - 1].next = i;
-	} else {
-		z->wait_first = i;
-		z->wait_left = c->length;
-	}
-	z->wait_last = i;
-	admit(drive);
+	bring_in(drive, c, at + ns);
+}
+
+/* A command without data, that makes the dies program some. */
+static void commit_command(struct zd_drive *drive, struct command *c)
+{
+	const struct zd_sim_zns *p = &drive->model.zns;
+
+	bring_in(drive, c, controller(drive, arrival(drive, true), p->write_service) + p->write_base);
 }
 
 /* One die reads n bytes from `offset` on, asked at t: when they are there. */
@@ -442,11 +480,12 @@ static void finish_command(struct zd_drive *drive, struct command *c)
 {
 	const struct zd_sim_zns *p = &drive->model.zns;
 	struct zns *z = &drive->zns;
+	uint64_t in_area = c->flags & C_AREA ? c->moved : 0; /* written there, and on no flash yet */
 	uint64_t written = c->before & W_WRITTEN, left = zone_capacity(&drive->m, c->zone) - written;
 	struct zns_finish *f;
 	uint32_t i, die;
 
-	if ((c->before & W_COND) == ZD_FULL || !written || !left) {
+	if ((c->before & W_COND) == ZD_FULL || (!written && !in_area) || !left) {
 		drive_done_at(drive, c, drive->now + p->finish_empty);
 		drive->parts[ZD_SIM_ZONE_COMMAND] += p->finish_empty;
 		return;
@@ -483,6 +522,7 @@ static void submit(struct zd_drive *drive, struct command *c)
 		z->flushes = (uint32_t)(c - drive->cmds) + 1;
 		break;
 	case ZD_CMD_FINISH: finish_command(drive, c); break;
+	case ZD_CMD_COMMIT_ZRWA: commit_command(drive, c); break;
 	case ZD_CMD_OPEN:
 	case ZD_CMD_CLOSE: {
 		uint64_t ns = c->cmd == ZD_CMD_OPEN ? drive->model.zns.open_ns : drive->model.zns.close_ns;
