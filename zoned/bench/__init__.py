@@ -4,8 +4,8 @@ Everything that takes time runs in C (native/sim); this package describes what i
 what came out. Modules, from the bottom up: jobs (one job), simulation (a run), fiofile (fio's job
 files), patterns (named ones), cleaning (the log-structured layer by itself), fit (parameters from
 published figures), results (what a run gives, as numbers), logs, table, html, compare, sweep and
-sweeppage, fitjobs and calibrate (a profile of one's own drive). The models of drives are
-zoned.drives's. Used by ``zonedctl bench``; nothing else in zoned imports it.
+sweeppage, fitjobs, fitresults, fitparameters and calibrate (a profile of one's own drive). The
+models of drives are zoned.drives's. Used by ``zonedctl bench``; nothing else in zoned imports it.
 """
 
 from __future__ import annotations

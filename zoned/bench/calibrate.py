@@ -1,12 +1,11 @@
 """A drive's profile from fio's results: the jobs of the results run on the model, and its
 parameters move until both agree.
 
-A result is fio's JSON. It says which options each job had, so the same jobs are made of it and run
-in virtual time; what is compared of each job and direction is the mean latency and the commands a
-second. Parameters are searched by least squares of the relative differences (SciPy's
-``least_squares``, which the extra ``fit`` brings). A parameter that the results do not determine
-keeps the value of the profile that the search begins with. How good the profile is, is told by each
-job left out: what a fit to all other jobs says of it.
+What fio reported (fitresults.py) has the options of its jobs: they run again in virtual time, and
+what both say of them is compared. Parameters are searched by least squares of the relative
+differences, each by what it may be off (NumPy, which the extra ``fit`` brings). A parameter that
+the results do not determine keeps the value of the profile that the search begins with. How good
+the profile is, is told by each job left out: what a fit to all other jobs says of it.
 """
 
 from __future__ import annotations
@@ -19,44 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoned.bench import compare, fiofile
+from zoned.bench import fiofile
 from zoned.bench.fitjobs import DRIVES, PREFIXES
+from zoned.bench.fitparameters import KEPT, MOST, PARAMETERS, WHOLE
+from zoned.bench.fitresults import FIGURES, Experiment, FitError, Row
 from zoned.bench.jobs import DIRECTIONS
 from zoned.bench.results import added, groups
 from zoned.bench.runner import execute
 from zoned.drives.models import KINDS, Model, load_drive
 from zoned.drives.profiles import Profile
 from zoned.geometry import Geometry
-from zoned.inputs import InputError
 from zoned.plaintext import printable, printable_json, printable_lines
 from zoned.units import counted
 
-PARAMETERS: dict[str, tuple[str, ...]] = {
-    "hdd": (
-        *("host_us", "hdd.rate_outer_mb_s", "hdd.rate_inner_mb_s", "hdd.seek_avg_ms"),
-        *("hdd.seek_full_ms", "hdd.seek_margin_ms", "hdd.overhead_us", "hdd.interface_mb_s"),
-        *("hdd.fill_mb_s", "hdd.cache_entries", "hdd.zone_switch_ms", "hdd.reset_ms"),
-    ),
-    "zns": (
-        *("host_us", "zns.write_base_us", "zns.write_unit_us", "zns.list_us"),
-        *("zns.write_service_us", "zns.write_mib_s", "zns.append_extra_us", "zns.append_unit_us"),
-        *("zns.append_service_us", "zns.read_base_us", "zns.read_kib_us", "zns.die_share"),
-        *("zns.read_mib_s", "zns.reset_base_ms", "zns.reset_full_ms", "zns.reset_open_ms"),
-    ),
-    "drive-managed": (
-        *("host_us", "hdd.rate_outer_mb_s", "hdd.rate_inner_mb_s", "hdd.seek_avg_ms"),
-        *("hdd.seek_full_ms", "hdd.overhead_us"),
-    ),
-}
-"""What short jobs can show, by kind of model; the rest is a data sheet's, or needs hours."""
-WHOLE = ("hdd.cache_entries",)
-MOST = {"zns.die_share": 1.0}
-"""Parameters that have an upper end."""
-
-NOISE = 0.005
-"""How far a job's figure may be off, as a part of it, when nothing is wrong."""
+FAR = 8.0
+"""Times of what it may be off, from which on a figure counts less."""
 LOOSE = 0.1
 """A parameter whose own uncertainty is larger than this part of it counts as not determined."""
+SHOWN = 1e-4
+"""Of what a figure may be off, how far it must move with a parameter to depend on it."""
 FACTOR = 6.0
 """How far from the first profile's value a parameter is searched, up and down."""
 BOLD = 0.5
@@ -64,48 +44,17 @@ BOLD = 0.5
 STEP = 0.03
 """Relative change of a parameter for the slope of what it does."""
 ENOUGH = 20000
-"""Commands of a job of an SSD (for each 32 under way) that the model does: as many as the jobs of
-bench fit --jobs have, as the first ones fill the drive's buffer and are quicker than the rest."""
+"""Commands of a job of an SSD that the model does, and five times as many with a queue: as many as
+the jobs of bench fit --jobs have, as the first ones fill the drive's buffer and are quicker than
+the rest. (One of them has more, whose commands all take the same time.)"""
 ROUNDS = 12
 """Steps of the search at most."""
+SETTLE = 8
+"""Seeds of which the end of the search is the mean."""
 LONGEST = {"hdd": 60.0, "zns": 2.0, "drive-managed": 60.0}
 """Seconds of virtual time that a job with time_based is run at most: it is in its stride then."""
 SEED = 1
 Told = Callable[[str], None] | None
-
-
-class FitError(InputError):
-    """Results that cannot be used: no fio JSON, jobs that are not understood, nothing to fit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one job did in one direction."""
-
-    result: int
-    """Which result file."""
-    job: int
-    name: str
-    direction: int
-    figures: tuple[float, ...]
-    """Measured: mean latency in ns, commands a second (not of trims)."""
-
-    @property
-    def what(self) -> str:
-        """In words."""
-        return f"{self.name}, {DIRECTIONS[self.direction]}"
-
-
-FIGURES = ("mean latency", "commands/s")
-
-
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """A result file: the job file made of it, and what its jobs did."""
-
-    name: str
-    text: str
-    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +66,21 @@ class Found:
     after: float
     deviation: float
     """Its uncertainty, as a part of it; NaN: the results do not determine it."""
+    shown: bool
+    """Whether any job's figures depend on it."""
 
     @property
     def determined(self) -> bool:
         """Whether the results say anything about it."""
         return not math.isnan(self.deviation)
+
+    @property
+    def told(self) -> str:
+        """How sure it is, or why it stayed what it was."""
+        if self.determined:
+            return f"{self.deviation:.1%}"
+        why = "the jobs do not tell it from others" if self.shown else "no job shows it"
+        return f"not determined: kept, as {why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,98 +99,21 @@ class Fit:
     alone: tuple[tuple[str, ...], ...]
     """By row: parameters that no other job shows, so that the others cannot say much of it."""
 
+    @property
+    def kept(self) -> dict[str, tuple[str, ...]]:
+        """By reason, the model's parameters that are never fitted, or not from this profile."""
+        names = {one.name for one in self.parameters}
+        none = tuple(name for name in PARAMETERS[self.model.kind] if name not in names)
+        zero = {"it is 0 in the profile that the search begins with": none} if none else {}
+        return {**KEPT[self.model.kind], **zero}
+
     def errors(self, at: int) -> Iterator[tuple[str, float, float, float, float]]:
         """Of a row: the figure's name, measured, the fit's, and both errors as parts."""
         row = self.rows[at]
         for name, real, ours, alone in zip(
-            FIGURES, row.figures, self.fitted[at], self.left_out[at], strict=False
+            row.kinds, row.figures, self.fitted[at], self.left_out[at], strict=True
         ):
             yield name, real, ours, ours / real - 1, alone / real - 1
-
-
-# -------------------------------------------------------------------------------- reading results
-
-
-def read(paths: Sequence[str | os.PathLike[str]]) -> list[Experiment]:
-    """Results as experiments. Raises FitError, CompareError (no result), OSError."""
-    return [_experiment(at, path) for at, path in enumerate(paths)]
-
-
-def _experiment(at: int, path: str | os.PathLike[str]) -> Experiment:
-    data = compare.load(path)
-    name = os.fsdecode(path)
-    jobs = [job for job in data["jobs"] if isinstance(job, dict)]
-    lines = ["[global]", *_options(data.get("global options"), name)]
-    rows: list[Row] = []
-    same = 0
-    for index, job in enumerate(jobs):
-        title, options = job.get("jobname"), job.get("job options")
-        if not isinstance(title, str) or not title.strip() or set(title) & set("[]\n"):
-            raise FitError(f"{name}: its job number {index + 1} has no name")
-        if job.get("error"):
-            raise FitError(f"{name}: job {title} failed there: run it again")
-        if same == 0:
-            lines += [f"[{title}]", *_options(options, name)]
-            same = _copies(data, job)
-        same -= 1
-        if not title.startswith("prepare"):
-            rows += _rows(at, index, title, job)
-    if not rows:
-        raise FitError(f"{name}: none of its jobs did anything that can be compared")
-    return Experiment(name, "\n".join(lines) + "\n", tuple(rows))
-
-
-def _options(given: object, name: str) -> list[str]:
-    """fio's options as lines of a job file; the drive's own name is not needed."""
-    if given is None:
-        return []
-    if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
-        raise FitError(f"{name}: its jobs do not say which options they had")
-    out = []
-    for key, value in given.items():
-        if key in ("filename", "name", "write_bw_log", "write_lat_log", "write_iops_log"):
-            continue
-        if set(f"{key}{value}") & set("\n\r;#"):
-            raise FitError(f"{name}: the option {printable(key)} is not one of a job file")
-        out.append(f"{key}={value}" if value else key)
-    return out
-
-
-def _copies(data: Mapping[str, Any], job: Mapping[str, Any]) -> int:
-    """How many entries of the result are of this section: numjobs, reported together or not."""
-    options = {**(data.get("global options") or {}), **(job.get("job options") or {})}
-    together = options.get("group_reporting", "0") != "0"
-    number = options.get("numjobs", "1")
-    return 1 if together or not number.isdigit() else max(1, int(number))
-
-
-def _rows(at: int, index: int, name: str, job: Mapping[str, Any]) -> Iterator[Row]:
-    for direction, what in enumerate(DIRECTIONS):
-        part = job.get(what)
-        if not isinstance(part, dict) or not part.get("total_ios"):
-            continue
-        figures = [_mean(part)]
-        if direction < 2:
-            figures.append(_number(part.get("iops")))
-        if not all(figures):
-            raise FitError(f"job {name}: it has no latencies: run it without disable_lat")
-        yield Row(at, index, name, direction, tuple(figures))
-
-
-def _mean(part: Mapping[str, Any]) -> float:
-    """Submission and completion together, ns."""
-    whole = _latency(part, "lat_ns")
-    return whole or _latency(part, "slat_ns") + _latency(part, "clat_ns")
-
-
-def _latency(part: Mapping[str, Any], name: str) -> float:
-    found = part.get(name)
-    return _number(found.get("mean")) if isinstance(found, dict) else 0.0
-
-
-def _number(value: object) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e18
-    return float(value) if good and isinstance(value, int | float) else 0.0
 
 
 def kind_of(experiments: Sequence[Experiment]) -> str:
@@ -294,15 +176,15 @@ class _Search:
                 job.runtime = ramp + min(job.runtime - job.ramp, longest)
                 job.ramp = ramp
             if self.model.kind == "zns" and not job.name.startswith("prepare"):
-                most = ENOUGH * max(1, job.iodepth // 32)
+                most = ENOUGH * (5 if job.iodepth >= 32 else 1)
                 job.number_ios = min(job.number_ios, most) if job.number_ios else 0
         return plan
 
-    def predict(self, model: Model) -> list[tuple[float, ...]]:
+    def predict(self, model: Model, seed: int = SEED) -> list[tuple[float, ...]]:
         """The figures of all rows on a model. Raises FitError."""
         out: list[tuple[float, ...]] = []
         for experiment, plan in zip(self.experiments, self.plans, strict=True):
-            run = execute(plan, self.geometry, model, SEED)
+            run = execute(plan, self.geometry, model, seed)
             members = groups(run)
             for row in experiment.rows:
                 if row.job >= len(members) or members[row.job][0].job.name != row.name:
@@ -314,7 +196,8 @@ class _Search:
                     raise FitError(
                         f"job {row.name} did nothing on the model: {failed or 'no time'}"
                     )
-                out.append((stats.mean, stats.iops)[: len(row.figures)])
+                known = dict(zip(FIGURES, (stats.mean, stats.iops, stats.deviation), strict=True))
+                out.append(tuple(known[kind] for kind in row.kinds))
         return out
 
     def at(self, values: Mapping[str, float]) -> Model:
@@ -329,13 +212,18 @@ class _Search:
             found = found.but(hdd__rate_inner_mb_s=min(inner, outer))
         return found
 
-    def residuals(self, values: Mapping[str, float]) -> list[float]:
-        """Logarithms of the model's figures over the measured ones."""
-        return [
-            math.log(max(ours, 1e-9) / real)
-            for row, figures in zip(self.rows, self.predict(self.at(values)), strict=True)
-            for ours, real in zip(figures, row.figures, strict=True)
-        ]
+    def residuals(self, values: Mapping[str, float], seed: int = SEED) -> list[float]:
+        """Logarithms of the model's figures over the measured ones, by what they may be off."""
+        out: list[float] = []
+        for row, figures in zip(self.rows, self.predict(self.at(values), seed), strict=True):
+            off = [
+                math.log(max(ours, 1e-9) / real)
+                for ours, real in zip(figures, row.figures, strict=True)
+            ]
+            if len(off) > 1:
+                off[1] += off[0]
+            out += [one / noise for one, noise in zip(off, row.noise, strict=True)]
+        return out
 
     def slopes(self, names: Sequence[str], at: Mapping[str, float]) -> Any:
         """How the residuals change with the logarithm of each parameter: a column for each."""
@@ -364,7 +252,7 @@ class _Search:
         best, least = values, _cost(here, np)
         for _ in range(rounds):
             slope = self.slopes(names, values)
-            weight = 1 / np.sqrt(np.sqrt(1 + (here / (8 * NOISE)) ** 2))
+            weight = 1 / np.sqrt(np.sqrt(1 + (here / FAR) ** 2))
             step = np.linalg.lstsq(slope * weight[:, None], -here * weight, rcond=1e-6)[0]
             step *= min(1.0, BOLD / max(float(np.abs(step).max()), 1e-12))
             for part in (1.0, 0.5):
@@ -380,9 +268,35 @@ class _Search:
             values, here = moved, there
             if gained > 0:
                 best, least = values, least - gained
-            if float(np.abs(step).max()) < 1e-3 or (gained < 1e-3 * least and gained >= 0):
+            if float(np.abs(step).max()) < 1e-3 or (gained < 1e-4 * least and gained >= 0):
                 break
         return best
+
+    def settled(
+        self, names: Sequence[str], at: Mapping[str, float], slope: Any
+    ) -> dict[str, float]:
+        """The mean of where a step of least squares leads from runs with other seeds.
+
+        What a run owes to chance, or to where the platter stood, is another thing each time, so it
+        does not decide where the search ends. The k-th step is taken to a k-th part, which makes
+        the last place the mean of all. Without a gain in the end it stays where it began.
+        """
+        import numpy as np
+
+        values = dict(at)
+        seeds = range(SEED + 1, SEED + 1 + SETTLE)
+        for k, seed in enumerate(seeds, 1):
+            here = np.array(self.residuals(values, seed))
+            weight = 1 / np.sqrt(np.sqrt(1 + (here / FAR) ** 2))
+            step = np.linalg.lstsq(slope * weight[:, None], -here * weight, rcond=1e-6)[0]
+            step *= min(1.0, STEP / max(float(np.abs(step).max()), 1e-12)) / k
+            for name, by in zip(names, step, strict=True):
+                values[name] = self._within(name, values[name] * math.exp(float(by)))
+        cost = [
+            sum(_cost(np.array(self.residuals(place, seed)), np) for seed in seeds)
+            for place in (at, values)
+        ]
+        return values if cost[1] < cost[0] else dict(at)
 
     def _within(self, name: str, value: float) -> float:
         """Not further from where the search began than FACTOR."""
@@ -392,7 +306,7 @@ class _Search:
 
 def _cost(residuals: Any, np: Any) -> float:
     """Squares, of large ones only the size: one odd figure does not pull the rest along."""
-    return float(np.sum(np.sqrt(1 + (residuals / (8 * NOISE)) ** 2) - 1))
+    return float(np.sum(np.sqrt(1 + (residuals / FAR) ** 2) - 1))
 
 
 def _value(model: Model, name: str) -> float:
@@ -420,11 +334,14 @@ def fit(
     say(f"{counted(len(active), 'parameter')} of {len(search.names)}")
     values = search.best(active, start, ROUNDS)
     # Further from home other parameters may show, or no longer do.
-    then = _determined(search.names, search.slopes(search.names, values), np)
+    slope = search.slopes(search.names, values)
+    shown = {name for at, name in enumerate(search.names) if np.abs(slope[:, at]).max() > SHOWN}
+    then = _determined(search.names, slope, np)
     if then != active:
         active = then
         values = search.best(active, {**start, **{name: values[name] for name in active}}, ROUNDS)
     slope = search.slopes(active, values)
+    values = search.settled(active, values, slope)
     deviations = dict(zip(active, _deviations(slope, np), strict=True))
     found = search.at(values)
     left_out = []
@@ -436,7 +353,13 @@ def fit(
         before=model,
         model=found,
         parameters=tuple(
-            Found(name, start[name], _value(found, name), deviations.get(name, math.nan))
+            Found(
+                name,
+                start[name],
+                _value(found, name),
+                deviations.get(name, math.nan),
+                name in shown,
+            )
             for name in search.names
         ),
         rows=search.rows,
@@ -447,19 +370,19 @@ def fit(
 
 
 def _deviations(slope: Any, np: Any) -> list[float]:
-    """How uncertain each parameter is when each figure is off by NOISE."""
+    """How uncertain each parameter is when each figure is off by what it may be."""
     spread = np.linalg.pinv(slope.T @ slope, rcond=1e-12)
-    return [NOISE * math.sqrt(max(float(v), 0.0)) for v in np.diag(spread)]
+    return [math.sqrt(max(float(v), 0.0)) for v in np.diag(spread)]
 
 
 def _determined(names: Sequence[str], slope: Any, np: Any) -> list[str]:
     """Those that the figures determine: the least certain is left out until all that stay are."""
-    kept = [at for at in range(len(names)) if np.abs(slope[:, at]).max() > 1e-6]
+    kept = [at for at in range(len(names)) if np.abs(slope[:, at]).max() > SHOWN]
     while kept:
         some = slope[:, kept]
         # A direction that nothing shows counts as very uncertain, not as none.
-        spread = np.linalg.inv(some.T @ some + 1e-9 * np.eye(len(kept)))
-        unsure = [NOISE * math.sqrt(float(v)) for v in np.diag(spread)]
+        spread = np.linalg.inv(some.T @ some + 1e-4 * np.eye(len(kept)))
+        unsure = [math.sqrt(float(v)) for v in np.diag(spread)]
         worst = max(range(len(kept)), key=lambda at: unsure[at])
         if unsure[worst] <= LOOSE:
             break
@@ -508,16 +431,19 @@ def _without(
 def as_text(found: Fit) -> str:
     """Parameters and rows for people."""
     lines = [f"{'parameter':<24} {found.profile.name:>12} {'fitted':>12}   uncertain by"]
-    for one in found.parameters:
-        told = f"{one.deviation:.1%}" if one.determined else "not determined: kept"
-        lines.append(f"{one.name:<24} {one.before:>12.5g} {one.after:>12.5g}   {told}")
+    lines += [
+        f"{one.name:<24} {one.before:>12.5g} {one.after:>12.5g}   {one.told}"
+        for one in found.parameters
+    ]
+    lines.append("not fitted, and as the profile has it:")
+    lines += [f"  {', '.join(names)}: {why}" for why, names in found.kept.items()]
     head = f"{'job':<28} {'':<6} {'figure':<13} {'measured':>12} {'fitted':>12}"
     lines += ["", f"{head} {'error':>8} {'left out':>9}"]
     for at, row in enumerate(found.rows):
         for name, real, ours, error, alone in found.errors(at):
             measured, model = (
                 (f"{real / 1e3:,.2f} us", f"{ours / 1e3:,.2f} us")
-                if name == FIGURES[0]
+                if name != FIGURES[1]
                 else (f"{real:,.1f}", f"{ours:,.1f}")
             )
             lines.append(
@@ -543,9 +469,11 @@ def as_json(found: Fit) -> str:
         "model": found.model.kind,
         "parameters": [
             {"name": one.name, "before": one.before, "fitted": one.after,
-             "uncertain": round(one.deviation, 6) if one.determined else None}
+             "uncertain": round(one.deviation, 6) if one.determined else None,
+             "why": None if one.determined else one.told}
             for one in found.parameters
         ],
+        "kept": [{"why": why, "names": list(names)} for why, names in found.kept.items()],
         "rows": [
             {"job": row.name, "direction": DIRECTIONS[row.direction], "figure": name,
              "measured": real, "fitted": ours, "error": round(error, 6),
@@ -572,6 +500,7 @@ def as_toml(found: Fit, results: Sequence[str]) -> str:
         "[model]",
         f"kind = {_toml(found.model.kind)}",
         _line("host_us", found.model.host_us, certain.get("host_us")),
+        _line("merge", found.model.merge, None),
     ]
     for table in KINDS[found.model.kind][1]:
         lines += ["", f"[model.{table}]"]

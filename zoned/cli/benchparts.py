@@ -132,7 +132,7 @@ def fitted(
     quiet: bool,
 ) -> None:
     """A drive's profile from fio's results; with ``folder`` the jobs that give such results."""
-    from zoned.bench import calibrate, html
+    from zoned.bench import calibrate, fitresults, html
 
     if folder is not None:
         if names or output is not None:
@@ -146,7 +146,7 @@ def fitted(
         )
     if form == "csv":
         raise click.UsageError("fit is text or json")
-    experiments = calibrate.read(names)
+    experiments = fitresults.read(names)
     loaded, model = calibrate.begin_with(experiments, profile)
 
     def told(text: str) -> None:
