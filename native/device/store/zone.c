@@ -13,6 +13,7 @@ int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t re
 		  uint64_t *done)
 {
 	uint64_t last = 0;
+	uint32_t slot;
 	int r = 0;
 
 	*done = 0;
@@ -21,16 +22,20 @@ int zd_zone_store(zd_dev *dev, struct zd_zone_rt *rt, uint32_t zone, uint64_t re
 		*done = n;
 		return 0;
 	}
-	if (unlikely(!rt->slot))
+	slot = rt->slot; /* it is ours to change, by either of these */
+	if (unlikely(!slot)) {
 		r = zd_slot_assign(dev, zone, rt);
-	else if (zd_asked(dev->slots[rt->slot - 1].pinned > rel))
+		slot = rt->slot;
+	} else if (zd_asked(dev->slots[slot - 1].pinned > rel)) {
 		r = zd_slot_unshare(dev, zone, rt);
+		slot = rt->slot;
+	}
 	if (n > ZD_IO_CHUNK)
 		last = zd_now();
 	while (!r && *done < n) {
 		uint64_t part = n - *done < ZD_IO_CHUNK ? n - *done : ZD_IO_CHUNK, landed;
 
-		r = zd_store_part(dev, rt->slot - 1, rel + *done, s, part, &landed);
+		r = zd_store_part(dev, slot - 1, rel + *done, s, part, &landed);
 		*done += landed;
 		if (unlikely(r) && zd_slots_gave(dev, r))
 			r = 0; /* once: the list is empty now */
