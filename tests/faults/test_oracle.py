@@ -58,7 +58,7 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
         "rebuild.c",
         [
             (
-                "		if (durable > written)\n			atomic_compare_exchange_strong(&rt->durable, &durable, written);\n",
+                "		if (durable > written && !(rt->word & ZD_W_ZRWA))\n			atomic_compare_exchange_strong(&rt->durable, &durable, written);\n",
                 "		(void)durable, (void)written;\n",
             )
         ],

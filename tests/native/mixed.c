@@ -197,6 +197,8 @@ static int64_t settle_call(const char *call, int64_t ret, const struct zd_error 
 	atomic_fetch_add_explicit(&commands, 1, memory_order_relaxed);
 	if (ret >= 0)
 		return ret;
+	if (err->code != ret)
+		fprintf(stderr, "%s gives %lld, and its error tells of %d: %s\n", call, (long long)ret, err->code, err->text);
 	claim_known_code(ret, err);
 	tell(call, ret);
 	if (ret == -EINTR)
