@@ -264,7 +264,7 @@ def at_a_terminal(*arguments: str, interrupt: bool = False) -> tuple[str, int]:
 
 
 def test_a_live_progress_bar_on_a_terminal_only() -> None:
-    shown, status = at_a_terminal("append-depth", "--set", "seconds=3")
+    shown, status = at_a_terminal("append-depth", "--set", "seconds=30")
     assert status == 0
     parts = [int(part) for part in re.findall(r"(\d+)%", shown)]
     assert len(parts) >= 2

@@ -39,7 +39,8 @@ PROCESSES = 3
 THREADS = 3
 PATIENCE = 120.0
 """Seconds after which a call that has not ended counts as hanging; a sanitized build on a busy machine is slow."""
-CHILD = 15 if "ZONED_SANITIZED" in os.environ else int(PATIENCE)
+SANITIZED = "ZONED_SANITIZED" in os.environ
+CHILD = 15 if SANITIZED else int(PATIENCE)
 """The same of a forked child. A sanitizer's allocator may be locked by another thread at the fork, for ever there."""
 KEYWORDS: dict[str, Any] = {
     "size": ZONES * MIB,
@@ -236,11 +237,22 @@ def copies(shared: Shared, draw: random.Random) -> None:
     archive.clone_state(shared.ram).close()
 
 
+def _await(pid: int) -> None:
+    """Its alarm ends it. A sanitizer knows no fork, though: where another thread was in its allocator, the child has a lock
+    of it that nobody gives back, and comes to no alarm.
+    """
+    late = time.monotonic() + 2 * CHILD
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if SANITIZED and time.monotonic() > late:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+
+
 def forked(shared: Shared, draw: random.Random) -> None:
     """A child that goes on with all of it; not while threads are inside calls, so it closes, and leaves."""
     pid = os.fork()
     if pid:
-        os.waitpid(pid, 0)
+        _await(pid)
         return
     code = 1
     try:
