@@ -187,13 +187,6 @@ static int open_node(zd_ublk *ublk, struct zd_error *err)
 	return zd_fail_host(err, errno, path);
 }
 
-/* A kernel that does not say has the queue's thread wherever it runs. */
-static void ask_for_processors(zd_ublk *ublk, struct queue *queue)
-{
-	if (zd_ublk_control(&ublk->control, UBLK_GET_QUEUE_AFFINITY, ublk->id, &queue->cpus, sizeof(queue->cpus), queue->id))
-		CPU_ZERO(&queue->cpus);
-}
-
 /* All tags of all queues are the kernel's, or one of the queues failed. */
 static int start_queues(zd_ublk *ublk, struct zd_error *err)
 {
@@ -206,8 +199,6 @@ static int start_queues(zd_ublk *ublk, struct zd_error *err)
 	for (uint32_t i = 0; !r && i < ublk->nr_queues; i++) {
 		r = zd_ublk_queue_init(ublk, &ublk->queues[i], (uint16_t)i);
 		ublk->nr_inited += !r;
-		if (!r)
-			ask_for_processors(ublk, &ublk->queues[i]);
 	}
 	atomic_store(&ublk->nr_running, ublk->nr_queues);
 	for (uint32_t i = 0; !r && i < ublk->nr_queues; i++) {

@@ -71,7 +71,6 @@ struct ublk_ctrl {
 };
 _Static_assert(sizeof(struct ublk_ctrl) == 32, "the kernel's");
 
-#define UBLK_GET_QUEUE_AFFINITY _IOR('u', 0x01, struct ublk_ctrl)
 #define UBLK_GET_DEV_INFO _IOR('u', 0x02, struct ublk_ctrl)
 #define UBLK_ADD_DEV _IOWR('u', 0x04, struct ublk_ctrl)
 #define UBLK_DEL_DEV _IOWR('u', 0x05, struct ublk_ctrl)

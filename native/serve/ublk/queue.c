@@ -190,12 +190,6 @@ void *zd_ublk_queue_run(void *arg)
 	prctl(PR_SET_NAME, "zoned-ublk", 0, 0, 0);
 	/* Memory that this thread needs must not be had by writing to the device that it serves. */
 	prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-	/*
-	 * Beside whoever gives the requests, as another processor would have to be woken for each. Where none of them may be had
-	 * (a cgroup's cpuset), the thread runs wherever it may.
-	 */
-	if (CPU_COUNT(&queue->cpus))
-		pthread_setaffinity_np(pthread_self(), sizeof(queue->cpus), &queue->cpus);
 	zd_ublk_here = ublk;
 	r = begin(queue);
 	tell(ublk, r);

@@ -19,8 +19,6 @@
 
 #include "zoned/ublk.h"
 
-#include <sched.h>
-
 #include "serve/loop/loop.h"
 #include "serve/ublk/kernel.h"
 
@@ -160,7 +158,6 @@ struct queue {
 	uint8_t *report; /* room for any report of zones, of max_io bytes */
 	struct zd_zone *zones;
 	struct zd_desk desk;
-	cpu_set_t cpus; /* those whose requests the kernel gives to it; empty: it has not said */
 
 	_Atomic uint64_t commands, errors, bytes_in, bytes_out, repeated;
 };
