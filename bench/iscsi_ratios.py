@@ -156,8 +156,8 @@ def ours(folder: Path) -> Iterator[Target]:
             device.pwrite(b"x" * zone.length, zone.start)
     served = subprocess.Popen(
         [
-            *("zonedctl", "export", "iscsi", str(image), "--listen", "127.0.0.1:0"),
-            *("--iqn", OURS),
+            *(sys.executable, "-m", "zoned", "export", "iscsi", str(image)),
+            *("--listen", "127.0.0.1:0", "--iqn", OURS),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
