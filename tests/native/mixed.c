@@ -601,6 +601,14 @@ static void read_recording(int fd)
 	reader.with_data = !memcmp(bytes, "ZDHISTO", 7);
 	for (at = size; zd_trace_read(&reader, bytes + at, (uint64_t)st.st_size - at, records, 64, &used) > 0; at += used)
 		;
+	if (!reader.ended || reader.damage || at != (uint64_t)st.st_size) {
+		fprintf(stderr,
+			"a recording%s of %lld bytes: %s end, damage %u at byte %llu:", reader.with_data ? " with data" : "",
+			(long long)st.st_size, reader.ended ? "an" : "no", reader.damage, (unsigned long long)at);
+		for (uint64_t i = at; i < (uint64_t)st.st_size && i < at + 64; i++)
+			fprintf(stderr, " %02x", bytes[i]);
+		fprintf(stderr, "\n");
+	}
 	CLAIM(reader.ended && !reader.damage && at == (uint64_t)st.st_size);
 	free(bytes);
 }
