@@ -169,6 +169,37 @@ static void latency_passes(void)
 	CLAIM(zd_close(dev, &err) == 0);
 }
 
+static int flip_fails;
+
+int __real_zd_zone_flip(zd_dev *dev, uint64_t offset, unsigned bit);
+int __wrap_zd_zone_flip(zd_dev *dev, uint64_t offset, unsigned bit)
+{
+	return flip_fails ? flip_fails : __real_zd_zone_flip(dev, offset, bit);
+}
+
+/* A snapshot that is taken between a write and its flip makes the zone move, for which there may be no room. */
+static void flips_may_fail(void)
+{
+	const struct zd_fault f = {
+		.kind = ZD_FAULT_FLIP_MEDIA, .commands = 1u << ZD_CMD_APPEND, .last_zone = ZONES - 1, .bit = 3
+	};
+	zd_dev *dev = new_disk(ZD_HOST_MANAGED);
+	uint64_t landed;
+	uint32_t id;
+
+	fill(7);
+	CLAIM(zd_fault_add(dev, &f, &id, &err) == 0);
+	memset(&err, 0, sizeof(err));
+	flip_fails = -ENOSPC;
+	CLAIM(zd_append(dev, CONV, data, BLOCK, &landed, &err) == -ENOSPC);
+	CLAIM(err.code == -ENOSPC && err.host_errno == ENOSPC && !strncmp(err.text, "it is done, but ", 16));
+	flip_fails = 0;
+	CLAIM(zd_append(dev, CONV, data, BLOCK, &landed, &err) == BLOCK && landed == SEQ(CONV) + BLOCK);
+	CLAIM(zd_pread(dev, back, 2 * BLOCK, SEQ(CONV), &err) == 2 * BLOCK);
+	CLAIM(!memcmp(back, data, BLOCK) && back[BLOCK] == (7 ^ 8) && !memcmp(back + BLOCK + 1, data + 1, BLOCK - 1));
+	CLAIM(zd_close(dev, &err) == 0);
+}
+
 /* One command per zone: each is held up, and the others go on behind it. */
 static void many_zones_are_held_up_one_by_one(void)
 {
@@ -1035,6 +1066,7 @@ static const struct {
 } cases[] = {
 	{ "held-up-holds-nothing", held_up_holds_nothing },
 	{ "latency-passes", latency_passes },
+	{ "flips-may-fail", flips_may_fail },
 	{ "many-zones-are-held-up-one-by-one", many_zones_are_held_up_one_by_one },
 	{ "close-ends-them", close_ends_them },
 	{ "power-cut-ends-them", power_cut_ends_them },

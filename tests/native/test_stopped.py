@@ -257,3 +257,27 @@ def test_what_was_refused_a_moment_ago_stores_its_bytes(
         assert set_late
         dev.flush()
         assert zoned.check(path) == []
+
+
+def test_a_recording_that_could_not_be_ended_leaves_nothing_to_the_next(
+    holder: Path, tmp_path: Path, image: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Whoever is stopped with the lock of recordings keeps a recorder from saying that it is over."""
+    with zoned.open(image) as dev:
+        dev.trace.start(tmp_path / "history", data=True)
+        holds = start(holder, image, "trace")
+        stopped(holds)
+        with ThreadPoolExecutor() as pool:
+            ends = pool.submit(dev.trace.stop)
+            try:
+                ends.result(PATIENCE)
+            finally:
+                holds.send_signal(signal.SIGCONT)
+        assert holds.wait(PATIENCE) == 0
+        with dev.trace.record(tmp_path / "trace"):
+            dev.append(3, b"c" * 4096)
+            with pytest.raises(ValueError, match="nobody records this disk with its data"):
+                dev.trace.mark("text")
+            dev.append(3, b"d" * 4096)
+    commands = [record.command for record in zoned.Trace(tmp_path / "trace")]
+    assert commands == [zoned.TraceCommand.APPEND] * 2

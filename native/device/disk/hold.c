@@ -166,6 +166,8 @@ int64_t zd_strike_after(zd_dev *dev, const struct zd_run *run, int64_t result, u
 	case ZD_FAULT_FLIP_MEDIA:
 		/* For an append `at` was where the data would land; where it did is known now. */
 		r = zd_zone_flip(dev, hit->at - run->c.offset + landed + hit->bit / 8, hit->bit % 8);
+		if (r)
+			zd_fail_host(run->err, -r, "it is done, but the bit that a fault rule is to flip could not be stored");
 		break;
 	case ZD_FAULT_READ_ONLY:
 	case ZD_FAULT_OFFLINE:

@@ -292,7 +292,8 @@ static int begin_recording(struct zd_recorder *rec, struct zd_error *err)
 	/* Numbers of data that no other recording has: a command that brings its data in pieces may have begun under that. */
 	rec->data_from = ((atomic_load(&trace->last_data) >> 32) + 1) << 32;
 	atomic_store(&trace->last_data, rec->data_from);
-	zd_trace_modes(dev, trace, 0, ZD_TRACE_SOON | (rec->base ? ZD_TRACE_WITH_DATA : 0u));
+	/* Who recorded before, and could not have the lock at the end, has left its modes: they are of no recording any more. */
+	zd_trace_modes(dev, trace, ZD_TRACE_FILE | ZD_TRACE_WITH_DATA, ZD_TRACE_SOON | (rec->base ? ZD_TRACE_WITH_DATA : 0u));
 	zd_trace_unlock(trace);
 	nanosleep(&nap, NULL);
 	r = lock_disk(dev);
