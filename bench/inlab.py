@@ -39,7 +39,8 @@ class Case:
         return f"{self.rw}:{self.bs}:{self.depth}"
 
 
-# null_blk, memory backed and zoned, is nullb0. device NAME NODE: one of those that take turns.
+# null_blk, memory backed and zoned, is nullb0. device NAME NODE: one of those that take turns, and
+# without a scheduler where it could have one.
 BEGIN = f"""
 set -eu
 modprobe null_blk nr_devices=0

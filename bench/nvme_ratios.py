@@ -19,6 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from inlab import MIB, ZONE_MIB, Case, parser_of, table
 
+from kernel.attaching import loading
+from kernel.lab import CHECKSUMS
+
 KERNEL = "nvmet-tcp"
 CASES = [
     Case("write", "4k", 1, {KERNEL: 0.5}),
@@ -29,7 +32,7 @@ CASES = [
 
 # One namespace each. The names of both hosts' disks are found by their subsystem.
 BEGIN = f"""
-for m in crc32c_generic nvme-tcp; do modprobe -q $m || true; done
+{loading(*CHECKSUMS, "nvme-tcp")}
 modprobe nvmet-tcp
 mkdir -p /etc/nvme
 echo nqn.2014-08.org.nvmexpress:uuid:6d1a2e60-6c1b-4a5d-9b6a-0d9a1e7c1b11 >/etc/nvme/hostnqn

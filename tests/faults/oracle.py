@@ -138,6 +138,11 @@ class Zone:
         self.flush()
 
     @property
+    def holds(self) -> list[int]:
+        """Up to the write pointer."""
+        return self.now[: self.written]
+
+    @property
     def is_full(self) -> bool:
         return self.finished or self.written == ZONE_BLOCKS
 
@@ -306,7 +311,7 @@ class Lives:
     def look(self, model: Model) -> None:
         """Behind each thing that was done."""
         for number, lives in self._of.items():
-            holds = model.zones[number].now[: model.zones[number].written]
+            holds = model.zones[number].holds
             if holds[: len(lives[-1])] == lives[-1]:
                 lives[-1] = holds
             else:
@@ -316,7 +321,7 @@ class Lives:
         """It was done for all zones."""
         self._went_back = False
         for number, lives in self._of.items():
-            lives[:] = [model.zones[number].now[: model.zones[number].written]]
+            lives[:] = [model.zones[number].holds]
             self._floor[number] = len(lives[0])
 
     @staticmethod

@@ -92,7 +92,7 @@ fi
 """
 
 
-def _loading(*modules: str) -> str:
+def loading(*modules: str) -> str:
     """What is built into the kernel is no module, and one of the check sums is for other processors."""
     return f"for module in {' '.join(modules)}; do modprobe -q $module || true; done\n"
 
@@ -117,7 +117,7 @@ class Door:
 ISCSI = Door(
     says="address",
     named="iqn",
-    prepare=_loading("sd_mod", "sg", *lab.CHECKSUMS, "iscsi_tcp")
+    prepare=loading("sd_mod", "sg", *lab.CHECKSUMS, "iscsi_tcp")
     + """
 mkdir -p /run/lock/iscsi /etc/iscsi
 if [ ! -e /run/iscsid.pid ]; then
@@ -157,7 +157,7 @@ NVME = Door(
     says="port",
     named="nqn",
     dialect="zns",
-    prepare=_loading(*lab.CHECKSUMS, "nvme-tcp")
+    prepare=loading(*lab.CHECKSUMS, "nvme-tcp")
     + """
 mkdir -p /etc/nvme
 echo nqn.2014-08.org.nvmexpress:uuid:6d1a2e60-6c1b-4a5d-9b6a-0d9a1e7c1b11 >/etc/nvme/hostnqn

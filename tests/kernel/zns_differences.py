@@ -19,12 +19,14 @@ WITH_AREA = 1 << 1
 INVALID_ZONE_OP, NO_AREA = 0x1B6, 0x1B7
 INVALID_FIELD, BOUNDARY, FULL, TRANSITION = 0x002, 0x1B8, 0x1B9, 0x1BF
 
+Applies = Callable[["Command", "Answer", "Answer"], bool]
+
 
 @dataclass(frozen=True)
 class Difference:
     name: str
     cause: str
-    applies: Callable[[Command, Answer, Answer], bool]
+    applies: Applies
     """Given the command, what QEMU's drive gave and what ours gave."""
 
 
@@ -32,30 +34,15 @@ def _nothing(command: Command, theirs: Answer, ours: Answer) -> bool:
     return False  # zns.Play brings ours to where QEMU's is
 
 
-def _copies_to_full(command: Command, theirs: Answer, ours: Answer) -> bool:
-    same = (theirs.result, theirs.data, theirs.zones) == (ours.result, ours.data, ours.zones)
-    return same and command.sqe[0] == COPY and (theirs.status, ours.status) == (TRANSITION, FULL)
+def _by_status(opcode: int, theirs: int, ours: int, word: bytes = b"") -> Applies:
+    """One command, by its opcode and the first bytes of its dword 13, that differs in nothing but its status."""
 
+    def applies(command: Command, they: Answer, we: Answer) -> bool:
+        same = (they.result, they.data, they.zones) == (we.result, we.data, we.zones)
+        meant = command.sqe[0] == opcode and command.sqe[52:].startswith(word)
+        return same and meant and (they.status, we.status) == (theirs, ours)
 
-def _commits_a_block_too_many(command: Command, theirs: Answer, ours: Answer) -> bool:
-    same = (theirs.result, theirs.data, theirs.zones) == (ours.result, ours.data, ours.zones)
-    commits = (command.sqe[0], command.sqe[52]) == (SEND, COMMIT)
-    return same and commits and (theirs.status, ours.status) == (INVALID_FIELD, BOUNDARY)
-
-
-def _full_with_area(command: Command, theirs: Answer, ours: Answer) -> bool:
-    same = (theirs.result, theirs.data, theirs.zones) == (ours.result, ours.data, ours.zones)
-    opens = (command.sqe[0], command.sqe[52], command.sqe[53]) == (SEND, OPEN, WITH_AREA)
-    return same and opens and (theirs.status, ours.status) == (NO_AREA, TRANSITION)
-
-
-def _append_too_long(command: Command, theirs: Answer, ours: Answer) -> bool:
-    same = (theirs.result, theirs.data, theirs.zones) == (ours.result, ours.data, ours.zones)
-    return (
-        same
-        and command.sqe[0] == APPEND
-        and (theirs.status, ours.status) == (INVALID_ZONE_OP, INVALID_FIELD)
-    )
+    return applies
 
 
 CLOSES_FIRST = Difference(
@@ -71,25 +58,25 @@ COPY_OPENS = Difference(
     "A COPY writes as a write does. QEMU's drive opens the zone before it looks whether the blocks may be written "
     "there: so a COPY into a FULL zone is an Invalid Zone State Transition, not Zone Is Full, and one that is not at "
     "the write pointer is an Internal Error, not Zone Invalid Write, and leaves an EMPTY or CLOSED zone open.",
-    _copies_to_full,
+    _by_status(COPY, TRANSITION, FULL),
 )
 COMMITS_TOO_MANY = Difference(
     "commit-of-an-area-and-a-block",
     "A commit up to the first block behind a random write area is a Zone Boundary Error, as one farther behind it. QEMU's "
     "drive counts that block in, and then finds an Invalid Field, as the blocks are not whole granules.",
-    _commits_a_block_too_many,
+    _by_status(SEND, INVALID_FIELD, BOUNDARY, bytes([COMMIT])),
 )
 FULL_WITH_AREA = Difference(
     "area-of-a-full-zone",
     "To open a FULL zone is an Invalid Zone State Transition, with a random write area, too. QEMU's drive looks first "
     "whether the blocks that were written before a FINISH are whole granules: No Zone Random Write Area.",
-    _full_with_area,
+    _by_status(SEND, NO_AREA, TRANSITION, bytes([OPEN, WITH_AREA])),
 )
 APPEND_TOO_LONG = Difference(
     "append-limit-first",
     "An append of more than the limit is an Invalid Field, to whatever zone; QEMU's drive looks first whether the zone has a "
     "random write area, which takes no appends: Invalid Zone Operation.",
-    _append_too_long,
+    _by_status(APPEND, INVALID_ZONE_OP, INVALID_FIELD),
 )
 COPY_COMMITS = Difference(
     "copy-into-an-area",
