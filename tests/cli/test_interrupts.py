@@ -240,22 +240,47 @@ def test_an_interrupted_set_condition_says_how_far_it_got(
     )
 
 
-#: As `HOOK`, while CPython runs the text of a function that a dataclass asked for, inside of a command.
-AMID_EXEC = """
-import sys
+#: As `HOOK`, while CPython itself is at work inside of a command, in what it does where a module is imported.
+AMID = """
+import signal, sys, time
 from zoned.cli import main
 import zoned.openers
+class Field:
+    def __set_name__(self, owner, name):
+        signal.raise_signal(NUMBER)
 def refuse_used(path):
-    exec("raise KeyboardInterrupt")
+    WORK
 zoned.openers.refuse_used = refuse_used
 if __name__ == "__main__":
     main()
 """
 
 
-def test_an_interrupt_amid_source_text_is_answered_as_any_other(tmp_path: Path) -> None:
-    """CPython marks such a one as unhandled, and would end a ``python -m`` by the signal."""
-    (tmp_path / "amid.py").write_text(AMID_EXEC)
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param('exec("signal.raise_signal(NUMBER)")', id="text"),
+        pytest.param('type("Owner", (), {"field": Field()})', id="class"),
+        pytest.param(
+            "signal.signal(signal.SIGALRM, lambda _, frame: signal.getsignal(NUMBER)(NUMBER, frame)); "
+            "signal.setitimer(signal.ITIMER_REAL, 0.01); "
+            "compile('a = 2**60\\n' * 100000, 'text', 'exec'); time.sleep(1)",
+            id="compiler",
+        ),
+    ],
+)
+def test_a_signal_amid_an_import_is_answered_as_any_other(
+    tmp_path: Path, work: str, number: signal.Signals, told: str
+) -> None:
+    """Amid the text of a dataclass's function CPython marks it as unhandled, and would end a ``python -m``
+    by the signal; of what comes while a class is made 3.11 makes a RuntimeError; and its compiler drops
+    all but a KeyboardInterrupt while it works out a power.
+    """
+    text = AMID.replace("WORK", work).replace("NUMBER", str(int(number)))
+    (tmp_path / "amid.py").write_text(text)
     disk = tmp_path / "disk.img"
     zoned.create(disk).close()
     dump = tmp_path / "disk.zdump"
@@ -267,4 +292,4 @@ def test_an_interrupt_amid_source_text_is_answered_as_any_other(tmp_path: Path) 
         timeout=PATIENCE,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (130, b"zonedctl: interrupted\n")
+    assert (done.returncode, done.stderr) == (128 + number, f"zonedctl: {told}\n".encode())

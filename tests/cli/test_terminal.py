@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import struct
 import time
 from pathlib import Path
@@ -150,15 +151,18 @@ def test_end_of_input_at_a_question_is_no(disk: Path) -> None:
     assert rows(disk) == before
 
 
-def test_control_c_at_a_question(disk: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_signal_at_a_question(disk: Path, number: signal.Signals, told: str) -> None:
     before = rows(disk)
     terminal = Terminal("reset", disk)
     terminal.until("[y/N]: ")
     while not _waiting(terminal.master):  # Python's input() misses a signal just before it waits
-        terminal.interrupt()
+        terminal.process.send_signal(number)
         time.sleep(0.1)
-    assert terminal.finish() == 130
-    assert terminal.screen.splitlines()[-1] == "zonedctl: interrupted"
+    assert terminal.finish() == 128 + number
+    assert terminal.screen.splitlines()[-1] == f"zonedctl: {told}"
     assert rows(disk) == before
 
 

@@ -74,9 +74,7 @@ Example:
 #: What writing can meet. Files that commands write are named in the error; stdout has no name.
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
-INTERRUPTED = 128 + signal.SIGINT
 PIPE_CLOSED = 128 + signal.SIGPIPE
-TERMINATED = 128 + signal.SIGTERM
 
 
 class Failure(click.ClickException):
@@ -87,8 +85,12 @@ class Failure(click.ClickException):
         self.status = exit_code
 
 
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived; raised so that unfinished files are removed on the way out."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP arrived; raised so that unfinished files are removed on the way out.
+
+    A KeyboardInterrupt, because Python's own code lets nothing else through everywhere: its
+    compiler drops other exceptions that a signal raises while it works out ``2**60``.
+    """
 
 
 class App(click.Group):
@@ -159,8 +161,10 @@ class App(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise Failure("", PIPE_CLOSED) from error
-        except KeyboardInterrupt as error:
-            raise Failure(interrupted(error), INTERRUPTED) from error
+        except (KeyboardInterrupt, RuntimeError) as error:
+            if (signalled := _signal_behind(error)) is None:
+                raise
+            raise stopped(signalled) from error
         except (OSError, ValueError, OverflowError, MemoryError) as error:
             if os.environ.get("ZONEDCTL_TRACEBACK"):
                 raise
@@ -188,11 +192,14 @@ class App(click.Group):
             result = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
             status = result if isinstance(result, int) else 0
             _flush()
-        except click.Abort:  # Ctrl-C or end of input at a question, whose line is still open
-            status = INTERRUPTED
+        except click.Abort as error:  # a signal or end of input at a question, its line still open
+            cause = error.__context__
+            signalled = cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt()
+            failure = stopped(signalled)
+            status = failure.status
             with contextlib.suppress(OSError):
                 click.echo(err=True)
-            say_error("interrupted")
+            say_error(failure.message)
         except click.UsageError as error:
             status = error.exit_code
             where = error.ctx.command_path if error.ctx else "zonedctl"
@@ -245,9 +252,20 @@ def whole(text: str) -> str:
     return _SURROGATES.sub(letters, text)
 
 
-def interrupted(error: KeyboardInterrupt) -> str:
-    """What Ctrl-C ended: with the process for which a call had waited, if one had."""
-    return "; ".join(["interrupted", *getattr(error, "__notes__", ())])
+def stopped(error: KeyboardInterrupt, *told: str) -> Failure:
+    """What a signal ended: with the process for which a call had waited, if one had, and what else
+    there is to tell."""
+    number = int(error.args[0]) if isinstance(error, Terminated) else signal.SIGINT
+    word = "terminated" if isinstance(error, Terminated) else "interrupted"
+    return Failure("; ".join([word, *getattr(error, "__notes__", ()), *told]), 128 + number)
+
+
+def _signal_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """What a signal raised, if an exception is that or was made of it: Python 3.11 wraps in a
+    RuntimeError what comes while it makes the class of an imported module."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
 
 
 def sentence(error: BaseException) -> str:
@@ -346,14 +364,13 @@ def run() -> NoReturn:
         cli.main()
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    except Terminated as end:
+    except (KeyboardInterrupt, RuntimeError) as error:  # outside of a command: starting, ending
+        if (signalled := _signal_behind(error)) is None:
+            raise
         _end()
-        status = 128 + int(end.args[0])
-        say_error("terminated")
-    except KeyboardInterrupt as error:  # outside of a command: while starting or ending
-        _end()
-        status = INTERRUPTED
-        say_error(interrupted(error))
+        failure = stopped(signalled)
+        status = failure.status
+        say_error(failure.message)
     _end()
     leave(status)
 

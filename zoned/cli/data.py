@@ -17,7 +17,7 @@ import click
 
 from zoned._core.looking import zone_written
 from zoned.cli import disk
-from zoned.cli.app import INTERRUPTED, Failure, Terminated, example, sentence
+from zoned.cli.app import Failure, example, sentence, stopped
 from zoned.cli.ask import say
 from zoned.cli.files import fill, output, refuse_the_disk, remaining, source
 from zoned.cli.params import (
@@ -188,9 +188,7 @@ def _telling(writer: _Write) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Failure(f"interrupted; {writer.got_to()}", INTERRUPTED) from error
-    except Terminated as error:
-        raise Failure(f"terminated; {writer.got_to()}", 128 + int(error.args[0])) from error
+        raise stopped(error, writer.got_to()) from error
     except OSError as error:
         if isinstance(error, ZonedError) and not isinstance(error, MediumError | PowerLossError):
             writer.under_way = None  # refused whole

@@ -19,7 +19,7 @@ import click
 
 from zoned._core.looking import zone_written
 from zoned.cli import disk
-from zoned.cli.app import INTERRUPTED, Failure, Terminated, echo, example, interrupted
+from zoned.cli.app import Failure, echo, example, stopped
 from zoned.cli.ask import confirm, on_terminal
 from zoned.cli.params import (
     NATURAL,
@@ -93,11 +93,7 @@ class Job:
         try:
             self.run(device)
         except KeyboardInterrupt as error:
-            told = f"{interrupted(error)}; {self._got_to(device, before)}"
-            raise Failure(told, INTERRUPTED) from error
-        except Terminated as error:
-            told = f"terminated; {self._got_to(device, before)}"
-            raise Failure(told, 128 + int(error.args[0])) from error
+            raise stopped(error, self._got_to(device, before)) from error
 
     def _got_to(self, device: Device, before: int) -> str:
         done = self.tally(device) - before

@@ -137,7 +137,7 @@ def record_command(
 def _wait(device: Device, verbose: bool) -> int:
     """Until Ctrl-C, or until the file cannot be written on."""
     say(verbose, "recording; Ctrl-C ends it")
-    with contextlib.suppress(KeyboardInterrupt, Terminated):
+    with contextlib.suppress(KeyboardInterrupt):
         while device.trace.failure is None:
             time.sleep(0.1)
     return 0
@@ -156,10 +156,10 @@ def _run(words: list[str]) -> int:
             try:
                 status = ended(process)
                 break
-            except KeyboardInterrupt:
-                continue
             except Terminated:
                 process.terminate()
+            except KeyboardInterrupt:
+                continue
     return status if status >= 0 else 128 - status
 
 
