@@ -22,7 +22,8 @@ import zoned
 from waiting import PATIENCE, until
 from zoned.cli.app import cli
 from zoned.crash import History
-from zoned.crashtest import CrashTest, CrashTestError, Settings, children, marks, places, scratch
+from zoned.crashtest import CrashTest, CrashTestError, Settings, marks, places, scratch
+from zoned.crashtest.children import Keepers
 from zoned.crashtest.places import Door, Place
 
 LOOKS = "test $ZONED_MARKS = 0 || grep -q noted {disk}"
@@ -91,13 +92,50 @@ def test_a_daemon_of_the_verifier_goes_with_it(state: Path) -> None:
     assert time.monotonic() - begin < PATIENCE
 
 
+def children() -> set[int]:
+    """This process's, ended ones too."""
+    return {
+        int(pid)
+        for task in Path("/proc/self/task").iterdir()
+        for pid in (task / "children").read_text("ascii").split()
+    }
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "(setsid true & true & :); sleep 0.02",
+        "(env -i sleep 1000 & setsid env -i sleep 1000 & :)",
+        "(sh -c 'setsid sh -c \"sleep 0.01\" &' &)",
+    ],
+    ids=["ended", "in-another-environment", "about-to-end"],
+)
+def test_nothing_of_a_verifier_stays(state: Path, left: str) -> None:
+    """No process, and none that ended and that nobody has buried."""
+    before = children()
+    with of(state, f"{left}; {LOOKS}", jobs=2, every=True) as test:
+        assert test.run().states > 2
+        keepers = children() - before
+        assert len(keepers) <= 2
+        for keeper in keepers:
+            assert Path(f"/proc/{keeper}/task/{keeper}/children").read_text("ascii") == ""
+    assert children() <= before
+
+
 def test_daemons_of_others_stay(state: Path) -> None:
-    other = {**os.environ, children.VARIABLE: "another"}
-    with subprocess.Popen(["sleep", "1000"], env=other) as sleeper:
+    with subprocess.Popen(["sleep", "1000"]) as sleeper:
         with of(state, LOOKS) as test:
             assert test.run().ok
         assert sleeper.poll() is None
         sleeper.kill()
+
+
+def test_a_verifier_that_kills_what_looks_after_it(state: Path) -> None:
+    word = f"0.7{os.getpid()}"
+    run = crash_test("--state", state, "--verify", f"sh -c 'kill -9 $PPID; sleep {word}'")
+    assert run.exit_code == 1
+    assert "the program has killed process" in run.stderr
+    until(lambda: not running(word), "it has ended by itself")
 
 
 def is_left(folder: Path) -> bool:
@@ -118,10 +156,13 @@ def is_left(folder: Path) -> bool:
 def test_a_verifier_that_kills_the_test_leaves_nothing_for_long(
     state: Path, tmp_path: Path
 ) -> None:
+    word = f"1000.{os.getpid()}"
     words = [sys.executable, "-m", "zoned", "crash-test", "--state", str(state), "--jobs", "1"]
+    kills = f"kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); setsid sleep {word} & sleep {word}"
     killed = subprocess.run(
-        [*words, "--verify", "sh -c 'kill -9 $PPID; sleep 0.1'"], check=False, timeout=PATIENCE
+        [*words, "--verify", shlex.join(["sh", "-c", kills])], check=False, timeout=PATIENCE
     )
+    until(lambda: not running(word), "what it has started ends with it")
     assert killed.returncode == -signal.SIGKILL
     left = [folder for folder in Path("/dev/shm").glob("zoned-crash-*") if is_left(folder)]
     assert left
@@ -218,7 +259,8 @@ def test_a_line_without_end_is_not_kept() -> None:
     lines: list[bytes] = []
     place = Place("x", os.environ, lambda: None)
     command = ["sh", "-c", "head -c 9000000 /dev/zero | tr '\\0' x; echo; echo behind"]
-    outcome = places.run(place, command, {}, PATIENCE, lines.append)
+    with Keepers() as keepers:
+        outcome = places.run(keepers, place, command, {}, PATIENCE, lines.append)
     assert outcome.ok
     assert lines[-1] == b"behind"
     assert max(map(len, lines)) <= 4 * places.MOST_OUTPUT

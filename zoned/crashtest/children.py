@@ -1,89 +1,118 @@
-"""What a program leaves running behind it, found and ended: daemons too, which have a session of
-their own and a parent no longer.
-
-While a crash test lasts, its process is the one that orphans come to. Whose they are their
-environment tells, in which each run has a token of its own. One that changed its environment is
-left alone: it may be somebody else's.
-"""
+"""Programs that a crash test runs, each below a process that ends what it leaves: keeper.py."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import json
 import os
-import signal
+import socket
+import subprocess
+import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Self
 
-VARIABLE = "ZONED_CRASH_RUN"
-_SET, _GET = 36, 37  # PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER
-_TURNS = 200  # a daemon that forks and ends, again and again, is not chased for ever
-_lock = threading.Lock()
-_users = 0
-_before = 0  # whether it was one already
+_PROGRAM = Path(__file__).with_name("keeper.py")
+_PATIENCE = 10.0
 
 
-@contextlib.contextmanager
-def reaping() -> Iterator[None]:
-    """Orphans come to this process as long as the block lasts. Any number of threads may."""
-    global _users, _before  # noqa: PLW0603 - the state is the process's
-    libc = ctypes.CDLL(None, use_errno=True)
-    with _lock:
-        if _users == 0:
-            found = ctypes.c_int(0)
-            libc.prctl(_GET, ctypes.byref(found), 0, 0, 0)
-            _before = found.value
-            libc.prctl(_SET, 1, 0, 0, 0)
-        _users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                libc.prctl(_SET, _before, 0, 0, 0)
+class GoneError(RuntimeError):
+    """The program has killed the process above it, so that nobody knows what it left."""
 
 
-def end_all(token: str) -> int:
-    """Kill what a run has left, and what that leaves; how many there were."""
-    ended = 0
-    for _ in range(_TURNS):
-        found = [pid for pid in _mine() if _has(pid, token)]
-        if not found:
-            return ended
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        for pid in found:
-            _bury(pid)
-        ended += len(found)
-    return ended
+class Keeper:
+    """One such process. Not for two threads at once."""
 
+    def __init__(self) -> None:
+        self._socket, other = socket.socketpair()
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_PROGRAM), str(other.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(other.fileno(),),
+                start_new_session=True,
+            )
 
-def _mine() -> list[int]:
-    """This process's children, of whichever of its threads."""
-    found: list[int] = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            found += map(int, (task / "children").read_text("utf-8").split())
-    return found
+    def start(self, words: Sequence[str], environment: Mapping[str, str], output: int) -> int:
+        """Run a program that says all it does to a descriptor; its process id, which stays its own
+        until `end`. Raises OSError where it cannot be started, ValueError for words that none can
+        have, GoneError.
+        """
+        order = {"words": list(words), "environment": dict(environment)}
+        text = json.dumps(order).encode()
+        with self._there():
+            socket.send_fds(self._socket, [len(text).to_bytes(4, "big")], [output])
+            self._socket.sendall(text)
+        answer = self._answer()
+        if "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]), words[0])
+        if "refused" in answer:
+            raise ValueError(f"{words[0]}: it cannot be run: {answer['refused']}")
+        return int(answer["process"])
 
+    def end(self) -> int:
+        """Kill what is left of it; its exit status, or minus the signal that ended it. Raises
+        GoneError."""
+        with self._there():
+            self._socket.sendall(b".")
+        return os.waitstatus_to_exitcode(self._answer()["status"])
 
-def _has(pid: int, token: str) -> bool:
-    try:
-        return f"{VARIABLE}={token}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False
-
-
-def _bury(pid: int) -> None:
-    """It was killed, so it ends soon, unless the kernel holds it."""
-    for _ in range(_TURNS):
+    def close(self) -> None:
+        """What is left running ends; then so does the process."""
+        self._socket.close()
         try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:
-            return
-        time.sleep(0.005)
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:  # the kernel holds what it is to end
+            self._process.kill()
+
+    def _answer(self) -> dict[str, Any]:
+        line = b""
+        with self._there():
+            while not line.endswith(b"\n"):
+                piece = self._socket.recv(4096)
+                if not piece:
+                    raise ConnectionResetError
+                line += piece
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    @contextlib.contextmanager
+    def _there(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError:
+            raise GoneError(
+                f"the program has killed process {self._process.pid}, which ends what it leaves "
+                "running"
+            ) from None
+
+
+class Keepers:
+    """As many as there are programs at once. A context manager; for any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[Keeper] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for keeper in self._idle:
+            keeper.close()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Keeper]:
+        """For one program from its start to its end."""
+        with self._lock:
+            keeper = self._idle.pop() if self._idle else None
+        keeper = keeper or Keeper()
+        try:
+            yield keeper
+        except BaseException:
+            keeper.close()  # it may be in the midst of anything
+            raise
+        with self._lock:
+            self._idle.append(keeper)

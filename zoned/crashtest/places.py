@@ -6,14 +6,13 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from zoned.crashtest import children
+from zoned.crashtest.children import Keepers
 from zoned.units import counted
 
 MOST_OUTPUT = 65536
@@ -155,6 +154,7 @@ def words_at(place: Place, command: Sequence[str]) -> list[str]:
 
 
 def run(
+    keepers: Keepers,
     place: Place,
     command: Sequence[str],
     more: Mapping[str, str],
@@ -164,64 +164,47 @@ def run(
 ) -> Outcome:
     """Run a command to its end, or until its time is over; then whatever it left running is killed.
     ``line`` is called with each line that it says. Raises OSError where it cannot be started,
-    Stopped.
+    Stopped, GoneError.
     """
-    token = os.urandom(8).hex()
-    environment = {
-        **place.environment,
-        **more,
-        "ZONED_DISK": place.disk,
-        children.VARIABLE: token,
-    }
+    environment = {**place.environment, **more, "ZONED_DISK": place.disk}
     begin = time.monotonic()
-    process = subprocess.Popen(
-        words_at(place, command),
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    with process:
+    with keepers.one() as keeper:
+        reader, writer = os.pipe()
         try:
-            output, late = _hear(process, begin + timeout, line, stop)
+            try:
+                process = keeper.start(words_at(place, command), environment, writer)
+            finally:
+                os.close(writer)
+            output, late = _hear(process, reader, begin + timeout, line, stop)
+            status = keeper.end()
         finally:
-            _end(process)
-            children.end_all(token)
-    if process.returncode < 0:
+            os.close(reader)
+    if status < 0:
         place.settle()
     seconds = time.monotonic() - begin
     said = output.decode("utf-8", "replace")
     if len(output) == MOST_OUTPUT:
         said = f"... (the last {counted(MOST_OUTPUT, 'byte')})\n{said}"
-    return Outcome(process.returncode, said, seconds, late)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Whatever it left running in its group goes, too."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return Outcome(status, said, seconds, late)
 
 
 def _hear(
-    process: subprocess.Popen[bytes],
+    process: int,
+    file: int,
     end: float,
     line: Callable[[bytes], None] | None,
     stop: Stop | None,
 ) -> tuple[bytes, bool]:
     """What it says until it has ended or its time is over, which is told. Raises Stopped."""
-    assert process.stdout is not None
-    file = process.stdout.fileno()
     kept, rest = b"", b""
     behind = 0  # what others say in its name once it has ended
-    ends = os.pidfd_open(process.pid)
+    ends = os.pidfd_open(process)
     watched: list[int | Stop] = [file, ends, *([stop] if stop else [])]
     try:
         while True:
             left = end - time.monotonic()
             if left <= 0:
-                return kept, process.poll() is None
+                return kept, not select.select([ends], [], [], 0)[0]
             ready, _, _ = select.select(watched, [], [], left)
             if stop in ready:
                 raise Stopped

@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +24,9 @@ from zoned.archive import copy
 from zoned.crash.choices import CrashIdError, Strategy
 from zoned.crash.recorded import History
 from zoned.crash.survivors import Points, State, States
-from zoned.crashtest import children, marks, places
-from zoned.crashtest.places import Door, Outcome, Stop
+from zoned.crashtest import marks, places
+from zoned.crashtest.children import GoneError, Keepers
+from zoned.crashtest.places import Door, Outcome, Place, Stop
 from zoned.crashtest.scratch import alone, scratch
 from zoned.device import Device, create
 from zoned.device import open as open_disk
@@ -137,11 +138,12 @@ class CrashTest:
         self._history: History | None = None
         self._scratch = ""
         self._stop = Stop()
+        self._keepers = Keepers()
 
     def __enter__(self) -> Self:
-        self._room.enter_context(children.reaping())
         self._room.callback(self._stop.close)
         self._scratch = self._room.enter_context(scratch())
+        self._room.enter_context(self._keepers)
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -191,7 +193,7 @@ class CrashTest:
             places.placed(self.settings.door, disk, self._scratch) as place,
         ):
             more = {marks.VARIABLE: ears.path}
-            outcome = places.run(place, workload, more, timeout, ears.line)
+            outcome = self._tried(place, workload, more, timeout, ears.line)
         os.unlink(disk)
         (self.folder / "workload.log").write_text(outcome.output, "utf-8", "backslashreplace")
         if not outcome.ok:
@@ -203,6 +205,19 @@ class CrashTest:
         if ears.refused:
             raise CrashTestError(f"the workload set a mark in vain: {ears.refused}")
         return outcome
+
+    def _tried(
+        self,
+        place: Place,
+        command: Sequence[str],
+        more: Mapping[str, str],
+        timeout: float,
+        line: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
+        try:
+            return places.run(self._keepers, place, command, more, timeout, line, self._stop)
+        except GoneError as error:
+            raise CrashTestError(str(error)) from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -371,7 +386,7 @@ class CrashTest:
         try:
             with places.placed(self.settings.door, image, self._scratch) as place:
                 timeout = self.settings.timeout
-                return places.run(place, self.settings.verify, more, timeout, stop=self._stop)
+                return self._tried(place, self.settings.verify, more, timeout)
         except (FileNotFoundError, PermissionError):
             raise
         except OSError as error:
