@@ -130,7 +130,8 @@ static int64_t write_area(zd_dev *dev, struct input *in, const struct zd_config 
 
 	stamp(buffer, offset, length, step);
 	ret = zd_pwrite(dev, buffer, length, offset, err);
-	if (ret <= 0 || area != 1)
+	/* Beyond the zone it is another one's affair. */
+	if (ret <= 0 || area != 1 || offset >= zone->start + zone->length)
 		return ret;
 	read_back(dev, buffer, offset, length, config->data == ZD_STORE);
 	CLAIM(zd_report(dev, zone->index, 1, &after, NULL) == 1);
