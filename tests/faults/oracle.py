@@ -293,9 +293,8 @@ class Lives:
     """What sequential zones held since the last flush, from one reset, cut or way back to the next.
 
     A crash of the host brings back what the file tells of a zone, without what its users share: the
-    beginning of one of those lives, and of what was flushed nothing is missing unless the zone went on to
-    another life. Behind a power cut or a way back that no flush followed, what was not flushed then may
-    stand behind what was written later in its place.
+    beginning of one of those lives, never parts of two, and of what was flushed nothing is missing unless the
+    zone went on to another life.
     """
 
     def __init__(self, model: Model) -> None:
@@ -303,10 +302,6 @@ class Lives:
             zone.number: [[]] for zone in model.zones if zone.type is Type.REQUIRED
         }
         self._floor = dict.fromkeys(self._of, 0)
-        self._went_back = False
-
-    def went_back(self) -> None:
-        self._went_back = True
 
     def look(self, model: Model) -> None:
         """Behind each thing that was done."""
@@ -319,25 +314,15 @@ class Lives:
 
     def flush(self, model: Model) -> None:
         """It was done for all zones."""
-        self._went_back = False
         for number, lives in self._of.items():
             lives[:] = [model.zones[number].holds]
             self._floor[number] = len(lives[0])
-
-    @staticmethod
-    def _is_of_several(lives: list[list[int]], holds: list[int]) -> bool:
-        return all(
-            block == 0 or any(life[at : at + 1] == [block] for life in lives)
-            for at, block in enumerate(holds)
-        )
 
     def judge(self, shown: list[Shown]) -> None:
         for number, lives in self._of.items():
             holds = shown[number].blocks[: shown[number].written]
             floor = self._floor[number]
             fits = [life for life in lives if life[: len(holds)] == holds]
-            if not fits and self._went_back and self._is_of_several(lives, holds):
-                fits = [life for life in lives if life[:floor] == holds[:floor]]
             if not fits or (fits == lives[:1] and len(holds) < floor):
                 raise WrongError(
                     f"zone {number} shows {holds} behind a crash of the host; it held {lives}, and of the "
@@ -628,8 +613,6 @@ class Disk:
             self.shots[number].agrees(self.shown(answer))
         elif what is Order.BACK and answer.done:
             self.model = deepcopy(self.shots[number])
-        if what is Order.BACK:
-            self.lives.went_back()
         if answer.killed:
             self.counts[f"killed in {what.name.lower()}"] += 1
             gone, then = self.users[number], self.shots.pop(number, None)
@@ -719,7 +702,6 @@ class Disk:
             zip(numbers[: 2 * answer.nr_kept : 2], numbers[1 : 2 * answer.nr_kept : 2], strict=True)
         )
         undone = set(numbers[2 * answer.nr_kept :])
-        self.lives.went_back()
         self.counts[name] += 1
         self.counts["cuts"] += 1
         self.model.after_cut(keep, self.look(), kept, undone, answer.done)

@@ -138,6 +138,13 @@ def test_rules_that_act_on_it(dev: zoned.Device, kind: str) -> None:
         assert dev.zone_extension(3) == SECOND
 
 
+@pytest.mark.parametrize("active", [False, True])
+def test_the_limit_that_it_meets_is_that_of_active_zones(dev: zoned.Device, active: bool) -> None:
+    dev.faults.add("limit", on="set-extension", active=active)
+    with pytest.raises(zoned.TooManyActiveError):
+        dev.set_zone_extension(3, SECOND)
+
+
 def test_no_rule_waits_for_what_a_disk_does_not_have() -> None:
     with zoned.memory(size="1MiB", zone_size="256KiB") as device:
         with pytest.raises(FaultError, match="have no descriptor extension"):

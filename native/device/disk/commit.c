@@ -38,16 +38,13 @@ static void put_back(zd_dev *dev, const struct items *items)
 		zd_set_dirty(dev, items->at[i].zone);
 }
 
+/* The zone's lock is held. */
 static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *item)
 {
 	struct zd_zone_rt *rt = &dev->zones[zone];
-	struct zd_state now;
-	int r = zd_lock_zone(dev, zone);
+	struct zd_state now = zd_live_state(rt);
 
-	if (r)
-		return r;
 	item->zone = zone;
-	now = zd_live_state(rt);
 	item->word = now.word;
 	/* What holds nothing names no slot, as one that an entry names is not written over when the zone begins anew. */
 	if (!zd_is_conv(dev, zone) && !zd_word_holds(now.word))
@@ -62,12 +59,21 @@ static int take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *it
 	 * What is overwritten from now on is not of this flush. If it fails, the blocks just survive the next power cut; so
 	 * does the pointer, that goes first: without marks nothing else tells how far the zone was written.
 	 */
-	if (flush) {
-		if ((zd_zone_type(dev, zone) == ZD_SEQ_WRITE_PREFERRED || zd_pre_any(dev, zone)) && !zd_is_conv(dev, zone) &&
-		    rt->durable < item->durable)
-			rt->durable = item->durable;
-		r = zd_pre_flush(dev, zone);
-	}
+	if (!flush)
+		return 0;
+	if ((zd_zone_type(dev, zone) == ZD_SEQ_WRITE_PREFERRED || zd_pre_any(dev, zone)) && !zd_is_conv(dev, zone) &&
+	    rt->durable < item->durable)
+		rt->durable = item->durable;
+	return zd_pre_flush(dev, zone);
+}
+
+static int lock_and_take_snapshot(zd_dev *dev, uint32_t zone, bool flush, struct item *item)
+{
+	int r = zd_lock_zone(dev, zone);
+
+	if (r)
+		return r;
+	r = take_snapshot(dev, zone, flush, item);
 	zd_unlock_zone(dev, zone);
 	return r;
 }
@@ -100,7 +106,7 @@ static int collect_dirty(zd_dev *dev, bool flush, const struct zd_zones *zones, 
 			uint32_t zone = w * 64 + (uint32_t)__builtin_ctzll(bits);
 			struct item item;
 
-			r = r ? r : take_snapshot(dev, zone, flush, &item);
+			r = r ? r : lock_and_take_snapshot(dev, zone, flush, &item);
 			r = r ? r : add_item(items, &item);
 			if (r)
 				zd_set_dirty(dev, zone);
@@ -322,6 +328,36 @@ int zd_commit(zd_dev *dev, enum zd_commit_kind kind, const struct zd_zones *zone
 	if (!r && t)
 		zd_observe_effect(dev, t, r, err); /* under the lock: a power cut that comes next stands behind it */
 	zd_unlock_commit(dev);
+	free(items.at);
+	return r;
+}
+
+int zd_commit_stopped(zd_dev *dev, struct zd_error *err)
+{
+	struct items items = { NULL, 0, 0 };
+	uint32_t w;
+	int r = 0;
+
+	if (dev->in_ram || atomic_load(&dev->head->gate) & ZD_GATE_FAILED)
+		return 0;
+	for (w = 0; !r && w < (dev->g.h.nr_zones + 63) / 64; w++) {
+		uint64_t bits = atomic_load_explicit(&dev->dirty[w], memory_order_acquire);
+
+		/* The bits stay: who dies in here leaves nothing else that tells of the zones. */
+		for (; !r && bits; bits &= bits - 1) {
+			uint32_t zone = w * 64 + (uint32_t)__builtin_ctzll(bits);
+			struct item item;
+
+			if (!dev->zones[zone].entry_seq)
+				continue;
+			r = take_snapshot(dev, zone, false, &item);
+			r = r ? r : add_item(&items, &item);
+		}
+	}
+	if (r)
+		zd_fail_host(err, -r, "cannot collect the zones to commit");
+	else if (items.n)
+		r = commit_host(dev, &items, ZD_COMMIT_HOST, err);
 	free(items.at);
 	return r;
 }

@@ -34,6 +34,12 @@ struct zd_zones {
 };
 /* zones: of these alone; NULL: of all. t: observers are told of the flush under the lock; may be NULL. */
 int zd_commit(zd_dev *dev, enum zd_commit_kind kind, const struct zd_zones *zones, struct zd_traced *t, struct zd_error *err);
+/*
+ * Nobody is inside any command: every zone that has an entry gets one of what it holds now. For whoever makes zones hold
+ * less than their entries tell of, as a cut of the power and a way back to a snapshot do, before somebody writes in the
+ * place of what is gone: a crash of the host would bring back the entry, and with it both, mixed. 0, -errno.
+ */
+int zd_commit_stopped(zd_dev *dev, struct zd_error *err);
 /* After a change: what host_sync=command asks for, and room for pending slots. No lock held. */
 int zd_after_change(zd_dev *dev, struct zd_error *err);
 int zd_mark_dirty(zd_dev *dev, struct zd_error *err); /* first change: the image is no longer clean */

@@ -123,6 +123,7 @@ int zd_hold_wait(zd_dev *dev, struct zd_run *run)
 int zd_strike_before(zd_dev *dev, const struct zd_run *run)
 {
 	const struct zd_hit *hit = &run->hit;
+	bool active = hit->active || run->c.cmd == ZD_CMD_SET_EXTENSION; /* which opens no zone */
 	int r;
 
 	if (!hit->id)
@@ -136,8 +137,8 @@ int zd_strike_before(zd_dev *dev, const struct zd_run *run)
 		return zd_manage_by_fault(dev, hit->kind == ZD_FAULT_OFFLINE ? ZD_CMD_SET_OFFLINE : ZD_CMD_SET_READ_ONLY,
 					  hit->zone, hit->id, run->err);
 	case ZD_FAULT_LIMIT:
-		return inject(dev, run, hit, hit->active ? ZD_E_TOO_MANY_ACTIVE : ZD_E_TOO_MANY_OPEN,
-			      hit->active ? dev->g.h.max_active : dev->g.h.max_open);
+		return inject(dev, run, hit, active ? ZD_E_TOO_MANY_ACTIVE : ZD_E_TOO_MANY_OPEN,
+			      active ? dev->g.h.max_active : dev->g.h.max_open);
 	case ZD_FAULT_POWER_CUT:
 		if (hit->after)
 			return 0;

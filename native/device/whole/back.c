@@ -165,6 +165,8 @@ int zd_back_finish(zd_dev *dev)
 	uint32_t slot = dev->head->back_slot;
 	int r = do_all(dev);
 
+	if (!r)
+		r = zd_commit_stopped(dev, NULL);
 	if (r)
 		return r;
 	zd_runtime_rebuild(dev, false);
@@ -261,6 +263,9 @@ int zd_back_left(zd_dev *dev)
 		r = do_all(dev);
 	if (r && r != -EIO)
 		return r;
+	/* The zones may hold less than their entries tell of, which nobody can write yet. */
+	if (!r)
+		atomic_fetch_or(&dev->head->gate, ZD_GATE_BEHIND);
 	/* If somebody scribbled over it, the words are all there is, and are judged as they are. */
 	atomic_fetch_and(&dev->head->gate, ~(uint32_t)ZD_GATE_BACK);
 	return 0;

@@ -373,6 +373,8 @@ int zd_power_on(zd_dev *dev, struct zd_error *err)
 	 */
 	if (was_off)
 		r = host_failed(cut_all(dev, &c), err);
+	if (!r && was_off)
+		r = zd_commit_stopped(dev, err);
 	/* What the cache owed is gone with its power. */
 	if (!r && (r = zd_fault_forget_flush(dev)))
 		zd_fail_host(err, -r, "interrupted before the power was on");

@@ -317,7 +317,7 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 			return zd_fail_host(err, -r, "cannot mark the image as being changed");
 	}
 	/* Rules and a cut power stay through close and open; what was wiped has none. */
-	head->gate = (head->gate & ZD_GATE_POWER) | zd_fault_start(dev) | zd_trace_run(dev) |
+	head->gate = (head->gate & (ZD_GATE_POWER | ZD_GATE_BEHIND)) | zd_fault_start(dev) | zd_trace_run(dev) |
 		     (status.clean && !dev->in_ram ? ZD_GATE_MARK : 0);
 	head->was_clean = was_clean;
 	head->stray_slot = 0;
@@ -330,6 +330,12 @@ int zd_runtime_start(zd_dev *dev, struct zd_error *err)
 	r = zd_runtime_init_locks(dev);
 	if (r)
 		return zd_fail_host(err, -r, "cannot make process-shared locks");
+	if (head->gate & ZD_GATE_BEHIND) {
+		r = zd_commit_stopped(dev, err);
+		if (r)
+			return r;
+		atomic_fetch_and(&head->gate, ~(uint32_t)ZD_GATE_BEHIND);
+	}
 	head->state = ZD_RT_OPEN;
 	/* Where the area was ours it kept its tag all along: a death half-way must not cost what dead users left. */
 	head->tag = tag;

@@ -63,7 +63,7 @@ enum zd_fault_kind {
 	 * passed (0: for ever), which ends it with ZD_E_TIMEOUT, not done. The interrupt hook ends it with -EINTR. */
 	ZD_FAULT_HANG = 10,
 	/* write, append, open, open-all, finish in a sequential zone: ZD_E_TOO_MANY_OPEN, or with active
-	 * ZD_E_TOO_MANY_ACTIVE, though resources are left. */
+	 * ZD_E_TOO_MANY_ACTIVE, though resources are left. set-extension, which opens no zone: always the latter. */
 	ZD_FAULT_LIMIT = 11,
 	/* The power goes before the command, which fails with ZD_E_POWER_LOSS; or, with after, once it has been done
 	 * and acknowledged. `keep` is what survives. */
