@@ -93,7 +93,8 @@ enum zd_gate {
 	ZD_GATE_POWER = 4,  /* the emulated disk has no power */
 	ZD_GATE_FAULTS = 8, /* fault rules are set, or a flush owes an error */
 	ZD_GATE_TRACE = 16, /* somebody records */
-	ZD_GATE_BACK = 32, /* the disk is going back to a snapshot; if who did it is dead, whoever comes finishes it (whole/back.c) */
+	ZD_GATE_BACK =
+		32, /* the disk is going back to a snapshot; if who did it is dead, whoever comes finishes it (whole/back.c) */
 	ZD_GATE_BEHIND = 64 /* it went back as it was opened: no command before its entries were written */
 };
 #define ZD_SLOW 1 /* what zd_gate() answers for a command that goes by way of traces and fault rules */

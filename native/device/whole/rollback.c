@@ -89,7 +89,8 @@ int zd_rollback(zd_dev *dev, zd_snapshot *s, struct zd_error *err)
 	r = go_back(dev, s);
 	zd_unlock_all(dev);
 	if (r && atomic_load(&dev->head->gate) & ZD_GATE_BACK)
-		return zd_fail_host(err, -r, "cannot read or write down what the disk goes back to; the next command tries it again");
+		return zd_fail_host(err, -r,
+				    "cannot read or write down what the disk goes back to; the next command tries it again");
 	if (r)
 		return zd_fail_host(err, -r, "no room to note what the disk goes back to; it is as it was");
 	return zd_after_change(dev, err);
