@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ import zoned
 from waiting import PATIENCE, until
 from zoned.cli.app import cli
 from zoned.crash import History
-from zoned.crashtest import CrashTest, CrashTestError, Settings, marks, places, scratch
+from zoned.crashtest import CrashTest, CrashTestError, Settings, keeper, marks, places, scratch
 from zoned.crashtest.children import Keepers
 from zoned.crashtest.places import Door, Place
 
@@ -136,6 +137,25 @@ def test_a_verifier_that_kills_what_looks_after_it(state: Path) -> None:
     assert run.exit_code == 1
     assert "the program has killed process" in run.stderr
     until(lambda: not running(word), "it has ended by itself")
+
+
+@pytest.mark.parametrize("sent", [0, 1, 4, 9])
+def test_a_test_that_ends_amid_an_order_leaves_no_process(sent: int) -> None:
+    """Killed while it said what is to be run: four bytes of length, and as many of the order itself."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", keeper.__file__, str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+        )
+    with ours, open(os.devnull, "wb") as output:
+        if sent:
+            order = (100).to_bytes(4, "big") + b'{"words": '
+            socket.send_fds(ours, [order[:sent]], [output.fileno()])
+    try:
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
 
 
 def is_left(folder: Path) -> bool:

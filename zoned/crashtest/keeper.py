@@ -53,12 +53,20 @@ def _order(asked: socket.socket) -> tuple[list[str], dict[str, str], int] | None
     if not head:
         return None
     output = int.from_bytes(more[0][2], sys.byteorder)
-    missing = int.from_bytes(head, "big")
-    text = b""
-    while missing > len(text):
-        text += asked.recv(missing - len(text))
-    order = json.loads(text)
+    head += _exactly(asked, 4 - len(head))
+    order = json.loads(_exactly(asked, int.from_bytes(head, "big")))
     return order["words"], order["environment"], output
+
+
+def _exactly(asked: socket.socket, length: int) -> bytes:
+    """Raises ConnectionResetError where it ends before."""
+    found = b""
+    while length > len(found):
+        piece = asked.recv(length - len(found))
+        if not piece:
+            raise ConnectionResetError
+        found += piece
+    return found
 
 
 def _start(words: list[str], environment: dict[str, str], output: int) -> int:
