@@ -255,8 +255,9 @@ def whole(text: str) -> str:
 def stopped(error: KeyboardInterrupt, *told: str) -> Failure:
     """What a signal ended: with the process for which a call had waited, if one had, and what else
     there is to tell."""
-    number = int(error.args[0]) if isinstance(error, Terminated) else signal.SIGINT
-    word = "terminated" if isinstance(error, Terminated) else "interrupted"
+    word, number = "interrupted", int(signal.SIGINT)
+    if isinstance(error, Terminated):
+        word, number = "terminated", int(error.args[0])
     return Failure("; ".join([word, *getattr(error, "__notes__", ()), *told]), 128 + number)
 
 

@@ -1,8 +1,9 @@
 """Crash tests of programs: the power is cut under any program or file system, and a verifier looks
 at every disk that this could leave. ``zonedctl crash-test`` (docs/crash-test.md).
 
-``places`` puts a disk where programs find it (the doors), ``marks`` hears what a workload may rely
-on, ``running`` records a workload and tries its survivors, ``shrinking`` makes a failure small,
+``places`` puts a disk where programs find it (the doors), ``children`` starts them there, each
+below a ``keeper`` that ends what it leaves, ``marks`` hears what a workload may rely on,
+``running`` records a workload and tries its survivors, ``shrinking`` makes a failure small,
 ``story`` and ``page`` tell it.
 """
 

@@ -213,9 +213,10 @@ class CrashTest:
         more: Mapping[str, str],
         timeout: float,
         line: Callable[[bytes], None] | None = None,
+        stop: Stop | None = None,
     ) -> Outcome:
         try:
-            return places.run(self._keepers, place, command, more, timeout, line, self._stop)
+            return places.run(self._keepers, place, command, more, timeout, line, stop)
         except GoneError as error:
             raise CrashTestError(str(error)) from error
 
@@ -386,7 +387,7 @@ class CrashTest:
         try:
             with places.placed(self.settings.door, image, self._scratch) as place:
                 timeout = self.settings.timeout
-                return self._tried(place, self.settings.verify, more, timeout)
+                return self._tried(place, self.settings.verify, more, timeout, stop=self._stop)
         except (FileNotFoundError, PermissionError):
             raise
         except OSError as error:
