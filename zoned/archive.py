@@ -57,6 +57,8 @@ STATE = struct.Struct("=QQQIBBBB")
 reset_recommended."""
 _ZEROS = bytes(PIECE)
 _UNREAD = 256 << 20
+_WITHOUT_POINTER = (ZoneCondition.READ_ONLY, ZoneCondition.OFFLINE)
+"""Conditions that a zone gets from outside, whatever is in it."""
 MOST_WRITTEN = 1 << 50
 """Bytes that the zones of a restored dump may have in all. Pieces of zeros are not in a dump: a few
 bytes of it can stand for any number."""
@@ -754,9 +756,10 @@ class Builder:
         short = self._short(record)
         if not conventional:
             block = device.geometry.physical_block
-            end = self.start + (
-                min(record.written, block if record.flags else 0) if short else record.written
-            )
+            written = min(record.written, block if record.flags else 0) if short else record.written
+            if record.flags == NON_SEQ and condition in _WITHOUT_POINTER:
+                written = max(written, block)  # a power cut may have taken all, and left the flag
+            end = self.start + written
             if not self.payload:
                 self.position = self.start
             self._zeros(end)
@@ -771,7 +774,7 @@ class Builder:
             self._disorder()
         if condition is ZoneCondition.CLOSED:
             device.close_zone(zone)
-        elif condition in (ZoneCondition.READ_ONLY, ZoneCondition.OFFLINE):
+        elif condition in _WITHOUT_POINTER:
             device.set_condition(zone, condition)
         self._check(record)
 
@@ -794,8 +797,9 @@ class Builder:
             )
 
     def _disorder(self) -> None:
-        """Rewrite the zone's first block, which is not where its write pointer is."""
-        block = self.device.geometry.physical_block
+        """Rewrite the zone's first block, which is not where its write pointer is. There may be no
+        whole physical one."""
+        block = self.device.geometry.logical_block
         self.device.pwrite(self.device.pread(block, self.start), self.start)
 
     def _zeros(self, end: int) -> None:

@@ -221,6 +221,24 @@ def test_implicitly_open_zones_keep_their_order() -> None:
                 assert copy.limits.implicit_open == 3 - turn
 
 
+@pytest.mark.parametrize("condition", ["read-only", "offline"])
+@pytest.mark.parametrize("data", ["store", "none"])
+def test_a_zone_that_lost_all_and_kept_its_flag(condition: str, data: str) -> None:
+    """A power cut took what was written out of order, and the zone could not become EMPTY."""
+    with zoned.memory(model="host-aware", data=data) as device:
+        start = device.zones[3].start
+        for blocks in (2, 1):
+            device.pwrite(bytes(blocks * 4096), start)
+        device.set_condition(3, condition)
+        device.power_cut(keep="durable")
+        device.power_on()
+        assert zone_written(device, 3) == 0 and device.zones[3].non_seq
+        with archive.load(io.BytesIO(packed(device))) as copy:
+            assert copy.zones[3] == device.zones[3]
+            if condition == "read-only":
+                assert copy.pread(8192, start) == device.pread(8192, start) == bytes(8192)
+
+
 def test_clone_state_has_no_payload_and_the_same_zones(used: zoned.Device) -> None:
     with archive.clone_state(used) as copy:
         assert zones(copy) == zones(used)
