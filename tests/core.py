@@ -70,6 +70,21 @@ class Build:
         }
         self.program = self._link(self._objects.values(), folder)
 
+    @classmethod
+    def with_counted_stores(
+        cls, folder: Path, program: str, wrapped: Iterable[str], *, flags: Sequence[str] = ()
+    ) -> Build:
+        """A program that comes to know of each store of the core: as a call of what ThreadSanitizer's runtime would
+        have, and as one of the functions that are `wrapped`, for which it has its own. `flags` are for the core.
+        """
+        return cls(
+            folder,
+            program,
+            flags=["-O1"],
+            core_flags=["-w", "-fsanitize=thread", "-U__SANITIZE_THREAD__", *flags],
+            link_flags=["-lm", *(f"-Wl,--wrap={name}" for name in wrapped)],
+        )
+
     def _link(self, objects: Iterable[Path], folder: Path) -> Path:
         program = folder / self._name
         command = ["gcc", "-o", str(program), *map(str, objects), "-lpthread", *self._link_flags]

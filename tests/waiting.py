@@ -22,9 +22,10 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.005)
 
 
-def rounds(most: int, stop: threading.Event) -> Iterator[int]:
-    """1 to ``most``, again and again, until the event is set."""
+def rounds(most: int, stop: threading.Event, begin: Callable[[], object]) -> Iterator[int]:
+    """1 to ``most``, again and again, until the event is set; each time ``begin`` is called first."""
     while True:
+        begin()
         for number in range(1, most + 1):
             if stop.is_set():
                 return

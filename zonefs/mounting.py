@@ -251,8 +251,7 @@ class Mount:
         explicit_open: bool | None = None,
         readonly: bool | None = None,
     ) -> None:
-        """As mount -o remount: what is None stays. readonly=False ends a read-only state that an
-        error caused.
+        """As ZoneFS.remount, for all programs that use the mount.
 
         Raises OSError EBUSY if made read-only while files are open for writing, EACCES to make
         writable what was mounted from an image with readonly=True (its disk is open read-only),

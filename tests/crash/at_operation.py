@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import zoned
 
@@ -43,9 +44,9 @@ def data(tag: int, blocks: int = 1) -> bytes:
     return bytes([tag]) * (BLOCK * blocks)
 
 
-def make(path: Path, host_sync: str) -> None:
-    """Zones 0 conventional, 2 flushed, 3 written and not flushed, 4 with both; 5 new."""
-    with zoned.create(
+def created(path: Path, host_sync: str, **more: Any) -> zoned.Device:
+    """A new disk of eight zones, of which one is conventional and three may be open."""
+    return zoned.create(
         path,
         size=ZONES * ZONE_SIZE,
         zone_size=ZONE_SIZE,
@@ -55,7 +56,13 @@ def make(path: Path, host_sync: str) -> None:
         unrestricted_read=True,
         replace=True,
         host_sync=host_sync,
-    ) as device:
+        **more,
+    )
+
+
+def make(path: Path, host_sync: str) -> None:
+    """Zones 0 conventional, 2 flushed, 3 written and not flushed, 4 with both; 5 new."""
+    with created(path, host_sync) as device:
         device.pwrite(data(1, 2), 0)
         device.append(2, data(2, 2))
         device.append(4, data(4))
@@ -125,21 +132,8 @@ AREA_STORIES: dict[str, Sequence[Step]] = {
 
 def make_areas(path: Path, host_sync: str) -> None:
     """Zones 2 and 3 have areas: one flushed and written over, one that is committed in part; 4 has none."""
-    with zoned.create(
-        path,
-        size=ZONES * ZONE_SIZE,
-        zone_size=ZONE_SIZE,
-        dialect="zns",
-        conventional=1,
-        max_open=3,
-        slot_cache=0,
-        unrestricted_read=True,
-        replace=True,
-        host_sync=host_sync,
-        zrwa_size=4 * BLOCK,
-        zrwa_granularity=2 * BLOCK,
-        zrwa_count=3,
-    ) as device:
+    areas = {"zrwa_size": 4 * BLOCK, "zrwa_granularity": 2 * BLOCK, "zrwa_count": 3}
+    with created(path, host_sync, dialect="zns", **areas) as device:
         device.open_zone_zrwa(2)
         device.open_zone_zrwa(3)
         device.pwrite(data(1, 3), 2 * ZONE_SIZE)

@@ -311,56 +311,44 @@ def test_a_killed_test_goes_on(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what it refuses
 
 
-FRESH = ("--fresh", "test", "--workload", "true", "--verify", "true")
+FRESH = "--fresh test --workload true --verify true"
+REFUSED = """
+    2 |                                            | there is no verifier: give --verify COMMAND
+    1 | --verify true                              | holds no history: give --workload first
+    2 | --verify nothing-of-this-name              | there is no such program
+    2 | --verify "'"                               | No closing quotation
+    2 | --verify ''                                | there is no command in it
+    2 | --verify true --workload true              | give the workload a disk: an IMAGE, or --fresh PROFILE
+    2 | --verify true --fresh test                 | a disk is for a workload: give --workload too, or neither
+    2 | FRESH disk.img                             | give the workload a disk: an IMAGE, or --fresh PROFILE
+    1 | --workload true --verify true none.img     | none.img
+    1 | --fresh none --workload true --verify true | none
+    2 | FRESH --points each                        | there are no points 'each'
+    2 | FRESH --strategy best                      | 'best' is not one of
+    2 | FRESH --door window                        | 'window' is not one of
+    2 | FRESH --limit 0                            | limit is 0: it must be 1 or more
+    2 | FRESH --jobs 0                             | jobs is 0: it must be 1 to 1024
+    2 | FRESH --depth 3                            | depth is 3: it must be 1 to 2
+    2 | FRESH --timeout 0                          | timeout is 0.0: it must be a number of seconds above 0
+    2 | FRESH --timeout nan                        | timeout is nan: it must be a number of seconds above 0
+    2 | FRESH --seed x                             | 'x' is not a valid integer
+    1 | FRESH --keep /dev/null                     | it exists already, and --keep replaces nothing
+    1 | FRESH --replay nonsense                    | is no id of a crash state
+    1 | FRESH --replay 0:00                        | is damaged
+    1 | FRESH --state /dev/null/x                  | /dev/null
+    1 | --fresh test --workload "sh -c 'echo so; exit 3'" --verify true | the workload ended with status 3: so (zoned-crash/workload.log has all)
+"""
+"""Status, words (FRESH: those above), and what is told."""
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "told"),
-    [
-        ((), 2, "there is no verifier: give --verify COMMAND"),
-        (("--verify", "true"), 1, "holds no history: give --workload first"),
-        (("--verify", "nothing-of-this-name"), 2, "there is no such program"),
-        (("--verify", "'"), 2, "No closing quotation"),
-        (("--verify", ""), 2, "there is no command in it"),
-        (
-            ("--verify", "true", "--workload", "true"),
-            2,
-            "give the workload a disk: an IMAGE, or --fresh PROFILE",
-        ),
-        (
-            ("--verify", "true", "--fresh", "test"),
-            2,
-            "a disk is for a workload: give --workload too, or neither",
-        ),
-        ((*FRESH, "disk.img"), 2, "give the workload a disk: an IMAGE, or --fresh PROFILE"),
-        (("--workload", "true", "--verify", "true", "none.img"), 1, "none.img"),
-        (("--fresh", "none", "--workload", "true", "--verify", "true"), 1, "none"),
-        ((*FRESH, "--points", "each"), 2, "there are no points 'each'"),
-        ((*FRESH, "--strategy", "best"), 2, "'best' is not one of"),
-        ((*FRESH, "--door", "window"), 2, "'window' is not one of"),
-        ((*FRESH, "--limit", "0"), 2, "limit is 0: it must be 1 or more"),
-        ((*FRESH, "--jobs", "0"), 2, "jobs is 0: it must be 1 to 1024"),
-        ((*FRESH, "--depth", "3"), 2, "depth is 3: it must be 1 to 2"),
-        ((*FRESH, "--timeout", "0"), 2, "timeout is 0.0: it must be a number of seconds above 0"),
-        ((*FRESH, "--timeout", "nan"), 2, "timeout is nan: it must be a number of seconds above 0"),
-        ((*FRESH, "--seed", "x"), 2, "'x' is not a valid integer"),
-        ((*FRESH, "--keep", "/dev/null"), 1, "it exists already, and --keep replaces nothing"),
-        ((*FRESH, "--replay", "nonsense"), 1, "is no id of a crash state"),
-        ((*FRESH, "--replay", "0:00"), 1, "is damaged"),
-        ((*FRESH, "--state", "/dev/null/x"), 1, "/dev/null"),
-        (
-            ("--fresh", "test", "--workload", "sh -c 'echo so; exit 3'", "--verify", "true"),
-            1,
-            "the workload ended with status 3: so (zoned-crash/workload.log has all)",
-        ),
-    ],
-)
+@pytest.mark.parametrize("line", REFUSED.strip().splitlines())
 def test_what_cannot_be_is_a_sentence(
-    words: tuple[str, ...], status: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = CliRunner().invoke(cli, ["crash-test", *words])
-    assert run.exit_code == status, run.stderr
+    status, words, told = map(str.strip, line.split("|"))
+    run = CliRunner().invoke(cli, ["crash-test", *shlex.split(words.replace("FRESH", FRESH))])
+    assert run.exit_code == int(status), run.stderr
     assert told in run.stderr
 
 

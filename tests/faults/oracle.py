@@ -29,6 +29,7 @@ from enum import Enum, IntEnum
 from pathlib import Path
 
 import zoned
+from zoned import ZoneCondition
 
 ZONE_BLOCKS = 16
 ZONES = 6
@@ -81,9 +82,6 @@ class Keep(IntEnum):
     ALL = 1
     RANDOM = 2
     CHOSEN = 3
-
-
-CLOSED, FULL, EMPTY = 4, 14, 1
 
 
 class WrongError(AssertionError):
@@ -172,7 +170,7 @@ class Model:
                 raise WrongError(f"{zone} shows {now}")
             if zone.type is Type.CONVENTIONAL:
                 continue
-            if (now.condition == FULL) != zone.is_full:
+            if (now.condition == ZoneCondition.FULL) != zone.is_full:
                 raise WrongError(f"{zone} has the condition {now.condition}")
             if now.durable != zone.durable:
                 raise WrongError(f"{zone} says that {now.durable} blocks are durable")
@@ -198,11 +196,11 @@ class Model:
                 zone.begun.add(at)
 
     def settle_reset(self, zone: Zone, now: Shown) -> None:
-        if now.condition == EMPTY and (zone.written or zone.finished):
+        if now.condition == ZoneCondition.EMPTY and (zone.written or zone.finished):
             zone.reset()
 
     def settle_finish(self, zone: Zone, now: Shown) -> None:
-        if now.condition == FULL and not zone.is_full:
+        if now.condition == ZoneCondition.FULL and not zone.is_full:
             zone.finished = True
             zone.durable = zone.written
         self.settle_flush([zone], [now])
@@ -236,7 +234,13 @@ class Model:
                 continue
             if now.durable != now.written:
                 raise WrongError(f"{zone}: {now} has something unflushed behind a cut")
-            wanted = FULL if zone.is_full else CLOSED if now.written else EMPTY
+            wanted = (
+                ZoneCondition.FULL
+                if zone.is_full
+                else ZoneCondition.CLOSED
+                if now.written
+                else ZoneCondition.EMPTY
+            )
             if now.condition != wanted:
                 raise WrongError(f"{zone}: {now} should have the condition {wanted}")
 

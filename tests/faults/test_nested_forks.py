@@ -397,9 +397,7 @@ def test_many_threads_fork_forks(dev: zoned.Device) -> None:
     stop = threading.Event()
 
     def write() -> None:
-        for number in rounds(200, stop):
-            if number == 1:
-                dev.reset_zone(3)
+        for number in rounds(200, stop, lambda: dev.reset_zone(3)):
             dev.append(3, bytes([number]) * BLOCK)
             dev.pwrite(bytes([number]) * BLOCK * 4, 0)
 

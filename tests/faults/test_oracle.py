@@ -25,7 +25,6 @@ CUTS, LONG_CUTS = 1_500, 100_000
 CUTS_EACH = 25
 """Cuts in the life of one disk."""
 
-COUNTED = ["-w", "-U__SANITIZE_THREAD__", "-fsanitize=thread", "-fno-builtin-memcpy"]
 WRAPPED = ["pwritev", "pwritev2", "fallocate", "memcpy"]
 
 MISTAKES: dict[str, tuple[str, list[Change]]] = {
@@ -102,14 +101,8 @@ LEFT_BEHIND: dict[str, tuple[str, list[Change]]] = {
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """The core, whose stores are counted, and the program."""
-    return Build(
-        tmp_path_factory.mktemp("victim"),
-        "victim",
-        flags=["-O1"],
-        core_flags=COUNTED,
-        link_flags=["-Wl," + ",".join(f"--wrap={name}" for name in WRAPPED)],
-    )
+    folder = tmp_path_factory.mktemp("victim")
+    return Build.with_counted_stores(folder, "victim", WRAPPED, flags=["-fno-builtin-memcpy"])
 
 
 def live(program: Path, folder: Path, seed: int) -> Counter[str]:

@@ -228,11 +228,12 @@ def test_a_snapshot_is_one_moment_though_others_write(dev: zoned.Device) -> None
     """Each round writes one number to two zones, the first before the second: never behind in a fork."""
     stop = threading.Event()
 
+    def begin() -> None:
+        dev.reset_zone(4)
+        dev.reset_zone(3)
+
     def write() -> None:
-        for number in rounds(250, stop):
-            if number == 1:
-                dev.reset_zone(4)
-                dev.reset_zone(3)
+        for number in rounds(250, stop, begin):
             dev.pwrite(bytes([number]) * BLOCK, 3 * MIB + (number - 1) * BLOCK)
             dev.pwrite(bytes([number]) * BLOCK, 4 * MIB + (number - 1) * BLOCK)
 

@@ -311,18 +311,10 @@ class Initiator(Connection):
         return int(tag)
 
     def data_out(
-        self,
-        itt: int,
-        ttt: int,
-        data: bytes,
-        begin: int,
-        end: int,
-        *,
-        piece: int = 65536,
-        sn: int = 0,
+        self, itt: int, ttt: int, data: bytes, begin: int, end: int, *, sn: int = 0
     ) -> None:
         while begin < end:
-            part = min(piece, end - begin)
+            part = min(65536, end - begin)
             raw = self.header(0x05, 0x80 if begin + part == end else 0, itt=itt, second=ttt)
             struct.pack_into(">II", raw, 36, sn, begin)
             self.send(raw, data[begin : begin + part])

@@ -12,18 +12,7 @@ from random import Random
 
 from kernel.differences import diverges
 from kernel.emulator import Emulator
-from kernel.scenario import (
-    MIB,
-    Disk,
-    Scenario,
-    Step,
-    all_command,
-    condition,
-    flush,
-    read,
-    write,
-    zone_command,
-)
+from kernel.scenario import MIB, Disk, Scenario, Step
 
 COMMANDS = ("open", "close", "finish", "reset")
 
@@ -82,13 +71,13 @@ class _Steps:
             return self.read()
         if roll < 0.90:
             names = ("open",) * 3 + ("close",) * 2 + ("finish",) + ("reset",) * 2
-            return zone_command(self.random.choice(names), self.zone())
+            return Step.zone_command(self.random.choice(names), self.zone())
         if roll < 0.91:
-            return flush()
+            return Step.flush()
         if self.disk.kind == "scsi_debug":
-            return all_command(self.random.choice(COMMANDS))
+            return Step.all_command(self.random.choice(COMMANDS))
         if roll < 0.93:
-            return all_command("reset")
+            return Step.all_command("reset")
         return self.condition()
 
     def length(self, room: int) -> int:
@@ -128,7 +117,7 @@ class _Steps:
             at = min(at, disk.size - disk.block)
             zone = at // disk.zone_size
             length = min(length, disk.start(zone) + disk.zone_size - at, disk.size - at)
-        return write(at, length)
+        return Step.write(at, length)
 
     def read(self) -> Step:
         _, start, capacity, wp = self.place()
@@ -145,14 +134,14 @@ class _Steps:
             # What lies beyond the end is the block layer's matter: a short read.
             at = min(at, self.disk.size - block)
             length = min(length, self.disk.size - at)
-        return read(at, length)
+        return Step.read(at, length)
 
     def condition(self) -> Step:
         zone = max(
             self.zone(), self.disk.conventional
         )  # null_blk refuses it for conventional zones
         to = self.random.choice(("read-only", "offline", "empty", "empty"))
-        return condition(zone, to)
+        return Step.condition(zone, to)
 
 
 def scenario(seed: int, kind: str, steps: int) -> Scenario:

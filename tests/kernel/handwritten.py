@@ -9,18 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from kernel.scenario import (
-    MIB,
-    Disk,
-    Scenario,
-    Step,
-    all_command,
-    condition,
-    flush,
-    read,
-    write,
-    zone_command,
-)
+from kernel.scenario import MIB, Disk, Scenario, Step
 
 NULL_BLK = Disk("null_blk")
 SCSI_DEBUG = Disk("scsi_debug")
@@ -46,10 +35,10 @@ class Script:
         return self.disk.capacity(zone) // self.disk.block
 
     def write(self, zone: int, block: int, count: int = 1) -> None:
-        self.steps.append(write(self._at(zone, block), count * self.disk.block))
+        self.steps.append(Step.write(self._at(zone, block), count * self.disk.block))
 
     def read(self, zone: int, block: int, count: int = 1) -> None:
-        self.steps.append(read(self._at(zone, block), count * self.disk.block))
+        self.steps.append(Step.read(self._at(zone, block), count * self.disk.block))
 
     def open(self, *zones: int) -> None:
         self._each("open", zones)
@@ -64,13 +53,13 @@ class Script:
         self._each("reset", zones)
 
     def _each(self, name: str, zones: tuple[int, ...]) -> None:
-        self.steps += [zone_command(name, zone) for zone in zones]
+        self.steps += [Step.zone_command(name, zone) for zone in zones]
 
     def all(self, name: str) -> None:
-        self.steps.append(all_command(name))
+        self.steps.append(Step.all_command(name))
 
     def condition(self, zone: int, to: str) -> None:
-        self.steps.append(condition(zone, to))
+        self.steps.append(Step.condition(zone, to))
 
     def bring(self, zone: int, to: str) -> None:
         """An EMPTY zone into a condition, with three blocks written where that can be."""
@@ -445,8 +434,8 @@ def unaligned(script: Script) -> None:
     start, block = script.disk.start(script.disk.conventional), script.disk.block
     half = block // 2
     for at, length in ((0, half), (half, block), (half, half), (0, block + half)):
-        script.steps += [write(start + at, length), read(start + at, length)]
-        script.steps += [write(at, length), read(at, length)]
+        script.steps += [Step.write(start + at, length), Step.read(start + at, length)]
+        script.steps += [Step.write(at, length), Step.read(at, length)]
     script.write(script.disk.conventional, 0, 1)
     script.read(script.disk.conventional, 0, 2)
 
@@ -459,7 +448,7 @@ def nothing(script: Script) -> None:
     script.read(zone, 1, 0)
     script.write(0, 1, 0)
     script.read(0, 1, 0)
-    script.steps.append(flush())
+    script.steps.append(Step.flush())
 
 
 # ---------------------------------------------------------------- host-aware

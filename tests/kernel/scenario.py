@@ -55,6 +55,35 @@ class Step:
     def __str__(self) -> str:
         return " ".join([self.do, *(f"{name}={value}" for name, value in self.arguments.items())])
 
+    # ---------------------------------------------------------------- by name
+
+    @staticmethod
+    def write(at: int, length: int) -> Step:
+        return Step("write", {"at": at, "length": length})
+
+    @staticmethod
+    def read(at: int, length: int) -> Step:
+        return Step("read", {"at": at, "length": length})
+
+    @staticmethod
+    def flush() -> Step:
+        return Step("flush")
+
+    @staticmethod
+    def zone_command(name: str, zone: int) -> Step:
+        """open, close, finish or reset."""
+        return Step(name, {"zone": zone})
+
+    @staticmethod
+    def all_command(name: str) -> Step:
+        """open, close, finish or reset; null_blk knows reset alone."""
+        return Step(f"{name}_all")
+
+    @staticmethod
+    def condition(zone: int, to: str) -> Step:
+        """null_blk only: to ``read-only``, ``offline``, or back to ``empty``."""
+        return Step("condition", {"zone": zone, "to": to})
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -88,33 +117,3 @@ class Scenario:
             for step in raw["steps"]
         ]
         return cls(raw["name"], Disk(**raw["disk"]), tuple(steps), raw["options"])
-
-
-# ---------------------------------------------------------------- steps by name
-
-
-def write(at: int, length: int) -> Step:
-    return Step("write", {"at": at, "length": length})
-
-
-def read(at: int, length: int) -> Step:
-    return Step("read", {"at": at, "length": length})
-
-
-def flush() -> Step:
-    return Step("flush")
-
-
-def zone_command(name: str, zone: int) -> Step:
-    """open, close, finish or reset."""
-    return Step(name, {"zone": zone})
-
-
-def all_command(name: str) -> Step:
-    """open, close, finish or reset; null_blk knows reset alone."""
-    return Step(f"{name}_all")
-
-
-def condition(zone: int, to: str) -> Step:
-    """null_blk only: to ``read-only``, ``offline``, or back to ``empty``."""
-    return Step("condition", {"zone": zone, "to": to})

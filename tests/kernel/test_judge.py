@@ -12,7 +12,7 @@ from kernel import emulator, generate, handwritten, zonefs_generate
 from kernel.differences import Difference, _open_all_walk, diverges
 from kernel.guest import describe, payload
 from kernel.judge import Judge
-from kernel.scenario import MIB, Disk, Record, Scenario, all_command, read, write, zone_command
+from kernel.scenario import MIB, Disk, Record, Scenario, Step
 
 SCSI = Disk("scsi_debug", size=8 * MIB)
 
@@ -53,10 +53,10 @@ def test_equal_sides_have_no_finding() -> None:
 
 
 def test_a_fault_is_found_and_shrunk() -> None:
-    steps = [write(zone * MIB, 8192) for zone in range(2, 8)]
-    steps += [zone_command("open", zone) for zone in range(2, 8)]
-    steps += [read(zone * MIB, 4096) for zone in range(8)]
-    steps += [zone_command("close", zone) for zone in range(2, 8)]
+    steps = [Step.write(zone * MIB, 8192) for zone in range(2, 8)]
+    steps += [Step.zone_command("open", zone) for zone in range(2, 8)]
+    steps += [Step.read(zone * MIB, 4096) for zone in range(8)]
+    steps += [Step.zone_command("close", zone) for zone in range(2, 8)]
     judge = TwoEmulators(forgets_closed)
     (finding,) = judge.judge([Scenario("fault", SCSI, tuple(steps))])
     assert str(finding.scenario.steps[finding.at - 1]) == "close zone=5"
@@ -97,7 +97,7 @@ def test_a_known_difference_is_tolerated_exactly(exact: bool) -> None:
         ),
         ours=lambda disk, step, zones, record: record["result"] == 0,
     )
-    scenario = Scenario("known", SCSI, (write(4 * MIB, 4096), zone_command("close", 5)))
+    scenario = Scenario("known", SCSI, (Step.write(4 * MIB, 4096), Step.zone_command("close", 5)))
     judge = TwoEmulators(forgets_closed, [known])
     assert len(judge.judge([scenario])) == (0 if exact else 1)
     assert judge.tolerated == ({"close-fails": 1} if exact else {})
@@ -119,7 +119,7 @@ def test_a_known_difference_never_hides_other_zones() -> None:
         records[-1]["zones"][7] = "oe:0"
         return records
 
-    scenario = Scenario("known", SCSI, (write(4 * MIB, 4096), zone_command("close", 5)))
+    scenario = Scenario("known", SCSI, (Step.write(4 * MIB, 4096), Step.zone_command("close", 5)))
     assert len(TwoEmulators(closes_another, [known]).judge([scenario])) == 1
 
 
@@ -127,11 +127,11 @@ def test_open_all_of_scsi_debug_takes_its_own_victim() -> None:
     disk = dataclasses.replace(SCSI, max_open=2)
     zones = ["nw", "nw", "oe:0", "cl:4096", "em:0", "em:0", "oi:512", "fu"]
     assert _open_all_walk(disk, zones) == [*zones[:3], "oe:4096", "em:0", "em:0", "oe:512", "fu"]
-    assert diverges(disk, all_command("open"), zones)
+    assert diverges(disk, Step.all_command("open"), zones)
     # In front of the closed zone it stays closed.
     zones = ["nw", "nw", "oe:0", "oi:512", "em:0", "em:0", "cl:4096", "fu"]
     assert _open_all_walk(disk, zones) == [*zones[:3], "cl:512", "em:0", "em:0", "oe:4096", "fu"]
-    assert not diverges(disk, all_command("open"), zones)
+    assert not diverges(disk, Step.all_command("open"), zones)
 
 
 def test_data_in_short() -> None:

@@ -18,16 +18,7 @@ import pytest
 from kernel import lab, zns, zns_differences
 from wire import nvme_door
 from wire.doors import Library
-from wire.nvme_door import (
-    BOUNDARY,
-    FULL,
-    INTERNAL,
-    INVALID_FIELD,
-    INVALID_WRITE,
-    SUCCESS,
-    TOO_MANY_ACTIVE,
-    TRANSITION,
-)
+from wire.nvme_door import Code
 from wire.test_nvme_zones import NEXT, TABLE
 
 pytestmark = [pytest.mark.kernel, pytest.mark.long]
@@ -142,13 +133,13 @@ def test_what_is_known_to_differ_still_does(
     play.give(zns.RESET_ALL, zns.write(0), zns.send(zns.FINISH, 7 * zns.ZONE))
     full = play.give(zns.copy(7 * zns.ZONE, 0))
     theirs = play.theirs(drives[0])
-    assert limit.status == theirs[closes].status == TOO_MANY_ACTIVE
+    assert limit.status == theirs[closes].status == Code.TOO_MANY_ACTIVE
     assert limit.zones[2].cond == zns.IMPLICIT
     assert theirs[closes].zones[2].cond == zns.CLOSED
-    assert (play.answers[opens].status, theirs[opens].status) == (INVALID_WRITE, INTERNAL)
+    assert (play.answers[opens].status, theirs[opens].status) == (Code.INVALID_WRITE, Code.INTERNAL)
     assert play.answers[opens].zones[6].cond == zns.EMPTY
     assert theirs[opens].zones[6].cond == zns.IMPLICIT
-    assert (full.status, theirs[-1].status) == (FULL, TRANSITION)
+    assert (full.status, theirs[-1].status) == (Code.FULL, Code.TRANSITION)
     assert zns.differences(play.commands[-1:], theirs[-1:], play.answers[-1:]) == (
         [],
         {zns_differences.COPY_OPENS.name},
@@ -173,7 +164,7 @@ def test_every_condition_under_every_command(
     theirs = judged(drives[0], play)
     assert len(expected) == len(rows) * len(NAMES)
     for place, (what, status, cond) in expected.items():
-        known = (TRANSITION,) if what == "copy, full" else ()  # zns_differences.COPY_OPENS
+        known = (Code.TRANSITION,) if what == "copy, full" else ()  # zns_differences.COPY_OPENS
         assert play.answers[place].status == status, what
         assert theirs[place].status in (known or (status,)), what
         for answer in (theirs[place], play.answers[place]):
@@ -199,7 +190,7 @@ def test_what_is_known_to_differ_with_areas(
         play = zns.Play(door)
         play.give(zns.RESET_ALL, zns.send(zns.OPEN, 0, option=True))
         for blocks in (zns.AREA + 1, zns.AREA + 2, zns.AREA + zns.GRANULE):
-            assert play.give(zns.send(zns.COMMIT, blocks - 1)).status == BOUNDARY
+            assert play.give(zns.send(zns.COMMIT, blocks - 1)).status == Code.BOUNDARY
         refused = len(play.commands)
         other = 7 * zns.ZONE
         play.give(zns.write(other), zns.copy(1, other))
@@ -207,7 +198,7 @@ def test_what_is_known_to_differ_with_areas(
         again = [zns.send(zns.OPEN, zone * zns.ZONE, option=True) for zone in (1, 1, 2)]
         play.give(zns.RESET_ALL, *again[:2], zns.RESET_ALL)
         asked = len(play.commands)
-        assert [play.give(one).status for one in (again[0], again[2])] == [SUCCESS] * 2
+        assert [play.give(one).status for one in (again[0], again[2])] == [Code.SUCCESS] * 2
         last = zns.ZONE + zns.CAPACITY
         play.give(zns.RESET_ALL, zns.send(zns.OPEN, zns.ZONE, option=True))
         for end in range(zns.ZONE + zns.AREA, last, zns.AREA):
@@ -217,25 +208,28 @@ def test_what_is_known_to_differ_with_areas(
         theirs = play.theirs(kernel)
         door.close()
     assert [one.status for one in theirs[refused - 3 : refused]] == [
-        INVALID_FIELD,
-        BOUNDARY,
-        BOUNDARY,
+        Code.INVALID_FIELD,
+        Code.BOUNDARY,
+        Code.BOUNDARY,
     ]
     assert zns.differences(play.commands[:refused], theirs[:refused], play.answers[:refused]) == (
         [],
         {zns_differences.COMMITS_TOO_MANY.name},
     )
     assert (theirs[copied].zones[0].written, play.answers[copied].zones[0].written) == (1, 0)
-    assert [one.status for one in theirs[asked : asked + 2]] == [SUCCESS, zns.NO_AREA]
-    assert (beyond.status, beyond.zones[1].written) == (BOUNDARY, zns.CAPACITY - zns.GRANULE)
-    assert (theirs[-1].status, theirs[-1].zones[1].written) == (SUCCESS, zns.CAPACITY + zns.GRANULE)
+    assert [one.status for one in theirs[asked : asked + 2]] == [Code.SUCCESS, zns.NO_AREA]
+    assert (beyond.status, beyond.zones[1].written) == (Code.BOUNDARY, zns.CAPACITY - zns.GRANULE)
+    assert (theirs[-1].status, theirs[-1].zones[1].written) == (
+        Code.SUCCESS,
+        zns.CAPACITY + zns.GRANULE,
+    )
 
 
 GOOD, OUTSIDE, NO_FIELD, BEYOND = (
-    (SUCCESS,) * 3,
-    (INVALID_WRITE,) * 3,
-    (INVALID_FIELD,) * 3,
-    (BOUNDARY,) * 3,
+    (Code.SUCCESS,) * 3,
+    (Code.INVALID_WRITE,) * 3,
+    (Code.INVALID_FIELD,) * 3,
+    (Code.BOUNDARY,) * 3,
 )
 AREA_NAMES = ("explicit", "closed", "implicit")
 """Conditions of a zone with an area: one granule is committed, and its area's first block is written."""
@@ -260,12 +254,12 @@ WITH_AREA = {
     "close": (GOOD, (4, 4, 4), True),
     "finish": (GOOD, (0xE, 0xE, 0xE), False),
     "reset": (GOOD, (1, 1, 1), False),
-    "offline": ((TRANSITION,) * 3, (3, 4, 2), True),
+    "offline": ((Code.TRANSITION,) * 3, (3, 4, 2), True),
 }
 WITHOUT = {
     # as in TABLE: zones without an area in each condition; where they are written, two blocks, which are half a granule
-    "open with area": (SUCCESS, *(zns.NO_AREA,) * 3, TRANSITION),
-    "commit": (INVALID_FIELD,) * 5,
+    "open with area": (Code.SUCCESS, *(zns.NO_AREA,) * 3, Code.TRANSITION),
+    "commit": (Code.INVALID_FIELD,) * 5,
 }
 
 
@@ -331,7 +325,7 @@ def test_every_condition_with_an_area_under_every_command(
                 "commit": zns.send(zns.COMMIT, slba + 2 * zns.GRANULE - 1),
             }[row]
             play.give(command)
-            good = status == SUCCESS
+            good = status == Code.SUCCESS
             expected[len(play.commands) - 1] = (
                 f"{row}, {name} without one",
                 status,
@@ -359,9 +353,9 @@ def test_how_many_areas_there_are(
         play.give(zns.send(zns.OPEN, zone * zns.ZONE, option=True)).status
         for zone in range(zns.AREAS + 1)
     ]
-    assert statuses == [SUCCESS] * zns.AREAS + [zns.NO_AREA]
+    assert statuses == [Code.SUCCESS] * zns.AREAS + [zns.NO_AREA]
     play.give(zns.send(zns.FINISH, 0))
-    assert play.give(zns.send(zns.OPEN, zns.AREAS * zns.ZONE, option=True)).status == SUCCESS
+    assert play.give(zns.send(zns.OPEN, zns.AREAS * zns.ZONE, option=True)).status == Code.SUCCESS
     judged(drives_with_areas[0], play)
 
 

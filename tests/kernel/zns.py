@@ -17,7 +17,7 @@ from pathlib import Path
 from kernel import lab
 from kernel.zns_differences import KNOWN
 from wire.doors import KIB, Library
-from wire.nvme_door import TOO_MANY_ACTIVE, ZNS, NvmeDoor, Shape, at
+from wire.nvme_door import ZNS, Code, NvmeDoor, Shape, at
 
 ZONES, BLOCK, EXTENSION = 20, 4096, 64
 ZONE, CAPACITY, LIMIT = 256, 192, 32
@@ -248,7 +248,7 @@ class Play:
             zone = self.zones[int.from_bytes(command.sqe[40:48], "little") // ZONE]
             return zone.cond in (EMPTY, CLOSED) and (zone.written or 0) % GRANULE == 0
         extends = command.sqe[0] == SEND and command.sqe[52] == SET_EXTENSION
-        return status == TOO_MANY_ACTIVE and not extends
+        return status == Code.TOO_MANY_ACTIVE and not extends
 
     def theirs(self, kernel: lab.Kernel) -> list[Answer]:
         """What QEMU's drive gives for them."""

@@ -111,13 +111,13 @@ void __tsan_write_range(void *at, size_t n)
 	(void)n;
 	before_store(at);
 }
-#define CHANGE(bits, type, what)                                                    \
+#define CHANGE(bits, type, what, builtin)                                           \
 	type __tsan_atomic##bits##_##what(volatile type *, type, int);              \
 	type __tsan_atomic##bits##_##what(volatile type *at, type value, int order) \
 	{                                                                           \
 		(void)order;                                                        \
 		before_store(at);                                                   \
-		return __atomic_##what(at, value, __ATOMIC_SEQ_CST);                \
+		return builtin(at, value, __ATOMIC_SEQ_CST);                        \
 	}
 #define ATOMIC(bits, type)                                                                                                \
 	type __tsan_atomic##bits##_load(const volatile type *, int);                                                      \
@@ -145,17 +145,11 @@ void __tsan_write_range(void *at, size_t n)
 	{                                                                                                                 \
 		return __tsan_atomic##bits##_compare_exchange_strong(at, old, value, order, other);                       \
 	}                                                                                                                 \
-	type __tsan_atomic##bits##_exchange(volatile type *, type, int);                                                  \
-	type __tsan_atomic##bits##_exchange(volatile type *at, type value, int order)                                     \
-	{                                                                                                                 \
-		(void)order;                                                                                              \
-		before_store(at);                                                                                         \
-		return __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST);                                                  \
-	}                                                                                                                 \
-	CHANGE(bits, type, fetch_add)                                                                                     \
-	CHANGE(bits, type, fetch_sub)                                                                                     \
-	CHANGE(bits, type, fetch_and)                                                                                     \
-	CHANGE(bits, type, fetch_or)
+	CHANGE(bits, type, exchange, __atomic_exchange_n)                                                                 \
+	CHANGE(bits, type, fetch_add, __atomic_fetch_add)                                                                 \
+	CHANGE(bits, type, fetch_sub, __atomic_fetch_sub)                                                                 \
+	CHANGE(bits, type, fetch_and, __atomic_fetch_and)                                                                 \
+	CHANGE(bits, type, fetch_or, __atomic_fetch_or)
 ATOMIC(8, uint8_t)
 ATOMIC(16, uint16_t)
 ATOMIC(32, uint32_t)

@@ -7,7 +7,7 @@
  *
  * Under ThreadSanitizer only one handle: two mappings of one lock are two locks to it.
  */
-#include "workers.h"
+#include "diskworkers.h"
 
 #ifdef __SANITIZE_THREAD__
 #define ZD_TSAN_BUILD 1
@@ -19,8 +19,6 @@
 
 #define NR_ZONES 24u
 #define CONV 2u
-
-static atomic_ulong commands;
 
 /* Each 512 bytes say where they belong and repeat one tag, so that a torn or misplaced block is seen. */
 static void stamp(uint8_t *buffer, uint64_t offset, uint32_t length, uint64_t tag)
@@ -47,13 +45,6 @@ static void verify(const uint8_t *buffer, uint64_t offset, uint32_t length)
 		for (int i = 2; i < 64; i++)
 			CLAIM(words[i] == words[1]);
 	}
-}
-
-static void settle(int64_t ret, const struct zd_error *err)
-{
-	atomic_fetch_add_explicit(&commands, 1, memory_order_relaxed);
-	if (ret < 0)
-		claim_known_code(ret, err);
 }
 
 /* What a thread writes, or has read. */
@@ -178,14 +169,7 @@ static void *looker(void *arg)
 
 static void *flusher(void *arg)
 {
-	struct worker *w = arg;
-	struct zd_error err;
-
-	while (pause_for(2000000)) {
-		CLAIM(zd_flush(w->dev, &err) == 0);
-		settle(0, &err);
-	}
-	return NULL;
+	return keep_flushing(arg, 2000000);
 }
 
 /* Snapshots and forks while all is being written: a fork does not change. */

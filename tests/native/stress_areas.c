@@ -5,22 +5,15 @@
  *
  *     stress_areas SECONDS [IMAGE]      without IMAGE in RAM
  */
-#include "workers.h"
+#include "diskworkers.h"
 
 #define NR_ZONES 16u
 #define SHARED 10u /* zones from here on are everybody's */
 #define AREA 8u
 #define GRANULE 2u
 
-static atomic_ulong commands, commits, cuts;
+static atomic_ulong commits, cuts;
 static uint64_t held_before_cut[2]; /* forks that had something to lose, and those that lost some of it */
-
-static void settle(int64_t ret, const struct zd_error *err)
-{
-	atomic_fetch_add_explicit(&commands, 1, memory_order_relaxed);
-	if (ret < 0)
-		claim_known_code(ret, err);
-}
 
 /* Each 512 bytes are one word, so that a torn block is seen. */
 static void stamp(uint8_t *to, uint32_t length, uint64_t tag)
@@ -213,14 +206,7 @@ static void *looker(void *arg)
 
 static void *flusher(void *arg)
 {
-	struct worker *w = arg;
-	struct zd_error err;
-
-	while (pause_for(3000000)) {
-		CLAIM(zd_flush(w->dev, &err) == 0);
-		settle(0, &err);
-	}
-	return NULL;
+	return keep_flushing(arg, 3000000);
 }
 
 /* Behind a cut, each zone with an area is committed as far as before, and holds the same up to there. */

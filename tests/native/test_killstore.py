@@ -49,17 +49,9 @@ MISTAKES: dict[str, tuple[str, list[Change]]] = {
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    return Build(
-        tmp_path_factory.mktemp("killstore"),
-        "killstore",
-        flags=["-O1"],
-        core_flags=[
-            # Each store calls what ThreadSanitizer's runtime would have; killstore.c has it.
-            *("-fsanitize=thread", "-U__SANITIZE_THREAD__", "-Wno-tsan"),
-            *("-fno-builtin-memcpy", "-fno-builtin-memset"),
-        ],
-        link_flags=["-lm", *(f"-Wl,--wrap={name}" for name in WRAPPED)],
-    )
+    folder, own = tmp_path_factory.mktemp("killstore"), ("memcpy", "memset")
+    flags = [f"-fno-builtin-{name}" for name in own]
+    return Build.with_counted_stores(folder, "killstore", WRAPPED, flags=flags)
 
 
 def run(program: Path, image: Path) -> subprocess.CompletedProcess[str]:

@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import core
 from wire import doors
 from wire.doors import KIB, DiskDoor, Library, c_fields
 
-SUCCESS, INVALID_OPCODE, INVALID_FIELD, INTERNAL, ABORTED, DELETED = 0, 1, 2, 6, 7, 8
-NO_NAMESPACE, SEQUENCE, LENGTH, PROTECTED = 0x0B, 0x0C, 0x0F, 0x20
-LBA_RANGE, BOUNDARY, FULL, READ_ONLY, OFFLINE = 0x80, 0x1B8, 0x1B9, 0x1BA, 0x1BB
-INVALID_WRITE, TOO_MANY_ACTIVE, TOO_MANY_OPEN, TRANSITION = 0x1BC, 0x1BD, 0x1BE, 0x1BF
 EVERY = 0xFFFFFFFF
 ZNS, NVM = 1, 2
 """The namespaces of a door."""
+
+
+class Code(IntEnum):
+    """Status code type and status code of a command that has ended."""
+
+    SUCCESS = 0x0
+    INVALID_OPCODE = 0x1
+    INVALID_FIELD = 0x2
+    INTERNAL = 0x6
+    ABORTED = 0x7
+    DELETED = 0x8
+    NO_NAMESPACE = 0xB
+    SEQUENCE = 0xC
+    LENGTH = 0xF
+    PROTECTED = 0x20
+    LBA_RANGE = 0x80
+    BOUNDARY = 0x1B8
+    FULL = 0x1B9
+    READ_ONLY = 0x1BA
+    OFFLINE = 0x1BB
+    INVALID_WRITE = 0x1BC
+    TOO_MANY_ACTIVE = 0x1BD
+    TOO_MANY_OPEN = 0x1BE
+    TRANSITION = 0x1BF
 
 
 class Status:

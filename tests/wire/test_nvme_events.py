@@ -7,19 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from waiting import until
-from wire.nvme_door import (
-    ABORTED,
-    DELETED,
-    EVERY,
-    INTERNAL,
-    KIB,
-    NVM,
-    SUCCESS,
-    ZNS,
-    NvmeDoor,
-    at,
-    entry,
-)
+from wire.nvme_door import EVERY, KIB, NVM, ZNS, Code, NvmeDoor, at, entry
 
 pytestmark = pytest.mark.program
 
@@ -33,14 +21,14 @@ SANITIZED = 0x81_01_06
 @pytest.fixture
 def told(drive: NvmeDoor) -> NvmeDoor:
     """A drive whose host wants to hear of everything."""
-    assert drive.set_feature(0x0B, NOTICES).status == SUCCESS
+    assert drive.set_feature(0x0B, NOTICES).status == Code.SUCCESS
     return drive
 
 
 def abort(drive: NvmeDoor, queue: int, cid: int) -> int:
     """Bit 0: it was not aborted."""
     answer = drive.admin(entry(0x08, d10=queue | cid << 16))
-    assert answer.status == SUCCESS
+    assert answer.status == Code.SUCCESS
     return answer.result
 
 
@@ -51,7 +39,7 @@ def test_zones_that_die_are_told(told: NvmeDoor) -> None:
     told.condition(3, 0xD)
     told.condition(9, 0xF)
     assert not first.ended
-    assert told.admin(entry(0x18)).status == SUCCESS
+    assert told.admin(entry(0x18)).status == Code.SUCCESS
     assert {first.answer.result, second.answer.result} == {ZONES, RELIABILITY}
     assert not third.ended, "one event of a kind, until its log page was read"
     kept = told.log(0xBF, 4096, ZNS, keep=True)
@@ -83,8 +71,8 @@ def test_what_a_host_does_itself_is_no_event(told: NvmeDoor) -> None:
     told.log(0xBF, 4096, ZNS)
     told.log(0x02, 512)
     event = told.event()
-    assert told.zone(5, 3).status == SUCCESS, "offline"
-    assert told.zone(2, 4).status == SUCCESS
+    assert told.zone(5, 3).status == Code.SUCCESS, "offline"
+    assert told.zone(2, 4).status == Code.SUCCESS
     assert told.log(0xBF, 4096, ZNS).number(0, 2) == 0
     assert not event.ended
 
@@ -104,13 +92,13 @@ def test_events_that_nobody_asked_for(drive: NvmeDoor) -> None:
     drive.condition(3, 0xD)
     drive.library.nvme_look(drive.handle, 0)
     assert not event.ended
-    assert drive.set_feature(0x0B, NOTICES).status == SUCCESS
+    assert drive.set_feature(0x0B, NOTICES).status == Code.SUCCESS
     assert event.ended
 
 
 def test_every_host_is_told(told: NvmeDoor) -> None:
     told.connect(1)
-    assert told.admin(entry(0x09, d10=0x0B, d11=1 << 27), host=1).status == SUCCESS
+    assert told.admin(entry(0x09, d10=0x0B, d11=1 << 27), host=1).status == Code.SUCCESS
     mine, other = told.event(), told.event(host=1)
     told.condition(3, 0xF)
     told.library.nvme_look(told.handle, 0)
@@ -123,7 +111,7 @@ def test_power_and_rollback(told: NvmeDoor) -> None:
     one, two, three = (told.event(i) for i in range(3))
     told.power(False)
     dead = told.read(0, 1)
-    assert (dead.status, dead.final) == (INTERNAL, False)
+    assert (dead.status, dead.final) == (Code.INTERNAL, False)
     told.power(True)
     told.library.nvme_look(told.handle, 0)
     assert one.answer.result == POWER
@@ -134,8 +122,8 @@ def test_power_and_rollback(told: NvmeDoor) -> None:
     assert told.log(0x04, 4096).data == bytes(4096)
     assert told.log(0x02, 512).number(112, 16) == 2, "power cycles"
     assert not three.ended
-    assert told.admin(entry(0x84, d10=2)).status == SUCCESS
-    assert told.admin(entry(0x18)).status == SUCCESS
+    assert told.admin(entry(0x84, d10=2)).status == Code.SUCCESS
+    assert told.admin(entry(0x18)).status == Code.SUCCESS
     assert three.answer.result == SANITIZED
 
 
@@ -145,11 +133,11 @@ def test_too_many_event_requests(drive: NvmeDoor) -> None:
     assert (fifth.answer.status, fifth.answer.final) == (0x105, True)
     assert [abort(drive, 0, cid) for cid in (2, 9)] == [0, 1]
     assert [event.ended for event in waiting] == [False, False, True, False]
-    assert waiting[2].answer.raw == ABORTED
+    assert waiting[2].answer.raw == Code.ABORTED
     waiting[0].cancel()
-    assert waiting[0].answer.raw == ABORTED
+    assert waiting[0].answer.raw == Code.ABORTED
     drive.library.nvme_reset(drive.handle, 0)
-    assert {event.answer.status for event in (waiting[1], waiting[3])} == {DELETED}
+    assert {event.answer.status for event in (waiting[1], waiting[3])} == {Code.DELETED}
     assert not drive.event().ended, "the admin queue remains"
 
 
@@ -160,17 +148,17 @@ def test_abort(drive: NvmeDoor) -> None:
     reads = [drive.give(at(0x02, ZNS, 0, cid=cid), room=4 * KIB) for cid in (5, 6)]
     other = drive.give(at(0x02, ZNS, 0, cid=5), room=4 * KIB, queue=2)
     drive.hanging(3)
-    assert drive.write(0, 1).status == SUCCESS, "others are answered"
+    assert drive.write(0, 1).status == Code.SUCCESS, "others are answered"
     assert [abort(drive, *aim) for aim in ((1, 7), (3, 5), (77, 5), (0, 5))] == [1, 1, 1, 1]
     assert abort(drive, 1, 5) == 0
-    assert (reads[0].answer.raw, reads[0].answer.in_length) == (ABORTED, 0)
+    assert (reads[0].answer.raw, reads[0].answer.in_length) == (Code.ABORTED, 0)
     assert not reads[1].ended
     assert not other.ended
     assert abort(drive, 1, 5) == 1, "it is gone"
     assert drive.admin(entry(0x08, cid=3, d10=3 << 16)).result == 1, "not itself"
     drive.let_on()
     until(lambda: reads[1].ended and other.ended, "the others go on")
-    assert (reads[1].answer.status, other.answer.status) == (SUCCESS, SUCCESS)
+    assert (reads[1].answer.status, other.answer.status) == (Code.SUCCESS, Code.SUCCESS)
 
 
 def test_a_queue_that_is_deleted(drive: NvmeDoor) -> None:
@@ -178,10 +166,10 @@ def test_a_queue_that_is_deleted(drive: NvmeDoor) -> None:
     reads = [drive.give(at(0x02, ZNS, 0, cid=cid), room=4 * KIB) for cid in range(20)]
     drive.hanging(20)
     drive.library.nvme_queue_close(drive.handle, 0, 1)
-    assert {(read.answer.status, read.answer.final) for read in reads} == {(DELETED, True)}
+    assert {(read.answer.status, read.answer.final) for read in reads} == {(Code.DELETED, True)}
     assert drive.library.nvme_queue(drive.handle, 0, 1) == 0
     drive.let_on()
-    assert drive.read(0, 1).status == SUCCESS
+    assert drive.read(0, 1).status == Code.SUCCESS
 
 
 def test_a_reset_and_a_host_that_goes(drive: NvmeDoor) -> None:
@@ -192,16 +180,16 @@ def test_a_reset_and_a_host_that_goes(drive: NvmeDoor) -> None:
     event = drive.event(host=1)
     drive.hanging(2)
     drive.library.nvme_reset(drive.handle, 0)
-    assert (mine.answer.status, theirs.ended) == (DELETED, False)
+    assert (mine.answer.status, theirs.ended) == (Code.DELETED, False)
     drive.library.nvme_disconnect(drive.handle, 1)
-    assert (theirs.answer.status, event.answer.status) == (DELETED, DELETED)
+    assert (theirs.answer.status, event.answer.status) == (Code.DELETED, Code.DELETED)
 
 
 def test_what_hangs_for_too_long(drive: NvmeDoor) -> None:
     drive.fault(HANG, READ, ns=30_000_000)
     read = drive.give(at(0x02, ZNS, 0), room=4 * KIB)
     until(lambda: read.ended, "its time passes")
-    assert (read.answer.status, read.answer.final) == (ABORTED, False)
+    assert (read.answer.status, read.answer.final) == (Code.ABORTED, False)
 
 
 @pytest.mark.parametrize("nsid", [ZNS, NVM])
@@ -210,7 +198,7 @@ def test_a_medium_error(drive: NvmeDoor, nsid: int) -> None:
     start = 0 if nsid == NVM else 4 << 20
     first = drive.zone_blocks - 4 if nsid == NVM else 0
     bad = 5
-    assert drive.write(first, 8, nsid=nsid).status == SUCCESS
+    assert drive.write(first, 8, nsid=nsid).status == Code.SUCCESS
     here = start + (first + bad) * 4096
     drive.fault(MEDIUM, READ, here, here + 4096)
     got = drive.read(first, 8, nsid=nsid)

@@ -7,21 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wire.nvme_door import (
-    EVERY,
-    INVALID_FIELD,
-    INVALID_OPCODE,
-    KIB,
-    LENGTH,
-    NO_NAMESPACE,
-    NVM,
-    SEQUENCE,
-    SUCCESS,
-    ZNS,
-    NvmeDoor,
-    at,
-    entry,
-)
+from wire.nvme_door import EVERY, KIB, NVM, ZNS, Code, NvmeDoor, at, entry
 
 pytestmark = pytest.mark.program
 
@@ -128,8 +114,8 @@ def test_a_namespace(connect: Callable[..., NvmeDoor], logical: int, physical: i
         {},
     )
     assert drive.identify(0x05, NVM, csi=0).data == bytes(4096)
-    assert drive.identify(0x05, NVM, csi=2).status == INVALID_FIELD
-    assert drive.identify(0x05, ZNS, csi=0).status == INVALID_FIELD
+    assert drive.identify(0x05, NVM, csi=2).status == Code.INVALID_FIELD
+    assert drive.identify(0x05, ZNS, csi=0).status == Code.INVALID_FIELD
 
 
 def test_no_limits(connect: Callable[..., NvmeDoor]) -> None:
@@ -156,7 +142,7 @@ def test_lists(drive: NvmeDoor) -> None:
     assert numbers(0x02, 1) == [2]
     assert numbers(0x02, EVERY - 2) == []
     assert (numbers(0x07, csi=2), numbers(0x07, csi=0)) == ([ZNS], [NVM])
-    assert drive.identify(0x02, EVERY).status == NO_NAMESPACE
+    assert drive.identify(0x02, EVERY).status == Code.NO_NAMESPACE
     drive.connect(1)
     ids = sorted(drive.library.nvme_id(drive.handle, host) for host in (0, 1))
     assert len(set(ids)) == 2
@@ -171,12 +157,12 @@ def test_lists(drive: NvmeDoor) -> None:
 def test_namespaces_that_are_not_there(drive: NvmeDoor) -> None:
     for cns in (0x00, 0x08):
         assert drive.identify(cns, 3).data == bytes(4096), "inactive"
-        assert drive.identify(cns, 257).status == NO_NAMESPACE
-        assert drive.identify(cns, EVERY).status == NO_NAMESPACE
-        assert drive.identify(cns, 0).status == NO_NAMESPACE
-    assert drive.identify(0x03, 3).status == NO_NAMESPACE
+        assert drive.identify(cns, 257).status == Code.NO_NAMESPACE
+        assert drive.identify(cns, EVERY).status == Code.NO_NAMESPACE
+        assert drive.identify(cns, 0).status == Code.NO_NAMESPACE
+    assert drive.identify(0x03, 3).status == Code.NO_NAMESPACE
     assert drive.identify(0x05, ZNS, csi=1).status == 0x12C
-    assert drive.identify(0x04, ZNS).status == INVALID_FIELD
+    assert drive.identify(0x04, ZNS).status == Code.INVALID_FIELD
     assert drive.identify(0x06, csi=2).data == bytes([5]) + bytes(4095), "ZASL alone"
     assert drive.identify(0x06, csi=0).data == bytes([0, 0, 8]) + bytes(4093), "WUSL alone"
 
@@ -190,7 +176,7 @@ def test_supported_pages_are_there(drive: NvmeDoor) -> None:
     assert pages == [0, 1, 2, 3, 4, 5, 0x12, 0x13, 0x81, 0xBF]
     for page in range(256):
         answer = drive.log(page, 512, ZNS)
-        assert answer.status == (SUCCESS if page in pages else 0x109), page
+        assert answer.status == (Code.SUCCESS if page in pages else 0x109), page
 
 
 def test_effects(drive: NvmeDoor) -> None:
@@ -214,7 +200,7 @@ def test_the_error_log(drive: NvmeDoor) -> None:
     assert drive.log(0x01, 4096).data == bytes(4096)
     wrong = drive.send(at(0x01, ZNS, 7, cid=0x1234), bytes(4096))
     assert (wrong.status, wrong.more) == (0x1BC, True)
-    assert drive.admin(entry(0x06, d10=0x55, cid=9), room=4096).status == INVALID_FIELD
+    assert drive.admin(entry(0x06, d10=0x55, cid=9), room=4096).status == Code.INVALID_FIELD
     data = drive.log(0x01, 4096).data
     newest, older = data[:64], data[64:128]
     assert data[128:] == bytes(4096 - 128)
@@ -227,14 +213,14 @@ def test_the_error_log(drive: NvmeDoor) -> None:
     assert older[14:28] == b"\xff\xff" + (7).to_bytes(8, "little") + (ZNS).to_bytes(4, "little")
     assert newest[14:16] == bytes([40, 0]), "byte 40, bit 0 of the entry"
     for _ in range(70):
-        assert drive.send(entry(0x55)).status == INVALID_OPCODE
+        assert drive.send(entry(0x55)).status == Code.INVALID_OPCODE
     full = drive.log(0x01, 4096)
     assert [full.number(64 * i, 8) for i in range(64)] == list(range(72, 8, -1))
 
 
 def test_health(drive: NvmeDoor) -> None:
-    assert drive.write(0, 25).status == SUCCESS
-    assert drive.read(0, 25).status == SUCCESS
+    assert drive.write(0, 25).status == Code.SUCCESS
+    assert drive.read(0, 25).status == Code.SUCCESS
     got = drive.log(0x02, 512)
     assert (got.data[0], got.number(1, 2), got.data[3], got.data[4]) == (0, 313, 100, 10)
     assert [got.number(i, 16) for i in (32, 48, 64, 80)] == [1, 1, 1, 1]
@@ -249,12 +235,12 @@ def test_parts_of_pages(drive: NvmeDoor) -> None:
     assert drive.log(0x02, 64, offset=500).data == whole[500:]
     assert drive.log(0x02, 64, offset=512).data == b""
     for offset in (2, 516, 1 << 40):
-        assert drive.log(0x02, 64, offset=offset).status == INVALID_FIELD
+        assert drive.log(0x02, 64, offset=offset).status == Code.INVALID_FIELD
     assert drive.log(0x03, 512).data == b"\1" + bytes(7) + b"0001    " + bytes(496)
-    assert drive.log(0xBF, 4096, NVM).status == INVALID_FIELD
-    assert drive.log(0xBF, 4096).status == NO_NAMESPACE
-    assert drive.log(0x02, 512, 77).status == NO_NAMESPACE
-    assert drive.admin(entry(0x02, EVERY, d10=2 | 127 << 16), room=508).status == LENGTH
+    assert drive.log(0xBF, 4096, NVM).status == Code.INVALID_FIELD
+    assert drive.log(0xBF, 4096).status == Code.NO_NAMESPACE
+    assert drive.log(0x02, 512, 77).status == Code.NO_NAMESPACE
+    assert drive.admin(entry(0x02, EVERY, d10=2 | 127 << 16), room=508).status == Code.LENGTH
 
 
 # ---------------------------------------------------------------- features
@@ -270,48 +256,48 @@ def test_features(drive: NvmeDoor) -> None:
         (0x0F, 5000, 5000),
         (0x19, 0, 0),
     ):
-        assert drive.set_feature(feature, word).status == SUCCESS
+        assert drive.set_feature(feature, word).status == Code.SUCCESS
         assert drive.get_feature(feature).result == stays
         assert drive.get_feature(feature, 3).result & 4, "it can be changed"
         assert drive.admin(entry(0x09, d10=feature | 1 << 31, d11=word)).status == 0x10D
     assert drive.library.nvme_keep_alive(drive.handle, 0) == 5000
     drive.library.nvme_reset(drive.handle, 0)
     assert [drive.get_feature(feature).result for feature in (1, 4, 6, 0x0B)] == [0, 343, 1, 0]
-    assert drive.set_feature(0x02, 1).status == INVALID_FIELD
-    assert drive.set_feature(0x55).status == INVALID_FIELD
-    assert drive.get_feature(0x55).status == INVALID_FIELD
-    assert drive.get_feature(0x01, 4).status == INVALID_FIELD
+    assert drive.set_feature(0x02, 1).status == Code.INVALID_FIELD
+    assert drive.set_feature(0x55).status == Code.INVALID_FIELD
+    assert drive.get_feature(0x55).status == Code.INVALID_FIELD
+    assert drive.get_feature(0x01, 4).status == Code.INVALID_FIELD
 
 
 def test_features_with_data(drive: NvmeDoor) -> None:
     stamp = (1_700_000_000_000).to_bytes(6, "little") + bytes(2)
-    assert drive.set_feature(0x0E, out=stamp[:4]).status == LENGTH
-    assert drive.set_feature(0x0E, out=stamp).status == SUCCESS
+    assert drive.set_feature(0x0E, out=stamp[:4]).status == Code.LENGTH
+    assert drive.set_feature(0x0E, out=stamp).status == Code.SUCCESS
     now = drive.get_feature(0x0E, room=8)
     assert 0 <= now.number(0, 6) - 1_700_000_000_000 < 600_000
     assert now.data[6] == 2
-    assert drive.get_feature(0x0E, room=4).status == LENGTH
-    assert drive.set_feature(0x16, out=b"\1" + bytes(511)).status == SUCCESS
+    assert drive.get_feature(0x0E, room=4).status == Code.LENGTH
+    assert drive.set_feature(0x16, out=b"\1" + bytes(511)).status == Code.SUCCESS
     assert drive.get_feature(0x16, room=512).data == b"\1" + bytes(511)
     assert drive.get_feature(0x81, room=16).data == b"0123456789abcdef"
     assert drive.set_feature(0x81, out=bytes(16)).status == 0x10E
-    assert drive.set_feature(0x05, 70, nsid=ZNS).status == SUCCESS
+    assert drive.set_feature(0x05, 70, nsid=ZNS).status == Code.SUCCESS
     assert [drive.get_feature(0x05, nsid=nsid).result for nsid in (ZNS, NVM)] == [70, 0]
-    assert drive.get_feature(0x05).status == NO_NAMESPACE
-    assert drive.set_feature(0x05, 70, nsid=9).status == NO_NAMESPACE
-    assert drive.set_feature(0x05, 1 << 16, nsid=ZNS).status == INVALID_FIELD
+    assert drive.get_feature(0x05).status == Code.NO_NAMESPACE
+    assert drive.set_feature(0x05, 70, nsid=9).status == Code.NO_NAMESPACE
+    assert drive.set_feature(0x05, 1 << 16, nsid=ZNS).status == Code.INVALID_FIELD
 
 
 def test_how_many_queues(drive: NvmeDoor) -> None:
-    assert drive.set_feature(0x07, 3 << 16 | 3).status == SEQUENCE, "one is open"
+    assert drive.set_feature(0x07, 3 << 16 | 3).status == Code.SEQUENCE, "one is open"
     drive.library.nvme_queue_close(drive.handle, 0, 1)
     assert drive.set_feature(0x07, 3 << 16 | 5).result == 3 << 16 | 3
     assert drive.get_feature(0x07).result == 3 << 16 | 3
     assert drive.set_feature(0x07, 999 << 16 | 999).result == 126 << 16 | 126
-    assert drive.set_feature(0x07, 0xFFFF).status == INVALID_FIELD
+    assert drive.set_feature(0x07, 0xFFFF).status == Code.INVALID_FIELD
     assert drive.library.nvme_queue(drive.handle, 0, 1) == 0
     assert drive.library.nvme_queue(drive.handle, 0, 128) == -22
-    assert drive.admin(entry(0x18)).status == SUCCESS
+    assert drive.admin(entry(0x18)).status == Code.SUCCESS
 
 
 # ---------------------------------------------------------------- bad input
@@ -323,33 +309,33 @@ def test_opcodes_and_namespaces(drive: NvmeDoor) -> None:
         if opcode in (0x0C, 0x80, 0x84):
             continue
         status = drive.admin(entry(opcode, ZNS), out=bytes(4096), room=4096).status
-        assert (status == INVALID_OPCODE) == (opcode not in admin), hex(opcode)
+        assert (status == Code.INVALID_OPCODE) == (opcode not in admin), hex(opcode)
     io = {0x00, 0x01, 0x02, 0x04, 0x05, 0x08, 0x09, 0x0C, 0x19, 0x79, 0x7A, 0x7D}
     for opcode in range(256):
         status = drive.send(entry(opcode, ZNS), out=bytes(4096), room=4096).status
-        assert (status == INVALID_OPCODE) == (opcode not in io), hex(opcode)
+        assert (status == Code.INVALID_OPCODE) == (opcode not in io), hex(opcode)
         for nsid in (0, 3, 257, EVERY):
             status = drive.send(entry(opcode, nsid), out=bytes(4096), room=4096).status
             if opcode in io - {0}:
-                assert status == NO_NAMESPACE
+                assert status == Code.NO_NAMESPACE
     for fuse in (1, 2, 3):
-        assert drive.send(entry(0x02, ZNS, flags=fuse), room=4096).status == INVALID_FIELD
-    assert drive.send(entry(0x02, ZNS, flags=0x40), room=4096).status == SUCCESS, "an SGL"
+        assert drive.send(entry(0x02, ZNS, flags=fuse), room=4096).status == Code.INVALID_FIELD
+    assert drive.send(entry(0x02, ZNS, flags=0x40), room=4096).status == Code.SUCCESS, "an SGL"
 
 
 def test_lengths(drive: NvmeDoor) -> None:
     """A command moves what its entry says: shorter buffers are refused, what is too much stays as it is."""
-    assert drive.send(at(0x01, ZNS, 0, 1), bytes(8191)).status == LENGTH
-    assert drive.send(at(0x01, ZNS, 0, 1)).status == LENGTH
-    assert drive.send(at(0x01, ZNS, 0, 1), b"x" * 20000).status == SUCCESS
-    assert drive.send(at(0x02, ZNS, 0, 1), room=8191).status == LENGTH
+    assert drive.send(at(0x01, ZNS, 0, 1), bytes(8191)).status == Code.LENGTH
+    assert drive.send(at(0x01, ZNS, 0, 1)).status == Code.LENGTH
+    assert drive.send(at(0x01, ZNS, 0, 1), b"x" * 20000).status == Code.SUCCESS
+    assert drive.send(at(0x02, ZNS, 0, 1), room=8191).status == Code.LENGTH
     for cut in (1 << 40, 4096, 100, 5000):
         got = drive.send(at(0x02, ZNS, 0, 1), room=20000, cut=cut)
         assert (got.in_length, got.data) == (8192, b"x" * 8192)
-    assert drive.send(at(0x02, ZNS, 0, 2048), room=9 << 20).status == INVALID_FIELD, "MDTS"
+    assert drive.send(at(0x02, ZNS, 0, 2048), room=9 << 20).status == Code.INVALID_FIELD, "MDTS"
     assert (
         drive.send(at(0x01, ZNS, 2, 0, 0)[:50] + b"\x10\0" + bytes(12), bytes(4096)).status
-        == INVALID_FIELD
+        == Code.INVALID_FIELD
     )
     assert drive.transfer(at(0x02, ZNS, 0, 1)) == (0, 8192)
     assert drive.transfer(at(0x7D, ZNS, 0, 1)) == (8192, 0)

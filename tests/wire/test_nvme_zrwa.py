@@ -6,20 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from wire.nvme_door import (
-    BOUNDARY,
-    FULL,
-    INVALID_FIELD,
-    INVALID_WRITE,
-    LBA_RANGE,
-    SUCCESS,
-    TOO_MANY_ACTIVE,
-    TOO_MANY_OPEN,
-    TRANSITION,
-    ZNS,
-    NvmeDoor,
-    at,
-)
+from wire.nvme_door import ZNS, Code, NvmeDoor, at
 
 pytestmark = pytest.mark.program
 
@@ -76,46 +63,46 @@ def test_the_namespace_tells_of_them(drive: NvmeDoor, connect: Callable[..., Nvm
 
 
 def test_an_area_is_written_anywhere_and_committed(drive: NvmeDoor) -> None:
-    assert open_with(drive, 2) == SUCCESS
+    assert open_with(drive, 2) == Code.SUCCESS
     assert zone(drive, 2) == (3, ZRWAV, 0)
-    assert write(drive, 2, 3, fill=1) == SUCCESS
-    assert write(drive, 2, 0, fill=2) == SUCCESS
-    assert write(drive, 2, 3, fill=3) == SUCCESS
+    assert write(drive, 2, 3, fill=1) == Code.SUCCESS
+    assert write(drive, 2, 0, fill=2) == Code.SUCCESS
+    assert write(drive, 2, 3, fill=3) == Code.SUCCESS
     assert zone(drive, 2) == (3, ZRWAV, 0)
     assert blocks(drive, 2, 5) == bytes([2, 0, 0, 3, 0])
-    assert commit(drive, 2, 2) == SUCCESS
+    assert commit(drive, 2, 2) == Code.SUCCESS
     assert zone(drive, 2) == (3, ZRWAV, 2)
-    assert write(drive, 2, 1) == INVALID_WRITE
+    assert write(drive, 2, 1) == Code.INVALID_WRITE
     # An implicit commit: the write's end lies in the area again, in whole granules.
-    assert write(drive, 2, AREA + 2) == SUCCESS
+    assert write(drive, 2, AREA + 2) == Code.SUCCESS
     assert zone(drive, 2) == (3, ZRWAV, 4)
-    assert write(drive, 2, 3) == INVALID_WRITE
-    assert write(drive, 2, 4 + 2 * AREA) == INVALID_WRITE
-    assert write(drive, 2, 4 + 2 * AREA - 1) == SUCCESS
+    assert write(drive, 2, 3) == Code.INVALID_WRITE
+    assert write(drive, 2, 4 + 2 * AREA) == Code.INVALID_WRITE
+    assert write(drive, 2, 4 + 2 * AREA - 1) == Code.SUCCESS
     assert zone(drive, 2) == (3, ZRWAV, 4 + AREA)
 
 
 def test_statuses_of_an_open(drive: NvmeDoor) -> None:
-    assert open_with(drive, 1) == SUCCESS
-    assert open_with(drive, 1) == SUCCESS, "it has one, and keeps it"
-    assert open_with(drive, 2) == SUCCESS
+    assert open_with(drive, 1) == Code.SUCCESS
+    assert open_with(drive, 1) == Code.SUCCESS, "it has one, and keeps it"
+    assert open_with(drive, 2) == Code.SUCCESS
     assert open_with(drive, 3) == UNAVAILABLE
     assert zone(drive, 3) == (1, 0, 0)
-    assert drive.zone(RESET, 2).status == SUCCESS
-    assert write(drive, 3, 0) == SUCCESS
+    assert drive.zone(RESET, 2).status == Code.SUCCESS
+    assert write(drive, 3, 0) == Code.SUCCESS
     assert open_with(drive, 3) == UNAVAILABLE, "not on a granule"
-    assert write(drive, 3, 1) == SUCCESS
-    assert open_with(drive, 3) == SUCCESS
+    assert write(drive, 3, 1) == Code.SUCCESS
+    assert open_with(drive, 3) == Code.SUCCESS
     assert zone(drive, 3) == (3, ZRWAV, 2)
-    assert drive.zone(FINISH, 4).status == SUCCESS
-    assert open_with(drive, 4) == TRANSITION
-    assert open_with(drive, 0, CLOSE) == INVALID_FIELD
-    assert drive.send(at(0x79, ZNS, 0, d13=OPEN | WITH_AREA | 1 << 8)).status == INVALID_FIELD
-    assert drive.send(at(0x79, ZNS, 1, d13=OPEN | WITH_AREA)).status == INVALID_FIELD
+    assert drive.zone(FINISH, 4).status == Code.SUCCESS
+    assert open_with(drive, 4) == Code.TRANSITION
+    assert open_with(drive, 0, CLOSE) == Code.INVALID_FIELD
+    assert drive.send(at(0x79, ZNS, 0, d13=OPEN | WITH_AREA | 1 << 8)).status == Code.INVALID_FIELD
+    assert drive.send(at(0x79, ZNS, 1, d13=OPEN | WITH_AREA)).status == Code.INVALID_FIELD
 
 
 @pytest.mark.parametrize(
-    ("limit", "status"), [("max_active", TOO_MANY_ACTIVE), ("max_open", TOO_MANY_OPEN)]
+    ("limit", "status"), [("max_active", Code.TOO_MANY_ACTIVE), ("max_open", Code.TOO_MANY_OPEN)]
 )
 def test_limits_of_zones_come_first(
     connect: Callable[..., NvmeDoor], limit: str, status: int
@@ -126,50 +113,50 @@ def test_limits_of_zones_come_first(
         else {"max_open": 1, "max_active": 1}
     )
     drive = connect(zrwa_size=AREA * 4096, zrwa_granularity=GRANULE * 4096, zrwa_count=1, **limits)
-    assert open_with(drive, 1) == SUCCESS
+    assert open_with(drive, 1) == Code.SUCCESS
     assert open_with(drive, 2) == status
 
 
 def test_statuses_of_a_commit(drive: NvmeDoor) -> None:
-    assert commit(drive, 1, GRANULE) == INVALID_FIELD, "no area"
-    assert open_with(drive, 1) == SUCCESS
-    assert write(drive, 1, 0, 3) == SUCCESS
-    assert commit(drive, 1, 1) == INVALID_FIELD, "no granule"
-    assert commit(drive, 1, AREA + GRANULE) == BOUNDARY
-    assert commit(drive, 1, AREA) == SUCCESS
-    assert commit(drive, 1, AREA) == BOUNDARY, "nothing is left to be committed"
+    assert commit(drive, 1, GRANULE) == Code.INVALID_FIELD, "no area"
+    assert open_with(drive, 1) == Code.SUCCESS
+    assert write(drive, 1, 0, 3) == Code.SUCCESS
+    assert commit(drive, 1, 1) == Code.INVALID_FIELD, "no granule"
+    assert commit(drive, 1, AREA + GRANULE) == Code.BOUNDARY
+    assert commit(drive, 1, AREA) == Code.SUCCESS
+    assert commit(drive, 1, AREA) == Code.BOUNDARY, "nothing is left to be committed"
     assert zone(drive, 1) == (3, ZRWAV, AREA)
     assert blocks(drive, 1, AREA) == bytes([0x5A] * 3 + [0] * (AREA - 3))
-    assert drive.zone(CLOSE, 1).status == SUCCESS
+    assert drive.zone(CLOSE, 1).status == Code.SUCCESS
     assert zone(drive, 1) == (4, ZRWAV, AREA)
-    assert commit(drive, 1, 2 * AREA) == SUCCESS
+    assert commit(drive, 1, 2 * AREA) == Code.SUCCESS
     assert zone(drive, 1) == (2, ZRWAV, 2 * AREA)
-    assert drive.send(at(0x79, ZNS, 1 << 40, d13=COMMIT)).status == LBA_RANGE
-    assert drive.send(at(0x79, ZNS, 0, d13=COMMIT | 1 << 8)).status == INVALID_FIELD
+    assert drive.send(at(0x79, ZNS, 1 << 40, d13=COMMIT)).status == Code.LBA_RANGE
+    assert drive.send(at(0x79, ZNS, 0, d13=COMMIT | 1 << 8)).status == Code.INVALID_FIELD
 
 
 def test_what_meets_an_area(drive: NvmeDoor) -> None:
-    assert open_with(drive, 1) == SUCCESS
+    assert open_with(drive, 1) == Code.SUCCESS
     assert drive.append(start(drive, 1), 1).status == INVALID_ZONE_OP
-    assert drive.send(at(0x08, ZNS, start(drive, 1) + 2, 0)).status == SUCCESS  # WRITE ZEROES
-    assert drive.spoil(start(drive, 1) + 3, 1).status == SUCCESS
+    assert drive.send(at(0x08, ZNS, start(drive, 1) + 2, 0)).status == Code.SUCCESS  # WRITE ZEROES
+    assert drive.spoil(start(drive, 1) + 3, 1).status == Code.SUCCESS
     assert drive.read(start(drive, 1) + 3, 1).status == 0x281
-    assert write(drive, 1, 3, fill=7) == SUCCESS
-    assert drive.copy(start(drive, 1) + 5, (start(drive, 1) + 3, 1)).status == SUCCESS
+    assert write(drive, 1, 3, fill=7) == Code.SUCCESS
+    assert drive.copy(start(drive, 1) + 5, (start(drive, 1) + 3, 1)).status == Code.SUCCESS
     assert blocks(drive, 1, 7) == bytes([0, 0, 0, 7, 0, 7, 0])
 
 
 @pytest.mark.parametrize("end", ["reset", "finish", "commit"])
 def test_an_area_is_given_back(drive: NvmeDoor, end: str) -> None:
-    assert open_with(drive, 1) == SUCCESS
-    assert open_with(drive, 2) == SUCCESS
+    assert open_with(drive, 1) == Code.SUCCESS
+    assert open_with(drive, 2) == Code.SUCCESS
     if end == "commit":
         for upto in range(AREA, drive.capacity + 1, AREA):
-            assert commit(drive, 1, upto) == SUCCESS
+            assert commit(drive, 1, upto) == Code.SUCCESS
     else:
-        assert drive.zone({"reset": RESET, "finish": FINISH}[end], 1).status == SUCCESS
+        assert drive.zone({"reset": RESET, "finish": FINISH}[end], 1).status == Code.SUCCESS
     condition, attributes, _ = zone(drive, 1)
     assert (condition, attributes) == (1 if end == "reset" else 0xE, 0)
-    assert open_with(drive, 3) == SUCCESS
+    assert open_with(drive, 3) == Code.SUCCESS
     if end != "reset":
-        assert write(drive, 1, 0) == FULL
+        assert write(drive, 1, 0) == Code.FULL

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from zoned.bench.fiofile import FioError, Plan, plan_of
-from zoned.bench.fiolines import Line
 from zoned.bench.fiooptions import ALIASES, OPTIONS, WITHOUT_EFFECT, whole_name
+from zoned.bench.fiovalues import COMMAND_LINE, Line, Place
 from zoned.geometry import Geometry
 
 FORMATS = {"normal": "text", "json": "json", "json+": "json"}
@@ -43,18 +43,18 @@ def report_of(arguments: Sequence[str]) -> dict[str, str]:
 
 def _lines(arguments: Sequence[str]) -> Iterator[Line]:
     """The lines of a job file: each --name begins a job, what stands before is for all."""
-    yield Line("[global]", "command line", foreign=False)
+    yield Line("[global]", COMMAND_LINE)
     for where, name, value in _options(arguments):
         if name in REPORT:
             continue
         if name == "name":
             if not (value or "").strip() or set(value or "") & set("[]\n"):
                 raise FioError(f"{where}: --name needs the name of a job")
-            yield Line(f"[{(value or '').strip()}]", where, foreign=False)
+            yield Line(f"[{(value or '').strip()}]", Place(where))
         elif "\n" in (value or ""):
             raise FioError(f"{where}: {name}: a value is one line")
         else:
-            yield Line(name if value is None else f"{name}={value}", where, foreign=False)
+            yield Line(name if value is None else f"{name}={value}", Place(where))
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from zoned.bench.fiolines import Line, Reader, variables
+from zoned.bench.fiolines import Reader, variables
 from zoned.bench.fiooptions import (
     ALIASES,
     LAYERED,
@@ -25,7 +25,7 @@ from zoned.bench.fiooptions import (
     known,
     near,
 )
-from zoned.bench.fiovalues import Declared, FioError, Option, natural
+from zoned.bench.fiovalues import COMMAND_LINE, Declared, FioError, Line, Option, natural
 from zoned.bench.jobs import Job
 from zoned.bench.logs import Logs
 from zoned.geometry import Geometry
@@ -87,17 +87,17 @@ def _sections(lines: Iterator[Line], told: str, unknown: _Unknown) -> list[Writt
         if line.text.startswith("["):
             match = re.fullmatch(r"\[([^\]]+)\]", line.text)
             if match is None or not match[1].strip():
-                raise line.fail("the line is not a section: write [name]")
+                raise line.place.fail("the line is not a section: write [name]")
             name = match[1].strip()
             if name.lower() == "global":
                 current, shared = common, None
             else:
                 current = {}
                 shared = dict(common) if shared is None else shared
-                sections.append((name, shared, current, line.where))
+                sections.append((name, shared, current, line.place.name))
             continue
         if current is None:
-            raise line.fail("the line stands before the first section, such as [global]")
+            raise line.place.fail("the line stands before the first section, such as [global]")
         option = _option(line, 0 if current is common else 1, unknown)
         if option is None:
             continue
@@ -131,12 +131,13 @@ class _Unknown:
         close = difflib.get_close_matches(key.lower(), near(), n=1, cutoff=0.75)
         hint = f" (did you mean {close[0]}?)" if close else ""
         if self.count > 1:
-            brief = f"one at {line.where}" if line.foreign else f"{key} at {line.where}{hint}"
+            at = line.place
+            brief = f"one at {at.name}" if at.foreign else f"{key} at {at.name}{hint}"
             self._others.append(brief)
             return
         told = f"the option {key} is unknown or not supported here{hint}"
         foreign = "it names an option that is unknown or not supported here"
-        self._first = str(line.fail(told, foreign))
+        self._first = str(line.place.fail(told, foreign))
 
     def check(self) -> None:
         """Raises FioError where there are some: it names them all."""
@@ -168,15 +169,15 @@ def _option(line: Line, rank: int, unknown: _Unknown) -> Option | None:
     name = ALIASES.get(key.lower(), key.lower())
     if not known(name):
         if _NAME.fullmatch(key) is None:
-            raise line.fail("the line is neither a section nor an option")
+            raise line.place.fail("the line is neither a section nor an option")
         unknown.add(line, key)
         return None
     if not equals and name not in WITHOUT_EFFECT and not OPTIONS[name].bare:
-        raise line.fail(f"the option {name} needs a value")
-    given = variables(value.strip(), line) if equals else ""
-    option = Option(name, given, line.where, rank, line.foreign)
+        raise line.place.fail(f"the option {name} needs a value")
+    given = variables(value.strip(), line.place) if equals else ""
+    option = Option(name, given, line.place, rank)
     if equals and name not in WITHOUT_EFFECT and not option.value.strip(" ,"):
-        raise line.fail(f"the option {name} needs a value behind its =")
+        raise line.place.fail(f"the option {name} needs a value behind its =")
     return option
 
 
@@ -290,7 +291,7 @@ def _given(overrides: Mapping[str, str]) -> dict[str, Option]:
         name = ALIASES.get(key, key)
         if not known(name):
             raise FioError(f"command line: the option {key} is unknown or not supported")
-        out[name] = Option(name, value, "command line", 2)
+        out[name] = Option(name, value, COMMAND_LINE, 2)
     return out
 
 
@@ -301,10 +302,10 @@ def _apply(c: Section, layers: Sequence[Mapping[str, Option]], refused: dict[str
     for layer in layers:
         if "bsrange" in layer and ("bs" in layer or "bssplit" in layer):
             other = "bs" if "bs" in layer else "bssplit"
-            raise layer["bsrange"].fail(f"it contradicts {other} ({layer[other].where})")
+            raise layer["bsrange"].fail(f"it contradicts {other} ({layer[other].place.name})")
         mix = [layer[name] for name in ("rwmixread", "rwmixwrite") if name in layer]
         if len(mix) == 2 and sum(natural(o.value) or 0 for o in mix) != 100:
-            raise mix[1].fail(f"with {mix[0].name} ({mix[0].where}) it does not add up to 100")
+            raise mix[1].fail(f"with {mix[0].name} ({mix[0].place.name}) it does not add up to 100")
         for one in LAYERED:
             if one.name in layer:
                 _set(c, one, layer[one.name], refused)

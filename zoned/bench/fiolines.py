@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from zoned.bench.fiovalues import FioError
+from zoned.bench.fiovalues import FioError, Line, Place
 from zoned.inputs import MOST_JOBS, InputError, as_text, read_bytes
 from zoned.units import format_size
 
@@ -16,21 +15,6 @@ DEEPEST = 8
 """Job files that include each other."""
 MOST_INCLUDED = 1000
 """Files that a job file may include, counted as often as they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line that says something."""
-
-    text: str
-    where: str
-    """File and line, for messages."""
-    foreign: bool
-    """It stands in a file that another file named: a message never shows what is in it."""
-
-    def fail(self, text: str, foreign: str = "") -> FioError:
-        """The error for this line; ``foreign`` is what is said instead in an included file."""
-        return FioError(f"{self.where}: {foreign if self.foreign and foreign else text}")
 
 
 class Reader:
@@ -52,7 +36,7 @@ class Reader:
             said = re.split("[;#]", raw, maxsplit=1)[0].strip()  # fio cuts comments in a line too
             if not said:
                 continue
-            line = Line(said, f"{path}:{number}", bool(above))
+            line = Line(said, Place(f"{path}:{number}", bool(above)))
             if said.split(maxsplit=1)[0] == "include":
                 yield from self._include(line, path, (*above, path))
             else:
@@ -83,7 +67,7 @@ class Reader:
         else:
             yield from self.lines(other, text, above)
             return
-        raise line.fail(f"cannot include {name}: {why}", f"a file cannot be included: {why}")
+        raise line.place.fail(f"cannot include {name}: {why}", f"a file cannot be included: {why}")
 
 
 KEYWORDS: dict[str, Callable[[], int]] = {
@@ -94,12 +78,12 @@ KEYWORDS: dict[str, Callable[[], int]] = {
 """Words that stand for numbers of this machine behind a $, as in fio."""
 
 
-def variables(text: str, line: Line) -> str:
+def variables(text: str, place: Place) -> str:
     """A value with what its variables stand for. Raises FioError."""
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
-            raise line.fail(
+            raise place.fail(
                 f"the environment has no variable {match[1]}",
                 "it names a variable that the environment does not have",
             )

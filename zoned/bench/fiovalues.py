@@ -23,25 +23,45 @@ class FioError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was said."""
+
+    name: str
+    """File and line, for messages."""
+    foreign: bool = False
+    """In a file that another file named: a message never shows what is in it."""
+
+    def fail(self, text: str, foreign: str = "") -> FioError:
+        """The error for what stands here; ``foreign`` is what is said instead in such a file."""
+        return FioError(f"{self.name}: {foreign if self.foreign and foreign else text}")
+
+
+COMMAND_LINE = Place("command line")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that says something."""
+
+    text: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
 class Option:
     """One option as it was written."""
 
     name: str
     value: str
-    where: str
-    """File and line."""
+    place: Place
     rank: int = 1
     """0: said in [global], 1: in the job's own section, 2: on the command line."""
-    foreign: bool = False
-    """It stands in a file that another file named: a message never shows what is in it."""
 
     def fail(self, text: str, part: str | None = None) -> FioError:
         """The error for this option. ``part`` of its value stands before the text."""
-        if self.foreign:
-            told = text if part is None else f"a part of its value {text}"
-            return FioError(f"{self.where}: {self.name}: {told}")
         told = text if part is None else f"{part!r} {text}"
-        return FioError(f"{self.where}: {self.name}={self.value}: {told}")
+        foreign = text if part is None else f"a part of its value {text}"
+        return self.place.fail(f"{self.name}={self.value}: {told}", f"{self.name}: {foreign}")
 
 
 TIME_UNITS = {

@@ -236,6 +236,15 @@ static int check(const struct zd_ublk_config *config, struct zd_error *err)
 	return 0;
 }
 
+/* What the kernel says of a device that it has made, or kept. */
+static void note_made(zd_ublk *ublk, const struct ublk_dev_info *info)
+{
+	ublk->nr_queues = info->nr_hw_queues;
+	ublk->depth = info->queue_depth;
+	ublk->max_io = info->max_io_buf_bytes;
+	ublk->mark = info->ublksrv_flags;
+}
+
 static int add(zd_ublk *ublk, const struct zd_ublk_config *config, struct zd_error *err)
 {
 	struct ublk_dev_info info = { .nr_hw_queues = (uint16_t)(config->queues ? config->queues : processors()),
@@ -257,10 +266,7 @@ static int add(zd_ublk *ublk, const struct zd_ublk_config *config, struct zd_err
 		return zd_ublk_refused(r, "making a ublk device", err);
 	ublk->added = true;
 	ublk->id = info.dev_id;
-	ublk->nr_queues = info.nr_hw_queues;
-	ublk->depth = info.queue_depth;
-	ublk->max_io = info.max_io_buf_bytes;
-	ublk->mark = info.ublksrv_flags;
+	note_made(ublk, &info);
 	return 0;
 }
 
@@ -370,10 +376,7 @@ int zd_serve_ublk_again(zd_dev *dev, int fd, zd_ublk **out, struct zd_error *err
 		goto failed;
 	}
 	ublk->id = state.id;
-	ublk->mark = state.mark;
-	ublk->nr_queues = info.nr_hw_queues;
-	ublk->depth = info.queue_depth;
-	ublk->max_io = info.max_io_buf_bytes;
+	note_made(ublk, &info);
 	if (ublk->nr_queues != state.queues || ublk->depth != state.depth) {
 		r = zd_fail(err, -ESTALE, "a file of state of ublk is of another device");
 		goto failed;

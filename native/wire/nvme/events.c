@@ -23,6 +23,18 @@ static bool enabled(const zd_nvme_controller *controller, enum zd_nvme_event eve
 	return kinds[event].enabled > 31 || controller->features.events >> kinds[event].enabled & 1;
 }
 
+/* Under the lock. Whether an event may be told, which it is thereby. */
+static bool taken(struct zd_nvme_news *news, enum zd_nvme_event event)
+{
+	uint32_t bit = 1u << event;
+
+	if (!(news->pending & ~news->masked & bit))
+		return false;
+	news->pending &= ~bit;
+	news->masked |= bit;
+	return true;
+}
+
 /* Under the lock. Dwords 0 and 1 of the next event that may be told, which is told thereby; false: there is none. */
 static bool next_event(zd_nvme_controller *controller, uint64_t *result)
 {
@@ -33,18 +45,13 @@ static bool next_event(zd_nvme_controller *controller, uint64_t *result)
 		for (uint32_t nsid = 1; event == EVENT_ZONES && nsid <= ZD_NVME_MAX_NAMESPACES; nsid++) {
 			struct zd_nvme_changed *changed = controller->changed[nsid];
 
-			if (!changed || !changed->pending || changed->masked)
+			if (!changed || !taken(&changed->news, event))
 				continue;
-			changed->pending = false;
-			changed->masked = true;
 			*result |= (uint64_t)nsid << 32;
 			return true;
 		}
-		if (!(controller->pending & ~controller->masked & 1u << event))
-			continue;
-		controller->pending &= ~(1u << event);
-		controller->masked |= 1u << event;
-		return true;
+		if (taken(&controller->untold, event))
+			return true;
 	}
 	return false;
 }
@@ -128,7 +135,7 @@ int zd_nvme_event_request(struct zd_nvme_command *command)
 /* Under both locks. Whoever gives the controller its next command, or looks, ends the requests that wait. */
 static void tell(zd_nvme_controller *controller, enum zd_nvme_event event)
 {
-	controller->pending |= 1u << event;
+	controller->untold.pending |= 1u << event;
 	atomic_store(&controller->news, 1);
 }
 
@@ -143,23 +150,22 @@ void zd_nvme_tell(zd_nvme_subsystem *subsystem, enum zd_nvme_event event)
 	pthread_mutex_unlock(&subsystem->lock);
 }
 
+static struct zd_nvme_news *news_of(zd_nvme_controller *controller, enum zd_nvme_event event, uint32_t nsid)
+{
+	return event == EVENT_ZONES ? &controller->changed[nsid]->news : &controller->untold;
+}
+
 void zd_nvme_forget(zd_nvme_controller *controller, enum zd_nvme_event event, uint32_t nsid)
 {
 	pthread_mutex_lock(&controller->lock);
-	if (event == EVENT_ZONES)
-		controller->changed[nsid]->pending = false;
-	else
-		controller->pending &= ~(1u << event);
+	news_of(controller, event, nsid)->pending &= ~(1u << event);
 	pthread_mutex_unlock(&controller->lock);
 }
 
 void zd_nvme_unmask(zd_nvme_controller *controller, enum zd_nvme_event event, uint32_t nsid)
 {
 	pthread_mutex_lock(&controller->lock);
-	if (event == EVENT_ZONES)
-		controller->changed[nsid]->masked = false;
-	else
-		controller->masked &= ~(1u << event);
+	news_of(controller, event, nsid)->masked &= ~(1u << event);
 	pthread_mutex_unlock(&controller->lock);
 	zd_nvme_deliver(controller);
 }
@@ -172,7 +178,7 @@ static void zone_changed(zd_nvme_subsystem *subsystem, const struct zd_nvme_name
 
 		pthread_mutex_lock(&it->lock);
 		if (changed) {
-			changed->pending = true;
+			changed->news.pending |= 1u << EVENT_ZONES;
 			if (changed->nr < MOST_CHANGED)
 				changed->slbas[changed->nr] = zone * ns->zone_blocks;
 			changed->nr += changed->nr <= MOST_CHANGED;

@@ -10,7 +10,8 @@
 struct head {
 	uint64_t size; /* of all of it; 0: nothing was remembered yet */
 	struct zd_nvme_features features;
-	uint32_t write_through, keep_alive, sanitized, sanitize_dword10, pending, masked;
+	uint32_t write_through, keep_alive, sanitized, sanitize_dword10;
+	struct zd_nvme_news untold;
 	uint64_t nr_errors;
 	struct zd_nvme_error_entry errors[ERRORS];
 };
@@ -66,8 +67,7 @@ void zd_nvme_remember(zd_nvme_controller *controller, void *memory)
 	head.keep_alive = atomic_load(&controller->keep_alive);
 	head.sanitized = atomic_load(&subsystem->sanitized);
 	head.sanitize_dword10 = atomic_load(&subsystem->sanitize_dword10);
-	head.pending = controller->pending;
-	head.masked = controller->masked;
+	head.untold = controller->untold;
 	head.nr_errors = controller->nr_errors;
 	memcpy(head.errors, controller->errors, sizeof(head.errors));
 	for (uint32_t i = 1; i <= ZD_NVME_MAX_NAMESPACES; i++) {
@@ -98,7 +98,7 @@ static void recall_namespace(zd_nvme_controller *controller, struct zd_nvme_name
 	controller->namespace_changed[ns->nsid] = it.was_changed != 0;
 	if (controller->changed[ns->nsid]) {
 		*controller->changed[ns->nsid] = it.changed;
-		if (it.changed.pending)
+		if (it.changed.news.pending)
 			atomic_store(&controller->news, 1);
 	}
 	memcpy(ns->dead, from + sizeof(it), ns->nr_zones);
@@ -143,9 +143,8 @@ void zd_nvme_recall(zd_nvme_controller *controller, const void *memory)
 	atomic_store(&controller->keep_alive, head.keep_alive);
 	atomic_store(&subsystem->sanitized, head.sanitized);
 	atomic_store(&subsystem->sanitize_dword10, head.sanitize_dword10);
-	controller->pending = head.pending;
-	controller->masked = head.masked;
-	if (head.pending)
+	controller->untold = head.untold;
+	if (head.untold.pending)
 		atomic_store(&controller->news, 1);
 	recall_errors(controller, &head);
 	for (uint32_t i = 1; i <= ZD_NVME_MAX_NAMESPACES; i++) {

@@ -76,10 +76,15 @@ struct zd_nvme_subsystem {
 
 enum zd_nvme_event { EVENT_INTERNAL, EVENT_RELIABILITY, EVENT_NAMESPACE, EVENT_SANITIZED, EVENT_ZONES, NR_EVENTS };
 
+/* Events that have come and are not told; masked: told, and told again only once their log page was read. */
+struct zd_nvme_news {
+	uint32_t pending, masked; /* bits 1 << enum zd_nvme_event */
+};
+
 /* What one controller has not told of one zoned namespace. */
 struct zd_nvme_changed {
-	uint32_t nr; /* more than MOST_CHANGED: too many */
-	bool pending, masked;
+	uint32_t nr;              /* more than MOST_CHANGED: too many */
+	struct zd_nvme_news news; /* EVENT_ZONES alone */
 	uint64_t slbas[MOST_CHANGED];
 };
 
@@ -111,7 +116,7 @@ struct zd_nvme_controller {
 	uint32_t nr_queues;
 	struct zd_nvme_command *waiting, **last_waiting; /* event requests */
 	uint32_t nr_waiting;
-	uint32_t pending, masked; /* bits 1 << enum zd_nvme_event */
+	struct zd_nvme_news untold; /* all but EVENT_ZONES */
 	struct zd_nvme_changed *changed[ZD_NVME_MAX_NAMESPACES + 1];
 	uint8_t namespace_changed[ZD_NVME_MAX_NAMESPACES + 1];
 	uint64_t nr_errors, remembered; /* remembered: how many of them memory.c has written down */

@@ -285,7 +285,7 @@ void zd_nvme_controller_reset(zd_nvme_controller *controller)
 	for (uint32_t i = 0; i < ZD_NVME_MAX_QUEUES; i++)
 		zd_nvme_abort_all(controller, i);
 	pthread_mutex_lock(&controller->lock);
-	controller->pending = controller->masked = 0;
+	controller->untold = (struct zd_nvme_news){ 0 };
 	controller->nr_errors = controller->remembered = 0;
 	memset(controller->namespace_changed, 0, sizeof(controller->namespace_changed));
 	for (uint32_t i = 0; i <= ZD_NVME_MAX_NAMESPACES; i++)
