@@ -130,7 +130,8 @@ struct job {
 	struct zd_sim_record *records;
 	uint64_t rec_first, rec_used, rec_room, trace_time;
 	bool trace_last, starved;
-	bool beyond; /* the record that is being done lies beyond what the job has */
+	bool beyond;  /* the record that is being done lies beyond what the job has */
+	bool partial; /* it is a trim, and of a part of it nothing was made */
 	/* ZONES */
 	uint32_t zone_next, zone_last, zones_done;
 };

@@ -7,14 +7,18 @@ fio's random numbers is run with few commands, and only must not fail.
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sim.helpers import KIB, disk
+from sim.helpers import KIB, MIB, disk
 from zoned.bench.fioarguments import parse_arguments
 from zoned.bench.fiofile import FioError, Plan, parse
 from zoned.bench.fiooptions import SYNCHRONOUS
@@ -221,6 +225,48 @@ def test_zoned_jobs_do_what_fios_do(line: str) -> None:
         assert sum(found) > 0
     else:
         assert found == tuple(map(int, counts.split()))
+
+
+NOT_ON_A_FILE = {
+    "write_zone_remainder": "newer than fio 3.33",
+    "zonemod=": "fio wants no zonesize with it",
+    "job_max_open_zones": "fio's jobs that find no zone of their own end, by chance more or fewer",
+    "experimental_verify": "fio reads nothing back of zones that it made up on a file",
+}
+"""What fio 3.33 on a file cannot be asked, by what is said in the job."""
+
+
+def told_by_fio(arguments: list[str], folder: Path) -> tuple[int, int, int]:
+    """Reads, writes and trims of all jobs: fio makes up the zones of a file by itself."""
+    place = folder / "disk"
+    with place.open("wb") as file:
+        file.truncate(64 * MIB)
+    told = subprocess.run(
+        ["fio", "--output-format=json", f"--filename={place}", *arguments], cwd=folder, check=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+    ).stdout  # fmt: skip
+    jobs = json.loads(told[told.index("{\n") :])["jobs"]
+    assert not any(job["error"] for job in jobs)
+    reads, writes, trims = (
+        sum(job[way]["total_ios"] for job in jobs) for way in ("read", "write", "trim")
+    )
+    return reads, writes, trims
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        said
+        for said, done in OUTCOMES.items()
+        if done is not None and not any(word in said for word in NOT_ON_A_FILE)
+    ],
+)
+def test_fio_itself_does_the_same_in_zones_of_a_file(
+    said: str, tmp_path: Path, needs: Callable[[str, bool, str], None]
+) -> None:
+    needs("fio", shutil.which("fio") is not None, "running its zoned jobs on a file")
+    words = said.replace("--debug=zbd --aux-path=/x", "").split()
+    assert told_by_fio([*ON_ZONES[1:], "--max_open_zones=4", *words], tmp_path) == OUTCOMES[said]
 
 
 @pytest.mark.parametrize("said", REFUSED)

@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
+from zoned.bench.fioarguments import parse_arguments
 from zoned.bench.fit import FitError, Point, least_absolute, least_squares, leave_one_out, minimum
+from zoned.bench.runner import execute
+from zoned.drives.models import load_drive
 
 pytestmark = pytest.mark.plain
 
@@ -145,6 +148,33 @@ def test_hc620(validate: ModuleType) -> None:
         (3.2, "10.0%"), (2007, "10.0%"), (1.6, "10.0%"), (236.5, "10.0%"), (8.7, "10.0%"),
         (128, "exact"), (4498, "exact"), (0, "exact"),
     ]  # fmt: skip
+
+
+COMMANDS = {
+    "sequential write, depth 8, MiB/s": "--size=1G --ioengine=libaio --iodepth=8 --rw=write --bs=256K",
+    "random write, 4 jobs of depth 4, IOPS": (
+        "--numjobs=4 --group_reporting=1 --runtime=30 --ioengine=libaio --iodepth=4 --rw=randwrite --bs=256K"
+    ),
+    "4 streams of 512 KiB, MiB/s": (
+        "--size=3714878275584 --offset_increment=3714878275584 --numjobs=4 --group_reporting=1 "
+        "--ioengine=psync --rw=randwrite:512 --bs=512K --io_size=2G"
+    ),
+}
+"""How fio was called for these figures, behind the words that all of the calls share."""
+SHARED = "--name=zbc --filename=/dev/sdd --direct=1 --zonemode=zbd --offset=140660178944"
+
+
+@pytest.mark.parametrize("figure", COMMANDS)
+def test_a_pages_own_command_line_gives_its_figure(figure: str) -> None:
+    """With the options that its row names, where the fio of that time did otherwise."""
+    (point,) = [one for one in bench("published").hc620() if one.name == figure]
+    drive, model = load_drive("hc620")
+    geometry = drive.geometry()
+    older = re.findall(r"\b\w+=1\b", point.source)
+    arguments = [*f"{SHARED} {COMMANDS[figure]}".split(), *(f"--{option}" for option in older)]
+    writes = execute(parse_arguments(arguments, geometry), geometry, model, 1).total(1)
+    found = writes.iops if point.stat == "iops" else writes.rate / 2**20
+    assert found == pytest.approx(point.value, rel=0.1)
 
 
 def test_drive_managed(validate: ModuleType) -> None:

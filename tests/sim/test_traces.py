@@ -339,6 +339,18 @@ def test_a_straight_trim_covers_several_zones_and_no_part_of_one(tmp_path: Path)
     result = replay(iolog(*WRITES, *more, *trims), tmp_path / "t", job)
     assert result.total(2).count == 2, "zones 3 and 4: of zone 2 and of zone 5 it is a part"
     assert result.counts["resets"] == 2
+    assert result.jobs[0].partial == 2, "and that is counted, but for what is of no zone at all"
+
+
+def test_trims_that_reset_less_than_they_cover_are_said(tmp_path: Path) -> None:
+    """hc620 begins with conventional zones."""
+    zone, first = 256 * MIB, 524 * 256 * MIB
+    trims = [f"trim 0 {zone}", f"trim {first - zone} {2 * zone}", f"trim {first + 4096} 4096"]
+    path = save(tmp_path / "t", iolog(f"trim {first} {zone}", *trims))
+    text = ok("bench", "--trace", path, "--straight", "--quiet").text
+    assert "passed over, in whole or in part: 3 trims of a part of a zone, or of conv" in text
+    whole = save(tmp_path / "w", iolog(f"trim {first} {2 * zone}"))
+    assert "passed over" not in ok("bench", "--trace", whole, "--straight", "--quiet").text
 
 
 def test_a_straight_trim_of_the_last_zone_which_is_smaller(tmp_path: Path) -> None:

@@ -165,6 +165,8 @@ class JobResult:
     """What became of steadystate; None: it was not asked for."""
     folded: int = 0
     """Commands of a trace that lay beyond the disk (or the log layer's volume)."""
+    partial: int = 0
+    """Trims of a trace of which not all was reset: a part of a zone, or a conventional one."""
 
     @property
     def write_amplification(self) -> float:
@@ -487,6 +489,7 @@ class Simulation:
             depth_found=raw.depth_found,
             steady=_steady(raw),
             folded=raw.folded,
+            partial=raw.partial,
         )
 
     def _stats(self, index: int, raw: Any) -> tuple[Stats, Stats, Stats]:

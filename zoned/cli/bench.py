@@ -376,6 +376,12 @@ def _run(
                 f"beyond {room}: {counted(folded, 'command')}, in whole or in part; reads and "
                 "writes went on from its start, and nothing was made of trims"
             )
+        partial = sum(job.partial for job in run.jobs)
+        if partial:
+            notes.append(
+                f"passed over, in whole or in part: {counted(partial, 'trim')} of a part of a "
+                "zone, or of conventional ones: only whole sequential zones are reset"
+            )
     return run, notes, plan
 
 

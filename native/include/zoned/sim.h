@@ -332,6 +332,7 @@ struct zd_sim_result {
 	/* TRACE */
 	uint64_t
 		folded; /* commands that lie beyond the job's range, or its volume: taken round to its start; trims: left out */
+	uint64_t partial; /* trims, straight: of a part of a zone or of conventional ones, of which nothing was made */
 	/* zones when `error` ended it: what a limit that was in the way is told with */
 	uint32_t implicit_open, explicit_open, closed, reserved;
 	/* steady: what was compared with the limit last, and the means of the samples */

@@ -5,7 +5,8 @@
 static void record_used(struct job *job)
 {
 	job->r.folded += job->beyond;
-	job->beyond = false;
+	job->r.partial += job->partial;
+	job->beyond = job->partial = false;
 	job->rec_first++;
 	job->rec_used--;
 }
@@ -107,8 +108,11 @@ static enum next trace_trim(struct zd_sim *sim, struct job *job, struct command 
 	zone += from != zone_start(m, zone);
 	while (zone <= last && zone_conv(m, zone))
 		zone++;
-	if (zone > last || zone_start(m, zone) + zone_length(m, zone) > end)
+	job->partial |= zone > last || zone_start(m, zone) != from;
+	if (zone > last || zone_start(m, zone) + zone_length(m, zone) > end) {
+		job->partial |= r->length != 0;
 		return NEXT_END;
+	}
 	r->length = end - zone_start(m, zone) - zone_length(m, zone);
 	r->offset = zone_start(m, zone) + zone_length(m, zone) - job->p.offset;
 	c->cmd = ZD_CMD_RESET;
