@@ -7,9 +7,10 @@ below a ``keeper`` that ends what it leaves, ``marks`` hears what a workload may
 ``story`` and ``page`` tell it.
 """
 
+from zoned.crashtest.children import CrashTestError
 from zoned.crashtest.marks import MarkError
 from zoned.crashtest.marks import set_mark as mark
-from zoned.crashtest.running import CrashTest, CrashTestError, Result, Settings, Verdict
+from zoned.crashtest.running import CrashTest, Result, Settings, Verdict
 
 __all__ = [
     "CrashTest",

@@ -17,7 +17,11 @@ _PROGRAM = Path(__file__).with_name("keeper.py")
 _PATIENCE = 10.0
 
 
-class GoneError(RuntimeError):
+class CrashTestError(RuntimeError):
+    """A crash test that cannot be made, or not as it was asked for."""
+
+
+class GoneError(CrashTestError):
     """The program has killed the process above it, so that nobody knows what it left."""
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +25,8 @@ from zoned.crash.choices import CrashIdError, Strategy
 from zoned.crash.recorded import History
 from zoned.crash.survivors import Points, State, States
 from zoned.crashtest import marks, places
-from zoned.crashtest.children import GoneError, Keepers
-from zoned.crashtest.places import Door, Outcome, Place, Stop
+from zoned.crashtest.children import CrashTestError, Keepers
+from zoned.crashtest.places import Door, Outcome, Stop
 from zoned.crashtest.scratch import alone, scratch
 from zoned.device import Device, create
 from zoned.device import open as open_disk
@@ -39,10 +39,6 @@ _OF_CONTENT = 2000
 """Characters that are kept of what a verifier says that is content: there may be many."""
 _HOST = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES)
 """Errors that say nothing of the disk."""
-
-
-class CrashTestError(RuntimeError):
-    """A crash test that cannot be made, or not as it was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +189,7 @@ class CrashTest:
             places.placed(self.settings.door, disk, self._scratch) as place,
         ):
             more = {marks.VARIABLE: ears.path}
-            outcome = self._tried(place, workload, more, timeout, ears.line)
+            outcome = places.run(self._keepers, place, workload, more, timeout, ears.line)
         os.unlink(disk)
         (self.folder / "workload.log").write_text(outcome.output, "utf-8", "backslashreplace")
         if not outcome.ok:
@@ -205,20 +201,6 @@ class CrashTest:
         if ears.refused:
             raise CrashTestError(f"the workload set a mark in vain: {ears.refused}")
         return outcome
-
-    def _tried(
-        self,
-        place: Place,
-        command: Sequence[str],
-        more: Mapping[str, str],
-        timeout: float,
-        line: Callable[[bytes], None] | None = None,
-        stop: Stop | None = None,
-    ) -> Outcome:
-        try:
-            return places.run(self._keepers, place, command, more, timeout, line, stop)
-        except GoneError as error:
-            raise CrashTestError(str(error)) from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -387,7 +369,8 @@ class CrashTest:
         try:
             with places.placed(self.settings.door, image, self._scratch) as place:
                 timeout = self.settings.timeout
-                return self._tried(place, self.settings.verify, more, timeout, stop=self._stop)
+                verify = self.settings.verify
+                return places.run(self._keepers, place, verify, more, timeout, stop=self._stop)
         except (FileNotFoundError, PermissionError):
             raise
         except OSError as error:
