@@ -151,6 +151,7 @@ def ours(folder: Path) -> Iterator[Target]:
         logical_block=BLOCK,
         max_open=0,
         host_sync="never",
+        slot_cache=SIZE,  # tgt's file keeps its room on the host, too
     ) as device:
         for zone in device.zones:
             device.pwrite(b"x" * zone.length, zone.start)

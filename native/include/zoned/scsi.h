@@ -128,7 +128,13 @@ struct zd_scsi_task {
 	/* The library's, too. */
 	uint8_t aborts; /* others */
 	uint8_t reserved1[7];
-	uint64_t reserved[2];
+	/*
+	 * The transport's: where a long read may leave its bytes where they are, in a zone that is written once, instead of
+	 * putting them into `in`; NULL: never. If pin->length is not 0 behind it, `in_length` bytes lie at pin->at, until
+	 * zd_scsi_unpin(). Nobody else's writes and resets are kept by it, but it takes up room: give it back soon.
+	 */
+	struct zd_pin *pin;
+	uint64_t reserved;
 };
 
 /*
@@ -138,6 +144,8 @@ struct zd_scsi_task {
  * take exactly what they name, or nothing.
  */
 void zd_scsi_exec(zd_scsi_nexus *nexus, struct zd_scsi_task *task);
+/* Of a task that has ended, before its unit's disk is closed; nothing where there is no pin. Never fails. */
+void zd_scsi_unpin(struct zd_scsi_task *task);
 /*
  * End a task that zd_scsi_exec() was given and that has not ended, from any thread, as zd_cancel() does: a request that is
  * held up ends, and no further one is begun. It ends with TASK ABORTED, or, if it was too late for that, as it would have.

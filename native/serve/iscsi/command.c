@@ -34,6 +34,7 @@ static struct task *free_slot(struct connection *c)
 
 static void release(struct connection *c, struct task *t)
 {
+	zd_scsi_unpin(&t->scsi);
 	zd_buffer_put(&c->peer.buffers, t->buffer);
 	t->buffer = NULL;
 	t->state = FREE;
@@ -45,6 +46,18 @@ void zd_iscsi_sent(struct connection *c)
 	for (uint32_t i = 0; i < c->nr_slots; i++)
 		if (c->tasks[i].state == ENDED)
 			release(c, &c->tasks[i]);
+}
+
+void zd_iscsi_stuck(struct connection *c)
+{
+	for (uint32_t i = 0; i < c->nr_slots; i++) {
+		struct task *t = &c->tasks[i];
+
+		if (t->state != ENDED || !t->pin.length)
+			continue;
+		zd_link_move(&c->peer.link, t->pin.at, t->pin.length, t->buffer->data);
+		zd_scsi_unpin(&t->scsi);
+	}
 }
 
 /* It takes no room in the window any more. */
@@ -82,6 +95,7 @@ static uint32_t set_residual(const struct task *t, uint8_t *flags)
 /* What was read, in PDUs that the initiator takes; the last one brings a good status along. *whole: it did. */
 static int send_data(struct connection *c, struct task *t, bool *whole)
 {
+	const uint8_t *data = t->pin.length ? t->pin.at : t->buffer->data;
 	uint64_t length = t->scsi.in_length, at = 0, burst = 0;
 	uint32_t number = 0;
 	int err;
@@ -114,7 +128,7 @@ static int send_data(struct connection *c, struct task *t, bool *whole)
 		put32(head + AT_TTT, NOBODY);
 		put32(head + AT_DATA_SN, number++);
 		put32(head + AT_OFFSET, (uint32_t)at);
-		zd_iscsi_send(c, head, t->buffer->data + at, (uint32_t)part);
+		zd_iscsi_send(c, head, data + at, (uint32_t)part);
 		at += part;
 		*whole = status;
 	}
@@ -392,6 +406,7 @@ static void begin(struct connection *c, struct task *t, const uint8_t *more, uin
 
 	memset(&t->scsi, 0, sizeof(t->scsi));
 	t->buffer = NULL;
+	t->pin = (struct zd_pin){ 0 };
 	t->received = t->expect = 0;
 	t->itt = get32(bhs + AT_ITT);
 	t->edtl = get32(bhs + AT_TTT);
@@ -435,6 +450,7 @@ static int with_data_in(struct connection *c, struct task *t, uint64_t wants_in)
 		t->part = (struct iovec){ t->buffer->data, room };
 		t->scsi.in = &t->part;
 		t->scsi.nr_in = 1;
+		t->scsi.pin = &t->pin;
 	}
 	return run(c, t);
 }

@@ -182,6 +182,11 @@ static void sent(void *arg)
 	zd_iscsi_sent(arg);
 }
 
+static void stuck(void *arg)
+{
+	zd_iscsi_stuck(arg);
+}
+
 int zd_iscsi_serve(struct zd_peer *peer)
 {
 	struct connection *c = connection_of(peer);
@@ -205,5 +210,6 @@ void zd_iscsi_prepare(struct connection *c)
 	link->woken = woken;
 	link->idle = idle;
 	link->sent = sent;
+	link->stuck = stuck;
 	link->arg = c;
 }

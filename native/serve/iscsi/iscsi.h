@@ -40,6 +40,7 @@ struct task {
 	struct zd_scsi_task scsi;
 	struct zd_work work;
 	struct zd_buffer *buffer;
+	struct zd_pin pin; /* what was read lies there, and not in the buffer */
 	struct iovec part;
 	uint64_t expect;    /* bytes that the command takes of what is sent */
 	uint64_t received;  /* bytes sent so far, taken or not */
@@ -142,6 +143,8 @@ void zd_iscsi_abort(struct connection *c, struct task *t);
 int zd_iscsi_cleared(struct connection *c, struct task *t);
 /* All that was queued is sent: buffers and slots are free again. */
 void zd_iscsi_sent(struct connection *c);
+/* It will take its time: no answer keeps the disk's own bytes. */
+void zd_iscsi_stuck(struct connection *c);
 /* Forget all tasks; the executor has none of them any more. */
 void zd_iscsi_forget_tasks(struct connection *c);
 

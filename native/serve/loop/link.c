@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -66,17 +67,46 @@ static void quieten(struct zd_link *link)
 	}
 }
 
+/*
+ * Who waits for one answer before he asks the next thing asks it soon: that takes less time than to fall asleep and to be
+ * woken. So a thread that slept for a moment only looks some times more before it sleeps again, and lets others have its
+ * processor in between; after a vain turn half as often.
+ */
+#define MOST_LOOKS 64u
+#define SHORT_SLEEP 100000u /* ns */
+
+static ssize_t look(struct zd_link *link, struct msghdr *message)
+{
+	uint32_t left = link->looks;
+	ssize_t n;
+
+	for (;;) {
+		n = recvmsg(link->fd, message, MSG_DONTWAIT);
+		if (n >= 0 || errno != EAGAIN || !left--)
+			break;
+		sched_yield();
+	}
+	if (n < 0)
+		link->looks /= 2;
+	return n;
+}
+
 /* Until there are bytes, or an end, to be read. */
 static int await_bytes(struct zd_link *link)
 {
 	struct pollfd both[2] = { { .fd = link->fd, .events = POLLIN }, { .fd = link->event, .events = POLLIN } };
 
+	link->unpolled = 0;
 	for (;;) {
 		int n, r = zd_link_flush(link);
+		uint64_t since;
 
 		if (r)
 			return r;
+		since = zd_now();
 		n = poll(both, 2, (int)(link->asked ? link->stall_ms : link->idle_ms));
+		if (n > 0 && zd_now() - since < SHORT_SLEEP)
+			link->looks = MOST_LOOKS;
 		if (n < 0 && errno != EINTR)
 			return -errno;
 		if (n == 0) {
@@ -101,26 +131,33 @@ static int await_bytes(struct zd_link *link)
 	}
 }
 
-/* Some bytes into places; more than 0. */
+#define MOST_UNPOLLED 8u
+
+/* Some bytes into places; more than 0. Who called in the meantime is heard now and then, though bytes keep coming. */
 static ssize_t receive(struct zd_link *link, struct iovec *parts, int nr)
 {
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = (size_t)nr };
 
 	for (;;) {
-		int r = await_bytes(link);
+		int r = zd_link_flush(link);
 		ssize_t n;
 
 		if (r)
 			return r;
-		n = recvmsg(link->fd, &message, MSG_DONTWAIT);
-		if (n > 0) {
-			link->asked = false;
-			return n;
+		if (link->unpolled++ < MOST_UNPOLLED) {
+			n = look(link, &message);
+			if (n > 0) {
+				link->asked = false;
+				return n;
+			}
+			if (n == 0)
+				return atomic_load(&link->dropped) ? -ESHUTDOWN : -ECONNRESET;
+			if (errno != EAGAIN && errno != EINTR)
+				return -errno;
 		}
-		if (n == 0)
-			return atomic_load(&link->dropped) ? -ESHUTDOWN : -ECONNRESET;
-		if (errno != EAGAIN && errno != EINTR)
-			return -errno;
+		r = await_bytes(link);
+		if (r)
+			return r;
 	}
 }
 
@@ -258,37 +295,51 @@ static int await_room(struct zd_link *link)
 	return n == 0 ? -ETIMEDOUT : 0;
 }
 
+void zd_link_move(struct zd_link *link, const void *from, uint64_t length, void *to)
+{
+	for (uint32_t i = link->nr_sent; i < link->nr_parts; i++) {
+		struct iovec *part = &link->parts[i];
+		uint64_t at = (uintptr_t)part->iov_base - (uintptr_t)from;
+
+		if (at < length)
+			part->iov_base = memcpy((uint8_t *)to + at, part->iov_base, part->iov_len);
+	}
+}
+
 int zd_link_flush(struct zd_link *link)
 {
-	struct iovec *part = link->parts;
-	uint32_t left = link->nr_parts;
-
-	if (!left)
+	if (!link->nr_parts)
 		return 0;
-	while (left) {
-		struct msghdr message = { .msg_iov = part, .msg_iovlen = left };
+	while (link->nr_sent < link->nr_parts) {
+		struct iovec *part = &link->parts[link->nr_sent];
+		struct msghdr message = { .msg_iov = part, .msg_iovlen = link->nr_parts - link->nr_sent };
 		ssize_t n = sendmsg(link->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-			int r = errno == EAGAIN ? await_room(link) : 0;
+			int r = 0;
 
+			if (errno == EAGAIN) {
+				if (link->stuck)
+					link->stuck(link->arg);
+				r = await_room(link);
+			}
 			if (r)
 				return r;
 			continue;
 		}
 		if (n < 0)
 			return atomic_load(&link->dropped) ? -ESHUTDOWN : -errno;
-		while (left && (size_t)n >= part->iov_len) {
+		while (link->nr_sent < link->nr_parts && (size_t)n >= part->iov_len) {
 			n -= (ssize_t)part->iov_len;
 			part++;
-			left--;
+			link->nr_sent++;
 		}
-		if (left) {
+		if (n) {
 			part->iov_base = (uint8_t *)part->iov_base + n;
 			part->iov_len -= (size_t)n;
 		}
 	}
-	link->nr_parts = link->nr_heads = 0;
+	link->nr_parts = link->nr_heads = link->nr_sent = 0;
 	link->queued = 0;
 	link->sent(link->arg);
 	return 0;

@@ -68,17 +68,22 @@ struct zd_link {
 	uint32_t idle_ms, stall_ms;
 	/* Called by the link's own thread while it waits for bytes. woken: somebody called zd_link_wake(). idle: nothing came for
 	 * idle_ms; if it gives 1, it has asked the other side, and if nothing comes for stall_ms after that either, it is over.
-	 * sent: all that was queued is out. */
+	 * sent: all that was queued is out. stuck: it will wait for room to send what is queued, so memory that is not to be
+	 * kept that long is left by zd_link_move(). */
 	int (*woken)(void *arg);
 	int (*idle)(void *arg);
 	void (*sent)(void *arg);
+	void (*stuck)(void *arg);
 	void *arg;
 	_Atomic uint32_t dropped;
 	uint8_t *in; /* ZD_LINK_IN bytes, of which begin .. end are there */
 	uint32_t begin, end;
-	bool asked; /* by idle, and nothing came since */
+	bool asked;        /* by idle, and nothing came since */
+	uint32_t looks;    /* how often it looks for bytes again before it sleeps */
+	uint32_t unpolled; /* pieces received since it last saw whether somebody called */
 	uint32_t nr_heads, nr_parts;
-	uint64_t queued; /* bytes */
+	uint32_t nr_sent; /* of the parts */
+	uint64_t queued;  /* bytes */
 	struct iovec parts[ZD_LINK_PARTS];
 	uint8_t heads[ZD_LINK_HEADS][ZD_LINK_HEAD] __attribute__((aligned(64)));
 };
@@ -115,6 +120,8 @@ uint8_t *zd_link_head(struct zd_link *link, int *err);
 /* Queue bytes, which must stay until `sent`. */
 void zd_link_put(struct zd_link *link, const void *data, uint64_t length);
 int zd_link_flush(struct zd_link *link);
+/* Copy what is queued of these bytes and not sent to other memory, as far from its beginning, and send it from there. */
+void zd_link_move(struct zd_link *link, const void *from, uint64_t length, void *to);
 
 /* From any thread. */
 void zd_link_wake(struct zd_link *link);
