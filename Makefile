@@ -106,7 +106,7 @@ lib: ## libzoned.a and libzoned.so in build/lib, for C programs
 	@$(MAKE) -s -C native all
 
 install-lib: ## Install libzoned, its headers and zoned.pc: PREFIX=/usr/local, DESTDIR=
-	@$(MAKE) -s -C native install $(if $(PREFIX),PREFIX=$(abspath $(PREFIX)))
+	@$(MAKE) -s -C native install $(if $(PREFIX),PREFIX="$$(realpath -m -- "$$PREFIX")")
 
 dist: build ## A wheel and a source archive in dist/
 	@rm -rf dist

@@ -7,6 +7,7 @@ kernel's, which nobody else has, and which only its owner may open until it is d
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -17,21 +18,38 @@ from typing import BinaryIO
 
 _LONGEST = 200  # bytes of a name that go into a temporary one; names may have 255
 
+_IMAGE = b"ZDIMAGE"  # what a disk image begins with
+
+
+def refuse_image(path: str) -> None:
+    """Raises FileExistsError where a disk image has that name: a page or a trace would take all of
+    the disk's data with it, and no terminal might be there to ask at."""
+    found = b""
+    with contextlib.suppress(OSError):  # whoever may not look at it is told why by writing
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, "rb") as file:
+                found = file.read(len(_IMAGE))
+    if found == _IMAGE:
+        raise FileExistsError(
+            errno.EEXIST, "a disk image is there: name another file, or remove it first", path
+        )
+
 
 class Temporary:
     """A new file beside ``path`` whose name, which has ``what`` in it, nobody else has.
 
     It is made by ``make``, within a block that ends with ``remove``: the name is there before the
-    file, so that no interrupt leaves one behind.
+    file, so that no interrupt leaves one behind. Errors call ``path`` what is ``said``.
     """
 
-    def __init__(self, path: str, what: str) -> None:
+    def __init__(self, path: str, what: str, said: str | None = None) -> None:
         self._path, self._what = path, what
+        self._said = path if said is None else said
         self.name = ""
         """Empty: there is none yet."""
 
     def make(self) -> BinaryIO:
-        """The file, empty, for its owner alone. Raises OSError that names ``path``."""
+        """The file, empty, for its owner alone. Raises OSError."""
         folder, base = os.path.split(self._path)
         start = os.fsdecode(os.fsencode(base)[:_LONGEST])
         while True:
@@ -42,7 +60,7 @@ class Temporary:
             except FileExistsError:
                 self.name = ""
             except OSError as error:
-                error.filename = self._path
+                error.filename = self._said
                 raise
 
     def remove(self) -> None:
@@ -63,10 +81,12 @@ def replacing(path: str | os.PathLike[str], *, follow: bool = True) -> Iterator[
     with ``follow`` False it is replaced itself, and its target left alone.
 
     The new file has the permissions of the old one, else those that the umask leaves. Raises
-    OSError; one of making the file names ``path``.
+    OSError; one of making the file names ``path``. A disk image is not replaced (FileExistsError).
     """
     real = os.path.realpath(path) if follow else os.path.abspath(path)
-    temporary = Temporary(real, "writing")
+    if follow or not os.path.islink(path):
+        refuse_image(os.fsdecode(path))
+    temporary = Temporary(real, "writing", os.fsdecode(path))
     try:
         with temporary.make() as stream:
             yield stream

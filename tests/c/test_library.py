@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -136,3 +137,37 @@ def test_every_function_lists_its_errors_by_name() -> None:
         if not found or len(found) != len(set(found)) or set(found) - known:
             wrong.append(f"{name}: {sorted(set(found) - known) or found or 'no list'}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_folder_may_have_a_blank(
+    installed: Path, tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    """make split it: the headers went to folders of other names."""
+    prefix = tmp_path / "pre fix"
+    make = ["make", "-s", "-C", str(ROOT / "native"), "install", f"PREFIX={prefix}"]
+    make += [f"OUT={installed.parent / 'out'}", "CFLAGS=-O1"]
+    subprocess.run(make, check=True, timeout=900, env=clean_environment)
+    assert [path.name for path in tmp_path.iterdir()] == ["pre fix"]
+    found = {**clean_environment, "PKG_CONFIG_PATH": str(prefix / "lib" / "pkgconfig")}
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "zoned"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=found,
+    )
+    assert shlex.split(flags.stdout)[:2] == [f"-I{prefix}/include", f"-L{prefix}/lib"]
+
+
+def test_the_front_door_installs_there_too(
+    tmp_path: Path, clean_environment: dict[str, str]
+) -> None:
+    prefix = tmp_path / "pre fix"
+    told = subprocess.run(
+        ["make", "-n", "-C", str(ROOT), "install-lib", f"PREFIX={prefix}/../pre fix"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=clean_environment,
+    )
+    assert f'install -d "{prefix}/include/zoned" "{prefix}/lib/pkgconfig"' in told.stdout

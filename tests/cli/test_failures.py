@@ -366,6 +366,58 @@ def test_the_disk_itself_is_no_file_to_write_or_read(disk: Path, tmp_path: Path)
         assert device.zones[3].wp == device.zones[3].start
 
 
+def test_another_disk_is_no_file_to_write_either(disk: Path, tmp_path: Path) -> None:
+    """One mistyped name, and a page of a benchmark lay where a disk was."""
+    other = tmp_path / "other.img"
+    with zoned.create(other) as device:
+        device.append(5, b"kept" * 1024)
+    link = tmp_path / "link"
+    link.symlink_to(other)
+    before = other.read_bytes()
+    run = ("bench", "random-zones", "--set", "seconds=0.01", "--quiet")
+    for name in (other, link):
+        for command in (
+            ("read", disk, "--zone", "1", "-O", name, "-f"),
+            ("dump", disk, name, "-f"),
+            ("trace", "record", disk, name, "-f", "--", "true"),
+            (*run, "--html", name),
+        ):
+            assert (
+                refused(*command)
+                == f"{name}: a disk image is there: name another file, or remove it first"
+            )
+    assert other.read_bytes() == before
+
+
+def test_a_file_that_cannot_be_made_is_called_as_it_was_given(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refused("dump", disk, "no/x.zdump") == "no/x.zdump: No such file or directory"
+
+
+@pytest.mark.parametrize("name", ["dir", "image", "the", "open"])
+def test_a_file_that_is_called_as_a_word_of_the_sentence_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """An image called "image" that is not there was told of as "No such file or directory"."""
+    monkeypatch.chdir(tmp_path)
+    told = "No such file or directory (cannot open the image)"
+    assert refused("info", name) == f"{name}: {told}"
+    os.mkdir(name)
+    assert refused("info", name) == f"{name}: Is a directory (cannot open the image)"
+
+
+def test_a_bench_is_not_run_for_a_page_that_cannot_be_written(tmp_path: Path) -> None:
+    """It was told behind the run, which may have taken an hour."""
+    run = ("bench", "random-zones", "--set", "seconds=0.01", "--html")
+    missing = tmp_path / "no" / "page.html"
+    for name, wrong in ((missing, "No such file or directory"), (tmp_path, "Is a directory")):
+        done = inside(*run, name)
+        assert sentence(done) == f"{name}: {wrong}"
+        assert not done.out
+
+
 def test_what_is_no_regular_file_is_not_offered_for_replacing(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -536,3 +588,10 @@ def test_a_dump_says_nothing_to_the_terminal(disk: Path, tmp_path: Path) -> None
     copy = tmp_path / "copy.img"
     assert zonedctl("restore", dump, copy).status == 0
     harmless(zonedctl("info", copy))
+
+
+def test_what_is_not_exported_is_named(tmp_path: Path) -> None:
+    rest = "zonedctl export list tells which there are"
+    name = tmp_path / "no.img"
+    assert refused("export", "stop", name) == f"there is no export of {name}: {rest}"
+    assert refused("export", "stop", "--pid", 1) == f"there is no export in process 1: {rest}"

@@ -398,3 +398,14 @@ def test_histories_of_processes_in_pytest(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pytest", "-q", "test_it.py"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_command_that_is_missing_is_told(path: Path) -> None:
+    """One whose process was killed before its record leaves none, and others may rest on it."""
+    with zoned.memory(**DISK) as device, zoned.crash.record(device, path):
+        device.append(5, bytes(BLOCK))
+        device.append(5, bytes(BLOCK))
+    with History(path) as history:
+        del history.changes[0]
+        with pytest.raises(HistoryError, match="killed amid a command had done of it is in no"):
+            history.disk()

@@ -215,7 +215,7 @@ def test_bad_ids_and_spaces_are_told(dev: zoned.Device) -> None:
     for wrong, said in (
         ("no hex", "is no id of a crash state"),
         (some[:-1] + ("0" if some[-1] != "0" else "1"), "is damaged"),
-        ("", "is damaged"),
+        ("", "'' is no id of a crash state"),
     ):
         with pytest.raises(CrashIdError, match=said):
             states.rebuild(wrong)

@@ -156,6 +156,7 @@ def test_bad_markers_are_told_in_one_sentence(tmp_path: Path) -> None:
     for _, sentence in BAD_MARKERS:
         assert f"\nzoned settings of this test: {sentence}" in said
     assert "Traceback" not in said and "pytest_plugin.py" not in said
+    assert "During handling" not in said
 
 
 def test_a_size_and_a_number_of_zones_take_each_others_place(tmp_path: Path) -> None:

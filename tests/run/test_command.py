@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import zoned
 from run.programs import made, ok, started
 from waiting import until
+from zoned.running import session
 
 
 def folders() -> set[str]:
@@ -35,6 +37,34 @@ def test_disks_by_name_and_fresh(shm: Path) -> None:
     names = ["--disk", f"sdz={image}", "--fresh", "test", "--fresh", "test"]
     told = ok(["sh", "-c", script], *names).split()
     assert told == ["67108864"] * 3 + ["/sys/devices/virtual/block/sdz"]
+
+
+@pytest.mark.parametrize("folder", ["Jane Doe", "a:b", "$ORIGIN"])
+def test_the_package_may_lie_under_any_name(
+    shm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """LD_PRELOAD is split at blanks and colons: programs ran without the disks, as if there were none."""
+    image = made(shm / "disk.img")
+    place = tmp_path / folder
+    place.mkdir()
+    library = shutil.copy(session.library(), place)
+    monkeypatch.setattr(session, "library", lambda: str(library))
+    script = "sh -c 'dd if=/dev/zoned0 of=/dev/null bs=4k count=1 status=none'"
+    done = zoned.run(["sh", "-c", script], disks={"zoned0": image}, stderr=-1, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_library_that_no_name_can_be_given_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a b"
+    place.mkdir()
+    library = shutil.copy(session.library(), place)
+    monkeypatch.setattr(session, "library", lambda: str(library))
+    monkeypatch.setattr(session.folders, "home", lambda: str(place))
+    with pytest.raises(zoned.RunError, match="set TMPDIR to a folder without"):
+        zoned.run(["true"], fresh={"zoned0": "test"})
+    assert sorted(os.listdir(place)) == [os.path.basename(library)]
 
 
 def test_nothing_is_left_behind(shm: Path) -> None:

@@ -338,6 +338,7 @@ def test_listing_names_every_pattern() -> None:
         ("log", {"hot": "0.9"}, "write r/f"),
         ("log", {"volumes": "nan"}, "volumes=nan: it must be a number from 0"),
         ("log", {"warm": "-1"}, "warm=-1: it must be a number from 0"),
+        ("log", {"warm": ""}, "warm=: it must be a number from 0"),
         ("log", {"separate": "5"}, "separate is 5: it must be 0 or 1"),
         ("append-depth", {}, "has no zone append"),
         ("zone-commands", {"occupancies": "0.5,2"}, "must lie in 0 to 1"),

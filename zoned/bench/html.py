@@ -184,7 +184,7 @@ def write(path: str | os.PathLike[str], text: str, *, follow: bool = True) -> No
             file.write(text.encode("utf-8"))
     except OSError as error:
         code = error.errno or errno.EIO
-        raise OSError(code, os.strerror(code), os.fspath(path)) from None
+        raise OSError(code, error.strerror or os.strerror(code), os.fspath(path)) from None
 
 
 # ----------------------------------------------------------------------------------- sections

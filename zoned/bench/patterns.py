@@ -72,7 +72,10 @@ def _convert(pattern: str, key: str, text: str, like: Value) -> Value:
 
 
 def _part(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1e9:
         raise ValueError("it must be a number from 0 to 1e9")
     return value

@@ -269,6 +269,12 @@ def _signal_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     return error
 
 
+def _names(text: str, file: str) -> bool:
+    """Whether a sentence says already which file it is about. A file may be called as a word of the
+    sentence is ("image"), or as a part of one: only a path with a slash cannot be one by chance."""
+    return text.startswith(f"{file}: ") or ("/" in file and file in text)
+
+
 def sentence(error: BaseException) -> str:
     """One sentence from an exception: of the library as it is, of the host with the file's name."""
     if isinstance(error, MemoryError):
@@ -276,7 +282,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and type(error).__str__ is OSError.__str__ and error.strerror:
         text = error.strerror
         bare = error.errno is not None and text == os.strerror(error.errno)  # the host's own words
-        if error.filename is not None and (bare or str(error.filename) not in text):
+        if error.filename is not None and (bare or not _names(text, os.fsdecode(error.filename))):
             text = f"{os.fsdecode(error.filename)}: {text}"
         elif bare and error.errno in _OF_OUTPUT:
             text = f"cannot write to standard output: {text}"

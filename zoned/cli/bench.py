@@ -13,6 +13,7 @@ import click
 
 from zoned.cli import benchparts
 from zoned.cli.app import Failure, example
+from zoned.cli.files import refuse_unwritable
 from zoned.cli.params import DriveName, FilePath, PatternOrFile, Percent, shown
 from zoned.cli.progress import Bar
 from zoned.plaintext import printable
@@ -151,6 +152,7 @@ def bench_command(
         benchparts.compared(what[1:], form, output, html, fail_over)
         return
     if kind == "sweep":
+        refuse_unwritable(html)
         benchparts.swept(what[1:], dask, benchparts.workers(jobs), html, quiet)
         return
     if kind == "fit":
@@ -162,6 +164,7 @@ def bench_command(
 
         said = report_of(what)
         form, output = said.get("format", form), said.get("output", output)
+    refuse_unwritable(output, html)
     if clock == "real":
         _real(what, arguments, disk, chosen, seed, form, output, html, quiet)
         return

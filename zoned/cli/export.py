@@ -368,7 +368,10 @@ def stop_command(every: bool, pid: int | None, what: str | None) -> int:
     stopped = registry.stop(wanted)
     deleted = delete_without_server(wanted)
     if not stopped and not deleted:
-        raise Failure("no export is to be stopped" if every else "there is no such export")
+        if every:
+            raise Failure("no export is to be stopped")
+        named = f"of {what}" if pid is None else f"in process {pid}"
+        raise Failure(f"there is no export {named}: zonedctl export list tells which there are")
     until = time.monotonic() + _PATIENCE
     while left := [one for one in stopped if one.is_there()]:
         if time.monotonic() > until:

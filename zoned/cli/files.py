@@ -7,6 +7,7 @@ pipe, /dev/null) is written as it is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -17,7 +18,7 @@ from typing import BinaryIO
 from zoned.cli.app import Failure
 from zoned.cli.ask import confirm_replace
 from zoned.openers import refuse_used
-from zoned.wholefile import replacing
+from zoned.wholefile import refuse_image, replacing
 
 
 @contextmanager
@@ -63,6 +64,27 @@ def refuse_the_disk(path: str, image: str, what: str) -> None:
     with contextlib.suppress(OSError):
         if os.path.samefile(path, image):
             raise Failure(f"{path} is the disk itself: {what} needs a file of its own")
+
+
+def refuse_unwritable(*paths: str | None) -> None:
+    """Raises OSError for files that could not be written behind a run: whoever waits for an hour
+    hears it before. What only shows in writing, such as a full disk, is told then."""
+    for path in paths:
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        number = 0
+        if os.path.isdir(real):
+            number = errno.EISDIR
+        elif os.path.exists(real) and not os.path.isfile(real):
+            number = 0 if os.access(real, os.W_OK) else errno.EACCES
+        elif not os.path.isdir(os.path.dirname(real)):
+            number = errno.ENOENT
+        elif not os.access(os.path.dirname(real), os.W_OK | os.X_OK):
+            number = errno.EACCES
+        if number:
+            raise OSError(number, os.strerror(number), path)
+        refuse_image(path)
 
 
 def refuse_existing(image: str, replace: bool) -> None:

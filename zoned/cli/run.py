@@ -260,5 +260,6 @@ def _program(command: Sequence[str], session: Session) -> int:
         except FileNotFoundError:
             raise Failure(f"{command[0]}: there is no such program", _NOT_FOUND) from None
         except PermissionError:
-            raise Failure(f"{command[0]}: it cannot be run", _NOT_RUNNABLE) from None
+            name = command[0] or "''"
+            raise Failure(f"{name}: it cannot be run", _NOT_RUNNABLE) from None
         return ended(child[0])

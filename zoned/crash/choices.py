@@ -221,7 +221,9 @@ class CrashStates:
         try:
             raw = bytes.fromhex(crash_id)
         except ValueError:
-            raise CrashIdError(f"{crash_id!r} is no id of a crash state: hex digits") from None
+            raw = b""
+        if not raw:
+            raise CrashIdError(f"{crash_id!r} is no id of a crash state: hex digits")
         body, check = raw[:-4], raw[-4:]
         if len(raw) < 9 or zlib.crc32(body).to_bytes(4, "big") != check:
             raise CrashIdError(f"the id {crash_id} is damaged: its check sum is wrong")

@@ -290,7 +290,8 @@ class Build:
         except (OSError, ValueError) as error:
             raise HistoryError(
                 f"{self.history.path}: command {item.number}, {item}, came out otherwise when the "
-                f"disk was built: {error}"
+                f"disk was built: {error}; what a process that was killed amid a command had done "
+                "of it is in no recording"
             ) from error
         self.point += 1
         return item

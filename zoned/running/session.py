@@ -27,6 +27,8 @@ _PREFIX = "zoned-run-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,29}")
 _MOST = 16
 _LIBRARY = "_preload.abi3.so"
+_SPLIT = re.compile(r"[ :$]")
+"""What ends a name in LD_PRELOAD, or begins a variable of the loader's: ld.so(8)."""
 _CHARACTER_NODES = {Dialect.ZBC: "zsg", Dialect.ZNS: "zng"}
 """What the names of a disk's character node begin with: generic SCSI, NVMe controller."""
 
@@ -89,6 +91,7 @@ class Session:
         self._explain = explain
         self._pace = pace
         self._held = folders.Held()
+        self._library = ""
         self.folder = ""
         """Of the run, while it is open."""
         self.devices: dict[str, Device] = {}
@@ -119,7 +122,7 @@ class Session:
         """The environment of a program that shall find the disks."""
         env = dict(os.environ if base is None else base)
         before = env.get("LD_PRELOAD", "")
-        env["LD_PRELOAD"] = f"{before}:{library()}" if before else library()
+        env["LD_PRELOAD"] = f"{before}:{self._library}" if before else self._library
         env["ZONED_RUN"] = self.folder
         if self._explain:
             env["ZONED_RUN_EXPLAIN"] = "1"
@@ -138,10 +141,12 @@ class Session:
     # ------------------------------------------------------------ inside
 
     def _begin(self) -> None:
-        library()
+        self._library = library()
         home = folders.home()
         folders.sweep(_PREFIX, home)
         self.folder = self._held.make(_PREFIX, home)
+        if _SPLIT.search(self._library):
+            self._name_library()
         images = dict(self._images)
         for at, (name, profile) in enumerate(self._fresh.items()):
             images[name] = os.path.join(self.folder, f"fresh{at}.img")
@@ -168,6 +173,17 @@ class Session:
         nodes.write_tree(
             Path(self.folder), [node for node in self._nodes if self._block_name(node) != "-"]
         )
+
+    def _name_library(self) -> None:
+        """Give the library a name that the loader takes for one. Raises RunError."""
+        name = os.path.join(self.folder, "preload.so")
+        if _SPLIT.search(name):
+            raise RunError(
+                f"{self._library}: the loader takes no library by a path with a blank, colon or"
+                f" dollar sign, and neither one in {self.folder}: set TMPDIR to a folder without"
+            )
+        os.symlink(self._library, name)
+        self._library = name
 
     def _set_pace(self, node: Node, file: Path) -> None:
         """Tell the programs whose time this disk's commands take, if it is somebody's."""

@@ -26,6 +26,7 @@ from zoned._core.owning import Turn
 from zoned._core.raising import raise_error
 from zoned.traces.records import ROW, TraceRecord, record_of
 from zoned.units import counted
+from zoned.wholefile import refuse_image
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -86,7 +87,8 @@ class DeviceTrace:
         return "<dev.trace, this handle records nothing>"
 
     def start(self, path: str | os.PathLike[str], *, data: bool = False) -> None:
-        """Record to a file, from now on until stop() or close(). An existing file is replaced.
+        """Record to a file, from now on until stop() or close(). An existing file is replaced,
+        unless it is a disk image (FileExistsError).
 
         ``data``: also what each command writes, and what the disk holds now (it is flushed first):
         a history for zoned.crash. OSError (EOPNOTSUPP) for a disk that keeps no data, or (EAGAIN)
@@ -260,4 +262,9 @@ def _open_new(new: Recording, device: Handle) -> FileIO:
     if stat.S_ISREG(status.st_mode) and os.path.samestat(status, disk):
         file.close()
         raise ValueError(f"{new.name} is the disk itself: a trace needs a file of its own")
+    try:
+        refuse_image(new.name)
+    except BaseException:
+        file.close()
+        raise
     return file
