@@ -87,6 +87,7 @@ struct connection {
 	uint32_t length; /* of its data segment */
 	bool bad_data;   /* its digest was wrong */
 
+	uint32_t logout_itt;
 	uint32_t text_at, text_itt; /* how far the answer to SendTargets was sent; 0: none is under way */
 	_Atomic uint32_t orders, grace_ms;
 	_Atomic uint64_t clear[ZD_SCSI_MAX_LUNS / 64];
@@ -155,6 +156,7 @@ int zd_iscsi_ping(struct connection *c);
 int zd_iscsi_manage(struct connection *c);
 int zd_iscsi_text(struct connection *c);
 int zd_iscsi_logout(struct connection *c);
+void zd_iscsi_farewell(struct zd_peer *peer);
 int zd_iscsi_reject(struct connection *c, uint8_t reason);
 int zd_iscsi_orders(struct connection *c);
 

@@ -245,26 +245,37 @@ int zd_iscsi_text(struct connection *c)
 #define SESSION 0
 #define CONNECTION 1
 
-int zd_iscsi_logout(struct connection *c)
+static int answer_logout(struct connection *c, uint8_t response)
 {
-	uint8_t reason = c->bhs[1] & 0x7F, response = 0;
-	uint32_t itt = get32(c->bhs + AT_ITT);
 	uint8_t *head;
-	int r, err;
+	int err;
 
-	r = zd_iscsi_segment(c, NULL, 0);
-	if (r)
-		return r;
-	if (reason > CONNECTION)
-		response = 2; /* no recovery of connections */
-	else if (reason == CONNECTION && get16(c->bhs + AT_TTT) != c->login.cid)
-		response = 1;
-	head = zd_iscsi_begin(c, LOGOUT_RESPONSE, itt, true, &err);
+	head = zd_iscsi_begin(c, LOGOUT_RESPONSE, c->logout_itt, true, &err);
 	if (!head)
 		return err;
 	head[2] = response;
 	zd_iscsi_send(c, head, NULL, 0);
-	return response ? 0 : ZD_PEER_LEAVING;
+	return 0;
+}
+
+int zd_iscsi_logout(struct connection *c)
+{
+	uint8_t reason = c->bhs[1] & 0x7F, response = 0;
+	int r = zd_iscsi_segment(c, NULL, 0);
+
+	if (r)
+		return r;
+	c->logout_itt = get32(c->bhs + AT_ITT);
+	if (reason > CONNECTION)
+		response = 2; /* no recovery of connections */
+	else if (reason == CONNECTION && get16(c->bhs + AT_TTT) != c->login.cid)
+		response = 1;
+	return response ? answer_logout(c, response) : ZD_PEER_LEAVING;
+}
+
+void zd_iscsi_farewell(struct zd_peer *peer)
+{
+	answer_logout(connection_of(peer), 0); /* what the link gives is the end in any case */
 }
 
 static int ask_to_leave(struct connection *c)

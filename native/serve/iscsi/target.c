@@ -20,8 +20,10 @@ static void end(struct zd_peer *peer)
 	zd_iscsi_forget_tasks(c);
 }
 
-static const struct zd_serving serving = { "iSCSI",        "zoned-iscsi", ZD_ISCSI_CONNECTION_ROOM, ZD_ISCSI_KEPT_ROOM,
-					   zd_iscsi_serve, end,           &zd_iscsi_commands };
+static const struct zd_serving serving = {
+	"iSCSI",        "zoned-iscsi", ZD_ISCSI_CONNECTION_ROOM, ZD_ISCSI_KEPT_ROOM,
+	zd_iscsi_serve, end,           zd_iscsi_farewell,        &zd_iscsi_commands,
+};
 
 /* Those that were given, with a value for each that was not. */
 static struct zd_iscsi_limits limits_of(const struct zd_iscsi_limits *given)
@@ -204,7 +206,7 @@ void zd_iscsi_clear_others(struct connection *c, uint32_t lun)
 	struct zd_server *server = &c->target->server;
 
 	pthread_mutex_lock(&server->lock);
-	for (struct zd_peer *peer = server->peers; peer; peer = peer->next) {
+	for (struct zd_peer *peer = zd_peer_next(server, NULL); peer; peer = zd_peer_next(server, peer)) {
 		struct connection *other = connection_of(peer);
 
 		if (other == c)
@@ -224,7 +226,7 @@ int zd_serve_iscsi_list(zd_iscsi *target, struct zd_iscsi_session *sessions, uin
 	uint32_t n = 0;
 
 	pthread_mutex_lock(&server->lock);
-	for (struct zd_peer *peer = server->peers; peer; peer = peer->next, n++) {
+	for (struct zd_peer *peer = zd_peer_next(server, NULL); peer; peer = zd_peer_next(server, peer), n++) {
 		struct connection *c = connection_of(peer);
 		struct zd_iscsi_session *s;
 
@@ -258,7 +260,7 @@ void zd_serve_iscsi_stop(zd_iscsi *target, uint32_t grace_ms)
 
 	zd_server_stop(server);
 	pthread_mutex_lock(&server->lock);
-	for (struct zd_peer *peer = server->peers; peer; peer = peer->next) {
+	for (struct zd_peer *peer = zd_peer_next(server, NULL); peer; peer = zd_peer_next(server, peer)) {
 		struct connection *c = connection_of(peer);
 
 		atomic_store(&c->grace_ms, grace_ms);

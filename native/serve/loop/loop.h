@@ -214,6 +214,7 @@ struct zd_peer {
 	struct zd_link link;
 	struct zd_server *server;
 	struct zd_peer *next;                 /* under the server's lock */
+	bool over;                            /* the same: `end` is behind it, and all that is left is its farewell */
 	uint64_t id;                          /* never 0, and never another one's */
 	int64_t since;                        /* CLOCK_REALTIME, ns */
 	char name[ZD_PEER_NAME], address[64]; /* of the other side, for people */
@@ -238,6 +239,8 @@ struct zd_serving {
 	uint64_t room, keep;                /* bytes of data of one connection, and of these between commands */
 	int (*serve)(struct zd_peer *peer); /* until it is over: why */
 	void (*end)(struct zd_peer *peer);  /* give back what it has of the disk; zd_peer_here is it no longer */
+	/* Behind that, of one that took its leave: queue the answer. Who has it finds nothing of the connection any more. */
+	void (*farewell)(struct zd_peer *peer);
 	const struct zd_commands *commands;
 };
 
@@ -256,6 +259,16 @@ struct zd_server {
 	uint32_t said_first, said_count, left_out, this_second;
 	uint64_t second;
 };
+
+/* Under the lock: the one behind this one, or behind NULL the first, which is not over. */
+static inline struct zd_peer *zd_peer_next(const struct zd_server *server, const struct zd_peer *peer)
+{
+	struct zd_peer *next = peer ? peer->next : server->peers;
+
+	while (next && next->over)
+		next = next->next;
+	return next;
+}
 
 /* The connection for which this thread carries out commands. */
 extern _Thread_local struct zd_peer *zd_peer_here;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A server and its connections, as others see them. The lock is held for looking and for small changes only. What a connection
- * holds goes before it is delisted: by that others see that it is gone.
+ * holds goes before it is over: by that others see that it is gone.
  */
 #include "serve/loop/loop.h"
 
@@ -265,7 +265,6 @@ static void delist(struct zd_peer *peer)
 	for (at = &server->peers; *at != peer; at = &(*at)->next)
 		;
 	*at = peer->next;
-	server->count--;
 	pthread_mutex_unlock(&server->lock);
 }
 
@@ -273,6 +272,15 @@ static void give_up(struct zd_peer *peer)
 {
 	zd_helper_end(&peer->desk.helper);
 	peer->server->serving->end(peer);
+}
+
+/* Others see that it is gone. It can still be dropped, since its farewell may have to wait for room. */
+static void retire(struct zd_peer *peer)
+{
+	pthread_mutex_lock(&peer->server->lock);
+	peer->server->count--;
+	peer->over = true;
+	pthread_mutex_unlock(&peer->server->lock);
 }
 
 /* What a protocol has said of the end is sent; what it can no longer hear is not waited for. */
@@ -290,11 +298,21 @@ static void tell_end(struct zd_peer *peer, int why)
 static void live(struct zd_peer *peer)
 {
 	struct zd_server *server = peer->server;
+	bool leaves;
+	int why;
 
 	zd_peer_here = peer;
-	tell_end(peer, server->serving->serve(peer));
+	why = server->serving->serve(peer);
+	leaves = why == ZD_PEER_LEAVING && !zd_link_flush(&peer->link);
+	if (!leaves)
+		tell_end(peer, why);
 	zd_peer_here = NULL;
 	give_up(peer);
+	retire(peer);
+	if (leaves) {
+		server->serving->farewell(peer);
+		tell_end(peer, why);
+	}
 	delist(peer);
 	unmake(peer);
 	zd_server_signal(server);
@@ -329,6 +347,7 @@ int zd_server_take(struct zd_server *server, struct zd_peer *peer, bool wait, ui
 	if (!r)
 		return 0;
 	give_up(peer);
+	retire(peer);
 	delist(peer);
 	unmake(peer);
 	return zd_fail_host(err, -r, "starting a thread for a connection");

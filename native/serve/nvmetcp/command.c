@@ -358,9 +358,19 @@ static int run_fabrics(struct connection *c, struct task *t)
 
 	c->fabrics = t;
 	r = zd_nvmetcp_fabrics(c, &t->nvme);
+	if (r == ZD_PEER_LEAVING)
+		return r;
 	c->fabrics = NULL;
 	told = answer(c, t);
 	return told ? told : r;
+}
+
+void zd_nvmetcp_farewell(struct zd_peer *peer)
+{
+	struct connection *c = connection_of(peer);
+
+	if (c->fabrics)
+		send_response(c, c->fabrics); /* what the link gives is the end in any case */
 }
 
 /* What is in the capsule is read; whether that is the end, for the command or the connection: *r. */

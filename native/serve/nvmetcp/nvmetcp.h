@@ -83,7 +83,7 @@ struct connection {
 	bool bad_data;                /* its digest was wrong */
 
 	struct task *parked, **last_parked;
-	struct task *fabrics; /* the Fabrics command at hand, which a reset that it brings does not silence */
+	struct task *fabrics; /* the Fabrics command at hand, which a reset or an end that it brings does not silence */
 	uint16_t next_tag;
 	struct task tasks[SLOTS];
 };
@@ -118,6 +118,7 @@ void zd_nvmetcp_send(struct connection *c, uint8_t *head, const void *data, uint
 int zd_nvmetcp_command(struct connection *c);
 int zd_nvmetcp_data(struct connection *c);
 extern const struct zd_commands zd_nvmetcp_commands;
+void zd_nvmetcp_farewell(struct zd_peer *peer);
 /* All that was queued is sent: buffers and slots are free again. */
 void zd_nvmetcp_sent(struct connection *c);
 /* Commands that waited for memory, as far as there is some. */
@@ -129,7 +130,7 @@ void zd_nvmetcp_forget_tasks(struct connection *c);
 
 /* ---------------------------------------------------------------- fabrics.c */
 
-/* Carry out a Fabrics command: status and result as of any. 0, ZD_PEER_LEAVING once it is answered, or what the link gave. */
+/* Carry out a Fabrics command: status and result as of any. 0, ZD_PEER_LEAVING if it is answered behind the end, or what the link gave. */
 int zd_nvmetcp_fabrics(struct connection *c, struct zd_nvme_command *command);
 /* Whether commands are taken: the host has enabled the controller. */
 bool zd_nvmetcp_is_enabled(const struct controller *controller);

@@ -83,7 +83,7 @@ void zd_nvmetcp_drop_others(struct connection *c)
 	struct zd_server *server = &c->target->server;
 
 	pthread_mutex_lock(&server->lock);
-	for (struct zd_peer *peer = server->peers; peer; peer = peer->next)
+	for (struct zd_peer *peer = zd_peer_next(server, NULL); peer; peer = zd_peer_next(server, peer))
 		if (peer != &c->peer && connection_of(peer)->controller == c->controller)
 			zd_link_drop(&peer->link);
 	pthread_mutex_unlock(&server->lock);
@@ -118,7 +118,7 @@ static void end(struct zd_peer *peer)
 }
 
 static const struct zd_serving serving = {
-	"NVMe/TCP", "zoned-nvme", 96u << 20, 8u << 20, zd_nvmetcp_serve, end, &zd_nvmetcp_commands,
+	"NVMe/TCP", "zoned-nvme", 96u << 20, 8u << 20, zd_nvmetcp_serve, end, zd_nvmetcp_farewell, &zd_nvmetcp_commands,
 };
 
 /* Those that were given, with a value for each that was not. */
@@ -259,7 +259,7 @@ int zd_serve_nvmetcp_list(zd_nvmetcp *target, struct zd_nvmetcp_queue *queues, u
 	uint32_t n = 0;
 
 	pthread_mutex_lock(&server->lock);
-	for (struct zd_peer *peer = server->peers; peer; peer = peer->next, n++) {
+	for (struct zd_peer *peer = zd_peer_next(server, NULL); peer; peer = zd_peer_next(server, peer), n++) {
 		const struct connection *c = connection_of(peer);
 		struct zd_nvmetcp_queue *q;
 
