@@ -94,6 +94,9 @@ static long call_file(long number, const long *a)
 	case SYS_faccessat: return ERRNO(faccessat(fd, (const char *)a[1], (int)a[2], 0));
 	case SYS_readlink: return ERRNO(readlink((const char *)a[0], (char *)a[1], (size_t)a[2]));
 	case SYS_readlinkat: return ERRNO(readlinkat(fd, (const char *)a[1], (char *)a[2], (size_t)a[3]));
+	case SYS_faccessat2: return ERRNO(faccessat(fd, (const char *)a[1], (int)a[2], (int)a[3]));
+	case SYS_execve: return ERRNO(execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]));
+	case SYS_execveat: return ERRNO(execveat(fd, (const char *)a[1], (char *const *)a[2], (char *const *)a[3], (int)a[4]));
 	case SYS_io_uring_setup: return zp_uring_setup((unsigned)a[0], (void *)a[1]);
 	case SYS_io_uring_enter: return zp_uring_enter(fd, (unsigned)a[1], (unsigned)a[2], (unsigned)a[3]);
 	case SYS_io_uring_register: return zp_uring_register(fd, (unsigned)a[1], (void *)a[2], (unsigned)a[3]);
@@ -138,6 +141,9 @@ static int room_of(long number)
 	case SYS_faccessat:
 	case SYS_readlink:
 	case SYS_readlinkat:
+	case SYS_faccessat2:
+	case SYS_execve:
+	case SYS_execveat:
 	case SYS_io_uring_setup:
 	case SYS_io_uring_enter:
 	case SYS_io_uring_register: return 2;

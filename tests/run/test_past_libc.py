@@ -14,8 +14,6 @@ import pytest
 
 from run.programs import Needs, made, ok, started
 from waiting import until
-from zoned.running.judging import beginning
-from zoned.running.session import RunError
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,17 +81,6 @@ def test_nobody_answers_for_longer_than_the_program_lives(shm: Path, needs: Need
         return found
 
     until(lambda: not left(), "the process that answered has ended")
-
-
-def test_a_set_uid_program_is_a_sentence(shm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = shm / "mine"
-    program.write_bytes(b"")
-    program.chmod(0o4755)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(
-        RunError, match="is a set-uid program: the host lets no library stand before it"
-    ):
-        beginning([str(program)])
 
 
 def test_raw_system_calls(shm: Path, needs: Needs) -> None:
