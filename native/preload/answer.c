@@ -49,7 +49,7 @@ static int free_number(pid_t pid)
 	char link[64];
 	int fd;
 
-	for (fd = ZP_STATIC_BASE; fd < ZP_STATIC_BASE + 100; fd++) {
+	for (fd = ZP_STATIC_BASE; fd < ZP_STATIC_BASE + ZP_STATIC_MOST; fd++) {
 		snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)pid, fd);
 		if (zp_real.readlink(link, link, sizeof(link)) < 0)
 			return fd;
@@ -215,12 +215,31 @@ static int64_t number_call(const struct seccomp_notif *call, struct zp_open *ope
 	}
 }
 
+/* Calls whose number of ours is not their first argument, or need not be: refused as stream.c and the kernel refuse them. */
+static bool refused(const struct seccomp_notif *call, int64_t *result)
+{
+	const __u64 *a = call->data.args;
+	pid_t pid = (pid_t)call->pid;
+
+	switch (call->data.nr) {
+	case SYS_mmap: *result = zp_answer_found(pid, (int)a[4]) ? -ENODEV : ZP_GO_ON; return true;
+	case SYS_sendfile:
+		*result = zp_answer_found(pid, (int)a[0]) || zp_answer_found(pid, (int)a[1]) ? -EINVAL : ZP_GO_ON;
+		return true;
+	case SYS_splice:
+	case SYS_copy_file_range:
+		*result = zp_answer_found(pid, (int)a[0]) || zp_answer_found(pid, (int)a[2]) ? -EINVAL : ZP_GO_ON;
+		return true;
+	default: return false;
+	}
+}
+
 static int64_t answer(const struct seccomp_notif *call)
 {
 	struct zp_open *open;
 	int64_t result;
 
-	if (zp_answer_path(call, &result))
+	if (zp_answer_path(call, &result) || refused(call, &result))
 		return result;
 	open = zp_answer_found((pid_t)call->pid, (int)call->data.args[0]);
 	return open ? number_call(call, open) : ZP_GO_ON;

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #define ZP_STATIC_BASE 900   /* the lowest number of a disk's descriptor in such a program */
+#define ZP_STATIC_MOST 100   /* how many it can have */
 #define ZP_STATIC_COPIED 9   /* the highest that a shell or dup2() commonly makes of one */
 #define ZP_SYS_FCHMODAT2 452 /* of Linux 6.6: the headers may be older */
 

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/xattr.h>
@@ -98,6 +100,7 @@ static void look(const char *node, const char *sys)
 	tell_link(AT_FDCWD, node);
 	snprintf(name, sizeof(name), "%s/subsystem", sys);
 	tell_link(AT_FDCWD, name);
+	snprintf(name, sizeof(name), "%s/size", sys);
 	tell_stat("partitions", AT_FDCWD, "/proc/partitions", AT_SYMLINK_NOFOLLOW);
 
 	folder = open(sys, O_RDONLY | O_DIRECTORY);
@@ -106,6 +109,11 @@ static void look(const char *node, const char *sys)
 	tell_file(folder, "queue/nr_zones");
 	tell_link(folder, "subsystem");
 	tell("may", "queue", faccessat(folder, "queue", R_OK | X_OK, 0));
+	close(folder);
+	folder = open("/sys/class", O_RDONLY | O_DIRECTORY); /* the host's own */
+	tell_file(folder, strstr(name, "block/"));
+	tell_link(folder, strstr(sys, "block/"));
+	tell_stat("by folder", folder, strstr(sys, "block/"), 0);
 	close(folder);
 	folder = open("/dev", O_RDONLY | O_DIRECTORY); /* a low number */
 	tell_stat("by folder", folder, strrchr(node, '/') + 1, 0);
@@ -163,6 +171,26 @@ static void change(const char *node)
 	tell("statfs", "", statfs(node, &fs));
 }
 
+/* What programs try before they read and write. */
+static void carry(const char *node)
+{
+	int disk = open(node, O_RDWR), other = open("/tmp", O_RDWR | O_TMPFILE, 0600), ends[2];
+	char bytes[16];
+
+	tell("pipe", "", pipe(ends));
+	tell("mmap", "", mmap(NULL, 4096, PROT_READ, MAP_SHARED, disk, 0) == MAP_FAILED ? -1 : 0);
+	tell("copy_file_range from", "", copy_file_range(disk, NULL, other, NULL, 4096, 0));
+	tell("copy_file_range to", "", copy_file_range(other, NULL, disk, NULL, 4096, 0));
+	tell("splice", "", splice(disk, NULL, ends[1], NULL, 4096, 0));
+	tell("write", "", write(other, "0123456789abcdef", 16));
+	tell("others' splice", "", splice(other, (off_t[]){ 0 }, ends[1], NULL, 16, 0));
+	tell("others' sendfile", "", sendfile(ends[1], other, (off_t[]){ 0 }, 16));
+	tell("read", "", read(ends[0], bytes, 16));
+	tell("others' mmap", "", mmap(NULL, 4096, PROT_READ, MAP_SHARED, other, 0) == MAP_FAILED ? -1 : 0);
+	close(disk);
+	close(other);
+}
+
 /* Of the generic node alone: a static program's buffers are not carried over. */
 static void command(const char *node)
 {
@@ -188,6 +216,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	change(argv[1]);
+	carry(argv[1]);
 	through_numbers(argv[1]);
 	return 0;
 }
