@@ -26,7 +26,11 @@ def built(needs: Needs, folder: Path, *flags: str) -> str:
     needs("cc", shutil.which("gcc") is not None, "compiling a program")
     needs("x86-64", platform.machine() == "x86_64", "answers for programs without libc")
     program = folder / "-".join(["pathcalls", *flags])
-    subprocess.run(["gcc", "-O1", "-D_GNU_SOURCE=1", *flags, "-o", str(program), str(SOURCE)], check=True, cwd=folder)
+    subprocess.run(
+        ["gcc", "-O1", "-D_GNU_SOURCE=1", *flags, "-o", str(program), str(SOURCE)],
+        check=True,
+        cwd=folder,
+    )
     return str(program)
 
 
@@ -118,6 +122,27 @@ def test_a_program_of_anothers_group_is_refused(shm: Path, needs: Needs) -> None
         program.chmod(mode)
         with pytest.raises(RunError, match="is a set-uid program or has capabilities"):
             beginning([str(program)])
+
+
+@pytest.mark.parametrize(
+    ("head", "sentence"),
+    [
+        (b"\x7fELF\x01\x01", "is a program of 32 bits"),
+        (b"\x7fELF\x02\x01" + bytes(58) + b"/lib/ld-musl-x86_64.so.1", "uses the libc musl"),
+    ],
+    ids=["32 bits", "musl"],
+)
+def test_a_program_before_which_no_library_can_stand(
+    tmp_path: Path, head: bytes, sentence: str
+) -> None:
+    program = tmp_path / "other"
+    program.write_bytes(head.ljust(4096, b"\0"))
+    program.chmod(0o755)
+    with pytest.raises(RunError, match=sentence):
+        beginning([str(program)])
+    done = started([str(program)], "--fresh", "test")
+    assert done.returncode == 2
+    assert sentence in done.stderr
 
 
 @pytest.mark.parametrize("before", [["env"], ["nice"], ["sh", "-c", '"$0" "$@"']])
