@@ -87,3 +87,20 @@ def test_raw_system_calls(shm: Path, needs: Needs) -> None:
     needs("x86-64", platform.machine() == "x86_64", "system calls by instruction")
     image = made(shm / "disk.img")
     assert ok([str(built(needs, shm)), "/dev/zoned0"], images=[image]) == EXPECTED
+
+
+def test_raw_calls_that_programs_try_before_they_read_and_write(shm: Path, needs: Needs) -> None:
+    """Go's io.Copy reads and writes where copy_file_range is EINVAL, and gives up where it is EBADF."""
+    needs("x86-64", platform.machine() == "x86_64", "numbers of system calls")
+    code = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+disk = os.open("/dev/zoned0", os.O_RDWR)
+file = os.open("/tmp", os.O_RDWR | os.O_TMPFILE, 0o600)
+reader, writer = os.pipe()
+for number, *words in ((326, disk, 0, file, 0, 4096, 0), (275, disk, 0, writer, 0, 4096, 0), (40, writer, disk, 0, 4096)):
+    ctypes.set_errno(0)
+    print(libc.syscall(number, *words), errno.errorcode.get(ctypes.get_errno()))
+"""
+    told = ok([sys.executable, "-c", code], images=[made(shm / "disk.img")])
+    assert told.splitlines() == ["-1 EINVAL", "-1 EINVAL", "4096 None"]
