@@ -3,6 +3,7 @@
  * Answers for programs without a libc of ours (static.c): each call that the kernel holds up is looked at here, in another
  * process, and carried out on the disk, or let go on to the kernel. Memory of the program is copied by the kernel.
  */
+#include "preload/answer.h"
 #include "preload/cursor.h"
 #include "preload/preload.h"
 #include "preload/real.h"
@@ -16,22 +17,20 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef __x86_64__
 
 #define PIECE (1u << 20)
-#define GO_ON INT64_MIN /* it is the kernel's affair */
-#define ADDED (INT64_MIN + 1)
 
 static int listener;
 static char *piece; /* aligned as a disk's memory has to be */
 
 /* ---------------------------------------------------------------- what a program means */
 
-/* The description behind one of its numbers. */
-static struct zp_open *found(pid_t pid, int fd)
+struct zp_open *zp_answer_found(pid_t pid, int fd)
 {
 	char link[64], target[PATH_MAX];
 	uint32_t slot;
@@ -45,46 +44,12 @@ static struct zp_open *found(pid_t pid, int fd)
 	return zp_is_slot(target, &slot) ? &zp_session.shared->open[slot] : NULL;
 }
 
-/* Its path, from the root on. */
-static int path_of(pid_t pid, int dirfd, uint64_t at, char *out)
-{
-	char given[PATH_MAX], base[PATH_MAX], link[64];
-	size_t got = 0;
-	ssize_t n;
-
-	while (got < sizeof(given)) { /* a page at a time: the next may not be there */
-		size_t want = 4096 - (at + got) % 4096;
-
-		want = want < sizeof(given) - got ? want : sizeof(given) - got;
-		if (zp_copy_in(given + got, (void *)(uintptr_t)(at + got), want))
-			return -EFAULT;
-		if (memchr(given + got, '\0', want))
-			break;
-		got += want;
-	}
-	if (got >= sizeof(given))
-		return -ENAMETOOLONG;
-	if (given[0] == '/') {
-		memcpy(out, given, strlen(given) + 1);
-		return 0;
-	}
-	if (dirfd == AT_FDCWD)
-		snprintf(link, sizeof(link), "/proc/%d/cwd", (int)pid);
-	else
-		snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)pid, dirfd);
-	n = zp_real.readlink(link, base, sizeof(base) - 1);
-	if (n <= 0)
-		return -ENOENT;
-	base[n] = '\0';
-	return snprintf(out, PATH_MAX, "%s/%s", base, given) >= PATH_MAX ? -ENAMETOOLONG : 0;
-}
-
 static int free_number(pid_t pid)
 {
 	char link[64];
 	int fd;
 
-	for (fd = ZP_STATIC_BASE; fd < ZP_STATIC_BASE + 100; fd++) {
+	for (fd = ZP_STATIC_BASE; fd < ZP_STATIC_BASE + ZP_STATIC_MOST; fd++) {
 		snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)pid, fd);
 		if (zp_real.readlink(link, link, sizeof(link)) < 0)
 			return fd;
@@ -92,8 +57,7 @@ static int free_number(pid_t pid)
 	return -EMFILE;
 }
 
-/* Give the program a descriptor of ours, and with it the answer. */
-static int64_t give(const struct seccomp_notif *call, int fd, int number, bool cloexec)
+int64_t zp_answer_give(const struct seccomp_notif *call, int fd, int number, bool cloexec)
 {
 	struct seccomp_notif_addfd add = { .id = call->id,
 					   .srcfd = (uint32_t)fd,
@@ -102,14 +66,14 @@ static int64_t give(const struct seccomp_notif *call, int fd, int number, bool c
 					   .flags = SECCOMP_ADDFD_FLAG_SEND | (number > 0 ? SECCOMP_ADDFD_FLAG_SETFD : 0) };
 	int r = zp_real.ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add), saved = errno;
 
-	return r < 0 ? -saved : ADDED;
+	return r < 0 ? -saved : ZP_ADDED;
 }
 
 /*
- * A descriptor of this description. The kernel hands over none that is O_PATH, so it is one of the same file that may
- * neither read nor write (mode 3): the same EBADF where it gets at it.
+ * The kernel hands over no descriptor that is O_PATH, so it is one of the same file that may neither read nor write (mode 3):
+ * the same EBADF where it gets at it.
  */
-static int64_t give_disk(const struct seccomp_notif *call, struct zp_open *open, bool cloexec)
+int64_t zp_answer_give_disk(const struct seccomp_notif *call, struct zp_open *open, bool cloexec)
 {
 	int number = free_number((pid_t)call->pid), fd;
 	char path[PATH_MAX + 32];
@@ -122,97 +86,9 @@ static int64_t give_disk(const struct seccomp_notif *call, struct zp_open *open,
 	if (fd < 0)
 		return -errno;
 	atomic_store(&open->shared, 1); /* it lives on in the program */
-	r = give(call, fd, number, cloexec);
+	r = zp_answer_give(call, fd, number, cloexec);
 	zp_real.close(fd);
 	return r;
-}
-
-/* ---------------------------------------------------------------- paths */
-
-static int64_t open_call(const struct seccomp_notif *call, int dirfd, uint64_t at, int flags)
-{
-	char path[PATH_MAX], room[PATH_MAX];
-	const char *instead;
-	int kind, fd;
-	int64_t r = path_of((pid_t)call->pid, dirfd, at, path);
-
-	if (r)
-		return GO_ON; /* the kernel says why */
-	if (zp_named(AT_FDCWD, path, &kind) >= 0) {
-		fd = open(path, flags | O_CLOEXEC);
-		if (fd < 0)
-			return -errno;
-		r = give_disk(call, zp_find(fd), flags & O_CLOEXEC);
-		close(fd);
-		return r;
-	}
-	instead = zp_instead(AT_FDCWD, path, room);
-	if (instead == path)
-		return GO_ON;
-	fd = zp_real.open(instead, flags | O_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	r = give(call, fd, 0, flags & O_CLOEXEC);
-	zp_real.close(fd);
-	return r;
-}
-
-static int64_t stat_call(const struct seccomp_notif *call, int dirfd, uint64_t at, uint64_t out, int flags)
-{
-	char path[PATH_MAX], room[PATH_MAX];
-	struct zp_open *open = NULL;
-	int kind, disk;
-	struct stat st;
-
-	if (path_of((pid_t)call->pid, dirfd, at, path))
-		return GO_ON;
-	if (flags & AT_EMPTY_PATH)
-		open = found((pid_t)call->pid, dirfd);
-	disk = open ? open->disk : zp_named(AT_FDCWD, path, &kind);
-	if (open)
-		kind = open->kind;
-	if (disk >= 0)
-		zp_stat(disk, kind, &st);
-	else if (zp_instead(AT_FDCWD, path, room) == path)
-		return GO_ON;
-	else if (zp_real.fstatat(AT_FDCWD, room, &st, flags & AT_SYMLINK_NOFOLLOW))
-		return -errno;
-	return zp_copy_out((void *)(uintptr_t)out, &st, sizeof(st));
-}
-
-static int64_t statx_call(const struct seccomp_notif *call)
-{
-	const __u64 *a = call->data.args;
-	struct zp_open *open = NULL;
-	char path[PATH_MAX], node[64];
-	struct statx out;
-	int kind, disk;
-
-	if (path_of((pid_t)call->pid, (int)a[0], a[1], path))
-		return GO_ON;
-	if (a[2] & AT_EMPTY_PATH)
-		open = found((pid_t)call->pid, (int)a[0]);
-	disk = open ? open->disk : zp_named(AT_FDCWD, path, &kind);
-	if (disk < 0)
-		return GO_ON;
-	if (open)
-		kind = open->kind;
-	snprintf(node, sizeof(node), "/dev/%s", kind == ZP_CHAR ? zp_session.disks[disk].chars : zp_session.disks[disk].name);
-	if (statx(AT_FDCWD, node, 0, (unsigned)a[3], &out))
-		return -errno;
-	return zp_copy_out((void *)(uintptr_t)a[4], &out, sizeof(out));
-}
-
-static int64_t access_call(const struct seccomp_notif *call, int dirfd, uint64_t at, int mode)
-{
-	char path[PATH_MAX], room[PATH_MAX];
-	int kind;
-
-	if (path_of((pid_t)call->pid, dirfd, at, path))
-		return GO_ON;
-	if (zp_named(AT_FDCWD, path, &kind) < 0 && zp_instead(AT_FDCWD, path, room) == path)
-		return GO_ON;
-	return access(path, mode) ? -errno : 0;
 }
 
 /* ---------------------------------------------------------------- data */
@@ -303,14 +179,15 @@ static int64_t fcntl_call(const struct seccomp_notif *call, struct zp_open *open
 	case F_GETFL: return flags | ZP_LARGEFILE;
 	case F_SETFL: atomic_store(&open->flags, (flags & ~ZP_SETTABLE) | ((uint32_t)arg & ZP_SETTABLE)); return 0;
 	case F_DUPFD:
-	case F_DUPFD_CLOEXEC: return give_disk(call, open, command == F_DUPFD_CLOEXEC);
-	default: return GO_ON;
+	case F_DUPFD_CLOEXEC: return zp_answer_give_disk(call, open, command == F_DUPFD_CLOEXEC);
+	default: return ZP_GO_ON;
 	}
 }
 
 static int64_t number_call(const struct seccomp_notif *call, struct zp_open *open)
 {
 	const __u64 *a = call->data.args;
+	struct statfs fs;
 	struct stat st;
 
 	switch (call->data.nr) {
@@ -325,29 +202,47 @@ static int64_t number_call(const struct seccomp_notif *call, struct zp_open *ope
 	case SYS_ioctl:
 		/* Its buffers would have to be carried over, which is not done: refused, and by no other meaning. */
 		return (uint32_t)a[1] == 0x2285 ? -EOPNOTSUPP : zp_ioctl(open, (unsigned long)a[1], (void *)(uintptr_t)a[2]);
+	case SYS_fchmod:
+	case SYS_fchown: return -EPERM;
+	case SYS_fgetxattr: return -ENODATA;
+	case SYS_flistxattr: return 0;
+	case SYS_fstatfs:
+		if (statfs("/dev", &fs))
+			return -errno;
+		return zp_copy_out((void *)(uintptr_t)a[1], &fs, sizeof(fs));
 	case SYS_fstat: zp_stat(open->disk, open->kind, &st); return zp_copy_out((void *)(uintptr_t)a[1], &st, sizeof(st));
 	default: return data_call(call, open);
 	}
 }
 
-static int64_t answer(const struct seccomp_notif *call)
+/* Calls whose number of ours is not their first argument, or need not be: refused as stream.c and the kernel refuse them. */
+static bool refused(const struct seccomp_notif *call, int64_t *result)
 {
 	const __u64 *a = call->data.args;
-	struct zp_open *open;
+	pid_t pid = (pid_t)call->pid;
 
 	switch (call->data.nr) {
-	case SYS_open: return open_call(call, AT_FDCWD, a[0], (int)a[1]);
-	case SYS_creat: return open_call(call, AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC);
-	case SYS_openat: return open_call(call, (int)a[0], a[1], (int)a[2]);
-	case SYS_stat: return stat_call(call, AT_FDCWD, a[0], a[1], 0);
-	case SYS_lstat: return stat_call(call, AT_FDCWD, a[0], a[1], AT_SYMLINK_NOFOLLOW);
-	case SYS_newfstatat: return stat_call(call, (int)a[0], a[1], a[2], (int)a[3]);
-	case SYS_statx: return statx_call(call);
-	case SYS_access: return access_call(call, AT_FDCWD, a[0], (int)a[1]);
-	case SYS_faccessat:
-	case SYS_faccessat2: return access_call(call, (int)a[0], a[1], (int)a[2]);
-	default: open = found((pid_t)call->pid, (int)a[0]); return open ? number_call(call, open) : GO_ON;
+	case SYS_mmap: *result = zp_answer_found(pid, (int)a[4]) ? -ENODEV : ZP_GO_ON; return true;
+	case SYS_sendfile:
+		*result = zp_answer_found(pid, (int)a[0]) || zp_answer_found(pid, (int)a[1]) ? -EINVAL : ZP_GO_ON;
+		return true;
+	case SYS_splice:
+	case SYS_copy_file_range:
+		*result = zp_answer_found(pid, (int)a[0]) || zp_answer_found(pid, (int)a[2]) ? -EINVAL : ZP_GO_ON;
+		return true;
+	default: return false;
 	}
+}
+
+static int64_t answer(const struct seccomp_notif *call)
+{
+	struct zp_open *open;
+	int64_t result;
+
+	if (zp_answer_path(call, &result) || refused(call, &result))
+		return result;
+	open = zp_answer_found((pid_t)call->pid, (int)call->data.args[0]);
+	return open ? number_call(call, open) : ZP_GO_ON;
 }
 
 void zp_answer(int from)
@@ -373,10 +268,10 @@ void zp_answer(int from)
 		zp_peer = (pid_t)call.pid;
 		r = answer(&call);
 		zp_peer = 0;
-		if (r == ADDED)
+		if (r == ZP_ADDED)
 			continue;
 		response = (struct seccomp_notif_resp){ .id = call.id };
-		if (r == GO_ON)
+		if (r == ZP_GO_ON)
 			response.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
 		else if (r < 0)
 			response.error = (int32_t)r;

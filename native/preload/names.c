@@ -103,6 +103,26 @@ ZP_EXPORT int mkdirat(int dirfd, const char *path, mode_t mode)
 	return itself(dirfd, path) ? zp_result(-EEXIST) : zp_real.mkdirat(dirfd, path, mode);
 }
 
+ZP_EXPORT int mknodat(int dirfd, const char *path, mode_t mode, dev_t number)
+{
+	return itself(dirfd, path) ? zp_result(-EEXIST) : zp_real.mknodat(dirfd, path, mode, number);
+}
+
+ZP_EXPORT int mknod(const char *path, mode_t mode, dev_t number)
+{
+	return mknodat(AT_FDCWD, path, mode, number);
+}
+
+ZP_EXPORT int mkfifoat(int dirfd, const char *path, mode_t mode)
+{
+	return itself(dirfd, path) ? zp_result(-EEXIST) : zp_real.mkfifoat(dirfd, path, mode);
+}
+
+ZP_EXPORT int mkfifo(const char *path, mode_t mode)
+{
+	return mkfifoat(AT_FDCWD, path, mode);
+}
+
 /* A sanitizer makes the folders of its reports before it has begun: nothing that it watches may be touched by then. */
 __attribute__((no_sanitize("address", "undefined"))) ZP_EXPORT int mkdir(const char *path, mode_t mode)
 {

@@ -39,6 +39,8 @@ ZP_EXPORT ssize_t readlinkat(int dirfd, const char *path, char *out, size_t size
 	ssize_t n = zp_real.readlinkat(dirfd, zp_instead(dirfd, path, room), out, size);
 	size_t length;
 
+	if (n < 0 && errno == ENOENT && zp_named_itself(dirfd, path) >= 0)
+		errno = EINVAL; /* it is there, and no link */
 	if (n <= 0 || !zp_active() || (size_t)n < zp_session.folder_length ||
 	    memcmp(out, zp_session.folder, zp_session.folder_length))
 		return n;

@@ -11,6 +11,7 @@
  *   meaning  device.c (reads and writes as Linux's block layer does them), tail.c (blocks of buffered writes that are not
  *            whole yet), plug.c (what Linux knows of write
  *            pointers), zones.c and ioctl.c (BLK*), scsi.c (SG_IO), nvme.c (NVME_IOCTL_*), uring.c (io_uring, by a trap)
+ *   beside   static.c (a filter for programs without libc) answer.c answerpath.c (the process that answers for them)
  *   below    session.c (the run's folder), table.c (descriptors), disk.c (handles on images), pace.c (a drive's time),
  *            real.c (libc's own functions)
  *

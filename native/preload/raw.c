@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -94,6 +95,13 @@ static long call_file(long number, const long *a)
 	case SYS_faccessat: return ERRNO(faccessat(fd, (const char *)a[1], (int)a[2], 0));
 	case SYS_readlink: return ERRNO(readlink((const char *)a[0], (char *)a[1], (size_t)a[2]));
 	case SYS_readlinkat: return ERRNO(readlinkat(fd, (const char *)a[1], (char *)a[2], (size_t)a[3]));
+	case SYS_faccessat2: return ERRNO(faccessat(fd, (const char *)a[1], (int)a[2], (int)a[3]));
+	case SYS_execve: return ERRNO(execve((const char *)a[0], (char *const *)a[1], (char *const *)a[2]));
+	case SYS_execveat: return ERRNO(execveat(fd, (const char *)a[1], (char *const *)a[2], (char *const *)a[3], (int)a[4]));
+	case SYS_sendfile: return ERRNO(sendfile(fd, (int)a[1], (off_t *)a[2], (size_t)a[3]));
+	case SYS_splice: return ERRNO(splice(fd, (off_t *)a[1], (int)a[2], (off_t *)a[3], (size_t)a[4], (unsigned)a[5]));
+	case SYS_copy_file_range:
+		return ERRNO(copy_file_range(fd, (off_t *)a[1], (int)a[2], (off_t *)a[3], (size_t)a[4], (unsigned)a[5]));
 	case SYS_io_uring_setup: return zp_uring_setup((unsigned)a[0], (void *)a[1]);
 	case SYS_io_uring_enter: return zp_uring_enter(fd, (unsigned)a[1], (unsigned)a[2], (unsigned)a[3]);
 	case SYS_io_uring_register: return zp_uring_register(fd, (unsigned)a[1], (void *)a[2], (unsigned)a[3]);
@@ -138,6 +146,12 @@ static int room_of(long number)
 	case SYS_faccessat:
 	case SYS_readlink:
 	case SYS_readlinkat:
+	case SYS_faccessat2:
+	case SYS_sendfile:
+	case SYS_splice:
+	case SYS_copy_file_range:
+	case SYS_execve:
+	case SYS_execveat:
 	case SYS_io_uring_setup:
 	case SYS_io_uring_enter:
 	case SYS_io_uring_register: return 2;

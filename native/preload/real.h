@@ -61,6 +61,7 @@ struct utimbuf;
 	X(int, unlinkat, (int, const char *, int)) X(int, remove, (const char *)) \
 	X(int, renameat2, (int, const char *, int, const char *, unsigned)) X(int, linkat, (int, const char *, int, const char *, int)) \
 	X(int, symlinkat, (const char *, int, const char *)) X(int, mkdirat, (int, const char *, mode_t)) \
+	X(int, mknodat, (int, const char *, mode_t, dev_t)) X(int, mkfifoat, (int, const char *, mode_t)) \
 	X(int, truncate, (const char *, off_t)) X(int, fchmodat, (int, const char *, mode_t, int)) \
 	X(int, fchownat, (int, const char *, uid_t, gid_t, int)) X(int, futimens, (int, const struct timespec *)) \
 	X(int, utimensat, (int, const char *, const struct timespec *, int)) X(int, utimes, (const char *, const struct timeval *)) \

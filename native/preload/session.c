@@ -384,8 +384,6 @@ const char *zp_instead(int dirfd, const char *path, char *room)
 	if (!zp_active() || !path ||
 	    (path[0] == '/' && strncmp(path, "/sys", 4) && strncmp(path, "/proc", 5) && path[1] != '/' && path[1] != '.'))
 		return path;
-	if (path[0] != '/' && dirfd != AT_FDCWD && strncmp(path, "..", 2))
-		return path; /* a folder of ours leads to our files by itself */
 	if (whole(dirfd, path, full) || !taken_over(full)) {
 		errno = saved;
 		return path;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -125,11 +126,30 @@ static bool on_path(const char *file, char *out)
 	return false;
 }
 
-ZP_EXPORT int execve(const char *path, char *const argv[], char *const env[])
+/* Before a program begins in a process of ours, or of a child. */
+static void warn(const char *path)
 {
+	int saved = errno;
+
 	zp_table_share();
+	if (zp_active() && zp_is_privileged(path))
+		dprintf(2,
+			"zonedctl run: %s is a set-uid program or has capabilities: neither it nor what it starts finds the disks\n",
+			path);
+	errno = saved;
+}
+
+/* This process is about to become it. */
+static void become(const char *path)
+{
+	warn(path);
 	if (zp_active() && zp_is_static(path))
 		zp_static_prepare();
+}
+
+ZP_EXPORT int execve(const char *path, char *const argv[], char *const env[])
+{
+	become(path);
 	return zp_real.execve(path, argv, PASSED(env));
 }
 
@@ -142,9 +162,8 @@ ZP_EXPORT int execvpe(const char *file, char *const argv[], char *const env[])
 {
 	char path[PATH_MAX];
 
-	zp_table_share();
-	if (zp_active() && on_path(file, path) && zp_is_static(path))
-		zp_static_prepare();
+	if (zp_active() && on_path(file, path))
+		become(path);
 	return zp_real.execvpe(file, argv, PASSED(env));
 }
 
@@ -155,8 +174,23 @@ ZP_EXPORT int execvp(const char *file, char *const argv[])
 
 ZP_EXPORT int fexecve(int fd, char *const argv[], char *const env[])
 {
-	zp_table_share();
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	become(path);
 	return zp_real.fexecve(fd, argv, PASSED(env));
+}
+
+ZP_EXPORT int execveat(int dirfd, const char *path, char *const argv[], char *const env[], int flags)
+{
+	char whole[PATH_MAX + 64];
+
+	if (dirfd == AT_FDCWD || *path == '/')
+		snprintf(whole, sizeof(whole), "%s", path);
+	else
+		snprintf(whole, sizeof(whole), "/proc/self/fd/%d%s%s", dirfd, *path ? "/" : "", path);
+	become(whole);
+	return (int)zp_real.syscall(SYS_execveat, dirfd, path, argv, PASSED(env), flags);
 }
 
 /* The arguments of an execl() as an array on the stack, and what stands behind their end. */
@@ -229,7 +263,7 @@ static char *const *by_shell(const char *path, char *const argv[], const char **
 ZP_EXPORT int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
 			  const posix_spawnattr_t *attr, char *const argv[], char *const env[])
 {
-	zp_table_share();
+	warn(path);
 	if (zp_active() && zp_is_static(path))
 		return zp_real.posix_spawn(pid, "/bin/sh", actions, attr, BY_SHELL(path, argv), PASSED(env));
 	return zp_real.posix_spawn(pid, path, actions, attr, argv, PASSED(env));
@@ -240,20 +274,44 @@ ZP_EXPORT int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_
 {
 	char path[PATH_MAX];
 
-	zp_table_share();
-	if (zp_active() && on_path(file, path) && zp_is_static(path))
+	if (!zp_active() || !on_path(file, path))
+		return zp_real.posix_spawnp(pid, file, actions, attr, argv, PASSED(env));
+	warn(path);
+	if (zp_is_static(path))
 		return zp_real.posix_spawn(pid, "/bin/sh", actions, attr, BY_SHELL(path, argv), PASSED(env));
 	return zp_real.posix_spawnp(pid, file, actions, attr, argv, PASSED(env));
 }
 
+/* libc gives a shell this process's own environment. */
+static void complete_own(void)
+{
+	struct additions own;
+	char **room, *const *all;
+	size_t at;
+
+	zp_table_share();
+	if (!zp_active() || !library[0] || (getenv("ZONED_RUN") && strstr(getenv("LD_PRELOAD") ?: "", library)))
+		return;
+	room = alloca((count(environ) + 4) * sizeof(char *));
+	all = completed(environ, room, &own);
+	for (at = 0; all[at]; at++) {
+		if (all[at] == own.preload)
+			setenv("LD_PRELOAD", strchr(own.preload, '=') + 1, 1);
+		else if (all[at] == own.run)
+			setenv("ZONED_RUN", zp_session.folder, 1);
+		else if (all[at] == own.explain)
+			setenv("ZONED_RUN_EXPLAIN", "1", 1);
+	}
+}
+
 ZP_EXPORT int system(const char *command)
 {
-	zp_table_share();
+	complete_own();
 	return zp_real.system(command);
 }
 
 ZP_EXPORT FILE *popen(const char *command, const char *mode)
 {
-	zp_table_share();
+	complete_own();
 	return zp_real.popen(command, mode);
 }

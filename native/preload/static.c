@@ -3,9 +3,9 @@
  * Programs that no library can be put before: linked statically, or Go's.
  *
  * Whoever starts one by exec() first leaves a process behind that answers for it, and asks the kernel to hand that one all
- * calls on paths, and those on descriptors from ZP_STATIC_BASE on (seccomp, user notification: no privilege is needed,
- * but set-uid programs that it starts in turn stay without theirs). A disk's descriptors get numbers from there on;
- * one that is copied below meets O_PATH's EBADF. io_uring is ENOSYS, as on a kernel without it: such programs go on by read
+ * calls on paths, and those on descriptors from ZP_STATIC_BASE on and up to ZP_STATIC_COPIED (seccomp, user notification: no privilege is needed, but set-uid programs
+ * that it starts in turn stay without theirs). A disk's descriptors get numbers from there on; one that is copied to a number
+ * in between meets O_PATH's EBADF. io_uring is ENOSYS, as on a kernel without it: such programs go on by read
  * and write. The process that answers ends when the last that has the filter has ended (answer.c).
  */
 #include "preload/preload.h"
@@ -22,9 +22,26 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* As cap_bprm_creds_from_file() decides: a user or group other than the real one's, or capabilities. */
+bool zp_is_privileged(const char *path)
+{
+	struct statvfs fs;
+	struct stat st;
+
+	if (zp_real.stat(path, &st) || zp_real.statvfs(path, &fs) || (fs.f_flag & ST_NOSUID) ||
+	    prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1)
+		return false;
+	if ((st.st_mode & S_ISUID) && st.st_uid != getuid())
+		return true;
+	if ((st.st_mode & S_ISGID) && (st.st_mode & S_IXGRP) && st.st_gid != getgid())
+		return true;
+	return getuid() != 0 && zp_real.getxattr(path, "security.capability", NULL, 0) > 0;
+}
 
 #ifdef __x86_64__
 
@@ -74,10 +91,17 @@ bool zp_is_static(const char *path)
 #define GIVE(action) BPF_STMT(BPF_RET | BPF_K, action)
 /* Of this call, whatever it concerns. */
 #define ALWAYS(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_##name, 0, 1), GIVE(SECCOMP_RET_USER_NOTIF)
-/* Of this one where its first argument is a number of ours. */
-#define OF_OURS(name)                                                                                    \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_##name, 0, 4), LOAD(args[0]),                           \
-		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ZP_STATIC_BASE, 0, 1), GIVE(SECCOMP_RET_USER_NOTIF), \
+/* Of this one where its first argument can be a number of ours: from the lowest on, or a copy of one. */
+#define OF_OURS(name)                                                                                      \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_##name, 0, 5), LOAD(args[0]),                             \
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ZP_STATIC_BASE, 1, 0),                                 \
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, ZP_STATIC_COPIED, 1, 0), GIVE(SECCOMP_RET_USER_NOTIF), \
+		GIVE(SECCOMP_RET_ALLOW)
+/* Memory that would be of a disk; other maps are not held up. */
+#define OF_OUR_MEMORY                                                                                                     \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_mmap, 0, 5), LOAD(args[4]),                                              \
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ZP_STATIC_BASE, 0, 2),                                                \
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, ZP_STATIC_BASE + ZP_STATIC_MOST, 1, 0), GIVE(SECCOMP_RET_USER_NOTIF), \
 		GIVE(SECCOMP_RET_ALLOW)
 #define NOT_HERE(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_##name, 0, 1), GIVE(SECCOMP_RET_ERRNO | ENOSYS)
 
@@ -106,7 +130,15 @@ static struct sock_filter program[] = {
 	OF_OURS(dup),
 	OF_OURS(fcntl),
 	OF_OURS(fadvise64),
-	OF_OURS(newfstatat),
+	OF_OURS(fchmod),
+	OF_OURS(fchown),
+	OF_OURS(fgetxattr),
+	OF_OURS(flistxattr),
+	OF_OURS(fstatfs),
+	OF_OUR_MEMORY,
+	ALWAYS(sendfile),
+	ALWAYS(splice),
+	ALWAYS(copy_file_range),
 	ALWAYS(open),
 	ALWAYS(openat),
 	ALWAYS(creat),
@@ -117,6 +149,38 @@ static struct sock_filter program[] = {
 	ALWAYS(access),
 	ALWAYS(faccessat),
 	ALWAYS(faccessat2),
+	ALWAYS(readlink),
+	ALWAYS(readlinkat),
+	ALWAYS(statfs),
+	ALWAYS(getcwd),
+	ALWAYS(utimensat),
+	ALWAYS(chdir),
+	ALWAYS(unlink),
+	ALWAYS(unlinkat),
+	ALWAYS(rmdir),
+	ALWAYS(rename),
+	ALWAYS(renameat),
+	ALWAYS(renameat2),
+	ALWAYS(mkdir),
+	ALWAYS(mkdirat),
+	ALWAYS(mknod),
+	ALWAYS(mknodat),
+	ALWAYS(symlink),
+	ALWAYS(symlinkat),
+	ALWAYS(link),
+	ALWAYS(linkat),
+	ALWAYS(truncate),
+	ALWAYS(chmod),
+	ALWAYS(fchmodat),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ZP_SYS_FCHMODAT2, 0, 1),
+	GIVE(SECCOMP_RET_USER_NOTIF),
+	ALWAYS(chown),
+	ALWAYS(lchown),
+	ALWAYS(fchownat),
+	ALWAYS(getxattr),
+	ALWAYS(lgetxattr),
+	ALWAYS(listxattr),
+	ALWAYS(llistxattr),
 	NOT_HERE(io_uring_setup),
 	NOT_HERE(openat2),
 	GIVE(SECCOMP_RET_ALLOW),

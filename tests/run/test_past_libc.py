@@ -14,8 +14,6 @@ import pytest
 
 from run.programs import Needs, made, ok, started
 from waiting import until
-from zoned.running.judging import beginning
-from zoned.running.session import RunError
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,18 +83,24 @@ def test_nobody_answers_for_longer_than_the_program_lives(shm: Path, needs: Need
     until(lambda: not left(), "the process that answered has ended")
 
 
-def test_a_set_uid_program_is_a_sentence(shm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = shm / "mine"
-    program.write_bytes(b"")
-    program.chmod(0o4755)
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(
-        RunError, match="is a set-uid program: the host lets no library stand before it"
-    ):
-        beginning([str(program)])
-
-
 def test_raw_system_calls(shm: Path, needs: Needs) -> None:
     needs("x86-64", platform.machine() == "x86_64", "system calls by instruction")
     image = made(shm / "disk.img")
     assert ok([str(built(needs, shm)), "/dev/zoned0"], images=[image]) == EXPECTED
+
+
+def test_raw_calls_that_programs_try_before_they_read_and_write(shm: Path, needs: Needs) -> None:
+    """Go's io.Copy reads and writes where copy_file_range is EINVAL, and gives up where it is EBADF."""
+    needs("x86-64", platform.machine() == "x86_64", "numbers of system calls")
+    code = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+disk = os.open("/dev/zoned0", os.O_RDWR)
+file = os.open("/tmp", os.O_RDWR | os.O_TMPFILE, 0o600)
+reader, writer = os.pipe()
+for number, *words in ((326, disk, 0, file, 0, 4096, 0), (275, disk, 0, writer, 0, 4096, 0), (40, writer, disk, 0, 4096)):
+    ctypes.set_errno(0)
+    print(libc.syscall(number, *words), errno.errorcode.get(ctypes.get_errno()))
+"""
+    told = ok([sys.executable, "-c", code], images=[made(shm / "disk.img")])
+    assert told.splitlines() == ["-1 EINVAL", "-1 EINVAL", "4096 None"]
