@@ -13,11 +13,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
 
 #define NEXUSES 4
 #define TASKS 16
 #define BLOCK 4096u
+#define LONG (16 * BLOCK)
 
 struct slot {
 	struct zd_scsi_task task;
@@ -153,6 +155,56 @@ static void *initiate(void *arg)
 	return NULL;
 }
 
+/* A long read, in the task's own buffer or pinned. */
+static const uint8_t *read_long(zd_scsi_nexus *nexus, struct zd_scsi_task *task, uint32_t lba, uint8_t *room,
+				struct zd_pin *pin)
+{
+	const uint8_t cdb[10] = { 0x28, 0, 0, 0, (uint8_t)(lba >> 8), (uint8_t)lba, 0, 0, LONG / BLOCK, 0 };
+	struct iovec iov = { room, LONG };
+
+	*pin = (struct zd_pin){ 0 };
+	*task = (struct zd_scsi_task){ .size = sizeof(*task), .cdb = cdb, .cdb_length = sizeof(cdb), .in = &iov, .nr_in = 1 };
+	task->pin = pin;
+	zd_scsi_exec(nexus, task);
+	CLAIM(task->status == ZD_SCSI_GOOD && task->in_length == LONG);
+	return pin->length ? pin->at : room;
+}
+
+/* What a long read of a sequential zone found stays where it is, whatever becomes of the zone; of others it is copied. */
+static void pins(zd_dev *dev, zd_scsi_target *target)
+{
+	static uint8_t data[LONG], later[LONG], room[LONG];
+	const uint64_t zone = 1 << 20;
+	struct zd_scsi_task task;
+	zd_scsi_nexus *nexus;
+	const uint8_t *at;
+	struct zd_pin pin;
+	struct iovec none;
+
+	memset(data, 1, LONG);
+	memset(later, 2, LONG);
+	CLAIM(zd_scsi_nexus_open(target, &zone, sizeof(zone), &nexus, NULL) == 0);
+	none = (struct iovec){ room, 0 };
+	task = (struct zd_scsi_task){ .size = sizeof(task), .cdb = room, .cdb_length = 6, .in = &none };
+	zd_scsi_exec(nexus, &task); /* TEST UNIT READY takes the news of the power */
+	CLAIM(zd_pwrite(dev, data, LONG, 0, NULL) == LONG && zd_pwrite(dev, data, LONG, 5 * zone, NULL) == LONG);
+	at = read_long(nexus, &task, 0, room, &pin);
+	CLAIM(at == room && memcmp(at, data, LONG) == 0);
+	zd_scsi_unpin(&task); /* there is none */
+	at = read_long(nexus, &task, (uint32_t)(5 * zone / BLOCK), room, &pin);
+	CLAIM(at != room && pin.length == LONG && memcmp(at, data, LONG) == 0);
+	CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, 5, 1, NULL) >= 0 && zd_pwrite(dev, later, LONG, 5 * zone, NULL) == LONG);
+	CLAIM(memcmp(at, data, LONG) == 0);
+	zd_scsi_unpin(&task);
+	CLAIM(!pin.length);
+	zd_scsi_unpin(&task);
+	at = read_long(nexus, &task, (uint32_t)(5 * zone / BLOCK), room, &pin);
+	CLAIM(at != room && memcmp(at, later, LONG) == 0);
+	zd_scsi_unpin(&task);
+	CLAIM(zd_zone_mgmt(dev, ZD_CMD_RESET, 5, 1, NULL) >= 0);
+	zd_scsi_nexus_close(nexus);
+}
+
 int main(int argc, char **argv)
 {
 	struct zd_range conv = { 0, 4 };
@@ -172,6 +224,7 @@ int main(int argc, char **argv)
 	CLAIM(zd_create(NULL, &config, 0, &dev, NULL) == 0);
 	CLAIM(zd_scsi_target_new(NULL, &target, NULL) == 0);
 	CLAIM(zd_scsi_target_add(target, 0, dev, NULL, NULL) == 0);
+	pins(dev, target);
 	hold_up(dev, ZD_FAULT_HANG, 1, 0, 1u << ZD_CMD_READ);
 	hold_up(dev, ZD_FAULT_LATENCY, 2, 300000, 1u << ZD_CMD_READ | 1u << ZD_CMD_WRITE | 1u << ZD_CMD_FLUSH);
 	for (uint32_t i = 0; i < NEXUSES; i++) {
