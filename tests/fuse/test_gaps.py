@@ -13,7 +13,7 @@ import pytest
 
 import zoned
 import zonefs
-from unit.gaps import Before, in_every_gap
+from unit.gaps import Before, descriptors, in_every_gap, threads
 from waiting import PATIENCE, until
 from zoned import mounts
 
@@ -42,6 +42,7 @@ def test_every_gap_of_a_mount(disk: str, place: Path) -> None:
 
 def test_every_gap_of_using_one(disk: str, place: Path) -> None:
     """No lock stays behind: the next call works, and it can be unmounted."""
+    outside = threads()
     with zonefs.mount(disk, place) as mount:
 
         def call() -> None:
@@ -57,7 +58,12 @@ def test_every_gap_of_using_one(disk: str, place: Path) -> None:
             mount.remount(explicit_open=False)
             before.check(where)
 
+        def begun() -> bool:
+            """Each worker opens a descriptor of its own; beside them are the mount's, and a watcher without one."""
+            return list(descriptors().values()).count("/dev/fuse") == len(threads() - outside)
+
         call()
+        until(begun, "all workers have begun")
         before = Before()
         assert in_every_gap(call, afterwards) > 100
 
