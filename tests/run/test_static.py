@@ -94,6 +94,7 @@ sys.exit("it was not started")
 FORMS = ["fexecve", "execveat", "execveat below", "syscall execve", "syscall execveat"]
 
 
+@pytest.mark.program  # whose environment has no runtime of a sanitizer
 @pytest.mark.parametrize("how", [*FORMS, "system", "popen"])
 @pytest.mark.parametrize("flags", [(), ("-static",)], ids=["dynamic", "static"])
 def test_every_way_to_start_a_program(
